@@ -71,3 +71,11 @@ def manual_seed(seed: int) -> None:
     >>> tg.manual_seed(0)
     """
     _default.state = Generator(seed).state
+
+
+def orthonormal(generator: Generator, shape: tuple[int, int]) -> np.ndarray[Any, Any]:
+    """A matrix whose shorter side is orthonormal, uniformly distributed."""
+    rows, columns = shape
+    q, r = np.linalg.qr(generator.normal((max(shape), min(shape))))
+    q = q * np.sign(np.diag(r))  # else the distribution leans on how QR chooses signs
+    return np.asarray(q if rows >= columns else q.T)
