@@ -44,8 +44,8 @@ def test_methods_are_the_functions() -> None:
 
 def test_a_new_unary_operation_with_its_proof_takes_six_lines_at_most() -> None:
     """The rule, its name in `__all__` of its table, and its row: what CONTRIBUTING.md shows."""
-    from tinygrad_rnn.catalogue import Row, real, shape
     from tinygrad_rnn.catalogue import Case as C
+    from tinygrad_rnn.catalogue import Row, real, shape
 
     swish = tg.Op("swish", lambda xp, x: x * tg.sigmoid(x)).vjp(
         x=lambda g, x, y: g * (y + tg.sigmoid(x) * (1 - y))
