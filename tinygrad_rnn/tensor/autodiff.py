@@ -1,0 +1,265 @@
+"""The backward pass: cotangents travel from the youngest node to the oldest, once each.
+
+A node is younger than everything it was computed from, so the order of creation is a topological
+order: a heap of serials is all the walk needs, however deep the graph.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
+from heapq import heappop, heappush
+from typing import Any
+
+from . import backend, ops
+from .errors import GraphError
+from .graph import Edge, Leaf, Node, Traced, grad_mode, set_grad_mode, wrap
+from .shapes import sum_to
+
+
+def no_grad() -> AbstractContextManager[None]:
+    """Records nothing within a `with` block: for inference, and for updates of parameters.
+
+    >>> import tinygrad_rnn as tg
+    >>> w = tg.tensor(1.0, requires_grad=True)
+    >>> with tg.no_grad():
+    ...     (2 * w).requires_grad
+    False
+    """
+    return set_grad_mode(False)
+
+
+def enable_grad() -> AbstractContextManager[None]:
+    """Records again within a `with` block, inside a `no_grad`."""
+    return set_grad_mode(True)
+
+
+class Sum:
+    """A cotangent with several terms: one buffer that the engine owns, and so may write into."""
+
+    def __init__(self, term: Any) -> None:
+        self.total = term.spread() if isinstance(term, ops.Part) else term
+        self.owned = isinstance(term, ops.Part)
+
+    def add(self, term: Any) -> None:
+        if isinstance(term, ops.Part):
+            if not self.owned:
+                self.total, self.owned = self.total.copy(), True
+            term.add_to(self.total)
+        elif self.owned and self.total.shape != ():
+            self.total += term
+        else:
+            self.total, self.owned = self.total + term, not isinstance(term, Traced)
+
+
+def walk(
+    starts: Sequence[tuple[Edge, Any]], only: set[Node] | None, create_graph: bool, retain: bool
+) -> Iterable[tuple[Node, list[Any]]]:
+    """Runs the rules from the starts back, and yields each node with its outputs' cotangents.
+
+    `only` bounds the walk to some nodes; what a rule gives for others is dropped.
+    """
+    table: dict[Node, list[Any]] = {}
+    heap: list[tuple[int, Node]] = []
+
+    def deposit(edge: Edge, g: Any) -> None:
+        node, i = edge
+        slots = table.get(node)
+        if slots is None:
+            slots = table[node] = [None] * node.outputs
+            heappush(heap, (node.serial, node))
+        if slots[i] is None:
+            slots[i] = Sum(g) if type(g) is ops.Part else g
+        else:
+            if type(slots[i]) is not Sum:
+                slots[i] = Sum(slots[i])
+            slots[i].add(g)
+
+    for edge, g in starts:
+        deposit(edge, g)
+    while heap:
+        _, node = heappop(heap)
+        gs = [g.total if type(g) is Sum else g for g in table.pop(node)]
+        yield node, gs
+        for edge, shape, g in zip(
+            node.edges, node.shapes, pull_back(node, gs, create_graph), strict=True
+        ):
+            if edge is None or g is None:
+                continue
+            if edge[0].changed:
+                raise GraphError(
+                    f"a tensor that {node.op.name!r} used was overwritten between forward and "
+                    "backward: run the forward pass again after changing parameters"
+                )
+            if only is None or edge[0] in only:
+                deposit(edge, g if g.shape == shape else sum_to(g, shape))
+        if not retain:
+            node.kept = None
+
+
+def pull_back(node: Node, gs: list[Any], create_graph: bool) -> Any:
+    """The cotangents of a node's inputs, from those of its outputs."""
+    if isinstance(node, Leaf):
+        return ()
+    if node.kept is None:
+        raise GraphError(
+            f"the graph behind {node.op.name!r} has been freed by an earlier backward: "
+            "pass retain_graph=True to that one"
+        )
+    g = gs[0] if node.outputs == 1 else tuple(gs)
+    if not create_graph:
+        first = next(v for v in gs if v is not None)
+        return node.op.cotangents(node, g, backend.module_of(first), node.kept)
+    cls = next(v for v in gs if v is not None).made
+    kept = node.op.lifted(node, cls)
+    if node.op.composed is None:
+        return node.op.cotangents(node, g, ops, kept)
+    return pull_back_twin(node, gs, dict(zip(node.op.kept_names, kept, strict=True)))
+
+
+def pull_back_twin(node: Node, gs: list[Any], kept: dict[str, Any]) -> list[Any]:
+    """Differentiates a fused operation's composed twin instead of its own rule.
+
+    Each input gets a node of its own (`alias`), at which the walk ends: two inputs that are the
+    same, or of which one was computed from the other, would be counted twice otherwise.
+    """
+    op = node.op
+    assert op.composed is not None
+    inputs = [
+        ops.alias(kept[n]) if edge is not None else kept[n]
+        for n, edge in zip(op.inputs, node.edges, strict=True)
+    ]
+    ys = op.composed(*inputs, **{n: kept[n] for n in op.parameters})
+    pairs = zip(ys if type(ys) is tuple else (ys,), gs, strict=True)
+    starts = [(y.edge, g) for y, g in pairs if g is not None and y.edge is not None]
+    wanted = [x.edge if isinstance(x, Traced) else None for x in inputs]
+    found = cotangents(starts, [e for e in wanted if e], create_graph=True, retain=True)
+    return [found.get(e) if e else None for e in wanted]
+
+
+def leading_to(starts: Iterable[Node], wanted: Iterable[Node]) -> set[Node]:
+    """The nodes on a path from the starts down to a wanted one.
+
+    A node older than every wanted one cannot lead to any: the search ends there.
+    """
+    found = set(wanted)
+    oldest = max((node.serial for node in found), default=0)  # serials fall
+    seen = set(starts)
+    stack = list(seen)
+    while stack:
+        for edge in stack.pop().edges:
+            if edge and edge[0] not in seen and edge[0].serial <= oldest:
+                seen.add(edge[0])
+                stack.append(edge[0])
+    for node in sorted(seen, key=lambda node: -node.serial):
+        if any(edge and edge[0] in found for edge in node.edges):
+            found.add(node)
+    return found
+
+
+def cotangents(
+    starts: Sequence[tuple[Edge, Any]], wanted: Sequence[Edge], *, create_graph: bool, retain: bool
+) -> dict[Edge, Any]:
+    """The cotangents that arrive at the wanted edges; absent where none does."""
+    only = leading_to((edge[0] for edge, _ in starts), (edge[0] for edge in wanted))
+    places = set(wanted)
+    return {
+        (node, i): g
+        for node, gs in walk(
+            [s for s in starts if s[0][0] in only], only, create_graph=create_graph, retain=retain
+        )
+        for i, g in enumerate(gs)
+        if g is not None and (node, i) in places
+    }
+
+
+def starting_cotangent(y: Traced, g: Any, what: str) -> Any:
+    """A checked cotangent of an output: ones for a scalar, if none is given."""
+    xp = backend.module_of(y.array)
+    if y.edge is None:
+        raise GraphError(
+            f"{what}: nothing to differentiate: the tensor {list(y.array.shape)} was computed "
+            "from tensors without requires_grad=True, or under no_grad"
+        )
+    if g is None:
+        if y.array.size != 1:
+            raise GraphError(
+                f"{what}: expected a scalar, got shape {list(y.array.shape)}: sum it, or pass the "
+                "cotangent of its shape"
+            )
+        return xp.ones_like(y.array)
+    array = g.array if isinstance(g, Traced) else xp.asarray(g)
+    if array.shape != y.array.shape:
+        raise GraphError(
+            f"{what}: expected a cotangent of shape {list(y.array.shape)}, got {list(array.shape)}"
+        )
+    return g if isinstance(g, Traced) else array
+
+
+def backward(y: Traced, gradient: Any = None, *, retain_graph: bool = False) -> None:
+    """Adds the gradient of y to `.grad` of every leaf that y was computed from.
+
+    **Arguments** gradient: the cotangent of y, of its shape; 1 if y is a scalar. retain_graph:
+    keeps what the rules read, for another pass. **Raises** GraphError if the graph was freed,
+    changed or never recorded.
+    """
+    g = starting_cotangent(y, gradient, "backward")
+    assert y.edge is not None
+    start = (y.edge, g.array if isinstance(g, Traced) else g)
+    for node, (g, *_) in walk([start], None, create_graph=False, retain=retain_graph):
+        if isinstance(node, Leaf):
+            if node.grad is None:  # a copy: what a rule gave may be shared
+                node.grad = backend.module_of(g).array(g, dtype=node.dtype)
+            else:
+                node.grad += g
+
+
+def grad(
+    ys: Any,
+    xs: Sequence[Any],
+    grad_outputs: Any = None,
+    *,
+    create_graph: bool = False,
+    retain_graph: bool | None = None,
+) -> tuple[Any, ...]:
+    """The gradients of the sum of ys with respect to each of xs, as Tensors.
+
+    **Arguments** ys: a Tensor or several; xs: the Tensors to differentiate in, leaves or not;
+    grad_outputs: cotangents of ys, 1 for scalars; create_graph: records the backward pass, so that
+    the result can be differentiated again, to any order. **Returns** a tuple, zeros for an x that
+    ys do not depend on. **Raises** GraphError.
+
+    >>> import tinygrad_rnn as tg
+    >>> x = tg.tensor(3.0, requires_grad=True)
+    >>> (slope,) = tg.grad(x**3, [x], create_graph=True)
+    >>> (curvature,) = tg.grad(slope, [x])
+    >>> slope.item(), curvature.item()
+    (27.0, 18.0)
+    """
+    ys = (ys,) if isinstance(ys, Traced) else tuple(ys)
+    given = grad_outputs if isinstance(grad_outputs, (tuple, list)) else (grad_outputs,) * len(ys)
+    cls = ys[0].made
+    for x in xs:
+        if not isinstance(x, Traced) or x.edge is None:
+            raise GraphError("grad: every x must be a Tensor that requires grad")
+    starts = []
+    for y, g in zip(ys, given, strict=True):
+        g = starting_cotangent(y, g, "grad")
+        if create_graph:
+            g = g if isinstance(g, Traced) else wrap(cls, g, None)
+        elif isinstance(g, Traced):
+            g = g.array
+        starts.append((y.edge, g))
+    retain = create_graph if retain_graph is None else retain_graph
+    with set_grad_mode(create_graph or grad_mode.on):
+        found = cotangents(starts, [x.edge for x in xs], create_graph=create_graph, retain=retain)
+        return tuple(_result(found.get(x.edge), x, cls) for x in xs)
+
+
+def _result(g: Any, x: Traced, cls: type[Traced]) -> Any:
+    xp = backend.module_of(x.array)
+    if g is None:
+        return wrap(cls, xp.zeros_like(x.array), None)
+    if not isinstance(g, Traced):
+        return wrap(cls, xp.asarray(g, dtype=x.array.dtype), None)
+    return g if g.array.dtype == x.array.dtype else ops.astype(g, dtype=x.array.dtype)

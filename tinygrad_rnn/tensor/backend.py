@@ -1,0 +1,159 @@
+"""Which array modules exist, and how arrays come and go between host and device.
+
+The only file that knows of NumPy and CuPy; everything else is handed `xp`. A device is named by a
+string: `cpu`, `cuda` (the current GPU) or `cuda:1`.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from .errors import DeviceError
+
+Array: TypeAlias = Any  # an array of whichever module is in use
+
+INSTALL_CUPY = "pip install 'tinygrad_rnn[cuda13]' (or [cuda12], as your driver has it)"
+
+
+def _cupy() -> Any:
+    """CuPy, imported on first use and only where a GPU answers."""
+    if importlib.util.find_spec("cupy") is None:
+        raise DeviceError(f"device 'cuda' needs CuPy, which is not installed: {INSTALL_CUPY}")
+    import cupy
+
+    if not cupy.is_available():
+        raise DeviceError(
+            f"device 'cuda': CuPy {cupy.__version__} is installed, but it finds no usable GPU: "
+            "install an NVIDIA driver, or make a device visible (CUDA_VISIBLE_DEVICES)"
+        )
+    return cupy
+
+
+# The array modules by kind of device. Each has NumPy's names and an `ndarray` type.
+platforms: dict[str, Callable[[], Any]] = {"cpu": lambda: np, "cuda": _cupy}
+_modules: dict[type, tuple[str, Any]] = {np.ndarray: ("cpu", np)}
+
+
+def _module(kind: str) -> Any:
+    module = platforms[kind]()
+    _modules[module.ndarray] = (kind, module)
+    return module
+
+
+def _entry(array: Array) -> tuple[str, Any]:
+    """The kind of device and the array module of an array (of NumPy, for what is no array)."""
+    found = _modules.get(type(array))
+    if found is None and type(array).__module__.partition(".")[0] == "cupy":
+        _module("cuda")
+        found = _modules.get(type(array))
+    return found or ("cpu", np)
+
+
+def is_array(value: object) -> bool:
+    """Whether a value is an array of one of the modules (NumPy's scalars are not)."""
+    return isinstance(value, np.ndarray) or _entry(value)[1] is not np
+
+
+def module_of(array: Array) -> Any:
+    """The module that made an array: `numpy`, `cupy`."""
+    return np if type(array) is np.ndarray else _entry(array)[1]
+
+
+def device_of(array: Array) -> str:
+    """The name of the device that holds an array."""
+    kind, _ = _entry(array)
+    return f"cuda:{array.device.id}" if kind == "cuda" else kind
+
+
+def to_host(array: Array) -> np.ndarray[Any, Any]:
+    """An array's values as a NumPy array; without a copy if it is one already."""
+    return array if isinstance(array, np.ndarray) else np.asarray(array.get())
+
+
+def to_device(array: Array, device: str | None = None) -> Array:
+    """An array on a device (the default one, if None); without a copy if it is there already."""
+    kind, index = parse(device or default_device())
+    if kind == _entry(array)[0] and (index is None or array.device.id == index):
+        return array
+    module = _module(kind)
+    if index is None:
+        return module.asarray(to_host(array))
+    with module.cuda.Device(index):
+        return module.asarray(to_host(array))
+
+
+# ---------------------------------------------------------------- the device in use
+
+
+class _Default(threading.local):
+    stack: tuple[str, ...] = ()
+
+
+_inside = _Default()
+_process_wide: str | None = None
+
+
+def parse(device: str) -> tuple[str, int | None]:
+    """Splits a device's name into its kind and its index."""
+    kind, _, index = device.partition(":")
+    if kind not in platforms or (index and not (kind == "cuda" and index.isdigit())):
+        raise DeviceError(f"unknown device {device!r}: say 'cpu', 'cuda' or 'cuda:0'")
+    return kind, int(index) if index else None
+
+
+def default_device() -> str:
+    """Where new tensors are made: `tg.device`, else `set_default_device`, else the environment.
+
+    **Returns** the device's name: `cpu`, unless something else was asked for.
+    """
+    if _inside.stack:
+        return _inside.stack[-1]
+    return _process_wide or os.environ.get("TINYGRAD_RNN_DEVICE") or "cpu"
+
+
+def set_default_device(device: str) -> None:
+    """Makes new tensors on a device from now on, in every thread.
+
+    **Arguments** device: `cpu`, `cuda` or `cuda:0`. **Raises** DeviceError if it is not there,
+    naming what is missing and what to install.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.set_default_device("cpu")
+    """
+    global _process_wide
+    kind, index = parse(device)
+    module = _module(kind)
+    if index is not None:
+        module.cuda.Device(index).use()
+    _process_wide = device
+
+
+@contextmanager
+def device(name: str) -> Iterator[None]:
+    """Makes new tensors on a device within a `with` block, in this thread.
+
+    **Arguments** name: `cpu`, `cuda` or `cuda:0`. **Raises** DeviceError if it is not there.
+
+    >>> import tinygrad_rnn as tg
+    >>> with tg.device("cpu"):
+    ...     tg.zeros((2,)).device
+    'cpu'
+    """
+    kind, index = parse(name)
+    module = _module(kind)
+    before, _inside.stack = _inside.stack, (*_inside.stack, name)
+    try:
+        if index is None:
+            yield
+        else:
+            with module.cuda.Device(index):
+                yield
+    finally:
+        _inside.stack = before

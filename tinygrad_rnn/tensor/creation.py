@@ -1,0 +1,112 @@
+"""New tensors: of float32 unless said otherwise, on the default device."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from . import backend
+from .random import Generator, Shape, default_generator
+from .tensor import Tensor
+
+
+def full(
+    shape: Shape,
+    value: float,
+    *,
+    dtype: Any = "float32",
+    device: str | None = None,
+    requires_grad: bool = False,
+) -> Tensor:
+    """A tensor that holds one number everywhere.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.full((2,), 3.0)
+    tensor([3., 3.])
+    """
+    return _place(np.full(shape, value, dtype), device, requires_grad)
+
+
+def zeros(
+    shape: Shape, *, dtype: Any = "float32", device: str | None = None, requires_grad: bool = False
+) -> Tensor:
+    """A tensor of zeros.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.zeros((2, 3)).shape
+    (2, 3)
+    """
+    return _place(np.zeros(shape, dtype), device, requires_grad)
+
+
+def ones(
+    shape: Shape, *, dtype: Any = "float32", device: str | None = None, requires_grad: bool = False
+) -> Tensor:
+    """A tensor of ones.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.ones((2,))
+    tensor([1., 1.])
+    """
+    return _place(np.ones(shape, dtype), device, requires_grad)
+
+
+def arange(
+    start: float,
+    stop: float | None = None,
+    step: float = 1,
+    *,
+    dtype: Any = None,
+    device: str | None = None,
+) -> Tensor:
+    """Numbers from start to before stop, as NumPy's; reals are float32.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.arange(3)
+    tensor([0, 1, 2])
+    """
+    array = np.arange(start, stop, step) if stop is not None else np.arange(start)
+    return _place(array.astype(dtype or _python_dtype(array)), device, False)
+
+
+def randn(
+    *shape: int,
+    generator: Generator | None = None,
+    dtype: Any = "float32",
+    device: str | None = None,
+    requires_grad: bool = False,
+) -> Tensor:
+    """A tensor of standard normal numbers, drawn on the host.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.randn(2, 3, generator=tg.Generator(0)).shape
+    (2, 3)
+    """
+    numbers = (generator or default_generator()).normal(shape)
+    return _place(numbers.astype(dtype), device, requires_grad)
+
+
+def rand(
+    *shape: int,
+    generator: Generator | None = None,
+    dtype: Any = "float32",
+    device: str | None = None,
+    requires_grad: bool = False,
+) -> Tensor:
+    """A tensor of numbers in [0, 1), drawn on the host.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.rand(2, 3, generator=tg.Generator(0)).shape
+    (2, 3)
+    """
+    numbers = (generator or default_generator()).random(shape)
+    return _place(numbers.astype(dtype), device, requires_grad)
+
+
+def _python_dtype(array: np.ndarray[Any, Any]) -> Any:
+    return np.float32 if array.dtype.kind == "f" else array.dtype
+
+
+def _place(array: np.ndarray[Any, Any], device: str | None, requires_grad: bool) -> Tensor:
+    return Tensor(array, device=device or backend.default_device(), requires_grad=requires_grad)

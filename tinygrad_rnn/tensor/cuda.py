@@ -1,0 +1,25 @@
+"""Whether there is a GPU to compute on."""
+
+from __future__ import annotations
+
+from . import backend
+from .errors import DeviceError
+
+
+def is_available() -> bool:
+    """Whether device `cuda` can be used: CuPy is installed and finds a GPU.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.cuda.is_available() in (True, False)
+    True
+    """
+    return why_not() == ""
+
+
+def why_not() -> str:
+    """What device `cuda` lacks, and what to install; empty if it can be used."""
+    try:
+        backend.platforms["cuda"]()
+    except DeviceError as error:
+        return str(error)
+    return ""

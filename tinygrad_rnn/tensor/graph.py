@@ -1,0 +1,312 @@
+"""How an operation is declared, and how applying it is recorded.
+
+An `Op` is a forward function with a rule beside it for each input it can be differentiated in.
+Applied to arrays it gives arrays; applied to `Traced` values it gives values of the same class and
+leaves a `Node`, which knows where the inputs came from and holds what the rules will read.
+
+A rule says by the names of its parameters what it reads, and what no rule names is not kept:
+
+    g               the cotangent of the output (a tuple, None where absent, if there are several)
+    y               the output
+    xp              the array module: NumPy or CuPy, or our operations while the rule is itself
+                    being differentiated
+    shapes          the inputs' shapes
+    saved           what a fused forward function kept for its own rule
+    anything else   the input or parameter of that name
+"""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from operator import itemgetter
+from typing import Any, Self, TypeVar, cast
+
+import numpy as np
+
+from . import backend
+from .backend import Array
+from .errors import DeviceError, ShapeError
+
+T = TypeVar("T")
+Edge = tuple["Node", int]  # where a value came from: a node, and which of its outputs it is
+Rule = Callable[..., Any]
+
+_older = itertools.count(0, -1).__next__  # serials fall, so that a heap pops the youngest first
+
+
+class _GradMode(threading.local):
+    on = True
+
+
+grad_mode = _GradMode()
+
+
+@contextmanager
+def set_grad_mode(on: bool) -> Iterator[None]:
+    """Records operations, or does not, within a `with` block, in this thread."""
+    before, grad_mode.on = grad_mode.on, on
+    try:
+        yield
+    finally:
+        grad_mode.on = before
+
+
+class Node:
+    """One application of an operation. It holds arrays, never the values it gave: no cycles."""
+
+    __slots__ = ("edges", "kept", "op", "outputs", "serial", "shapes")
+
+    op: Op
+    edges: tuple[Edge | None, ...]  # of each input
+    shapes: tuple[tuple[int, ...], ...]  # of each input
+    kept: tuple[Any, ...] | None  # what the rules read; None once freed
+    outputs: int
+    serial: int
+
+    changed = False
+
+
+class Leaf(Node):
+    """Where differentiation ends: a value that the user made, and its gradient."""
+
+    __slots__ = ("changed", "dtype", "grad")
+
+    def __init__(self, array: Array) -> None:
+        self.dtype = array.dtype
+        self.edges, self.shapes, self.kept, self.outputs = (), (), (), 1
+        self.serial = _older()
+        self.grad: Array | None = None
+        self.changed = False  # overwritten since: graphs that used it are no longer true
+
+
+class Traced:
+    """An array, and where it came from (None for a constant)."""
+
+    __slots__ = ("__weakref__", "array", "edge")
+
+    array: Array
+    edge: Edge | None
+    made: type[Traced]  # the class that operations on this one give back
+
+
+def wrap(cls: type[T], array: Array, edge: Edge | None) -> T:
+    """A traced value around an array, without the checks that a user's own would need."""
+    value = cls.__new__(cls)
+    value.array, value.edge = array, edge  # type: ignore[attr-defined]
+    return value
+
+
+class Op:
+    """A differentiable operation: `Op(name, forward).vjp(input=rule, ...)`.
+
+    **Arguments** forward: a function `(xp, *inputs, *, parameters)` on raw arrays. name: what
+    errors call it. expects: what its inputs must satisfy, said in errors. composed: the same
+    function of ordinary operations, for a fused operation whose rule reads `saved`; its forward
+    takes `keep` as well (whether anyone will differentiate) and returns `(outputs, saved)`.
+
+    >>> import numpy as np, tinygrad_rnn as tg
+    >>> cube = tg.Op("cube", lambda xp, x: x**3).vjp(x=lambda g, x: 3 * g * x**2)
+    >>> x = tg.tensor(2.0, requires_grad=True)
+    >>> cube(x).backward(); x.grad.item()
+    12.0
+    """
+
+    def __init__(
+        self, name: str, forward: Rule, *, expects: str = "", composed: Rule | None = None
+    ) -> None:
+        self.name, self.forward, self.composed = name, forward, composed
+        given = list(inspect.signature(forward).parameters.values())[1:]
+        self.variadic = any(p.kind is p.VAR_POSITIONAL for p in given)
+        self.inputs = tuple(p.name for p in given if p.kind is not p.KEYWORD_ONLY)
+        broadcast = "shapes that broadcast together" if len(self.inputs) > 1 else ""
+        self.expects = expects or broadcast
+        self.parameters = {
+            p.name: p.default for p in given if p.kind is p.KEYWORD_ONLY and p.name != "keep"
+        }
+        taken = {"g", "y", "xp", "shapes", "saved"} & {*self.inputs, *self.parameters}
+        if taken:
+            raise TypeError(f"{name}: {sorted(taken)} are names that the engine gives to rules")
+        self.rules: dict[str, Rule] = {}
+        self.joint: Rule | None = None
+        self._bind()
+        signature = inspect.signature(forward)
+        self.__signature__ = signature.replace(
+            parameters=[p for p in given if p.name != "keep"], return_annotation=signature.empty
+        )
+        self.__name__ = name
+        self.__doc__ = forward.__doc__ or f"As `numpy.{name}`, differentiable."
+
+    def vjp(self, joint: Rule | None = None, /, **rules: Rule) -> Self:
+        """Declares the rules: one for each input by its name, or one that returns all cotangents.
+
+        An input without a rule is a constant to the operation.
+        """
+        if unknown := rules.keys() - set(self.inputs):
+            raise TypeError(f"{self.name} has no inputs {sorted(unknown)}: it has {self.inputs}")
+        self.joint = joint
+        self.rules.update(rules)
+        self._bind()
+        return self
+
+    def _bind(self) -> None:
+        """Resolves the names that rules read into positions, once and for all."""
+        read = {n for rule in (self.joint, *self.rules.values()) if rule for n in names(rule)}
+        seen = ("y", "saved", *self.inputs)
+        keep = tuple(n for n in seen if n in read or (self.composed and n in self.inputs))
+        self.kept_names = (*keep, *self.parameters)
+        self._pick_kept = _picker(keep, seen)
+        layout = ("xp", "g", "shapes", *self.kept_names)
+        if unknown := read - set(layout):
+            raise TypeError(f"{self.name}: a rule reads {sorted(unknown)}, which nothing provides")
+        self._pick_joint = _picker(names(self.joint), layout) if self.joint else None
+        self._bound = [
+            (rule, _picker(names(rule), layout)) if (rule := self.rules.get(n)) else None
+            for n in self.inputs
+        ]
+        self.differentiable = bool(self.rules) or self.joint is not None
+
+    def __call__(self, *args: Any, **params: Any) -> Any:
+        if len(args) != len(self.inputs) and not self.variadic:
+            args, params = self._arrange(args, params)
+        cls, xp, tracing, raw = None, None, False, []
+        for a in args:
+            if isinstance(a, Traced):
+                if cls is None:
+                    cls, array = a.made, a.array
+                    xp = np if type(array) is np.ndarray else backend.module_of(array)
+                if a.edge is not None:
+                    tracing = True
+                raw.append(a.array)
+            else:
+                raw.append(a)
+        if xp is None:
+            xp = next((backend.module_of(a) for a in raw if backend.is_array(a)), np)
+        tracing = tracing and self.differentiable and grad_mode.on
+        saved = None
+        try:
+            if self.composed is None:
+                y = self.forward(xp, *raw, **params)
+            else:
+                y, saved = self.forward(xp, *raw, keep=tracing, **params)
+        except (ValueError, TypeError, IndexError, AttributeError) as error:
+            raise self._explained(error, raw, params) from error
+        several = type(y) is tuple
+        if cls is None:
+            return y
+        if not tracing:
+            if several:
+                return tuple([wrap(cls, xp.asarray(v), None) for v in y])
+            out = cls.__new__(cls)
+            out.array, out.edge = (xp.asarray(y) if isinstance(y, np.generic) else y), None
+            return out
+        node = Node.__new__(Node)
+        node.op, node.serial = self, _older()
+        node.edges = tuple([a.edge if isinstance(a, Traced) else None for a in args])
+        node.shapes = tuple([a.shape if hasattr(a, "shape") else () for a in raw])
+        kept = self._pick_kept((y, saved, *raw) if not self.variadic else (y, saved, raw))
+        if self.parameters:
+            kept += tuple([params.get(n, default) for n, default in self.parameters.items()])
+        node.kept = kept
+        if several:
+            node.outputs = len(y)
+            return tuple([wrap(cls, xp.asarray(v), (node, i)) for i, v in enumerate(y)])
+        node.outputs = 1
+        out = cls.__new__(cls)
+        out.array, out.edge = (xp.asarray(y) if isinstance(y, np.generic) else y), (node, 0)
+        return out
+
+    def __get__(self, instance: T | None, owner: type[T]) -> Callable[..., T]:
+        """In a class body an operation is a method: `x.tanh()` is `tanh(x)`."""
+        if instance is None:
+            return cast(Callable[..., T], self)
+        return lambda *args, **params: cast(T, self(instance, *args, **params))
+
+    def __repr__(self) -> str:
+        return f"<operation {self.name}{self.__signature__}>"
+
+    # ------------------------------------------------------------ in reverse
+
+    def cotangents(self, node: Node, g: Any, xp: Any, kept: tuple[Any, ...]) -> Any:
+        """What the rules give for each input of a node; None where there is nothing to give."""
+        env = (xp, g, node.shapes, *kept)
+        if self.joint is not None:
+            assert self._pick_joint is not None
+            return self.joint(*self._pick_joint(env))
+        return [
+            bound[0](*bound[1](env)) if edge is not None and bound is not None else None
+            for edge, bound in zip(node.edges, self._bound, strict=True)
+        ]
+
+    def lifted(self, node: Node, cls: type[Traced]) -> tuple[Any, ...]:
+        """What a node kept, tied back into the graph that it came from."""
+        assert node.kept is not None
+        at = dict(zip(self.inputs, node.edges, strict=not self.variadic))
+        return tuple(
+            _lift(cls, value, [(node, i) for i in range(node.outputs)])
+            if name == "y"
+            else wrap(cls, value, at[name])
+            if name in at and not self.variadic and backend.is_array(value)
+            else value
+            for name, value in zip(self.kept_names, node.kept, strict=True)
+        )
+
+    # ------------------------------------------------------------ when a call is wrong
+
+    def _arrange(
+        self, args: tuple[Any, ...], params: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Sorts parameters given by position, and inputs given by name, into their places."""
+        count, given = len(self.inputs), len(args)
+        extra = dict(zip(self.parameters, args[count:], strict=False))
+        args, missing = args[:count], self.inputs[len(args) :]
+        surplus = len(args) + len(extra) < given or extra.keys() & params.keys()
+        if surplus or any(n not in params for n in missing):
+            raise TypeError(f"{self.name}{self.__signature__}: got {given} positional arguments")
+        rest = {n: v for n, v in params.items() if n not in missing}
+        return (*args, *(params[n] for n in missing)), {**extra, **rest}
+
+    def _explained(self, error: Exception, raw: list[Any], params: dict[str, Any]) -> Exception:
+        arrays = [a for a in raw if backend.is_array(a)]
+        devices = sorted({backend.device_of(a) for a in arrays})
+        if len(devices) > 1:
+            return DeviceError(
+                f"{self.name}: inputs on {' and '.join(devices)}: bring them together with .to()"
+            )
+        got = ", ".join(
+            f"{n} {a.dtype}{list(a.shape)}" if backend.is_array(a) else f"{n} {a!r}"
+            for n, a in zip(
+                itertools.chain(self.inputs, itertools.repeat("and")), raw, strict=False
+            )
+        )
+        given = "".join(f", {n}={v!r}" for n, v in params.items())
+        kind: type[Exception] = ShapeError if isinstance(error, ValueError) else type(error)
+        expected = f"expected {self.expects}; " if self.expects else ""
+        return kind(f"{self.name}: {expected}got {got}{given} ({error})")
+
+
+def operation(forward: Rule) -> Op:
+    """Declares an operation by its forward function, under the function's name."""
+    return Op(forward.__name__, forward)
+
+
+def names(rule: Rule) -> tuple[str, ...]:
+    """The names of a rule's parameters: its memory contract."""
+    return tuple(inspect.signature(rule).parameters)
+
+
+def _picker(wanted: tuple[str, ...], layout: tuple[str, ...]) -> Callable[[Any], tuple[Any, ...]]:
+    """A function that picks the wanted names' values out of a tuple laid out so."""
+    at = [layout.index(n) for n in wanted if n in layout]
+    if len(at) > 1:
+        return itemgetter(*at)
+    return itemgetter(slice(at[0], at[0] + 1) if at else slice(0))
+
+
+def _lift(cls: type[Traced], y: Any, edges: list[Edge]) -> Any:
+    if type(y) is tuple:
+        return tuple(wrap(cls, v, edge) for v, edge in zip(y, edges, strict=True))
+    return wrap(cls, y, edges[0])

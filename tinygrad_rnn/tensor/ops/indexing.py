@@ -1,0 +1,130 @@
+"""Reading and writing by index; what is read by index gets its cotangent back by index."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .. import backend
+from ..backend import Array
+from ..graph import Op, Traced, operation
+
+__all__ = ["Part", "getitem", "index_update", "place", "take"]
+
+
+def raw_index(xp: Any, index: Any) -> Any:
+    """An index in which Tensors, lists and arrays of the host are arrays of the module."""
+    if isinstance(index, tuple):
+        return tuple([raw_index(xp, i) for i in index])
+    if isinstance(index, Traced):
+        return index.array
+    if isinstance(index, list):
+        array = np.asarray(index)
+        return xp.asarray(array if array.size else array.astype(np.intp))
+    if isinstance(index, np.ndarray) and xp is not np:
+        return xp.asarray(index)
+    return index
+
+
+def repeats(index: Any) -> bool:
+    """Whether an index may name an element twice: only arrays of integers can."""
+    parts = index if isinstance(index, tuple) else (index,)
+    return any(backend.is_array(i) and i.dtype != bool for i in parts)
+
+
+def scatter_add(buffer: Array, index: Any, value: Array) -> None:
+    """Adds into a buffer at an index, as often as it names an element."""
+    xp = backend.module_of(buffer)
+    if not repeats(index):
+        buffer[index] += value
+    elif xp is np and buffer.ndim > 1 and backend.is_array(index) and index.size:
+        # Whole rows: sorted, each run of equal indices is one sum. add.at is 10 times slower.
+        flat = index.reshape(-1) % len(buffer)
+        order = np.argsort(flat, kind="stable")
+        rows, starts = np.unique(flat[order], return_index=True)
+        terms = value.reshape(flat.size, -1)[order]
+        sums = np.add.reduceat(terms, starts, axis=0)
+        buffer[rows] += sums.reshape(len(rows), *buffer.shape[1:])
+    else:
+        xp.add.at(buffer, index, value)
+
+
+class Part:
+    """A cotangent that is zero but at an index.
+
+    Reading x[t] in a loop would otherwise build as many arrays of x's size as there are steps:
+    the engine adds parts into one buffer, at a cost that is that of what was read.
+    """
+
+    __slots__ = ("index", "shape", "value")
+
+    def __init__(self, value: Array, index: Any, shape: tuple[int, ...]) -> None:
+        self.value, self.index, self.shape = value, index, shape
+
+    def add_to(self, buffer: Array) -> None:
+        scatter_add(buffer, raw_index(backend.module_of(buffer), self.index), self.value)
+
+    def spread(self) -> Array:
+        buffer = backend.module_of(self.value).zeros(self.shape, self.value.dtype)
+        self.add_to(buffer)
+        return buffer
+
+
+place = Op("place", lambda xp, x, *, index, shape: Part(x, index, shape).spread())
+getitem = Op(
+    "getitem",
+    lambda xp, x, *, index: x[raw_index(xp, index)],
+    expects="an index within the shape",
+)
+
+
+def _part(g: Any, index: Any, shapes: Any) -> Any:
+    if isinstance(g, Traced):
+        return place(g, index=index, shape=shapes[0])
+    return Part(g, index, shapes[0])
+
+
+place.vjp(x=lambda g, index: getitem(g, index=index))
+getitem.vjp(x=_part)
+
+
+@operation
+def index_update(xp: Any, x: Array, value: Array, *, index: Any) -> Array:
+    """A copy of x in which `x[index] = value` was done."""
+    y = x.copy()
+    y[raw_index(xp, index)] = value
+    return y
+
+
+def _read_back(g: Any, index: Any, shapes: Any) -> Any:
+    """The cotangent of an assigned value: what a later one of the same element overwrote has none."""
+    xp = backend.module_of(getattr(g, "array", g))
+    at = raw_index(xp, index)
+    read = getitem(g, index=index)
+    if not repeats(at):
+        return read
+    order = xp.arange(read.size).reshape(read.shape)
+    last = xp.zeros(g.shape, order.dtype)
+    last[at] = order
+    return read * (last[at] == order)
+
+
+index_update.vjp(x=lambda g, index: index_update(g, 0, index=index), value=_read_back)
+
+
+def take(x: Any, indices: Any, axis: int | None = None) -> Any:
+    """Elements of x along an axis, by integer indices of any shape (of all x flattened, if None).
+
+    **Arguments** x: (..., n, ...); indices: integers below n. **Returns** x's shape with n replaced
+    by the shape of indices. The gradient costs as much as what was taken, not as x.
+
+    >>> import tinygrad_rnn as tg
+    >>> table = tg.tensor([[0.0, 1.0], [2.0, 3.0], [4.0, 5.0]])
+    >>> tg.take(table, [2, 0], axis=0).numpy()
+    array([[4., 5.],
+           [0., 1.]], dtype=float32)
+    """
+    if axis is None:
+        return getitem(x.reshape(-1), index=indices)
+    return getitem(x, index=((slice(None),) * (axis % x.ndim) + (indices,)) if axis else indices)

@@ -1,0 +1,148 @@
+"""Operations that move elements and change none."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from .. import backend
+from ..backend import Array
+from ..graph import Op, operation
+
+__all__ = [
+    "broadcast_to", "concat", "expand_dims", "matrix_transpose", "permute_dims", "reshape",
+    "squeeze", "stack", "swapaxes", "to_device", "unstack",
+]  # fmt: skip
+
+
+@operation
+def reshape(xp: Any, x: Array, *, shape: int | tuple[int, ...]) -> Array:
+    """The same elements in another shape; one length may be -1."""
+    return x.reshape(shape)
+
+
+@operation
+def broadcast_to(xp: Any, x: Array, *, shape: tuple[int, ...]) -> Array:
+    """x repeated along axes of length 1, without a copy."""
+    return xp.broadcast_to(x, shape)
+
+
+@operation
+def expand_dims(xp: Any, x: Array, *, axis: int | tuple[int, ...]) -> Array:
+    """x with an axis of length 1 inserted."""
+    return xp.expand_dims(x, axis)
+
+
+@operation
+def squeeze(xp: Any, x: Array, *, axis: int | tuple[int, ...] | None = None) -> Array:
+    """x without its axes of length 1, or without those named."""
+    return xp.squeeze(x, axis)
+
+
+@operation
+def permute_dims(xp: Any, x: Array, *, axes: tuple[int, ...] | None = None) -> Array:
+    """x with its axes in another order; reversed, if None."""
+    return xp.transpose(x, axes)
+
+
+@operation
+def swapaxes(xp: Any, x: Array, *, axis1: int, axis2: int) -> Array:
+    """x with two axes exchanged."""
+    return xp.swapaxes(x, axis1, axis2)
+
+
+def _permute_back(g: Any, axes: tuple[int, ...] | None) -> Any:
+    if axes is None:
+        return permute_dims(g)
+    places = [axis % len(axes) for axis in axes]
+    return permute_dims(g, axes=tuple(sorted(range(len(axes)), key=places.__getitem__)))
+
+
+reshape.vjp(x=lambda g, shapes: g.reshape(shapes[0]))
+expand_dims.vjp(x=lambda g, shapes: g.reshape(shapes[0]))
+squeeze.vjp(x=lambda g, shapes: g.reshape(shapes[0]))
+broadcast_to.vjp(x=lambda g: g)  # the engine sums what was spread
+permute_dims.vjp(x=_permute_back)
+swapaxes.vjp(x=lambda g, axis1, axis2: swapaxes(g, axis1=axis1, axis2=axis2))
+
+
+def matrix_transpose(x: Any) -> Any:
+    """x with its last two axes exchanged.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.matrix_transpose(tg.zeros((5, 2, 3))).shape
+    (5, 3, 2)
+    """
+    return swapaxes(x, axis1=-2, axis2=-1)
+
+
+# ---------------------------------------------------------------- many to one, one to many
+
+_concat = Op(
+    "concat",
+    lambda xp, *xs, axis: xp.concatenate(xs, axis=axis),
+    expects="shapes that differ along the axis only",
+)
+_stack = Op("stack", lambda xp, *xs, axis: xp.stack(xs, axis=axis), expects="equal shapes")
+
+
+@operation
+def unstack(xp: Any, x: Array, *, axis: int = 0) -> tuple[Array, ...]:
+    """The slices of x along an axis, as a tuple: one node for all of them."""
+    return tuple(xp.moveaxis(x, axis, 0))
+
+
+def _parts(g: Any, shapes: Any, axis: int) -> list[Any]:
+    start, parts = 0, []
+    before = (slice(None),) * (axis % len(shapes[0]))
+    for shape in shapes:
+        parts.append(g[(*before, slice(start, start + shape[axis]))])
+        start += shape[axis]
+    return parts
+
+
+def _restack(xp: Any, g: Any, axis: int) -> Any:
+    zero = xp.zeros_like(next(v for v in g if v is not None))
+    return stack([zero if v is None else v for v in g], axis=axis)
+
+
+_concat.vjp(_parts)
+_stack.vjp(lambda g, axis: unstack(g, axis=axis))
+unstack.vjp(x=_restack)
+
+
+def concat(arrays: Sequence[Any], axis: int = 0) -> Any:
+    """Joins arrays along an axis that they have.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.concat([tg.zeros((2, 3)), tg.ones((1, 3))]).shape
+    (3, 3)
+    """
+    return _concat(*arrays, axis=axis)
+
+
+def stack(arrays: Sequence[Any], axis: int = 0) -> Any:
+    """Joins arrays of one shape along a new axis.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.stack([tg.zeros((3,)), tg.ones((3,))], axis=1).shape
+    (3, 2)
+    """
+    return _stack(*arrays, axis=axis)
+
+
+# ---------------------------------------------------------------- from device to device
+
+_to_device = Op("to", lambda xp, x, *, device, source: backend.to_device(x, device)).vjp(
+    x=lambda g, device, source: to_device(g, source)
+)
+
+
+def to_device(x: Any, device: str) -> Any:
+    """x on another device; its cotangent travels back.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.to_device(tg.ones((2,)), "cpu").device
+    'cpu'
+    """
+    return _to_device(x, device=device, source=backend.device_of(getattr(x, "array", x)))

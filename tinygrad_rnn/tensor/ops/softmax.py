@@ -1,0 +1,54 @@
+"""The softmax family, shifted by the maximum so that nothing overflows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..backend import Array
+from ..graph import operation
+from ..shapes import Axis, keep_dims
+
+__all__ = ["log_softmax", "logsumexp", "softmax"]
+
+
+def _peak(xp: Any, x: Array, axis: Axis) -> Array:
+    """The maximum over an axis; 0 where there is no finite one, as in a row of -inf."""
+    peak = x.max(axis=axis, keepdims=True)
+    return xp.where(xp.isfinite(peak), peak, 0)
+
+
+@operation
+def softmax(xp: Any, x: Array, *, axis: int = -1) -> Array:
+    """exp(x) / sum(exp(x)) along an axis."""
+    e = xp.exp(x - _peak(xp, x, axis))
+    return e / e.sum(axis=axis, keepdims=True)
+
+
+@operation
+def log_softmax(xp: Any, x: Array, *, axis: int = -1) -> Array:
+    """log(softmax(x)) along an axis, exact where softmax(x) would round to zero."""
+    shifted = x - _peak(xp, x, axis)
+    return shifted - xp.log(xp.exp(shifted).sum(axis=axis, keepdims=True))
+
+
+@operation
+def logsumexp(xp: Any, x: Array, *, axis: Axis = None, keepdims: bool = False) -> Array:
+    """log(sum(exp(x))) over axes; -inf where all of x is."""
+    peak = _peak(xp, x, axis)
+    with np.errstate(divide="ignore"):
+        y = peak + xp.log(xp.exp(x - peak).sum(axis=axis, keepdims=True))
+    return y if keepdims else y.squeeze(axis)
+
+
+softmax.vjp(x=lambda xp, g, y, axis: y * (g - xp.sum(g * y, axis=axis, keepdims=True)))
+log_softmax.vjp(x=lambda xp, g, y, axis: g - xp.exp(y) * xp.sum(g, axis=axis, keepdims=True))
+
+
+def _in_logsumexp(xp: Any, g: Any, x: Any, y: Any, axis: Axis) -> Any:
+    shape = keep_dims(x.shape, axis)
+    return g.reshape(shape) * xp.exp(x - y.reshape(shape))
+
+
+logsumexp.vjp(x=_in_logsumexp)

@@ -1,0 +1,342 @@
+"""class Tensor: the operations as operators and methods, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, ClassVar, Self, cast
+
+import numpy as np
+
+from . import autodiff, backend, ops
+from .backend import Array
+from .errors import GraphError
+from .graph import Leaf, Traced, grad_mode, wrap
+
+
+class Tensor(Traced):
+    """An array that remembers how it was computed, so that it can be differentiated.
+
+    **Arguments** data: numbers, nested lists, or an array of NumPy or CuPy; Python floats become
+    float32, arrays keep their dtype. dtype: by NumPy's name. device: `cpu`, `cuda`; where the
+    default is, if None. requires_grad: whether to collect a gradient in `.grad`.
+    **Raises** DeviceError if the device is not there; TypeError for a gradient of other than reals.
+
+    >>> import tinygrad_rnn as tg
+    >>> x = tg.tensor([1.0, 2.0], requires_grad=True)
+    >>> (x * x).sum().backward()
+    >>> x.grad
+    tensor([2., 4.])
+    """
+
+    __slots__ = ()
+    __array_ufunc__ = None  # array * tensor is the tensor's to answer
+    made: ClassVar[type[Traced]]
+
+    def __init__(
+        self,
+        data: Any,
+        dtype: Any = None,
+        device: str | None = None,
+        *,
+        requires_grad: bool = False,
+    ) -> None:
+        if isinstance(data, Traced):
+            data = data.array
+        if not backend.is_array(data):
+            data = np.asarray(data) if isinstance(data, np.generic) else _from_python(data)
+            device = device or backend.default_device()
+        if dtype is not None:
+            data = data.astype(dtype)
+        self.array = backend.to_device(data, device) if device else data
+        self.edge = None
+        self.requires_grad = requires_grad
+
+    # ------------------------------------------------------------ what it is
+
+    @property
+    def data(self) -> Array:
+        """The raw array. Assigning to it overwrites a leaf: graphs that used it raise from then on."""
+        return self.array
+
+    @data.setter
+    def data(self, value: Any) -> None:
+        leaf = self._leaf("assigning to .data")
+        array = value.array if isinstance(value, Traced) else value
+        if array is not self.array:
+            xp = backend.module_of(self.array)
+            array = xp.asarray(array, dtype=self.array.dtype)
+            if array.shape != self.array.shape:
+                raise GraphError(
+                    f"assigning to .data: expected shape {list(self.shape)}, got "
+                    f"{list(array.shape)}: make a new tensor instead"
+                )
+        self.array = array
+        if leaf is not None:
+            leaf.changed = True
+            fresh = Leaf(array)
+            fresh.grad, self.edge = leaf.grad, (fresh, 0)
+
+    @property
+    def requires_grad(self) -> bool:
+        """Whether gradients reach this tensor. Can be set on a leaf."""
+        return self.edge is not None
+
+    @requires_grad.setter
+    def requires_grad(self, wanted: bool) -> None:
+        leaf = self._leaf("setting requires_grad")
+        if wanted and self.array.dtype.kind != "f":
+            raise TypeError(f"requires_grad: only reals have gradients, not {self.array.dtype}")
+        if wanted != (leaf is not None):
+            self.edge = (Leaf(self.array), 0) if wanted else None
+
+    @property
+    def grad(self) -> Tensor | None:
+        """The gradient that `backward` has added up here; None before, and on other than leaves."""
+        leaf = self.edge and self.edge[0]
+        found = leaf.grad if isinstance(leaf, Leaf) else None
+        return None if found is None else wrap(Tensor, found, None)
+
+    @grad.setter
+    def grad(self, value: Tensor | None) -> None:
+        leaf = self._leaf("assigning to .grad")
+        if leaf is None:
+            raise GraphError("assigning to .grad: the tensor does not require a gradient")
+        if value is not None and value.shape != self.shape:
+            raise GraphError(
+                f"assigning to .grad: expected shape {list(self.shape)}, got {list(value.shape)}"
+            )
+        leaf.grad = None if value is None else value.array
+
+    def _leaf(self, doing: str) -> Leaf | None:
+        """The leaf behind this tensor, if it requires a gradient; refuses a computed one."""
+        node = self.edge and self.edge[0]
+        if node is not None and not isinstance(node, Leaf):
+            raise GraphError(
+                f"{doing}: this tensor was computed by {node.op.name!r}: only tensors that you "
+                "made can be changed; .detach() gives one"
+            )
+        return node
+
+    @property
+    def is_leaf(self) -> bool:
+        """Whether this tensor was made by the user, not computed from one that requires grad."""
+        return self.edge is None or isinstance(self.edge[0], Leaf)
+
+    shape: ClassVar[Any] = property(lambda self: self.array.shape)
+    ndim: ClassVar[Any] = property(lambda self: self.array.ndim)
+    size: ClassVar[Any] = property(lambda self: self.array.size)
+    dtype: ClassVar[Any] = property(lambda self: self.array.dtype)
+    device: ClassVar[Any] = property(lambda self: backend.device_of(self.array))
+    mT: ClassVar[Any] = property(ops.matrix_transpose, doc="The last two axes exchanged.")
+
+    @property
+    def T(self) -> Self:
+        """The axes in reverse."""
+        return cast(Self, ops.permute_dims(self))
+
+    # ------------------------------------------------------------ in and out
+
+    def numpy(self) -> np.ndarray[Any, Any]:
+        """The values as a NumPy array; on the CPU the tensor's own, not a copy."""
+        return backend.to_host(self.array)
+
+    def item(self) -> Any:
+        """The one element, as a Python number."""
+        return self.array.item()
+
+    def tolist(self) -> Any:
+        """The values as nested Python lists."""
+        return self.array.tolist()
+
+    def detach(self) -> Tensor:
+        """The same array without its history: a constant."""
+        return wrap(Tensor, self.array, None)
+
+    def to(self, target: Any) -> Tensor:
+        """On another device (`cpu`, `cuda`) or in another dtype (`float64`), differentiably."""
+        if isinstance(target, str) and target.partition(":")[0] in backend.platforms:
+            return cast(Tensor, ops.to_device(self, target))
+        return cast(Tensor, ops.astype(self, target))
+
+    def backward(self, gradient: Any = None, *, retain_graph: bool = False) -> None:
+        """Adds the gradient of this scalar to `.grad` of every leaf that it was computed from.
+
+        **Arguments** gradient: the cotangent, where this is no scalar; retain_graph: allows another
+        pass. **Raises** GraphError if the graph was freed, overwritten or never recorded.
+        """
+        autodiff.backward(self, gradient, retain_graph=retain_graph)
+
+    def __repr__(self) -> str:
+        values = np.array2string(self.numpy(), separator=", ", prefix="tensor(", threshold=100)
+        notes = "" if self.dtype in (np.float32, np.int64, bool) else f", dtype={self.dtype}"
+        if self.device != "cpu":
+            notes += f", device={self.device!r}"
+        if self.edge is not None:
+            node = self.edge[0]
+            leaf = isinstance(node, Leaf)
+            notes += ", requires_grad=True" if leaf else f", made_by={node.op.name}"
+        return f"tensor({values}{notes})"
+
+    def __len__(self) -> int:
+        if not self.shape:
+            raise TypeError("a tensor without axes has no length")
+        return int(self.shape[0])
+
+    def __iter__(self) -> Iterator[Tensor]:
+        len(self)
+        return iter(ops.unstack(self))
+
+    def __bool__(self) -> bool:
+        return bool(self.array)
+
+    def __float__(self) -> float:
+        return float(self.array)
+
+    def __int__(self) -> int:
+        return int(self.array)
+
+    def __index__(self) -> int:
+        return int(self.array.__index__())
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
+        if self.edge is not None:
+            raise TypeError(
+                "NumPy's functions would drop the graph: use tinygrad_rnn's of the same name, "
+                "or .detach().numpy()"
+            )
+        return np.array(self.numpy(), dtype=dtype, copy=copy)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        self._leaf("copy.deepcopy")
+        twin = wrap(type(self), self.array.copy(), None)
+        twin.edge = (Leaf(twin.array), 0) if self.requires_grad else None
+        return twin
+
+    # ------------------------------------------------------------ indexing
+
+    def __getitem__(self, index: Any) -> Tensor:
+        return cast(Tensor, ops.getitem(self, index=index))
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        """Gives this tensor a new value, computed from the old: differentiable, and no alias."""
+        if not isinstance(value, Traced) and not backend.is_array(value):
+            value = backend.module_of(self.array).asarray(value, dtype=self.dtype)
+        leaf = isinstance(self.edge and self.edge[0], Leaf)
+        if leaf and grad_mode.on:
+            raise GraphError(
+                "x[...] = on a leaf that requires grad would lose its gradient: write to a copy "
+                "(y = x + 0), or within tg.no_grad()"
+            )
+        updated = ops.index_update(self, value, index=index)
+        if updated.dtype != self.dtype:
+            raise TypeError(f"x[...] =: expected {self.dtype}, got {updated.dtype}")
+        if leaf:
+            self.data = updated.array
+        else:
+            self.array, self.edge = updated.array, updated.edge
+
+    # ------------------------------------------------------------ operators
+
+    def __add__(self, other: Any) -> Tensor:
+        return cast(Tensor, ops.add(self, other))
+
+    def __mul__(self, other: Any) -> Tensor:
+        return cast(Tensor, ops.multiply(self, other))
+
+    def __sub__(self, other: Any) -> Tensor:
+        return cast(Tensor, ops.subtract(self, other))
+
+    def __rsub__(self, other: Any) -> Tensor:
+        return cast(Tensor, ops.subtract(other, self))
+
+    def __truediv__(self, other: Any) -> Tensor:
+        return cast(Tensor, ops.divide(self, other))
+
+    def __rtruediv__(self, other: Any) -> Tensor:
+        return cast(Tensor, ops.divide(other, self))
+
+    def __pow__(self, other: Any) -> Tensor:
+        return cast(Tensor, ops.pow(self, other))
+
+    def __rpow__(self, other: Any) -> Tensor:
+        return cast(Tensor, ops.pow(other, self))
+
+    def __matmul__(self, other: Any) -> Tensor:
+        return cast(Tensor, ops.matmul(self, other))
+
+    def __rmatmul__(self, other: Any) -> Tensor:
+        return cast(Tensor, ops.matmul(other, self))
+
+    def __neg__(self) -> Tensor:
+        return cast(Tensor, ops.negative(self))
+
+    def __abs__(self) -> Tensor:
+        return cast(Tensor, ops.abs(self))
+
+    def __invert__(self) -> Tensor:
+        return cast(Tensor, ops.logical_not(self))
+
+    def __lt__(self, other: Any) -> Tensor:
+        return cast(Tensor, ops.less(self, other))
+
+    def __le__(self, other: Any) -> Tensor:
+        return cast(Tensor, ops.less_equal(self, other))
+
+    def __gt__(self, other: Any) -> Tensor:
+        return cast(Tensor, ops.greater(self, other))
+
+    def __ge__(self, other: Any) -> Tensor:
+        return cast(Tensor, ops.greater_equal(self, other))
+
+    def __eq__(self, other: object) -> Tensor:  # type: ignore[override]
+        return cast(Tensor, ops.equal(self, other))
+
+    def __ne__(self, other: object) -> Tensor:  # type: ignore[override]
+        return cast(Tensor, ops.not_equal(self, other))
+
+    __radd__ = __add__
+    __rmul__ = __mul__
+    __hash__ = object.__hash__
+
+    # ------------------------------------------------------------ methods
+
+    abs, exp, log, relu = ops.abs, ops.exp, ops.log, ops.relu
+    sigmoid, sqrt, square, tanh = ops.sigmoid, ops.sqrt, ops.square, ops.tanh
+    sum, mean, max, min = ops.sum, ops.mean, ops.max, ops.min
+    log_softmax, logsumexp, softmax = ops.log_softmax, ops.logsumexp, ops.softmax
+    broadcast_to, expand_dims, squeeze, swapaxes = (
+        ops.broadcast_to,
+        ops.expand_dims,
+        ops.squeeze,
+        ops.swapaxes,
+    )
+
+    def reshape(self, *shape: Any) -> Tensor:
+        """The same elements in another shape: `x.reshape(2, -1)` or `x.reshape((2, -1))`."""
+        return cast(Tensor, ops.reshape(self, shape=shape[0] if len(shape) == 1 else shape))
+
+    def permute_dims(self, *axes: int) -> Tensor:
+        """The axes in another order: `x.permute_dims(1, 0, 2)`."""
+        return cast(Tensor, ops.permute_dims(self, axes=axes or None))
+
+    def astype(self, dtype: Any) -> Tensor:
+        """In another dtype."""
+        return cast(Tensor, ops.astype(self, dtype))
+
+    def unstack(self, axis: int = 0) -> tuple[Tensor, ...]:
+        """The slices along an axis."""
+        return cast("tuple[Tensor, ...]", ops.unstack(self, axis=axis))
+
+
+Tensor.made = Tensor
+
+
+def _from_python(data: Any) -> np.ndarray[Any, Any]:
+    """An array of Python's numbers, perhaps with tensors among them: floats become float32."""
+    if isinstance(data, (list, tuple)) and any(isinstance(v, Traced) for v in data):
+        raise TypeError("a list of tensors: join them with tg.stack or tg.concat")
+    array = np.asarray(data)
+    if array.dtype.kind not in "fiub":
+        raise TypeError(f"a tensor holds numbers, not {array.dtype} ({type(data).__name__})")
+    holds_arrays = isinstance(data, (list, tuple)) and any(hasattr(v, "dtype") for v in data)
+    return array.astype(np.float32) if array.dtype == np.float64 and not holds_arrays else array
