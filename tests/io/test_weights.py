@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 import tinygrad_rnn as tg
-from tinygrad_rnn.io import CheckpointError
+from tinygrad_rnn.io import CheckpointError, load, save
 from tinygrad_rnn.io.weights import from_bytes, to_bytes
 
 DTYPES = st.sampled_from(["f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u8", "?", "c8", ">f4"])
@@ -36,8 +36,8 @@ def test_memory_layouts() -> None:
 
 def test_tensors(tmp_path: Path) -> None:
     weight = tg.tensor([[1.0, -2.0]], requires_grad=True)
-    tg.save(tmp_path / "w.safetensors", {"weight": weight, "ids": np.arange(3)})
-    back = tg.load(tmp_path / "w.safetensors")
+    save(tmp_path / "w.safetensors", {"weight": weight, "ids": np.arange(3)})
+    back = load(tmp_path / "w.safetensors")
     np.testing.assert_array_equal(back["weight"].numpy(), weight.numpy(), strict=True)
     np.testing.assert_array_equal(back["ids"].numpy(), np.arange(3), strict=True)
     assert isinstance(back["ids"], tg.Tensor)
@@ -46,21 +46,21 @@ def test_tensors(tmp_path: Path) -> None:
 
 def test_failed_save_leaves_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "w.safetensors"
-    tg.save(path, {"a": np.arange(3)})
+    save(path, {"a": np.arange(3)})
     with pytest.raises(CheckpointError, match="complex128"):
-        tg.save(path, {"a": np.ones(2, "c16")})
-    np.testing.assert_array_equal(tg.load(path)["a"].numpy(), np.arange(3))
+        save(path, {"a": np.ones(2, "c16")})
+    np.testing.assert_array_equal(load(path)["a"].numpy(), np.arange(3))
 
 
 def test_bad_files(tmp_path: Path) -> None:
     path = tmp_path / "w.safetensors"
     with pytest.raises(CheckpointError, match="No such file"):
-        tg.load(path)
+        load(path)
     raw = to_bytes({"a": np.arange(100)})
     for damaged in (b"", raw[:4], raw[:30], raw[:-1], b"not a file of tensors"):
         path.write_bytes(damaged)
         with pytest.raises(CheckpointError, match=r"w\.safetensors is damaged"):
-            tg.load(path)
+            load(path)
     path.write_bytes(raw.replace(b'"I64"', b'"BF16"').replace(b"800]", b"200]")[:-600])
     with pytest.raises(CheckpointError, match=r"w\.safetensors"):
-        tg.load(path)
+        load(path)

@@ -20,8 +20,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..tensor import Tensor
 from ..tensor.backend import is_array
+from ..tensor.tensor import Tensor
 from .weights import Arrays, CheckpointError, from_bytes, to_bytes, write
 
 FORMAT = 1

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from ..tensor import Tensor, tensor
-from ..tensor.backend import to_host
+from ..tensor.backend import default_device, to_host
+from ..tensor.tensor import Tensor
 
 Arrays = dict[str, np.ndarray[Any, Any]]
 
@@ -29,9 +29,9 @@ def save(path: str | Path, tensors: Mapping[str, Any]) -> None:
 
     >>> import tempfile, tinygrad_rnn as tg
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     tg.save(f"{folder}/w.safetensors", {"w": tg.tensor([1.0, 2.0])})
-    ...     tg.load(f"{folder}/w.safetensors")["w"].numpy()
-    array([1., 2.], dtype=float32)
+    ...     save(f"{folder}/w.safetensors", {"w": tg.tensor([1.0, 2.0])})
+    ...     load(f"{folder}/w.safetensors")
+    {'w': tensor([1., 2.])}
     """
     write(Path(path), to_bytes(tensors))
 
@@ -49,7 +49,10 @@ def load(path: str | Path) -> dict[str, Tensor]:
         raw = Path(path).read_bytes()
     except OSError as error:
         raise CheckpointError(f"cannot read {path}: {error.strerror}") from None
-    return {name: tensor(array) for name, array in from_bytes(raw, str(path)).items()}
+    return {
+        name: Tensor(array, device=default_device())
+        for name, array in from_bytes(raw, str(path)).items()
+    }
 
 
 def to_bytes(tensors: Mapping[str, Any]) -> bytes:
