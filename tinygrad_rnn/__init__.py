@@ -1,6 +1,6 @@
 """Recurrent networks on plain arrays: autograd and RNN, GRU, LSTM on NumPy or CuPy."""
 
-from .tensor import cuda
+from .tensor import cuda, ops
 from .tensor.autodiff import enable_grad, grad, no_grad
 from .tensor.backend import default_device, device, set_default_device
 from .tensor.creation import arange, full, ones, rand, randn, zeros
@@ -12,3 +12,11 @@ from .tensor.random import Generator, manual_seed
 from .tensor.tensor import Tensor
 
 tensor = Tensor
+
+__all__ = [
+    "Tensor", "tensor", "arange", "full", "ones", "rand", "randn", "zeros",
+    "grad", "no_grad", "enable_grad", "gradcheck", "Op", "operation",
+    "Generator", "manual_seed", "cuda", "device", "default_device", "set_default_device",
+    "DeviceError", "GradcheckError", "GraphError", "ShapeError",
+]  # fmt: skip
+__all__ += ops.__all__

@@ -14,6 +14,7 @@ from typing import Any
 from . import backend, ops
 from .errors import GraphError
 from .graph import Edge, Leaf, Node, Traced, grad_mode, set_grad_mode, wrap
+from .ops.indexing import Part
 from .shapes import sum_to
 
 
@@ -38,11 +39,11 @@ class Sum:
     """A cotangent with several terms: one buffer that the engine owns, and so may write into."""
 
     def __init__(self, term: Any) -> None:
-        self.total = term.spread() if isinstance(term, ops.Part) else term
-        self.owned = isinstance(term, ops.Part)
+        self.total = term.spread() if isinstance(term, Part) else term
+        self.owned = isinstance(term, Part)
 
     def add(self, term: Any) -> None:
-        if isinstance(term, ops.Part):
+        if isinstance(term, Part):
             if not self.owned:
                 self.total, self.owned = self.total.copy(), True
             term.add_to(self.total)
@@ -69,14 +70,14 @@ def walk(
             slots = table[node] = [None] * node.outputs
             heappush(heap, (node.serial, node))
         if slots[i] is None:
-            slots[i] = Sum(g) if type(g) is ops.Part else g
+            slots[i] = Sum(g) if type(g) is Part else g
         else:
             if type(slots[i]) is not Sum:
                 slots[i] = Sum(slots[i])
             slots[i].add(g)
 
-    for edge, g in starts:
-        deposit(edge, g)
+    for start, g in starts:
+        deposit(start, g)
     while heap:
         _, node = heappop(heap)
         gs = [g.total if type(g) is Sum else g for g in table.pop(node)]
@@ -106,7 +107,7 @@ def pull_back(node: Node, gs: list[Any], create_graph: bool) -> Any:
             f"the graph behind {node.op.name!r} has been freed by an earlier backward: "
             "pass retain_graph=True to that one"
         )
-    g = gs[0] if node.outputs == 1 else tuple(gs)
+    g = tuple(gs) if node.several else gs[0]
     if not create_graph:
         first = next(v for v in gs if v is not None)
         return node.op.cotangents(node, g, backend.module_of(first), node.kept)

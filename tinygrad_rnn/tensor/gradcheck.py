@@ -9,6 +9,7 @@ import numpy as np
 
 from . import autodiff, backend, ops
 from .errors import GradcheckError
+from .graph import grad_mode
 from .random import Generator
 from .tensor import Tensor
 
@@ -89,14 +90,15 @@ def _gradient_of(
 
     def gradient(*args: Tensor) -> tuple[Any, ...]:
         given, cotangents = args[: len(xs)], args[len(xs) :]
-        live = [
-            (y, w) for y, w in zip(_outputs(fn, given), cotangents, strict=True) if y.requires_grad
-        ]
-        if not live:
-            return tuple(ops.zeros_like(x) for x in given)
-        return autodiff.grad(
-            [y for y, _ in live], given, [w for _, w in live], create_graph=autodiff.grad_mode.on
-        )
+        recording = grad_mode.on
+        with autodiff.enable_grad():
+            pairs = zip(_outputs(fn, given), cotangents, strict=True)
+            live = [(y, w) for y, w in pairs if y.requires_grad]
+            if not live:
+                return tuple(ops.zeros_like(x) for x in given)
+            return autodiff.grad(
+                [y for y, _ in live], given, [w for _, w in live], create_graph=recording
+            )
 
     return gradient, [*xs, *ws]
 
@@ -111,11 +113,13 @@ def _worst_error(
     def moved(us: Sequence[Any], step: float) -> np.ndarray[Any, Any]:
         for x, place, u in zip(xs, places, us, strict=True):
             x.data = backend.to_device(place + step * u, x.device)
-        return _flat(y.numpy() for y in _outputs(fn, xs))
+        with autodiff.no_grad():
+            return _flat(y.numpy() for y in _outputs(fn, xs))
 
     def differences(us: Sequence[Any]) -> np.ndarray[Any, Any]:
         try:
-            return (moved(us, STEP) - moved(us, -STEP)) / (2 * STEP)
+            slopes: np.ndarray[Any, Any] = (moved(us, STEP) - moved(us, -STEP)) / (2 * STEP)
+            return slopes
         finally:
             moved(us, 0.0)
 

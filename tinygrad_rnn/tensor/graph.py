@@ -23,7 +23,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from operator import itemgetter
-from typing import Any, Self, TypeVar, cast
+from typing import Any, ClassVar, Self, TypeVar, cast
 
 import numpy as np
 
@@ -58,12 +58,13 @@ def set_grad_mode(on: bool) -> Iterator[None]:
 class Node:
     """One application of an operation. It holds arrays, never the values it gave: no cycles."""
 
-    __slots__ = ("edges", "kept", "op", "outputs", "serial", "shapes")
+    __slots__ = ("edges", "kept", "op", "outputs", "serial", "several", "shapes")
 
-    op: Op
+    op: Any  # the Op; to a type checker a class attribute of that type would be a method
     edges: tuple[Edge | None, ...]  # of each input
     shapes: tuple[tuple[int, ...], ...]  # of each input
     kept: tuple[Any, ...] | None  # what the rules read; None once freed
+    several: bool  # whether the operation gives a tuple, be it of one
     outputs: int
     serial: int
 
@@ -90,7 +91,7 @@ class Traced:
 
     array: Array
     edge: Edge | None
-    made: type[Traced]  # the class that operations on this one give back
+    made: ClassVar[type[Traced]]  # the class that operations on this one give back
 
 
 def wrap(cls: type[T], array: Array, edge: Edge | None) -> T:
@@ -211,6 +212,7 @@ class Op:
         if self.parameters:
             kept += tuple([params.get(n, default) for n, default in self.parameters.items()])
         node.kept = kept
+        node.several = several
         if several:
             node.outputs = len(y)
             return tuple([wrap(cls, xp.asarray(v), (node, i)) for i, v in enumerate(y)])

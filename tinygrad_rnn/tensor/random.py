@@ -1,4 +1,4 @@
-"""Random numbers from explicit generators, drawn on the host: one seed, the same bits everywhere."""
+"""Random numbers from explicit generators, drawn on the host: a seed fixes every bit."""
 
 from __future__ import annotations
 

@@ -30,7 +30,6 @@ class Tensor(Traced):
 
     __slots__ = ()
     __array_ufunc__ = None  # array * tensor is the tensor's to answer
-    made: ClassVar[type[Traced]]
 
     def __init__(
         self,
@@ -55,7 +54,7 @@ class Tensor(Traced):
 
     @property
     def data(self) -> Array:
-        """The raw array. Assigning to it overwrites a leaf: graphs that used it raise from then on."""
+        """The raw array. Assigning to it overwrites a leaf: graphs that used it raise from then."""
         return self.array
 
     @data.setter

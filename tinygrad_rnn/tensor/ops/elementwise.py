@@ -10,9 +10,10 @@ from ..backend import Array
 from ..graph import Op, operation
 
 __all__ = [
-    "abs", "add", "alias", "astype", "divide", "equal", "exp", "greater", "greater_equal", "less",
-    "less_equal", "log", "logical_not", "multiply", "negative", "not_equal", "ones_like", "pow", "relu",
-    "sigmoid", "sign", "softplus", "sqrt", "square", "subtract", "tanh", "where", "zeros_like",
+    "abs", "add", "alias", "astype", "divide", "equal", "exp", "greater", "greater_equal",
+    "less", "less_equal", "log", "logical_not", "multiply", "negative", "not_equal",
+    "ones_like", "pow", "relu", "sigmoid", "sign", "softplus", "sqrt", "square", "subtract",
+    "tanh", "where", "zeros_like",
 ]  # fmt: skip
 
 # ---------------------------------------------------------------- one input

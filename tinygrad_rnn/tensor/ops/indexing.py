@@ -10,7 +10,7 @@ from .. import backend
 from ..backend import Array
 from ..graph import Op, Traced, operation
 
-__all__ = ["Part", "getitem", "index_update", "place", "take"]
+__all__ = ["getitem", "index_update", "place", "take"]
 
 
 def raw_index(xp: Any, index: Any) -> Any:
@@ -98,7 +98,7 @@ def index_update(xp: Any, x: Array, value: Array, *, index: Any) -> Array:
 
 
 def _read_back(g: Any, index: Any, shapes: Any) -> Any:
-    """The cotangent of an assigned value: what a later one of the same element overwrote has none."""
+    """The cotangent of an assigned value: none for what a later one of its element overwrote."""
     xp = backend.module_of(getattr(g, "array", g))
     at = raw_index(xp, index)
     read = getitem(g, index=index)

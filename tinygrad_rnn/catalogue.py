@@ -1,0 +1,426 @@
+"""One row for every operation, cell and layer: how to draw a case of it, and what it must equal.
+
+`tinygrad-rnn gradcheck` walks the rows with random cases; the tests walk them with hypothesis,
+which searches for the case that fails and makes it small. A public operation without a row fails a
+test.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+
+from .tensor import backend, ops
+from .tensor.gradcheck import gradient_errors
+from .tensor.random import Generator
+
+T = TypeVar("T")
+Array = np.ndarray[Any, Any]
+
+
+class Draw(Protocol):
+    """Where a case's choices come from: a seed, or hypothesis."""
+
+    def integer(self, low: int, high: int) -> int:
+        """An integer from low to high, both included."""
+
+    def one_of(self, options: Sequence[T]) -> T:
+        """One of several."""
+
+    def reals(self, shape: tuple[int, ...]) -> Array:
+        """An array of reals of either sign, none beyond 3."""
+
+
+class Seeded:
+    """Draws from a generator: the same seed, the same cases."""
+
+    def __init__(self, seed: int) -> None:
+        self.generator = Generator(seed)
+
+    def integer(self, low: int, high: int) -> int:
+        return int(self.generator.integers(low, high + 1))
+
+    def one_of(self, options: Sequence[T]) -> T:
+        return options[self.integer(0, len(options) - 1)]
+
+    def reals(self, shape: tuple[int, ...]) -> Array:
+        return np.asarray(np.clip(self.generator.normal(shape), -3, 3))
+
+
+@dataclass(frozen=True)
+class Case:
+    """Inputs to differentiate in, and a call of a function of the row's name on them."""
+
+    inputs: list[Array]
+    call: Callable[..., Any]  # (function, *inputs)
+
+
+@dataclass(frozen=True)
+class Row:
+    """What is checked under one name: `draw` makes a case, `reference` is its twin on arrays."""
+
+    name: str
+    kind: str
+    function: Callable[..., Any]
+    draw: Callable[[Draw], Case]
+    reference: Callable[..., Any] | None = None
+
+    def check(self, seed: int = 0, device: str = "cpu", cases: int = 5) -> tuple[float, float]:
+        """Checks drawn cases to second order.
+
+        **Returns** the worst errors of the first and second derivatives. **Raises** GradcheckError.
+        """
+        worst = [0.0, 0.0]
+        for case in (self.draw(Seeded(seed + i)) for i in range(cases)):
+            inputs = [backend.to_device(x, device) for x in case.inputs]
+            if any(x.size for x in case.inputs):
+                with backend.device(device):
+                    errors = gradient_errors(
+                        lambda *xs, case=case: case.call(self.function, *xs), inputs, order=2
+                    )
+                worst = [max(pair) for pair in zip(worst, errors, strict=True)]
+        return worst[0], worst[1]
+
+
+# ---------------------------------------------------------------- how to draw arrays
+
+
+def shape(draw: Draw, least: int = 0, most: int = 3, smallest: int = 0) -> tuple[int, ...]:
+    """A shape of some axes; lengths of 0 and 1 among them."""
+    return tuple(draw.integer(smallest, 3) for _ in range(draw.integer(least, most)))
+
+
+def broadcastable(draw: Draw, whole: tuple[int, ...]) -> tuple[int, ...]:
+    """A shape that broadcasts to a whole one: axes missing in front, or of length 1."""
+    rest = whole[draw.integer(0, len(whole)) :]
+    return tuple(draw.one_of([n, 1]) for n in rest)
+
+
+def laid_out(draw: Draw, x: Array) -> Array:
+    """The same values, perhaps not contiguous, or with strides that run backwards."""
+    layout = draw.one_of(["plain", "reversed", "transposed"])
+    if layout == "reversed" and x.ndim:
+        return x[::-1].copy()[::-1]
+    return x.T.copy().T if layout == "transposed" else x
+
+
+def real(draw: Draw, shape: tuple[int, ...]) -> Array:
+    """Any reals."""
+    return laid_out(draw, draw.reals(shape))
+
+
+def positive(draw: Draw, shape: tuple[int, ...]) -> Array:
+    """Reals from 0.2 up."""
+    return laid_out(draw, np.abs(draw.reals(shape)) + 0.2)
+
+
+def away_from_zero(draw: Draw, shape: tuple[int, ...]) -> Array:
+    """Reals of either sign, at least 0.2 from the kink or pole at 0."""
+    x = draw.reals(shape)
+    return laid_out(draw, x + np.where(x < 0, -0.2, 0.2))
+
+
+def distinct(draw: Draw, shape: tuple[int, ...]) -> Array:
+    """Reals at least 0.2 from each other, in drawn order: which is largest stays clear."""
+    order = np.argsort(draw.reals((int(np.prod(shape)),)), kind="stable")
+    return laid_out(draw, (order * 0.2 - 1).reshape(shape))
+
+
+def an_axis(draw: Draw, x: Array) -> int:
+    """One of the axes, from either end."""
+    return draw.integer(-x.ndim, x.ndim - 1)
+
+
+def some_axes(draw: Draw, x: Array) -> Any:
+    """All axes (None), one, or several."""
+    options: list[Any] = [None]
+    if x.ndim:
+        options += [an_axis(draw, x), tuple(range(draw.integer(0, x.ndim - 1), x.ndim))]
+    return draw.one_of(options)
+
+
+Domain = Callable[[Draw, tuple[int, ...]], Array]
+
+# ---------------------------------------------------------------- how to make rows
+
+
+def row(
+    name: str, draw: Callable[[Draw], Case], reference: Any = None, kind: str = "operation"
+) -> Row:
+    """A row for the operation of a name; compared with NumPy's function of that name, if any."""
+    return Row(name, kind, getattr(ops, name), draw, reference or getattr(np, name, None))
+
+
+def elementwise(name: str, *domains: Domain, reference: Any = None) -> Row:
+    """A row for an operation that broadcasts; a domain for each input."""
+
+    def draw(d: Draw) -> Case:
+        whole = shape(d)
+        shapes = [whole, *(broadcastable(d, whole) for _ in domains[1:])]
+        inputs = [domain(d, s) for domain, s in zip(domains, shapes, strict=True)]
+        return Case(inputs, lambda f, *xs: f(*xs))
+
+    return row(name, draw, reference)
+
+
+def reduction(name: str, domain: Domain = real, reference: Any = None, smallest: int = 0) -> Row:
+    """A row for an operation with `axis` and `keepdims`."""
+
+    def draw(d: Draw) -> Case:
+        x = domain(d, shape(d, smallest=smallest))
+        axis, keepdims = some_axes(d, x), d.one_of([True, False])
+        return Case([x], lambda f, x: f(x, axis=axis, keepdims=keepdims))
+
+    return row(name, draw, reference)
+
+
+def along_axis(name: str, reference: Any) -> Row:
+    """A row for an operation along one axis that keeps the shape."""
+
+    def draw(d: Draw) -> Case:
+        x = real(d, shape(d, least=1, smallest=1))
+        axis = an_axis(d, x)
+        return Case([x], lambda f, x: f(x, axis=axis))
+
+    return row(name, draw, reference)
+
+
+# ---------------------------------------------------------------- cases of their own
+
+
+def _where(d: Draw) -> Case:
+    whole = shape(d)
+    condition = d.reals(whole) > 0
+    inputs = [real(d, broadcastable(d, whole)), real(d, whole)]
+    return Case(inputs, lambda f, a, b: f(condition, a, b))
+
+
+def _pow(d: Draw) -> Case:
+    x = positive(d, shape(d))
+    exponent = d.one_of([2, 3, -1, 0.5, 0, 1, None])
+    if exponent is None:
+        return Case([x, real(d, broadcastable(d, x.shape))], lambda f, a, b: f(a, b))
+    return Case([x], lambda f, a: f(a, exponent))
+
+
+def _matmul(d: Draw) -> Case:
+    n, k, m = (d.integer(1, 3) for _ in range(3))
+    stack = shape(d, most=2, smallest=1)
+    left, right = d.one_of(
+        [
+            ((k,), (k,)),
+            ((n, k), (k,)),
+            ((k,), (k, m)),
+            ((k,), (*stack, k, m)),
+            ((*stack, n, k), (k,)),
+            ((*stack, n, k), (k, m)),
+            ((n, k), (*stack, k, m)),
+            ((*stack, n, k), (*broadcastable(d, stack), k, m)),
+        ]
+    )
+    return Case([real(d, left), real(d, right)], lambda f, a, b: f(a, b))
+
+
+def _reshape(d: Draw) -> Case:
+    x = real(d, shape(d))
+    new = d.one_of([x.shape[::-1], (x.size,), (1, *x.shape), *([(-1,)] if x.size else [])])
+    return Case([x], lambda f, x: f(x, shape=new) if f is ops.reshape else f(x, new))
+
+
+def _permute_dims(d: Draw) -> Case:
+    x = real(d, shape(d))
+    axes = tuple(int(i) for i in np.argsort(d.reals((x.ndim,)), kind="stable"))
+    chosen = d.one_of([None, axes])
+    return Case([x], lambda f, x: f(x, axes=chosen))
+
+
+def _swapaxes(d: Draw) -> Case:
+    x = real(d, shape(d, least=1))
+    one, other = an_axis(d, x), an_axis(d, x)
+    return Case([x], lambda f, x: f(x, axis1=one, axis2=other))
+
+
+def _concat(d: Draw) -> Case:
+    first = real(d, shape(d, least=1))
+    axis = an_axis(d, first)
+    longer = list(first.shape)
+    longer[axis] = d.integer(0, 3)
+    return Case([first, real(d, tuple(longer))], lambda f, *xs: f(list(xs), axis=axis))
+
+
+def _stack(d: Draw) -> Case:
+    whole = shape(d)
+    axis = d.integer(-len(whole) - 1, len(whole))
+    inputs = [real(d, whole) for _ in range(d.integer(1, 3))]
+    return Case(inputs, lambda f, *xs: f(list(xs), axis=axis))
+
+
+def _unstack(d: Draw) -> Case:
+    x = real(d, shape(d, least=1, smallest=1))
+    axis = an_axis(d, x)
+    used = d.integer(1, x.shape[axis])  # the others' cotangents are absent
+    return Case([x], lambda f, x: f(x, axis=axis)[:used])
+
+
+def _broadcast_to(d: Draw) -> Case:
+    whole = shape(d)
+    x = real(d, broadcastable(d, whole))
+    return Case([x], lambda f, x: f(x, shape=whole))
+
+
+def _expand_dims(d: Draw) -> Case:
+    x = real(d, shape(d))
+    axis = d.integer(-x.ndim - 1, x.ndim)
+    return Case([x], lambda f, x: f(x, axis=axis))
+
+
+def _squeeze(d: Draw) -> Case:
+    x = real(d, (1, *shape(d, most=2), 1))
+    axis = d.one_of([None, 0, -1, (0, -1)])
+    return Case([x], lambda f, x: f(x, axis=axis))
+
+
+def index_of(d: Draw, n: int) -> Any:
+    """Something that indexes an axis of length n > 0, each of NumPy's kinds."""
+    return d.one_of(
+        [
+            d.integer(-n, n - 1),
+            slice(None),
+            slice(d.integer(0, n), None, d.one_of([1, 2])),
+            slice(None, None, -1),
+            [d.integer(-n, n - 1) for _ in range(d.integer(0, 4))],
+            np.array([[d.integer(0, n - 1)] * 2, [0, d.integer(-n, n - 1)]]),
+            np.arange(n) % 2 == d.integer(0, 1),
+        ]
+    )
+
+
+def _an_index(d: Draw, x: Array) -> Any:
+    parts = [index_of(d, x.shape[0])]
+    if x.ndim > 1:
+        parts.append(d.one_of([slice(None), d.integer(0, x.shape[1] - 1), None, ...]))
+    return d.one_of([parts[0], tuple(parts)])
+
+
+def _getitem(d: Draw) -> Case:
+    x = real(d, shape(d, least=1, smallest=1))
+    index = _an_index(d, x)
+    return Case([x], lambda f, x: f(x, index=index))
+
+
+def _place(d: Draw) -> Case:
+    whole = shape(d, least=1, smallest=1)
+    index = _an_index(d, np.zeros(whole))
+    value = real(d, np.zeros(whole)[index].shape)
+    return Case([value], lambda f, v: f(v, index=index, shape=whole))
+
+
+def _index_update(d: Draw) -> Case:
+    x = real(d, shape(d, least=1, smallest=1))
+    index = _an_index(d, x)
+    value = real(d, broadcastable(d, x[index].shape))
+    return Case([x, value], lambda f, x, v: f(x, v, index=index))
+
+
+def _take(d: Draw) -> Case:
+    x = real(d, shape(d, least=1, smallest=1))
+    axis = d.one_of([None, an_axis(d, x)])
+    n = x.size if axis is None else x.shape[axis]
+    indices = np.array([[d.integer(-n, n - 1)] * 2, [0, d.integer(-n, n - 1)]])
+    return Case([x], lambda f, x: f(x, indices, axis=axis))
+
+
+def _softmax(x: Array, axis: int) -> Array:
+    e = np.exp(x - x.max(axis=axis, keepdims=True))
+    return np.asarray(e / e.sum(axis=axis, keepdims=True))
+
+
+def _placed(value: Array, index: Any, shape: tuple[int, ...]) -> Array:
+    whole = np.zeros(shape)
+    np.add.at(whole, index, value)
+    return whole
+
+
+def _updated(x: Array, value: Array, index: Any) -> Array:
+    x = x.copy()
+    x[index] = value
+    return x
+
+
+OPERATIONS = [
+    # one input
+    elementwise("alias", real, reference=lambda x: x),
+    elementwise("negative", real),
+    elementwise("abs", away_from_zero),
+    elementwise("square", real),
+    elementwise("sqrt", positive),
+    elementwise("exp", real),
+    elementwise("log", positive),
+    elementwise("tanh", real),
+    elementwise("sigmoid", real, reference=lambda x: 1 / (1 + np.exp(-x))),
+    elementwise("relu", away_from_zero, reference=lambda x: np.maximum(x, 0)),
+    elementwise("softplus", real, reference=lambda x: np.log1p(np.exp(x))),
+    # several
+    elementwise("add", real, real),
+    elementwise("subtract", real, real),
+    elementwise("multiply", real, real),
+    elementwise("divide", real, away_from_zero),
+    row("pow", _pow, np.power),
+    row("where", _where),
+    row("matmul", _matmul),
+    # over axes
+    reduction("sum"),
+    reduction("mean", smallest=1),
+    reduction("var", smallest=1),
+    reduction("max", distinct, smallest=1),
+    reduction("min", distinct, smallest=1),
+    reduction("logsumexp", smallest=1, reference=lambda x, **k: np.log(np.sum(np.exp(x), **k))),
+    along_axis("softmax", _softmax),
+    along_axis("log_softmax", lambda x, axis: np.log(_softmax(x, axis))),
+    # moved
+    row("reshape", _reshape),
+    row("permute_dims", _permute_dims, np.transpose),
+    row("swapaxes", _swapaxes, lambda x, axis1, axis2: np.swapaxes(x, axis1, axis2)),
+    row(
+        "matrix_transpose",
+        lambda d: Case([real(d, shape(d, least=2))], lambda f, x: f(x)),
+        lambda x: np.swapaxes(x, -1, -2),
+    ),
+    row("concat", _concat, np.concatenate),
+    row("stack", _stack),
+    row("unstack", _unstack, lambda x, axis: tuple(np.moveaxis(x, axis, 0))),
+    row("broadcast_to", _broadcast_to),
+    row("expand_dims", _expand_dims),
+    row("squeeze", _squeeze),
+    row(
+        "astype",
+        lambda d: Case([real(d, shape(d))], lambda f, x: f(x, "float64")),
+        lambda x, dtype: x.astype(dtype),
+    ),
+    row(
+        "to_device",
+        lambda d: Case([real(d, shape(d))], lambda f, x: f(x, backend.default_device())),
+        lambda x, device: x,
+    ),
+    # by index
+    row("getitem", _getitem, lambda x, index: x[index]),
+    row("place", _place, _placed),
+    row("index_update", _index_update, _updated),
+    row("take", _take),
+]
+
+# What is constant almost everywhere has no gradient to check: the tests compare its values.
+WITHOUT_GRADIENT = frozenset(
+    {
+        *("equal", "not_equal", "less", "less_equal", "greater", "greater_equal"),
+        *("logical_not", "sign", "zeros_like", "ones_like"),
+    }
+)
+
+
+def rows() -> list[Row]:
+    """Every row: operations, cells, layers."""
+    return [*OPERATIONS]
