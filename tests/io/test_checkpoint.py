@@ -37,7 +37,9 @@ LEAVES = st.one_of(
     st.builds(np.arange, st.integers(0, 5)),
 )
 KEYS = st.text(alphabet="abcdé ", min_size=1, max_size=4)
-TREES = st.recursive(LEAVES, lambda inner: st.lists(inner) | st.dictionaries(KEYS, inner), max_leaves=8)
+TREES = st.recursive(
+    LEAVES, lambda inner: st.lists(inner) | st.dictionaries(KEYS, inner), max_leaves=8
+)
 
 
 @given(st.dictionaries(KEYS, TREES))
