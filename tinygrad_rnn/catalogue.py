@@ -333,6 +333,108 @@ def _take(d: Draw) -> Case:
     return Case([x], lambda f, x: f(x, indices, axis=axis))
 
 
+def _recurrent(name: str, gates: int, states: int, **options: Sequence[Any]) -> Row:
+    """A row for a fused sequence operation, whose reference is its composed twin."""
+
+    def draw(d: Draw) -> Case:
+        steps, batch, features, hidden = (d.integer(1, 4) for _ in range(4))
+        chosen = {name: d.one_of(values) for name, values in options.items()}
+        projected = d.integer(1, 3) if states == 2 and d.one_of([False, True]) else None
+        out = projected or hidden
+        biases = d.one_of([(), ("b_ih",), ("b_ih", "b_hh")])
+        if name == "gru" and not chosen["reset_after"]:
+            biases = biases[:1]
+        inputs = {
+            "x": real(d, (steps, batch, features)),
+            "h0": real(d, (batch, out)),
+            **({"c0": real(d, (batch, hidden))} if states == 2 else {}),
+            "w_ih": real(d, (gates * hidden, features)),
+            "w_hh": real(d, (gates * hidden, out)),
+            **{b: real(d, (gates * hidden,)) for b in biases},
+            **({"w_hr": real(d, (out, hidden))} if projected else {}),
+        }
+        lengths = d.one_of([None, np.array([d.integer(0, steps) for _ in range(batch)])])
+        empty = dict.fromkeys(("b_ih", "b_hh", *(("w_hr",) if states == 2 else ())))
+
+        def call(f: Any, *xs: Any) -> Any:
+            given = {**empty, **dict(zip(inputs, xs, strict=True))}
+            on = None if lengths is None else backend.to_device(lengths)
+            return f(**given, lengths=on, **chosen)
+
+        return Case(list(inputs.values()), call)
+
+    return row(name, draw, getattr(ops, name).composed)
+
+
+def _step(name: str, gates: int, states: int, reference: Any, **options: Sequence[Any]) -> Row:
+    """A row for one step of a cell."""
+
+    def draw(d: Draw) -> Case:
+        batch, features, hidden = (d.integer(1, 3) for _ in range(3))
+        chosen = {name: d.one_of(values) for name, values in options.items()}
+        inputs = [
+            real(d, (batch, features)),
+            *(real(d, (batch, hidden)) for _ in range(states)),
+            real(d, (gates * hidden, features)),
+            real(d, (gates * hidden, hidden)),
+            real(d, (gates * hidden,)),
+        ]
+        return Case(inputs, lambda f, *xs: f(*xs, **chosen))
+
+    return row(name, draw, reference)
+
+
+def _scan(d: Draw) -> Case:
+    steps, batch = d.integer(1, 4), d.integer(1, 3)
+    lengths = d.one_of([None, np.array([d.integer(0, steps) for _ in range(batch)])])
+    reverse = d.one_of([False, True])
+
+    def call(f: Any, xs: Any, carry: Any, w: Any) -> Any:
+        on = None if lengths is None else backend.to_device(lengths)
+
+        def step(s: Any, x: Any) -> Any:
+            return s * w + x, s * x
+
+        return f(step, carry, xs, reverse=reverse, lengths=on)
+
+    return Case([real(d, (steps, batch, 2)), real(d, (batch, 2)), real(d, (2,))], call)
+
+
+def _scan_by_hand(
+    step: Any, carry: Array, xs: Array, reverse: bool, lengths: Array | None
+) -> tuple[Array, Array]:
+    """A scan row by row, each as long as it is: nothing masked."""
+    last, ys = carry.copy(), np.zeros_like(xs)
+    for b in range(xs.shape[1]):
+        times = range(xs.shape[0] if lengths is None else int(lengths[b]))
+        for t in reversed(times) if reverse else times:
+            last[b], ys[t, b] = step(last[b], xs[t, b])
+    return last, ys
+
+
+def _logistic(x: Array) -> Array:
+    return np.asarray(1 / (1 + np.exp(-x)))
+
+
+def _rnn_step(x: Array, h: Array, u: Array, w: Array, b: Array, activation: str) -> Array:
+    z = x @ u.T + h @ w.T + b
+    return np.asarray(np.tanh(z) if activation == "tanh" else np.maximum(z, 0))
+
+
+def _gru_step(x: Array, h: Array, u: Array, w: Array, b: Array, reset_after: bool) -> Array:
+    (u_r, u_z, u_n), (w_r, w_z, w_n), (b_r, b_z, b_n) = (np.split(p, 3) for p in (u, w, b))
+    r = _logistic(x @ u_r.T + h @ w_r.T + b_r)
+    z = _logistic(x @ u_z.T + h @ w_z.T + b_z)
+    n = np.tanh(x @ u_n.T + b_n + (r * (h @ w_n.T) if reset_after else (r * h) @ w_n.T))
+    return np.asarray(z * h + (1 - z) * n)
+
+
+def _lstm_step(x: Array, h: Array, c: Array, u: Array, w: Array, b: Array) -> tuple[Array, Array]:
+    i, f, g, o = np.split(x @ u.T + h @ w.T + b, 4, axis=1)
+    c = _logistic(f) * c + _logistic(i) * np.tanh(g)
+    return _logistic(o) * np.tanh(c), c
+
+
 def _softmax(x: Array, axis: int) -> Array:
     e = np.exp(x - x.max(axis=axis, keepdims=True))
     return np.asarray(e / e.sum(axis=axis, keepdims=True))
@@ -360,7 +462,7 @@ OPERATIONS = [
     elementwise("exp", real),
     elementwise("log", positive),
     elementwise("tanh", real),
-    elementwise("sigmoid", real, reference=lambda x: 1 / (1 + np.exp(-x))),
+    elementwise("sigmoid", real, reference=lambda x: _logistic(x)),
     elementwise("relu", away_from_zero, reference=lambda x: np.maximum(x, 0)),
     elementwise("softplus", real, reference=lambda x: np.log1p(np.exp(x))),
     # several
@@ -410,6 +512,14 @@ OPERATIONS = [
     row("place", _place, _placed),
     row("index_update", _index_update, _updated),
     row("take", _take),
+    # over time
+    row("scan", _scan, _scan_by_hand),
+    _step("rnn_step", 1, 1, _rnn_step, activation=["tanh"]),
+    _step("gru_step", 3, 1, _gru_step, reset_after=[False, True]),
+    _step("lstm_step", 4, 2, _lstm_step),
+    _recurrent("rnn", 1, 1, activation=["tanh"], reverse=[False, True]),
+    _recurrent("gru", 3, 1, reset_after=[False, True], reverse=[False, True]),
+    _recurrent("lstm", 4, 2, reverse=[False, True]),
 ]
 
 # What is constant almost everywhere has no gradient to check: the tests compare its values.

@@ -11,6 +11,7 @@ A rule says by the names of its parameters what it reads, and what no rule names
     xp              the array module: NumPy or CuPy, or our operations while the rule is itself
                     being differentiated
     shapes          the inputs' shapes
+    needs           which inputs anyone wants a cotangent of
     saved           what a fused forward function kept for its own rule
     anything else   the input or parameter of that name
 """
@@ -128,7 +129,7 @@ class Op:
         self.parameters = {
             p.name: p.default for p in given if p.kind is p.KEYWORD_ONLY and p.name != "keep"
         }
-        taken = {"g", "y", "xp", "shapes", "saved"} & {*self.inputs, *self.parameters}
+        taken = {"g", "y", "xp", "shapes", "needs", "saved"} & {*self.inputs, *self.parameters}
         if taken:
             raise TypeError(f"{name}: {sorted(taken)} are names that the engine gives to rules")
         self.rules: dict[str, Rule] = {}
@@ -160,7 +161,7 @@ class Op:
         keep = tuple(n for n in seen if n in read or (self.composed and n in self.inputs))
         self.kept_names = (*keep, *self.parameters)
         self._pick_kept = _picker(keep, seen)
-        layout = ("xp", "g", "shapes", *self.kept_names)
+        layout = ("xp", "g", "shapes", "needs", *self.kept_names)
         if unknown := read - set(layout):
             raise TypeError(f"{self.name}: a rule reads {sorted(unknown)}, which nothing provides")
         self._pick_joint = _picker(names(self.joint), layout) if self.joint else None
@@ -234,10 +235,12 @@ class Op:
 
     def cotangents(self, node: Node, g: Any, xp: Any, kept: tuple[Any, ...]) -> Any:
         """What the rules give for each input of a node; None where there is nothing to give."""
-        env = (xp, g, node.shapes, *kept)
         if self.joint is not None:
             assert self._pick_joint is not None
+            needs = [edge is not None for edge in node.edges]
+            env = (xp, g, node.shapes, needs, *kept)
             return self.joint(*self._pick_joint(env))
+        env = (xp, g, node.shapes, None, *kept)
         return [
             bound[0](*bound[1](env)) if edge is not None and bound is not None else None
             for edge, bound in zip(node.edges, self._bound, strict=True)
