@@ -34,14 +34,14 @@ def show(run: Training) -> Iterator[Display]:
         yield Lines(run)
         return
     from rich.console import Console
-    from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, TaskProgressColumn, TextColumn
     from rich.progress import Progress as Bar
+    from rich.table import Column
 
     columns = (
-        TextColumn("{task.completed}/{task.total}"),
-        BarColumn(bar_width=None),
+        TaskProgressColumn(),
+        BarColumn(bar_width=None, table_column=Column(ratio=1)),  # what the figures leave
         TextColumn("{task.description}"),
-        TimeRemainingColumn(),
     )
     with Bar(*columns, console=Console(highlight=False), expand=True) as bar:
         yield Live(run, bar)
@@ -58,15 +58,19 @@ class _Figures:
         self.heldout: float | None = None
         self.characters = 0
 
-    def words(self, progress: Progress) -> str:
+    def read(self, progress: Progress) -> None:
         self.characters += progress.characters
         if progress.heldout is not None:
             self.heldout = progress.heldout
-        parts = [f"loss {progress.loss:.3f}", f"norm {progress.norm:.2f}"]
-        if self.heldout is not None:
-            parts.insert(1, f"held-out {self.heldout:.3f} bits/char")
-        parts.append(f"{self.characters / self.seconds:,.0f} chars/s")
-        return "  ".join(parts)
+
+    @property
+    def speed(self) -> float:
+        """Characters a second."""
+        return self.characters / self.seconds
+
+    def words(self, progress: Progress) -> str:
+        heldout = "" if self.heldout is None else f"held-out {self.heldout:.3f} bits/char  "
+        return f"loss {progress.loss:.3f}  {heldout}norm {progress.norm:.2f}"
 
     def left(self, progress: Progress) -> str:
         done = progress.step - self.first
@@ -90,11 +94,12 @@ class Lines(_Figures):
     printed = 0.0
 
     def update(self, progress: Progress) -> None:
-        words = self.words(progress)
+        self.read(progress)
         if progress.heldout is None and self.seconds - self.printed < LINE_EVERY:
             return
         self.printed = self.seconds
-        print(f"step {progress.step}/{self.steps}  {words}  {self.left(progress)}", flush=True)
+        words = f"{self.words(progress)}  {self.speed:,.0f} chars/s  {self.left(progress)}"
+        print(f"step {progress.step}/{self.steps}  {words}", flush=True)
 
     def sample(self, text: str) -> None:
         if self.sample_due():
@@ -110,7 +115,9 @@ class Live(_Figures):
         self.task = bar.add_task("", total=self.steps, completed=run.step)
 
     def update(self, progress: Progress) -> None:
-        self.bar.update(self.task, completed=progress.step, description=self.words(progress))
+        self.read(progress)
+        words = f"{self.words(progress)}  {self.speed / 1000:.0f}k chars/s  {self.left(progress)}"
+        self.bar.update(self.task, completed=progress.step, description=words)
 
     def sample(self, text: str) -> None:
         if self.sample_due():
