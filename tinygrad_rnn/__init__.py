@@ -1,5 +1,6 @@
 """Recurrent networks on plain arrays: autograd and RNN, GRU, LSTM on NumPy or CuPy."""
 
+from . import nn, optim
 from .tensor import cuda, ops
 from .tensor.autodiff import enable_grad, grad, no_grad
 from .tensor.backend import default_device, device, set_default_device
@@ -14,6 +15,7 @@ from .tensor.tensor import Tensor
 tensor = Tensor
 
 __all__ = [
+    "nn", "optim",
     "Tensor", "tensor", "arange", "full", "ones", "rand", "randn", "zeros",
     "grad", "no_grad", "enable_grad", "gradcheck", "Op", "operation",
     "Generator", "manual_seed", "cuda", "device", "default_device", "set_default_device",

@@ -1,1 +1,19 @@
-"""."""
+"""Layers and losses, under PyTorch's names."""
+
+from . import init
+from .cells import Cell, GRUCell, LSTMCell, RNNCell
+from .dropout import Dropout, dropout
+from .embedding import Embedding
+from .linear import Linear
+from .loss import binary_cross_entropy_with_logits, cross_entropy, mse_loss, nll_loss
+from .module import Module, ModuleList, Parameter, Sequential, StateDictError
+from .normalization import LayerNorm
+from .recurrent import GRU, LSTM, RNN
+
+__all__ = [
+    "init",
+    "Module", "ModuleList", "Parameter", "Sequential", "StateDictError",
+    "Dropout", "Embedding", "LayerNorm", "Linear", "dropout",
+    "Cell", "GRUCell", "LSTMCell", "RNNCell", "GRU", "LSTM", "RNN",
+    "binary_cross_entropy_with_logits", "cross_entropy", "mse_loss", "nll_loss",
+]  # fmt: skip

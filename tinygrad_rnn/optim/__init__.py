@@ -1,1 +1,11 @@
-"""."""
+"""Optimizers, schedules of their rates, and clipping."""
+
+from .clipping import clip_grad_norm_, clip_grad_value_
+from .optimizers import SGD, Adam, AdamW, Optimizer, RMSprop
+from .schedules import CosineLR, ReduceLROnPlateau, Schedule, StepLR
+
+__all__ = [
+    "SGD", "Adam", "AdamW", "Optimizer", "RMSprop",
+    "CosineLR", "ReduceLROnPlateau", "Schedule", "StepLR",
+    "clip_grad_norm_", "clip_grad_value_",
+]  # fmt: skip

@@ -288,7 +288,8 @@ class Op:
             )
         )
         given = "".join(f", {n}={v!r}" for n, v in params.items())
-        kind: type[Exception] = ShapeError if isinstance(error, ValueError) else type(error)
+        kinds = {ValueError: ShapeError, IndexError: IndexError}
+        kind = next((k for e, k in kinds.items() if isinstance(error, e)), TypeError)
         expected = f"expected {self.expects}; " if self.expects else ""
         return kind(f"{self.name}: {expected}got {got}{given} ({error})")
 

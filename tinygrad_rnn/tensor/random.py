@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -56,12 +57,10 @@ class Generator:
         return self._source.permutation(n)
 
 
-_default = Generator()
-
-
+@functools.cache
 def default_generator() -> Generator:
     """The generator that is used where none is given."""
-    return _default
+    return Generator()
 
 
 def manual_seed(seed: int) -> None:
@@ -70,4 +69,12 @@ def manual_seed(seed: int) -> None:
     >>> import tinygrad_rnn as tg
     >>> tg.manual_seed(0)
     """
-    _default.state = Generator(seed).state
+    default_generator().state = Generator(seed).state
+
+
+def orthonormal(generator: Generator, shape: tuple[int, int]) -> np.ndarray[Any, Any]:
+    """A matrix whose shorter side is orthonormal, uniformly distributed."""
+    rows, columns = shape
+    q, r = np.linalg.qr(generator.normal((max(shape), min(shape))))
+    q = q * np.sign(np.diag(r))  # else the distribution leans on how QR chooses signs
+    return np.asarray(q if rows >= columns else q.T)

@@ -157,6 +157,15 @@ class Tensor(Traced):
             return cast(Tensor, ops.to_device(self, target))
         return cast(Tensor, ops.astype(self, target))
 
+    def move_(self, target: Any) -> Self:
+        """Moves this leaf itself to another device or dtype; its gradient is forgotten."""
+        leaf = self._leaf("move_")
+        self.array = self.detach().to(target).array
+        if leaf is not None:
+            leaf.changed = True
+            self.edge = (Leaf(self.array), 0)
+        return self
+
     def backward(self, gradient: Any = None, *, retain_graph: bool = False) -> None:
         """Adds the gradient of this scalar to `.grad` of every leaf that it was computed from.
 

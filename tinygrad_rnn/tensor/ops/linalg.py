@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 from ..backend import Array
@@ -10,10 +11,15 @@ from ..graph import Op
 __all__ = ["matmul"]
 
 
+def _flat(a: Any) -> Any:
+    """A stack of matrices as one: all rows below each other."""
+    return a.reshape((prod(a.shape[:-1]), a.shape[-1]))
+
+
 def _matmul(xp: Any, a: Array, b: Array) -> Array:
     """The matrix product a @ b: of vectors, matrices, and stacks of matrices that broadcast."""
     if b.ndim == 2 and a.ndim > 2:  # one large product beats a stack of small ones
-        return (a.reshape(-1, a.shape[-1]) @ b).reshape(*a.shape[:-1], b.shape[-1])
+        return (_flat(a) @ b).reshape(*a.shape[:-1], b.shape[-1])
     return xp.matmul(a, b)
 
 
@@ -34,7 +40,7 @@ def _in_b(g: Any, a: Any, shapes: Any) -> Any:
         return (a.mT @ g.reshape((*g.shape, 1))).reshape((*a.shape[:-2], a.shape[-1]))
     if len(shapes[1]) == 2:
         # One b for the whole stack: one product sums over the stack as it goes.
-        return a.reshape((-1, a.shape[-1])).mT @ g.reshape((-1, g.shape[-1]))
+        return _flat(a).mT @ _flat(g)
     return a.mT @ g
 
 

@@ -6,11 +6,19 @@ from typing import Any
 
 import numpy as np
 
+from .. import backend
 from ..backend import Array
 from ..graph import operation
 from ..shapes import Axis, keep_dims
+from .indexing import place
 
-__all__ = ["log_softmax", "logsumexp", "softmax"]
+__all__ = ["log_softmax", "logsumexp", "softmax", "softmax_cross_entropy"]
+
+
+def _at(xp: Any, targets: Array) -> tuple[Array, Array]:
+    """The index of each row's target."""
+    flat = targets.reshape(-1)
+    return xp.arange(flat.size), flat
 
 
 def _peak(xp: Any, x: Array, axis: Axis) -> Array:
@@ -42,6 +50,13 @@ def logsumexp(xp: Any, x: Array, *, axis: Axis = None, keepdims: bool = False) -
     return y if keepdims else y.squeeze(axis)
 
 
+@operation
+def softmax_cross_entropy(xp: Any, x: Array, targets: Array) -> Array:
+    """-log(softmax(x))[target] for x (..., C) and integer targets (...)."""
+    at = _at(xp, targets)
+    return logsumexp(x, axis=-1) - x.reshape(-1, x.shape[-1])[at].reshape(targets.shape)
+
+
 softmax.vjp(x=lambda xp, g, y, axis: y * (g - xp.sum(g * y, axis=axis, keepdims=True)))
 log_softmax.vjp(x=lambda xp, g, y, axis: g - xp.exp(y) * xp.sum(g, axis=axis, keepdims=True))
 
@@ -51,4 +66,14 @@ def _in_logsumexp(xp: Any, g: Any, x: Any, y: Any, axis: Axis) -> Any:
     return g.reshape(shape) * xp.exp(x - y.reshape(shape))
 
 
+def _in_cross_entropy(xp: Any, g: Any, x: Any, targets: Any, shapes: Any) -> Any:
+    flat = (targets.size, shapes[0][-1])
+    g, x = g.reshape((-1, 1)), x.reshape(flat)
+    raw = getattr(targets, "array", targets)
+    index = _at(backend.module_of(raw), raw)
+    hit = place(g.reshape(-1), index=index, shape=flat)
+    return (softmax(x, axis=-1) * g - hit).reshape(shapes[0])
+
+
 logsumexp.vjp(x=_in_logsumexp)
+softmax_cross_entropy.vjp(x=_in_cross_entropy)

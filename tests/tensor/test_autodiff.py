@@ -1,0 +1,265 @@
+"""The backward pass: orders, freeing, deep and wide graphs, ties, threads, stale leaves."""
+
+from __future__ import annotations
+
+import gc
+import threading
+import time
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import tinygrad_rnn as tg
+
+
+def leaf(*values: float) -> tg.Tensor:
+    return tg.tensor(np.array(values), requires_grad=True)
+
+
+def test_derivatives_of_every_order() -> None:
+    x = leaf(0.5)
+    y = tg.exp(2 * x).sum()
+    for order in range(1, 6):
+        (y,) = tg.grad(y, [x], create_graph=True)
+        assert y.item() == pytest.approx(2**order * np.e)
+
+
+def test_gradients_add_up_over_passes_and_uses() -> None:
+    x = leaf(3.0)
+    (x * x + x).sum().backward()
+    (x * x).sum().backward()
+    assert x.grad is not None
+    assert x.grad.tolist() == [13.0]
+
+
+def test_two_leaves_never_share_a_gradient() -> None:
+    a, b = leaf(1.0, 2.0), leaf(1.0, 2.0)
+    (a + b).sum().backward()
+    assert a.grad is not None
+    assert b.grad is not None
+    a.grad.data[...] = 7.0
+    assert b.grad.tolist() == [1.0, 1.0]
+
+
+def test_a_second_backward_names_the_operation_and_the_remedy() -> None:
+    x = leaf(1.0)
+    y = tg.tanh(x).sum()
+    y.backward()
+    with pytest.raises(tg.GraphError, match=r"'sum' has been freed.*retain_graph=True"):
+        y.backward()
+
+
+def test_retain_graph_allows_another_pass() -> None:
+    x = leaf(2.0)
+    y = (x * x).sum()
+    y.backward(retain_graph=True)
+    y.backward()
+    assert x.grad is not None
+    assert x.grad.tolist() == [8.0]
+
+
+def test_what_cannot_be_differentiated_says_why() -> None:
+    x = leaf(1.0, 2.0)
+    with pytest.raises(tg.GraphError, match="expected a scalar, got shape"):
+        (x * x).backward()
+    with pytest.raises(tg.GraphError, match="nothing to differentiate"):
+        tg.zeros(()).backward()
+    with tg.no_grad():
+        y = x.sum()
+    with pytest.raises(tg.GraphError, match="under no_grad"):
+        y.backward()
+    with pytest.raises(tg.GraphError, match="cotangent of shape"):
+        (x * x).backward(tg.zeros((3,)))
+    with pytest.raises(tg.GraphError, match="every x must be"):
+        tg.grad(x.sum(), [tg.zeros((2,))])
+
+
+def test_what_y_does_not_depend_on_has_gradient_zero() -> None:
+    x, w = leaf(1.0), leaf(1.0, 2.0)
+    gx, gw = tg.grad(tg.exp(x).sum(), [x, w])
+    assert gx.tolist() == [np.e]
+    assert gw.tolist() == [0.0, 0.0]
+
+
+def test_gradients_of_computed_tensors_and_of_several_outputs() -> None:
+    x = leaf(1.0, 2.0)
+    h = x * x
+    gh, gx = tg.grad([(h * 3).sum(), h.sum()], [h, x])
+    assert gh.tolist() == [4.0, 4.0]
+    assert gx.tolist() == [8.0, 16.0]
+
+
+def test_a_graph_200_000_deep() -> None:
+    x = leaf(0.1)
+    y = x
+    for _ in range(200_000):
+        y = y + 1e-6
+    y.sum().backward()
+    assert x.grad is not None
+    assert x.grad.tolist() == [1.0]
+    del y  # and it falls apart without recursion
+
+
+def test_a_deep_graph_that_is_dropped_unused() -> None:
+    x = leaf(0.1)
+    y = x
+    for _ in range(200_000):
+        y = y + 1e-6
+    del y
+    gc.collect()
+
+
+def test_reading_each_step_of_a_sequence_is_linear_in_its_length() -> None:
+    def seconds(steps: int) -> float:
+        xs = tg.tensor(np.ones((steps, 200)), requires_grad=True)
+        start = time.perf_counter()
+        total = xs[0]
+        for t in range(1, steps):
+            total = total + xs[t]
+        total.sum().backward()
+        assert xs.grad is not None
+        assert xs.grad.tolist() == np.ones((steps, 200)).tolist()
+        return time.perf_counter() - start
+
+    seconds(100)
+    # 16 times the steps: 256 times the work if each one scattered into an array of its own.
+    assert min(seconds(8000) for _ in range(2)) < 100 * min(seconds(500) for _ in range(2))
+
+
+def test_taking_rows_costs_what_is_taken() -> None:
+    table = tg.tensor(np.zeros((50, 3)), requires_grad=True)
+    ids = np.array([7, 7, -43, 1])
+    (tg.take(table, ids, axis=0) * tg.tensor(np.arange(4.0)[:, None])).sum().backward()
+    assert table.grad is not None
+    rows = table.grad.numpy()[:, 0]
+    assert rows[7] == 0 + 1 + 2
+    assert rows[1] == 3
+    assert np.count_nonzero(rows) == 2
+
+
+def test_absent_cotangents_of_an_operation_with_several_outputs() -> None:
+    x = tg.tensor(np.arange(6.0).reshape(3, 2), requires_grad=True)
+    (tg.unstack(x)[1] * 2).sum().backward()
+    assert x.grad is not None
+    assert x.grad.tolist() == [[0, 0], [2, 2], [0, 0]]
+
+
+@pytest.mark.parametrize("tie", ["same", "computed"])
+def test_tied_inputs_of_a_fused_operation_are_not_counted_twice(tie: str) -> None:
+    """h0 and x the same tensor, or one computed from the other: fused and composed must agree."""
+    rng = np.random.default_rng(0)
+    w_ih, w_hh = rng.normal(size=(2, 3, 3))
+
+    def fused(w: Any) -> Any:
+        h0 = w if tie == "same" else tg.tanh(w)
+        x = w.reshape(1, *w.shape)
+        return tg.rnn(x, h0, tg.tensor(w_ih), tg.tensor(w_hh), None, None, None,
+                      activation="tanh", reverse=False)  # fmt: skip
+
+    assert tg.gradcheck(fused, [rng.normal(size=(2, 3))], order=2)
+    assert tg.gradcheck(
+        lambda w: tg.rnn(w, w[0], w[0], w[0], None, None, None, activation="tanh", reverse=False),
+        [rng.normal(size=(1, 3, 3))],
+        order=2,
+    )
+
+
+class TestStaleLeaves:
+    """A leaf that is overwritten between forward and backward must not give wrong numbers."""
+
+    def stale(self, change: Any) -> None:
+        w = tg.nn.Linear(2, 1)
+        loss = (w(tg.ones((1, 2))) ** 2).sum()
+        w.weight.grad, w.bias.grad = tg.ones((1, 2)), tg.ones((1,))  # type: ignore[union-attr]
+        change(w)
+        with pytest.raises(tg.GraphError, match="overwritten between forward and backward"):
+            loss.backward()
+        w.zero_grad()
+        (w(tg.ones((1, 2))) ** 2).sum().backward()
+
+    def test_by_an_optimizer(self) -> None:
+        self.stale(lambda w: tg.optim.SGD(w.parameters(), lr=0.1).step())
+
+    def test_by_loading(self) -> None:
+        self.stale(lambda w: w.load_state_dict(w.state_dict()))
+
+    def test_by_assigning_to_data(self) -> None:
+        def change(w: Any) -> None:
+            w.weight.data -= 1.0
+
+        self.stale(change)
+
+    def test_by_writing_without_grad(self) -> None:
+        def change(w: Any) -> None:
+            with tg.no_grad():
+                w.weight[0] = 0.0
+
+        self.stale(change)
+
+    def test_by_moving(self) -> None:
+        self.stale(lambda w: w.to("float64").to("float32"))
+
+    def test_even_where_the_gradient_of_another_tensor_is_asked_for(self) -> None:
+        x, w = leaf(1.0), leaf(2.0)
+        y = (x * w).sum()
+        w.data *= 2.0
+        with pytest.raises(tg.GraphError, match="'multiply' used was overwritten"):
+            tg.grad(y, [x])
+
+
+def test_grad_mode_is_per_thread() -> None:
+    x, seen = leaf(1.0), []
+    with tg.no_grad():
+        thread = threading.Thread(target=lambda: seen.append((x * 2).requires_grad))
+        thread.start()
+        thread.join()
+        seen.append((x * 2).requires_grad)
+        with tg.enable_grad():
+            seen.append((x * 2).requires_grad)
+    assert seen == [True, False, True]
+
+
+def test_mixed_precision_comes_back_in_each_leafs_own() -> None:
+    a = tg.tensor([1.0], requires_grad=True)
+    b = tg.tensor(np.array([2.0]), requires_grad=True)
+    (a * b).sum().backward()
+    assert a.grad is not None
+    assert b.grad is not None
+    assert (a.grad.dtype, b.grad.dtype) == (np.float32, np.float64)
+    assert [g.dtype for g in tg.grad((a * b).sum(), [a, b], create_graph=True)] == [
+        np.float32,
+        np.float64,
+    ]
+
+
+@given(data=st.data())
+def test_random_programs(data: st.DataObject) -> None:
+    """Drawn graphs, with shared nodes, broadcasts and several outputs."""
+    steps = data.draw(
+        st.lists(st.tuples(st.integers(0, 5), st.integers(0, 99), st.integers(0, 99)), max_size=8)
+    )
+
+    def program(*xs: Any) -> Any:
+        values = list(xs)
+        for kind, i, j in steps:
+            a, b = values[i % len(values)], values[j % len(values)]
+            values.append(
+                [
+                    lambda a, b: tg.tanh(a * b),
+                    lambda a, b: a + b,
+                    lambda a, b: tg.sigmoid(a - b),
+                    lambda a, b: tg.softmax(a, axis=-1) * b,
+                    lambda a, b: tg.unstack(a + b)[-1],
+                    lambda a, b: tg.matmul(a.mT if a.ndim > 1 else a, tg.tanh(a)),
+                ][kind](a, b)
+                if kind < 4 or a.ndim > 1
+                else a.sum() * b
+            )
+        return values[-1]
+
+    rng = np.random.default_rng(0)
+    shapes = [(2, 2), (2,), (1, 2)]
+    tg.gradcheck(program, [0.5 * rng.normal(size=s) for s in shapes], order=2, tolerance=1e-5)

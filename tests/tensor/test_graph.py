@@ -1,0 +1,110 @@
+"""Declaring operations: what a rule may read, what is kept, and what a wrong call is told."""
+
+from __future__ import annotations
+
+import gc
+import tracemalloc
+import weakref
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tinygrad_rnn as tg
+
+
+def test_what_no_rule_names_is_not_kept() -> None:
+    x = tg.tensor(np.ones(10), requires_grad=True)
+    source = weakref.ref(doubled := x * 2.0)
+    y = tg.tanh(doubled)  # its rule reads the output only
+    del doubled
+    assert source() is None
+    assert y.edge is not None
+    assert y.edge[0].kept is not None
+    assert [a is y.data for a in y.edge[0].kept] == [True]
+
+
+def test_memory_falls_when_the_last_tensor_goes_with_the_collector_off() -> None:
+    x = tg.tensor(np.ones((1000, 100)), requires_grad=True)
+
+    def work() -> None:
+        y = x
+        for _ in range(20):
+            y = tg.tanh(y) * y
+        (g,) = tg.grad(y.sum(), [x], create_graph=True)
+        tg.grad(g.sum(), [x])
+        x.grad = None
+
+    work()
+    gc.collect()
+    gc.disable()
+    try:
+        tracemalloc.start()
+        before = tracemalloc.get_traced_memory()[0]
+        work()
+        assert tracemalloc.get_traced_memory()[0] - before < 400_000  # a single array is 800 kB
+        assert gc.collect() == 0  # no cycles
+    finally:
+        tracemalloc.stop()
+        gc.enable()
+
+
+@pytest.mark.parametrize("name", ["g", "y", "xp", "shapes", "needs", "saved"])
+def test_names_of_the_engine_are_refused_as_inputs(name: str) -> None:
+    scope: dict[str, Any] = {}
+    exec(f"def forward(module, {name}): return {name}", scope)
+    with pytest.raises(TypeError, match=f"'{name}'.*names that the engine gives"):
+        tg.Op("bad", scope["forward"])
+
+
+def test_a_rule_that_reads_what_nothing_provides_is_refused() -> None:
+    with pytest.raises(TypeError, match=r"reads \['z'\]"):
+        tg.Op("bad", lambda xp, x: x).vjp(x=lambda g, z: g)
+
+
+def test_a_rule_for_an_input_that_is_not_there_is_refused() -> None:
+    with pytest.raises(TypeError, match=r"no inputs \['z'\]"):
+        tg.Op("bad", lambda xp, x: x).vjp(z=lambda g: g)
+
+
+def test_parameters_may_be_given_by_position_and_inputs_by_name() -> None:
+    x = tg.tensor([[1.0, 2.0]])
+    assert tg.sum(x, 1).tolist() == [3.0]
+    assert tg.add(a=x, b=x).tolist() == [[2.0, 4.0]]
+    assert x.sum(0).tolist() == [1.0, 2.0]
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "words"),
+    [
+        (lambda x: x @ tg.zeros((4, 2)), tg.ShapeError, "matmul: expected a's last axis"),
+        (lambda x: x + tg.zeros((7,)), tg.ShapeError, r"a float32\[2, 3\], b float32\[7\]"),
+        (lambda x: tg.sum(x, axis=5), tg.ShapeError, "sum: .*axis=5"),
+        (lambda x: x.reshape(4), tg.ShapeError, "reshape: .*shape=4"),
+        (lambda x: x[9], IndexError, "getitem: expected an index within the shape"),
+        (lambda x: tg.concat([x, tg.zeros((2, 2, 2))]), tg.ShapeError, "concat: expected"),
+        (lambda x: tg.stack([x, tg.zeros((2, 2))]), tg.ShapeError, "stack: expected equal shapes"),
+        (lambda x: tg.tanh(x, 1, 2), TypeError, "got 3 positional"),
+        (lambda x: tg.tanh(), TypeError, "got 0 positional"),
+        (lambda x: x + "a", TypeError, "add: "),
+        (lambda x: tg.lstm(x, x, x, x, x, None, None, None, None), tg.ShapeError, "lstm: expected"),
+    ],
+)
+def test_a_wrong_call_is_told_the_operation_what_was_expected_and_what_came(
+    call: Any, error: type[Exception], words: str
+) -> None:
+    with pytest.raises(error, match=words):
+        call(tg.zeros((2, 3)))
+
+
+def test_an_operation_explains_itself() -> None:
+    assert repr(tg.sum) == "<operation sum(x, *, axis=None, keepdims=False)>".replace(
+        "x, *, axis=None, keepdims=False",
+        "x: 'Array', *, axis: 'Axis' = None, keepdims: 'bool' = False",
+    )
+    assert "logistic" in (tg.sigmoid.__doc__ or "")
+
+
+def test_a_users_operation_is_declared_as_ours_are() -> None:
+    cube = tg.Op("cube", lambda xp, x: x**3).vjp(x=lambda g, x: 3 * g * x**2)
+    assert tg.gradcheck(cube, [np.array([-1.0, 0.5, 2.0])], order=3)

@@ -1,0 +1,107 @@
+"""Every row of the catalogue: derivatives, values, and that the operation keeps to the rules."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import tinygrad_rnn as tg
+from tinygrad_rnn.catalogue import NETWORKS, OPERATIONS, WITHOUT_GRADIENT, Case, Row, rows
+from tinygrad_rnn.tensor import ops
+
+from .drawing import Searched
+
+named = pytest.mark.parametrize("row", rows(), ids=lambda row: row.name)
+operations = pytest.mark.parametrize("row", OPERATIONS, ids=lambda row: row.name)
+
+
+def arrays(y: Any) -> list[Any]:
+    """The outputs as NumPy arrays."""
+    ys = y if isinstance(y, (tuple, list)) else [y]
+    return [v.numpy() if isinstance(v, tg.Tensor) else np.asarray(v) for v in ys]
+
+
+def traced(case: Case) -> list[tg.Tensor]:
+    return [tg.tensor(x, requires_grad=True) for x in case.inputs]
+
+
+@named
+@given(data=st.data())
+def test_derivatives_agree_with_finite_differences_to_second_order(
+    row: Row, data: st.DataObject
+) -> None:
+    case = row.draw(Searched(data))
+    case.errors(row.function)
+
+
+@operations
+@given(data=st.data())
+def test_values_agree_with_the_reference(row: Row, data: st.DataObject) -> None:
+    assert row.reference is not None, "nothing to compare with"
+    case = row.draw(Searched(data))
+    found = arrays(case.call(row.function, *traced(case)))
+    true = arrays(case.call(row.reference, *case.inputs))
+    assert len(found) == len(true)
+    for y, expected in zip(found, true, strict=True):
+        np.testing.assert_allclose(y, expected, rtol=1e-9, atol=1e-11)
+        assert y.shape == expected.shape
+
+
+@operations
+@given(data=st.data())
+def test_raw_arrays_in_raw_arrays_out_and_nothing_is_changed(row: Row, data: st.DataObject) -> None:
+    case = row.draw(Searched(data))
+    before = [x.copy() for x in case.inputs]
+    raw = case.call(row.function, *case.inputs)
+    assert not any(isinstance(v, tg.Tensor) for v in (raw if isinstance(raw, tuple) else [raw]))
+    for y, t in zip(arrays(raw), arrays(case.call(row.function, *traced(case))), strict=True):
+        np.testing.assert_array_equal(y, t)
+    for x, kept in zip(case.inputs, before, strict=True):
+        np.testing.assert_array_equal(x, kept)
+
+
+@operations
+@given(data=st.data())
+def test_float32_stays_float32_forwards_and_backwards(row: Row, data: st.DataObject) -> None:
+    if row.name == "astype":
+        return  # its dtype is its purpose
+    case = row.draw(Searched(data))
+    xs = [tg.tensor(x, "float32", requires_grad=True) for x in case.inputs]
+    ys = case.call(row.function, *xs)
+    ys = [y for y in (ys if isinstance(ys, tuple) else [ys]) if y.requires_grad]
+    for y in ys:
+        assert y.dtype == np.float32
+        assert isinstance(y.data, np.ndarray)
+    for g in tg.grad(ys, xs, [tg.tensor(np.ones(y.shape, np.float32)) for y in ys]):
+        assert g.dtype == np.float32
+
+
+def test_every_public_operation_has_a_row() -> None:
+    covered = {row.name for row in OPERATIONS} | WITHOUT_GRADIENT
+    assert set(ops.__all__) == covered
+
+
+def test_every_layer_cell_and_loss_has_a_row() -> None:
+    covered = {row.name.split()[0] for row in NETWORKS}
+    containers = {"Module", "ModuleList", "Sequential", "Parameter", "Cell", "StateDictError"}
+    public = {
+        name
+        for name in tg.nn.__all__
+        if name not in containers | {"init", "dropout"} and callable(getattr(tg.nn, name))
+    }
+    assert public == covered
+
+
+@pytest.mark.parametrize("name", sorted(WITHOUT_GRADIENT))
+def test_operations_without_a_gradient_are_numpys(name: str) -> None:
+    x, y = np.array([-1.0, 0.0, 2.0]), np.array([-1.0, 1.0, 1.0])
+    op = getattr(tg, name)
+    args = (x, y) if len(inspect.signature(op).parameters) == 2 else (x,)
+    found = op(*(tg.tensor(a, requires_grad=True) for a in args))
+    np.testing.assert_array_equal(found.numpy(), getattr(np, name)(*args))
+    assert not found.requires_grad

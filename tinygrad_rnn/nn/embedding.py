@@ -1,0 +1,61 @@
+"""A table of vectors, one for each symbol."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from ..tensor import creation, ops
+from ..tensor.random import Generator
+from ..tensor.tensor import Tensor
+from . import init
+from .checks import positive
+from .module import Module, Parameter
+
+
+class Embedding(Module):
+    """Looks vectors up by whole numbers; its gradient costs as much as what was looked up.
+
+    **Arguments** num_embeddings: how many symbols; embedding_dim: the vectors' length. padding_idx:
+    a symbol whose vector is zero and stays so. Parameter: weight (num_embeddings, embedding_dim),
+    drawn from the normal distribution.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.nn.Embedding(10, 4, padding_idx=0)(tg.tensor([[1, 2, 0]])).shape
+    (1, 3, 4)
+    """
+
+    def __init__(
+        self,
+        num_embeddings: int,
+        embedding_dim: int,
+        padding_idx: int | None = None,
+        device: str | None = None,
+        dtype: Any = "float32",
+        *,
+        generator: Generator | None = None,
+    ) -> None:
+        positive("Embedding", num_embeddings=num_embeddings, embedding_dim=embedding_dim)
+        self.num_embeddings, self.embedding_dim = num_embeddings, embedding_dim
+        if padding_idx is not None and not -num_embeddings <= padding_idx < num_embeddings:
+            raise ValueError(f"Embedding: padding_idx {padding_idx} is outside {num_embeddings}")
+        self.padding_idx = None if padding_idx is None else padding_idx % num_embeddings
+        empty = creation.zeros((num_embeddings, embedding_dim), dtype=dtype, device=device)
+        self.weight = init.normal_(Parameter(empty), generator=generator)
+        if self.padding_idx is not None:
+            self.weight.data[self.padding_idx] = 0
+
+    def forward(self, ids: Any) -> Tensor:
+        """**Arguments** ids: integers (...). **Returns** (..., embedding_dim)."""
+        if not isinstance(ids, Tensor):
+            ids = Tensor(ids, device=self.weight.device)
+        if ids.dtype.kind not in "iu":
+            raise TypeError(f"Embedding: ids: expected integers, got {ids.dtype}: ids.astype(int)")
+        y: Tensor = ops.take(self.weight, ids, axis=0)
+        if self.padding_idx is None:
+            return y
+        real = (ids != self.padding_idx).expand_dims(axis=-1)
+        return cast(Tensor, ops.where(real, y, y.detach()))  # no gradient for the padding's vector
+
+    def describe(self) -> str:
+        """Its sizes."""
+        return f"{self.num_embeddings}, {self.embedding_dim}"

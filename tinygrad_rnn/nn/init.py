@@ -1,0 +1,90 @@
+"""Initial values: drawn on the host from an explicit generator, written into a parameter.
+
+Each function fills a tensor of shape (outputs, inputs) or of any, and returns it.
+"""
+
+from __future__ import annotations
+
+from math import sqrt
+from typing import TypeVar
+
+from ..tensor import creation
+from ..tensor.errors import ShapeError
+from ..tensor.random import Generator, default_generator, orthonormal
+from ..tensor.tensor import Tensor
+
+T = TypeVar("T", bound=Tensor)
+
+
+def uniform_(x: T, low: float = 0.0, high: float = 1.0, *, generator: Generator | None = None) -> T:
+    """Fills with reals in [low, high).
+
+    >>> import tinygrad_rnn as tg
+    >>> bool((abs(tg.nn.init.uniform_(tg.zeros((9,)), -0.1, 0.1)) <= 0.1).numpy().all())
+    True
+    """
+    x.data = _host(generator).uniform(low, high, x.shape)
+    return x
+
+
+def normal_(x: T, mean: float = 0.0, std: float = 1.0, *, generator: Generator | None = None) -> T:
+    """Fills with normal numbers."""
+    x.data = mean + std * _host(generator).normal(x.shape)
+    return x
+
+
+def constant_(x: T, value: float) -> T:
+    """Fills with one number."""
+    x.data = creation.full(x.shape, value).data
+    return x
+
+
+def xavier_uniform_(x: T, gain: float = 1.0, *, generator: Generator | None = None) -> T:
+    """Keeps the variance of both signals and gradients (Glorot and Bengio 2010)."""
+    inputs, outputs = _fans(x, "xavier_uniform_")
+    bound = gain * sqrt(6 / (inputs + outputs))
+    return uniform_(x, -bound, bound, generator=generator)
+
+
+def xavier_normal_(x: T, gain: float = 1.0, *, generator: Generator | None = None) -> T:
+    """As `xavier_uniform_`, of normal numbers."""
+    inputs, outputs = _fans(x, "xavier_normal_")
+    return normal_(x, 0.0, gain * sqrt(2 / (inputs + outputs)), generator=generator)
+
+
+def kaiming_uniform_(x: T, gain: float = sqrt(2), *, generator: Generator | None = None) -> T:
+    """Keeps the variance of signals through layers of relu (He et al. 2015)."""
+    bound = gain * sqrt(3 / _fans(x, "kaiming_uniform_")[0])
+    return uniform_(x, -bound, bound, generator=generator)
+
+
+def kaiming_normal_(x: T, gain: float = sqrt(2), *, generator: Generator | None = None) -> T:
+    """As `kaiming_uniform_`, of normal numbers."""
+    std = gain / sqrt(_fans(x, "kaiming_normal_")[0])
+    return normal_(x, 0.0, std, generator=generator)
+
+
+def orthogonal_(x: T, gain: float = 1.0, *, generator: Generator | None = None) -> T:
+    """Fills with an orthogonal matrix, which keeps a state's norm over time (Saxe et al. 2014).
+
+    Of stacked gates, fill each gate's own block. More rows than columns: the columns are
+    orthonormal.
+
+    >>> import tinygrad_rnn as tg
+    >>> q = tg.nn.init.orthogonal_(tg.zeros((3, 3))).numpy()
+    >>> bool(abs(q @ q.T - tg.tensor([[1, 0, 0], [0, 1, 0], [0, 0, 1]]).numpy()).max() < 1e-6)
+    True
+    """
+    _fans(x, "orthogonal_")
+    x.data = gain * orthonormal(_host(generator), x.shape)
+    return x
+
+
+def _host(generator: Generator | None) -> Generator:
+    return generator or default_generator()
+
+
+def _fans(x: Tensor, name: str) -> tuple[int, int]:
+    if x.ndim != 2 or 0 in x.shape:
+        raise ShapeError(f"{name}: expected a matrix (outputs, inputs); got {list(x.shape)}")
+    return x.shape[1], x.shape[0]

@@ -1,0 +1,57 @@
+"""An affine map of the last axis."""
+
+from __future__ import annotations
+
+from math import sqrt
+from typing import Any
+
+from ..tensor import creation
+from ..tensor.random import Generator
+from ..tensor.tensor import Tensor
+from . import init
+from .checks import features_last, positive
+from .module import Module, Parameter
+
+
+class Linear(Module):
+    """y = x weight' + bias.
+
+    **Arguments** in_features, out_features: the lengths of the last axes of x and y. bias: whether
+    to add one. Parameters: weight (out_features, in_features), bias (out_features,), drawn from
+    [-k, k) with k = 1 / sqrt(in_features).
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.nn.Linear(3, 5)(tg.zeros((2, 7, 3))).shape
+    (2, 7, 5)
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        bias: bool = True,
+        device: str | None = None,
+        dtype: Any = "float32",
+        *,
+        generator: Generator | None = None,
+    ) -> None:
+        positive("Linear", in_features=in_features, out_features=out_features)
+        self.in_features, self.out_features = in_features, out_features
+
+        def drawn(*shape: int) -> Parameter:
+            bound = 1 / sqrt(in_features)
+            p = Parameter(creation.zeros(shape, dtype=dtype, device=device))
+            return init.uniform_(p, -bound, bound, generator=generator)
+
+        self.weight = drawn(out_features, in_features)
+        self.bias = drawn(out_features) if bias else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """**Arguments** x: (..., in_features). **Returns** (..., out_features)."""
+        features_last("Linear", x, self.in_features)
+        y: Tensor = x @ self.weight.mT
+        return y if self.bias is None else y + self.bias
+
+    def describe(self) -> str:
+        """Its sizes."""
+        return f"{self.in_features}, {self.out_features}, bias={self.bias is not None}"

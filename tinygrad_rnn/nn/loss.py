@@ -1,0 +1,143 @@
+"""Losses: functions of predictions and targets, each with its reduction."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..tensor import creation, ops
+from ..tensor.errors import ShapeError
+from ..tensor.tensor import Tensor
+from .checks import is_tensor
+
+
+def reduce(name: str, losses: Tensor, reduction: str, count: Any = None) -> Tensor:
+    """The mean (over count, if given), the sum, or all of them."""
+    if reduction == "none":
+        return losses
+    if reduction not in ("mean", "sum"):
+        raise ValueError(f"{name}: reduction: expected mean, sum or none, got {reduction!r}")
+    total = losses.sum()
+    return total if reduction == "sum" else total / (losses.size if count is None else count)
+
+
+def cross_entropy(
+    logits: Tensor,
+    targets: Any,
+    *,
+    ignore_index: int = -100,
+    label_smoothing: float = 0.0,
+    reduction: str = "mean",
+) -> Tensor:
+    """-log softmax(logits)[target]: the surprise at each target, in nats.
+
+    **Arguments** logits: (..., C), classes on the last axis. targets: (...) integers below C.
+    ignore_index: a target that does not count. label_smoothing: the share of each target's
+    probability that is spread over all classes. reduction: `mean` over the targets that count (0 if
+    none does), `sum` or `none`. **Returns** a scalar, or (...) for `none`. **Raises** ShapeError,
+    IndexError naming a target outside the classes.
+
+    >>> import tinygrad_rnn as tg
+    >>> round(tg.nn.cross_entropy(tg.zeros((3, 4)), [0, 1, 2]).item(), 4)
+    1.3863
+    """
+    targets, counts = _targets("cross_entropy", logits, targets, ignore_index)
+    losses = ops.softmax_cross_entropy(logits, targets)
+    if label_smoothing:
+        if not 0 <= label_smoothing <= 1:
+            raise ValueError(f"cross_entropy: label_smoothing {label_smoothing} is not in [0, 1]")
+        even = logits.logsumexp(axis=-1) - logits.mean(axis=-1)
+        losses = (1 - label_smoothing) * losses + label_smoothing * even
+    return _counted("cross_entropy", losses, counts, reduction)
+
+
+def nll_loss(
+    log_probs: Tensor, targets: Any, *, ignore_index: int = -100, reduction: str = "mean"
+) -> Tensor:
+    """-log_probs[target]: `cross_entropy` for what is log-probabilities already.
+
+    **Arguments**, **Returns**, **Raises** as `cross_entropy`.
+
+    >>> import tinygrad_rnn as tg
+    >>> round(tg.nn.nll_loss(tg.log_softmax(tg.zeros((1, 2))), [1]).item(), 4)
+    0.6931
+    """
+    targets, counts = _targets("nll_loss", log_probs, targets, ignore_index)
+    flat, classes = targets.reshape(-1), log_probs.shape[-1]
+    rows = creation.arange(flat.size, device=flat.device)
+    losses: Tensor = -log_probs.reshape(-1, classes)[rows, flat].reshape(targets.shape)
+    return _counted("nll_loss", losses, counts, reduction)
+
+
+def mse_loss(prediction: Tensor, target: Any, *, reduction: str = "mean") -> Tensor:
+    """(prediction - target) squared.
+
+    **Arguments** prediction and target: of one shape. **Raises** ShapeError otherwise: to broadcast
+    here is almost always a mistake.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.nn.mse_loss(tg.tensor([1.0, 2.0]), tg.tensor([1.0, 4.0])).item()
+    2.0
+    """
+    target = _like("mse_loss", prediction, target)
+    return reduce("mse_loss", ops.square(prediction - target), reduction)
+
+
+def binary_cross_entropy_with_logits(
+    logits: Tensor, target: Any, *, reduction: str = "mean"
+) -> Tensor:
+    """-t log sigmoid(x) - (1 - t) log(1 - sigmoid(x)), in nats, without overflow.
+
+    **Arguments** logits x and target t, from 0 to 1: of one shape. **Raises** ShapeError otherwise.
+
+    >>> import tinygrad_rnn as tg
+    >>> loss = tg.nn.binary_cross_entropy_with_logits(tg.tensor([100.0]), tg.tensor([1.0]))
+    >>> loss.item()
+    0.0
+    """
+    name = "binary_cross_entropy_with_logits"
+    target = _like(name, logits, target)
+    return reduce(name, ops.softplus(logits) - logits * target, reduction)
+
+
+# ---------------------------------------------------------------- what comes in
+
+
+def _like(name: str, prediction: Any, target: Any) -> Tensor:
+    is_tensor(name, "prediction", prediction)
+    like = target if isinstance(target, Tensor) else Tensor(target, device=prediction.device)
+    if like.shape != prediction.shape:
+        raise ShapeError(
+            f"{name}: expected prediction and target of one shape; got {list(prediction.shape)} "
+            f"and {list(like.shape)}"
+        )
+    return like
+
+
+def _targets(name: str, scores: Any, targets: Any, ignore_index: int) -> tuple[Tensor, Any]:
+    """Targets in which the ignored are 0, and which count (None: all), as numbers."""
+    is_tensor(name, "the first argument", scores)
+    if not isinstance(targets, Tensor):
+        targets = Tensor(targets, device=scores.device)
+    if targets.dtype.kind not in "iu" or scores.ndim == 0 or targets.shape != scores.shape[:-1]:
+        raise ShapeError(
+            f"{name}: expected integer targets of shape {list(scores.shape[:-1])} for "
+            f"{list(scores.shape)}, classes last; got {targets.dtype} {list(targets.shape)}"
+        )
+    ignored = targets == ignore_index
+    if scores.device == "cpu":  # elsewhere it would wait for the device
+        wrong = ~ignored.data & ((targets.data < 0) | (targets.data >= scores.shape[-1]))
+        if wrong.any():
+            raise IndexError(
+                f"{name}: target {targets.data[wrong][0]} is outside the {scores.shape[-1]} classes"
+            )
+        if not ignored.data.any():
+            return targets, None
+    counts = ~ignored
+    return ops.where(ignored, 0, targets), counts.astype(scores.dtype)
+
+
+def _counted(name: str, losses: Tensor, counts: Any, reduction: str) -> Tensor:
+    if counts is None:
+        return reduce(name, losses, reduction)
+    total = ops.where(counts.sum() == 0, 1, counts.sum())
+    return reduce(name, losses * counts, reduction, total)
