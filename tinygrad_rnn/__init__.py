@@ -4,7 +4,7 @@ from . import nn, optim
 from .tensor import cuda, ops
 from .tensor.autodiff import enable_grad, grad, no_grad
 from .tensor.backend import default_device, device, set_default_device
-from .tensor.creation import arange, full, ones, rand, randn, zeros
+from .tensor.creation import arange, as_tensor, full, ones, rand, randn, zeros
 from .tensor.errors import DeviceError, GradcheckError, GraphError, ShapeError
 from .tensor.gradcheck import gradcheck
 from .tensor.graph import Op, operation
@@ -16,7 +16,7 @@ tensor = Tensor
 
 __all__ = [
     "nn", "optim",
-    "Tensor", "tensor", "arange", "full", "ones", "rand", "randn", "zeros",
+    "Tensor", "tensor", "as_tensor", "arange", "full", "ones", "rand", "randn", "zeros",
     "grad", "no_grad", "enable_grad", "gradcheck", "Op", "operation",
     "Generator", "manual_seed", "cuda", "device", "default_device", "set_default_device",
     "DeviceError", "GradcheckError", "GraphError", "ShapeError",

@@ -108,6 +108,7 @@ def broadcastable(draw: Draw, whole: tuple[int, ...]) -> tuple[int, ...]:
 
 def laid_out(draw: Draw, x: Array) -> Array:
     """The same values, perhaps not contiguous, or with strides that run backwards."""
+    x = np.asarray(x)  # without axes, arithmetic gives NumPy's scalars
     layout = draw.one_of(["plain", "reversed", "transposed"])
     if layout == "reversed" and x.ndim:
         return x[::-1].copy()[::-1]
@@ -200,9 +201,9 @@ def along_axis(name: str, reference: Any) -> Row:
 
 def _where(d: Draw) -> Case:
     whole = shape(d)
-    condition = d.reals(whole) > 0
+    condition = np.asarray(d.reals(whole) > 0)
     inputs = [real(d, broadcastable(d, whole)), real(d, whole)]
-    return Case(inputs, lambda f, a, b: f(condition, a, b))
+    return Case(inputs, lambda f, a, b: f(backend.to_device(condition), a, b))
 
 
 def _pow(d: Draw) -> Case:

@@ -30,6 +30,18 @@ def test_pythons_reals_become_float32_and_arrays_keep_their_dtype(data: Any, dty
     assert tg.tensor(data).dtype == dtype
 
 
+def test_an_array_is_copied_unless_shared_on_purpose() -> None:
+    a = np.ones(2)
+    for x in (tg.tensor(a), tg.tensor(tg.as_tensor(a))):
+        x.data[...] = 5.0
+    x = tg.zeros((2,), dtype="float64")
+    x.data = a
+    x.data += 1.0
+    assert a.tolist() == [1.0, 1.0]
+    tg.as_tensor(a).data[...] = 5.0
+    assert a.tolist() == [5.0, 5.0]
+
+
 def test_what_is_no_number_is_refused() -> None:
     with pytest.raises(TypeError, match="a tensor holds numbers"):
         tg.tensor("abc")

@@ -24,6 +24,11 @@ def project(xp: Any, x: Array, w: Array, b: Array | None) -> Array:
     return z.reshape(*x.shape[:-1], -1)
 
 
+def both(b_ih: Array | None, b_hh: Array | None) -> Array | None:
+    """The sum of two biases, each of which may be missing."""
+    return b_ih if b_hh is None else b_hh if b_ih is None else b_ih + b_hh
+
+
 def product_over_time(a: Array, b: Array) -> Array:
     """The sum over steps and rows of outer products: (T, B, M), (T, B, N) to (M, N)."""
     return a.reshape(-1, a.shape[-1]).T @ b.reshape(-1, b.shape[-1])
@@ -138,7 +143,7 @@ def rnn_forward(
     """h_t = act(w_ih x_t + b_ih + w_hh h_{t-1} + b_hh), act being tanh or relu."""
     course = Course(xp, x, lengths, reverse)
     hs = course.states(h0, w_hh.shape[1])
-    z = project(xp, x, w_ih, b_ih if b_hh is None else b_ih + b_hh)
+    z = project(xp, x, w_ih, both(b_ih, b_hh))
     w = xp.ascontiguousarray(w_hh.T)
     part = xp.empty_like(hs[0])
     for t in course.order:
@@ -337,7 +342,7 @@ def lstm_forward(
     scale[2] = 1
     scale = scale.reshape(-1)
     shift = 1 - scale
-    b = b_ih if b_hh is None else b_ih + b_hh
+    b = both(b_ih, b_hh)
     gates = project(xp, x, w_ih * scale[:, None], None if b is None else b * scale)
     w = xp.ascontiguousarray((w_hh * scale[:, None]).T)
     tanh_c = xp.empty_like(course.after(cs))

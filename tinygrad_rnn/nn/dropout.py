@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..tensor.creation import as_tensor
 from ..tensor.random import Generator, default_generator
 from ..tensor.tensor import Tensor
 from .checks import is_tensor, probability
@@ -21,7 +22,7 @@ def dropout(x: Tensor, p: float, generator: Generator | None = None) -> Tensor:
     if p == 0:
         return x
     mask = ((generator or default_generator()).random(x.shape) >= p) / (1 - p)
-    return x * Tensor(mask.astype(x.dtype), device=x.device)
+    return x * as_tensor(mask.astype(x.dtype), device=x.device)
 
 
 class Dropout(Module):

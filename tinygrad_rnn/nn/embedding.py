@@ -46,8 +46,7 @@ class Embedding(Module):
 
     def forward(self, ids: Any) -> Tensor:
         """**Arguments** ids: integers (...). **Returns** (..., embedding_dim)."""
-        if not isinstance(ids, Tensor):
-            ids = Tensor(ids, device=self.weight.device)
+        ids = creation.as_tensor(ids, device=self.weight.device)
         if ids.dtype.kind not in "iu":
             raise TypeError(f"Embedding: ids: expected integers, got {ids.dtype}: ids.astype(int)")
         y: Tensor = ops.take(self.weight, ids, axis=0)

@@ -104,7 +104,7 @@ def binary_cross_entropy_with_logits(
 
 def _like(name: str, prediction: Any, target: Any) -> Tensor:
     is_tensor(name, "prediction", prediction)
-    like = target if isinstance(target, Tensor) else Tensor(target, device=prediction.device)
+    like = creation.as_tensor(target, device=prediction.device)
     if like.shape != prediction.shape:
         raise ShapeError(
             f"{name}: expected prediction and target of one shape; got {list(prediction.shape)} "
@@ -116,8 +116,7 @@ def _like(name: str, prediction: Any, target: Any) -> Tensor:
 def _targets(name: str, scores: Any, targets: Any, ignore_index: int) -> tuple[Tensor, Any]:
     """Targets in which the ignored are 0, and which count (None: all), as numbers."""
     is_tensor(name, "the first argument", scores)
-    if not isinstance(targets, Tensor):
-        targets = Tensor(targets, device=scores.device)
+    targets = creation.as_tensor(targets, device=scores.device)
     if targets.dtype.kind not in "iu" or scores.ndim == 0 or targets.shape != scores.shape[:-1]:
         raise ShapeError(
             f"{name}: expected integer targets of shape {list(scores.shape[:-1])} for "

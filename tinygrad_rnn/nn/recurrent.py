@@ -170,7 +170,7 @@ class RecurrentLayer(Module):
         if lengths is None:
             return None
         name = type(self).__name__
-        on_host = Tensor(lengths, device="cpu")
+        on_host = creation.as_tensor(lengths, device="cpu")
         if on_host.shape != (batch,) or on_host.dtype.kind not in "iu":
             raise ShapeError(
                 f"{name}: lengths: expected {batch} whole numbers, one a row; got "

@@ -74,7 +74,7 @@ def device_of(array: Array) -> str:
 
 def to_host(array: Array) -> np.ndarray[Any, Any]:
     """An array's values as a NumPy array; without a copy if it is one already."""
-    return array if isinstance(array, np.ndarray) else np.asarray(array.get())
+    return np.asarray(array if isinstance(array, (np.ndarray, np.generic)) else array.get())
 
 
 def to_device(array: Array, device: str | None = None) -> Array:

@@ -7,8 +7,27 @@ from typing import Any
 import numpy as np
 
 from . import backend
+from .graph import wrap
 from .random import Generator, Shape, default_generator
 from .tensor import Tensor
+
+
+def as_tensor(data: Any, *, device: str | None = None) -> Tensor:
+    """A constant of what is one already, or of numbers; an array is shared, not copied.
+
+    **Arguments** data: a Tensor (returned as it is), an array, numbers. device: where to have it;
+    where it is, if None.
+
+    >>> import tinygrad_rnn as tg
+    >>> x = tg.ones((2,))
+    >>> tg.as_tensor(x) is x
+    True
+    """
+    if isinstance(data, Tensor):
+        return data if device is None else data.to(device)
+    if not backend.is_array(data):
+        return Tensor(data, device=device)
+    return wrap(Tensor, backend.to_device(data, device) if device else data, None)
 
 
 def full(
@@ -109,4 +128,6 @@ def _python_dtype(array: np.ndarray[Any, Any]) -> Any:
 
 
 def _place(array: np.ndarray[Any, Any], device: str | None, requires_grad: bool) -> Tensor:
-    return Tensor(array, device=device or backend.default_device(), requires_grad=requires_grad)
+    x = as_tensor(array, device=device or backend.default_device())
+    x.requires_grad = requires_grad
+    return x

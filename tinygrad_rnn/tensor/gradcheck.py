@@ -112,7 +112,7 @@ def _worst_error(
 
     def moved(us: Sequence[Any], step: float) -> np.ndarray[Any, Any]:
         for x, place, u in zip(xs, places, us, strict=True):
-            x.data = backend.to_device(place + step * u, x.device)
+            x.data = backend.to_device(np.asarray(place + step * u), x.device)
         with autodiff.no_grad():
             return _flat(y.numpy() for y in _outputs(fn, xs))
 
@@ -127,7 +127,7 @@ def _worst_error(
         pairs = [(y, w) for y, w in zip(_outputs(fn, xs), ws, strict=True) if y.requires_grad]
         if not pairs:
             return [np.zeros_like(place) for place in places]
-        ws = [backend.to_device(w, y.device) for y, w in pairs]
+        ws = [backend.to_device(np.asarray(w), y.device) for y, w in pairs]
         return [g.numpy() for g in autodiff.grad([y for y, _ in pairs], xs, ws)]
 
     def error(found: Any, true: Any, what: str) -> float:

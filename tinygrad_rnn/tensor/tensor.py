@@ -16,9 +16,9 @@ from .graph import Leaf, Traced, grad_mode, wrap
 class Tensor(Traced):
     """An array that remembers how it was computed, so that it can be differentiated.
 
-    **Arguments** data: numbers, nested lists, or an array of NumPy or CuPy; Python floats become
-    float32, arrays keep their dtype. dtype: by NumPy's name. device: `cpu`, `cuda`; where the
-    default is, if None. requires_grad: whether to collect a gradient in `.grad`.
+    **Arguments** data: numbers, nested lists, or an array of NumPy or CuPy, which is copied; Python
+    floats become float32, arrays keep their dtype. dtype: by NumPy's name. device: `cpu`,
+    `cuda`; the default one, if None. requires_grad: whether to collect a gradient in `.grad`.
     **Raises** DeviceError if the device is not there; TypeError for a gradient of other than reals.
 
     >>> import tinygrad_rnn as tg
@@ -40,13 +40,13 @@ class Tensor(Traced):
         requires_grad: bool = False,
     ) -> None:
         if isinstance(data, Traced):
-            data = data.array
-        if not backend.is_array(data):
-            data = np.asarray(data) if isinstance(data, np.generic) else _from_python(data)
-            device = device or backend.default_device()
-        if dtype is not None:
-            data = data.astype(dtype)
-        self.array = backend.to_device(data, device) if device else data
+            array = data.array
+        else:
+            array = data if backend.is_array(data) else _from_python(data)
+            if device is None and isinstance(array, np.ndarray):
+                device = backend.default_device()
+        array = array.astype(array.dtype if dtype is None else dtype)  # a copy
+        self.array = array if device is None else backend.to_device(array, device)
         self.edge = None
         self.requires_grad = requires_grad
 
@@ -63,7 +63,7 @@ class Tensor(Traced):
         array = value.array if isinstance(value, Traced) else value
         if array is not self.array:
             xp = backend.module_of(self.array)
-            array = xp.asarray(array, dtype=self.array.dtype)
+            array = xp.array(array, dtype=self.array.dtype)
             if array.shape != self.array.shape:
                 raise GraphError(
                     f"assigning to .data: expected shape {list(self.shape)}, got "
@@ -341,6 +341,8 @@ Tensor.made = Tensor
 
 def _from_python(data: Any) -> np.ndarray[Any, Any]:
     """An array of Python's numbers, perhaps with tensors among them: floats become float32."""
+    if isinstance(data, np.generic):
+        return np.asarray(data)
     if isinstance(data, (list, tuple)) and any(isinstance(v, Traced) for v in data):
         raise TypeError("a list of tensors: join them with tg.stack or tg.concat")
     array = np.asarray(data)

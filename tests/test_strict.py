@@ -1,0 +1,110 @@
+"""The catalogue on an array module as strict as CuPy: no GPU is needed to find what breaks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import tinygrad_rnn as tg
+from tinygrad_rnn.catalogue import OPERATIONS, Row, rows
+from tinygrad_rnn.tensor import backend
+
+from .drawing import Searched
+from .strict import Counter, StrictArray, StrictModule, strict_device
+
+
+@pytest.fixture(scope="module")
+def strict() -> Iterator[str]:
+    with strict_device() as name:
+        yield name
+
+
+@pytest.mark.parametrize("row", rows(), ids=lambda row: row.name)
+@settings(max_examples=15, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+def test_derivatives_on_the_device(strict: str, row: Row, data: st.DataObject) -> None:
+    row.draw(Searched(data)).errors(row.function, strict)
+
+
+@pytest.mark.parametrize("row", OPERATIONS, ids=lambda row: row.name)
+@settings(max_examples=15, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+def test_values_are_those_of_the_cpu(strict: str, row: Row, data: st.DataObject) -> None:
+    case = row.draw(Searched(data))
+
+    def run(device: str) -> list[Any]:
+        with tg.device(device):
+            ys = case.call(row.function, *(tg.tensor(x, device=device) for x in case.inputs))
+        return list(ys) if isinstance(ys, tuple) else [ys]
+
+    for there, here in zip(run(strict), run("cpu"), strict=True):
+        assert isinstance(there.data, StrictArray)
+        assert there.device == "strict"
+        np.testing.assert_array_equal(there.numpy(), here.numpy())
+
+
+@pytest.mark.parametrize("kind", [tg.nn.RNN, tg.nn.GRU, tg.nn.LSTM])
+@pytest.mark.parametrize("optimizer", [tg.optim.SGD, tg.optim.RMSprop, tg.optim.Adam])
+def test_training_is_the_same_there_and_waits_for_the_norm_only(
+    strict: str, kind: Any, optimizer: Any
+) -> None:
+    def train(device: str) -> tuple[list[Any], int]:
+        with tg.device(device):
+            generator = tg.Generator(0)
+            table = tg.nn.Embedding(5, 3, generator=generator)
+            layer = kind(3, 4, 2, dropout=0.3, bidirectional=True, generator=generator)
+            head = tg.nn.Linear(8, 5, generator=generator)
+            model = tg.nn.Sequential(table, layer, head)
+            step = optimizer(model.parameters(), lr=0.1)
+            ids = np.arange(12).reshape(6, 2) % 5
+            for _ in range(3):
+                Counter.waits = 0
+                y, _ = layer(table(ids), lengths=[6, 2])
+                tg.nn.cross_entropy(head(y), ids, ignore_index=0).backward()
+                tg.optim.clip_grad_norm_(model.parameters(), 0.5)
+                step.step()
+                step.zero_grad()
+            waits = Counter.waits
+            return [p.numpy() for p in model.parameters()], waits
+
+    there, waits = train(strict)
+    for a, b in zip(there, train("cpu")[0], strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert waits <= 1
+
+
+def test_mixing_devices_names_both(strict: str) -> None:
+    there, here = tg.ones((2,), device=strict), tg.ones((2,))
+    for call in (lambda: there + here, lambda: here * there, lambda: tg.concat([here, there])):
+        with pytest.raises(tg.DeviceError, match=r"inputs on cpu and strict: .*\.to\(\)"):
+            call()
+    x = tg.tensor([1.0, 2.0], requires_grad=True)
+    (x.to(strict) * there).sum().backward()
+    assert x.grad is not None
+    assert (x.grad.device, x.grad.tolist()) == ("cpu", [1.0, 1.0])
+
+
+def test_the_stand_in_refuses_what_cupy_refuses() -> None:
+    xp = StrictModule()
+    x = xp.asarray([1.0, 2.0])
+    for wrong in (
+        lambda: np.asarray(x),
+        lambda: np.tanh(x),
+        lambda: np.concatenate([x, x]),
+        lambda: x + np.ones(2),
+        lambda: np.ones(2) + x,
+        lambda: xp.add(x, np.ones(2)),
+        lambda: x.__setitem__(0, np.ones(1)),
+        lambda: xp.vecdot,
+        lambda: xp.errstate,
+        lambda: x.ctypes,
+    ):
+        with pytest.raises((TypeError, AttributeError)):
+            wrong()
+    assert isinstance(xp.sum(x), StrictArray)
+    assert backend.to_host(x).tolist() == [1.0, 2.0]
