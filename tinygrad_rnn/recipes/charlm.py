@@ -23,6 +23,7 @@ from ..data import CharVocabulary
 from ..io import CheckpointError, load_checkpoint
 from ..nn import GRU, LSTM, RNN, Dropout, Embedding, Linear, Module
 from ..tensor.autodiff import no_grad
+from ..tensor.creation import as_tensor
 from ..tensor.ops import log_softmax
 from ..tensor.random import Generator
 from ..tensor.tensor import Tensor
@@ -215,7 +216,7 @@ class CharLM:
         return np.concatenate([self.vocabulary.encode(self.start), self.vocabulary.encode(text)])
 
     def _tensor(self, ids: NDArray[np.int64]) -> Tensor:
-        return Tensor(ids, device=self.model.device)
+        return as_tensor(ids, device=self.model.device)
 
 
 def start_symbol(text: str) -> str:

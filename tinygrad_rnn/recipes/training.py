@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from ..data import CharVocabulary, Streams, TextError
 from ..nn import cross_entropy
 from ..optim import Adam, CosineLR, clip_grad_norm_
+from ..tensor.creation import as_tensor
 from ..tensor.random import Generator
 from ..tensor.tensor import Tensor
 from .charlm import CharLM, CharModel, Config, State, inference, map_state, start_symbol
@@ -164,9 +165,9 @@ class Training(Iterator[Progress]):
         self, x: NDArray[np.int64], y: NDArray[np.int64], state: State
     ) -> tuple[Tensor, State]:
         device = self.lm.model.device
-        logits, state = self.lm.model(Tensor(x, device=device), state)
+        logits, state = self.lm.model(as_tensor(x, device=device), state)
         flat = logits.reshape(-1, len(self.lm.vocabulary))
-        return cross_entropy(flat, Tensor(y.reshape(-1), device=device)), state
+        return cross_entropy(flat, as_tensor(y.reshape(-1), device=device)), state
 
     # ------------------------------------------------------------ to disk and back
 
@@ -222,7 +223,7 @@ class Training(Iterator[Progress]):
         run.result = saved["heldout"] if run.step == config.steps else None
         if saved["hidden"] is not None:
             on = run.lm.model.device
-            state = tuple(Tensor(array, device=on) for array in saved["hidden"])
+            state = tuple(as_tensor(array, device=on) for array in saved["hidden"])
             run.state = state if len(state) > 1 else state[0]
         return run
 
