@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -288,6 +289,13 @@ def test_mistakes(run: Run, tmp_path: Path, trained: str, arguments: list[str], 
     (tmp_path / "half" / "checkpoint.json").write_text(whole[: len(whole) // 2], "utf-8")
     given = [argument.replace("{run}", trained) for argument in arguments]
     assert said in mistake(run(*given, status=2))
+
+
+def test_a_checkpoint_that_contradicts_itself(run: Run, tmp_path: Path, trained: str) -> None:
+    shutil.copytree(trained, tmp_path / "edited")
+    index = tmp_path / "edited" / "checkpoint.json"
+    index.write_text(index.read_text("utf-8").replace('"hidden": 8', '"hidden": 9'), "utf-8")
+    assert "expected shape" in mistake(run("generate", "edited", status=2))
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ import typer
 
 from ..data import TextError, VocabularyError
 from ..io import CheckpointError
+from ..nn import StateDictError
 from ..recipes import DivergedError, SettingError
 from ..tensor.errors import DeviceError
 from .checks import gradcheck, info
@@ -32,7 +33,14 @@ train.command("charlm")(charlm)
 for command in (generate, score, gradcheck, info):
     app.command()(command)
 
-_MISTAKES = (TextError, VocabularyError, CheckpointError, SettingError, DeviceError)
+_MISTAKES = (
+    TextError,
+    VocabularyError,
+    CheckpointError,
+    StateDictError,
+    SettingError,
+    DeviceError,
+)
 
 
 def main() -> NoReturn:
