@@ -9,11 +9,15 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 import tinygrad_rnn as tg
+from tinygrad_rnn import catalogue
+from tinygrad_rnn.cli.app import app
 from tinygrad_rnn.io import load_checkpoint
 
 TEXT = "".join(f"{n} times {n} is {n * n}, не так ли?\n" for n in range(60))
@@ -201,6 +205,26 @@ def test_info(run: Run) -> None:
     for name in ("tinygrad_rnn", "Python", "NumPy", "CuPy", "devices", "kernels"):
         assert re.search(rf"^{name}  +\S", out, re.M)
     assert np.__version__ in out
+
+
+def broken(seed: int, device: str) -> tuple[float, float]:
+    raise tg.GradcheckError(f"wrong by 1 with seed {seed} on {device}")
+
+
+@pytest.mark.parametrize("sound", [True, False])
+def test_gradcheck(sound: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [row for row in catalogue.rows() if row.name in ("tanh", "matmul")]
+    if not sound:
+        rows.append(SimpleNamespace(name="wrong", kind="operation", check=broken))  # type: ignore[arg-type]
+    monkeypatch.setattr(catalogue, "rows", lambda: rows)
+    result = CliRunner().invoke(app, ["gradcheck", "--seed", "3"])
+    assert result.exit_code == (0 if sound else 1)
+    assert re.search(r"tanh +│ operation +│ +\d\.\de-\d+ │ +\d\.\de-\d+", result.output)
+    if sound:
+        assert "2 of 2 pass on cpu with seed 3" in result.output
+    else:
+        assert "wrong: wrong by 1 with seed 3 on cpu" in result.output
+        assert "2 of 3 pass" in result.output
 
 
 def test_help_names_the_commands(run: Run) -> None:
