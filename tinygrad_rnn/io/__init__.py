@@ -1,1 +1,13 @@
-"""."""
+"""What is kept on disk: named tensors in a file, and the whole state of a run in a folder."""
+
+from .checkpoint import has_checkpoint, load_checkpoint, save_checkpoint
+from .weights import CheckpointError, load, save
+
+__all__ = [
+    "CheckpointError",
+    "has_checkpoint",
+    "load",
+    "load_checkpoint",
+    "save",
+    "save_checkpoint",
+]

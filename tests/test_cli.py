@@ -1,0 +1,334 @@
+"""Each command says what it should, and each mistake is one line and exit status 2."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+import tinygrad_rnn as tg
+from tinygrad_rnn import catalogue
+from tinygrad_rnn.cli.app import app
+from tinygrad_rnn.io import load_checkpoint
+
+TEXT = "".join(f"{n} times {n} is {n * n}, не так ли?\n" for n in range(60))
+SIZES = {"hidden": 8, "embedding": 4, "batch": 4, "bptt": 8, "dropout": 0.2, "lr": 0.01}
+TINY = [part for name, value in SIZES.items() for part in (f"--{name}", str(value))]
+COMMAND = [sys.executable, "-c", "from tinygrad_rnn.cli import main; main()"]
+SOURCES = str(Path(tg.__file__).parents[1])
+ENVIRONMENT = {**os.environ, "PYTHONPATH": SOURCES, "COLUMNS": "90", "PYTHONWARNINGS": "error"}
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    """Runs `tinygrad-rnn` in a folder of its own, which holds `text.txt`."""
+    (tmp_path / "text.txt").write_text(TEXT, "utf-8")
+
+    def command(*arguments: str, status: int = 0) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            [*COMMAND, *arguments],
+            cwd=tmp_path,
+            env=ENVIRONMENT,
+            capture_output=True,
+            encoding="utf-8",
+            timeout=60,
+        )
+        assert done.returncode == status, (done.stdout, done.stderr)
+        return done
+
+    return command
+
+
+def train(run: Run, *arguments: str, status: int = 0) -> subprocess.CompletedProcess[str]:
+    return run("train", "charlm", "--text", "text.txt", *TINY, *arguments, status=status)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The folder of a finished run."""
+    folder = tmp_path_factory.mktemp("trained")
+    (folder / "text.txt").write_text(TEXT, "utf-8")
+    command = ["train", "charlm", "--text", "text.txt", *TINY, "--steps", "30", "--out", "run"]
+    subprocess.run([*COMMAND, *command], cwd=folder, env=ENVIRONMENT, check=True, timeout=60)
+    return str(folder / "run")
+
+
+# ---------------------------------------------------------------- train
+
+
+def test_training_prints_lines_and_its_result(run: Run, tmp_path: Path) -> None:
+    done = train(run, "--steps", "210", "--cell", "gru")
+    lines = done.stdout.splitlines()
+    assert done.stderr == ""
+    assert lines[0] == f"text: text.txt, {len(TEXT):,} characters, {len(set(TEXT))} symbols"
+    assert re.fullmatch(r"model: gru with [\d,]+ weights on cpu", lines[1])
+    figures = r"loss [\d.]+  held-out [\d.]+ bits/char  norm [\d.]+  [\d,]+ chars/s  \d+:\d\d left"
+    steps = [line for line in lines if line.startswith("step ")]
+    assert [line.split()[1] for line in steps] == ["100/210", "200/210", "210/210"]
+    assert all(re.fullmatch(rf"step \d+/210  {figures}", line) for line in steps)
+    assert any(line.startswith("    | ") for line in lines)  # a sample
+    assert re.fullmatch(r"held-out: \d\.\d{3} bits/char", lines[-1])
+    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f]", done.stdout)  # no control codes
+    assert (tmp_path / "runs/charlm/checkpoint.json").exists()
+
+
+def test_a_terminal_gets_a_bar(tmp_path: Path) -> None:
+    (tmp_path / "text.txt").write_text(TEXT, "utf-8")
+    ours, theirs = os.openpty()
+    command = ["train", "charlm", "--text", "text.txt", *TINY, "--steps", "20", "--out", "run"]
+    environment = {**ENVIRONMENT, "TERM": "xterm", "COLUMNS": "120"}
+    with subprocess.Popen(
+        [*COMMAND, *command], cwd=tmp_path, env=environment, stdout=theirs, stderr=theirs
+    ) as process:
+        os.close(theirs)
+        shown = b""
+        try:
+            while part := os.read(ours, 65536):
+                shown += part
+        except OSError:  # the other end is closed
+            pass
+        os.close(ours)
+    assert process.returncode == 0
+    screen = re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", shown.decode())
+    figures = r"loss [\d.]+  held-out [\d.]+ bits/char  norm [\d.]+  \d+k chars/s  0:00 left"
+    assert re.search(rf"100% ━+ {figures}", screen)
+    assert re.search(r"held-out: \d\.\d{3} bits/char\s*$", screen)
+
+
+def weights(folder: Path) -> dict[str, bytes]:
+    state = load_checkpoint(folder)
+    arrays = {**state["model"], **{f"hidden {i}": h for i, h in enumerate(state["hidden"])}}
+    return {name: array.tobytes() for name, array in arrays.items()}
+
+
+def test_ctrl_c_then_resume_is_the_uninterrupted_run(run: Run, tmp_path: Path) -> None:
+    steps = "900"
+    whole = train(run, "--steps", steps, "--out", "whole")
+
+    command = ["train", "charlm", "--text", "text.txt", *TINY, "--steps", steps, "--out", "cut off"]
+    process = subprocess.Popen(
+        [*COMMAND, *command],
+        cwd=tmp_path,
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+    )
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("step 100/"):
+            break
+    time.sleep(0.05)  # somewhere between two evaluations
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (130, "")
+    at = int(re.search(r"stopped after step (\d+) of 900 and saved", out)[1])  # type: ignore[index]
+    assert 100 <= at < 900
+    assert out.splitlines()[-1] == "tinygrad-rnn train charlm --out 'cut off' --resume"
+
+    resumed = run("train", "charlm", "--out", "cut off", "--resume")
+    assert f"going on after step {at} of 900" in resumed.stdout
+    assert weights(tmp_path / "cut off") == weights(tmp_path / "whole")
+    assert resumed.stdout.splitlines()[-1] == whole.stdout.splitlines()[-1]
+
+    again = run("train", "charlm", "--out", "cut off", "--resume")  # a finished run
+    assert again.stdout.splitlines()[-1] == whole.stdout.splitlines()[-1]
+    assert "chars/s" not in again.stdout
+
+
+def test_resume_may_extend(run: Run, tmp_path: Path) -> None:
+    train(run, "--steps", "5", "--out", "run")
+    # The same options again are no contradiction; the text is found where it was.
+    done = run("train", "charlm", *TINY, "--steps", "8", "--out", "run", "--resume")
+    assert "going on after step 5 of 8" in done.stdout
+    assert load_checkpoint(tmp_path / "run")["step"] == 8
+
+
+# ---------------------------------------------------------------- generate, score, info, gradcheck
+
+
+def test_generate(run: Run, trained: str) -> None:
+    options = ["--prompt", "7 times", "--length", "30", "--seed", "5"]
+    one, same = (run("generate", trained, *options).stdout for _ in range(2))
+    assert one == same
+    assert one.startswith("7 times")
+    assert len(one) == len("7 times") + 30 + 1
+    other = run("generate", trained, "--length", "30", "--temperature", "0.5", "--top-k", "3",
+                "--top-p", "0.9", "--seed", "5").stdout  # fmt: skip
+    assert len(other) == 31
+
+
+def test_generate_streams_through_a_pipe(run: Run, trained: str) -> None:
+    """The first character arrives long before a text of this length is written."""
+    with subprocess.Popen(
+        [*COMMAND, "generate", trained, "--length", "100000000"],
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert len(process.stdout.read(1)) == 1
+        process.stdout.close()  # as `head` does
+        assert process.wait(timeout=60) == 1
+        assert process.stderr.read() == b""
+
+
+def test_score(run: Run, trained: str) -> None:
+    text = "8 times не\n"
+    out = run("score", trained, text).stdout
+    cells = [re.findall(r"[^│|]+", line) for line in out.splitlines() if "│" in line]
+    rows = [[cell.strip() for cell in row] for row in cells]
+    assert [row[0] for row in rows] == [*map(repr, text), "all"]
+    factors = np.array([float(row[1]) for row in rows[:-1]])
+    running = np.array([float(row[2]) for row in rows[:-1]])
+    np.testing.assert_allclose(np.cumsum(np.log(factors)), running, atol=0.05)
+    assert float(rows[-1][1]) == pytest.approx(np.exp(running[-1]), rel=0.01)
+    assert float(rows[-1][2]) == running[-1]
+    bits = float(re.search(r"([\d.]+) bits/char over 11 characters", out)[1])  # type: ignore[index]
+    assert bits == pytest.approx(-running[-1] / 11 / np.log(2), abs=1e-3)
+
+
+def test_info(run: Run) -> None:
+    out = run("info").stdout
+    for name in ("tinygrad_rnn", "Python", "NumPy", "CuPy", "devices", "kernels"):
+        assert re.search(rf"^{name}  +\S", out, re.M)
+    assert np.__version__ in out
+
+
+def broken(seed: int, device: str) -> tuple[float, float]:
+    raise tg.GradcheckError(f"wrong by 1 with seed {seed} on {device}")
+
+
+@pytest.mark.parametrize("sound", [True, False])
+def test_gradcheck(sound: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [row for row in catalogue.rows() if row.name in ("tanh", "matmul")]
+    if not sound:
+        rows.append(SimpleNamespace(name="wrong", kind="operation", check=broken))  # type: ignore[arg-type]
+    monkeypatch.setattr(catalogue, "rows", lambda: rows)
+    result = CliRunner().invoke(app, ["gradcheck", "--seed", "3"])
+    assert result.exit_code == (0 if sound else 1)
+    assert re.search(r"tanh +│ operation +│ +\d\.\de-\d+ │ +\d\.\de-\d+", result.output)
+    if sound:
+        assert "2 of 2 pass on cpu with seed 3" in result.output
+    else:
+        assert "wrong: wrong by 1 with seed 3 on cpu" in result.output
+        assert "2 of 3 pass" in result.output
+
+
+def test_help_names_the_commands(run: Run) -> None:
+    out = run("--help").stdout
+    assert all(name in out for name in ("train", "generate", "score", "gradcheck", "info"))
+    out = run("train", "charlm", "--help").stdout
+    options = "text cell hidden layers embedding dropout batch bptt steps lr clip device seed out"
+    assert all(f"--{name}" in out for name in [*options.split(), "resume"])
+
+
+# ---------------------------------------------------------------- mistakes
+
+
+def mistake(done: subprocess.CompletedProcess[str]) -> str:
+    assert "Traceback" not in done.stderr
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+    return done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ("--hidden 0", "hidden must be at least 1, not 0"),
+        ("--batch -2", "batch must be at least 1"),
+        ("--steps 0", "steps must be at least 1"),
+        ("--cell elman", "cell must be one of rnn, gru, lstm"),
+        ("--dropout 1", "dropout must be at least 0 and below 1"),
+        ("--lr 0", "lr must be above 0"),
+        ("--hidden many", "Invalid value for '--hidden'"),
+        ("--size 3", "No such option: --size"),
+        ("--text nowhere.txt", "no such text file: nowhere.txt"),
+        ("--text .", "is a folder"),
+        ("--text empty.txt", "empty.txt is empty"),
+        ("--text latin.txt", "not UTF-8: byte 0xE9 at offset 3"),
+        ("--text short.txt", "the text is too short"),
+        ("--device tpu", "unknown device 'tpu'"),
+        ("--batch 2 --out text.txt/run", "cannot save in text.txt/run"),
+        ("--resume --out nowhere", "no checkpoint in nowhere: there is no such folder"),
+    ],
+)
+def test_mistakes_in_training(run: Run, tmp_path: Path, arguments: str, said: str) -> None:
+    (tmp_path / "empty.txt").write_bytes(b"")
+    (tmp_path / "latin.txt").write_bytes(b"caf\xe9")
+    (tmp_path / "short.txt").write_text("to be")
+    given = arguments.split()
+    if "--text" not in given:
+        given += ["--text", "text.txt"]
+    assert said in mistake(run("train", "charlm", *given, status=2))
+
+
+def test_mistakes_in_going_on(run: Run, tmp_path: Path, trained: str) -> None:
+    refused = mistake(train(run, "--out", trained, status=2))
+    assert "holds a checkpoint already: add --resume" in refused
+    resume = ["train", "charlm", "--out", trained, "--resume"]
+    refused = mistake(run(*resume, "--hidden", "9", status=2))
+    assert "--hidden 9 is not the checkpoint's 8" in refused
+    (tmp_path / "other.txt").write_text("another text " * 100)
+    assert "another text" in mistake(run(*resume, "--text", "other.txt", status=2))
+    assert "steps is 3" in mistake(run(*resume, "--steps", "3", status=2))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["generate", "{run}", "--prompt", "2 × 2"], "'×' (U+00D7) at position 2"),
+        (["generate", "{run}", "--temperature", "-1"], "temperature must be 0 or more"),
+        (["generate", "{run}", "--top-p", "0"], "top-p must lie above 0"),
+        (["generate", "{run}", "--top-k", "0"], "top-k must be at least 1"),
+        (["generate", "{run}", "--length", "-1"], "length must be 0 or more"),
+        (["generate", "{run}", "--seed", "-1"], "'--seed'"),
+        (["generate", "nowhere"], "no checkpoint in nowhere"),
+        (["generate"], "Missing argument"),
+        (["score", "{run}", "Z"], "'Z' (U+005A) at position 0"),
+        (["score", "{run}", ""], "nothing to score"),
+        (["score", "half", "a"], "checkpoint.json is damaged"),
+        (["gradcheck", "--seed", "x"], "Invalid value for '--seed'"),
+        ([], "Missing command"),
+        (["train"], "Missing command"),
+        (["grow"], "No such command 'grow'"),
+    ],
+)
+def test_mistakes(run: Run, tmp_path: Path, trained: str, arguments: list[str], said: str) -> None:
+    whole = Path(trained, "checkpoint.json").read_text("utf-8")
+    (tmp_path / "half").mkdir()
+    (tmp_path / "half" / "checkpoint.json").write_text(whole[: len(whole) // 2], "utf-8")
+    given = [argument.replace("{run}", trained) for argument in arguments]
+    assert said in mistake(run(*given, status=2))
+
+
+def test_a_checkpoint_that_contradicts_itself(run: Run, tmp_path: Path, trained: str) -> None:
+    shutil.copytree(trained, tmp_path / "edited")
+    index = tmp_path / "edited" / "checkpoint.json"
+    index.write_text(index.read_text("utf-8").replace('"hidden": 8', '"hidden": 9'), "utf-8")
+    assert "expected shape" in mistake(run("generate", "edited", status=2))
+
+
+@pytest.mark.parametrize(
+    "command", ["train charlm", "generate {run}", "score {run} 7", "gradcheck"]
+)
+def test_cuda_without_a_gpu(command: str, trained: str, run: Run) -> None:
+    if tg.cuda.is_available():
+        assert tg.cuda.why_not() == ""
+        return
+    given = command.replace("{run}", trained).split()
+    refused = mistake(run(*given, "--device", "cuda", status=2))
+    assert tg.cuda.why_not() in refused

@@ -1,0 +1,5 @@
+"""The command `tinygrad-rnn`."""
+
+from .app import main
+
+__all__ = ["main"]

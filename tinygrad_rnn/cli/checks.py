@@ -1,0 +1,86 @@
+"""`tinygrad-rnn gradcheck` and `info`: is it right here, and what is it running on?"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+from typing import Annotated
+
+import numpy as np
+import typer
+
+from .. import catalogue, kernels
+from ..tensor import backend, cuda
+from ..tensor.errors import GradcheckError
+
+
+def gradcheck(
+    device: Annotated[
+        str | None, typer.Option(help="cpu, cuda or cuda:N.", show_default="cpu")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Draws other cases.", min=0)] = 0,
+) -> None:
+    """Check all derivatives, of first and second order, against finite differences."""
+    from rich.console import Console
+    from rich.progress import track
+    from rich.table import Table
+
+    console = Console(highlight=False)
+    rows = catalogue.rows()
+    table = Table("name", "kind", title="worst errors", title_justify="left")
+    table.add_column("first order", justify="right")
+    table.add_column("second order", justify="right")
+    failures: list[str] = []
+    name = device or backend.default_device()
+    with backend.device(name):
+        for row in track(rows, "checking", console=console, disable=not console.is_terminal):
+            try:
+                first, second = row.check(seed, name)
+                errors = (f"{first:.1e}", f"{second:.1e}")
+            except GradcheckError as error:
+                failures.append(f"{row.name}: {error}")
+                errors = ("failed", "")
+            table.add_row(row.name, row.kind, *errors)
+    console.print(table)
+    for failure in failures:
+        console.print(failure, markup=False)
+    console.print(f"{len(rows) - len(failures)} of {len(rows)} pass on {name} with seed {seed}")
+    raise typer.Exit(1 if failures else 0)
+
+
+def info() -> None:
+    """Show versions, devices, and which kernels are in use and why."""
+    lines = {
+        "tinygrad_rnn": _version("tinygrad_rnn"),
+        "Python": f"{platform.python_version()} on {platform.platform()}",
+        "NumPy": np.__version__,
+        "CuPy": _cupy(),
+        "devices": ", ".join(_devices()),
+        "default": backend.default_device(),
+        "kernels": kernels.describe(),
+    }
+    for name, value in lines.items():
+        print(f"{name:12}  {value}")
+
+
+def _version(distribution: str) -> str:
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed (running from its sources)"
+
+
+def _cupy() -> str:
+    if missing := cuda.why_not():
+        return f"no: {missing}"
+    return str(backend.platforms["cuda"]().__version__)
+
+
+def _devices() -> list[str]:
+    if cuda.why_not():
+        return ["cpu"]
+    runtime = backend.platforms["cuda"]().cuda.runtime
+    names = [
+        runtime.getDeviceProperties(i)["name"].decode() for i in range(runtime.getDeviceCount())
+    ]
+    return ["cpu", *(f"cuda:{i} ({name})" for i, name in enumerate(names))]

@@ -1,0 +1,81 @@
+"""Truncated back-propagation through time wants its text as parallel streams, cut into windows.
+
+A text of n + 1 symbols asks n questions: what comes next? The questions are dealt to B streams,
+each a contiguous stretch of the text, that run side by side as the columns of a batch. A window
+is the next `window` steps of all streams at once. Because window k + 1 begins where window k
+ended, the hidden state may be carried from one to the next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Window = tuple[NDArray[Any], NDArray[Any]]
+
+
+class Streams:
+    """Parallel streams over a sequence of ids, read window by window, pass after pass.
+
+    A pass asks for every symbol exactly once (but the first, which nothing precedes, and fewer
+    than `batch` at the very end). The last window of a pass is shorter when `window` does not
+    divide the streams' length. `position` counts the windows read since the beginning, over all
+    passes; assigning to it goes on from there.
+
+    **Arguments** ids: (n + 1,) integers. batch: the number of parallel streams, B. window: the
+    steps in a window, T.
+
+    **Raises** ValueError if the sequence is too short for one window.
+
+    >>> streams = Streams(np.arange(9), batch=2, window=3)
+    >>> x, y = next(streams)
+    >>> x
+    array([[0, 4],
+           [1, 5],
+           [2, 6]])
+    >>> y[-1], streams.position, streams.windows
+    (array([3, 7]), 1, 2)
+    """
+
+    def __init__(self, ids: NDArray[Any], batch: int, window: int) -> None:
+        if batch < 1 or window < 1:
+            raise ValueError(f"batch and window must be at least 1, not {batch} and {window}")
+        if len(ids) < batch * window + 1:
+            raise ValueError(
+                f"{len(ids)} symbols are too few: {batch} streams of {window} steps need at least "
+                f"{batch * window + 1}. Lower batch or window, or give more text"
+            )
+        self.batch = batch
+        self.window = window
+        self.length = (len(ids) - 1) // batch
+        used = self.length * batch
+        # Time-major and contiguous, so that a window is a plain slice.
+        self._x = np.ascontiguousarray(ids[:used].reshape(batch, self.length).T)
+        self._y = np.ascontiguousarray(ids[1 : used + 1].reshape(batch, self.length).T)
+        self.position = 0
+
+    @property
+    def windows(self) -> int:
+        """The number of windows in one pass."""
+        return -(-self.length // self.window)
+
+    @property
+    def at_start(self) -> bool:
+        """Whether the next window begins a pass, so that no state may be carried into it."""
+        return self.position % self.windows == 0
+
+    def __iter__(self) -> Iterator[Window]:
+        return self
+
+    def __next__(self) -> Window:
+        """Reads the next window; a finished pass is followed by the next one.
+
+        **Returns** `(x, y)`, both (T, B); `y[t, b]` is the symbol that follows `x[t, b]`.
+        """
+        start = self.position % self.windows * self.window
+        self.position += 1
+        steps = slice(start, start + self.window)
+        return self._x[steps], self._y[steps]

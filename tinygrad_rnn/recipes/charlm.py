@@ -1,0 +1,235 @@
+"""A character language model: what comes next, given all that came before.
+
+    P(c_1 ... c_n) = P(c_1) P(c_2 | c_1) ... P(c_n | c_1 ... c_{n-1})
+
+A recurrent network gives every factor of the chain rule. For the first one it must have read
+something, too: the start symbol, a line's end if the text has one (a text begins where a line
+begins), else the text's first character.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..data import CharVocabulary
+from ..io import CheckpointError, load_checkpoint
+from ..nn import GRU, LSTM, RNN, Dropout, Embedding, Linear, Module
+from ..tensor.autodiff import no_grad
+from ..tensor.creation import as_tensor
+from ..tensor.ops import log_softmax
+from ..tensor.random import Generator
+from ..tensor.tensor import Tensor
+from .sampling import SettingError, check_sampling, draw, probabilities
+
+State = Any  # (L, B, H); for LSTM the pair of two of them
+
+CELLS: dict[str, Any] = {"rnn": RNN, "gru": GRU, "lstm": LSTM}
+
+
+@dataclass(frozen=True)
+class Config:
+    """All that determines a training run, besides its text.
+
+    **Raises** SettingError for the first setting outside its range.
+    """
+
+    cell: str = "lstm"
+    hidden: int = 256  # units in a layer
+    layers: int = 1
+    embedding: int = 64  # entries of a character's vector
+    dropout: float = 0.0  # probability, before, between and after the layers
+    batch: int = 64  # parallel streams
+    bptt: int = 64  # steps before back-propagation is cut
+    steps: int = 1200  # updates of the weights
+    lr: float = 5e-3  # the peak, after warming up
+    clip: float = 1.0  # the longest gradient
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.cell not in CELLS:
+            raise SettingError(f"cell must be one of {', '.join(CELLS)}, not {self.cell!r}")
+        for name in ("hidden", "layers", "embedding", "batch", "bptt", "steps"):
+            if getattr(self, name) < 1:
+                raise SettingError(f"{name} must be at least 1, not {getattr(self, name)}")
+        for name in ("lr", "clip"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise SettingError(f"{name} must be above 0, not {getattr(self, name)}")
+        if not 0 <= self.dropout < 1:
+            raise SettingError(f"dropout must be at least 0 and below 1, not {self.dropout}")
+        if self.seed < 0:
+            raise SettingError(f"seed must be 0 or more, not {self.seed}")
+
+
+class CharModel(Module):
+    """Embedding, recurrent layers, and a linear map to the logits of the next character.
+
+    **Arguments** symbols: the size of the vocabulary, V. config: cell and sizes. generator: draws
+    the initial weights, and the dropout masks later.
+    """
+
+    def __init__(self, symbols: int, config: Config, generator: Generator) -> None:
+        super().__init__()
+        self.embedding = Embedding(symbols, config.embedding, generator=generator)
+        self.dropout = Dropout(config.dropout, generator=generator)
+        self.layers = CELLS[config.cell](
+            config.embedding,
+            config.hidden,
+            num_layers=config.layers,
+            dropout=config.dropout if config.layers > 1 else 0.0,
+            generator=generator,
+        )
+        self.head = Linear(config.hidden, symbols, generator=generator)
+
+    def forward(self, ids: Tensor, state: State = None) -> tuple[Tensor, State]:
+        """Reads a stretch of text.
+
+        **Arguments** ids: (T, B) integers. state: where the layers stand; zeros, if None.
+
+        **Returns** the logits (T, B, V) of what comes next, and the new state.
+        """
+        y, state = self.layers(self.dropout(self.embedding(ids)), state)
+        return self.head(self.dropout(y)), state
+
+    def step(self, ids: Tensor, state: State = None) -> tuple[Tensor, State]:
+        """Reads one character: ids (B,); returns the logits (B, V) and the new state."""
+        y, state = self.layers.step(self.dropout(self.embedding(ids)), state)
+        return self.head(self.dropout(y)), state
+
+    @property
+    def device(self) -> str:
+        """Where the weights are."""
+        return str(self.head.weight.device)
+
+
+def map_state(function: Callable[[Tensor], Any], state: State) -> State:
+    """Applies a function to each tensor of a state."""
+    return tuple(map(function, state)) if isinstance(state, tuple) else function(state)
+
+
+@contextmanager
+def inference(model: Module) -> Iterator[None]:
+    """Without dropout, without a graph; afterwards the model is in the mode that it was in."""
+    training = model.training
+    model.eval()
+    try:
+        with no_grad():
+            yield
+    finally:
+        model.train(training)
+
+
+@dataclass(frozen=True)
+class CharLM:
+    """A model with what it needs to read and write text."""
+
+    model: CharModel
+    vocabulary: CharVocabulary
+    start: str  # what is read before a text's first character
+
+    @classmethod
+    def load(cls, folder: str | Path, device: str | None = None) -> CharLM:
+        """Loads the model of a training run's checkpoint.
+
+        **Raises** CheckpointError if there is none, or it is damaged or of something else.
+        """
+        return cls.from_state(checked(load_checkpoint(folder), folder), device)
+
+    @classmethod
+    def from_state(cls, state: dict[str, Any], device: str | None = None) -> CharLM:
+        """The model in a checkpoint's state."""
+        vocabulary = CharVocabulary(state["vocabulary"])
+        config = Config(**state["config"])
+        model = CharModel(len(vocabulary), config, Generator(config.seed))
+        model.load_state_dict(state["model"])
+        if device is not None:
+            model.to(device)
+        return cls(model, vocabulary, state["start"])
+
+    def sample(
+        self,
+        length: int,
+        prompt: str = "",
+        *,
+        generator: Generator,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        top_p: float | None = None,
+    ) -> Iterator[str]:
+        """Writes on, one character at a time, each as soon as it is drawn.
+
+        **Arguments** length: characters to write. prompt: what was read before the first of them.
+        temperature, top_k, top_p: as in `sampling.probabilities`.
+
+        **Raises** VocabularyError for an unknown character in the prompt, SettingError for a
+        setting outside its range; both at once, not at the first character.
+        """
+        check_sampling(temperature, top_k, top_p)
+        if length < 0:
+            raise SettingError(f"length must be 0 or more, not {length}")
+        ids = self._read(prompt)
+
+        def characters() -> Iterator[str]:
+            with inference(self.model):
+                logits, state = self.model(self._tensor(ids[:, None]))
+            row = logits.numpy()[-1, 0]
+            for written in range(length):
+                drawn = draw(probabilities(row, temperature, top_k, top_p), generator)
+                yield self.vocabulary.symbols[drawn]
+                if written + 1 < length:
+                    with inference(self.model):
+                        logits, state = self.model.step(self._tensor(np.array([drawn])), state)
+                    row = logits.numpy()[0]
+
+        return characters()
+
+    def score(self, text: str, window: int = 1024) -> NDArray[np.float64]:
+        """The factors of the chain rule: log P(c_t | start, c_1 ... c_{t-1}) for every t.
+
+        **Arguments** text: n characters. window: how many are read at a time, which bounds the
+        memory and changes nothing else.
+
+        **Returns** (n,) natural logarithms; their sum is log P(text).
+
+        **Raises** VocabularyError for a character that the vocabulary does not have.
+        """
+        ids = self._read(text)
+        factors: list[NDArray[np.float64]] = [np.empty(0)]
+        state: State = None
+        with inference(self.model):
+            for at in range(0, len(text), window):
+                x, y = ids[:-1][at : at + window], ids[1:][at : at + window]
+                logits, state = self.model(self._tensor(x[:, None]), state)
+                log_p = log_softmax(logits, axis=-1).numpy()[:, 0]
+                factors.append(log_p[np.arange(len(y)), y].astype(np.float64))
+        return np.concatenate(factors)
+
+    def _read(self, text: str) -> NDArray[np.int64]:
+        # Encoded apart, so that an unknown character's position is the one in the text.
+        return np.concatenate([self.vocabulary.encode(self.start), self.vocabulary.encode(text)])
+
+    def _tensor(self, ids: NDArray[np.int64]) -> Tensor:
+        return as_tensor(ids, device=self.model.device)
+
+
+def start_symbol(text: str) -> str:
+    """What is read before the first character of a text."""
+    return "\n" if "\n" in text else text[0]
+
+
+_ENTRIES = {"config", "vocabulary", "start", "model", "step", "text", "heldout"}
+
+
+def checked(state: dict[str, Any], folder: str | Path) -> dict[str, Any]:
+    """A checkpoint's state, if it is one of this recipe; raises CheckpointError otherwise."""
+    settings = {field.name for field in fields(Config)}
+    if not state.keys() >= _ENTRIES or set(state["config"]) != settings:
+        raise CheckpointError(f"the checkpoint in {folder} is not one of train charlm")
+    return state
