@@ -1,6 +1,7 @@
 """Recurrent networks on plain arrays: autograd and RNN, GRU, LSTM on NumPy or CuPy."""
 
 from . import nn, optim
+from .io import load, save
 from .tensor import cuda, ops
 from .tensor.autodiff import enable_grad, grad, no_grad
 from .tensor.backend import default_device, device, set_default_device
@@ -15,7 +16,7 @@ from .tensor.tensor import Tensor
 tensor = Tensor
 
 __all__ = [
-    "nn", "optim",
+    "nn", "optim", "load", "save",
     "Tensor", "tensor", "as_tensor", "arange", "full", "ones", "rand", "randn", "zeros",
     "grad", "no_grad", "enable_grad", "gradcheck", "Op", "operation",
     "Generator", "manual_seed", "cuda", "device", "default_device", "set_default_device",
