@@ -27,7 +27,10 @@ def arrays(y: Any) -> list[Any]:
 
 
 def traced(case: Case) -> list[tg.Tensor]:
-    return [tg.tensor(x, requires_grad=True) for x in case.inputs]
+    xs = [tg.as_tensor(x) for x in case.inputs]  # shared: layouts stay as they were drawn
+    for x in xs:
+        x.requires_grad = True
+    return xs
 
 
 @named
