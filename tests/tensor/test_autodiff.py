@@ -129,6 +129,17 @@ def test_reading_each_step_of_a_sequence_is_linear_in_its_length() -> None:
     assert min(seconds(8000) for _ in range(2)) < 100 * min(seconds(500) for _ in range(2))
 
 
+def test_a_part_is_never_added_into_what_another_node_holds() -> None:
+    a, x = leaf(1.0, 2.0), leaf(3.0, 4.0)
+    first = x[0]
+    both = (a + x) * tg.tensor(np.array([5.0, 6.0]))  # add hands one array to a and to x
+    (both.sum() + first).backward()
+    assert a.grad is not None
+    assert x.grad is not None
+    assert a.grad.tolist() == [5.0, 6.0]
+    assert x.grad.tolist() == [6.0, 6.0]
+
+
 def test_taking_rows_costs_what_is_taken() -> None:
     table = tg.tensor(np.zeros((50, 3)), requires_grad=True)
     ids = np.array([7, 7, -43, 1])
