@@ -41,14 +41,14 @@ class Config:
     **Raises** SettingError for the first setting outside its range.
     """
 
-    cell: str = "lstm"
+    cell: str = "gru"
     hidden: int = 256  # units in a layer
     layers: int = 1
     embedding: int = 64  # entries of a character's vector
     dropout: float = 0.0  # probability, before, between and after the layers
     batch: int = 64  # parallel streams
-    bptt: int = 64  # steps before back-propagation is cut
-    steps: int = 1200  # updates of the weights
+    bptt: int = 32  # steps before back-propagation is cut
+    steps: int = 2500  # updates of the weights
     lr: float = 5e-3  # the peak, after warming up
     clip: float = 1.0  # the longest gradient
     seed: int = 0
