@@ -1,156 +1,28 @@
-"""One row for every operation, cell and layer: how to draw a case of it, and what it must equal.
-
-`tinygrad-rnn gradcheck` walks the rows with random cases; the tests walk them with hypothesis,
-which searches for the case that fails and makes it small. A public operation without a row fails a
-test.
-"""
+"""A row for every public operation: its draws, and what it must equal on plain arrays."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
 import numpy as np
 
-from . import nn
-from .tensor import backend, ops
-from .tensor.gradcheck import gradient_errors
-from .tensor.random import Generator
-
-T = TypeVar("T")
-Array = np.ndarray[Any, Any]
-
-
-class Draw(Protocol):
-    """Where a case's choices come from: a seed, or hypothesis."""
-
-    def integer(self, low: int, high: int) -> int:
-        """An integer from low to high, both included."""
-
-    def one_of(self, options: Sequence[T]) -> T:
-        """One of several."""
-
-    def reals(self, shape: tuple[int, ...]) -> Array:
-        """An array of reals of either sign, none beyond 3."""
-
-
-class Seeded:
-    """Draws from a generator: the same seed, the same cases."""
-
-    def __init__(self, seed: int) -> None:
-        self.generator = Generator(seed)
-
-    def integer(self, low: int, high: int) -> int:
-        return int(self.generator.integers(low, high + 1))
-
-    def one_of(self, options: Sequence[T]) -> T:
-        return options[self.integer(0, len(options) - 1)]
-
-    def reals(self, shape: tuple[int, ...]) -> Array:
-        return np.asarray(np.clip(self.generator.normal(shape), -3, 3))
-
-
-@dataclass(frozen=True)
-class Case:
-    """Inputs to differentiate in, and a call of a function of the row's name on them."""
-
-    inputs: list[Array]
-    call: Callable[..., Any]  # (function, *inputs)
-    module: nn.Module | None = None  # whose parameters are differentiated in as well
-
-    def errors(self, function: Callable[..., Any], device: str = "cpu") -> list[float]:
-        """The worst errors of the first and second derivatives. **Raises** GradcheckError."""
-        inputs: list[Any] = [backend.to_device(x, device) for x in self.inputs]
-        if self.module is not None:
-            inputs += self.module.to(device).parameters()
-        if not any(x.size for x in inputs):
-            return [0.0, 0.0]
-        with backend.device(device):
-            return gradient_errors(
-                lambda *xs: self.call(function, *xs[: len(self.inputs)]), inputs, order=2
-            )
-
-
-@dataclass(frozen=True)
-class Row:
-    """What is checked under one name: `draw` makes a case, `reference` is its twin on arrays."""
-
-    name: str
-    kind: str
-    function: Callable[..., Any]
-    draw: Callable[[Draw], Case]
-    reference: Callable[..., Any] | None = None
-
-    def check(self, seed: int = 0, device: str = "cpu", cases: int = 5) -> tuple[float, float]:
-        """Checks drawn cases to second order.
-
-        **Returns** the worst errors of the first and second derivatives. **Raises** GradcheckError.
-        """
-        drawn = [self.draw(Seeded(seed + i)) for i in range(cases)]
-        first, second = zip(*(case.errors(self.function, device) for case in drawn), strict=True)
-        return max(first), max(second)
-
-
-# ---------------------------------------------------------------- how to draw arrays
-
-
-def shape(draw: Draw, least: int = 0, most: int = 3, smallest: int = 0) -> tuple[int, ...]:
-    """A shape of some axes; lengths of 0 and 1 among them."""
-    return tuple(draw.integer(smallest, 3) for _ in range(draw.integer(least, most)))
-
-
-def broadcastable(draw: Draw, whole: tuple[int, ...]) -> tuple[int, ...]:
-    """A shape that broadcasts to a whole one: axes missing in front, or of length 1."""
-    rest = whole[draw.integer(0, len(whole)) :]
-    return tuple(draw.one_of([n, 1]) for n in rest)
-
-
-def laid_out(draw: Draw, x: Array) -> Array:
-    """The same values, perhaps not contiguous, or with strides that run backwards."""
-    x = np.asarray(x)  # without axes, arithmetic gives NumPy's scalars
-    layout = draw.one_of(["plain", "reversed", "transposed"])
-    if layout == "reversed" and x.ndim:
-        return x[::-1].copy()[::-1]
-    return x.T.copy().T if layout == "transposed" else x
-
-
-def real(draw: Draw, shape: tuple[int, ...]) -> Array:
-    """Any reals."""
-    return laid_out(draw, draw.reals(shape))
-
-
-def positive(draw: Draw, shape: tuple[int, ...]) -> Array:
-    """Reals from 0.2 up."""
-    return laid_out(draw, np.abs(draw.reals(shape)) + 0.2)
-
-
-def away_from_zero(draw: Draw, shape: tuple[int, ...]) -> Array:
-    """Reals of either sign, at least 0.2 from the kink or pole at 0."""
-    x = draw.reals(shape)
-    return laid_out(draw, x + np.where(x < 0, -0.2, 0.2))
-
-
-def distinct(draw: Draw, shape: tuple[int, ...]) -> Array:
-    """Reals at least 0.2 from each other, in drawn order: which is largest stays clear."""
-    order = np.argsort(draw.reals((int(np.prod(shape)),)), kind="stable")
-    return laid_out(draw, (order * 0.2 - 1).reshape(shape))
-
-
-def an_axis(draw: Draw, x: Array) -> int:
-    """One of the axes, from either end."""
-    return draw.integer(-x.ndim, x.ndim - 1)
-
-
-def some_axes(draw: Draw, x: Array) -> Any:
-    """All axes (None), one, or several."""
-    options: list[Any] = [None]
-    if x.ndim:
-        options += [an_axis(draw, x), tuple(range(draw.integer(0, x.ndim - 1), x.ndim))]
-    return draw.one_of(options)
-
-
-Domain = Callable[[Draw, tuple[int, ...]], Array]
+from ..tensor import backend, ops
+from .case import (
+    Array,
+    Case,
+    Domain,
+    Draw,
+    Row,
+    an_axis,
+    away_from_zero,
+    broadcastable,
+    distinct,
+    positive,
+    real,
+    shape,
+    some_axes,
+)
 
 # ---------------------------------------------------------------- how to make rows
 
@@ -549,137 +421,3 @@ WITHOUT_GRADIENT = frozenset(
         *("logical_not", "sign", "zeros_like", "ones_like"),
     }
 )
-
-
-# ---------------------------------------------------------------- networks
-
-
-def module_row(kind: str, build: Callable[[Draw], Case], name: str) -> Row:
-    """A row for a cell or a layer, which the case holds: there is no function to hand over."""
-    return Row(name, kind, lambda: None, build)
-
-
-def _cell(d: Draw, cell: Any, states: int, **options: Any) -> Case:
-    batch, features, hidden = (d.integer(1, 3) for _ in range(3))
-    module = cell(features, hidden, bias=d.one_of([True, False]), dtype="float64", **options)
-    inputs = [real(d, (batch, features)), *(real(d, (batch, hidden)) for _ in range(states))]
-    return Case(inputs, lambda _, x, *s: module(x, s if states > 1 else s[0]), module)
-
-
-def _layer(d: Draw, layer: Any, states: int, **options: Any) -> Case:
-    """A drawn stack: layers, directions, lengths with empty rows, masks between layers."""
-    steps, batch, features, hidden = (d.integer(1, 3) for _ in range(4))
-    projected = d.integer(0, hidden - 1) if states == 2 else 0
-    both, deep, batch_first = d.one_of([True, False]), d.integer(1, 2), d.one_of([True, False])
-    generator = Generator(d.integer(0, 9))
-    module = layer(
-        features, hidden, deep, bias=d.one_of([True, False]), dtype="float64",
-        batch_first=batch_first, bidirectional=both, dropout=d.one_of([0.0, 0.4]),
-        generator=generator, **options, **({"proj_size": projected} if projected else {}),
-    )  # fmt: skip
-    masks = generator.state
-    rows = deep * (2 if both else 1)
-    sizes = [projected or hidden, hidden][:states]
-    x = real(d, (batch, steps, features) if batch_first else (steps, batch, features))
-    given = d.one_of([True, False])
-    inputs = [x, *(real(d, (rows, batch, n)) for n in sizes if given)]
-    lengths = d.one_of([None, [d.integer(0, steps) for _ in range(batch)]])
-
-    def call(_: Any, x: Any, *state: Any) -> Any:
-        generator.state = masks  # the same masks at every call
-        y, last = module(x, (state if states > 1 else state[0]) if given else None, lengths=lengths)
-        return (y, *last) if states > 1 else (y, last)
-
-    return Case(inputs, call, module)
-
-
-def _simple(d: Draw, build: Callable[[int], Any]) -> Case:
-    features = d.integer(1, 4)
-    module = build(features)
-    return Case([real(d, (*shape(d, most=2), features))], lambda _, x: module(x), module)
-
-
-def _layer_norm(d: Draw) -> Case:
-    features = d.integer(2, 4)  # of one feature nothing is left
-    module = nn.LayerNorm(features, dtype="float64")
-    x = distinct(d, (d.integer(1, 3), features))
-    return Case([x], lambda _, x: module(x), module)
-
-
-def _embedding(d: Draw) -> Case:
-    symbols = d.integer(2, 4)
-    padding = d.one_of([None, 0])
-    module = nn.Embedding(symbols, d.integer(1, 3), padding, dtype="float64")
-    ids = np.array([[d.integer(0, symbols - 1)] * 2, [0, d.integer(0, symbols - 1)]])
-    frozen = 0 if padding is None else 1  # finite differences would move the padding's vector
-    return Case([real(d, (1,))], lambda _, x: x * module(np.maximum(ids, frozen)), module)
-
-
-def _dropout(d: Draw) -> Case:
-    generator = Generator(d.integer(0, 9))
-    module, masks = nn.Dropout(d.one_of([0.0, 0.5]), generator=generator), generator.state
-
-    def call(_: Any, x: Any) -> Any:
-        generator.state = masks
-        return module(x)
-
-    return Case([real(d, shape(d))], call)
-
-
-def _class_loss(d: Draw, loss: Callable[..., Any], **options: Sequence[Any]) -> Case:
-    whole, classes = shape(d, most=2, smallest=1), d.integer(1, 4)
-    targets = np.array(d.reals(whole) > 0, dtype=np.int64) * (classes - 1)
-    chosen = {name: d.one_of(values) for name, values in options.items()}
-    return Case([real(d, (*whole, classes))], lambda _, x: loss(x, targets, **chosen))
-
-
-def _pair_loss(d: Draw, loss: Callable[..., Any]) -> Case:
-    whole = shape(d, smallest=1)
-    reduction = d.one_of(["mean", "sum", "none"])
-    inputs = [real(d, whole), real(d, whole)]
-    return Case(inputs, lambda _, x, t: loss(x, t, reduction=reduction))
-
-
-REDUCTIONS = ("mean", "sum", "none")
-
-NETWORKS = [
-    module_row("cell", lambda d: _cell(d, nn.RNNCell, 1), "RNNCell"),
-    module_row("cell", lambda d: _cell(d, nn.GRUCell, 1), "GRUCell"),
-    module_row("cell", lambda d: _cell(d, nn.GRUCell, 1, reset_after=True), "GRUCell reset_after"),
-    module_row("cell", lambda d: _cell(d, nn.LSTMCell, 2), "LSTMCell"),
-    module_row("layer", lambda d: _layer(d, nn.RNN, 1), "RNN"),
-    module_row("layer", lambda d: _layer(d, nn.GRU, 1), "GRU"),
-    module_row("layer", lambda d: _layer(d, nn.GRU, 1, reset_after=True), "GRU reset_after"),
-    module_row("layer", lambda d: _layer(d, nn.LSTM, 2), "LSTM"),
-    module_row("layer", lambda d: _simple(d, lambda n: nn.Linear(n, 2, dtype="float64")), "Linear"),
-    module_row("layer", _layer_norm, "LayerNorm"),
-    module_row("layer", _embedding, "Embedding"),
-    module_row("layer", _dropout, "Dropout"),
-    module_row(
-        "loss",
-        lambda d: _class_loss(
-            d,
-            nn.cross_entropy,
-            ignore_index=(-100, 0),
-            label_smoothing=(0.0, 0.1),
-            reduction=REDUCTIONS,
-        ),
-        "cross_entropy",
-    ),
-    module_row(
-        "loss",
-        lambda d: _class_loss(d, nn.nll_loss, ignore_index=(-100, 0), reduction=REDUCTIONS),
-        "nll_loss",
-    ),
-    module_row("loss", lambda d: _pair_loss(d, nn.mse_loss), "mse_loss"),
-    module_row(
-        "loss",
-        lambda d: _pair_loss(d, nn.binary_cross_entropy_with_logits),
-        "binary_cross_entropy_with_logits",
-    ),
-]
-
-
-def rows() -> list[Row]:
-    """Every row: operations, cells, layers, losses."""
-    return [*OPERATIONS, *NETWORKS]

@@ -1,0 +1,20 @@
+"""One row for every operation, cell and layer: how to draw a case of it, and what it must equal.
+
+`tinygrad-rnn gradcheck` walks the rows with random cases; the tests walk them with hypothesis,
+which searches for the case that fails and makes it small. A public operation without a row fails a
+test.
+"""
+
+from .case import Array, Case, Draw, Row, Seeded, real, shape
+from .networks import NETWORKS
+from .operations import OPERATIONS, WITHOUT_GRADIENT, index_of
+
+__all__ = [
+    "NETWORKS", "OPERATIONS", "WITHOUT_GRADIENT",
+    "Array", "Case", "Draw", "Row", "Seeded", "index_of", "real", "rows", "shape",
+]  # fmt: skip
+
+
+def rows() -> list[Row]:
+    """Every row: operations, cells, layers, losses."""
+    return [*OPERATIONS, *NETWORKS]
