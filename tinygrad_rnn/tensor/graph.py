@@ -59,17 +59,28 @@ def set_grad_mode(on: bool) -> Iterator[None]:
 class Node:
     """One application of an operation. It holds arrays, never the values it gave: no cycles."""
 
-    __slots__ = ("edges", "kept", "op", "outputs", "serial", "several", "shapes")
+    __slots__ = ("edges", "kept", "op", "serial", "shapes")
 
     op: Any  # the Op; to a type checker a class attribute of that type would be a method
     edges: Sequence[Edge | None]  # of each input
     shapes: Sequence[tuple[int, ...]]  # of each input
     kept: tuple[Any, ...] | None  # what the rules read; None once freed
-    several: bool  # whether the operation gives a tuple, be it of one
-    outputs: int
     serial: int
 
     changed = False
+    several = False  # whether the operation gives a tuple
+    outputs = 1
+
+
+class WideNode(Node):
+    """One application of an operation that gives a tuple, be it of one."""
+
+    __slots__ = ("outputs",)
+
+    several = True
+
+    def __init__(self, outputs: int) -> None:
+        self.outputs = outputs
 
 
 class Leaf(Node):
@@ -79,7 +90,7 @@ class Leaf(Node):
 
     def __init__(self, array: Array) -> None:
         self.dtype = array.dtype
-        self.op, self.edges, self.shapes, self.kept, self.outputs = None, (), (), (), 1
+        self.op, self.edges, self.shapes, self.kept = None, (), (), ()
         self.serial = _older()
         self.grad: Array | None = None
         self.changed = False  # overwritten since: graphs that used it are no longer true
@@ -176,7 +187,7 @@ class Op:
         if len(args) != len(self.inputs) and not self.variadic:
             args, params = self._arrange(args, params)
         cls, xp, tracing = None, None, False
-        raw, edges = [], []
+        raw, edges, shapes = [], [], []
         for a in args:
             if isinstance(a, Traced):
                 array, edge = a.array, a.edge
@@ -187,9 +198,11 @@ class Op:
                     tracing = True
                 raw.append(array)
                 edges.append(edge)
+                shapes.append(array.shape)
             else:
                 raw.append(a)
                 edges.append(None)
+                shapes.append(getattr(a, "shape", ()))
         if xp is None:
             xp = next((backend.module_of(a) for a in raw if backend.is_array(a)), np)
         tracing = tracing and self.differentiable and grad_mode.on
@@ -210,19 +223,14 @@ class Op:
             out = cls.__new__(cls)
             out.array, out.edge = (xp.asarray(y) if isinstance(y, np.generic) else y), None
             return out
-        node = Node.__new__(Node)
-        node.op, node.serial = self, _older()
-        node.edges = edges
-        node.shapes = [getattr(a, "shape", ()) for a in raw]
-        kept = self._pick_kept((y, saved, *raw) if not self.variadic else (y, saved, raw))
+        node = WideNode(len(y)) if several else Node()
+        node.op, node.serial, node.edges, node.shapes = self, _older(), edges, shapes
+        kept = self._pick_kept((y, saved, raw) if self.variadic else (y, saved, *raw))
         if self.parameters:
             kept += tuple([params.get(n, default) for n, default in self.parameters.items()])
         node.kept = kept
-        node.several = several
         if several:
-            node.outputs = len(y)
             return tuple([wrap(cls, xp.asarray(v), (node, i)) for i, v in enumerate(y)])
-        node.outputs = 1
         out = cls.__new__(cls)
         out.array, out.edge = (xp.asarray(y) if isinstance(y, np.generic) else y), (node, 0)
         return out

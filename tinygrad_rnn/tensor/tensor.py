@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, ClassVar, Self, cast
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -131,7 +131,7 @@ class Tensor(Traced):
     @property
     def T(self) -> Self:
         """The axes in reverse."""
-        return cast(Self, ops.permute_dims(self))
+        return ops.permute_dims(self)
 
     # ------------------------------------------------------------ in and out
 
@@ -154,8 +154,8 @@ class Tensor(Traced):
     def to(self, target: Any) -> Tensor:
         """On another device (`cpu`, `cuda`) or in another dtype (`float64`), differentiably."""
         if isinstance(target, str) and target.partition(":")[0] in backend.platforms:
-            return cast(Tensor, ops.to_device(self, target))
-        return cast(Tensor, ops.astype(self, target))
+            return ops.to_device(self, target)
+        return ops.astype(self, target)
 
     def move_(self, target: Any) -> Self:
         """Moves this leaf itself to another device or dtype; its gradient is forgotten."""
@@ -223,7 +223,7 @@ class Tensor(Traced):
     # ------------------------------------------------------------ indexing
 
     def __getitem__(self, index: Any) -> Tensor:
-        return cast(Tensor, ops.getitem(self, index=index))
+        return ops.getitem(self, index=index)
 
     def __setitem__(self, index: Any, value: Any) -> None:
         """Gives this tensor a new value, computed from the old: differentiable, and no alias."""
@@ -246,61 +246,61 @@ class Tensor(Traced):
     # ------------------------------------------------------------ operators
 
     def __add__(self, other: Any) -> Tensor:
-        return cast(Tensor, ops.add(self, other))
+        return ops.add(self, other)
 
     def __mul__(self, other: Any) -> Tensor:
-        return cast(Tensor, ops.multiply(self, other))
+        return ops.multiply(self, other)
 
     def __sub__(self, other: Any) -> Tensor:
-        return cast(Tensor, ops.subtract(self, other))
+        return ops.subtract(self, other)
 
     def __rsub__(self, other: Any) -> Tensor:
-        return cast(Tensor, ops.subtract(other, self))
+        return ops.subtract(other, self)
 
     def __truediv__(self, other: Any) -> Tensor:
-        return cast(Tensor, ops.divide(self, other))
+        return ops.divide(self, other)
 
     def __rtruediv__(self, other: Any) -> Tensor:
-        return cast(Tensor, ops.divide(other, self))
+        return ops.divide(other, self)
 
     def __pow__(self, other: Any) -> Tensor:
-        return cast(Tensor, ops.pow(self, other))
+        return ops.pow(self, other)
 
     def __rpow__(self, other: Any) -> Tensor:
-        return cast(Tensor, ops.pow(other, self))
+        return ops.pow(other, self)
 
     def __matmul__(self, other: Any) -> Tensor:
-        return cast(Tensor, ops.matmul(self, other))
+        return ops.matmul(self, other)
 
     def __rmatmul__(self, other: Any) -> Tensor:
-        return cast(Tensor, ops.matmul(other, self))
+        return ops.matmul(other, self)
 
     def __neg__(self) -> Tensor:
-        return cast(Tensor, ops.negative(self))
+        return ops.negative(self)
 
     def __abs__(self) -> Tensor:
-        return cast(Tensor, ops.abs(self))
+        return ops.abs(self)
 
     def __invert__(self) -> Tensor:
-        return cast(Tensor, ops.logical_not(self))
+        return ops.logical_not(self)
 
     def __lt__(self, other: Any) -> Tensor:
-        return cast(Tensor, ops.less(self, other))
+        return ops.less(self, other)
 
     def __le__(self, other: Any) -> Tensor:
-        return cast(Tensor, ops.less_equal(self, other))
+        return ops.less_equal(self, other)
 
     def __gt__(self, other: Any) -> Tensor:
-        return cast(Tensor, ops.greater(self, other))
+        return ops.greater(self, other)
 
     def __ge__(self, other: Any) -> Tensor:
-        return cast(Tensor, ops.greater_equal(self, other))
+        return ops.greater_equal(self, other)
 
     def __eq__(self, other: object) -> Tensor:  # type: ignore[override]
-        return cast(Tensor, ops.equal(self, other))
+        return ops.equal(self, other)
 
     def __ne__(self, other: object) -> Tensor:  # type: ignore[override]
-        return cast(Tensor, ops.not_equal(self, other))
+        return ops.not_equal(self, other)
 
     __radd__ = __add__
     __rmul__ = __mul__
@@ -321,19 +321,19 @@ class Tensor(Traced):
 
     def reshape(self, *shape: Any) -> Tensor:
         """The same elements in another shape: `x.reshape(2, -1)` or `x.reshape((2, -1))`."""
-        return cast(Tensor, ops.reshape(self, shape=shape[0] if len(shape) == 1 else shape))
+        return ops.reshape(self, shape=shape[0] if len(shape) == 1 else shape)
 
     def permute_dims(self, *axes: int) -> Tensor:
         """The axes in another order: `x.permute_dims(1, 0, 2)`."""
-        return cast(Tensor, ops.permute_dims(self, axes=axes or None))
+        return ops.permute_dims(self, axes=axes or None)
 
     def astype(self, dtype: Any) -> Tensor:
         """In another dtype."""
-        return cast(Tensor, ops.astype(self, dtype))
+        return ops.astype(self, dtype)
 
     def unstack(self, axis: int = 0) -> tuple[Tensor, ...]:
         """The slices along an axis."""
-        return cast("tuple[Tensor, ...]", ops.unstack(self, axis=axis))
+        return ops.unstack(self, axis=axis)
 
 
 Tensor.made = Tensor
