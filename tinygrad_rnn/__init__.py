@@ -3,10 +3,11 @@
 from . import nn, optim
 from .io import load, save
 from .tensor import cuda, ops
+from .tensor.anomaly import detect_anomaly
 from .tensor.autodiff import enable_grad, grad, no_grad
 from .tensor.backend import default_device, device, set_default_device
 from .tensor.creation import arange, as_tensor, full, ones, rand, randn, zeros
-from .tensor.errors import DeviceError, GradcheckError, GraphError, ShapeError
+from .tensor.errors import AnomalyError, DeviceError, GradcheckError, GraphError, ShapeError
 from .tensor.gradcheck import gradcheck
 from .tensor.graph import Op, operation
 from .tensor.ops import *
@@ -18,8 +19,8 @@ tensor = Tensor
 __all__ = [
     "nn", "optim", "load", "save",
     "Tensor", "tensor", "as_tensor", "arange", "full", "ones", "rand", "randn", "zeros",
-    "grad", "no_grad", "enable_grad", "gradcheck", "Op", "operation",
+    "grad", "no_grad", "enable_grad", "gradcheck", "detect_anomaly", "Op", "operation",
     "Generator", "manual_seed", "cuda", "device", "default_device", "set_default_device",
-    "DeviceError", "GradcheckError", "GraphError", "ShapeError",
+    "AnomalyError", "DeviceError", "GradcheckError", "GraphError", "ShapeError",
 ]  # fmt: skip
 __all__ += ops.__all__

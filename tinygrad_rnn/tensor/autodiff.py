@@ -15,7 +15,7 @@ import numpy as np
 
 from . import backend, ops
 from .errors import GraphError
-from .graph import Edge, Leaf, Node, Op, Traced, grad_mode, set_grad_mode, wrap
+from .graph import Edge, Leaf, Node, Op, Traced, grad_mode, hooks, set_grad_mode, watch, wrap
 from .ops.indexing import Part
 from .shapes import sum_to
 
@@ -85,9 +85,13 @@ def walk(
 
     for start, g in starts:
         deposit(start, g)
+    hooked = len(hooks) > 0
     while heap:
         node = heappop(heap)[1]
         gs = [g.total if type(g) is Sum else g for g in table.pop(node)]
+        if hooked and node in hooks:
+            for i, hook in list(hooks[node]):
+                gs[i] = gs[i] if gs[i] is None else hook(gs[i])
         if node.op is None or only is not None:
             yield node, gs
             if node.op is None:
@@ -102,6 +106,8 @@ def walk(
             edge = node.edges[i]
             if edge is None or g is None:
                 continue
+            if watch.backward is not None:
+                watch.backward(node, i, g)
             target = edge[0]
             if target.changed:
                 raise GraphError(

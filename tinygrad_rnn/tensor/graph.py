@@ -21,6 +21,7 @@ from __future__ import annotations
 import inspect
 import itertools
 import threading
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from operator import itemgetter
@@ -56,10 +57,25 @@ def set_grad_mode(on: bool) -> Iterator[None]:
         grad_mode.on = before
 
 
+class Watch:
+    """What looks at every value and gradient as it is made; nothing does, unless it is set."""
+
+    forward: Callable[[Op, Any, list[Any]], None] | None = None  # (operation, output, inputs)
+    recorded: Callable[[Node], None] | None = None
+    backward: Callable[[Node, int, Any], None] | None = None  # (node, which input, cotangent)
+
+
+watch = Watch()
+
+# What is called with a node's complete cotangents: (which output, function).
+hooks: weakref.WeakKeyDictionary[Node, list[tuple[int, Callable[[Any], Any]]]]
+hooks = weakref.WeakKeyDictionary()
+
+
 class Node:
     """One application of an operation. It holds arrays, never the values it gave: no cycles."""
 
-    __slots__ = ("edges", "kept", "op", "serial", "shapes")
+    __slots__ = ("__weakref__", "edges", "kept", "op", "serial", "shapes")
 
     op: Any  # the Op; to a type checker a class attribute of that type would be a method
     edges: Sequence[Edge | None]  # of each input
@@ -214,9 +230,11 @@ class Op:
                 y, saved = self.forward(xp, *raw, keep=tracing, **params)
         except (ValueError, TypeError, IndexError, AttributeError) as error:
             raise self._explained(error, raw, params) from error
-        several = type(y) is tuple
+        if watch.forward is not None:
+            watch.forward(self, y, raw)
         if cls is None:
             return y
+        several = type(y) is tuple
         if not tracing:
             if several:
                 return tuple([wrap(cls, xp.asarray(v), None) for v in y])
@@ -229,6 +247,8 @@ class Op:
         if self.parameters:
             kept += tuple([params.get(n, default) for n, default in self.parameters.items()])
         node.kept = kept
+        if watch.recorded is not None:
+            watch.recorded(node)
         if several:
             return tuple([wrap(cls, xp.asarray(v), (node, i)) for i, v in enumerate(y)])
         out = cls.__new__(cls)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -10,7 +10,7 @@ import numpy as np
 from . import autodiff, backend, ops
 from .backend import Array
 from .errors import GraphError
-from .graph import Leaf, Traced, grad_mode, wrap
+from .graph import Leaf, Traced, grad_mode, hooks, wrap
 
 
 class Tensor(Traced):
@@ -74,6 +74,8 @@ class Tensor(Traced):
             leaf.changed = True
             fresh = Leaf(array)
             fresh.grad, self.edge = leaf.grad, (fresh, 0)
+            if leaf in hooks:
+                hooks[fresh] = hooks[leaf]
 
     @property
     def requires_grad(self) -> bool:
@@ -173,6 +175,33 @@ class Tensor(Traced):
         pass. **Raises** GraphError if the graph was freed, overwritten or never recorded.
         """
         autodiff.backward(self, gradient, retain_graph=retain_graph)
+
+    def register_hook(self, hook: Callable[[Tensor], Any]) -> Callable[[], None]:
+        """Calls a function with this tensor's gradient whenever a backward pass has completed it.
+
+        **Arguments** hook: what it returns, unless None, takes the gradient's place. **Returns** a
+        function that removes the hook. **Raises** GraphError if no gradient comes here.
+
+        >>> import tinygrad_rnn as tg
+        >>> x = tg.tensor([1.0, 2.0], requires_grad=True)
+        >>> y = x * x
+        >>> remove = y.register_hook(lambda g: 10 * g)
+        >>> y.sum().backward(); x.grad
+        tensor([20., 40.])
+        """
+        if self.edge is None:
+            raise GraphError("register_hook: the tensor does not require a gradient")
+
+        def call(g: Any) -> Any:
+            found = hook(g if isinstance(g, Tensor) else wrap(Tensor, g, None))
+            if found is None:
+                return g
+            return found if isinstance(g, Traced) else getattr(found, "array", found)
+
+        node, output = self.edge
+        entry = (output, call)
+        hooks.setdefault(node, []).append(entry)
+        return lambda: hooks[node].remove(entry)
 
     def __repr__(self) -> str:
         values = np.array2string(self.numpy(), separator=", ", prefix="tensor(", threshold=100)
