@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN    := .venv/bin
 DEMO   := runs/demo
 
-.PHONY: demo test check bench clean
+.PHONY: demo test check clean
 
 # Trains the demo model (or goes on with it), then writes 500 characters of it.
 demo: .venv/demo
@@ -10,13 +10,14 @@ demo: .venv/demo
 	@$(BIN)/tinygrad-rnn generate $(DEMO) --length 500 --temperature 0.7 --seed 1
 
 test: check
-	$(BIN)/pytest
+	$(BIN)/pytest tests
 
 check: .venv/test
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/pytest tinygrad_rnn README.md
 
 # A stamp a set of extras: nothing is installed twice.
 .venv/demo .venv/test: .venv/%: pyproject.toml
