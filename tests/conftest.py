@@ -1,4 +1,4 @@
-"""Hypothesis profiles: `dev` is quick, `ci` is what make test runs, the same draws each time, `deep` searches for hours."""
+"""Hypothesis profiles: `dev` is quick, `ci` draws the same each time, `deep` searches for hours."""
 
 from __future__ import annotations
 
