@@ -6,7 +6,7 @@ from .tensor import cuda, ops
 from .tensor.anomaly import detect_anomaly
 from .tensor.autodiff import enable_grad, grad, no_grad
 from .tensor.backend import default_device, device, set_default_device
-from .tensor.creation import arange, as_tensor, full, ones, rand, randn, zeros
+from .tensor.creation import arange, as_tensor, from_dlpack, full, ones, rand, randn, zeros
 from .tensor.errors import AnomalyError, DeviceError, GradcheckError, GraphError, ShapeError
 from .tensor.functional import hessian, hvp, jacobian, jvp, value_and_grad, vjp
 from .tensor.gradcheck import gradcheck
@@ -20,7 +20,8 @@ tensor = Tensor
 
 __all__ = [
     "nn", "optim", "load", "save",
-    "Tensor", "tensor", "as_tensor", "arange", "full", "ones", "rand", "randn", "zeros",
+    "Tensor", "tensor", "as_tensor", "from_dlpack",
+    "arange", "full", "ones", "rand", "randn", "zeros",
     "vjp", "jvp", "jacobian", "hessian", "hvp", "value_and_grad", "checkpoint",
     "grad", "no_grad", "enable_grad", "gradcheck", "detect_anomaly", "Op", "operation",
     "Generator", "manual_seed", "cuda", "device", "default_device", "set_default_device",

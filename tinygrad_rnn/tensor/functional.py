@@ -227,9 +227,13 @@ class _Run:
                     f"{name}: expected fn to return a Tensor or a tuple of Tensors, got "
                     f"{type(y).__name__}"
                 )
-        self.outside = self.reaches()
 
-    def reaches(self, leaves: bool = True) -> bool:
+    @functools.cached_property
+    def outside(self) -> bool:
+        """Whether the value was computed from older things that require grad."""
+        return self.reaches()
+
+    def reaches(self, *, leaves: bool = True) -> bool:
         """Whether the value was computed from older things (other than leaves, if not wanted)."""
         nodes = list(behind(self.ys, lambda node: node.serial < self.mark))
         edges = [edge for node in nodes for edge in node.edges] + [y.edge for y in self.ys]

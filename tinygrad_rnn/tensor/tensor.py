@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from . import autodiff, backend, ops
+from . import autodiff, backend, interop, ops
 from .backend import Array
 from .errors import GraphError
 from .graph import Leaf, Traced, grad_mode, hooks, wrap
@@ -29,7 +29,6 @@ class Tensor(Traced):
     """
 
     __slots__ = ()
-    __array_ufunc__ = None  # array * tensor is the tensor's to answer
 
     def __init__(
         self,
@@ -242,6 +241,34 @@ class Tensor(Traced):
                 "or .detach().numpy()"
             )
         return np.array(self.numpy(), dtype=dtype, copy=copy)
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **settings: Any) -> Any:
+        if "out" in settings:
+            raise TypeError(
+                f"numpy.{ufunc.__name__}: a Tensor cannot be written into a NumPy array: "
+                "a = a + x, in place of a += x, makes a Tensor"
+            )
+        called = method == "__call__"
+        answer = interop.operator(ufunc.__name__) if called and not settings else None
+        if answer is None:
+            raise interop.refusal(ufunc.__name__ if called else f"{ufunc.__name__}.{method}")
+        return answer(*inputs)
+
+    def __array_function__(self, function: Any, *_: Any) -> Any:
+        module = function.__module__.removeprefix("numpy").removeprefix(".")
+        raise interop.refusal(f"{module}.{function.__name__}" if module else function.__name__)
+
+    def __dlpack__(self, **request: Any) -> Any:
+        """The values for another library to share (DLPack); what it requests, the array answers."""
+        if self.edge is not None:
+            raise BufferError(
+                "__dlpack__: expected a constant, got a tensor that requires grad, whose graph "
+                "would be dropped: hand over x.detach()"
+            )
+        return self.array.__dlpack__(**request)
+
+    def __dlpack_device__(self) -> Any:
+        return self.array.__dlpack_device__()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         self._leaf("copy.deepcopy")
