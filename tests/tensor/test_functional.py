@@ -247,6 +247,8 @@ def test_results_are_part_of_the_graph_where_what_they_come_from_is() -> None:
     # and are constants where it is not, or where nothing is recorded
     assert not tg.jacobian(lambda a: energy(a, a), a).requires_grad
     assert not tg.vjp(lambda a: energy(a, a), a)[0].requires_grad
+    assert not any(t.requires_grad for t in tg.jvp(lambda a: energy(a, a), a, a))
+    assert not tg.hvp(lambda a: energy(a, a), a, a).requires_grad
     with tg.no_grad():
         y, pull = tg.vjp(lambda a: energy(a, b), a)
         found = [y, *pull(y), *tg.jvp(lambda a: energy(a, b), a, a), tg.hvp(energy_in(b), a, a)]

@@ -86,6 +86,23 @@ def test_functions_of_checkpointed_functions() -> None:
         np.testing.assert_array_equal(derivative(saved).numpy(), derivative(plain).numpy())
 
 
+def test_a_training_step_of_a_checkpointed_module_recording_nothing() -> None:
+    model, x = tg.nn.GRU(2, 3), tg.randn(4, 1, 2)
+
+    def loss_of(model: Any, run: Callable[..., Any]) -> Any:
+        return run(model, x)[0].square().sum()
+
+    plain = tg.value_and_grad(loss_of)(model, lambda fn, x: fn(x))[1]
+    with tg.no_grad():
+        saved = tg.value_and_grad(loss_of)(model, tg.checkpoint)[1]
+    loss = loss_of(model, tg.checkpoint)
+    with tg.no_grad():
+        loss.backward()
+    for name, p in model.named_parameters():
+        assert p.grad is not None
+        assert plain[name].tolist() == saved[name].tolist() == p.grad.tolist()
+
+
 # ---------------------------------------------------------------- random numbers
 
 
@@ -115,6 +132,18 @@ def test_a_generator_that_was_not_named_is_noticed() -> None:
     x = tg.tensor(np.ones(50), requires_grad=True)
     y = tg.checkpoint(lambda x: tg.exp(dropout(x)), x)
     with pytest.raises(tg.GraphError, match=r"name every generator.* in generators="):
+        y.sum().backward()
+
+
+def test_another_graph_is_noticed_even_if_its_values_are_the_same() -> None:
+    calls: list[int] = []
+
+    def fn(x: Any) -> Any:
+        calls.append(1)
+        return tg.exp(x + x if len(calls) > 1 else x * 2)
+
+    y = tg.checkpoint(fn, tg.ones((2,), requires_grad=True))
+    with pytest.raises(tg.GraphError, match="to compute the same"):
         y.sum().backward()
 
 
