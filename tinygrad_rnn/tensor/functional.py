@@ -120,9 +120,9 @@ def value_and_grad(
     `loss, grads = tg.value_and_grad(loss_of)(model, x, y)`.
 
     **Arguments** fn: gives a Tensor of one element. argnums: the positions of the arguments to
-    differentiate in, Tensors or modules; one, or several. create_graph: records the gradients even
-    of leaves, so that they can be differentiated again, as in `tg.grad`; within another function of
-    this kind they always are. **Returns** a function of fn's arguments that gives (value,
+    differentiate in, Tensors or modules; one, or several. create_graph: records the gradients, as in
+    `tg.grad`, so that they can be differentiated again; within another function of this file, or
+    where the value comes from computed tensors, they always are. **Returns** a function of fn's arguments that gives (value,
     gradient), with a tuple of gradients for a tuple of positions. A Tensor's gradient is a Tensor
     of its shape, a module's a dict by the names of its parameters. **Raises** TypeError for an
     argument that is neither; ShapeError if fn gives more than one element.
@@ -318,23 +318,20 @@ def _jacobian(name: str, fn: Function, primals: Sequence[Tensor]) -> Any:
     for k, y in enumerate(run.ys):
         rows = []
         for i in range(y.size):
-            unit = np.eye(1, y.size, i, y.dtype).reshape(y.shape)
             ws: list[Tensor | None] = [None] * len(run.ys)
-            ws[k] = Tensor(unit, device=y.device)
+            ws[k] = Tensor(np.eye(1, y.size, i, y.dtype).reshape(y.shape), device=y.device)
             rows.append(run.pull(ws))
-        columns = zip(*rows, strict=True) if rows else [[]] * len(run.xs)
-        of_outputs.append(
-            _as(
-                len(run.xs) > 1,
-                [
-                    ops.stack(column).reshape(y.shape + x.shape)
-                    if column
-                    else Tensor(np.zeros(y.shape + x.shape, x.dtype), device=x.device)
-                    for x, column in zip(run.xs, columns, strict=True)
-                ],
-            )
-        )
+        blocks = [_block([row[j] for row in rows], y, x) for j, x in enumerate(run.xs)]
+        of_outputs.append(_as(len(run.xs) > 1, blocks))
     return _as(run.several, of_outputs)
+
+
+def _block(rows: list[Tensor], y: Tensor, x: Tensor) -> Tensor:
+    """The derivatives of y in x, from those of each element of y."""
+    shape = y.shape + x.shape
+    if not rows:
+        return cast(Tensor, ops.broadcast_to(_zeros(x), shape=shape))
+    return cast(Tensor, ops.stack(rows).reshape(shape))
 
 
 def _several(values: Any) -> tuple[Any, ...]:
