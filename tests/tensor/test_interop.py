@@ -10,6 +10,8 @@ import pytest
 
 import tinygrad_rnn as tg
 
+from ..strict import strict_device
+
 A = np.array([[1.0, 2.0], [3.0, 0.5]])
 X = np.array([[2.0, 1.0], [3.0, 4.0]])
 
@@ -27,6 +29,16 @@ def test_an_array_and_a_tensor_give_a_tensor(name: str, a: Any) -> None:
         assert type(y) is tg.Tensor
         assert y.requires_grad == (y.dtype.kind == "f")
         np.testing.assert_array_equal(y.numpy(), true)
+
+
+def test_numpys_scalars_meet_tensors_of_any_device() -> None:
+    with strict_device() as device:
+        x = tg.tensor(X, device=device)
+        for y, true in ((np.float64(2) - x, 2 - X), (np.float64(2) ** x, 2**X)):
+            assert y.device == device
+            np.testing.assert_array_equal(y.numpy(), true)
+        with pytest.raises(tg.DeviceError, match="cpu and strict"):
+            A * x
 
 
 def test_the_gradient_of_an_array_times_a_tensor() -> None:

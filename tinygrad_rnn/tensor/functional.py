@@ -120,12 +120,13 @@ def value_and_grad(
     `loss, grads = tg.value_and_grad(loss_of)(model, x, y)`.
 
     **Arguments** fn: gives a Tensor of one element. argnums: the positions of the arguments to
-    differentiate in, Tensors or modules; one, or several. create_graph: records the gradients, as in
-    `tg.grad`, so that they can be differentiated again; within another function of this file, or
-    where the value comes from computed tensors, they always are. **Returns** a function of fn's arguments that gives (value,
-    gradient), with a tuple of gradients for a tuple of positions. A Tensor's gradient is a Tensor
-    of its shape, a module's a dict by the names of its parameters. **Raises** TypeError for an
-    argument that is neither; ShapeError if fn gives more than one element.
+    differentiate in, Tensors or modules; one, or several. create_graph: records the gradients, as
+    in `tg.grad`, so that they can be differentiated again; within another function of this file,
+    or where the value comes from computed tensors, they always are. **Returns** a function of fn's
+    arguments that gives (value, gradient), with a tuple of gradients for a tuple of positions. A
+    Tensor's gradient is a Tensor of its shape, a module's a dict by the names of its parameters.
+    **Raises** TypeError for an argument that is neither; ShapeError if fn gives more than one
+    element.
 
     >>> import tinygrad_rnn as tg
     >>> tg.value_and_grad(lambda x, y: (x * y).sum(), (0, 1))(tg.tensor(2.0), tg.tensor(3.0))

@@ -252,7 +252,8 @@ class Tensor(Traced):
         answer = interop.operator(ufunc.__name__) if called and not settings else None
         if answer is None:
             raise interop.refusal(ufunc.__name__ if called else f"{ufunc.__name__}.{method}")
-        return answer(*inputs)
+        xp = backend.module_of(self.array)  # no device's arrays take NumPy's scalars for operands
+        return answer(*(xp.asarray(v) if isinstance(v, np.generic) else v for v in inputs))
 
     def __array_function__(self, function: Any, *_: Any) -> Any:
         module = function.__module__.removeprefix("numpy").removeprefix(".")
