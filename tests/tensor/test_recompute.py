@@ -36,7 +36,8 @@ def test_checkpointed_is_plain_in_value_and_both_orders(row: Row, data: st.DataO
     def computed(run: Callable[..., Any]) -> list[Any]:
         ys = outputs(run(lambda *xs: case.call(row.function, *xs), *xs))
         live = [y for y in ys if y.requires_grad]
-        assert live
+        if not live:
+            return ys  # constant almost everywhere: a value, and no derivative
         ws = [tg.tensor(np.cos(np.arange(y.size)).reshape(y.shape)) for y in live]
         first = tg.grad(live, wanted, ws, create_graph=True)
         curved = [g for g in first if g.requires_grad]
