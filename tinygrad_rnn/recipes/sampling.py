@@ -41,7 +41,7 @@ def probabilities(
     with np.errstate(over="ignore"):  # a tiny temperature: exp(-inf) is the 0 that is wanted
         p: NDArray[np.float64] = np.exp((logits.astype(np.float64) - logits.max()) / temperature)
     p /= p.sum()
-    order = np.argsort(-p, kind="stable")
+    order = np.argsort(-logits, kind="stable")  # not of p: there, near equals round to a tie
     kept = p.size if top_k is None else min(top_k, p.size)
     if top_p is not None:
         kept = min(kept, int(np.searchsorted(np.cumsum(p[order]), top_p)) + 1)
