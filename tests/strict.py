@@ -10,6 +10,7 @@ import operator
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -166,6 +167,8 @@ class StrictModule:
                 return StrictArray(array if shares else np.array(array))
 
             return made
+        if isinstance(value, ModuleType):
+            return StrictModule(value, None)
         if isinstance(value, np.ufunc):
             return StrictUfunc(value)
         if not callable(value) or isinstance(value, type):

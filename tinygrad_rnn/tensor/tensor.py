@@ -263,6 +263,18 @@ class Tensor(Traced):
     def __rtruediv__(self, other: Any) -> Tensor:
         return cast(Tensor, ops.divide(other, self))
 
+    def __floordiv__(self, other: Any) -> Tensor:
+        return cast(Tensor, ops.floor_divide(self, other))
+
+    def __rfloordiv__(self, other: Any) -> Tensor:
+        return cast(Tensor, ops.floor_divide(other, self))
+
+    def __mod__(self, other: Any) -> Tensor:
+        return cast(Tensor, ops.remainder(self, other))
+
+    def __rmod__(self, other: Any) -> Tensor:
+        return cast(Tensor, ops.remainder(other, self))
+
     def __pow__(self, other: Any) -> Tensor:
         return cast(Tensor, ops.pow(self, other))
 
@@ -284,6 +296,15 @@ class Tensor(Traced):
     def __invert__(self) -> Tensor:
         return cast(Tensor, ops.logical_not(self))
 
+    def __and__(self, other: Any) -> Tensor:
+        return cast(Tensor, ops.logical_and(self, other))
+
+    def __or__(self, other: Any) -> Tensor:
+        return cast(Tensor, ops.logical_or(self, other))
+
+    def __xor__(self, other: Any) -> Tensor:
+        return cast(Tensor, ops.logical_xor(self, other))
+
     def __lt__(self, other: Any) -> Tensor:
         return cast(Tensor, ops.less(self, other))
 
@@ -304,12 +325,15 @@ class Tensor(Traced):
 
     __radd__ = __add__
     __rmul__ = __mul__
+    __rand__, __ror__, __rxor__ = __and__, __or__, __xor__
     __hash__ = object.__hash__
 
     # ------------------------------------------------------------ methods
 
-    abs, exp, log, relu = ops.abs, ops.exp, ops.log, ops.relu
-    sigmoid, sqrt, square, tanh = ops.sigmoid, ops.sqrt, ops.square, ops.tanh
+    abs, exp, log, sqrt, square = ops.abs, ops.exp, ops.log, ops.sqrt, ops.square
+    expm1, log1p, rsqrt, sin, cos = ops.expm1, ops.log1p, ops.rsqrt, ops.sin, ops.cos
+    relu, sigmoid, tanh, erf, clip = ops.relu, ops.sigmoid, ops.tanh, ops.erf, ops.clip
+    round, maximum, minimum = ops.round, ops.maximum, ops.minimum
     sum, mean, max, min = ops.sum, ops.mean, ops.max, ops.min
     log_softmax, logsumexp, softmax = ops.log_softmax, ops.logsumexp, ops.softmax
     broadcast_to, expand_dims, squeeze, swapaxes = (
