@@ -74,6 +74,7 @@ def along_axis(
     reference: Any = None,
     *,
     axes: Callable[[Draw, Array], Any] = an_axis,
+    least: int = 1,
     smallest: int = 1,
     kind: str = "operation",
     **options: Sequence[Any],
@@ -81,7 +82,7 @@ def along_axis(
     """A row for an operation along an axis."""
 
     def draw(d: Draw) -> Case:
-        x, given = domain(d, shape(d, least=1, smallest=smallest)), chosen(d, options)
+        x, given = domain(d, shape(d, least, smallest=smallest)), chosen(d, options)
         axis = axes(d, x)
         return Case([x], lambda f, x: f(x, axis=axis, **given))
 

@@ -17,6 +17,7 @@ from .case import (
     broadcastable,
     distinct,
     laid_out,
+    off_the_steps,
     positive,
     real,
     shape,
@@ -27,12 +28,6 @@ from .sequences import logistic
 def within(low: float, high: float) -> Domain:
     """Reals between two bounds."""
     return lambda d, s: laid_out(d, low + (d.reals(s) + 3) * ((high - low) / 6))
-
-
-def off_the_steps(d: Draw, shape: tuple[int, ...]) -> Array:
-    """Reals away from integers, and from what lies halfway between two."""
-    x = d.reals(shape)
-    return laid_out(d, np.floor(x) + 0.1 + (x - np.floor(x)) * 0.3)
 
 
 def between(d: Draw, shape: tuple[int, ...]) -> Array:

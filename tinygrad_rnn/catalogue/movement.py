@@ -6,7 +6,7 @@ import numpy as np
 
 from ..tensor import backend, ops
 from .build import row
-from .case import Case, Draw, an_axis, broadcastable, real, shape
+from .case import Case, Draw, an_axis, axis_or_none, broadcastable, real, shape, some_axes
 
 
 def _reshape(d: Draw) -> Case:
@@ -68,6 +68,81 @@ def _squeeze(d: Draw) -> Case:
     return Case([x], lambda f, x: f(x, axis=axis))
 
 
+def _moveaxis(d: Draw) -> Case:
+    x = real(d, shape(d, least=1))
+    one, other = an_axis(d, x), an_axis(d, x)
+    several = tuple(range(x.ndim)), tuple(range(-x.ndim, 0))[::-1]
+    source, destination = d.one_of([(one, other), several])
+    return Case([x], lambda f, x: f(x, source, destination))
+
+
+def _flip(d: Draw) -> Case:
+    x = real(d, shape(d))
+    axis = some_axes(d, x)
+    return Case([x], lambda f, x: f(x, axis=axis))
+
+
+def _roll(d: Draw) -> Case:
+    x = real(d, shape(d))
+    shift, axis = d.integer(-4, 4), some_axes(d, x)
+    by = tuple(shift - i for i in axis) if isinstance(axis, tuple) else shift
+    return Case([x], lambda f, x: f(x, by, axis=axis))
+
+
+def _split(d: Draw) -> Case:
+    x = real(d, shape(d, least=1))
+    axis = an_axis(d, x)
+    n = x.shape[axis]
+    cuts = sorted(d.integer(0, n) for _ in range(d.integer(0, 2)))
+    parts = d.one_of([cuts, n or 1, 1])
+    return Case([x], lambda f, x: tuple(f(x, parts, axis=axis)))
+
+
+def _broadcast_arrays(d: Draw) -> Case:
+    whole = shape(d)
+    inputs = [real(d, broadcastable(d, whole)) for _ in range(d.integer(1, 3))]
+    return Case(inputs, lambda f, *xs: tuple(f(*xs)))
+
+
+def _meshgrid(d: Draw) -> Case:
+    inputs = [real(d, (d.integer(0, 3),)) for _ in range(d.integer(1, 3))]
+    indexing = d.one_of(["xy", "ij"])
+    return Case(inputs, lambda f, *xs: tuple(f(*xs, indexing=indexing)))
+
+
+def _tile(d: Draw) -> Case:
+    x = real(d, shape(d))
+    reps = d.one_of([d.integer(0, 3), tuple(d.integer(0, 2) for _ in range(d.integer(0, 4)))])
+    return Case([x], lambda f, x: f(x, reps))
+
+
+def _repeat(d: Draw) -> Case:
+    x = real(d, shape(d))
+    axis = axis_or_none(d, x)
+    n = x.size if axis is None else x.shape[axis]
+    repeats = d.one_of([d.integer(0, 3), [d.integer(0, 2) for _ in range(n)]])
+    return Case([x], lambda f, x: f(x, repeats, axis))
+
+
+def _pad(d: Draw) -> Case:
+    mode = d.one_of(["constant", "edge", "reflect", "symmetric", "wrap"])
+    x = real(d, shape(d, smallest=0 if mode == "constant" else 1))
+    pairs = [(d.integer(0, 4), d.integer(0, 4)) for _ in range(x.ndim)]
+    width = d.one_of([pairs, 1, (0, 2)]) if x.ndim else 1
+    return Case([x], lambda f, x: f(x, width, mode))
+
+
+def _triangle(d: Draw) -> Case:
+    x, k = real(d, shape(d, least=2)), d.integer(-3, 3)
+    return Case([x], lambda f, x: f(x, k=k))
+
+
+def _diagonal(d: Draw) -> Case:
+    x = real(d, shape(d, least=2, most=4))
+    offset, one, other = d.integer(-4, 4), an_axis(d, x), d.integer(1, x.ndim - 1)
+    return Case([x], lambda f, x: f(x, offset, one, (one + other) % x.ndim))
+
+
 MOVEMENT = [
     row("reshape", _reshape),
     row("permute_dims", _permute_dims, np.transpose),
@@ -93,4 +168,17 @@ MOVEMENT = [
         lambda d: Case([real(d, shape(d))], lambda f, x: f(x, backend.default_device())),
         lambda x, device: x,
     ),
+    row("moveaxis", _moveaxis),
+    row("flip", _flip),
+    row("roll", _roll),
+    row("split", _split),
+    row("broadcast_arrays", _broadcast_arrays),
+    row("meshgrid", _meshgrid),
+    row("tile", _tile),
+    row("repeat", _repeat),
+    row("pad", _pad),
+    row("tril", _triangle),
+    row("triu", _triangle),
+    row("diagonal", _diagonal),
+    row("trace", _diagonal),
 ]

@@ -334,14 +334,14 @@ class Tensor(Traced):
     expm1, log1p, rsqrt, sin, cos = ops.expm1, ops.log1p, ops.rsqrt, ops.sin, ops.cos
     relu, sigmoid, tanh, erf, clip = ops.relu, ops.sigmoid, ops.tanh, ops.erf, ops.clip
     round, maximum, minimum = ops.round, ops.maximum, ops.minimum
-    sum, mean, max, min = ops.sum, ops.mean, ops.max, ops.min
+    sum, mean, max, min, prod = ops.sum, ops.mean, ops.max, ops.min, ops.prod
+    var, std, cumsum, cumprod = ops.var, ops.std, ops.cumsum, ops.cumprod
+    any, all, argmax, argmin = ops.any, ops.all, ops.argmax, ops.argmin
     log_softmax, logsumexp, softmax = ops.log_softmax, ops.logsumexp, ops.softmax
-    broadcast_to, expand_dims, squeeze, swapaxes = (
-        ops.broadcast_to,
-        ops.expand_dims,
-        ops.squeeze,
-        ops.swapaxes,
-    )
+    broadcast_to, expand_dims, squeeze = ops.broadcast_to, ops.expand_dims, ops.squeeze
+    swapaxes, moveaxis, flip, repeat = ops.swapaxes, ops.moveaxis, ops.flip, ops.repeat
+    diagonal, trace, take, argsort = ops.diagonal, ops.trace, ops.take, ops.argsort
+    nonzero, searchsorted, topk = ops.nonzero, ops.searchsorted, ops.topk
 
     def reshape(self, *shape: Any) -> Tensor:
         """The same elements in another shape: `x.reshape(2, -1)` or `x.reshape((2, -1))`."""

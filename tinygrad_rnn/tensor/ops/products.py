@@ -1,4 +1,4 @@
-"""Products of matrices."""
+"""Products."""
 
 from __future__ import annotations
 
