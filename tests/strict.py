@@ -128,8 +128,8 @@ def on_device(value: Any) -> Any:
     """NumPy's results as the stand-in's."""
     if isinstance(value, (np.ndarray, np.generic)):
         return StrictArray(np.asarray(value))
-    if isinstance(value, (tuple, list)):
-        return type(value)(map(on_device, value))
+    if isinstance(value, (tuple, list)):  # a tuple with names becomes one without
+        return (list if isinstance(value, list) else tuple)(map(on_device, value))
     return value
 
 

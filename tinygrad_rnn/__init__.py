@@ -5,19 +5,33 @@ from .io import load, save
 from .tensor import cuda, ops
 from .tensor.autodiff import enable_grad, grad, no_grad
 from .tensor.backend import default_device, device, set_default_device
-from .tensor.creation import arange, as_tensor, full, ones, rand, randn, zeros
+from .tensor.creation import (
+    arange,
+    as_tensor,
+    eye,
+    full,
+    linspace,
+    ones,
+    rand,
+    randint,
+    randn,
+    randperm,
+    zeros,
+)
 from .tensor.errors import DeviceError, GradcheckError, GraphError, ShapeError
 from .tensor.gradcheck import gradcheck
 from .tensor.graph import Op, operation
 from .tensor.ops import *
+from .tensor.ops import linalg
 from .tensor.random import Generator, manual_seed
 from .tensor.tensor import Tensor
 
 tensor = Tensor
 
 __all__ = [
-    "nn", "optim", "load", "save",
-    "Tensor", "tensor", "as_tensor", "arange", "full", "ones", "rand", "randn", "zeros",
+    "linalg", "nn", "optim", "load", "save",
+    "Tensor", "tensor", "as_tensor", "arange", "eye", "full", "linspace", "ones", "rand", "randint",
+    "randn", "randperm", "zeros",
     "grad", "no_grad", "enable_grad", "gradcheck", "Op", "operation",
     "Generator", "manual_seed", "cuda", "device", "default_device", "set_default_device",
     "DeviceError", "GradcheckError", "GraphError", "ShapeError",

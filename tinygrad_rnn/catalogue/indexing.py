@@ -82,7 +82,9 @@ def _index_add(d: Draw) -> Case:
 
 def _added(x: Array, value: Array, index: Any) -> Array:
     x = x.copy()
-    np.add.at(x, index, value)
+    places = np.arange(x.size).reshape(x.shape)[index]
+    for i, v in zip(places.flat, np.broadcast_to(value, places.shape).flat, strict=True):
+        x.flat[i] += v
     return x
 
 

@@ -12,6 +12,7 @@ from . import (
     sorting,
     tiling,
 )
+from . import linalg as linalg
 from . import scan as scan_
 from . import softmax as softmax_family
 from .cumulative import *

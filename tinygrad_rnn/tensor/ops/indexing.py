@@ -120,7 +120,8 @@ index_update.vjp(x=lambda g, index: index_update(g, 0, index=index), value=_read
 def index_add(xp: Any, x: Array, value: Array, *, index: Any) -> Array:
     """A copy of x with value added at an index, as often as it names an element."""
     y, index = x.copy(), raw_index(xp, index)
-    scatter_add(y, index, xp.broadcast_to(xp.asarray(value, dtype=x.dtype), y[index].shape))
+    value = xp.broadcast_to(xp.asarray(value, dtype=x.dtype), y[index].shape)
+    scatter_add(y, index, value)  # add.at of NumPy 2.4 reads past what it has to broadcast itself
     return y
 
 
