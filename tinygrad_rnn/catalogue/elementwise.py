@@ -50,10 +50,10 @@ def _remainder(d: Draw) -> Case:
 
 def _clip(d: Draw) -> Case:
     x = distinct(d, shape(d))
-    low, high = d.one_of([None, -0.3, 0.3]), d.one_of([None, 0.5])
-    if low is None or high is None or d.one_of([False, True]):
+    if d.one_of([False, True]):
+        low, high = d.one_of([None, -0.3, 0.3]), d.one_of([None, 0.5])
         return Case([x], lambda f, x: f(x, low, high))
-    bounds = [np.asarray(np.full(broadcastable(d, x.shape), v)) for v in (low, high)]
+    bounds = [np.asarray(np.full(broadcastable(d, x.shape), v)) for v in (-0.3, 0.5)]
     return Case([x, *bounds], lambda f, x, low, high: f(x, low, high))
 
 
