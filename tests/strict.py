@@ -10,6 +10,7 @@ import operator
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -127,8 +128,8 @@ def on_device(value: Any) -> Any:
     """NumPy's results as the stand-in's."""
     if isinstance(value, (np.ndarray, np.generic)):
         return StrictArray(np.asarray(value))
-    if isinstance(value, (tuple, list)):
-        return type(value)(map(on_device, value))
+    if isinstance(value, (tuple, list)):  # a tuple with names becomes one without
+        return (list if isinstance(value, list) else tuple)(map(on_device, value))
     return value
 
 
@@ -166,6 +167,8 @@ class StrictModule:
                 return StrictArray(array if shares else np.array(array))
 
             return made
+        if isinstance(value, ModuleType):
+            return StrictModule(value, None)
         if isinstance(value, np.ufunc):
             return StrictUfunc(value)
         if not callable(value) or isinstance(value, type):

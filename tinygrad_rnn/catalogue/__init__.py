@@ -6,11 +6,12 @@ test.
 """
 
 from .case import Array, Case, Draw, Row, Seeded, real, shape
+from .indexing import index_of
 from .networks import NETWORKS
-from .operations import OPERATIONS, WITHOUT_GRADIENT, index_of
+from .operations import OPERATIONS
 
 __all__ = [
-    "NETWORKS", "OPERATIONS", "WITHOUT_GRADIENT",
+    "NETWORKS", "OPERATIONS",
     "Array", "Case", "Draw", "Row", "Seeded", "index_of", "real", "rows", "shape",
 ]  # fmt: skip
 

@@ -126,15 +126,32 @@ def away_from_zero(draw: Draw, shape: tuple[int, ...]) -> Array:
     return laid_out(draw, x + np.where(x < 0, -0.2, 0.2))
 
 
+def off_the_steps(draw: Draw, shape: tuple[int, ...]) -> Array:
+    """Reals away from integers, and from what lies halfway between two."""
+    x = draw.reals(shape)
+    return laid_out(draw, np.floor(x) + 0.1 + (x - np.floor(x)) * 0.3)
+
+
 def distinct(draw: Draw, shape: tuple[int, ...]) -> Array:
     """Reals at least 0.2 from each other, in drawn order: which is largest stays clear."""
     order = np.argsort(draw.reals((int(np.prod(shape)),)), kind="stable")
     return laid_out(draw, (order * 0.2 - 1).reshape(shape))
 
 
+def with_zeros(draw: Draw, shape: tuple[int, ...]) -> Array:
+    """Reals, many of them 0."""
+    x = draw.reals(shape)
+    return laid_out(draw, np.where(np.abs(x) < 0.5, 0, x))
+
+
 def an_axis(draw: Draw, x: Array) -> int:
     """One of the axes, from either end."""
     return draw.integer(-x.ndim, x.ndim - 1)
+
+
+def axis_or_none(draw: Draw, x: Array) -> int | None:
+    """One of the axes, if there are any, or None for all of x flattened."""
+    return an_axis(draw, x) if x.ndim and draw.one_of([True, False]) else None
 
 
 def some_axes(draw: Draw, x: Array) -> Any:

@@ -106,6 +106,36 @@ def arange(
     return _place(array.astype(dtype or _python_dtype(array)), device, False)
 
 
+def linspace(
+    start: float,
+    stop: float,
+    num: int = 50,
+    *,
+    endpoint: bool = True,
+    dtype: Any = "float32",
+    device: str | None = None,
+) -> Tensor:
+    """Evenly spaced numbers from start to stop, which is among them unless endpoint is False.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.linspace(0, 1, 3)
+    tensor([0. , 0.5, 1. ])
+    """
+    return _place(np.linspace(start, stop, num, endpoint, dtype=dtype), device, False)
+
+
+def eye(
+    n: int, m: int | None = None, *, k: int = 0, dtype: Any = "float32", device: str | None = None
+) -> Tensor:
+    """A matrix (n, m) of zeros with ones on its k-th diagonal; square, if m is None.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.eye(2)
+    tensor([[1., 0.], [0., 1.]])
+    """
+    return _place(np.eye(n, m, k, dtype), device, False)
+
+
 def randn(
     *shape: int,
     generator: Generator | None = None,
@@ -138,6 +168,33 @@ def rand(
     """
     numbers = (generator or default_generator()).random(shape)
     return _place(numbers.astype(dtype), device, requires_grad)
+
+
+def randint(
+    low: int,
+    high: int,
+    shape: Shape = (),
+    *,
+    generator: Generator | None = None,
+    device: str | None = None,
+) -> Tensor:
+    """A tensor of integers in [low, high), drawn on the host.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.randint(0, 10, (2, 3), generator=tg.Generator(0)).shape
+    (2, 3)
+    """
+    return _place((generator or default_generator()).integers(low, high, shape), device, False)
+
+
+def randperm(n: int, *, generator: Generator | None = None, device: str | None = None) -> Tensor:
+    """The integers below n, shuffled on the host.
+
+    >>> import tinygrad_rnn as tg
+    >>> sorted(tg.randperm(4, generator=tg.Generator(0)).tolist())
+    [0, 1, 2, 3]
+    """
+    return _place((generator or default_generator()).permutation(n), device, False)
 
 
 def _python_dtype(array: np.ndarray[Any, Any]) -> Any:

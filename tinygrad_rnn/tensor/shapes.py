@@ -17,11 +17,16 @@ def sum_to(g: Any, shape: tuple[int, ...]) -> Any:
     return g.sum(axis=(*range(lead), *spread), keepdims=True).reshape(shape)
 
 
+def axes_of(ndim: int, axis: Axis) -> tuple[int, ...]:
+    """The axes that `axis` names (all, if None), counted from the front."""
+    if axis is None:
+        return tuple(range(ndim))
+    return tuple(i % ndim for i in ((axis,) if isinstance(axis, int) else axis))
+
+
 def keep_dims(shape: tuple[int, ...], axis: Axis) -> tuple[int, ...]:
     """The shape that a reduction of `shape` over `axis` has with keepdims=True."""
-    if axis is None:
-        return (1,) * len(shape)
-    reduced = {i % len(shape) for i in ((axis,) if isinstance(axis, int) else axis)}
+    reduced = axes_of(len(shape), axis)
     return tuple(1 if i in reduced else n for i, n in enumerate(shape))
 
 

@@ -320,6 +320,18 @@ class Tensor(Traced):
     def __rtruediv__(self, other: Any) -> Tensor:
         return ops.divide(other, self)
 
+    def __floordiv__(self, other: Any) -> Tensor:
+        return ops.floor_divide(self, other)
+
+    def __rfloordiv__(self, other: Any) -> Tensor:
+        return ops.floor_divide(other, self)
+
+    def __mod__(self, other: Any) -> Tensor:
+        return ops.remainder(self, other)
+
+    def __rmod__(self, other: Any) -> Tensor:
+        return ops.remainder(other, self)
+
     def __pow__(self, other: Any) -> Tensor:
         return ops.pow(self, other)
 
@@ -341,6 +353,15 @@ class Tensor(Traced):
     def __invert__(self) -> Tensor:
         return ops.logical_not(self)
 
+    def __and__(self, other: Any) -> Tensor:
+        return ops.logical_and(self, other)
+
+    def __or__(self, other: Any) -> Tensor:
+        return ops.logical_or(self, other)
+
+    def __xor__(self, other: Any) -> Tensor:
+        return ops.logical_xor(self, other)
+
     def __lt__(self, other: Any) -> Tensor:
         return ops.less(self, other)
 
@@ -361,20 +382,23 @@ class Tensor(Traced):
 
     __radd__ = __add__
     __rmul__ = __mul__
+    __rand__, __ror__, __rxor__ = __and__, __or__, __xor__
     __hash__ = object.__hash__
 
     # ------------------------------------------------------------ methods
 
-    abs, exp, log, relu = ops.abs, ops.exp, ops.log, ops.relu
-    sigmoid, sqrt, square, tanh = ops.sigmoid, ops.sqrt, ops.square, ops.tanh
-    sum, mean, max, min = ops.sum, ops.mean, ops.max, ops.min
+    abs, exp, log, sqrt, square = ops.abs, ops.exp, ops.log, ops.sqrt, ops.square
+    expm1, log1p, rsqrt, sin, cos = ops.expm1, ops.log1p, ops.rsqrt, ops.sin, ops.cos
+    relu, sigmoid, tanh, erf, clip = ops.relu, ops.sigmoid, ops.tanh, ops.erf, ops.clip
+    round, maximum, minimum = ops.round, ops.maximum, ops.minimum
+    sum, mean, max, min, prod = ops.sum, ops.mean, ops.max, ops.min, ops.prod
+    var, std, cumsum, cumprod = ops.var, ops.std, ops.cumsum, ops.cumprod
+    any, all, argmax, argmin = ops.any, ops.all, ops.argmax, ops.argmin
     log_softmax, logsumexp, softmax = ops.log_softmax, ops.logsumexp, ops.softmax
-    broadcast_to, expand_dims, squeeze, swapaxes = (
-        ops.broadcast_to,
-        ops.expand_dims,
-        ops.squeeze,
-        ops.swapaxes,
-    )
+    broadcast_to, expand_dims, squeeze = ops.broadcast_to, ops.expand_dims, ops.squeeze
+    swapaxes, moveaxis, flip, repeat = ops.swapaxes, ops.moveaxis, ops.flip, ops.repeat
+    diagonal, trace, take, argsort = ops.diagonal, ops.trace, ops.take, ops.argsort
+    nonzero, searchsorted, topk = ops.nonzero, ops.searchsorted, ops.topk
 
     def reshape(self, *shape: Any) -> Tensor:
         """The same elements in another shape: `x.reshape(2, -1)` or `x.reshape((2, -1))`."""

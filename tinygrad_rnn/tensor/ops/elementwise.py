@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -10,11 +11,17 @@ from ..backend import Array
 from ..graph import Op, operation
 
 __all__ = [
-    "abs", "add", "alias", "astype", "divide", "equal", "exp", "greater", "greater_equal",
-    "less", "less_equal", "log", "logical_not", "multiply", "negative", "not_equal",
-    "ones_like", "pow", "relu", "sigmoid", "sign", "softplus", "sqrt", "square", "subtract",
-    "tanh", "where", "zeros_like",
+    "abs", "acos", "acosh", "add", "alias", "asin", "asinh", "astype", "atan", "atan2", "atanh",
+    "ceil", "clip", "cos", "cosh", "divide", "elu", "equal", "erf", "exp", "exp2", "expm1",
+    "floor", "floor_divide", "full_like", "gelu", "greater", "greater_equal", "hard_sigmoid",
+    "isfinite", "isnan", "leaky_relu", "less", "less_equal", "log", "log10", "log1p", "log2",
+    "log_sigmoid", "logical_and", "logical_not", "logical_or", "logical_xor", "maximum",
+    "minimum", "multiply", "negative", "not_equal", "ones_like", "pow", "relu", "remainder",
+    "round", "rsqrt", "sigmoid", "sign", "silu", "sin", "sinh", "softplus", "sqrt", "square",
+    "subtract", "tan", "tanh", "trunc", "where", "zeros_like",
 ]  # fmt: skip
+
+LN2, LN10 = math.log(2), math.log(10)
 
 # ---------------------------------------------------------------- one input
 
@@ -24,8 +31,68 @@ abs = Op("abs", lambda xp, x: xp.abs(x)).vjp(x=lambda xp, g, x: g * xp.sign(x))
 square = Op("square", lambda xp, x: x * x).vjp(x=lambda g, x: g * (2 * x))
 sqrt = Op("sqrt", lambda xp, x: xp.sqrt(x)).vjp(x=lambda g, y: g * 0.5 / y)
 exp = Op("exp", lambda xp, x: xp.exp(x)).vjp(x=lambda g, y: g * y)
+exp2 = Op("exp2", lambda xp, x: xp.exp2(x)).vjp(x=lambda g, y: g * (y * LN2))
+expm1 = Op("expm1", lambda xp, x: xp.expm1(x)).vjp(x=lambda g, y: g * (y + 1))
 log = Op("log", lambda xp, x: xp.log(x)).vjp(x=lambda g, x: g / x)
+log2 = Op("log2", lambda xp, x: xp.log2(x)).vjp(x=lambda g, x: g / (x * LN2))
+log10 = Op("log10", lambda xp, x: xp.log10(x)).vjp(x=lambda g, x: g / (x * LN10))
+log1p = Op("log1p", lambda xp, x: xp.log1p(x)).vjp(x=lambda g, x: g / (1 + x))
+
+sin = Op("sin", lambda xp, x: xp.sin(x)).vjp(x=lambda xp, g, x: g * xp.cos(x))
+cos = Op("cos", lambda xp, x: xp.cos(x)).vjp(x=lambda xp, g, x: -g * xp.sin(x))
+tan = Op("tan", lambda xp, x: xp.tan(x)).vjp(x=lambda g, y: g * (1 + y * y))
+asin = Op("asin", lambda xp, x: xp.asin(x)).vjp(x=lambda xp, g, x: g / xp.sqrt(1 - x * x))
+acos = Op("acos", lambda xp, x: xp.acos(x)).vjp(x=lambda xp, g, x: -g / xp.sqrt(1 - x * x))
+atan = Op("atan", lambda xp, x: xp.atan(x)).vjp(x=lambda g, x: g / (1 + x * x))
+sinh = Op("sinh", lambda xp, x: xp.sinh(x)).vjp(x=lambda xp, g, x: g * xp.cosh(x))
+cosh = Op("cosh", lambda xp, x: xp.cosh(x)).vjp(x=lambda xp, g, x: g * xp.sinh(x))
 tanh = Op("tanh", lambda xp, x: xp.tanh(x)).vjp(x=lambda g, y: g * (1 - y * y))
+asinh = Op("asinh", lambda xp, x: xp.asinh(x)).vjp(x=lambda xp, g, x: g / xp.sqrt(x * x + 1))
+acosh = Op("acosh", lambda xp, x: xp.acosh(x)).vjp(x=lambda xp, g, x: g / xp.sqrt(x * x - 1))
+atanh = Op("atanh", lambda xp, x: xp.atanh(x)).vjp(x=lambda g, x: g / (1 - x * x))
+
+
+@operation
+def rsqrt(xp: Any, x: Array) -> Array:
+    """1 / sqrt(x)."""
+    return 1 / xp.sqrt(x)
+
+
+def _polynomial(x: Array, *coefficients: float) -> Array:
+    """A polynomial by Horner's rule, its highest power first."""
+    y = coefficients[0]
+    for c in coefficients[1:]:
+        y = y * x + c
+    return y
+
+
+@operation
+def erf(xp: Any, x: Array) -> Array:
+    """The error function 2 / sqrt(pi) * integral from 0 to x of exp(-t^2) (Cody 1969)."""
+    a = xp.minimum(xp.abs(x), 6)  # from there on it is 1, and squares cannot overflow
+    near = x * _polynomial(
+        a * a, 1.85777706184603153e-1, 3.16112374387056560e0, 1.13864154151050156e2,
+        3.77485237685302021e2, 3.20937758913846947e3,
+    ) / _polynomial(
+        a * a, 1.0, 2.36012909523441209e1, 2.44024637934444173e2, 1.28261652607737228e3,
+        2.84423683343917062e3,
+    )  # fmt: skip
+    far = 1 - xp.exp(-a * a) * _polynomial(
+        a, 2.15311535474403846e-8, 5.64188496988670089e-1, 8.88314979438837594e0,
+        6.61191906371416295e1, 2.98635138197400131e2, 8.81952221241769090e2,
+        1.71204761263407058e3, 2.05107837782607147e3, 1.23033935479799725e3,
+    ) / _polynomial(
+        a, 1.0, 1.57449261107098347e1, 1.17693950891312499e2, 5.37181101862009858e2,
+        1.62138957456669019e3, 3.29079923573345963e3, 4.36261909014324716e3,
+        3.43936767414372164e3, 1.23033935480374942e3,
+    )  # fmt: skip
+    return xp.where(a < 0.46875, near, xp.sign(x) * far)
+
+
+rsqrt.vjp(x=lambda g, x, y: g * -0.5 * y / x)
+erf.vjp(x=lambda xp, g, x: g * xp.exp(-x * x) * (2 / math.sqrt(math.pi)))
+
+# ---------------------------------------------------------------- activations
 
 
 @operation
@@ -46,9 +113,64 @@ def softplus(xp: Any, x: Array) -> Array:
     return xp.logaddexp(x, 0)
 
 
+@operation
+def log_sigmoid(xp: Any, x: Array) -> Array:
+    """log(sigmoid(x)), exact where sigmoid(x) would round to zero."""
+    return -xp.logaddexp(-x, 0)
+
+
+@operation
+def leaky_relu(xp: Any, x: Array, *, negative_slope: float = 0.01) -> Array:
+    """x where it is positive, negative_slope * x elsewhere (Maas et al. 2013)."""
+    return xp.where(x > 0, x, x * negative_slope)
+
+
+@operation
+def elu(xp: Any, x: Array, *, alpha: float = 1.0) -> Array:
+    """x where it is positive, alpha * (exp(x) - 1) elsewhere (Clevert et al. 2015)."""
+    return xp.where(x > 0, x, alpha * xp.expm1(xp.minimum(x, 0)))
+
+
+@operation
+def gelu(xp: Any, x: Array) -> Array:
+    """x times the normal distribution's share below x, by erf (Hendrycks and Gimpel 2016)."""
+    return x * _normal_share(x)
+
+
+@operation
+def silu(xp: Any, x: Array) -> Array:
+    """x * sigmoid(x), also called swish (Elfwing et al. 2017)."""
+    return x * sigmoid(x)
+
+
+@operation
+def hard_sigmoid(xp: Any, x: Array) -> Array:
+    """The sigmoid in three straight lines: x / 6 + 1 / 2, within 0 and 1."""
+    return xp.clip(x / 6 + 0.5, 0, 1)
+
+
+def _normal_share(x: Any) -> Any:
+    """How much of the standard normal distribution lies below x."""
+    return 0.5 * (1 + erf(x * math.sqrt(0.5)))
+
+
+def _normal_density(xp: Any, x: Any) -> Any:
+    return xp.exp(x * x * -0.5) * (1 / math.sqrt(2 * math.pi))
+
+
+def _in_silu(g: Any, x: Any, y: Any) -> Any:
+    return g * (y + sigmoid(x) * (1 - y))
+
+
 sigmoid.vjp(x=lambda g, y: g * (y * (1 - y)))
 relu.vjp(x=lambda g, y: g * (y > 0))
 softplus.vjp(x=lambda g, x: g * sigmoid(x))
+log_sigmoid.vjp(x=lambda g, x: g * sigmoid(-x))
+leaky_relu.vjp(x=lambda xp, g, x, negative_slope: xp.where(x > 0, g, g * negative_slope))
+elu.vjp(x=lambda xp, g, x, y, alpha: xp.where(x > 0, g, g * (y + alpha)))
+gelu.vjp(x=lambda xp, g, x: g * (_normal_share(x) + x * _normal_density(xp, x)))
+silu.vjp(x=_in_silu)
+hard_sigmoid.vjp(x=lambda xp, g, x: xp.where(xp.abs(x) < 3, g / 6, 0))
 
 # ---------------------------------------------------------------- two and three inputs
 
@@ -63,6 +185,59 @@ where = Op("where", lambda xp, condition, a, b: xp.where(condition, a, b)).vjp(
     a=lambda xp, g, condition: xp.where(condition, g, 0),
     b=lambda xp, g, condition: xp.where(condition, 0, g),
 )
+atan2 = Op("atan2", lambda xp, a, b: xp.atan2(a, b)).vjp(
+    a=lambda g, a, b: g * b / (a * a + b * b),
+    b=lambda g, a, b: -g * a / (a * a + b * b),
+)
+remainder = Op("remainder", lambda xp, a, b: xp.remainder(a, b)).vjp(
+    a=lambda g: g,
+    b=lambda xp, g, a, b: -g * xp.floor_divide(a, b),
+)
+
+
+@operation
+def maximum(xp: Any, a: Array, b: Array) -> Array:
+    """The larger of two; equal ones share the gradient evenly."""
+    return xp.maximum(a, b)
+
+
+@operation
+def minimum(xp: Any, a: Array, b: Array) -> Array:
+    """The smaller of two; equal ones share the gradient evenly."""
+    return xp.minimum(a, b)
+
+
+def _to_winner(xp: Any, g: Any, wins: Any, ties: Any) -> Any:
+    return xp.where(ties, g * 0.5, xp.where(wins, g, 0))
+
+
+maximum.vjp(
+    a=lambda xp, g, a, b: _to_winner(xp, g, a > b, a == b),
+    b=lambda xp, g, a, b: _to_winner(xp, g, b > a, a == b),
+)
+minimum.vjp(
+    a=lambda xp, g, a, b: _to_winner(xp, g, a < b, a == b),
+    b=lambda xp, g, a, b: _to_winner(xp, g, b < a, a == b),
+)
+
+_clip = Op("clip", lambda xp, x, low, high: xp.clip(x, low, high)).vjp(
+    x=lambda xp, g, x, y: xp.where(x == y, g, 0),
+    low=lambda xp, g, x, low: xp.where(x < low, g, 0),
+    high=lambda xp, g, x, high: xp.where(x > high, g, 0),
+)
+
+
+def clip(x: Any, min: Any = None, max: Any = None) -> Any:
+    """x within bounds; on a bound the gradient is that of x.
+
+    **Arguments** min, max: numbers, arrays or Tensors that broadcast to x, with min at most max;
+    None for no bound.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.clip(tg.tensor([-2.0, 0.5, 2.0]), -1, 1)
+    tensor([-1. ,  0.5,  1. ])
+    """
+    return _clip(x, min, max)
 
 
 def _pow_in_base(xp: Any, g: Any, a: Any, b: Any) -> Any:
@@ -85,10 +260,21 @@ less = Op("less", lambda xp, a, b: a < b)
 less_equal = Op("less_equal", lambda xp, a, b: a <= b)
 greater = Op("greater", lambda xp, a, b: a > b)
 greater_equal = Op("greater_equal", lambda xp, a, b: a >= b)
+logical_and = Op("logical_and", lambda xp, a, b: xp.logical_and(a, b))
+logical_or = Op("logical_or", lambda xp, a, b: xp.logical_or(a, b))
+logical_xor = Op("logical_xor", lambda xp, a, b: xp.logical_xor(a, b))
 logical_not = Op("logical_not", lambda xp, x: xp.logical_not(x))
+isfinite = Op("isfinite", lambda xp, x: xp.isfinite(x))
+isnan = Op("isnan", lambda xp, x: xp.isnan(x))
 sign = Op("sign", lambda xp, x: xp.sign(x))
+floor = Op("floor", lambda xp, x: xp.floor(x))
+ceil = Op("ceil", lambda xp, x: xp.ceil(x))
+trunc = Op("trunc", lambda xp, x: xp.trunc(x))
+round = Op("round", lambda xp, x, *, decimals=0: xp.round(x, decimals))
+floor_divide = Op("floor_divide", lambda xp, a, b: a // b)
 zeros_like = Op("zeros_like", lambda xp, x: xp.zeros_like(x))
 ones_like = Op("ones_like", lambda xp, x: xp.ones_like(x))
+full_like = Op("full_like", lambda xp, x, *, fill_value: xp.full_like(x, fill_value))
 
 # ---------------------------------------------------------------- to another dtype
 

@@ -10,7 +10,10 @@ from .. import backend
 from ..backend import Array
 from ..graph import Op, Traced, operation
 
-__all__ = ["getitem", "index_update", "place", "take"]
+__all__ = [
+    "getitem", "index_add", "index_update", "nonzero", "one_hot", "place", "take",
+    "take_along_axis",
+]  # fmt: skip
 
 
 BASIC = frozenset({int, slice, type(None), type(...)})
@@ -125,6 +128,18 @@ def _read_back(g: Any, index: Any, shapes: Any) -> Any:
 index_update.vjp(x=lambda g, index: index_update(g, 0, index=index), value=_read_back)
 
 
+@operation
+def index_add(xp: Any, x: Array, value: Array, *, index: Any) -> Array:
+    """A copy of x with value added at an index, as often as it names an element."""
+    y, index = x.copy(), raw_index(xp, index)
+    value = xp.broadcast_to(xp.asarray(value, dtype=x.dtype), y[index].shape)
+    scatter_add(y, index, value)  # add.at of NumPy 2.4 reads past what it has to broadcast itself
+    return y
+
+
+index_add.vjp(x=lambda g: g, value=lambda g, index: getitem(g, index=index))
+
+
 def take(x: Any, indices: Any, axis: int | None = None) -> Any:
     """Elements of x along an axis, by integer indices of any shape (of all x flattened, if None).
 
@@ -140,3 +155,42 @@ def take(x: Any, indices: Any, axis: int | None = None) -> Any:
     if axis is None:
         return getitem(x.reshape(-1), index=indices)
     return getitem(x, index=((slice(None),) * (axis % x.ndim) + (indices,)) if axis else indices)
+
+
+def along(indices: Any, shape: tuple[int, ...], axis: int) -> tuple[Any, ...]:
+    """The index that reads `indices` along one axis of `shape`, each of the others in step."""
+    axis = axis % len(shape)
+    grid = np.ogrid[tuple(slice(n) for n in shape)]
+    return (*grid[:axis], indices, *grid[axis + 1 :])
+
+
+def take_along_axis(x: Any, indices: Any, axis: int = -1) -> Any:
+    """For each place the element of x at its own index along an axis.
+
+    **Arguments** x: (..., n, ...); indices: integers below n, of as many axes as x, which
+    broadcasts with it on all but the one. **Returns** x's elements, in the shape of indices.
+
+    >>> import tinygrad_rnn as tg
+    >>> x = tg.tensor([[3.0, 1.0], [5.0, 9.0]])
+    >>> tg.take_along_axis(x, tg.argmax(x, axis=1, keepdims=True), axis=1).tolist()
+    [[3.0], [9.0]]
+    """
+    return getitem(x, index=along(indices, x.shape, axis))
+
+
+# ---------------------------------------------------------------- without a gradient
+
+
+@operation
+def nonzero(xp: Any, x: Array) -> tuple[Array, ...]:
+    """The indices of the elements that are not zero: one array for each axis."""
+    return tuple(xp.nonzero(x))
+
+
+@operation
+def one_hot(xp: Any, x: Array, *, num_classes: int, dtype: Any = "float32") -> Array:
+    """1 at the class that each integer of x names, 0 elsewhere along a new last axis.
+
+    An integer that names no class gives zeros.
+    """
+    return (xp.expand_dims(x, -1) == xp.arange(num_classes)).astype(dtype)

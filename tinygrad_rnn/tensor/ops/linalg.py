@@ -1,51 +1,139 @@
-"""Products of matrices."""
+"""`tg.linalg`: equations, inverses and norms, of stacks of matrices (..., n, n).
+
+A rule's `xp.linalg` is NumPy's, CuPy's, or this module.
+"""
 
 from __future__ import annotations
 
-from math import prod
+import math
 from typing import Any
 
+import numpy as np
+
 from ..backend import Array
-from ..graph import Op
+from ..graph import Op, operation
+from ..shapes import axes_of, keep_dims
+from .elementwise import abs
+from .matrices import tril
+from .reductions import max, min, sum
 
-__all__ = ["matmul"]
-
-
-def _flat(a: Any) -> Any:
-    """A stack of matrices as one: all rows below each other."""
-    return a if a.ndim == 2 else a.reshape((prod(a.shape[:-1]), a.shape[-1]))
-
-
-def _matmul(xp: Any, a: Array, b: Array) -> Array:
-    """The matrix product a @ b: of vectors, matrices, and stacks of matrices that broadcast."""
-    if b.ndim == 2 and a.ndim > 2:  # one large product beats a stack of small ones
-        return (_flat(a) @ b).reshape(*a.shape[:-1], b.shape[-1])
-    return xp.matmul(a, b)
+__all__ = ["cholesky", "det", "inv", "norm", "slogdet", "solve"]
 
 
-def _in_a(g: Any, b: Any, shapes: Any) -> Any:
-    if len(shapes[1]) == 1:
-        return g.reshape((*g.shape, 1)) * b
-    if len(shapes[0]) == 1:
-        return (b @ g.reshape((*g.shape, 1))).reshape((*g.shape[:-1], shapes[0][0]))
-    return g @ b.mT
+def _solution(xp: Any, a: Array, b: Array) -> Array:
+    stack = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+    a = xp.broadcast_to(a, (*stack, *a.shape[-2:]))
+    return xp.linalg.solve(a, xp.broadcast_to(b, (*stack, *b.shape[-2:])))
 
 
-def _in_b(g: Any, a: Any, shapes: Any) -> Any:
-    if len(shapes[0]) == 1:
-        if len(shapes[1]) == 1:
-            return g * a
-        return a.reshape((-1, 1)) * g.reshape((*g.shape[:-1], 1, g.shape[-1]))
-    if len(shapes[1]) == 1:
-        return (a.mT @ g.reshape((*g.shape, 1))).reshape((*a.shape[:-2], a.shape[-1]))
-    if len(shapes[1]) == 2:
-        # One b for the whole stack: one product sums over the stack as it goes.
-        return _flat(a).mT @ _flat(g)
-    return a.mT @ g
+def _in_solve(g: Any, y: Any, a: Any) -> tuple[Any, Any]:
+    in_b = _solve(a.mT, g)
+    return -in_b @ y.mT, in_b
 
 
-matmul = Op(
-    "matmul",
-    _matmul,
-    expects="a's last axis to be as long as b's last but one (b's only one, if b is a vector)",
-).vjp(a=_in_a, b=_in_b)
+_solve = Op("solve", _solution, expects="a (..., n, n), not singular, and b (n,) or (..., n, k)")
+_solve.vjp(_in_solve)
+
+
+def solve(a: Any, b: Any) -> Any:
+    """The x of a @ x = b.
+
+    **Arguments** a: (..., n, n), not singular; b: (n,) or (..., n, k). **Returns** (..., n) if b is
+    a vector, (..., n, k) else. **Raises** ValueError if a is singular.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.linalg.solve(tg.tensor([[2.0, 0.0], [0.0, 4.0]]), tg.tensor([1.0, 1.0])).tolist()
+    [0.5, 0.25]
+    """
+    return _solve(a, b.reshape((-1, 1)))[..., 0] if len(b.shape) == 1 else _solve(a, b)
+
+
+@operation
+def inv(xp: Any, x: Array) -> Array:
+    """The inverses of matrices (..., n, n)."""
+    return xp.linalg.inv(x)
+
+
+@operation
+def det(xp: Any, x: Array) -> Array:
+    """The determinants of matrices (..., n, n); a singular one has no gradient."""
+    return xp.linalg.det(x)
+
+
+@operation
+def slogdet(xp: Any, x: Array) -> tuple[Array, Array]:
+    """The determinants' signs, and the logarithms of what they are without."""
+    return tuple(xp.linalg.slogdet(x))
+
+
+@operation
+def cholesky(xp: Any, x: Array) -> Array:
+    """The lower triangular L with x = L @ L.mT, of symmetric positive definite matrices.
+
+    Only the lower triangle of x is read; its gradient, as x, is symmetric.
+    """
+    return xp.linalg.cholesky(x)
+
+
+def _in_cholesky(xp: Any, g: Any, y: Any) -> Any:
+    """Murray 2016, "Differentiation of the Cholesky decomposition", equation 10."""
+    inner = y.mT @ g
+    inverse = xp.linalg.inv(y)
+    half = inverse.mT @ ((tril(inner) + tril(inner, k=-1)) * 0.5) @ inverse
+    return (half + half.mT) * 0.5
+
+
+def _of_each(g: Any) -> Any:
+    """A number for each matrix, to multiply it with."""
+    return g.reshape((*g.shape, 1, 1))
+
+
+inv.vjp(x=lambda g, y: -(y.mT @ g @ y.mT))
+det.vjp(x=lambda xp, g, x, y: _of_each(g * y) * xp.linalg.inv(x).mT)
+slogdet.vjp(x=lambda xp, g, x: None if g[1] is None else _of_each(g[1]) * xp.linalg.inv(x).mT)
+cholesky.vjp(x=_in_cholesky)
+
+# ---------------------------------------------------------------- norms
+
+
+@operation
+def _length(xp: Any, x: Array, *, axis: Any, keepdims: bool) -> Array:
+    return xp.sqrt((x * x).sum(axis=axis, keepdims=keepdims))
+
+
+def _in_length(g: Any, x: Any, y: Any, axis: Any) -> Any:
+    shape = keep_dims(x.shape, axis)
+    return (g / (y + (y == 0))).reshape(shape) * x
+
+
+_length.vjp(x=_in_length)
+
+
+def norm(x: Any, ord: Any = None, axis: Any = None, *, keepdims: bool = False) -> Any:
+    """The length of vectors along an axis, or the norm of matrices along two.
+
+    **Arguments** ord: of vectors a number p, for sum(abs(x)**p)**(1/p), `inf` or `-inf`; of
+    matrices `"fro"`, 1, -1, `inf` or `-inf`; None for the root of the sum of squares, whose
+    gradient at 0 is 0. axis: one or two; None for all of x, or with an ord for x as it is.
+    **Raises** ValueError for an ord that is none of these.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.linalg.norm(tg.tensor([3.0, 4.0])).item()
+    5.0
+    """
+    axes = axes_of(len(x.shape), axis)
+    if ord is None or (ord == 2 and len(axes) == 1) or (ord == "fro" and len(axes) == 2):
+        return _length(x, axis=axes, keepdims=keepdims)
+    if len(axes) == 1 and isinstance(ord, int | float):
+        if math.isinf(ord):
+            extreme = max if ord > 0 else min
+            return extreme(abs(x), axis=axes, keepdims=keepdims)
+        if ord == 0:
+            return sum((x != 0).astype(x.dtype), axis=axes, keepdims=keepdims)
+        return sum(abs(x) ** ord, axis=axes, keepdims=keepdims) ** (1 / ord)
+    if len(axes) == 2 and ord in (1, -1, math.inf, -math.inf):
+        summed, kept = axes if ord in (1, -1) else axes[::-1]
+        sums = sum(abs(x), axis=summed, keepdims=True)
+        y = (max if ord > 0 else min)(sums, axis=kept, keepdims=True)
+        return y if keepdims else y.squeeze(axes)
+    raise ValueError(f"norm: no ord {ord!r} along {len(axes)} axes")

@@ -7,11 +7,15 @@ from typing import Any
 
 from .. import backend
 from ..backend import Array
+from ..errors import ShapeError
 from ..graph import Op, operation
+from ..shapes import Axis
+from .indexing import getitem
 
 __all__ = [
-    "broadcast_to", "concat", "expand_dims", "matrix_transpose", "permute_dims", "reshape",
-    "squeeze", "stack", "swapaxes", "to_device", "unstack",
+    "broadcast_to", "concat", "expand_dims", "flip", "matrix_transpose", "moveaxis",
+    "permute_dims", "reshape", "roll", "split", "squeeze", "stack", "swapaxes", "to_device",
+    "unstack",
 ]  # fmt: skip
 
 
@@ -51,6 +55,33 @@ def swapaxes(xp: Any, x: Array, *, axis1: int, axis2: int) -> Array:
     return xp.swapaxes(x, axis1, axis2)
 
 
+@operation
+def moveaxis(
+    xp: Any, x: Array, *, source: int | Sequence[int], destination: int | Sequence[int]
+) -> Array:
+    """x with axes moved to other places; the others keep their order."""
+    return xp.moveaxis(x, source, destination)
+
+
+@operation
+def flip(xp: Any, x: Array, *, axis: Axis = None) -> Array:
+    """The elements in reverse order along axes (all, if None)."""
+    return xp.flip(x, axis)
+
+
+@operation
+def roll(
+    xp: Any, x: Array, *, shift: int | tuple[int, ...], axis: int | tuple[int, ...] | None = None
+) -> Array:
+    """x with its elements shifted along axes (flattened, if None); the last come in first."""
+    return xp.roll(x, shift, axis)
+
+
+def _roll_back(g: Any, shift: int | tuple[int, ...], axis: Any) -> Any:
+    back = tuple([-n for n in shift]) if isinstance(shift, tuple) else -shift
+    return roll(g, shift=back, axis=axis)
+
+
 def _permute_back(g: Any, axes: tuple[int, ...] | None) -> Any:
     if axes is None:
         return permute_dims(g)
@@ -64,6 +95,9 @@ squeeze.vjp(x=lambda g, shapes: g.reshape(shapes[0]))
 broadcast_to.vjp(x=lambda g: g)  # the engine sums what was spread
 permute_dims.vjp(x=_permute_back)
 swapaxes.vjp(x=lambda g, axis1, axis2: swapaxes(g, axis1=axis1, axis2=axis2))
+moveaxis.vjp(x=lambda g, source, destination: moveaxis(g, source=destination, destination=source))
+flip.vjp(x=lambda g, axis: flip(g, axis=axis))
+roll.vjp(x=_roll_back)
 
 
 def matrix_transpose(x: Any) -> Any:
@@ -129,6 +163,30 @@ def stack(arrays: Sequence[Any], axis: int = 0) -> Any:
     (3, 2)
     """
     return _stack(*arrays, axis=axis)
+
+
+def split(x: Any, indices_or_sections: int | Sequence[int], axis: int = 0) -> tuple[Any, ...]:
+    """x in consecutive parts along an axis: so many equal ones, or cut at indices.
+
+    **Raises** ShapeError if the axis does not divide into equal parts.
+
+    >>> import tinygrad_rnn as tg
+    >>> [part.tolist() for part in tg.split(tg.arange(5), [1, 3])]
+    [[0], [1, 2], [3, 4]]
+    """
+    n = x.shape[axis]
+    if isinstance(indices_or_sections, int):
+        sections = indices_or_sections
+        if sections < 1 or n % sections:
+            raise ShapeError(f"split: an axis of {n} does not divide into {sections} equal parts")
+        cuts = [n // sections * i for i in range(1, sections)]
+    else:
+        cuts = list(indices_or_sections)
+    before = (slice(None),) * (axis % x.ndim)
+    return tuple(
+        getitem(x, index=(*before, slice(start, stop)))
+        for start, stop in zip([0, *cuts], [*cuts, n], strict=True)
+    )
 
 
 # ---------------------------------------------------------------- from device to device

@@ -11,8 +11,8 @@ from typing import Any
 from ... import kernels
 from ..graph import Op
 from .elementwise import relu, sigmoid, tanh
-from .linalg import matmul
 from .movement import matrix_transpose, unstack
+from .products import matmul
 from .scan import scan
 
 __all__ = ["gru", "gru_step", "lstm", "lstm_step", "rnn", "rnn_step"]

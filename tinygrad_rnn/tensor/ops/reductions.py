@@ -6,9 +6,14 @@ from typing import Any
 
 from ..backend import Array
 from ..graph import operation
-from ..shapes import Axis, count, keep_dims
+from ..shapes import Axis, axes_of, count, keep_dims
+from .cumulative import product_before
+from .movement import flip, moveaxis
 
-__all__ = ["max", "mean", "min", "sum", "var"]
+__all__ = [
+    "all", "any", "argmax", "argmin", "count_nonzero", "max", "mean", "min", "prod", "std", "sum",
+    "var",
+]  # fmt: skip
 
 
 @operation
@@ -55,12 +60,87 @@ max.vjp(x=_to_extremes)
 min.vjp(x=_to_extremes)
 
 
-def var(x: Any, axis: Axis = None, *, keepdims: bool = False) -> Any:
-    """The variance over axes (of the population, as NumPy's default).
+@operation
+def var(
+    xp: Any, x: Array, *, axis: Axis = None, correction: float = 0, keepdims: bool = False
+) -> Array:
+    """The variance over axes: squared deviations, summed and divided by their count - correction.
 
-    >>> import tinygrad_rnn as tg
-    >>> tg.var(tg.tensor([1.0, 2.0, 3.0, 4.0])).item()
-    1.25
+    The correction is 0 for a population, 1 for a sample (NumPy's older `ddof`).
     """
-    deviation = x - mean(x, axis=axis, keepdims=True)
-    return mean(deviation * deviation, axis=axis, keepdims=keepdims)
+    return xp.var(x, axis=axis, ddof=correction, keepdims=keepdims)
+
+
+@operation
+def std(
+    xp: Any, x: Array, *, axis: Axis = None, correction: float = 0, keepdims: bool = False
+) -> Array:
+    """The square root of the variance; where that is 0, the gradient is 0."""
+    return xp.std(x, axis=axis, ddof=correction, keepdims=keepdims)
+
+
+@operation
+def prod(xp: Any, x: Array, *, axis: Axis = None, keepdims: bool = False) -> Array:
+    """The product over axes (all, if None)."""
+    return xp.prod(x, axis=axis, keepdims=keepdims)
+
+
+def _deviation(xp: Any, x: Any, axis: Axis, correction: float) -> Any:
+    return (x - xp.mean(x, axis=axis, keepdims=True)) / (count(x.shape, axis) - correction)
+
+
+def _in_var(xp: Any, g: Any, x: Any, axis: Axis, correction: float) -> Any:
+    return 2 * g.reshape(keep_dims(x.shape, axis)) * _deviation(xp, x, axis, correction)
+
+
+def _in_std(xp: Any, g: Any, x: Any, y: Any, axis: Axis, correction: float) -> Any:
+    shape = keep_dims(x.shape, axis)
+    slope = g / (y + (y == 0))  # there the deviations are 0 as well
+    return slope.reshape(shape) * _deviation(xp, x, axis, correction)
+
+
+def _in_prod(xp: Any, g: Any, x: Any, axis: Axis) -> Any:
+    """Times the product of all other elements, without a division: right at zeros."""
+    axes = axes_of(x.ndim, axis)
+    last = tuple(range(-len(axes), 0))
+    rows = moveaxis(x, axes, last)
+    flat = rows.reshape((*rows.shape[: x.ndim - len(axes)], count(x.shape, axis)))
+    others = product_before(flat) * flip(product_before(flip(flat, axis=-1)), axis=-1)
+    return g.reshape(keep_dims(x.shape, axis)) * moveaxis(others.reshape(rows.shape), last, axes)
+
+
+var.vjp(x=_in_var)
+std.vjp(x=_in_std)
+prod.vjp(x=_in_prod)
+
+# ---------------------------------------------------------------- without a gradient
+
+
+@operation
+def any(xp: Any, x: Array, *, axis: Axis = None, keepdims: bool = False) -> Array:
+    """Whether an element is true (or not zero), over axes."""
+    return x.any(axis=axis, keepdims=keepdims)
+
+
+@operation
+def all(xp: Any, x: Array, *, axis: Axis = None, keepdims: bool = False) -> Array:
+    """Whether no element is false (or zero), over axes."""
+    return x.all(axis=axis, keepdims=keepdims)
+
+
+@operation
+def count_nonzero(xp: Any, x: Array, *, axis: Axis = None, keepdims: bool = False) -> Array:
+    """How many elements are not zero, over axes."""
+    return xp.sum(x != 0, axis=axis, keepdims=keepdims)
+
+
+@operation
+def argmax(xp: Any, x: Array, *, axis: int | None = None, keepdims: bool = False) -> Array:
+    """The index of the largest element along an axis (of all x flattened, if None)."""
+    return xp.argmax(x, axis=axis, keepdims=keepdims)
+
+
+@operation
+def argmin(xp: Any, x: Array, *, axis: int | None = None, keepdims: bool = False) -> Array:
+    """The index of the smallest element along an axis (of all x flattened, if None)."""
+    return xp.argmin(x, axis=axis, keepdims=keepdims)

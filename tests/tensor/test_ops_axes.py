@@ -1,0 +1,58 @@
+"""Reductions, sorting and movement where the catalogue's draws do not come: ties and mistakes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import tinygrad_rnn as tg
+
+
+def slopes(y: tg.Tensor, x: tg.Tensor) -> list[float]:
+    (g,) = tg.grad(y, [x], tg.ones(y.shape))
+    return list(g.tolist())
+
+
+def test_the_gradient_of_std_is_0_where_nothing_varies() -> None:
+    x = tg.tensor([[2.0, 2.0], [1.0, 3.0]], requires_grad=True)
+    assert slopes(tg.std(x, axis=1), x) == [[0.0, 0.0], [-0.5, 0.5]]
+
+
+def test_the_gradient_of_products_is_right_at_one_zero_and_at_two() -> None:
+    x = tg.tensor([2.0, 0.0, 3.0], requires_grad=True)
+    assert slopes(tg.prod(x), x) == [0.0, 6.0, 0.0]
+    assert slopes(tg.cumprod(x), x) == [1.0, 2.0 + 6.0, 0.0]
+    x = tg.tensor([0.0, 0.0, 3.0], requires_grad=True)
+    (g,) = tg.grad(tg.prod(x), [x], create_graph=True)
+    assert g.tolist() == [0.0, 0.0, 0.0]
+    assert slopes(g[0], x) == [0.0, 3.0, 0.0]
+
+
+def test_the_latest_of_equal_ones_takes_the_gradient_of_cummax() -> None:
+    x = tg.tensor([1.0, 3.0, 2.0, 3.0, 0.0], requires_grad=True)
+    assert tg.cummax(x).tolist() == [1.0, 3.0, 3.0, 3.0, 3.0]
+    assert slopes(tg.cummax(x), x) == [1.0, 2.0, 0.0, 2.0, 0.0]
+
+
+def test_equal_ones_stay_in_order_both_ways() -> None:
+    x = tg.tensor([1, 0, 1, 0])
+    assert tg.argsort(x).tolist() == [1, 3, 0, 2]
+    assert tg.argsort(x, descending=True).tolist() == [0, 2, 1, 3]
+    assert tg.topk(x, 3)[1].tolist() == [0, 2, 1]
+    assert tg.topk(x, 3, largest=False)[1].tolist() == [1, 3, 0]
+
+
+def test_one_hot_gives_zeros_for_what_is_no_class() -> None:
+    found = tg.one_hot(tg.tensor([1, -1, 2]), 2)
+    assert found.tolist() == [[0.0, 1.0], [0.0, 0.0], [0.0, 0.0]]
+    assert found.dtype == np.float32
+
+
+def test_mistakes_are_named() -> None:
+    x = tg.zeros((4,))
+    with pytest.raises(tg.ShapeError, match="split: an axis of 4 does not divide into 3"):
+        tg.split(x, 3)
+    with pytest.raises(ValueError, match="pad: unknown mode 'mirror'"):
+        tg.pad(x, 1, "mirror")
+    with pytest.raises(ValueError, match="meshgrid: expected indexing 'xy' or 'ij', got 'yx'"):
+        tg.meshgrid(x, x, indexing="yx")

@@ -1,0 +1,69 @@
+"""Elementwise operations where the catalogue's draws do not come: kinks, bounds, extremes."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tinygrad_rnn as tg
+
+
+def slopes(function: Any, *values: float) -> list[float]:
+    xs = [tg.tensor(np.array(v), requires_grad=True) for v in values]
+    function(*xs).backward()
+    return [0.0 if x.grad is None else x.grad.item() for x in xs]
+
+
+def test_erf_is_that_of_the_c_library_everywhere() -> None:
+    ends = [0.0, -0.0, 1e-300, 1e300, -1e300, math.inf, -math.inf, 0.46875, 4.0, 6.0]
+    x = np.concatenate([np.linspace(-7, 7, 20001), ends])
+    true = np.array([math.erf(v) for v in x])
+    np.testing.assert_allclose(tg.erf(x), true, rtol=1e-15, atol=0)
+    single = x[np.abs(x) < 10].astype(np.float32)
+    found = tg.erf(single)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, [math.erf(v) for v in single], rtol=4e-7, atol=0)
+    assert math.isnan(tg.erf(np.array(math.nan)))
+
+
+def test_ties_share_the_gradient_evenly() -> None:
+    assert slopes(tg.maximum, 2.0, 2.0) == [0.5, 0.5]
+    assert slopes(tg.minimum, 2.0, 2.0) == [0.5, 0.5]
+    assert slopes(tg.maximum, 2.0, 1.0) == [1.0, 0.0]
+    assert slopes(tg.minimum, 2.0, 1.0) == [0.0, 1.0]
+
+
+def test_on_a_bound_the_gradient_of_clip_is_that_of_x() -> None:
+    assert [slopes(tg.clip, x, -1.0, 1.0) for x in (-2.0, -1.0, 0.0, 1.0, 2.0)] == [
+        [0.0, 1.0, 0.0],
+        [1.0, 0.0, 0.0],
+        [1.0, 0.0, 0.0],
+        [1.0, 0.0, 0.0],
+        [0.0, 0.0, 1.0],
+    ]
+
+
+@pytest.mark.parametrize("name", ["log_sigmoid", "elu", "gelu", "silu", "hard_sigmoid", "softplus"])
+def test_activations_are_finite_far_from_zero(name: str) -> None:
+    for far in (-1e4, 1e4):
+        x = tg.tensor(far, requires_grad=True)
+        y = getattr(tg, name)(x)
+        y.backward()
+        assert y.dtype == np.float32
+        assert np.isfinite(y.numpy())
+        assert x.grad is not None
+        assert np.isfinite(x.grad.numpy())
+
+
+def test_operators() -> None:
+    x = tg.tensor([5.0, -5.0])
+    assert (x // 3).tolist() == [1.0, -2.0]
+    assert (x % 3).tolist() == [2.0, 1.0]
+    assert (7 // x).tolist() == [1.0, -2.0]
+    assert (7 % x).tolist() == [2.0, -3.0]
+    assert ((x > 0) & True).tolist() == [True, False]
+    assert (False | (x > 0)).tolist() == [True, False]
+    assert ((x > 0) ^ (x < 9)).tolist() == [False, True]

@@ -1,0 +1,81 @@
+"""Expressions of indices as NumPy takes them, and what is no such expression."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tinygrad_rnn as tg
+from tinygrad_rnn.tensor.random import Generator
+
+LENGTHS = {letter: 2 + i % 3 for i, letter in enumerate("abcdefghijklmnopqrstuvwxyzABXYZ")}
+
+# From NumPy's documentation and its tests.
+EXPRESSIONS = [
+    "a,b,ab,abc", "a,b,ab,abc->", "a,ab,abc->abc", "ea,fb,abcd,gc,hd->efgh", "ab,ab,c->",
+    "ab,cd,de->be", "abcd,ad", "bdd->b", "aab,cb->ca", "abc,bcc", "Ba,bX->BX", "ij,jk,kl,lm",
+    "zaZ->Za", "cab,d,cd,ef->abe", "a,a,a->a", "aaa", "ij , jk -> ik",
+]  # fmt: skip
+
+
+def inputs(expression: str) -> list[np.ndarray[Any, Any]]:
+    generator = Generator(0)
+    terms = expression.replace(" ", "").partition("->")[0].split(",")
+    return [generator.normal(tuple(LENGTHS[letter] for letter in term)) for term in terms]
+
+
+@pytest.mark.parametrize("expression", EXPRESSIONS)
+def test_einsum_takes_numpys_expressions(expression: str) -> None:
+    xs = inputs(expression)
+    y = tg.einsum(expression, *(tg.tensor(x) for x in xs))
+    expected = np.einsum(expression, *xs)
+    assert y.shape == expected.shape
+    np.testing.assert_allclose(y.numpy(), expected, rtol=1e-10)
+    assert tg.gradcheck(lambda *xs: tg.einsum(expression, *xs), xs, order=2)
+
+
+def test_einsum_takes_operands_and_lists_in_turns() -> None:
+    a, b = inputs("bij,bjk")
+    for args in [
+        (a, [0, 3, 1], b, [0, 1, 2], [2, 0]),
+        (a, [0, 30, 1], b, [0, 1, 2]),
+        (a, [..., 3, 1], b, [..., 1, 2]),
+        (a, [..., 3, 1], b, [..., 1, 2], [3, ..., 2]),
+    ]:
+        given = [tg.tensor(v) if isinstance(v, np.ndarray) else v for v in args]
+        np.testing.assert_allclose(tg.einsum(*given).numpy(), np.einsum(*args), rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("expression", "message"),
+    [
+        ("ij,jk->ik", "has 2 operands; got 1"),
+        ("i->i", "does not name the 2 axes"),
+        ("ii->i", "'i' is 2 and 3 long"),
+        ("ij->ik", "takes each index once, of the inputs"),
+        ("ij->ii", "takes each index once, of the inputs"),
+        ("...->", "has no '...' for what broadcasts"),
+    ],
+)
+def test_einsum_names_mistakes(expression: str, message: str) -> None:
+    with pytest.raises(tg.ShapeError, match=message):
+        tg.einsum(expression, tg.zeros((2, 3)))
+
+
+def test_the_gradient_of_a_length_at_0_is_0() -> None:
+    x = tg.zeros((3,), requires_grad=True)
+    tg.linalg.norm(x).backward()
+    assert x.grad is not None
+    assert x.grad.tolist() == [0.0, 0.0, 0.0]
+
+
+def test_norm_refuses_an_unknown_ord() -> None:
+    with pytest.raises(ValueError, match="norm: no ord 'nuc' along 2 axes"):
+        tg.linalg.norm(tg.zeros((2, 2)), "nuc")
+
+
+def test_a_singular_matrix_is_refused() -> None:
+    with pytest.raises(ValueError, match="Singular"):
+        tg.linalg.inv(tg.zeros((2, 2)))

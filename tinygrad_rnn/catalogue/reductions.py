@@ -1,0 +1,76 @@
+"""Rows of reductions and of what runs along an axis."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..tensor import backend
+from ..tensor.shapes import count
+from .build import along_axis, reduction, row
+from .case import Array, Case, Draw, axis_or_none, distinct, real, shape, some_axes, with_zeros
+
+
+def _softmax_cross_entropy(d: Draw) -> Case:
+    whole, classes = shape(d, most=2), d.integer(1, 4)
+    targets = np.array(d.reals(whole) > 0, dtype=np.int64) * (classes - 1)
+    return Case([real(d, (*whole, classes))], lambda f, x: f(x, backend.to_device(targets)))
+
+
+def _surprise(x: Array, targets: Array) -> Array:
+    p = _softmax(x, -1)
+    return np.asarray(-np.log(np.take_along_axis(p, targets[..., None], axis=-1)[..., 0]))
+
+
+def _softmax(x: Array, axis: int) -> Array:
+    e = np.exp(x - x.max(axis=axis, keepdims=True))
+    return np.asarray(e / e.sum(axis=axis, keepdims=True))
+
+
+def _cummax(x: Array, axis: int | None) -> Array:
+    return np.asarray(np.maximum.accumulate(x.ravel() if axis is None else x, axis=axis or 0))
+
+
+def _spread(d: Draw, smallest: int) -> Case:
+    """A case of a variance: of as many elements as its correction needs."""
+    x = distinct(d, shape(d, least=smallest - 1, smallest=smallest))
+    axis, keepdims = some_axes(d, x), d.one_of([True, False])
+    correction = d.one_of([0, 0.5, 1] if count(x.shape, axis) > 1 else [0])
+    return Case([x], lambda f, x: f(x, axis=axis, correction=correction, keepdims=keepdims))
+
+
+REDUCTIONS = [
+    reduction("sum"),
+    reduction("mean", smallest=1),
+    reduction("prod", with_zeros),
+    row("var", lambda d: _spread(d, smallest=1)),
+    row("std", lambda d: _spread(d, smallest=2)),
+    reduction("max", distinct, smallest=1),
+    reduction("min", distinct, smallest=1),
+    reduction("logsumexp", smallest=1, reference=lambda x, **k: np.log(np.sum(np.exp(x), **k))),
+    along_axis("cumsum", axes=axis_or_none, least=0, smallest=0),
+    along_axis("cumprod", with_zeros, axes=axis_or_none, least=0, smallest=0),
+    along_axis("cummax", distinct, _cummax, axes=axis_or_none, least=0, smallest=0),
+    along_axis("softmax", reference=_softmax),
+    along_axis("log_softmax", reference=lambda x, axis: np.log(_softmax(x, axis))),
+    row("softmax_cross_entropy", _softmax_cross_entropy, _surprise),
+    # without a gradient
+    reduction("any", with_zeros, kind="constant"),
+    reduction("all", with_zeros, kind="constant"),
+    reduction("count_nonzero", with_zeros, kind="constant"),
+    along_axis(
+        "argmax",
+        distinct,
+        axes=axis_or_none,
+        least=0,
+        kind="constant",
+        keepdims=[False, True],
+    ),
+    along_axis(
+        "argmin",
+        distinct,
+        axes=axis_or_none,
+        least=0,
+        kind="constant",
+        keepdims=[False, True],
+    ),
+]

@@ -1,0 +1,96 @@
+"""Operations that run along an axis: each element comes of those up to its own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .. import backend
+from ..backend import Array
+from ..graph import operation
+from .elementwise import ones_like, zeros_like
+from .indexing import along, place
+from .movement import concat, flip, moveaxis
+
+__all__ = ["cummax", "cumprod", "cumsum"]
+
+
+@operation
+def cumsum(xp: Any, x: Array, *, axis: int | None = None) -> Array:
+    """The sums of all elements so far along an axis (of all x flattened, if None)."""
+    return xp.cumsum(x, axis=axis)
+
+
+@operation
+def cumprod(xp: Any, x: Array, *, axis: int | None = None) -> Array:
+    """The products of all elements so far along an axis (of all x flattened, if None)."""
+    return xp.cumprod(x, axis=axis)
+
+
+@operation
+def cummax(xp: Any, x: Array, *, axis: int | None = None) -> Array:
+    """The largest element so far along an axis (of all x flattened, if None).
+
+    Of several equal ones the latest takes the gradient.
+    """
+    x, axis = (x.reshape(-1), 0) if axis is None else (x, axis)
+    return xp.moveaxis(_largest_so_far(xp, xp.moveaxis(x, axis, -1)), -1, axis)
+
+
+def _largest_so_far(xp: Any, x: Array) -> Array:
+    """By doubling: each round compares with the best of twice as many elements."""
+    reach = 1
+    while reach < x.shape[-1]:
+        better = xp.maximum(x[..., reach:], x[..., :-reach])
+        x = xp.concatenate([x[..., :reach], better], axis=-1)
+        reach *= 2
+    return x
+
+
+def _in_cumsum(g: Any, shapes: Any, axis: int | None) -> Any:
+    along = 0 if axis is None else axis
+    return flip(cumsum(flip(g, axis=along), axis=along), axis=along).reshape(shapes[0])
+
+
+def product_before(x: Any) -> Any:
+    """The products of all elements before each, along the last axis."""
+    return _after_one(cumprod(x, axis=-1))
+
+
+def _after_one(x: Any) -> Any:
+    return concat([ones_like(x[..., :1]), x[..., :-1]], axis=-1)
+
+
+def _ahead(x: Any, steps: int) -> Any:
+    """The elements some steps ahead along the last axis; zeros past its end."""
+    return concat([x[..., steps:], zeros_like(x[..., :steps])], axis=-1)
+
+
+def _in_cumprod(g: Any, x: Any, y: Any, shapes: Any, axis: int | None) -> Any:
+    """The product before each element, times s_i = g_i + x_(i+1) s_(i+1): right at zeros.
+
+    The recurrence by doubling, in rounds of array operations as many as the length has bits.
+    """
+    x, axis = (x.reshape(-1), 0) if axis is None else (x, axis)
+    before = _after_one(moveaxis(y, axis, -1))
+    s, factor, reach = moveaxis(g, axis, -1), _ahead(moveaxis(x, axis, -1), 1), 1
+    while reach < s.shape[-1]:
+        s = s + factor * _ahead(s, reach)
+        factor = factor * _ahead(factor, reach)
+        reach *= 2
+    return moveaxis(before * s, -1, axis).reshape(shapes[0])
+
+
+def _in_cummax(g: Any, x: Any, y: Any, shapes: Any, axis: int | None) -> Any:
+    x, y = getattr(x, "array", x), getattr(y, "array", y)
+    xp = backend.module_of(x)
+    x, axis = (x.reshape(-1), 0) if axis is None else (x, axis)
+    x, y = xp.moveaxis(x, axis, -1), xp.moveaxis(y, axis, -1)
+    records = xp.where(x == y, xp.arange(x.shape[-1]), 0)
+    index = along(_largest_so_far(xp, records), x.shape, -1)
+    g = place(moveaxis(g, axis, -1), index=index, shape=x.shape)
+    return moveaxis(g, -1, axis).reshape(shapes[0])
+
+
+cumsum.vjp(x=_in_cumsum)
+cumprod.vjp(x=_in_cumprod)
+cummax.vjp(x=_in_cummax)

@@ -1,0 +1,53 @@
+"""Parts of matrices: their triangles, their diagonals."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..backend import Array
+from ..graph import operation
+from .indexing import getitem
+from .movement import moveaxis
+from .reductions import sum
+
+__all__ = ["diagonal", "trace", "tril", "triu"]
+
+
+@operation
+def tril(xp: Any, x: Array, *, k: int = 0) -> Array:
+    """Matrices (..., m, n) with zeros above their k-th diagonal."""
+    return xp.tril(x, k)
+
+
+@operation
+def triu(xp: Any, x: Array, *, k: int = 0) -> Array:
+    """Matrices (..., m, n) with zeros below their k-th diagonal."""
+    return xp.triu(x, k)
+
+
+tril.vjp(x=lambda g, k: tril(g, k=k))
+triu.vjp(x=lambda g, k: triu(g, k=k))
+
+
+def diagonal(x: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
+    """The diagonal of two axes, as the last axis; an offset above 0 for one to the right of it.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.diagonal(tg.arange(6).reshape(2, 3), 1).tolist()
+    [1, 5]
+    """
+    rows, columns = x.shape[axis1], x.shape[axis2]
+    i = np.arange(max(0, -offset), max(0, -offset, min(rows, columns - offset)))
+    return moveaxis(getitem(moveaxis(x, (axis1, axis2), (0, 1)), index=(i, i + offset)), 0, -1)
+
+
+def trace(x: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
+    """The sum of a diagonal of two axes.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.trace(tg.tensor([[1.0, 2.0], [3.0, 4.0]])).item()
+    5.0
+    """
+    return sum(diagonal(x, offset, axis1, axis2), axis=-1)

@@ -1,0 +1,226 @@
+"""Products: of matrices, and by whichever axes their indices say."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import combinations
+from math import prod
+from string import ascii_lowercase, ascii_uppercase
+from typing import Any
+
+import numpy as np
+
+from ..backend import Array
+from ..errors import ShapeError
+from ..graph import Op
+from .matrices import diagonal
+from .movement import permute_dims, reshape
+from .reductions import sum
+
+__all__ = ["einsum", "matmul", "outer", "tensordot", "vecdot"]
+
+
+def _flat(a: Any) -> Any:
+    """A stack of matrices as one: all rows below each other."""
+    return a if a.ndim == 2 else a.reshape((prod(a.shape[:-1]), a.shape[-1]))
+
+
+def _matmul(xp: Any, a: Array, b: Array) -> Array:
+    """The matrix product a @ b: of vectors, matrices, and stacks of matrices that broadcast."""
+    if b.ndim == 2 and a.ndim > 2:  # one large product beats a stack of small ones
+        return (_flat(a) @ b).reshape(*a.shape[:-1], b.shape[-1])
+    return xp.matmul(a, b)
+
+
+def _in_a(g: Any, b: Any, shapes: Any) -> Any:
+    if len(shapes[1]) == 1:
+        return g.reshape((*g.shape, 1)) * b
+    if len(shapes[0]) == 1:
+        return (b @ g.reshape((*g.shape, 1))).reshape((*g.shape[:-1], shapes[0][0]))
+    return g @ b.mT
+
+
+def _in_b(g: Any, a: Any, shapes: Any) -> Any:
+    if len(shapes[0]) == 1:
+        if len(shapes[1]) == 1:
+            return g * a
+        return a.reshape((-1, 1)) * g.reshape((*g.shape[:-1], 1, g.shape[-1]))
+    if len(shapes[1]) == 1:
+        return (a.mT @ g.reshape((*g.shape, 1))).reshape((*a.shape[:-2], a.shape[-1]))
+    if len(shapes[1]) == 2:
+        # One b for the whole stack: one product sums over the stack as it goes.
+        return _flat(a).mT @ _flat(g)
+    return a.mT @ g
+
+
+matmul = Op(
+    "matmul",
+    _matmul,
+    expects="a's last axis to be as long as b's last but one (b's only one, if b is a vector)",
+).vjp(a=_in_a, b=_in_b)
+
+# ---------------------------------------------------------------- by their indices
+
+LETTERS = ascii_uppercase + ascii_lowercase  # in the order in which an implicit output has them
+
+
+def _traded(xp: Any, g: Any, other: Any, terms: tuple[str, str, str], shape: Any) -> Any:
+    """The other operand with the cotangent: the output's indices trade places with the input's."""
+    back = _einsum(g, other, terms=terms)
+    whole = np.broadcast_shapes(back.shape, shape)  # where the other has length 1
+    return back if back.shape == whole else xp.broadcast_to(back, whole)
+
+
+_einsum = Op(
+    "einsum",
+    lambda xp, a, b, *, terms: xp.einsum("{},{}->{}".format(*terms), a, b, optimize=True),
+    expects="axes of equal length, or of length 1, where they bear one letter",
+).vjp(
+    a=lambda xp, g, b, shapes, terms: _traded(xp, g, b, (terms[2], terms[1], terms[0]), shapes[0]),
+    b=lambda xp, g, a, shapes, terms: _traded(xp, g, a, (terms[2], terms[0], terms[1]), shapes[1]),
+)
+
+
+def einsum(subscripts: Any, *operands: Any) -> Any:
+    """The sum of products that an expression of indices names (Einstein's convention).
+
+    **Arguments** subscripts, operands: as `numpy.einsum` takes them: a letter for each axis, `...`
+    for all others; or operands and lists of integers in turns. A letter that an operand repeats
+    reads its diagonal; without `->` the output has those that occur once, in alphabetical order.
+    **Raises** ShapeError if axes and indices do not fit.
+
+    >>> import tinygrad_rnn as tg
+    >>> a = tg.tensor([[1.0, 2.0], [3.0, 4.0]])
+    >>> tg.einsum("ij,kj->ik", a, a).tolist()
+    [[5.0, 11.0], [11.0, 25.0]]
+    >>> tg.einsum("ii", a).item()
+    5.0
+    """
+    if not isinstance(subscripts, str):
+        return einsum(*_in_letters([subscripts, *operands]))
+    terms, output = _explicit(subscripts.replace(" ", ""), [len(x.shape) for x in operands])
+    xs = list(operands)
+    for i, term in enumerate(terms):
+        elsewhere = "".join([output, *terms[:i], *terms[i + 1 :]])
+        xs[i], terms[i] = _simplified(xs[i], term, elsewhere)
+    x, term = _contracted(xs, terms, output)
+    return x if term == output else permute_dims(x, axes=tuple(term.index(c) for c in output))
+
+
+def _in_letters(args: list[Any]) -> tuple[Any, ...]:
+    """Operands and lists of integers in turns, as an expression and operands."""
+
+    def term(indices: Sequence[Any]) -> str:
+        return "".join("..." if i is ... else LETTERS[i] for i in indices)
+
+    output = "->" + term(args.pop()) if len(args) % 2 else ""
+    return ",".join(term(indices) for indices in args[1::2]) + output, *args[::2]
+
+
+def _explicit(subscripts: str, axes: list[int]) -> tuple[list[str], str]:
+    """The operands' and the output's indices, with letters for `...` and for what is implicit."""
+    inputs, arrow, output = subscripts.partition("->")
+    terms = inputs.split(",")
+    free = "".join(letter for letter in LETTERS if letter not in subscripts)
+    if len(terms) != len(axes):
+        raise ShapeError(f"einsum: {subscripts!r} has {len(terms)} operands; got {len(axes)}")
+    hidden = ""  # the letters for `...`
+    for i, (term, ndim) in enumerate(zip(terms, axes, strict=True)):
+        extra = ndim - len(term.replace("...", ""))
+        if extra < 0 or (extra and "..." not in term):
+            raise ShapeError(f"einsum: {term!r} does not name the {ndim} axes of operand {i}")
+        terms[i] = term.replace("...", free[len(free) - extra :])
+        hidden = max(hidden, free[len(free) - extra :], key=len)
+    if not arrow:
+        letters = inputs.replace(",", "").replace("...", "")
+        output = "..." + "".join(sorted(c for c in set(letters) if letters.count(c) == 1))
+    elif hidden and "..." not in output:
+        raise ShapeError(f"einsum: {subscripts!r}: the output has no '...' for what broadcasts")
+    output = output.replace("...", hidden)
+    if len(set(output)) < len(output) or not set(output) <= set("".join(terms)):
+        raise ShapeError(f"einsum: {subscripts!r}: the output takes each index once, of the inputs")
+    return terms, output
+
+
+def _simplified(x: Any, term: str, elsewhere: str) -> tuple[Any, str]:
+    """An operand without what concerns it alone: diagonals are read, what is free is summed."""
+    for letter in dict.fromkeys(term):
+        while term.count(letter) > 1:
+            one = term.index(letter)
+            other = term.index(letter, one + 1)
+            if x.shape[one] != x.shape[other]:
+                raise ShapeError(f"einsum: {letter!r} is {x.shape[one]} and {x.shape[other]} long")
+            x = diagonal(x, 0, one, other)
+            term = term[:one] + term[one + 1 : other] + term[other + 1 :] + letter
+    alone = tuple([i for i, letter in enumerate(term) if letter not in elsewhere])
+    if alone:
+        x = sum(x, axis=alone)
+    return x, "".join(letter for letter in term if letter in elsewhere)
+
+
+def _contracted(xs: list[Any], terms: list[str], output: str) -> tuple[Any, str]:
+    """The operands multiplied two at a time: next those whose product makes least of them."""
+    lengths = {
+        c: n
+        for x, term in zip(xs, terms, strict=True)
+        for c, n in zip(term, x.shape, strict=True)
+        if n != 1
+    }
+
+    def product(i: int, k: int) -> str:
+        rest = "".join([output, *terms[:i], *terms[i + 1 : k], *terms[k + 1 :]])
+        return "".join(c for c in dict.fromkeys(terms[i] + terms[k]) if c in rest)
+
+    def size(term: str) -> int:
+        return prod(lengths.get(c, 1) for c in term)
+
+    while len(xs) > 1:
+        i, k = min(
+            combinations(range(len(xs)), 2),
+            key=lambda pair: size(product(*pair)) - size(terms[pair[0]]) - size(terms[pair[1]]),
+        )
+        term = product(i, k)
+        xs[i] = _einsum(xs[i], xs[k], terms=(terms[i], terms[k], term))
+        terms[i] = term
+        del xs[k], terms[k]
+    return xs[0], terms[0]
+
+
+def tensordot(a: Any, b: Any, axes: Any = 2) -> Any:
+    """The sum of products over axes of a and b.
+
+    **Arguments** axes: how many of a's last and b's first; or a's, and b's in the same order.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.tensordot(tg.ones((2, 3, 4)), tg.ones((3, 4, 5))).shape
+    (2, 5)
+    """
+    m, n = len(a.shape), len(b.shape)
+    if isinstance(axes, int):
+        axes = (range(m - axes, m), range(axes))
+    pairs = [[i] if isinstance(i, int) else list(i) for i in axes]
+    of_a, of_b = list(range(m)), list(range(m, m + n))
+    for i, j in zip(*pairs, strict=True):
+        of_b[j] = of_a[i]
+    free = [i for i in of_a if i not in of_b] + [j for j in of_b if j >= m]
+    return einsum(a, of_a, b, of_b, free)
+
+
+def outer(a: Any, b: Any) -> Any:
+    """Each element of a times each of b, both flattened.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.outer(tg.tensor([1, 2]), tg.tensor([3, 4, 5])).tolist()
+    [[3, 4, 5], [6, 8, 10]]
+    """
+    return reshape(a, shape=(a.size, 1)) * reshape(b, shape=(1, b.size))
+
+
+def vecdot(a: Any, b: Any, axis: int = -1) -> Any:
+    """The sum of products along an axis of arrays that broadcast.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.vecdot(tg.tensor([[1.0, 2.0], [3.0, 4.0]]), tg.tensor([1.0, 10.0])).tolist()
+    [21.0, 43.0]
+    """
+    return sum(a * b, axis=axis)

@@ -1,0 +1,54 @@
+"""Order along an axis: what is sorted is read by index, and so differentiable."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..backend import Array
+from ..graph import operation
+from .indexing import take_along_axis
+
+__all__ = ["argsort", "searchsorted", "sort", "topk"]
+
+
+@operation
+def argsort(xp: Any, x: Array, *, axis: int | None = -1, descending: bool = False) -> Array:
+    """The indices that sort x along an axis (flattened, if None); equal ones stay in order."""
+    x, axis = (x.reshape(-1), 0) if axis is None else (x, axis)
+    if not descending:
+        return xp.argsort(x, axis=axis, kind="stable")
+    backwards = xp.argsort(xp.flip(x, axis), axis=axis, kind="stable")
+    return xp.flip(x.shape[axis] - 1 - backwards, axis)
+
+
+def sort(x: Any, axis: int | None = -1, *, descending: bool = False) -> Any:
+    """x in ascending order along an axis (all of it flattened, if None).
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.sort(tg.tensor([3.0, 1.0, 2.0])).tolist()
+    [1.0, 2.0, 3.0]
+    """
+    x, axis = (x.reshape(-1), 0) if axis is None else (x, axis)
+    return take_along_axis(x, argsort(x, axis=axis, descending=descending), axis)
+
+
+def topk(x: Any, k: int, axis: int = -1, *, largest: bool = True) -> tuple[Any, Any]:
+    """The k largest elements along an axis, the largest first, and their indices.
+
+    **Arguments** k: at most the axis's length. largest: False for the k smallest, the smallest
+    first. **Returns** values, indices.
+
+    >>> import tinygrad_rnn as tg
+    >>> values, indices = tg.topk(tg.tensor([3.0, 1.0, 2.0]), 2)
+    >>> values.tolist(), indices.tolist()
+    ([3.0, 2.0], [0, 2])
+    """
+    order = argsort(x, axis=axis, descending=largest)
+    indices = order[(slice(None),) * (axis % x.ndim) + (slice(k),)]
+    return take_along_axis(x, indices, axis), indices
+
+
+@operation
+def searchsorted(xp: Any, x: Array, values: Array, *, side: str = "left") -> Array:
+    """Where values would have to be inserted into a sorted x to keep its order."""
+    return xp.searchsorted(x, values, side=side)

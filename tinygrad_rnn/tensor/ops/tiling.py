@@ -1,0 +1,113 @@
+"""Operations that lay copies of elements beside each other, by broadcasting or by index."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..graph import Op
+from .indexing import take
+from .movement import broadcast_to, expand_dims, reshape, swapaxes
+
+__all__ = ["broadcast_arrays", "meshgrid", "pad", "repeat", "tile"]
+
+
+def broadcast_arrays(*arrays: Any) -> tuple[Any, ...]:
+    """Each array in the shape that all of them broadcast to.
+
+    >>> import tinygrad_rnn as tg
+    >>> [x.shape for x in tg.broadcast_arrays(tg.ones((3, 1)), tg.ones((2,)))]
+    [(3, 2), (3, 2)]
+    """
+    shape = np.broadcast_shapes(*(x.shape for x in arrays))
+    return tuple(broadcast_to(x, shape=shape) for x in arrays)
+
+
+def meshgrid(*arrays: Any, indexing: str = "xy") -> tuple[Any, ...]:
+    """The coordinates of a grid, of those along its axes.
+
+    **Arguments** indexing: `xy` has the first array run along the second axis, as plots do; `ij`
+    along the first.
+
+    >>> import tinygrad_rnn as tg
+    >>> x, y = tg.meshgrid(tg.arange(3), tg.arange(2))
+    >>> x.tolist(), y.tolist()
+    ([[0, 1, 2], [0, 1, 2]], [[0, 0, 0], [1, 1, 1]])
+    """
+    if indexing not in ("xy", "ij"):
+        raise ValueError(f"meshgrid: expected indexing 'xy' or 'ij', got {indexing!r}")
+    ones = (1,) * len(arrays)
+    grids = broadcast_arrays(
+        *(reshape(x, shape=(*ones[:i], x.size, *ones[i + 1 :])) for i, x in enumerate(arrays))
+    )
+    if indexing == "ij" or len(arrays) < 2:
+        return grids
+    return tuple(swapaxes(grid, axis1=0, axis2=1) for grid in grids)
+
+
+def tile(x: Any, reps: int | Sequence[int]) -> Any:
+    """x laid beside itself, so many times along each axis.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.tile(tg.tensor([1, 2]), (2, 2)).tolist()
+    [[1, 2, 1, 2], [1, 2, 1, 2]]
+    """
+    reps = (reps,) if isinstance(reps, int) else tuple(reps)
+    ndim = max(len(reps), len(x.shape))
+    reps = (1,) * (ndim - len(reps)) + reps
+    lengths = (1,) * (ndim - len(x.shape)) + x.shape
+    x = reshape(x, shape=tuple(n for length in lengths for n in (1, length)))
+    x = broadcast_to(x, shape=tuple(n for pair in zip(reps, lengths, strict=True) for n in pair))
+    return reshape(x, shape=tuple(r * n for r, n in zip(reps, lengths, strict=True)))
+
+
+def repeat(x: Any, repeats: int | Sequence[int], axis: int | None = None) -> Any:
+    """Each element of x so many times in a row along an axis (of all x flattened, if None).
+
+    **Arguments** repeats: how many times, for all or for each.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.repeat(tg.tensor([1, 2]), [1, 3]).tolist()
+    [1, 2, 2, 2]
+    """
+    x, axis = (reshape(x, shape=(x.size,)), 0) if axis is None else (x, axis % len(x.shape))
+    if not isinstance(repeats, int):
+        return take(x, np.repeat(np.arange(x.shape[axis]), repeats), axis)
+    before, n, after = x.shape[:axis], x.shape[axis], x.shape[axis + 1 :]
+    copies = broadcast_to(expand_dims(x, axis=axis + 1), shape=(*before, n, repeats, *after))
+    return reshape(copies, shape=(*before, n * repeats, *after))
+
+
+def _unpad(g: Any, shapes: Any, pad_width: Any) -> Any:
+    pairs = zip(pad_width, shapes[0], strict=True)
+    return g[tuple([slice(start, start + n) for (start, _), n in pairs])]
+
+
+_pad = Op(
+    "pad",
+    lambda xp, x, *, pad_width, value: xp.pad(x, pad_width, constant_values=value),
+).vjp(x=_unpad)
+
+
+def pad(x: Any, pad_width: Any, mode: str = "constant", *, constant_values: float = 0) -> Any:
+    """x with elements added before and after along each axis.
+
+    **Arguments** pad_width: how many, as a number, as (before, after), or as a pair for each axis.
+    mode: `constant`, or NumPy's modes of copying x: `edge`, `reflect`, `symmetric`, `wrap`.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.pad(tg.tensor([1, 2, 3]), (1, 2)).tolist()
+    [0, 1, 2, 3, 0, 0]
+    >>> tg.pad(tg.tensor([1, 2, 3]), (1, 2), "reflect").tolist()
+    [2, 1, 2, 3, 2, 1]
+    """
+    pairs = np.broadcast_to(pad_width, (len(x.shape), 2)).tolist()
+    if mode == "constant" and pairs:
+        return _pad(x, pad_width=pairs, value=constant_values)
+    if mode not in ("constant", "edge", "reflect", "symmetric", "wrap"):
+        raise ValueError(f"pad: unknown mode {mode!r}")
+    for axis, width in enumerate(pairs):
+        x = take(x, np.pad(np.arange(x.shape[axis]), width, mode=mode), axis)  # type: ignore[call-overload]
+    return x
