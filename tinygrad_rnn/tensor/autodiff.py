@@ -6,14 +6,16 @@ order: a heap of serials is all the walk needs, however deep the graph.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from heapq import heappop, heappush
 from typing import Any
 
+import numpy as np
+
 from . import backend, ops
 from .errors import GraphError
-from .graph import Edge, Leaf, Node, Traced, grad_mode, set_grad_mode, wrap
+from .graph import Edge, Leaf, Node, Op, Traced, grad_mode, hooks, set_grad_mode, watch, wrap
 from .ops.indexing import Part
 from .shapes import sum_to
 
@@ -38,24 +40,27 @@ def enable_grad() -> AbstractContextManager[None]:
 class Sum:
     """A cotangent with several terms: one buffer that the engine owns, and so may write into."""
 
+    __slots__ = ("owned", "total")
+
     def __init__(self, term: Any) -> None:
-        self.total = term.spread() if isinstance(term, Part) else term
-        self.owned = isinstance(term, Part)
+        self.owned = type(term) is Part
+        self.total = term.spread() if self.owned else term
 
     def add(self, term: Any) -> None:
-        if isinstance(term, Part):
+        if type(term) is Part:
             if not self.owned:
                 self.total, self.owned = self.total.copy(), True
             term.add_to(self.total)
-        elif self.owned and self.total.shape != ():
+        elif self.owned:
             self.total += term
         else:
-            self.total, self.owned = self.total + term, not isinstance(term, Traced)
+            self.total = self.total + term
+            self.owned = not isinstance(term, Traced)
 
 
 def walk(
     starts: Sequence[tuple[Edge, Any]], only: set[Node] | None, create_graph: bool, retain: bool
-) -> Iterable[tuple[Node, list[Any]]]:
+) -> Iterator[tuple[Node, list[Any]]]:
     """Runs the rules from the starts back, and yields each node with its outputs' cotangents.
 
     `only` bounds the walk to some nodes; what a rule gives for others is dropped.
@@ -69,53 +74,66 @@ def walk(
         if slots is None:
             slots = table[node] = [None] * node.outputs
             heappush(heap, (node.serial, node))
-        if slots[i] is None:
+        held = slots[i]
+        if held is None:
             slots[i] = Sum(g) if type(g) is Part else g
+        elif type(held) is Sum:
+            held.add(g)
         else:
-            if type(slots[i]) is not Sum:
-                slots[i] = Sum(slots[i])
-            slots[i].add(g)
+            slots[i] = total = Sum(held)
+            total.add(g)
 
     for start, g in starts:
         deposit(start, g)
+    hooked = len(hooks) > 0
     while heap:
-        _, node = heappop(heap)
+        node = heappop(heap)[1]
         gs = [g.total if type(g) is Sum else g for g in table.pop(node)]
-        yield node, gs
-        for edge, shape, g in zip(
-            node.edges, node.shapes, pull_back(node, gs, create_graph), strict=True
-        ):
+        if hooked and node in hooks:
+            for i, hook in list(hooks[node]):
+                gs[i] = gs[i] if gs[i] is None else hook(gs[i])
+        if node.op is None or only is not None:
+            yield node, gs
+            if node.op is None:
+                continue
+        if node.kept is None:
+            raise GraphError(
+                f"the graph behind {node.op.name!r} has been freed by an earlier backward: "
+                "pass retain_graph=True to that one"
+            )
+        shapes = node.shapes
+        for i, g in pull_back(node, gs, create_graph):
+            edge = node.edges[i]
             if edge is None or g is None:
                 continue
-            if edge[0].changed:
+            if watch.backward is not None:
+                watch.backward(node, i, g)
+            target = edge[0]
+            if target.changed:
                 raise GraphError(
                     f"a tensor that {node.op.name!r} used was overwritten between forward and "
                     "backward: run the forward pass again after changing parameters"
                 )
-            if only is None or edge[0] in only:
-                deposit(edge, g if g.shape == shape else sum_to(g, shape))
+            if only is None or target in only:
+                deposit(edge, g if g.shape == shapes[i] else sum_to(g, shapes[i]))
         if not retain:
             node.kept = None
 
 
-def pull_back(node: Node, gs: list[Any], create_graph: bool) -> Any:
-    """The cotangents of a node's inputs, from those of its outputs."""
-    if isinstance(node, Leaf):
-        return ()
-    if node.kept is None:
-        raise GraphError(
-            f"the graph behind {node.op.name!r} has been freed by an earlier backward: "
-            "pass retain_graph=True to that one"
-        )
-    g = tuple(gs) if node.several else gs[0]
+def pull_back(node: Node, gs: list[Any], create_graph: bool) -> Iterable[tuple[int, Any]]:
+    """The cotangents of a node's inputs, by position, from those of its outputs."""
+    op: Op = node.op
+    assert node.kept is not None
+    g = some = gs[0]
+    if node.several:
+        g, some = tuple(gs), next(v for v in gs if v is not None)
     if not create_graph:
-        first = next(v for v in gs if v is not None)
-        return node.op.cotangents(node, g, backend.module_of(first), node.kept)
-    cls = next(v for v in gs if v is not None).made
-    kept = node.op.lifted(node, cls)
-    if node.op.composed is None:
-        return node.op.cotangents(node, g, ops, kept)
-    return pull_back_twin(node, gs, dict(zip(node.op.kept_names, kept, strict=True)))
+        xp = np if type(some) is np.ndarray else backend.module_of(some)
+        return op.cotangents(node, g, xp, node.kept)
+    kept = op.lifted(node, some.made)
+    if op.composed is None:
+        return op.cotangents(node, g, ops, kept)
+    return enumerate(pull_back_twin(node, gs, dict(zip(op.kept_names, kept, strict=True))))
 
 
 def pull_back_twin(node: Node, gs: list[Any], kept: dict[str, Any]) -> list[Any]:

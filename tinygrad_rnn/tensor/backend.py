@@ -89,6 +89,24 @@ def to_device(array: Array, device: str | None = None) -> Array:
         return module.asarray(to_host(array))
 
 
+_DLPACK = {1: "cpu", 2: "cuda", 3: "cpu", 13: "cuda"}  # 3 and 13: pinned, and managed by CUDA
+
+
+def from_dlpack(x: Any) -> Array:
+    """The array of another library as one of the modules', in the same memory (DLPack)."""
+    if not hasattr(x, "__dlpack__"):
+        raise TypeError(
+            f"from_dlpack: expected an array that has __dlpack__, got {type(x).__name__}: "
+            "tg.tensor(...) copies what is none"
+        )
+    number = int(x.__dlpack_device__()[0])
+    if number not in _DLPACK:
+        raise DeviceError(
+            f"from_dlpack: expected an array on the CPU or a CUDA GPU, got DLPack device {number}"
+        )
+    return platforms[_DLPACK[number]]().from_dlpack(x)
+
+
 # ---------------------------------------------------------------- the device in use
 
 

@@ -30,6 +30,23 @@ def as_tensor(data: Any, *, device: str | None = None) -> Tensor:
     return wrap(Tensor, backend.to_device(data, device) if device else data, None)
 
 
+def from_dlpack(x: Any) -> Tensor:
+    """A constant in the memory of another library's array: nothing is copied.
+
+    **Arguments** x: what has `__dlpack__`: an array of PyTorch, JAX, CuPy, NumPy. **Returns** a
+    Tensor on its device; writing to the one writes to the other. **Raises** TypeError if x does not
+    have it; DeviceError for a device that we cannot use.
+
+    >>> import numpy as np, tinygrad_rnn as tg
+    >>> a = np.zeros(2)
+    >>> x = tg.from_dlpack(a)
+    >>> a[0] = 5.0
+    >>> x.tolist()
+    [5.0, 0.0]
+    """
+    return wrap(Tensor, backend.from_dlpack(x), None)
+
+
 def full(
     shape: Shape,
     value: float,

@@ -13,5 +13,9 @@ class GraphError(RuntimeError):
     """A graph that cannot be differentiated: freed, changed since, or never recorded."""
 
 
+class AnomalyError(FloatingPointError):
+    """A value or a gradient that is no number, or infinite, found by `detect_anomaly`."""
+
+
 class GradcheckError(AssertionError):
     """A gradient that differs from the finite differences of its function."""

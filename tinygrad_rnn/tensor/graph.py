@@ -21,7 +21,8 @@ from __future__ import annotations
 import inspect
 import itertools
 import threading
-from collections.abc import Callable, Iterator
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from operator import itemgetter
 from typing import Any, ClassVar, Self, TypeVar, cast
@@ -56,20 +57,46 @@ def set_grad_mode(on: bool) -> Iterator[None]:
         grad_mode.on = before
 
 
+class Watch:
+    """What looks at every value and gradient as it is made; nothing does, unless it is set."""
+
+    forward: Callable[[Op, Any, list[Any]], None] | None = None  # (operation, output, inputs)
+    recorded: Callable[[Node], None] | None = None
+    backward: Callable[[Node, int, Any], None] | None = None  # (node, which input, cotangent)
+
+
+watch = Watch()
+
+# What is called with a node's complete cotangents: (which output, function).
+hooks: weakref.WeakKeyDictionary[Node, list[tuple[int, Callable[[Any], Any]]]]
+hooks = weakref.WeakKeyDictionary()
+
+
 class Node:
     """One application of an operation. It holds arrays, never the values it gave: no cycles."""
 
-    __slots__ = ("edges", "kept", "op", "outputs", "serial", "several", "shapes")
+    __slots__ = ("__weakref__", "edges", "kept", "op", "serial", "shapes")
 
     op: Any  # the Op; to a type checker a class attribute of that type would be a method
-    edges: tuple[Edge | None, ...]  # of each input
-    shapes: tuple[tuple[int, ...], ...]  # of each input
+    edges: Sequence[Edge | None]  # of each input
+    shapes: Sequence[tuple[int, ...]]  # of each input
     kept: tuple[Any, ...] | None  # what the rules read; None once freed
-    several: bool  # whether the operation gives a tuple, be it of one
-    outputs: int
     serial: int
 
     changed = False
+    several = False  # whether the operation gives a tuple
+    outputs = 1
+
+
+class WideNode(Node):
+    """One application of an operation that gives a tuple, be it of one."""
+
+    __slots__ = ("outputs",)
+
+    several = True
+
+    def __init__(self, outputs: int) -> None:
+        self.outputs = outputs
 
 
 class Leaf(Node):
@@ -79,7 +106,7 @@ class Leaf(Node):
 
     def __init__(self, array: Array) -> None:
         self.dtype = array.dtype
-        self.edges, self.shapes, self.kept, self.outputs = (), (), (), 1
+        self.op, self.edges, self.shapes, self.kept = None, (), (), ()
         self.serial = _older()
         self.grad: Array | None = None
         self.changed = False  # overwritten since: graphs that used it are no longer true
@@ -166,25 +193,32 @@ class Op:
             raise TypeError(f"{self.name}: a rule reads {sorted(unknown)}, which nothing provides")
         self._pick_joint = _picker(names(self.joint), layout) if self.joint else None
         self._bound = [
-            (rule, _picker(names(rule), layout)) if (rule := self.rules.get(n)) else None
-            for n in self.inputs
+            (i, self.rules[n], _picker(names(self.rules[n]), layout))
+            for i, n in enumerate(self.inputs)
+            if n in self.rules
         ]
         self.differentiable = bool(self.rules) or self.joint is not None
 
     def __call__(self, *args: Any, **params: Any) -> Any:
         if len(args) != len(self.inputs) and not self.variadic:
             args, params = self._arrange(args, params)
-        cls, xp, tracing, raw = None, None, False, []
+        cls, xp, tracing = None, None, False
+        raw, edges, shapes = [], [], []
         for a in args:
             if isinstance(a, Traced):
+                array, edge = a.array, a.edge
                 if cls is None:
-                    cls, array = a.made, a.array
+                    cls = a.made
                     xp = np if type(array) is np.ndarray else backend.module_of(array)
-                if a.edge is not None:
+                if edge is not None:
                     tracing = True
-                raw.append(a.array)
+                raw.append(array)
+                edges.append(edge)
+                shapes.append(array.shape)
             else:
                 raw.append(a)
+                edges.append(None)
+                shapes.append(getattr(a, "shape", ()))
         if xp is None:
             xp = next((backend.module_of(a) for a in raw if backend.is_array(a)), np)
         tracing = tracing and self.differentiable and grad_mode.on
@@ -196,28 +230,27 @@ class Op:
                 y, saved = self.forward(xp, *raw, keep=tracing, **params)
         except (ValueError, TypeError, IndexError, AttributeError) as error:
             raise self._explained(error, raw, params) from error
-        several = type(y) is tuple
+        if watch.forward is not None:
+            watch.forward(self, y, raw)
         if cls is None:
             return y
+        several = type(y) is tuple
         if not tracing:
             if several:
                 return tuple([wrap(cls, xp.asarray(v), None) for v in y])
             out = cls.__new__(cls)
             out.array, out.edge = (xp.asarray(y) if isinstance(y, np.generic) else y), None
             return out
-        node = Node.__new__(Node)
-        node.op, node.serial = self, _older()
-        node.edges = tuple([a.edge if isinstance(a, Traced) else None for a in args])
-        node.shapes = tuple([a.shape if hasattr(a, "shape") else () for a in raw])
-        kept = self._pick_kept((y, saved, *raw) if not self.variadic else (y, saved, raw))
+        node = WideNode(len(y)) if several else Node()
+        node.op, node.serial, node.edges, node.shapes = self, _older(), edges, shapes
+        kept = self._pick_kept((y, saved, raw) if self.variadic else (y, saved, *raw))
         if self.parameters:
             kept += tuple([params.get(n, default) for n, default in self.parameters.items()])
         node.kept = kept
-        node.several = several
+        if watch.recorded is not None:
+            watch.recorded(node)
         if several:
-            node.outputs = len(y)
             return tuple([wrap(cls, xp.asarray(v), (node, i)) for i, v in enumerate(y)])
-        node.outputs = 1
         out = cls.__new__(cls)
         out.array, out.edge = (xp.asarray(y) if isinstance(y, np.generic) else y), (node, 0)
         return out
@@ -233,18 +266,18 @@ class Op:
 
     # ------------------------------------------------------------ in reverse
 
-    def cotangents(self, node: Node, g: Any, xp: Any, kept: tuple[Any, ...]) -> Any:
-        """What the rules give for each input of a node; None where there is nothing to give."""
+    def cotangents(
+        self, node: Node, g: Any, xp: Any, kept: tuple[Any, ...]
+    ) -> Iterable[tuple[int, Any]]:
+        """What the rules give for the inputs of a node, by position."""
         if self.joint is not None:
             assert self._pick_joint is not None
             needs = [edge is not None for edge in node.edges]
             env = (xp, g, node.shapes, needs, *kept)
-            return self.joint(*self._pick_joint(env))
+            return enumerate(self.joint(*self._pick_joint(env)))
         env = (xp, g, node.shapes, None, *kept)
-        return [
-            bound[0](*bound[1](env)) if edge is not None and bound is not None else None
-            for edge, bound in zip(node.edges, self._bound, strict=True)
-        ]
+        edges = node.edges
+        return [(i, rule(*pick(env))) for i, rule, pick in self._bound if edges[i] is not None]
 
     def lifted(self, node: Node, cls: type[Traced]) -> tuple[Any, ...]:
         """What a node kept, tied back into the graph that it came from."""

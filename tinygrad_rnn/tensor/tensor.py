@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, ClassVar, Self, cast
+from collections.abc import Callable, Iterator
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from . import autodiff, backend, ops
+from . import autodiff, backend, interop, ops
 from .backend import Array
 from .errors import GraphError
-from .graph import Leaf, Traced, grad_mode, wrap
+from .graph import Leaf, Traced, grad_mode, hooks, wrap
 
 
 class Tensor(Traced):
@@ -29,7 +29,6 @@ class Tensor(Traced):
     """
 
     __slots__ = ()
-    __array_ufunc__ = None  # array * tensor is the tensor's to answer
 
     def __init__(
         self,
@@ -74,6 +73,8 @@ class Tensor(Traced):
             leaf.changed = True
             fresh = Leaf(array)
             fresh.grad, self.edge = leaf.grad, (fresh, 0)
+            if leaf in hooks:
+                hooks[fresh] = hooks[leaf]
 
     @property
     def requires_grad(self) -> bool:
@@ -131,7 +132,7 @@ class Tensor(Traced):
     @property
     def T(self) -> Self:
         """The axes in reverse."""
-        return cast(Self, ops.permute_dims(self))
+        return ops.permute_dims(self)
 
     # ------------------------------------------------------------ in and out
 
@@ -154,8 +155,8 @@ class Tensor(Traced):
     def to(self, target: Any) -> Tensor:
         """On another device (`cpu`, `cuda`) or in another dtype (`float64`), differentiably."""
         if isinstance(target, str) and target.partition(":")[0] in backend.platforms:
-            return cast(Tensor, ops.to_device(self, target))
-        return cast(Tensor, ops.astype(self, target))
+            return ops.to_device(self, target)
+        return ops.astype(self, target)
 
     def move_(self, target: Any) -> Self:
         """Moves this leaf itself to another device or dtype; its gradient is forgotten."""
@@ -173,6 +174,33 @@ class Tensor(Traced):
         pass. **Raises** GraphError if the graph was freed, overwritten or never recorded.
         """
         autodiff.backward(self, gradient, retain_graph=retain_graph)
+
+    def register_hook(self, hook: Callable[[Tensor], Any]) -> Callable[[], None]:
+        """Calls a function with this tensor's gradient whenever a backward pass has completed it.
+
+        **Arguments** hook: what it returns, unless None, takes the gradient's place. **Returns** a
+        function that removes the hook. **Raises** GraphError if no gradient comes here.
+
+        >>> import tinygrad_rnn as tg
+        >>> x = tg.tensor([1.0, 2.0], requires_grad=True)
+        >>> y = x * x
+        >>> remove = y.register_hook(lambda g: 10 * g)
+        >>> y.sum().backward(); x.grad
+        tensor([20., 40.])
+        """
+        if self.edge is None:
+            raise GraphError("register_hook: the tensor does not require a gradient")
+
+        def call(g: Any) -> Any:
+            found = hook(g if isinstance(g, Tensor) else wrap(Tensor, g, None))
+            if found is None:
+                return g
+            return found if isinstance(g, Traced) else getattr(found, "array", found)
+
+        node, output = self.edge
+        entry = (output, call)
+        hooks.setdefault(node, []).append(entry)
+        return lambda: hooks[node].remove(entry)
 
     def __repr__(self) -> str:
         values = np.array2string(self.numpy(), separator=", ", prefix="tensor(", threshold=100)
@@ -214,6 +242,35 @@ class Tensor(Traced):
             )
         return np.array(self.numpy(), dtype=dtype, copy=copy)
 
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **settings: Any) -> Any:
+        if "out" in settings:
+            raise TypeError(
+                f"numpy.{ufunc.__name__}: a Tensor cannot be written into a NumPy array: "
+                "a = a + x, in place of a += x, makes a Tensor"
+            )
+        called = method == "__call__"
+        answer = interop.operator(ufunc.__name__) if called and not settings else None
+        if answer is None:
+            raise interop.refusal(ufunc.__name__ if called else f"{ufunc.__name__}.{method}")
+        xp = backend.module_of(self.array)  # no device's arrays take NumPy's scalars for operands
+        return answer(*(xp.asarray(v) if isinstance(v, np.generic) else v for v in inputs))
+
+    def __array_function__(self, function: Any, *_: Any) -> Any:
+        module = function.__module__.removeprefix("numpy").removeprefix(".")
+        raise interop.refusal(f"{module}.{function.__name__}" if module else function.__name__)
+
+    def __dlpack__(self, **request: Any) -> Any:
+        """The values for another library to share (DLPack); what it requests, the array answers."""
+        if self.edge is not None:
+            raise BufferError(
+                "__dlpack__: expected a constant, got a tensor that requires grad, whose graph "
+                "would be dropped: hand over x.detach()"
+            )
+        return self.array.__dlpack__(**request)
+
+    def __dlpack_device__(self) -> Any:
+        return self.array.__dlpack_device__()
+
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         self._leaf("copy.deepcopy")
         twin = wrap(type(self), self.array.copy(), None)
@@ -223,7 +280,7 @@ class Tensor(Traced):
     # ------------------------------------------------------------ indexing
 
     def __getitem__(self, index: Any) -> Tensor:
-        return cast(Tensor, ops.getitem(self, index=index))
+        return ops.getitem(self, index=index)
 
     def __setitem__(self, index: Any, value: Any) -> None:
         """Gives this tensor a new value, computed from the old: differentiable, and no alias."""
@@ -246,82 +303,82 @@ class Tensor(Traced):
     # ------------------------------------------------------------ operators
 
     def __add__(self, other: Any) -> Tensor:
-        return cast(Tensor, ops.add(self, other))
+        return ops.add(self, other)
 
     def __mul__(self, other: Any) -> Tensor:
-        return cast(Tensor, ops.multiply(self, other))
+        return ops.multiply(self, other)
 
     def __sub__(self, other: Any) -> Tensor:
-        return cast(Tensor, ops.subtract(self, other))
+        return ops.subtract(self, other)
 
     def __rsub__(self, other: Any) -> Tensor:
-        return cast(Tensor, ops.subtract(other, self))
+        return ops.subtract(other, self)
 
     def __truediv__(self, other: Any) -> Tensor:
-        return cast(Tensor, ops.divide(self, other))
+        return ops.divide(self, other)
 
     def __rtruediv__(self, other: Any) -> Tensor:
-        return cast(Tensor, ops.divide(other, self))
+        return ops.divide(other, self)
 
     def __floordiv__(self, other: Any) -> Tensor:
-        return cast(Tensor, ops.floor_divide(self, other))
+        return ops.floor_divide(self, other)
 
     def __rfloordiv__(self, other: Any) -> Tensor:
-        return cast(Tensor, ops.floor_divide(other, self))
+        return ops.floor_divide(other, self)
 
     def __mod__(self, other: Any) -> Tensor:
-        return cast(Tensor, ops.remainder(self, other))
+        return ops.remainder(self, other)
 
     def __rmod__(self, other: Any) -> Tensor:
-        return cast(Tensor, ops.remainder(other, self))
+        return ops.remainder(other, self)
 
     def __pow__(self, other: Any) -> Tensor:
-        return cast(Tensor, ops.pow(self, other))
+        return ops.pow(self, other)
 
     def __rpow__(self, other: Any) -> Tensor:
-        return cast(Tensor, ops.pow(other, self))
+        return ops.pow(other, self)
 
     def __matmul__(self, other: Any) -> Tensor:
-        return cast(Tensor, ops.matmul(self, other))
+        return ops.matmul(self, other)
 
     def __rmatmul__(self, other: Any) -> Tensor:
-        return cast(Tensor, ops.matmul(other, self))
+        return ops.matmul(other, self)
 
     def __neg__(self) -> Tensor:
-        return cast(Tensor, ops.negative(self))
+        return ops.negative(self)
 
     def __abs__(self) -> Tensor:
-        return cast(Tensor, ops.abs(self))
+        return ops.abs(self)
 
     def __invert__(self) -> Tensor:
-        return cast(Tensor, ops.logical_not(self))
+        return ops.logical_not(self)
 
     def __and__(self, other: Any) -> Tensor:
-        return cast(Tensor, ops.logical_and(self, other))
+        return ops.logical_and(self, other)
 
     def __or__(self, other: Any) -> Tensor:
-        return cast(Tensor, ops.logical_or(self, other))
+        return ops.logical_or(self, other)
 
     def __xor__(self, other: Any) -> Tensor:
-        return cast(Tensor, ops.logical_xor(self, other))
+        return ops.logical_xor(self, other)
 
     def __lt__(self, other: Any) -> Tensor:
-        return cast(Tensor, ops.less(self, other))
+        return ops.less(self, other)
 
     def __le__(self, other: Any) -> Tensor:
-        return cast(Tensor, ops.less_equal(self, other))
+        return ops.less_equal(self, other)
 
     def __gt__(self, other: Any) -> Tensor:
-        return cast(Tensor, ops.greater(self, other))
+        return ops.greater(self, other)
 
     def __ge__(self, other: Any) -> Tensor:
-        return cast(Tensor, ops.greater_equal(self, other))
+        return ops.greater_equal(self, other)
 
     def __eq__(self, other: object) -> Tensor:  # type: ignore[override]
-        return cast(Tensor, ops.equal(self, other))
+        return ops.equal(self, other)
 
     def __ne__(self, other: object) -> Tensor:  # type: ignore[override]
-        return cast(Tensor, ops.not_equal(self, other))
+        return ops.not_equal(self, other)
 
     __radd__ = __add__
     __rmul__ = __mul__
@@ -345,19 +402,19 @@ class Tensor(Traced):
 
     def reshape(self, *shape: Any) -> Tensor:
         """The same elements in another shape: `x.reshape(2, -1)` or `x.reshape((2, -1))`."""
-        return cast(Tensor, ops.reshape(self, shape=shape[0] if len(shape) == 1 else shape))
+        return ops.reshape(self, shape=shape[0] if len(shape) == 1 else shape)
 
     def permute_dims(self, *axes: int) -> Tensor:
         """The axes in another order: `x.permute_dims(1, 0, 2)`."""
-        return cast(Tensor, ops.permute_dims(self, axes=axes or None))
+        return ops.permute_dims(self, axes=axes or None)
 
     def astype(self, dtype: Any) -> Tensor:
         """In another dtype."""
-        return cast(Tensor, ops.astype(self, dtype))
+        return ops.astype(self, dtype)
 
     def unstack(self, axis: int = 0) -> tuple[Tensor, ...]:
         """The slices along an axis."""
-        return cast("tuple[Tensor, ...]", ops.unstack(self, axis=axis))
+        return ops.unstack(self, axis=axis)
 
 
 Tensor.made = Tensor

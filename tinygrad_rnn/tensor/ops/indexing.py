@@ -16,8 +16,18 @@ __all__ = [
 ]  # fmt: skip
 
 
+BASIC = frozenset({int, slice, type(None), type(...)})
+
+
+def is_basic(index: Any) -> bool:
+    """Whether an index is of numbers and slices only, as most are."""
+    return type(index) in BASIC or (type(index) is tuple and BASIC.issuperset(map(type, index)))
+
+
 def raw_index(xp: Any, index: Any) -> Any:
     """An index in which Tensors, lists and arrays of the host are arrays of the module."""
+    if is_basic(index):
+        return index
     if isinstance(index, tuple):
         return tuple([raw_index(xp, i) for i in index])
     if isinstance(index, Traced):
@@ -32,6 +42,8 @@ def raw_index(xp: Any, index: Any) -> Any:
 
 def repeats(index: Any) -> bool:
     """Whether an index may name an element twice: only arrays of integers can."""
+    if is_basic(index):
+        return False
     parts = index if isinstance(index, tuple) else (index,)
     return any(backend.is_array(i) and i.dtype != bool for i in parts)
 

@@ -22,7 +22,7 @@ __all__ = ["einsum", "matmul", "outer", "tensordot", "vecdot"]
 
 def _flat(a: Any) -> Any:
     """A stack of matrices as one: all rows below each other."""
-    return a.reshape((prod(a.shape[:-1]), a.shape[-1]))
+    return a if a.ndim == 2 else a.reshape((prod(a.shape[:-1]), a.shape[-1]))
 
 
 def _matmul(xp: Any, a: Array, b: Array) -> Array:

@@ -1,4 +1,4 @@
-"""The catalogue on an array module as strict as CuPy: no GPU is needed to find what breaks."""
+"""The catalogue on other devices: a GPU where there is one, and a stand-in as strict as CuPy."""
 
 from __future__ import annotations
 
@@ -18,8 +18,12 @@ from .drawing import Searched
 from .strict import Counter, StrictArray, StrictModule, strict_device
 
 
-@pytest.fixture(scope="module")
-def strict() -> Iterator[str]:
+@pytest.fixture(scope="module", params=["strict", pytest.param("cuda:0", marks=pytest.mark.gpu)])
+def device(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The stand-in, and a GPU where there is one."""
+    if request.param != "strict":
+        yield request.param
+        return
     with strict_device() as name:
         yield name
 
@@ -27,34 +31,33 @@ def strict() -> Iterator[str]:
 @pytest.mark.parametrize("row", rows(), ids=lambda row: row.name)
 @settings(max_examples=15, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
-def test_derivatives_on_the_device(strict: str, row: Row, data: st.DataObject) -> None:
-    row.draw(Searched(data)).errors(row.function, strict)
+def test_derivatives_on_the_device(device: str, row: Row, data: st.DataObject) -> None:
+    row.draw(Searched(data)).errors(row.function, device)
 
 
 @pytest.mark.parametrize("row", OPERATIONS, ids=lambda row: row.name)
 @settings(max_examples=15, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
-def test_values_are_those_of_the_cpu(strict: str, row: Row, data: st.DataObject) -> None:
+def test_values_are_those_of_the_cpu(device: str, row: Row, data: st.DataObject) -> None:
     case = row.draw(Searched(data))
 
-    def run(device: str) -> list[Any]:
-        with tg.device(device):
-            ys = case.call(row.function, *(tg.tensor(x, device=device) for x in case.inputs))
+    def run(on: str) -> list[Any]:
+        with tg.device(on):
+            ys = case.call(row.function, *(tg.tensor(x, device=on) for x in case.inputs))
         return list(ys) if isinstance(ys, tuple) else [ys]
 
-    for there, here in zip(run(strict), run("cpu"), strict=True):
-        assert isinstance(there.data, StrictArray)
-        assert there.device == "strict"
+    for there, here in zip(run(device), run("cpu"), strict=True):
+        assert there.device == device
         np.testing.assert_allclose(there.numpy(), here.numpy(), rtol=1e-12, atol=1e-14)
 
 
 @pytest.mark.parametrize("kind", [tg.nn.RNN, tg.nn.GRU, tg.nn.LSTM])
 @pytest.mark.parametrize("optimizer", [tg.optim.SGD, tg.optim.RMSprop, tg.optim.Adam])
 def test_training_is_the_same_there_and_waits_for_the_norm_only(
-    strict: str, kind: Any, optimizer: Any
+    device: str, kind: Any, optimizer: Any
 ) -> None:
-    def train(device: str) -> tuple[list[Any], int]:
-        with tg.device(device):
+    def train(on: str) -> tuple[list[Any], int]:
+        with tg.device(on):
             generator = tg.Generator(0)
             table = tg.nn.Embedding(5, 3, generator=generator)
             layer = kind(3, 4, 2, dropout=0.3, bidirectional=True, generator=generator)
@@ -72,19 +75,19 @@ def test_training_is_the_same_there_and_waits_for_the_norm_only(
             waits = Counter.waits
             return [p.numpy() for p in model.parameters()], waits
 
-    there, waits = train(strict)
+    there, waits = train(device)
     for a, b in zip(there, train("cpu")[0], strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
     assert waits <= 1
 
 
-def test_mixing_devices_names_both(strict: str) -> None:
-    there, here = tg.ones((2,), device=strict), tg.ones((2,))
+def test_mixing_devices_names_both(device: str) -> None:
+    there, here = tg.ones((2,), device=device), tg.ones((2,))
     for call in (lambda: there + here, lambda: here * there, lambda: tg.concat([here, there])):
-        with pytest.raises(tg.DeviceError, match=r"inputs on cpu and strict: .*\.to\(\)"):
+        with pytest.raises(tg.DeviceError, match=rf"inputs on cpu and {device}: .*\.to\(\)"):
             call()
     x = tg.tensor([1.0, 2.0], requires_grad=True)
-    (x.to(strict) * there).sum().backward()
+    (x.to(device) * there).sum().backward()
     assert x.grad is not None
     assert (x.grad.device, x.grad.tolist()) == ("cpu", [1.0, 1.0])
 

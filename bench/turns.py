@@ -1,0 +1,133 @@
+"""Libraries that take turns, each in a process of its own that answers one request a line."""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import importlib
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+ENOUGH = 0.2  # seconds of running that make a turn
+
+
+class Peer:
+    """A library in a process of its own."""
+
+    def __init__(self, suite: str, name: str, threads: int) -> None:
+        limits = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+        self.name = name
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "bench.turns", suite, name],
+            env={**os.environ, **dict.fromkeys(limits, str(threads))},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def ask(self, **request: Any) -> Any:
+        """The answer to a request; None once the process is gone."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        try:
+            self.process.stdin.write(json.dumps(request) + "\n")
+            self.process.stdin.flush()
+        except BrokenPipeError:
+            return None
+        line = self.process.stdout.readline()
+        return json.loads(line) if line else None
+
+    def close(self) -> None:
+        """Ends the process."""
+        self.process.communicate()
+
+
+def serve(suite: str, name: str) -> None:
+    """Answers requests: builds a case and returns its result, runs it, or measures its memory."""
+    library = importlib.import_module(suite).PEERS[name]()
+    run: Any = None
+    for line in sys.stdin:
+        request = json.loads(line)
+        answer: Any = None
+        if request["do"] == "build":
+            run = getattr(library, request["case"], None)
+            answer = None if run is None else float(run())
+        elif request["do"] == "time":
+            run()
+            times: list[float] = []
+            while sum(times) < ENOUGH:
+                start = time.perf_counter()
+                run()
+                times.append(time.perf_counter() - start)
+            answer = min(times)
+        elif request["do"] == "memory":
+            answer = _peak_memory(run)
+        print(json.dumps(answer), flush=True)
+
+
+def _peak_memory(run: Any) -> float:
+    """Bytes that a run needs at its peak, beyond what the process held before it."""
+
+    def read(key: str) -> int:
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return 1024 * next(int(s.split()[1]) for s in lines if s.startswith(key))
+
+    ctypes.CDLL("libc.so.6").malloc_trim(0)  # what earlier runs have freed goes back
+    Path("/proc/self/clear_refs").write_text("5")  # forget the highest mark so far
+    before = read("VmRSS")
+    run()
+    return float(read("VmHWM") - before)
+
+
+def measure(
+    suite: str, cases: dict[str, str], peers: dict[str, Any], given: argparse.Namespace
+) -> None:
+    """Lets the libraries take turns at each case, and prints how they compare with ours."""
+    machine = f"{platform.processor() or platform.machine()}, Python {platform.python_version()}"
+    print(f"{machine}, {given.threads} thread(s), {given.rounds} rounds; min (median) of turns")
+    print(f"{'case':<44}{'library':<14}{'min':>11}{'median':>11}{'ratio':>8}")
+    running = [Peer(suite, name, given.threads) for name in peers]
+    figures: list[dict[str, Any]] = []
+    for case, what in cases.items():
+        if given.only and given.only not in case:
+            continue
+        values = {peer.name: peer.ask(do="build", case=case) for peer in running}
+        ours = next(iter(values.values()))
+        turns: dict[str, list[float]] = {n: [] for n, v in values.items() if v is not None}
+        for name in turns:
+            if abs(values[name] - ours) > 1e-3 * max(1.0, abs(ours)):
+                raise SystemExit(f"{case}: {name} computes {values[name]}, we {ours}")
+        kind = "memory" if case.endswith("memory") else "time"
+        for _ in range(given.rounds):
+            for peer in running:
+                if peer.name in turns:
+                    turns[peer.name].append(peer.ask(do=kind))
+        best = {name: min(t) for name, t in turns.items()}
+        first = next(iter(best))
+        for name, t in turns.items():
+            unit, scale = ("MB", 1e-6) if kind == "memory" else ("us", 1e6)
+            ratio = best[name] / best[first]
+            label = f"{case}: {what}" if name == first else ""
+            print(
+                f"{label:<44}{name:<14}{best[name] * scale:>9,.0f} {unit}"
+                f"{median(t) * scale:>8,.0f} {unit}{ratio:>8.2f}"
+            )
+            figures.append(
+                {"case": case, "library": name, "unit": unit, "min": best[name] * scale,
+                 "median": median(t) * scale, "ratio": ratio}
+            )  # fmt: skip
+    for peer in running:
+        peer.close()
+    if given.json:
+        Path(given.json).write_text(json.dumps({"machine": machine, "figures": figures}, indent=2))
+
+
+if __name__ == "__main__":
+    serve(sys.argv[1], sys.argv[2])

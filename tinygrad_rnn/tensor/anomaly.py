@@ -1,0 +1,77 @@
+"""Finds the operation that made the first value or gradient that is no number, or infinite."""
+
+from __future__ import annotations
+
+import traceback
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from . import backend
+from .errors import AnomalyError
+from .graph import Node, Op, watch
+
+_PACKAGE = str(Path(__file__).parents[1])
+
+
+@contextmanager
+def detect_anomaly() -> Iterator[None]:
+    """Looks at every value and gradient within a `with` block, in every thread: slow, but thorough.
+
+    **Raises** AnomalyError naming the operation that made the first one that is NaN or infinite,
+    forwards or backwards, and the line that called it.
+
+    >>> import numpy as np, tinygrad_rnn as tg
+    >>> with tg.detect_anomaly(), np.errstate(all="ignore"):
+    ...     tg.log(tg.tensor([0.0, 1.0]))
+    Traceback (most recent call last):
+    ...
+    tinygrad_rnn.tensor.errors.AnomalyError: ...
+    """
+    places: weakref.WeakKeyDictionary[Node, str] = weakref.WeakKeyDictionary()
+
+    def forward(op: Op, y: Any, inputs: list[Any]) -> None:
+        for value in y if type(y) is tuple else (y,):
+            if (fault := _fault(value)) > max(map(_fault, inputs), default=0):
+                raise AnomalyError(f"{op.name!r} made a value that is {WORDS[fault]} ({_caller()})")
+
+    def recorded(node: Node) -> None:
+        places[node] = _caller()
+
+    def backward(node: Node, i: int, g: Any) -> None:
+        if fault := _fault(getattr(g, "array", getattr(g, "value", g))):
+            names = node.op.inputs
+            where = places.get(node, "called before detect_anomaly")
+            raise AnomalyError(
+                f"backward of {node.op.name!r}: the gradient of {names[min(i, len(names) - 1)]} is "
+                f"{WORDS[fault]} ({where})"
+            )
+
+    before = watch.forward, watch.recorded, watch.backward
+    watch.forward, watch.recorded, watch.backward = forward, recorded, backward
+    try:
+        yield
+    finally:
+        watch.forward, watch.recorded, watch.backward = before
+
+
+WORDS = ("finite", "infinite", "no number")
+
+
+def _fault(value: Any) -> int:
+    """The worst that an array of reals holds: 0 if all is finite, 1 infinity, 2 NaN."""
+    if not hasattr(value, "dtype") or value.dtype.kind != "f":
+        return 0
+    xp = backend.module_of(value)
+    if bool(xp.isfinite(value).all()):
+        return 0
+    return 2 if bool(xp.isnan(value).any()) else 1
+
+
+def _caller() -> str:
+    """The innermost line outside this package."""
+    frames = traceback.extract_stack()
+    frame = next((f for f in reversed(frames) if not f.filename.startswith(_PACKAGE)), frames[0])
+    return f"{frame.filename}:{frame.lineno}: {frame.line}"

@@ -1,0 +1,56 @@
+"""NumPy's functions on a Tensor: operators are answered by ours, the rest is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from . import ops
+
+# NumPy calls these for `array + tensor`, and cannot tell it from `numpy.add(array, tensor)`.
+OPERATORS = frozenset(
+    {
+        *("add", "subtract", "multiply", "divide", "floor_divide", "remainder", "power", "matmul"),
+        *("less", "less_equal", "greater", "greater_equal", "equal", "not_equal"),
+        *("bitwise_and", "bitwise_or", "bitwise_xor"),
+    }
+)
+
+# NumPy's names where ours are those of the array API.
+RENAMED = {
+    "absolute": "abs",
+    "amax": "max",
+    "amin": "min",
+    "arctan2": "atan2",
+    "bitwise_and": "logical_and",
+    "bitwise_or": "logical_or",
+    "bitwise_xor": "logical_xor",
+    "concatenate": "concat",
+    "power": "pow",
+    "transpose": "permute_dims",
+    **{f"arc{name}": f"a{name}" for name in ("cos", "cosh", "sin", "sinh", "tan", "tanh")},
+}
+
+
+def ours(name: str) -> str | None:
+    """The name of our operation for NumPy's function of a name; None if there is none."""
+    name = RENAMED.get(name, name)
+    return name if name in ops.__all__ else None
+
+
+def operator(name: str) -> Callable[..., Any] | None:
+    """Our operation for the NumPy function behind an operator of two operands."""
+    found = ours(name) if name in OPERATORS else None
+    return getattr(ops, found) if found else None
+
+
+def refusal(name: str) -> TypeError:
+    """What to do instead of calling a function of NumPy's, such as `tanh` or `linalg.norm`."""
+    found = ours(name)
+    if found:
+        remedy = f"tg.{found} is its like"
+    elif name in ("ndim", "shape", "size"):
+        remedy = f"read x.{name}"
+    else:
+        remedy = f"there is no tg.{name}; call it on x.detach().numpy()"
+    return TypeError(f"numpy.{name}: expected arrays, got a Tensor, whose graph it drops: {remedy}")

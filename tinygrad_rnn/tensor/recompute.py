@@ -1,0 +1,166 @@
+"""Memory for time: what the rules read is forgotten, and computed again when they ask for it.
+
+The graph itself stays as it was recorded, only the arrays in it go. So a gradient finds its way
+also to parameters that the function reached by itself, and every order of derivative works as ever.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, cast
+
+import numpy as np
+
+from . import autodiff, backend
+from .backend import Array
+from .errors import GraphError
+from .graph import Leaf, Node, Traced, grad_mode, wrap
+from .random import Generator, default_generator
+
+SAMPLE = 64  # elements of each output, by which the second computation is compared with the first
+
+
+def checkpoint(fn: Callable[..., Any], *args: Any, generators: Sequence[Generator] = ()) -> Any:
+    """What a function gives, without keeping in memory what its backward pass will read.
+
+    The backward pass computes it again (Chen et al. 2016): a chain of N checkpointed segments keeps
+    N inputs and the inside of one segment, not of all. Random numbers are the same at both times.
+
+    **Arguments** fn: of `args`, gives Tensors; run again, it must compute the same. Parameters that
+    it uses without being handed them receive their gradients. generators: those that it draws from,
+    other than the default one. **Returns** what fn gives. **Raises** TypeError if there are no
+    Tensors in that; GraphError in the backward pass if fn computes something else by then.
+
+    >>> import tinygrad_rnn as tg
+    >>> x = tg.tensor([1.0, 2.0], requires_grad=True)
+    >>> tg.checkpoint(lambda x: x * x * x, x).sum().backward()
+    >>> x.grad
+    tensor([ 3., 12.])
+    """
+    for generator in generators:
+        if not isinstance(generator, Generator):
+            raise TypeError(
+                f"checkpoint: generators: expected Generators, got {type(generator).__name__}"
+            )
+    segment = _Segment(fn, args, (default_generator(), *generators))
+    value, nodes = segment.run()
+    if grad_mode.on:
+        segment.forget(value, nodes)
+    return value
+
+
+class _Segment:
+    """A function, its arguments, and the state of the world in which to run it again."""
+
+    def __init__(
+        self, fn: Callable[..., Any], args: tuple[Any, ...], generators: Sequence[Generator]
+    ) -> None:
+        self.fn, self.args = fn, _as_they_are(args)
+        self.generators, self.states = generators, [g.state for g in generators]
+        self.device = backend.default_device()
+        self.kept: list[Any] = []
+
+    def run(self) -> tuple[Any, list[Node]]:
+        """What the function gives, and the nodes it leaves that keep something, in their order."""
+        mark = now()
+        value = self.fn(*self.args)
+        outputs = list(_tensors(value))
+        if not outputs:
+            raise TypeError(
+                f"checkpoint: expected fn to return Tensors, got {type(value).__name__}"
+            )
+        nodes = [node for node in behind(outputs, lambda node: node.serial < mark) if node.kept]
+        return value, sorted(nodes, key=lambda node: node.serial)
+
+    def forget(self, value: Any, nodes: list[Node]) -> None:
+        """Drops what the nodes keep."""
+        self.pattern, self.sample = _pattern(nodes), _sample(value)
+        self.kept = [None] * len(nodes)
+        for i, node in enumerate(nodes):
+            node.kept = cast("tuple[Any, ...]", _Forgotten(self, i))
+
+    def remember(self) -> None:
+        """Runs the function again, for what the nodes had kept."""
+        before = [g.state for g in self.generators]
+        try:
+            for g, state in zip(self.generators, self.states, strict=True):
+                g.state = state
+            with autodiff.enable_grad(), backend.device(self.device):
+                value, nodes = self.run()
+        finally:
+            for g, state in zip(self.generators, before, strict=True):
+                g.state = state
+        same = _pattern(nodes) == self.pattern and all(
+            np.allclose(backend.to_host(a), backend.to_host(b), 1e-3, 1e-5, equal_nan=True)
+            for a, b in zip(_sample(value), self.sample, strict=True)
+        )
+        if not same:
+            raise GraphError(
+                "checkpoint: expected fn to compute the same in the backward pass as before, got "
+                "something else: name every generator that it draws from in generators=, and "
+                "change no parameter or mode in between"
+            )
+        self.kept = [node.kept for node in nodes]
+
+    def take(self, i: int) -> Any:
+        """What a node had kept: handed out once, so that the walk frees it as it goes."""
+        if self.kept[i] is None:
+            self.remember()
+        kept, self.kept[i] = self.kept[i], None
+        return kept
+
+
+class _Forgotten:
+    """Stands where a node keeps what its rules read."""
+
+    def __init__(self, segment: _Segment, i: int) -> None:
+        self.segment, self.i = segment, i
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.segment.take(self.i))
+
+
+def _as_they_are(value: Any) -> Any:
+    """The same tensors, not to be reached by who assigns to theirs."""
+    if isinstance(value, Traced):
+        return wrap(type(value), value.array, value.edge)
+    return type(value)(map(_as_they_are, value)) if type(value) in (tuple, list) else value
+
+
+def _tensors(value: Any) -> Iterator[Traced]:
+    """The tensors in a value, and in the tuples and lists in it."""
+    if isinstance(value, Traced):
+        yield value
+    elif isinstance(value, (tuple, list)):
+        for part in value:
+            yield from _tensors(part)
+
+
+def _pattern(nodes: Iterable[Node]) -> list[Any]:
+    return [(node.op.name, node.shapes) for node in nodes]
+
+
+def _sample(value: Any) -> list[Array]:
+    """Some elements of each output."""
+    flat = [y.array.reshape(-1) for y in _tensors(value)]
+    return [y[:: max(1, y.size // SAMPLE)].copy() for y in flat]
+
+
+# ---------------------------------------------------------------- nodes by age
+
+
+def now() -> int:
+    """A serial: the nodes that are made from now on have smaller ones."""
+    return Leaf(np.zeros(())).serial
+
+
+def behind(values: Iterable[Traced], wanted: Callable[[Node], bool]) -> Iterator[Node]:
+    """The wanted nodes that values were computed from, through wanted ones only."""
+    stack = [y.edge[0] for y in values if y.edge is not None]
+    seen: set[Node] = set()
+    while stack:
+        node = stack.pop()
+        if node not in seen and wanted(node):
+            seen.add(node)
+            stack += [edge[0] for edge in node.edges if edge]
+            yield node
