@@ -62,6 +62,7 @@ def test_the_gradient_of_an_array_times_a_tensor() -> None:
         (lambda x: np.add(X, x, dtype="float32"), r"numpy\.add: .*tg\.add "),
         (lambda x: np.add.reduce(x), r"numpy\.add\.reduce: .*no tg\.add\.reduce; .*detach"),
         (lambda x: np.nanmedian(x), r"numpy\.nanmedian: .*no tg\.nanmedian; .*x\.detach\(\)\.num"),
+        (lambda x: np.linalg.norm(x), r"numpy\.linalg\.norm: .*: tg\.linalg\.norm is its like"),
         (lambda x: np.linalg.eigvals(x), r"numpy\.linalg\.eigvals: .*no tg\.linalg\.eigvals"),
         (lambda x: np.shape(x), r"numpy\.shape: .*read x\.shape"),
         (lambda x: np.fft.fft(x), r"numpy\.fft\.fft: "),

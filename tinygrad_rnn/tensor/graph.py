@@ -80,7 +80,7 @@ class Node:
     op: Any  # the Op; to a type checker a class attribute of that type would be a method
     edges: Sequence[Edge | None]  # of each input
     shapes: Sequence[tuple[int, ...]]  # of each input
-    kept: tuple[Any, ...] | None  # what the rules read; None once freed
+    kept: Iterable[Any] | None  # what the rules read, iterated once a visit; None once freed
     serial: int
 
     changed = False
@@ -267,7 +267,7 @@ class Op:
     # ------------------------------------------------------------ in reverse
 
     def cotangents(
-        self, node: Node, g: Any, xp: Any, kept: tuple[Any, ...]
+        self, node: Node, g: Any, xp: Any, kept: Iterable[Any]
     ) -> Iterable[tuple[int, Any]]:
         """What the rules give for the inputs of a node, by position."""
         if self.joint is not None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from . import ops
+from .ops import linalg
 
 # NumPy calls these for `array + tensor`, and cannot tell it from `numpy.add(array, tensor)`.
 OPERATORS = frozenset(
@@ -35,7 +36,8 @@ RENAMED = {
 def ours(name: str) -> str | None:
     """The name of our operation for NumPy's function of a name; None if there is none."""
     name = RENAMED.get(name, name)
-    return name if name in ops.__all__ else None
+    known = {*ops.__all__, *(f"linalg.{n}" for n in linalg.__all__)}
+    return name if name in known else None
 
 
 def operator(name: str) -> Callable[..., Any] | None:
