@@ -92,7 +92,7 @@ def measure(
     """Lets the libraries take turns at each case, and prints how they compare with ours."""
     machine = f"{platform.processor() or platform.machine()}, Python {platform.python_version()}"
     print(f"{machine}, {given.threads} thread(s), {given.rounds} rounds; min (median) of turns")
-    print(f"{'case':<44}{'library':<14}{'min':>11}{'median':>11}{'ratio':>8}")
+    print(f"{'case':<56}{'library':<15}{'min':>13}{'median':>13}{'to ours':>9}")
     running = [Peer(suite, name, given.threads) for name in peers]
     figures: list[dict[str, Any]] = []
     for case, what in cases.items():
@@ -116,8 +116,8 @@ def measure(
             ratio = best[name] / best[first]
             label = f"{case}: {what}" if name == first else ""
             print(
-                f"{label:<44}{name:<14}{best[name] * scale:>9,.0f} {unit}"
-                f"{median(t) * scale:>8,.0f} {unit}{ratio:>8.2f}"
+                f"{label:<56}{name:<15}{best[name] * scale:>10,.0f} {unit}"
+                f"{median(t) * scale:>10,.0f} {unit}{ratio:>9.2f}"
             )
             figures.append(
                 {"case": case, "library": name, "unit": unit, "min": best[name] * scale,

@@ -62,6 +62,16 @@ def test_a_rule_that_reads_what_nothing_provides_is_refused() -> None:
         tg.Op("bad", lambda xp, x: x).vjp(x=lambda g, z: g)
 
 
+def test_a_rule_that_reads_inputs_whose_number_varies_is_refused() -> None:
+    with pytest.raises(TypeError, match="their number varies"):
+        tg.Op("bad", lambda xp, *xs: xs[0]).vjp(lambda g, xs: [g for _ in xs])
+
+
+def test_a_singular_matrix_is_not_a_matter_of_shapes() -> None:
+    with pytest.raises(np.linalg.LinAlgError, match=r"inv: .*Singular"):
+        tg.linalg.inv(tg.zeros((2, 2)))
+
+
 def test_a_rule_for_an_input_that_is_not_there_is_refused() -> None:
     with pytest.raises(TypeError, match=r"no inputs \['z'\]"):
         tg.Op("bad", lambda xp, x: x).vjp(z=lambda g: g)

@@ -191,6 +191,8 @@ class Op:
         layout = ("xp", "g", "shapes", "needs", *self.kept_names)
         if unknown := read - set(layout):
             raise TypeError(f"{self.name}: a rule reads {sorted(unknown)}, which nothing provides")
+        if self.variadic and read & set(self.inputs):
+            raise TypeError(f"{self.name}: a rule cannot read {self.inputs}: their number varies")
         self._pick_joint = _picker(names(self.joint), layout) if self.joint else None
         self._bound = [
             (i, self.rules[n], _picker(names(self.rules[n]), layout))
@@ -321,7 +323,11 @@ class Op:
             )
         )
         given = "".join(f", {n}={v!r}" for n, v in params.items())
-        kinds = {ValueError: ShapeError, IndexError: IndexError}
+        kinds = {
+            np.linalg.LinAlgError: np.linalg.LinAlgError,  # the shapes are right: a matrix is not
+            ValueError: ShapeError,
+            IndexError: IndexError,
+        }
         kind = next((k for e, k in kinds.items() if isinstance(error, e)), TypeError)
         expected = f"expected {self.expects}; " if self.expects else ""
         return kind(f"{self.name}: {expected}got {got}{given} ({error})")
