@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN    := .venv/bin
 DEMO   := runs/demo
 
-.PHONY: demo test test-gpu check clean
+.PHONY: demo test deep test-gpu check clean
 
 # Trains the demo model (or goes on with it), then writes 500 characters of it.
 demo: .venv/demo
@@ -18,6 +18,10 @@ check: .venv/test
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/pytest tinygrad_rnn README.md
+
+# Searches for hours for the case that fails.
+deep: .venv/test
+	HYPOTHESIS_PROFILE=deep $(BIN)/pytest tests/test_catalogue.py tests/kernels tests/nn
 
 # On a machine with a GPU: the catalogue and training with CuPy.
 test-gpu: .venv/test,cuda13
