@@ -106,7 +106,7 @@ class RecurrentLayer(Module):
         if x.ndim != 3 or 0 in x.shape:
             axes = "(B, T, features)" if self.batch_first else "(T, B, features)"
             raise ShapeError(f"{name}: x: expected {axes}, none empty; got {list(x.shape)}")
-        weight: Tensor = getattr(self, "weight_ih_l0")  # noqa: B009 -- it is made by name
+        weight = self._weights("_l0")[0]
         if x.dtype != weight.dtype:
             raise TypeError(
                 f"{name}: x: expected {weight.dtype} as the parameters are, got {x.dtype}: "

@@ -6,6 +6,7 @@ it as the reference for the kernels. U and W of the equations are `w_ih` and `w_
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from ... import kernels
@@ -98,28 +99,37 @@ def lstm_step(
 # ---------------------------------------------------------------- the twins, and the operations
 
 
+def _by_steps(
+    step: Callable[[Any, Any], Any], x: Any, h0: Any, lengths: Any, reverse: bool
+) -> tuple[Any, Any]:
+    """A cell whose output is its state, over a sequence."""
+
+    def run(h: Any, x: Any) -> tuple[Any, Any]:
+        h = step(x, h)
+        return h, h
+
+    h, y = scan(run, h0, x, reverse=reverse, lengths=lengths)
+    return y, h
+
+
 def _rnn_by_steps(
     x: Any, h0: Any, w_ih: Any, w_hh: Any, b_ih: Any, b_hh: Any, lengths: Any,
     *, activation: str, reverse: bool,
 ) -> tuple[Any, Any]:  # fmt: skip
-    def step(h: Any, x: Any) -> tuple[Any, Any]:
-        h = rnn_step(x, h, w_ih, w_hh, b_ih, b_hh, activation=activation)
-        return h, h
+    def step(x: Any, h: Any) -> Any:
+        return rnn_step(x, h, w_ih, w_hh, b_ih, b_hh, activation=activation)
 
-    h, y = scan(step, h0, x, reverse=reverse, lengths=lengths)
-    return y, h
+    return _by_steps(step, x, h0, lengths, reverse)
 
 
 def _gru_by_steps(
     x: Any, h0: Any, w_ih: Any, w_hh: Any, b_ih: Any, b_hh: Any, lengths: Any,
     *, reset_after: bool, reverse: bool,
 ) -> tuple[Any, Any]:  # fmt: skip
-    def step(h: Any, x: Any) -> tuple[Any, Any]:
-        h = gru_step(x, h, w_ih, w_hh, b_ih, b_hh, reset_after=reset_after)
-        return h, h
+    def step(x: Any, h: Any) -> Any:
+        return gru_step(x, h, w_ih, w_hh, b_ih, b_hh, reset_after=reset_after)
 
-    h, y = scan(step, h0, x, reverse=reverse, lengths=lengths)
-    return y, h
+    return _by_steps(step, x, h0, lengths, reverse)
 
 
 def _lstm_by_steps(
