@@ -1,21 +1,39 @@
 """Whole-sequence recurrent kernels: one contract for all implementations, on plain arrays.
 
-A kernel runs one layer in one direction over a whole sequence:
+A kernel runs one layer in one direction over a whole sequence. With G gates, T steps, B rows, I
+features, H hidden units, and P features of h (H, or those of an LSTM's projection):
 
     x        (T, B, I)   the inputs, time first
-    h0, c0   (B, H)      the states before the first step; h0 is (B, P) under a projection
-    w_ih     (G*H, I)    input weights of the G gates, stacked in PyTorch's order
-    w_hh     (G*H, H)    recurrent weights
+    h0       (B, P)      the state before the first step, and for an LSTM
+    c0       (B, H)
+    w_ih     (G*H, I)    input weights of the gates, stacked in PyTorch's order
+    w_hh     (G*H, P)    recurrent weights
     b_ih     (G*H,)      biases, or None
     b_hh     (G*H,)      biases of the recurrent part, or None
+    w_hr     (P, H)      an LSTM's projection, or None
+    w_ch     (3*H,)      an LSTM's peepholes, from c into i, f and o, or None; with coupled gates
+                         (2*H,), into i and o
     lengths  (B,)        valid steps of each row, 0 to T, or None for T throughout
-    reverse              runs from each row's own last step to its first
+    reset    (T, B)      true where a row begins anew, from a state of zeros, before that step
+    h_mask   (B, P)      multiplies h where it enters the recurrent products, or None
+    h_zone   (T, B, P)   the share of the old h that survives each step, or None; (1, 1, 1) for one
+    c_zone   (T, B, H)   share at all places; and of the old c
 
-A forward function gives `((y, h_n[, c_n]), saved)`. y is (T, B, H), zero past a row's length; the
-final states are those after the row's last step in running order, the initial ones where a row is
-empty. `saved` is what its backward function needs, None if `keep` is false. A backward function
-takes the cotangents g of the outputs (None where absent) and gives one for each input, in order,
-None for those that `needs` does not ask for.
+    reverse              runs from each row's own last step to its first
+    coupled_gates        an LSTM of three gates i, g, o, with f = 1 - i
+    cell_clip            an LSTM's new c is held within [-cell_clip, cell_clip]
+    every_cell           an LSTM gives c of every step too
+
+In words, at each step: where reset, h = c = 0; (h~, c~) is the cell's step with h_mask * h in
+place of h in its recurrent products; then h' = h_zone * h + (1 - h_zone) * h~, and so for c. A row
+that is over, or has not begun, keeps its state. A reset is seen by rows that are running.
+
+A forward function gives `((y, h_n[, c_n][, cs]), saved)`. y is (T, B, P), h' of every step, and cs
+(T, B, H), c' of every step, both zero past a row's length; the final states are those after the
+row's last step in running order, the initial ones where a row is empty. `saved` is what its
+backward function needs, None if `keep` is false. A backward function takes the cotangents g of the
+outputs (None where absent) and gives one for each input, in order, None for those that `needs` does
+not ask for and for those that have none: lengths, reset, h_mask, h_zone and c_zone are constants.
 """
 
 from .reference import (

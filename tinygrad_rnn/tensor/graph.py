@@ -153,6 +153,11 @@ class Op:
         self.inputs = tuple(p.name for p in given if p.kind is not p.KEYWORD_ONLY)
         broadcast = "shapes that broadcast together" if len(self.inputs) > 1 else ""
         self.expects = expects or broadcast
+        self.optional = {
+            p.name: p.default
+            for p in given
+            if p.name in self.inputs and p.default is not inspect.Parameter.empty
+        }
         self.parameters = {
             p.name: p.default for p in given if p.kind is p.KEYWORD_ONLY and p.name != "keep"
         }
@@ -299,15 +304,16 @@ class Op:
     def _arrange(
         self, args: tuple[Any, ...], params: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """Sorts parameters given by position, and inputs given by name, into their places."""
+        """Sorts parameters given by position, inputs by name or left out, into their places."""
         count, given = len(self.inputs), len(args)
         extra = dict(zip(self.parameters, args[count:], strict=False))
         args, missing = args[:count], self.inputs[len(args) :]
         surplus = len(args) + len(extra) < given or extra.keys() & params.keys()
-        if surplus or any(n not in params for n in missing):
+        found = {**self.optional, **params}
+        if surplus or any(n not in found for n in missing):
             raise TypeError(f"{self.name}{self.__signature__}: got {given} positional arguments")
         rest = {n: v for n, v in params.items() if n not in missing}
-        return (*args, *(params[n] for n in missing)), {**extra, **rest}
+        return (*args, *(found[n] for n in missing)), {**extra, **rest}
 
     def _explained(self, error: Exception, raw: list[Any], params: dict[str, Any]) -> Exception:
         arrays = [a for a in raw if backend.is_array(a)]

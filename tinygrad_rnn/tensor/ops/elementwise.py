@@ -220,14 +220,9 @@ minimum.vjp(
     b=lambda xp, g, a, b: _to_winner(xp, g, b < a, a == b),
 )
 
-_clip = Op("clip", lambda xp, x, low, high: xp.clip(x, low, high)).vjp(
-    x=lambda xp, g, x, y: xp.where(x == y, g, 0),
-    low=lambda xp, g, x, low: xp.where(x < low, g, 0),
-    high=lambda xp, g, x, high: xp.where(x > high, g, 0),
-)
 
-
-def clip(x: Any, min: Any = None, max: Any = None) -> Any:
+@operation
+def clip(xp: Any, x: Any, min: Any = None, max: Any = None) -> Any:
     """x within bounds; on a bound the gradient is that of x.
 
     **Arguments** min, max: numbers, arrays or Tensors that broadcast to x, with min at most max;
@@ -237,7 +232,14 @@ def clip(x: Any, min: Any = None, max: Any = None) -> Any:
     >>> tg.clip(tg.tensor([-2.0, 0.5, 2.0]), -1, 1)
     tensor([-1. ,  0.5,  1. ])
     """
-    return _clip(x, min, max)
+    return xp.clip(x, min, max)
+
+
+clip.vjp(
+    x=lambda xp, g, x, y: xp.where(x == y, g, 0),
+    min=lambda xp, g, x, min: xp.where(x < min, g, 0),
+    max=lambda xp, g, x, max: xp.where(x > max, g, 0),
+)
 
 
 def _pow_in_base(xp: Any, g: Any, a: Any, b: Any) -> Any:
