@@ -18,7 +18,7 @@ import numpy as np
 from tinygrad_rnn.tensor import backend
 
 _lists = (Path(__file__).parent / "cupy_names.txt").read_text().partition("\n")[2].split("\n\n")
-MODULE_NAMES, ARRAY_NAMES = (frozenset(names.split()) for names in _lists)
+MODULE_NAMES, ARRAY_NAMES, LINALG_NAMES = (frozenset(names.split()) for names in _lists)
 META = ("shape", "ndim", "size", "dtype", "strides", "itemsize", "nbytes", "flags")
 
 
@@ -156,7 +156,7 @@ class StrictModule:
 
     def __getattr__(self, name: str) -> Any:
         if self._known is not None and name not in self._known:
-            raise AttributeError(f"module 'cupy' has no attribute {name!r}")
+            raise AttributeError(f"{self._module.__name__}: cupy has no {name!r} there")
         value = getattr(self._module, name)
         if name in ("asarray", "array", "ascontiguousarray"):  # from the host, too, as in CuPy
 
@@ -168,7 +168,7 @@ class StrictModule:
 
             return made
         if isinstance(value, ModuleType):
-            return StrictModule(value, None)
+            return StrictModule(value, LINALG_NAMES if name == "linalg" else None)
         if isinstance(value, np.ufunc):
             return StrictUfunc(value)
         if not callable(value) or isinstance(value, type):

@@ -158,7 +158,7 @@ ELEMENTWISE = [
     constant("trunc", off_the_steps),
     constant("round", off_the_steps),
     row("floor_divide", _remainder, kind="constant"),
-    constant("zeros_like", real),
-    constant("ones_like", real),
-    constant("full_like", real, fill_value=[2.5]),
+    constant("zeros_like", real, dtype=[None, "int64"]),
+    constant("ones_like", real, dtype=[None, "int64"]),
+    constant("full_like", real, fill_value=[2.5], dtype=[None, "int64"]),
 ]

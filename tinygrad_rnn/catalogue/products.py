@@ -105,9 +105,26 @@ def _solve(d: Draw) -> Case:
     return Case([_regular(d, stack, n), real(d, b)], lambda f, a, b: f(a, b))
 
 
+def _apart(d: Draw, stack: tuple[int, ...], m: int, n: int) -> Array:
+    """Matrices whose singular values differ: near 1, 2, 3."""
+    signs = np.where(d.reals((*stack, n)) > 0, 1, -1)
+    x = d.reals((*stack, m, n)) * 0.1 + np.eye(m, n) * np.arange(1, n + 1) * signs[..., None, :]
+    return laid_out(d, x)
+
+
+def _svdvals(d: Draw) -> Case:
+    return Case([_apart(d, shape(d, most=1), d.integer(0, 3), d.integer(1, 3))], lambda f, x: f(x))
+
+
 def _norm(d: Draw) -> Case:
-    x = away_from_zero(d, shape(d, least=1, smallest=1))
     keepdims = d.one_of([False, True])
+    if d.one_of([False, True]):  # of matrices, by their singular values
+        x = _apart(d, shape(d, most=1), d.integer(1, 3), d.integer(1, 3))
+        first = d.integer(0, x.ndim - 1)
+        pair = (first, (first + d.integer(1, x.ndim - 1)) % x.ndim)
+        x, order = np.moveaxis(x, (-2, -1), pair), d.one_of([2, -2, "nuc"])
+        return Case([x], lambda f, x: f(x, order, pair, keepdims=keepdims))
+    x = away_from_zero(d, shape(d, least=1, smallest=1))
     orders, axis = [None, 1, 2, 3, 0.5, -1, 0, math.inf, -math.inf], an_axis(d, x)
     cases: list[tuple[Any, Any]] = [(None, None), (d.one_of(orders), axis)]
     if x.ndim > 1:
@@ -128,5 +145,6 @@ PRODUCTS = [
     row("linalg.det", _square),
     row("linalg.slogdet", _square),
     row("linalg.cholesky", _cholesky),
+    row("linalg.svdvals", _svdvals),
     row("linalg.norm", _norm),
 ]

@@ -274,9 +274,11 @@ ceil = Op("ceil", lambda xp, x: xp.ceil(x))
 trunc = Op("trunc", lambda xp, x: xp.trunc(x))
 round = Op("round", lambda xp, x, *, decimals=0: xp.round(x, decimals))
 floor_divide = Op("floor_divide", lambda xp, a, b: a // b)
-zeros_like = Op("zeros_like", lambda xp, x: xp.zeros_like(x))
-ones_like = Op("ones_like", lambda xp, x: xp.ones_like(x))
-full_like = Op("full_like", lambda xp, x, *, fill_value: xp.full_like(x, fill_value))
+zeros_like = Op("zeros_like", lambda xp, x, *, dtype=None: xp.zeros_like(x, dtype))
+ones_like = Op("ones_like", lambda xp, x, *, dtype=None: xp.ones_like(x, dtype))
+full_like = Op(
+    "full_like", lambda xp, x, *, fill_value, dtype=None: xp.full_like(x, fill_value, dtype)
+)
 
 # ---------------------------------------------------------------- to another dtype
 

@@ -13,11 +13,12 @@ import numpy as np
 from ..backend import Array
 from ..graph import Op, operation
 from ..shapes import axes_of, keep_dims
-from .elementwise import abs
+from .elementwise import abs, where
 from .matrices import tril
+from .movement import expand_dims, moveaxis
 from .reductions import max, min, sum
 
-__all__ = ["cholesky", "det", "inv", "norm", "slogdet", "solve"]
+__all__ = ["cholesky", "det", "inv", "norm", "slogdet", "solve", "svdvals"]
 
 
 def _solution(xp: Any, a: Array, b: Array) -> Array:
@@ -93,6 +94,50 @@ det.vjp(x=lambda xp, g, x, y: _of_each(g * y) * xp.linalg.inv(x).mT)
 slogdet.vjp(x=lambda xp, g, x: None if g[1] is None else _of_each(g[1]) * xp.linalg.inv(x).mT)
 cholesky.vjp(x=_in_cholesky)
 
+# ---------------------------------------------------------------- singular values
+
+_svd = Op("svd", lambda xp, x: tuple(xp.linalg.svd(x, full_matrices=False)))
+
+
+def _in_svd(g: Any, y: Any) -> Any:
+    """Townsend 2016, "Differentiating the singular value decomposition", split into 1/(s_j - s_i).
+
+    and 1/(s_j + s_i): so what does not depend on the choice of u and v has a derivative where two
+    values are equal, too.
+    """
+    (gu, gs, gvt), (u, s, vt) = g, y
+    v, s_i, s_j = vt.mT, s[..., :, None], s[..., None, :]
+    dx = 0 if gs is None else (u * gs[..., None, :]) @ vt
+    if gu is None and gvt is None:
+        return dx
+    gu, gv = 0 * u if gu is None else gu, 0 * v if gvt is None else gvt.mT
+    in_u, in_v = u.mT @ gu, v.mT @ gv
+    turn_u, turn_v = in_u - in_u.mT, in_v - in_v.mT
+    inner = (turn_u + turn_v) * _inverse(s_j - s_i) + (turn_u - turn_v) * _inverse(s_j + s_i)
+    beside_u, beside_v = gu - u @ in_u, gv - v @ in_v  # what leaves the spaces that u and v span
+    outer = (beside_u * _inverse(s_j)) @ vt + u @ (beside_v * _inverse(s_j)).mT
+    return dx + u @ (inner * 0.5) @ vt + outer
+
+
+def _inverse(d: Any) -> Any:
+    """1 / d, and 0 where d is."""
+    zero = d == 0
+    return where(zero, 0, 1 / where(zero, 1, d))
+
+
+_svd.vjp(lambda g, y: (_in_svd(g, y),))
+
+
+def svdvals(x: Any) -> Any:
+    """The singular values of matrices (..., m, n), the largest first: (..., min(m, n)).
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.linalg.svdvals(tg.tensor([[0.0, 3.0], [-4.0, 0.0]])).tolist()
+    [4.0, 3.0]
+    """
+    return _svd(x)[1]
+
+
 # ---------------------------------------------------------------- norms
 
 
@@ -113,9 +158,9 @@ def norm(x: Any, ord: Any = None, axis: Any = None, *, keepdims: bool = False) -
     """The length of vectors along an axis, or the norm of matrices along two.
 
     **Arguments** ord: of vectors a number p, for sum(abs(x)**p)**(1/p), `inf` or `-inf`; of
-    matrices `"fro"`, 1, -1, `inf` or `-inf`; None for the root of the sum of squares, whose
-    gradient at 0 is 0. axis: one or two; None for all of x, or with an ord for x as it is.
-    **Raises** ValueError for an ord that is none of these.
+    matrices `"fro"`, `"nuc"`, 1, -1, 2, -2, `inf` or `-inf`; None for the root of the sum of
+    squares, whose gradient at 0 is 0. axis: one or two; None for all of x, or with an ord for x as
+    it is. **Raises** ValueError for an ord that is none of these.
 
     >>> import tinygrad_rnn as tg
     >>> tg.linalg.norm(tg.tensor([3.0, 4.0])).item()
@@ -136,4 +181,8 @@ def norm(x: Any, ord: Any = None, axis: Any = None, *, keepdims: bool = False) -
         sums = sum(abs(x), axis=summed, keepdims=True)
         y = (max if ord > 0 else min)(sums, axis=kept, keepdims=True)
         return y if keepdims else y.squeeze(axes)
+    if len(axes) == 2 and ord in (2, -2, "nuc"):
+        values = svdvals(moveaxis(x, axes, (-2, -1)))
+        y = sum(values, axis=-1) if ord == "nuc" else values[..., 0 if ord == 2 else -1]
+        return expand_dims(y, axis=tuple(sorted(axes))) if keepdims else y
     raise ValueError(f"norm: no ord {ord!r} along {len(axes)} axes")
