@@ -34,28 +34,32 @@ row's last step in running order, the initial ones where a row is empty. `saved`
 backward function needs, None if `keep` is false. A backward function takes the cotangents g of the
 outputs (None where absent) and gives one for each input, in order, None for those that `needs` does
 not ask for and for those that have none: lengths, reset, h_mask, h_zone and c_zone are constants.
+
+The signatures are those of `reference`, and an implementation is a module with the same six
+functions. The functions here check what they are given (`contract.py`) and hand it to the
+implementation that `pick` chooses (`dispatch.py`).
 """
 
-from .reference import (
+from .dispatch import (
+    IMPLEMENTATIONS,
+    describe,
     gru_backward,
     gru_forward,
     lstm_backward,
     lstm_forward,
+    pick,
     rnn_backward,
     rnn_forward,
 )
 
 __all__ = [
+    "IMPLEMENTATIONS",
     "describe",
     "gru_backward",
     "gru_forward",
     "lstm_backward",
     "lstm_forward",
+    "pick",
     "rnn_backward",
     "rnn_forward",
 ]
-
-
-def describe() -> str:
-    """Which implementation runs, and why."""
-    return "reference (array code on NumPy or CuPy): the only one in this version"

@@ -14,9 +14,12 @@ def gru_forward(
     h0: Array,
     w_ih: Array,
     w_hh: Array,
-    b_ih: Array | None,
-    b_hh: Array | None,
-    lengths: Array | None,
+    b_ih: Array | None = None,
+    b_hh: Array | None = None,
+    lengths: Array | None = None,
+    reset: Array | None = None,
+    h_mask: Array | None = None,
+    h_zone: Array | None = None,
     *,
     reset_after: bool = False,
     reverse: bool = False,
@@ -24,6 +27,8 @@ def gru_forward(
 ) -> tuple[Arrays, Any]:
     """Gates r, z, n: h_t = z h_{t-1} + (1 - z) n; see `gru_step` for both forms of n."""
     width = w_hh.shape[1]
+    if any(a is not None for a in (reset, h_mask, h_zone)):
+        raise NotImplementedError("an option that the kernel does not have yet")
     course = Course(xp, x, lengths, reverse)
     hs = course.states(h0, width)
     gates = project(xp, x, w_ih, b_ih)
@@ -62,12 +67,12 @@ def gru_forward(
 def gru_backward(
     xp: Any,
     g: Arrays,
+    saved: Any,
+    needs: Sequence[bool],
     x: Array,
     w_ih: Array,
     w_hh: Array,
     lengths: Array | None,
-    saved: Any,
-    needs: Sequence[bool],
     reset_after: bool,
     reverse: bool,
 ) -> Arrays:
@@ -113,11 +118,11 @@ def gru_backward(
         dh += work
         if held is not None:
             dh += held
-    need_x, _, *rest, _ = needs
+    need_x, _, *rest = needs[:6]
     h_before = course.before(hs)
     dx, dw_ih, dw_hh, db_ih, db_hh = in_weights((need_x, *rest), x, w_ih, dz, dz_rec, h_before)
     if dw_hh is not None and not reset_after:  # w_hn has seen r * h
         dw_hh[2 * width :] = product_over_time(
             dz[:, :, 2 * width :], gates[:, :, :width] * h_before
         )
-    return (dx, dh, dw_ih, dw_hh, db_ih, db_hh, None)
+    return (dx, dh, dw_ih, dw_hh, db_ih, db_hh, *(None,) * 4)

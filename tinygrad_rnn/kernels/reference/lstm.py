@@ -15,15 +15,27 @@ def lstm_forward(
     c0: Array,
     w_ih: Array,
     w_hh: Array,
-    b_ih: Array | None,
-    b_hh: Array | None,
-    w_hr: Array | None,
-    lengths: Array | None,
+    b_ih: Array | None = None,
+    b_hh: Array | None = None,
+    w_hr: Array | None = None,
+    w_ch: Array | None = None,
+    lengths: Array | None = None,
+    reset: Array | None = None,
+    h_mask: Array | None = None,
+    h_zone: Array | None = None,
+    c_zone: Array | None = None,
     *,
+    coupled_gates: bool = False,
+    cell_clip: float | None = None,
+    every_cell: bool = False,
     reverse: bool = False,
     keep: bool = True,
 ) -> tuple[Arrays, Any]:
     """Gates i, f, g, o: c_t = f c_{t-1} + i g; h_t = w_hr (o tanh(c_t)), w_hr being (P, H) or 1."""
+    if any(a is not None for a in (w_ch, reset, h_mask, h_zone, c_zone, cell_clip)) or (
+        coupled_gates or every_cell
+    ):
+        raise NotImplementedError("lstm: an option that the kernel does not have yet")
     width = w_hh.shape[0] // 4
     course = Course(xp, x, lengths, reverse)
     hs, cs = course.states(h0, w_hh.shape[1]), course.states(c0, width)
@@ -64,13 +76,13 @@ def lstm_forward(
 def lstm_backward(
     xp: Any,
     g: Arrays,
+    saved: Any,
+    needs: Sequence[bool],
     x: Array,
     w_ih: Array,
     w_hh: Array,
     w_hr: Array | None,
     lengths: Array | None,
-    saved: Any,
-    needs: Sequence[bool],
     reverse: bool,
 ) -> Arrays:
     """The cotangents of x, h0, c0, w_ih, w_hh, b_ih, b_hh, w_hr."""
@@ -112,9 +124,9 @@ def lstm_backward(
         if held_h is not None:
             dh += held_h
             dc += held_c
-    need_x, _, _, *rest, need_w_hr, _ = needs
+    need_x, _, _, *rest, need_w_hr = needs[:8]
     dx, *dw = in_weights((need_x, *rest), x, w_ih, dz, dz, course.before(hs))
     dw_hr = None
     if dhs is not None and need_w_hr:
         dw_hr = product_over_time(dhs, gates[:, :, 3 * width :] * tanh_c)
-    return (dx, dh, dc, *dw, dw_hr, None)
+    return (dx, dh, dc, *dw, dw_hr, *(None,) * 6)

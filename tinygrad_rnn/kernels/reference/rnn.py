@@ -14,15 +14,20 @@ def rnn_forward(
     h0: Array,
     w_ih: Array,
     w_hh: Array,
-    b_ih: Array | None,
-    b_hh: Array | None,
-    lengths: Array | None,
+    b_ih: Array | None = None,
+    b_hh: Array | None = None,
+    lengths: Array | None = None,
+    reset: Array | None = None,
+    h_mask: Array | None = None,
+    h_zone: Array | None = None,
     *,
     activation: str = "tanh",
     reverse: bool = False,
     keep: bool = True,
 ) -> tuple[Arrays, Any]:
     """h_t = act(w_ih x_t + b_ih + w_hh h_{t-1} + b_hh), act being tanh or relu."""
+    if any(a is not None for a in (reset, h_mask, h_zone)):
+        raise NotImplementedError("an option that the kernel does not have yet")
     course = Course(xp, x, lengths, reverse)
     hs = course.states(h0, w_hh.shape[1])
     z = project(xp, x, w_ih, both(b_ih, b_hh))
@@ -43,12 +48,12 @@ def rnn_forward(
 def rnn_backward(
     xp: Any,
     g: Arrays,
+    saved: Any,
+    needs: Sequence[bool],
     x: Array,
     w_ih: Array,
     w_hh: Array,
     lengths: Array | None,
-    saved: Any,
-    needs: Sequence[bool],
     activation: str,
     reverse: bool,
 ) -> Arrays:
@@ -70,6 +75,6 @@ def rnn_backward(
         xp.matmul(d, w_hh, out=dh)
         if held is not None:
             dh += held
-    need_x, _, *rest, _ = needs
+    need_x, _, *rest = needs[:6]
     dx, *dw = in_weights((need_x, *rest), x, w_ih, dz, dz, course.before(hs))
-    return (dx, dh, *dw, None)
+    return (dx, dh, *dw, *(None,) * 4)
