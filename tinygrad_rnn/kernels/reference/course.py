@@ -48,7 +48,8 @@ class Course:
 
     def gates(self, a: Array, width: int) -> list[Array]:
         """Of each step the gates that lie side by side, (G, B, width): to be unpacked."""
-        return self.each(a.reshape(self.steps, self.batch, -1, width).swapaxes(1, 2))
+        count = a.shape[-1] // width
+        return self.each(a.reshape(self.steps, self.batch, count, width).swapaxes(1, 2))
 
     def shares(self, zone: Array) -> tuple[list[Array], list[Array]]:
         """Of each step the share of the old state that survives, and that of the new."""
@@ -60,6 +61,10 @@ class Course:
     def empty(self, width: int) -> Array:
         """A buffer for what each step makes, (T, B, width)."""
         return self.xp.empty((self.steps, self.batch, width), self.dtype)
+
+    def work(self, width: int) -> Array:
+        """A buffer for one step to work in, (B, width)."""
+        return self.xp.empty((self.batch, width), self.dtype)
 
     def forwards(self, *states: State) -> Iterator[int]:
         """Counts the steps; around each it does to the states what is to be done."""
@@ -101,7 +106,7 @@ class State:
             self.shares, self.rests = course.shares(self.zone)
             self.fresh = course.empty(self.width)
             self.new = course.each(self.fresh)
-            self.work = course.xp.empty_like(self.states[0])
+            self.work = course.work(self.width)
 
     @property
     def after(self) -> Array:

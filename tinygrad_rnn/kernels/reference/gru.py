@@ -43,9 +43,9 @@ def gru_forward(
     rz_of, by_gate = course.each(gates[..., : 2 * width]), course.gates(gates, width)
     w = turned(xp, w_hh if reset_after else w_hh[: 2 * width], course.steps)
     w_n = None if reset_after else turned(xp, w_hh[2 * width :], course.steps)
-    part = xp.empty((course.batch, w.shape[1]), x.dtype)
-    part_rz, part_n = part[:, : 2 * width], xp.empty_like(hs.states[0])
-    masked = None if h_mask is None else xp.empty_like(part_n)
+    part = course.work(w.shape[1])
+    part_rz, part_n = part[:, : 2 * width], course.work(width)
+    masked = None if h_mask is None else course.work(width)
     ns = course.empty(width) if reset_after else None  # w_hn h + b_hn of each step
     ns_of = None if ns is None else course.each(ns)
     for t in course.forwards(hs):
@@ -92,7 +92,7 @@ def gru_backward(
     d_rz_of = course.each(dz[..., : 2 * width])
     gates_of, h_in_of = course.each(gates), course.each(h_in)
     ns_of, d_rec_of = course.each(ns) if reset_after else [], course.each(dz_rec)
-    slope, work, back = xp.empty_like(gates[0]), xp.empty_like(dh.d), xp.empty_like(dh.d)
+    slope, work, back = course.work(3 * width), course.work(width), course.work(width)
     slope_rz, slope_z = slope[:, : 2 * width], slope[:, width : 2 * width]
     w_rz, w_n = w_hh[: 2 * width], w_hh[2 * width :]
     for t in course.backwards(dh):

@@ -53,8 +53,9 @@ def lstm_forward(
     # What is squashed before c is known: all gates, unless o looks at the new c. As
     # sigmoid(a) = tanh(a / 2) / 2 + 1/2, one tanh serves all of them, if they are scaled so.
     early = gates_of if w_ch is None else course.each(gates[..., :-width])
-    scale = xp.full(early[0].shape[-1], 0.5, x.dtype)
-    g_from = gates.shape[-1] - 2 * width
+    rows = w_hh.shape[0]
+    scale = xp.full(rows if w_ch is None else rows - width, 0.5, x.dtype)
+    g_from = rows - 2 * width
     scale[g_from : g_from + width] = 1
     shift = 1 - scale
     w = turned(xp, w_hh, course.steps)
@@ -62,8 +63,8 @@ def lstm_forward(
     tanh_of = course.each(tanh_c)
     within = None if cell_clip is None else xp.empty(tanh_c.shape, bool)  # where c is not clipped
     within_of = [] if within is None else course.each(within)
-    part, work = xp.empty_like(gates[0]), xp.empty_like(cs.states[0])
-    masked = None if h_mask is None else xp.empty_like(hs.states[0])
+    part, work = course.work(rows), course.work(width)
+    masked = None if h_mask is None else course.work(hs.width)
     for t in course.forwards(hs, cs):
         h, c, new, (i, *f, g, o) = hs.old[t], cs.old[t], cs.new[t], by_gate[t]
         if h_mask is not None:
@@ -127,11 +128,11 @@ def lstm_backward(
     d_early_of = course.each(dz[..., :-width])  # all gates but o
     within_of = [] if within is None else course.each(within)
     p_i, p_f, p_o = _peepholes(w_ch, width)
-    slope, work = xp.empty_like(gates[0]), xp.empty_like(dc.d)
+    slope, work = course.work(gates.shape[-1]), course.work(width)
     slope_early, slope_o = slope[:, :-width], slope[:, -width:]
     slope_g = slope_early[:, -width:]
-    d_out = dh.d if w_hr is None else xp.empty_like(dc.d)  # of o * tanh(c)
-    dhs = None if w_hr is None else xp.empty_like(hs.made)
+    d_out = dh.d if w_hr is None else course.work(width)  # of o * tanh(c)
+    dhs = None if w_hr is None else course.empty(hs.width)
     dhs_of = [] if dhs is None else course.each(dhs)
     for t in course.backwards(dh, dc):
         (i, *f, g_, o), (d_i, *d_f, d_g, d_o), tc = by_gate[t], d_by_gate[t], tanh_of[t]
