@@ -331,5 +331,7 @@ class LSTM(RecurrentLayer):
         self, x: Tensor, states: list[Tensor], suffix: str, lengths: Tensor | None, reverse: bool
     ) -> tuple[Tensor, ...]:
         weights, projection = self._weights(suffix), getattr(self, f"weight_hr{suffix}", None)
-        y: tuple[Tensor, ...] = ops.lstm(x, *states, *weights, projection, lengths, reverse=reverse)
+        y: tuple[Tensor, ...] = ops.lstm(
+            x, *states, *weights, projection, lengths=lengths, reverse=reverse
+        )
         return y

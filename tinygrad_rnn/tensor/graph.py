@@ -172,7 +172,7 @@ class Op:
             parameters=[p for p in given if p.name != "keep"], return_annotation=signature.empty
         )
         self.__name__ = name
-        self.__doc__ = forward.__doc__ or f"As `numpy.{name}`, differentiable."
+        self.__doc__ = (composed or forward).__doc__ or f"As `numpy.{name}`, differentiable."
 
     def vjp(self, joint: Rule | None = None, /, **rules: Rule) -> Self:
         """Declares the rules: one for each input by its name, or one that returns all cotangents.

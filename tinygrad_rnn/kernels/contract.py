@@ -1,0 +1,59 @@
+"""What a kernel may take for granted: the shapes and the options of its operation, checked here."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+GATES = {"rnn": 1, "gru": 3, "lstm": 4}
+
+
+def check(operation: str, arrays: dict[str, Any], options: dict[str, Any]) -> None:
+    """**Raises** ValueError naming the array or option that is not as the contract has it."""
+    x, h0, w_hr = arrays["x"], arrays["h0"], arrays.get("w_hr")
+    if x.ndim != 3 or h0.ndim != 2 or (w_hr is not None and w_hr.ndim != 2):
+        raise ValueError("expected 3 axes of x, 2 of h0 and w_hr")
+    out = h0.shape[1]
+    hidden = out if w_hr is None else w_hr.shape[1]
+    coupled = bool(options.get("coupled_gates"))
+    expected = _shapes(*x.shape, out, hidden, 3 if coupled else GATES[operation])
+    for name, array in arrays.items():
+        if array.shape != expected[name]:
+            everywhere = name in ("h_zone", "c_zone") and array.shape == (1, 1, 1)
+            if not everywhere:
+                raise ValueError(f"{name}: expected {expected[name]}, got {array.shape}")
+    if options:
+        _check_options(options)
+    if operation == "gru" and "b_hh" in arrays and not options.get("reset_after"):
+        raise ValueError("b_hh: expected None without reset_after: one bias a gate")
+
+
+@lru_cache(1024)
+def _shapes(
+    steps: int, batch: int, features: int, out: int, hidden: int, gates: int
+) -> dict[str, tuple[int, ...]]:
+    """What each array must be; where there are peepholes, g is the one gate that has none."""
+    return {
+        "x": (steps, batch, features),
+        "h0": (batch, out),
+        "c0": (batch, hidden),
+        "w_ih": (gates * hidden, features),
+        "w_hh": (gates * hidden, out),
+        "b_ih": (gates * hidden,),
+        "b_hh": (gates * hidden,),
+        "w_hr": (out, hidden),
+        "w_ch": ((gates - 1) * hidden,),
+        "lengths": (batch,),
+        "reset": (steps, batch),
+        "h_mask": (batch, out),
+        "h_zone": (steps, batch, out),
+        "c_zone": (steps, batch, hidden),
+    }
+
+
+def _check_options(options: dict[str, Any]) -> None:
+    activation, clip = options.get("activation", "tanh"), options.get("cell_clip")
+    if activation not in ("tanh", "relu"):
+        raise ValueError(f"activation: expected tanh or relu, got {activation!r}")
+    if clip is not None and not clip > 0:
+        raise ValueError(f"cell_clip: expected more than 0, got {clip!r}")

@@ -1,0 +1,78 @@
+"""Which implementation runs a call; what it saved goes back to its own backward function."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from functools import wraps
+from inspect import signature
+from types import ModuleType
+from typing import Any
+
+from . import reference
+from .contract import check
+
+IMPLEMENTATIONS: dict[str, ModuleType] = {"reference": reference}
+
+# The name of the one that is to run everything, if any.
+FORCED = os.environ.get("TINYGRAD_RNN_KERNELS", "")
+if FORCED and FORCED not in IMPLEMENTATIONS:
+    raise ImportError(
+        f"TINYGRAD_RNN_KERNELS: expected one of {', '.join(IMPLEMENTATIONS)}; got {FORCED!r}"
+    )
+
+
+def pick(operation: str, xp: Any, arrays: dict[str, Any], options: dict[str, Any]) -> ModuleType:
+    """The implementation that runs a call, by the kind, dtype and sizes of its arrays.
+
+    **Arguments** operation: `rnn`, `gru` or `lstm`; arrays, options: the call's, by name, checked
+    against the contract.
+    """
+    return IMPLEMENTATIONS[FORCED or "reference"]
+
+
+def _forward(operation: str) -> Callable[..., Any]:
+    """A forward function that picks an implementation, and saves which it was."""
+    name = f"{operation}_forward"
+    plain = getattr(reference, name)
+    inputs = list(signature(plain).parameters)[1:]
+
+    @wraps(plain)
+    def run(xp: Any, *given: Any, keep: bool = True, **options: Any) -> tuple[Any, Any]:
+        arrays = {n: a for n, a in zip(inputs, given, strict=False) if a is not None}
+        check(operation, arrays, options)
+        picked = pick(operation, xp, arrays, options)
+        outputs, saved = getattr(picked, name)(xp, *given, keep=keep, **options)
+        return outputs, (picked, saved) if keep else None
+
+    return run
+
+
+def _backward(operation: str) -> Callable[..., Any]:
+    """The backward function of the implementation that ran forwards."""
+    name = f"{operation}_backward"
+    inputs = list(signature(getattr(reference, f"{operation}_forward")).parameters)[1:]
+    constants = inputs.index("lengths")  # it, and all that follow
+
+    @wraps(getattr(reference, name))
+    def run(xp: Any, g: Any, saved: Any, needs: Sequence[bool], *given: Any) -> Any:
+        if any(needs[constants:]):
+            wanted = inputs[needs.index(True, constants)]
+            raise TypeError(
+                f"{operation}: {wanted} is a constant, but requires grad: detach it, or "
+                f"differentiate {operation}_step in a scan"
+            )
+        picked, kept = saved
+        return getattr(picked, name)(xp, g, kept, needs, *given)
+
+    return run
+
+
+rnn_forward, rnn_backward = _forward("rnn"), _backward("rnn")
+gru_forward, gru_backward = _forward("gru"), _backward("gru")
+lstm_forward, lstm_backward = _forward("lstm"), _backward("lstm")
+
+
+def describe() -> str:
+    """Which implementation runs, and why."""
+    return "reference (array code on NumPy or CuPy): the only one in this version"
