@@ -1,6 +1,6 @@
 """Layers and losses, under PyTorch's names."""
 
-from . import init
+from . import decoding, init
 from .cells import Cell, GRUCell, LSTMCell, RNNCell
 from .dropout import Dropout, dropout
 from .embedding import Embedding
@@ -11,7 +11,7 @@ from .normalization import LayerNorm
 from .recurrent import GRU, LSTM, RNN
 
 __all__ = [
-    "init",
+    "decoding", "init",
     "Module", "ModuleList", "Parameter", "Sequential", "StateDictError",
     "Dropout", "Embedding", "LayerNorm", "Linear", "dropout",
     "Cell", "GRUCell", "LSTMCell", "RNNCell", "GRU", "LSTM", "RNN",
