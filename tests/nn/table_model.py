@@ -16,7 +16,7 @@ Array = np.ndarray[Any, Any]
 class Table:
     """Next-token log-probabilities and attention by a state that depends on all tokens so far.
 
-    The state of a row is one of a few numbers, held several times over, its rows on the axes `rows`, so
+    The state of a row is a small number, held several times over, its rows on the axes `rows`, so
     that a search which loses track of one of them shows.
     """
 
