@@ -20,7 +20,7 @@ from ...tensor import ops
 from ...tensor.autodiff import no_grad
 from ...tensor.graph import operation
 from ...tensor.tensor import Tensor
-from .constraints import Constraints, Word, put
+from .constraints import Constraints, Word
 from .forced import Forced
 from .penalties import Coverage, LengthPenalty
 from .steps import Hypothesis, Path, Rows, Run, State, Step
@@ -155,7 +155,6 @@ class _Search(NamedTuple):
         ]
         parents = [path.places[-1] if path.places else path.row for path in grid]
         log_probs = self.rules.apply(self.run.advance(grid), grid, self.end)
-        log_probs = put(log_probs, self.forced.too_early(grid, self.end), -inf)
         looks = self.run.attentions
         terms = self.coverage.follow(looks[-1] if looks else None, parents, [p.row for p in grid])
         so_far = Tensor([p.log_prob for p in grid], dtype="float64", device=log_probs.device)
@@ -217,13 +216,14 @@ class _Search(NamedTuple):
             if len(beam.live) == self.width or (ended and place >= self.width):
                 continue
             path = before[parent].grown(token, log_prob, start + parent)
-            taken.append(token)
-            if ended or length == len(self.divisors) - 1:
-                if self.forced.met(path):
-                    score = log_prob / self.divisors[length] + terms[start + parent]
-                    beam.finish(path, score, ended)
-            else:
+            if not ended and length < len(self.divisors) - 1:
                 beam.live.append(path)
+            elif self.forced.met(path):
+                score = log_prob / self.divisors[length] + terms[start + parent]
+                beam.finish(path, score, ended)
+            else:
+                continue
+            taken.append(token)
         return taken
 
     def with_forced(
