@@ -22,6 +22,7 @@ from tinygrad_rnn.nn.decoding import (
     sample,
     select,
 )
+from tinygrad_rnn.nn.decoding.largest import largest_first
 
 from ..strict import strict_device
 from .table_model import Table
@@ -345,7 +346,7 @@ def test_largest_first_sorts_as_sort_does() -> None:
     for wide, k in ((5, 5), (100, 3), (100, 40), (1, 1)):
         x = rng.integers(0, 9, size=(2, 3, wide)).astype(float)  # many equal ones
         want = np.argsort(-x, axis=-1, kind="stable")[..., :k]
-        np.testing.assert_array_equal(beam.largest_first(x, k=k), want)
+        np.testing.assert_array_equal(largest_first(x, k=k), want)
 
 
 # ---------------------------------------------------------------- with layers, and on devices

@@ -166,12 +166,18 @@ def _alphas(xp: Any, emitted: Any, skip: Any) -> Any:
     alphas = xp.full((steps + 1, rows, places + 2), NEVER, dtype=emitted.dtype)
     alphas[0, :, 1] = 0.0
     skip = skip.astype(emitted.dtype)
+    ways = xp.empty((3, rows, places), dtype=emitted.dtype)
     for t in range(steps):
-        before = alphas[t]
-        stay, move, leap = before[:, 2:], before[:, 1:-1], before[:, :-2] + skip
-        peak = xp.maximum(xp.maximum(stay, move), leap)
-        total = xp.exp(stay - peak) + xp.exp(move - peak) + xp.exp(leap - peak)
-        alphas[t + 1, :, 2:] = xp.log(total) + peak + emitted[t]
+        before, after = alphas[t], alphas[t + 1, :, 2:]
+        ways[0] = before[:, 2:]
+        ways[1] = before[:, 1:-1]
+        xp.add(before[:, :-2], skip, out=ways[2])
+        peak = ways.max(axis=0)
+        xp.subtract(ways, peak, out=ways)
+        xp.exp(ways, out=ways)
+        xp.log(ways.sum(axis=0), out=after)
+        after += peak
+        after += emitted[t]
     return alphas
 
 

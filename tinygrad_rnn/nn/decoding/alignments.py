@@ -19,7 +19,7 @@ from ...tensor.errors import ShapeError
 from ...tensor.tensor import Tensor
 from ..checks import is_tensor
 from ..ctc import NEVER, lengths_of
-from .beam import largest_first
+from .largest import largest_first
 from .steps import Hypothesis
 
 LanguageModel = Callable[[tuple[int, ...]], Sequence[float]]  # log-probabilities of what follows
@@ -108,7 +108,7 @@ class _Follows:
 
     def __call__(self, labels: tuple[int, ...]) -> list[float]:
         if labels not in self.known:
-            gains = [0.0] * self.classes if self.model is None else list(self.model(labels))
+            gains = list(self.model(labels)) if self.model else [0.0] * self.classes
             if len(gains) != self.classes:
                 raise ShapeError(
                     f"ctc_beam_search: language_model: expected {self.classes} log-probabilities, "
@@ -152,7 +152,8 @@ def _step(
         stay_label = ops.index_update(stay_label, joined, index=(r, child))
         grow = ops.index_update(grow, NEVER, index=(r, parent, label))
     extra = table(lambda p: p.extra)
-    more = extra[:, :, None] + table(lambda p: follows(p.labels))
+    adds = table(lambda p: follows(p.labels)) if follows.model else follows.bonus
+    more = extra[:, :, None] + adds
     stays = _add(stay_blank, stay_label) + extra
     ranks = ops.concat([stays, (grow + more).reshape(len(live), -1)], axis=1)
     best = largest_first(ranks, k=min(beams, ranks.shape[1]))

@@ -18,10 +18,10 @@ from typing import Any, NamedTuple
 
 from ...tensor import ops
 from ...tensor.autodiff import no_grad
-from ...tensor.graph import operation
 from ...tensor.tensor import Tensor
 from .constraints import Constraints, Word
 from .forced import Forced
+from .largest import largest_first
 from .penalties import Coverage, LengthPenalty
 from .steps import Hypothesis, Path, Rows, Run, State, Step
 
@@ -257,26 +257,6 @@ class _Search(NamedTuple):
         if log_prob != log_prob:
             raise ValueError("beam_search: step returned NaN")
         return log_prob > -inf
-
-
-@operation
-def largest_first(xp: Any, x: Any, *, k: int) -> Any:
-    """The indices of the k largest along the last axis; of equals the lower first.
-
-    Where fewer than k are above -inf, an index may come twice.
-    """
-    if 8 * k > x.shape[-1]:
-        order = xp.argsort(-x, axis=-1, kind="stable")
-        return order[..., :k]
-    rest = x.reshape(
-        -1, x.shape[-1]
-    ).copy()  # k passes: sorting a vocabulary takes 100 times longer
-    rows = xp.arange(len(rest))
-    found = []
-    for _ in range(k):
-        found.append(rest.argmax(axis=-1))
-        rest[rows, found[-1]] = -inf
-    return xp.stack(found, axis=-1).reshape(*x.shape[:-1], k)
 
 
 def _dead(beams: list[_Beam]) -> Path:
