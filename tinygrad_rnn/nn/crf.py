@@ -20,8 +20,8 @@ from ..tensor.errors import ShapeError
 from ..tensor.random import Generator
 from ..tensor.tensor import Tensor
 from . import init
-from .checks import is_tensor, positive
-from .ctc import NEVER, lengths_of
+from .checks import is_tensor, lengths_of, positive
+from .ctc import NEVER
 from .loss import reduce
 from .module import Module, Parameter
 

@@ -22,7 +22,7 @@ from ..tensor import creation, ops
 from ..tensor.errors import ShapeError
 from ..tensor.graph import Op
 from ..tensor.tensor import Tensor
-from .checks import is_tensor
+from .checks import is_tensor, lengths_of
 from .loss import reduce
 
 NEVER = -1e30  # the logarithm of an impossibility: finite, so that differences of two are no NaN
@@ -77,22 +77,6 @@ def ctc_loss(
 
 
 # ---------------------------------------------------------------- what comes in
-
-
-def lengths_of(name: str, argument: str, lengths: Any, rows: int, most: int) -> Tensor:
-    """Checked lengths of rows, (B,) on the host; the most throughout, if None."""
-    if lengths is None:
-        return creation.as_tensor(Tensor([most] * rows, dtype="int64", device="cpu"))
-    on_host = creation.as_tensor(lengths, device="cpu")
-    if on_host.shape != (rows,) or (rows and on_host.dtype.kind not in "iu"):
-        raise ShapeError(
-            f"{name}: {argument}: expected {rows} whole numbers, one a row; got {on_host.dtype} "
-            f"{list(on_host.shape)}"
-        )
-    for row, length in enumerate(on_host.tolist()):
-        if not 0 <= length <= most:
-            raise ShapeError(f"{name}: {argument}: row {row} has {length} of {most}")
-    return on_host.astype("int64")
 
 
 def _labels(

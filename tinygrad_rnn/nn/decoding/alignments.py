@@ -17,8 +17,8 @@ from ...tensor import creation, ops
 from ...tensor.autodiff import no_grad
 from ...tensor.errors import ShapeError
 from ...tensor.tensor import Tensor
-from ..checks import is_tensor
-from ..ctc import NEVER, lengths_of
+from ..checks import is_tensor, lengths_of
+from ..ctc import NEVER
 from .largest import largest_first
 from .steps import Hypothesis
 
