@@ -1,7 +1,9 @@
 """Layers and losses, under PyTorch's names."""
 
-from . import init
+from . import decoding, init
 from .cells import Cell, GRUCell, LSTMCell, RNNCell
+from .crf import CRF
+from .ctc import ctc_loss
 from .dropout import Dropout, dropout
 from .embedding import Embedding
 from .linear import Linear
@@ -11,9 +13,9 @@ from .normalization import LayerNorm
 from .recurrent import GRU, LSTM, RNN
 
 __all__ = [
-    "init",
+    "decoding", "init",
     "Module", "ModuleList", "Parameter", "Sequential", "StateDictError",
     "Dropout", "Embedding", "LayerNorm", "Linear", "dropout",
-    "Cell", "GRUCell", "LSTMCell", "RNNCell", "GRU", "LSTM", "RNN",
-    "binary_cross_entropy_with_logits", "cross_entropy", "mse_loss", "nll_loss",
+    "Cell", "GRUCell", "LSTMCell", "RNNCell", "CRF", "GRU", "LSTM", "RNN",
+    "binary_cross_entropy_with_logits", "cross_entropy", "ctc_loss", "mse_loss", "nll_loss",
 ]  # fmt: skip

@@ -1,7 +1,6 @@
 """The lecture's tasks as programs on real data."""
 
-from .charlm import CharLM, CharModel, Config, checked
-from .sampling import SettingError, draw, probabilities
+from .charlm import CharLM, CharModel, Config, SettingError, checked
 from .training import DivergedError, Progress, Training
 
 __all__ = [
@@ -13,6 +12,4 @@ __all__ = [
     "SettingError",
     "Training",
     "checked",
-    "draw",
-    "probabilities",
 ]

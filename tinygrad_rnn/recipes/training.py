@@ -24,8 +24,16 @@ from ..optim import Adam, CosineLR, clip_grad_norm_
 from ..tensor.creation import as_tensor
 from ..tensor.random import Generator
 from ..tensor.tensor import Tensor
-from .charlm import CharLM, CharModel, Config, State, inference, map_state, start_symbol
-from .sampling import SettingError
+from .charlm import (
+    CharLM,
+    CharModel,
+    Config,
+    SettingError,
+    State,
+    inference,
+    map_state,
+    start_symbol,
+)
 
 EVALUATE_EVERY = 100  # steps
 SLICE = 20_000  # held-out characters that are looked at meanwhile
