@@ -2,6 +2,7 @@
 
 from . import init
 from .cells import Cell, GRUCell, LSTMCell, RNNCell
+from .custom import Recurrent
 from .dropout import Dropout, dropout
 from .embedding import Embedding
 from .linear import Linear
@@ -14,6 +15,6 @@ __all__ = [
     "init",
     "Module", "ModuleList", "Parameter", "Sequential", "StateDictError",
     "Dropout", "Embedding", "LayerNorm", "Linear", "dropout",
-    "Cell", "GRUCell", "LSTMCell", "RNNCell", "GRU", "LSTM", "RNN",
+    "Cell", "GRUCell", "LSTMCell", "RNNCell", "GRU", "LSTM", "RNN", "Recurrent",
     "binary_cross_entropy_with_logits", "cross_entropy", "mse_loss", "nll_loss",
 ]  # fmt: skip

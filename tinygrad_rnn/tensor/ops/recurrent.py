@@ -17,7 +17,7 @@ from typing import Any
 from ... import kernels
 from ..graph import Op
 from . import elementwise
-from .elementwise import clip, sqrt
+from .elementwise import clip, sqrt, where
 from .movement import broadcast_to, matrix_transpose, unstack
 from .products import matmul
 from .reductions import mean
@@ -200,17 +200,19 @@ def by_steps(
     *,
     lengths: Any = None,
     reset: Any = None,
+    initial: Any = None,
     zones: Sequence[Any] | None = None,
     reverse: bool = False,
 ) -> tuple[Any, Any, Any]:
     """Runs a cell's step over a sequence.
 
     **Arguments** step: `(x_t, state) -> (y_t, state)`; a state is a Tensor, (B, ...), or a tuple of
-    them. x: (T, B, I). lengths, reset, reverse: as `scan` takes them. zones: for each part of the
-    state the share of the old one that survives each step, (T, B, ...) or (1, 1, 1), or None
-    (zoneout, Krueger et al. 2016: a mask of zeros and ones, or their mean); where an output is a
-    part of the state itself, it is that part after mixing. **Returns** the outputs, (T, B, ...),
-    zero past a row's length; the last state; and the states after every step, as the outputs.
+    them. x: (T, B, I). lengths, reset, reverse: as `scan` takes them. initial: the state that a
+    reset sets a row to; zeros, if None. zones: for each part of the state the share of the old one
+    that survives each step, (T, B, ...) or (1, 1, 1), or None (zoneout, Krueger et al. 2016: a mask
+    of zeros and ones, or their mean); where an output is a part of the state itself, it is that
+    part after mixing. **Returns** the outputs, (T, B, ...), zero past a row's length; the last
+    state; and the states after every step, as the outputs.
 
     >>> import tinygrad_rnn as tg
     >>> def step(x, h):
@@ -221,9 +223,19 @@ def by_steps(
     """
     single = not isinstance(state, tuple)
     shares = [] if zones is None else [(k, z) for k, z in enumerate(zones) if z is not None]
-    spread = (broadcast_to(z, shape=(x.shape[0], *z.shape[1:])) for _, z in shares)
+    spread = [broadcast_to(z, shape=(x.shape[0], *z.shape[1:])) for _, z in shares]
+    first, begin = ((state,), (initial,)) if single else (state, initial)
+    anew = reset is not None and initial is not None
+    if anew:  # scan knows of zeros only
+        spread, reset = [*spread, reset], None
 
     def run(old: Any, given: Any) -> tuple[Any, Any]:
+        if anew:
+            *given, rows = given
+            old = tuple(
+                where(rows.reshape((-1,) + (1,) * (b.ndim - 1)), a, b)
+                for a, b in zip(begin, old, strict=True)
+            )
         y, new = step(given[0], old[0] if single else old)
         parts = [new] if single else list(new)
         for (k, _), zone in zip(shares, given[1:], strict=True):
@@ -233,7 +245,6 @@ def by_steps(
             parts[k] = mixed
         return tuple(parts), (y, *parts)
 
-    first = (state,) if single else state
     last, (y, *states) = scan(
         run, first, (x, *spread), reverse=reverse, lengths=lengths, reset=reset
     )
