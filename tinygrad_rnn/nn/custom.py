@@ -122,7 +122,8 @@ class Recurrent(RecurrentLayer):
                 cells.append(cell)
         return cells
 
-    def _begin(self, row: int, x: Tensor) -> State:
+    def begin(self, row: int, x: Tensor) -> State:
+        """What the cell says."""
         return self.cells[row].initial(x)
 
     def _run(self, row: int, x: Tensor, state: State, course: Course) -> Run:

@@ -51,30 +51,33 @@ class FusedLayer(RecurrentLayer):
         self.learn_initial = learn_initial
         for row in range(num_layers * self.directions):
             below = self._merged_size(self.output_size) if row >= self.directions else input_size
-            recurrence.declare(self, below, self._suffix(row), device, dtype, generator)
+            recurrence.declare(self, below, self.suffix(row), device, dtype, generator)
             for part, size in zip("hc", recurrence.sizes if learn_initial else (), strict=False):
                 zeros = creation.zeros((size,), dtype=dtype, device=device)
-                setattr(self, f"{part}0{self._suffix(row)}", Parameter(zeros))
-        self._zones(self._begin(0, creation.zeros((1, 1))), 1, training=False)  # refuses wrong ones
+                setattr(self, f"{part}0{self.suffix(row)}", Parameter(zeros))
+        self._zones(self.begin(0, creation.zeros((1, 1))), 1, training=False)  # refuses wrong ones
 
-    def _suffix(self, row: int) -> str:
+    def suffix(self, row: int) -> str:
+        """What follows the names of a row's weights."""
         layer, reverse = divmod(row, self.directions)
         return f"_l{layer}_reverse" if reverse else f"_l{layer}"
 
-    def _begin(self, row: int, x: Tensor) -> State:
+    def begin(self, row: int, x: Tensor) -> State:
+        """Zeros, or what is learned."""
+
         def part(name: str, size: int) -> Tensor:
             zeros = creation.zeros((x.shape[0], size), dtype=x.dtype, device=x.device)
-            return zeros + getattr(self, name + self._suffix(row)) if self.learn_initial else zeros
+            return zeros + getattr(self, name + self.suffix(row)) if self.learn_initial else zeros
 
         begin = tuple(part(*of) for of in zip(("h0", "c0"), self.recurrence.sizes, strict=False))
         return begin if len(begin) > 1 else begin[0]
 
     def _run(self, row: int, x: Tensor, state: State, course: Course) -> Run:
-        w, h_mask = self.recurrence.held(self, self._suffix(row)), None
+        w, h_mask = self.recurrence.held(self, self.suffix(row)), None
         if course.training:
             w, h_mask = self._masked(w, x)
         if self.learn_initial and course.reset is not None:
-            course = replace(course, initial=self._begin(row, x[0]))
+            course = replace(course, initial=self.begin(row, x[0]))
         return self.recurrence.run(x, state, w, course, h_mask)
 
     def _masked(self, w: Weights, x: Tensor) -> tuple[Weights, Tensor | None]:

@@ -54,6 +54,11 @@ class Recurrence(ABC):
         """How many gates are stacked in the weights."""
 
     @property
+    @abstractmethod
+    def letters(self) -> dict[str, tuple[str, float]]:
+        """The gates that each activation gives, in the step's order, and its lower bound."""
+
+    @property
     def sizes(self) -> tuple[int, ...]:
         """The features of each part of the state; the first is the output."""
         return (self.hidden_size,)
@@ -141,7 +146,7 @@ class Recurrence(ABC):
         products. **Returns** the output, the last state, and the state after every step (None, if
         nobody wants it).
         """
-        if self.fused and course.initial is None and not course.by_steps:
+        if self.fused and course.initial is None and course.taps is None:
             return self.operation(x, state, w, h_mask, course)
         return course.run(lambda x, state: self.step(x, state, w, h_mask), x, state)
 

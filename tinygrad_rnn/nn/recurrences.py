@@ -24,6 +24,7 @@ class Elman(Recurrence):
 
     gates = 1
     plain: ClassVar = {"nonlinearity": ("tanh", "relu")}
+    letters: ClassVar = {"nonlinearity": ("h", -1)}
 
     def step(self, x: Tensor, h: State, w: Weights, h_mask: Any = None) -> tuple[Tensor, State]:
         h = ops.rnn_step(x, h, **w, h_mask=h_mask, activation=self.nonlinearity)
@@ -47,6 +48,7 @@ class GatedRecurrentUnit(Recurrence):
 
     gates = 3
     plain: ClassVar = {"activation": ("tanh",), "recurrent_activation": ("sigmoid",)}
+    letters: ClassVar = {"recurrent_activation": ("rz", 0), "activation": ("n", -1)}
 
     @property
     def biases(self) -> tuple[str, ...]:
@@ -103,6 +105,13 @@ class LongShortTermMemory(Recurrence):
     @property
     def gates(self) -> int:
         return 3 if self.coupled_gates else 4
+
+    @property
+    def letters(self) -> dict[str, tuple[str, float]]:
+        return {
+            "recurrent_activation": ("io" if self.coupled_gates else "ifo", 0),
+            "activation": ("g", -1),
+        }
 
     @property
     def sizes(self) -> tuple[int, ...]:

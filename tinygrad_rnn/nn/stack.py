@@ -23,7 +23,7 @@ from .checks import flag, is_tensor, positive, probability
 from .dropout import bernoulli
 from .dropout import dropout as drop
 from .module import Module
-from .states import Course, Run, State, like, parts, stacked
+from .states import Course, Run, Seen, State, like, parts, stacked
 
 MERGES = ("concat", "sum", "mean", "mul", None)
 
@@ -65,12 +65,12 @@ class RecurrentLayer(Module):
         self.bidirectional, self.directions = bidirectional, 2 if bidirectional else 1
         self.zoneout, self.residual, self.merge = zoneout, residual, merge
         self.generator = generator
-        self.observed: list[Run] | None = None  # what every row gave, for those who look inside
+        self.seen: list[Seen] | None = None  # one of every row, while somebody looks inside
 
     # ------------------------------------------------------------ one row: a layer in a direction
 
     @abstractmethod
-    def _begin(self, row: int, x: Tensor) -> State:
+    def begin(self, row: int, x: Tensor) -> State:
         """The state before the first step. **Arguments** x: (B, ...), any step's."""
 
     @abstractmethod
@@ -161,11 +161,12 @@ class RecurrentLayer(Module):
                 course = Course(
                     lengths=lengths, reset=resets[reverse], reverse=bool(reverse),
                     zones=self._zones(first[row], len(x), training), training=training,
-                    every=every, by_steps=self.observed is not None,
+                    every=every or self.seen is not None,
+                    taps=self._taps(first[row], len(x)),
                 )  # fmt: skip
                 y, end, all_ends = ran = self._run(row, x, first[row], course)
-                if self.observed is not None:
-                    self.observed.append(ran)
+                if self.seen is not None:
+                    self.seen.append(Seen(x, first[row], course, ran))
                 ys.append(y)
                 last.append(end)
                 states.append(all_ends)
@@ -217,6 +218,16 @@ class RecurrentLayer(Module):
             for p, part in zip(rates, kept, strict=True)
         )
 
+    def _taps(self, state: State, steps: int) -> tuple[Tensor, ...] | None:
+        if self.seen is None:
+            return None
+        return tuple(
+            creation.zeros(
+                (steps, *part.shape), dtype=part.dtype, device=part.device, requires_grad=True
+            )
+            for part in parts(state)
+        )
+
     # ------------------------------------------------------------ what comes in
 
     def _time_first(self, x: Any) -> Tensor:
@@ -232,8 +243,8 @@ class RecurrentLayer(Module):
         """The state before the first step of every row. **Arguments** x: a step's, (B, ...)."""
         rows = self.num_layers * self.directions
         if state is None:
-            return [self._begin(row, x) for row in range(rows)]
-        begin = self._begin(0, x)
+            return [self.begin(row, x) for row in range(rows)]
+        begin = self.begin(0, x)
         given = list(state) if isinstance(state, (tuple, list)) else [state]
         expected = [[rows, *part.shape] for part in parts(begin)]
         got = [list(getattr(part, "shape", ())) for part in given]

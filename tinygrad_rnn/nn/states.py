@@ -24,7 +24,7 @@ class Course:
     reverse: bool
     training: bool
     every: bool  # whether anyone wants the state after every step
-    by_steps: bool  # whether each step shall be in the graph
+    taps: tuple[Tensor, ...] | None = None  # zeros added to each part, to have its gradients
     initial: State = None  # what a reset begins from; zeros, if None
 
     def constants(self, h_mask: Tensor | None) -> tuple[Tensor | None, ...]:
@@ -37,9 +37,19 @@ class Course:
         """A step at each time."""
         ran: Run = by_steps(
             step, x, state, lengths=self.lengths, reset=self.reset, initial=self.initial,
-            zones=self.zones, reverse=self.reverse,
+            zones=self.zones, taps=self.taps, reverse=self.reverse,
         )  # fmt: skip
         return ran
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What somebody who looks inside a layer sees of a row."""
+
+    x: Tensor
+    first: State
+    course: Course
+    ran: Run
 
 
 def parts(state: State) -> list[Tensor]:
