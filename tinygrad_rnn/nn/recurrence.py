@@ -18,7 +18,7 @@ from ..tensor import creation
 from ..tensor.random import Generator
 from ..tensor.tensor import Tensor
 from . import init
-from .checks import activation, positive
+from .checks import activation, flag, positive
 from .module import Module, Parameter
 from .states import Course, Run, State
 
@@ -45,6 +45,9 @@ class Recurrence(ABC):
 
     def __post_init__(self) -> None:
         positive(self.owner, hidden_size=self.hidden_size)
+        flag(
+            self.owner, **{f.name: getattr(self, f.name) for f in fields(self) if f.type == "bool"}
+        )
         for name in self.plain:
             activation(self.owner, name, getattr(self, name))
 

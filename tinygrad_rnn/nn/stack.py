@@ -55,7 +55,7 @@ class RecurrentLayer(Module):
                 f"{name}: merge: expected concat, sum, mean, mul, or None for a tuple of both "
                 f"directions' outputs; got {merge!r}"
             )
-        if residual and bidirectional and merge is None:
+        if residual and merge is None:
             raise ValueError(
                 f"{name}: residual=True excludes merge=None: there is no one output to add a "
                 'layer\'s input to; merge="concat" keeps both directions side by side'

@@ -74,7 +74,7 @@ def _windows(
     start, old = 0, 0  # of the window, whose state is `state`; where its new steps begin
     while old < steps:
         end = min(old + k1, steps)
-        following = max(0, end + k1 - k2)  # where the next window starts: from start up to end
+        following = max(0, min(end + k1, steps) - k2)  # where the next window starts, end at most
         ys, now, later = [], state, state
         for a, b in pairwise(sorted({start, old, following, end})):
             y, now = run(x[(*before, slice(a, b))], now)
