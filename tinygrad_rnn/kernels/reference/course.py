@@ -43,16 +43,32 @@ class Course:
         return a[::-1] if self.reverse else a
 
     def each(self, a: Array) -> list[Array]:
-        """What belongs to each step, in running order; of one for all steps, that one."""
-        return list(self.along(a)) if len(a) == self.steps else [a[0]] * self.steps
+        """What belongs to each step, in running order."""
+        return list(a[::-1] if self.reverse else a)
+
+    def gates(self, a: Array, width: int) -> list[Array]:
+        """Of each step the gates that lie side by side, (G, B, width): to be unpacked."""
+        count = a.shape[-1] // width
+        return self.each(a.reshape(self.steps, self.batch, count, width).swapaxes(1, 2))
+
+    def shares(self, zone: Array) -> tuple[list[Array], list[Array]]:
+        """Of each step the share of the old state that survives, and that of the new."""
+        pair = zone, 1 - zone
+        if len(zone) == self.steps:
+            return self.each(pair[0]), self.each(pair[1])
+        return [pair[0][0]] * self.steps, [pair[1][0]] * self.steps
 
     def empty(self, width: int) -> Array:
         """A buffer for what each step makes, (T, B, width)."""
         return self.xp.empty((self.steps, self.batch, width), self.dtype)
 
+    def work(self, width: int) -> Array:
+        """A buffer for one step to work in, (B, width)."""
+        return self.xp.empty((self.batch, width), self.dtype)
+
     def forwards(self, *states: State) -> Iterator[int]:
         """Counts the steps; around each it does to the states what is to be done."""
-        reset = [s for s in states if self.goes_on is not None]
+        reset = states if self.goes_on is not None else ()
         mixed = [s for s in states if s.zone is not None or self.over is not None]
         for t in range(self.steps):
             for s in reset:
@@ -72,27 +88,42 @@ class Course:
 
 
 class State:
-    """One part of the state, h or c: before each step, new, and after it.
-
-    `old[t]` is what step t starts from, `new[t]` is where it writes. `before` and `made` are the
-    same for all steps at once, in the order of time.
-    """
+    """One part of the state, h or c: step t starts from `old[t]` and writes `new[t]`."""
 
     def __init__(self, course: Course, first: Array, zone: Array | None) -> None:
-        self.course, width = course, first.shape[1]
-        buffer = course.xp.empty((course.steps + 1, course.batch, width), course.dtype)
-        self.states = course.along(buffer)
-        self.states[0] = first
-        ahead, behind = (buffer[1:], buffer[:-1]) if course.reverse else (buffer[:-1], buffer[1:])
-        self.before = ahead if course.goes_on is None else course.empty(width)
-        self.after = behind
-        self.made = behind if zone is None else course.empty(width)
-        self.old, self.new = course.each(self.before), course.each(self.made)
+        self.course, self.width = course, first.shape[1]
+        self.buffer = course.xp.empty((course.steps + 1, course.batch, self.width), course.dtype)
+        self.states = course.each(self.buffer)  # the first, and the one after each step
+        self.states[0][...] = first
+        self.old, self.new = self.states[:-1], self.states[1:]
+        self.begun = self.fresh = None  # buffers of old and new, where they are not those states
+        if course.goes_on is not None:
+            self.begun = course.empty(self.width)
+            self.old = course.each(self.begun)
         self.zone = zone
         if zone is not None:
-            self.zone = zone = zone.astype(course.dtype, copy=False)
-            self.shares, self.rests = course.each(zone), course.each(1 - zone)
-            self.work = course.xp.empty_like(buffer[0])
+            self.zone = zone.astype(course.dtype, copy=False)
+            self.shares, self.rests = course.shares(self.zone)
+            self.fresh = course.empty(self.width)
+            self.new = course.each(self.fresh)
+            self.work = course.work(self.width)
+
+    @property
+    def after(self) -> Array:
+        """The states after each step, in the order of time: (T, B, width)."""
+        return self.buffer[:-1] if self.course.reverse else self.buffer[1:]
+
+    @property
+    def made(self) -> Array:
+        """What each step wrote, in the order of time."""
+        return self.after if self.fresh is None else self.fresh
+
+    @property
+    def before(self) -> Array:
+        """What each step started from, in the order of time."""
+        if self.begun is not None:
+            return self.begun
+        return self.buffer[1:] if self.course.reverse else self.buffer[:-1]
 
     def begin(self, t: int) -> None:
         """Zero where a row begins anew."""
@@ -134,9 +165,9 @@ class Cotangent:
     def __init__(self, state: State, last: Array | None, each: Array | None) -> None:
         """From the cotangents of the final state and of the output."""
         self.course = course = state.course
-        xp, width = course.xp, state.states.shape[-1]
+        xp = course.xp
         if last is None:
-            self.d = xp.zeros((course.batch, width), course.dtype)
+            self.d = xp.zeros((course.batch, state.width), course.dtype)
         else:
             self.d = xp.array(last, dtype=course.dtype, order="C")
         if each is not None and course.over is not None:
@@ -145,7 +176,7 @@ class Cotangent:
         share = state.share()
         self.survives = share is not None
         if share is not None:
-            self.shares, self.rests = course.each(share), course.each(1 - share)
+            self.shares, self.rests = course.shares(share)
             self.held = xp.empty_like(self.d)
 
     def receive(self, t: int) -> None:

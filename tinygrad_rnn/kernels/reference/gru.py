@@ -12,7 +12,6 @@ from .course import (
     Course,
     State,
     in_weights,
-    parts,
     product_over_time,
     project,
     squash,
@@ -41,16 +40,16 @@ def gru_forward(
     course, width = Course(xp, x, lengths, reset, reverse), h0.shape[1]
     hs = State(course, h0, h_zone)
     gates = project(xp, x, w_ih, b_ih)
-    rz_of, (r_of, z_of, n_of) = _gates(course, gates, width)
+    rz_of, by_gate = course.each(gates[..., : 2 * width]), course.gates(gates, width)
     w = turned(xp, w_hh if reset_after else w_hh[: 2 * width], course.steps)
     w_n = None if reset_after else turned(xp, w_hh[2 * width :], course.steps)
-    part = xp.empty((course.batch, w.shape[1]), x.dtype)
-    part_rz, part_n = part[:, : 2 * width], xp.empty_like(hs.states[0])
-    masked = None if h_mask is None else xp.empty_like(part_n)
+    part = course.work(w.shape[1])
+    part_rz, part_n = part[:, : 2 * width], course.work(width)
+    masked = None if h_mask is None else course.work(width)
     ns = course.empty(width) if reset_after else None  # w_hn h + b_hn of each step
     ns_of = None if ns is None else course.each(ns)
     for t in course.forwards(hs):
-        h, new, rz, r, n = hs.old[t], hs.new[t], rz_of[t], r_of[t], n_of[t]
+        h, new, rz, (r, z, n) = hs.old[t], hs.new[t], rz_of[t], by_gate[t]
         m = h if h_mask is None else xp.multiply(h, h_mask, out=masked)
         xp.matmul(m, w, out=part)
         if reset_after and b_hh is not None:
@@ -66,7 +65,7 @@ def gru_forward(
         n += part_n
         xp.tanh(n, out=n)
         xp.subtract(h, n, out=new)
-        new *= z_of[t]
+        new *= z
         new += n
     return (hs.output(), hs.last()), ((hs, gates, ns) if keep else None)
 
@@ -89,15 +88,15 @@ def gru_backward(
     h_in = hs.before if h_mask is None else hs.before * h_mask
     dz = xp.empty_like(gates)  # of the pre-activations, on the side of the input
     dz_rec = xp.empty_like(gates) if reset_after else dz  # and on the recurrent one
-    _, (r_of, z_of, n_of) = _gates(course, gates, width)
-    d_rz_of, (d_r_of, d_z_of, d_n_of) = _gates(course, dz, width)
+    by_gate, d_by_gate = course.gates(gates, width), course.gates(dz, width)
+    d_rz_of = course.each(dz[..., : 2 * width])
     gates_of, h_in_of = course.each(gates), course.each(h_in)
     ns_of, d_rec_of = course.each(ns) if reset_after else [], course.each(dz_rec)
-    slope, work, back = xp.empty_like(gates[0]), xp.empty_like(dh.d), xp.empty_like(dh.d)
+    slope, work, back = course.work(3 * width), course.work(width), course.work(width)
     slope_rz, slope_z = slope[:, : 2 * width], slope[:, width : 2 * width]
     w_rz, w_n = w_hh[: 2 * width], w_hh[2 * width :]
     for t in course.backwards(dh):
-        r, n, d_rz, d_r, d_z, d_n = r_of[t], n_of[t], d_rz_of[t], d_r_of[t], d_z_of[t], d_n_of[t]
+        (r, z, n), (d_r, d_z, d_n), d_rz = by_gate[t], d_by_gate[t], d_rz_of[t]
         xp.subtract(1, gates_of[t], out=slope)
         xp.multiply(dh.d, slope_z, out=d_n)  # dh (1 - z)
         slope *= gates_of[t]
@@ -106,7 +105,7 @@ def gru_backward(
         d_n *= work
         xp.subtract(hs.old[t], n, out=d_z)
         d_z *= dh.d
-        dh.d *= z_of[t]
+        dh.d *= z
         if reset_after:
             xp.multiply(d_n, ns_of[t], out=d_r)
             d_rz *= slope_rz
@@ -129,8 +128,3 @@ def gru_backward(
     if dw_hh is not None and not reset_after:  # w_hn has seen r * h
         dw_hh[2 * width :] = product_over_time(dz[..., 2 * width :], gates[..., :width] * h_in)
     return (dx, dh.d if need_h else None, dw_ih, dw_hh, db_ih, db_hh, None, None, None, None)
-
-
-def _gates(course: Course, a: Array, width: int) -> tuple[list[Array], list[list[Array]]]:
-    """Of each step: r and z together; and r, z and n."""
-    return course.each(a[..., : 2 * width]), [course.each(part) for part in parts(a, width)]

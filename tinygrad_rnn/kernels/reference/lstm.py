@@ -48,14 +48,14 @@ def lstm_forward(
     course, width = Course(xp, x, lengths, reset, reverse), c0.shape[1]
     hs, cs = State(course, h0, h_zone), State(course, c0, c_zone)
     gates = project(xp, x, w_ih, both(b_ih, b_hh))
-    i_of, f_of, g_of, o_of = _gates(course, gates, width)
+    by_gate, gates_of = course.gates(gates, width), course.each(gates)
     p_i, p_f, p_o = _peepholes(w_ch, width)
     # What is squashed before c is known: all gates, unless o looks at the new c. As
     # sigmoid(a) = tanh(a / 2) / 2 + 1/2, one tanh serves all of them, if they are scaled so.
-    early = gates if w_ch is None else gates[..., :-width]
-    early_of, gates_of = course.each(early), course.each(gates)
-    scale = xp.full(early.shape[-1], 0.5, x.dtype)
-    g_from = gates.shape[-1] - 2 * width
+    early = gates_of if w_ch is None else course.each(gates[..., :-width])
+    rows = w_hh.shape[0]
+    scale = xp.full(rows if w_ch is None else rows - width, 0.5, x.dtype)
+    g_from = rows - 2 * width
     scale[g_from : g_from + width] = 1
     shift = 1 - scale
     w = turned(xp, w_hh, course.steps)
@@ -63,10 +63,10 @@ def lstm_forward(
     tanh_of = course.each(tanh_c)
     within = None if cell_clip is None else xp.empty(tanh_c.shape, bool)  # where c is not clipped
     within_of = [] if within is None else course.each(within)
-    part, work = xp.empty_like(gates[0]), xp.empty_like(cs.states[0])
-    masked = None if h_mask is None else xp.empty_like(hs.states[0])
+    part, work = course.work(rows), course.work(width)
+    masked = None if h_mask is None else course.work(hs.width)
     for t in course.forwards(hs, cs):
-        h, c, new, i, g, o = hs.old[t], cs.old[t], cs.new[t], i_of[t], g_of[t], o_of[t]
+        h, c, new, (i, *f, g, o) = hs.old[t], cs.old[t], cs.new[t], by_gate[t]
         if h_mask is not None:
             h = xp.multiply(h, h_mask, out=masked)
         xp.matmul(h, w, out=part)
@@ -74,18 +74,18 @@ def lstm_forward(
         if w_ch is not None:
             xp.multiply(c, p_i, out=work)
             i += work
-            if f_of is not None:
+            if f:
                 xp.multiply(c, p_f, out=work)
-                f_of[t] += work
-        squash(xp, early_of[t], scale, shift)
-        if f_of is None:
+                f[0] += work
+        squash(xp, early[t], scale, shift)
+        if f:
+            xp.multiply(f[0], c, out=new)
+            xp.multiply(i, g, out=work)
+            new += work
+        else:
             xp.subtract(g, c, out=new)
             new *= i
             new += c
-        else:
-            xp.multiply(f_of[t], c, out=new)
-            xp.multiply(i, g, out=work)
-            new += work
         if cell_clip is not None:
             xp.abs(new, out=work)
             xp.less_equal(work, cell_clip, out=within_of[t])
@@ -123,20 +123,19 @@ def lstm_backward(
     gy, gh, gc, *gcs = g
     dh, dc = Cotangent(hs, gh, gy), Cotangent(cs, gc, gcs[0] if gcs else None)
     dz = xp.empty_like(gates)
-    i_of, f_of, g_of, o_of = _gates(course, gates, width)
-    d_i_of, d_f_of, d_g_of, d_o_of = _gates(course, dz, width)
+    by_gate, d_by_gate = course.gates(gates, width), course.gates(dz, width)
     gates_of, dz_of, tanh_of = course.each(gates), course.each(dz), course.each(tanh_c)
     d_early_of = course.each(dz[..., :-width])  # all gates but o
     within_of = [] if within is None else course.each(within)
     p_i, p_f, p_o = _peepholes(w_ch, width)
-    slope, work = xp.empty_like(gates[0]), xp.empty_like(dc.d)
+    slope, work = course.work(gates.shape[-1]), course.work(width)
     slope_early, slope_o = slope[:, :-width], slope[:, -width:]
     slope_g = slope_early[:, -width:]
-    d_out = dh.d if w_hr is None else xp.empty_like(dc.d)  # of o * tanh(c)
-    dhs = None if w_hr is None else xp.empty_like(hs.made)
+    d_out = dh.d if w_hr is None else course.work(width)  # of o * tanh(c)
+    dhs = None if w_hr is None else course.empty(hs.width)
     dhs_of = [] if dhs is None else course.each(dhs)
     for t in course.backwards(dh, dc):
-        i, g_, o, tc, d_i, d_o = i_of[t], g_of[t], o_of[t], tanh_of[t], d_i_of[t], d_o_of[t]
+        (i, *f, g_, o), (d_i, *d_f, d_g, d_o), tc = by_gate[t], d_by_gate[t], tanh_of[t]
         if dhs is not None:
             dhs_of[t][...] = dh.d
             xp.matmul(dh.d, w_hr, out=d_out)
@@ -156,25 +155,23 @@ def lstm_backward(
             dc.d += work
         if within is not None:
             dc.d *= within_of[t]
-        if f_of is None:
+        xp.multiply(dc.d, i, out=d_g)
+        if f:
+            xp.multiply(dc.d, g_, out=d_i)
+            xp.multiply(dc.d, cs.old[t], out=d_f[0])
+            dc.d *= f[0]
+        else:
             xp.subtract(g_, cs.old[t], out=d_i)
             d_i *= dc.d
-        else:
-            xp.multiply(dc.d, g_, out=d_i)
-            xp.multiply(dc.d, cs.old[t], out=d_f_of[t])
-        xp.multiply(dc.d, i, out=d_g_of[t])
-        d_early = d_early_of[t]
-        d_early *= slope_early
-        if f_of is None:
             xp.subtract(1, i, out=work)
             dc.d *= work
-        else:
-            dc.d *= f_of[t]
+        d_early = d_early_of[t]
+        d_early *= slope_early
         if w_ch is not None:
             xp.multiply(d_i, p_i, out=work)
             dc.d += work
-            if f_of is not None:
-                xp.multiply(d_f_of[t], p_f, out=work)
+            if f:
+                xp.multiply(d_f[0], p_f, out=work)
                 dc.d += work
         xp.matmul(dz_of[t], w_hh, out=dh.d)
         if h_mask is not None:
@@ -191,12 +188,6 @@ def lstm_backward(
         dw_ch = xp.concatenate([(d * c).sum(axis=(0, 1)) for d, c in seen])
     states = (dh.d if need_h else None, dc.d if need_c else None)
     return (dx, *states, *dw, dw_hr, dw_ch, None, None, None, None, None)
-
-
-def _gates(course: Course, a: Array, width: int) -> tuple[Any, Any, Any, Any]:
-    """i, f, g and o of each step; no f with coupled gates."""
-    i, *f, g, o = (course.each(part) for part in parts(a, width))
-    return i, (f[0] if f else None), g, o
 
 
 def _peepholes(w_ch: Array | None, width: int) -> tuple[Any, Any, Any]:

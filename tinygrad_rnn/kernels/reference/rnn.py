@@ -30,8 +30,8 @@ def rnn_forward(
     hs = State(course, h0, h_zone)
     z = course.each(project(xp, x, w_ih, both(b_ih, b_hh)))
     w = turned(xp, w_hh, course.steps)
-    part = xp.empty_like(hs.states[0])
-    masked = None if h_mask is None else xp.empty_like(part)
+    part = course.work(hs.width)
+    masked = None if h_mask is None else course.work(hs.width)
     for t in course.forwards(hs):
         h = hs.old[t]
         if h_mask is not None:
@@ -60,7 +60,7 @@ def rnn_backward(
     hs: State = saved
     course, (gy, gh) = hs.course, g
     dh = Cotangent(hs, gh, gy)
-    dz = xp.empty_like(hs.made)
+    dz = course.empty(hs.width)
     dzs = course.each(dz)
     for t in course.backwards(dh):
         h, d = hs.new[t], dzs[t]
