@@ -219,3 +219,12 @@ def test_a_step_is_a_step_of_evaluation_whichever_the_mode(kind: str, data: st.D
     y = tg.stack(ys, axis=1 if layer.batch_first else 0)
     for a, b in zip([y, *flat(now)], [whole, *flat(end)], strict=True):
         np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=1e-9, atol=1e-11)
+
+
+def test_backwards_a_row_begins_from_its_state_whatever_begins_after_its_end() -> None:
+    layer = tg.nn.GRU(3, 4, bidirectional=True, dtype="float64", generator=tg.Generator(0))
+    x, h = tg.randn(4, 1, 3, generator=tg.Generator(1)), tg.ones((2, 1, 4), dtype="float64")
+    reset = np.array([[False], [False], [True], [False]])
+    found = flat(layer(x.astype("float64"), h, lengths=[2], reset=reset))
+    for a, b in zip(found, flat(layer(x.astype("float64"), h, lengths=[2])), strict=True):
+        np.testing.assert_array_equal(a.numpy(), b.numpy())

@@ -26,7 +26,7 @@ def _cell(d: Draw, cell: Any, states: int, **options: Sequence[Any]) -> Case:
     bias = d.one_of([True, False])
 
     def case(given: dict[str, Any]) -> Case:
-        few = WIDE if given["layer_norm"] else 1
+        few = WIDE if given.get("layer_norm") else 1
         n = max(hidden, few, given.get("proj_size", 0) + 1)
         g = Generator(0)
         module = cell(max(features, few), n, bias=bias, dtype="float64", generator=g, **given)
@@ -50,7 +50,7 @@ def _smooth(build: Callable[[dict[str, Any]], Case], given: dict[str, Any]) -> C
     def look(op: Any, y: Any, raw: list[Any]) -> None:
         if op.name == "sqrt":  # a standard deviation; of a constant it is sqrt(eps)
             least["sqrt"] = min(least["sqrt"], np.min(y, initial=1.0, where=y > 0.00316228))
-        if op.name == "clip":
+        if op.name == "clip" and given.get("cell_clip"):
             distance = np.abs(np.abs(raw[0]) - given["cell_clip"])
             least["clip"] = min(least["clip"], np.min(distance, initial=1.0))
 
@@ -75,7 +75,7 @@ def _spread(module: nn.Module, d: Draw) -> None:
     named = dict(module.named_parameters())
     scale = 4.0 if any("gain" in name for name in named) else 1.0  # what is normalised shall vary
     for name, p in named.items():
-        p.data = p.numpy() * (1.0 if "gain" in name else scale) + 0.2 * d.reals(p.shape)
+        p.data = p.numpy() * (0.5 if "gain" in name else scale) + 0.2 * d.reals(p.shape)
 
 
 STACKING: dict[str, Sequence[Any]] = {
@@ -119,7 +119,9 @@ def _layer(d: Draw, build: Callable[..., Any], **options: Sequence[Any]) -> Case
 
     def case(given: dict[str, Any]) -> Case:
         wide = given.get("layer_norm")
-        inside = {**given, "proj_size": WIDE // 2} if wide and given.get("proj_size") else given
+        inside = {**given, "num_layers": 1} if wide else given  # in depth, curvature multiplies
+        if wide and given.get("proj_size"):
+            inside["proj_size"] = WIDE // 2
         module = build(
             WIDE if wide else features, WIDE if wide else 2, generator=generator, **inside
         )
