@@ -1,7 +1,8 @@
 """Cells: one step of a recurrence as a module.
 
 A cell has `step(x, state) -> (y, state)` and `initial(x)`, and names its parameters as PyTorch's
-cells do. The equation is the operation's, in `tensor/ops/recurrent.py`.
+cells do. `nn.Recurrent` runs any cell over a sequence. What concerns a sequence and not a step
+(masks that all steps share, zoneout) is the layers'.
 """
 
 from __future__ import annotations
@@ -9,12 +10,14 @@ from __future__ import annotations
 from math import sqrt
 from typing import Any, ClassVar
 
-from ..tensor import creation, ops
+from ..tensor import creation
 from ..tensor.random import Generator
 from ..tensor.tensor import Tensor
 from . import init
 from .checks import features_last, positive
 from .module import Module, Parameter
+from .recurrence import Activation, Recurrence
+from .recurrences import ONE_BIAS, Elman, GatedRecurrentUnit, LongShortTermMemory
 
 
 class Cell(Module):
@@ -78,10 +81,47 @@ class Cell(Module):
         return f"{self.input_size}, {self.hidden_size}"
 
 
-class RNNCell(Cell):
-    """h' = tanh(U x + W h + b), or relu: see `tg.rnn_step`.
+class BuiltInCell(Cell):
+    """One step of a built-in recurrence."""
 
-    **Arguments** input_size, hidden_size: features of x and h; nonlinearity: `tanh` or `relu`.
+    def __init__(
+        self,
+        recurrence: Recurrence,
+        input_size: int,
+        device: str | None,
+        dtype: Any,
+        generator: Generator | None,
+    ) -> None:
+        positive(type(self).__name__, input_size=input_size)
+        self.recurrence = recurrence
+        self.input_size, self.hidden_size = input_size, recurrence.hidden_size
+        self.output_size = recurrence.sizes[0]
+        for name in ("bias_ih", "bias_hh"):
+            setattr(self, name, None)
+        recurrence.declare(self, input_size, "", device, dtype, generator)
+
+    def initial(self, x: Tensor) -> Any:
+        """The state before the first step: zeros."""
+        zeros = [
+            creation.zeros((x.shape[0], size), dtype=x.dtype, device=x.device)
+            for size in self.recurrence.sizes
+        ]
+        return tuple(zeros) if len(zeros) > 1 else zeros[0]
+
+    def step(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:
+        """One step. **Returns** h', and the state: h', or (h', c')."""
+        return self.recurrence.step(x, state, self.recurrence.held(self, ""))
+
+    def describe(self) -> str:
+        """Its sizes, and the options that are not as they are by default."""
+        return f"{super().describe()}{self.recurrence.describe()}"
+
+
+class RNNCell(BuiltInCell):
+    """h' = tanh(U x + W h + b), or another nonlinearity: see `tg.rnn_step`.
+
+    **Arguments** input_size, hidden_size: features of x and h. nonlinearity: `tanh`, `relu`,
+    another elementwise operation's name, or a function. layer_norm: as `RNN` has it.
 
     >>> import tinygrad_rnn as tg
     >>> tg.nn.RNNCell(3, 4)(tg.zeros((2, 3))).shape
@@ -93,38 +133,31 @@ class RNNCell(Cell):
         input_size: int,
         hidden_size: int,
         bias: bool = True,
-        nonlinearity: str = "tanh",
+        nonlinearity: Activation = "tanh",
         device: str | None = None,
         dtype: Any = "float32",
         *,
+        layer_norm: bool = False,
         generator: Generator | None = None,
     ) -> None:
-        if nonlinearity not in ("tanh", "relu"):
-            raise ValueError(f"RNNCell: nonlinearity: expected tanh or relu, got {nonlinearity!r}")
-        super().__init__(input_size, hidden_size, bias, device, dtype, generator=generator)
+        recurrence = Elman(
+            owner="RNNCell", hidden_size=hidden_size, bias=bias, layer_norm=layer_norm,
+            nonlinearity=nonlinearity,
+        )  # fmt: skip
+        super().__init__(recurrence, input_size, device, dtype, generator)
         self.nonlinearity = nonlinearity
 
-    def step(self, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
-        """One step. **Returns** h' twice: as output and as state."""
-        h = ops.rnn_step(
-            x, h, self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh,
-            activation=self.nonlinearity,
-        )  # fmt: skip
-        return h, h
 
-
-class GRUCell(Cell):
+class GRUCell(BuiltInCell):
     """The gated recurrent unit, in the lecture's form or in PyTorch's: see `tg.gru_step`.
 
     **Arguments** input_size, hidden_size: features of x and h. reset_after: PyTorch's form, with
-    two biases a gate.
+    two biases a gate. layer_norm, activation, recurrent_activation: as `GRU` has them.
 
     >>> import tinygrad_rnn as tg
     >>> tg.nn.GRUCell(3, 4)(tg.zeros((2, 3))).shape
     (2, 4)
     """
-
-    gates = 3
 
     def __init__(
         self,
@@ -135,50 +168,59 @@ class GRUCell(Cell):
         dtype: Any = "float32",
         *,
         reset_after: bool = False,
+        layer_norm: bool = False,
+        activation: Activation = "tanh",
+        recurrent_activation: Activation = "sigmoid",
         generator: Generator | None = None,
     ) -> None:
-        super().__init__(input_size, hidden_size, bias, device, dtype, generator=generator)
-        self.reset_after = reset_after
-        if not reset_after:
-            self.bias_hh = None
-
-    def step(self, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
-        """One step. **Returns** h' twice: as output and as state."""
-        h = ops.gru_step(
-            x, h, self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh,
-            reset_after=self.reset_after,
+        recurrence = GatedRecurrentUnit(
+            owner="GRUCell", hidden_size=hidden_size, bias=bias, layer_norm=layer_norm,
+            reset_after=reset_after, activation=activation,
+            recurrent_activation=recurrent_activation,
         )  # fmt: skip
-        return h, h
+        super().__init__(recurrence, input_size, device, dtype, generator)
+        self.reset_after = reset_after
 
     def why_unexpected(self, key: str) -> str:
         """The lecture's form has one bias a gate."""
         return ONE_BIAS if key.startswith("bias_hh") and not self.reset_after else ""
 
 
-ONE_BIAS = (
-    "this GRU resets before the product and has one bias a gate; PyTorch's is GRU(reset_after=True)"
-)
-
-
-class LSTMCell(Cell):
+class LSTMCell(BuiltInCell):
     """The long short-term memory; its state is (h, c): see `tg.lstm_step`.
 
-    **Arguments** input_size, hidden_size: features of x, and of h and c.
+    **Arguments** input_size, hidden_size: features of x, and of h and c. The others as `LSTM` has
+    them.
 
     >>> import tinygrad_rnn as tg
-    >>> h, c = tg.nn.LSTMCell(3, 4)(tg.zeros((2, 3)))
+    >>> h, c = tg.nn.LSTMCell(3, 4, peephole=True)(tg.zeros((2, 3)))
     >>> h.shape, c.shape
     ((2, 4), (2, 4))
     """
 
-    gates = 4
-
-    def initial(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """h and c before the first step: zeros."""
-        zeros = super().initial(x)
-        return zeros, zeros
-
-    def step(self, x: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """One step. **Returns** h' and (h', c')."""
-        h, c = ops.lstm_step(x, *state, self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh)
-        return h, (h, c)
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        bias: bool = True,
+        device: str | None = None,
+        dtype: Any = "float32",
+        *,
+        proj_size: int = 0,
+        layer_norm: bool = False,
+        peephole: bool = False,
+        coupled_gates: bool = False,
+        cell_clip: float | None = None,
+        forget_bias: float = 0.0,
+        activation: Activation = "tanh",
+        recurrent_activation: Activation = "sigmoid",
+        generator: Generator | None = None,
+    ) -> None:
+        recurrence = LongShortTermMemory(
+            owner="LSTMCell", hidden_size=hidden_size, bias=bias, layer_norm=layer_norm,
+            proj_size=proj_size, peephole=peephole, coupled_gates=coupled_gates,
+            cell_clip=cell_clip, forget_bias=forget_bias, activation=activation,
+            recurrent_activation=recurrent_activation,
+        )  # fmt: skip
+        super().__init__(recurrence, input_size, device, dtype, generator)
+        self.proj_size = proj_size

@@ -6,6 +6,7 @@ from typing import Any
 
 from ..tensor import creation
 from ..tensor.errors import ShapeError
+from ..tensor.ops import elementwise
 from ..tensor.tensor import Tensor
 
 
@@ -20,6 +21,22 @@ def probability(layer: str, p: float) -> None:
     """Refuses what is no probability below 1."""
     if not 0 <= p < 1:
         raise ValueError(f"{layer}: expected a probability from 0 to below 1, got {p!r}")
+
+
+def flag(layer: str, **flags: bool) -> None:
+    """Refuses what is neither True nor False: it was meant for something else."""
+    for name, value in flags.items():
+        if not isinstance(value, bool):
+            raise TypeError(f"{layer}: {name}: expected True or False, got {value!r}")
+
+
+def activation(layer: str, name: str, given: Any) -> None:
+    """Refuses what is no elementwise function."""
+    if not callable(given) and given not in elementwise.__all__:
+        raise ValueError(
+            f"{layer}: {name}: expected the name of an elementwise operation, such as 'tanh', or a "
+            f"function of a Tensor; got {given!r}"
+        )
 
 
 def is_tensor(layer: str, name: str, x: Any) -> None:

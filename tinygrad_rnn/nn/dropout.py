@@ -3,17 +3,38 @@
 from __future__ import annotations
 
 from ..tensor.creation import as_tensor
+from ..tensor.errors import ShapeError
 from ..tensor.random import Generator, default_generator
 from ..tensor.tensor import Tensor
 from .checks import is_tensor, probability
 from .module import Module
 
 
-def dropout(x: Tensor, p: float, generator: Generator | None = None) -> Tensor:
+def bernoulli(
+    shape: tuple[int, ...], p: float, generator: Generator | None, *, like: Tensor
+) -> Tensor:
+    """A mask of ones with probability p and zeros, drawn on the host, of a tensor's dtype."""
+    mask = (generator or default_generator()).random(shape) < p
+    return as_tensor(mask.astype(like.dtype), device=like.device)
+
+
+def dropout_mask(
+    shape: tuple[int, ...], p: float, generator: Generator | None, *, like: Tensor
+) -> Tensor:
+    """A mask of zeros with probability p and 1 / (1 - p), drawn on the host."""
+    mask = ((generator or default_generator()).random(shape) >= p) / (1 - p)
+    return as_tensor(mask.astype(like.dtype), device=like.device)
+
+
+def dropout(
+    x: Tensor, p: float, generator: Generator | None = None, *, shared_axis: int | None = None
+) -> Tensor:
     """Zeroes each element with probability p and scales the others by 1 / (1 - p).
 
     The mask is drawn on the host and is an input of the product: whatever computes it again sees
     the same bits.
+
+    **Arguments** shared_axis: an axis along which the mask is the same, if any.
 
     >>> import tinygrad_rnn as tg
     >>> tg.nn.dropout(tg.ones((4,)), 0.5, tg.Generator(0))
@@ -21,29 +42,48 @@ def dropout(x: Tensor, p: float, generator: Generator | None = None) -> Tensor:
     """
     if p == 0:
         return x
-    mask = ((generator or default_generator()).random(x.shape) >= p) / (1 - p)
-    return x * as_tensor(mask.astype(x.dtype), device=x.device)
+    shape = list(x.shape)
+    if shared_axis is not None:
+        shape[shared_axis] = 1
+    return x * dropout_mask(tuple(shape), p, generator, like=x)
 
 
 class Dropout(Module):
     """Dropout while training, nothing in evaluation (Srivastava et al. 2014).
 
-    **Arguments** p: the probability of an element to be zeroed. generator: where masks come from.
+    **Arguments** p: the probability of an element to be zeroed. shared_axis: an axis along which
+    the mask is the same; that of time, for one mask a sequence (Gal and Ghahramani 2016).
+    generator: where masks come from.
 
     >>> import tinygrad_rnn as tg
     >>> tg.nn.Dropout(0.5).eval()(tg.ones((2,)))
     tensor([1., 1.])
+    >>> tg.nn.Dropout(0.5, shared_axis=0, generator=tg.Generator(0))(tg.ones((2, 3)))
+    tensor([[2., 0., 0.],
+            [2., 0., 0.]])
     """
 
-    def __init__(self, p: float = 0.5, *, generator: Generator | None = None) -> None:
+    def __init__(
+        self,
+        p: float = 0.5,
+        *,
+        shared_axis: int | None = None,
+        generator: Generator | None = None,
+    ) -> None:
         probability("Dropout", p)
-        self.p, self.generator = p, generator
+        self.p, self.shared_axis, self.generator = p, shared_axis, generator
 
     def forward(self, x: Tensor) -> Tensor:
-        """**Arguments** x: any shape. **Returns** the same shape."""
+        """**Arguments** x: any shape that has the shared axis. **Returns** the same shape."""
         is_tensor("Dropout", "x", x)
-        return dropout(x, self.p, self.generator) if self.training else x
+        if not self.training:
+            return x
+        axis = self.shared_axis
+        if axis is not None and not -x.ndim <= axis < x.ndim:
+            raise ShapeError(f"Dropout: x: expected an axis {axis} to share; got {list(x.shape)}")
+        return dropout(x, self.p, self.generator, shared_axis=axis)
 
     def describe(self) -> str:
-        """Its probability."""
-        return f"p={self.p}"
+        """Its probability, and the axis."""
+        shared = "" if self.shared_axis is None else f", shared_axis={self.shared_axis}"
+        return f"p={self.p}{shared}"

@@ -8,7 +8,8 @@ from ..tensor import creation, ops
 from ..tensor.random import Generator
 from ..tensor.tensor import Tensor
 from . import init
-from .checks import positive
+from .checks import positive, probability
+from .dropout import dropout_mask
 from .module import Module, Parameter
 
 
@@ -16,8 +17,12 @@ class Embedding(Module):
     """Looks vectors up by whole numbers; its gradient costs as much as what was looked up.
 
     **Arguments** num_embeddings: how many symbols; embedding_dim: the vectors' length. padding_idx:
-    a symbol whose vector is zero and stays so. Parameter: weight (num_embeddings, embedding_dim),
-    drawn from the normal distribution.
+    a symbol whose vector is zero and stays so. dropout: the probability of a symbol to be zero
+    wherever it stands, while training, one draw a call (Merity et al. 2017). Parameter: weight
+    (num_embeddings, embedding_dim), drawn from the normal distribution.
+
+    A layer that gives scores for the same symbols may share the weight: `linear.weight =
+    embedding.weight`. It is learned once, and saved under both names.
 
     >>> import tinygrad_rnn as tg
     >>> tg.nn.Embedding(10, 4, padding_idx=0)(tg.tensor([[1, 2, 0]])).shape
@@ -32,8 +37,11 @@ class Embedding(Module):
         device: str | None = None,
         dtype: Any = "float32",
         *,
+        dropout: float = 0.0,
         generator: Generator | None = None,
     ) -> None:
+        probability("Embedding: dropout", dropout)
+        self.dropout, self.generator = dropout, generator
         positive("Embedding", num_embeddings=num_embeddings, embedding_dim=embedding_dim)
         self.num_embeddings, self.embedding_dim = num_embeddings, embedding_dim
         if padding_idx is not None and not -num_embeddings <= padding_idx < num_embeddings:
@@ -50,11 +58,16 @@ class Embedding(Module):
         if ids.dtype.kind not in "iu":
             raise TypeError(f"Embedding: ids: expected integers, got {ids.dtype}: ids.astype(int)")
         y: Tensor = ops.take(self.weight, ids, axis=0)
+        if self.training and self.dropout:
+            words = (self.num_embeddings, 1)
+            mask = dropout_mask(words, self.dropout, self.generator, like=self.weight)
+            y = y * ops.take(mask, ids, axis=0)
         if self.padding_idx is None:
             return y
         real = (ids != self.padding_idx).expand_dims(axis=-1)
         return cast(Tensor, ops.where(real, y, y.detach()))  # no gradient for the padding's vector
 
     def describe(self) -> str:
-        """Its sizes."""
-        return f"{self.num_embeddings}, {self.embedding_dim}"
+        """Its sizes, and its dropout."""
+        dropped = f", dropout={self.dropout}" if self.dropout else ""
+        return f"{self.num_embeddings}, {self.embedding_dim}{dropped}"

@@ -99,6 +99,55 @@ def binary_cross_entropy_with_logits(
     return reduce(name, ops.softplus(logits) - logits * target, reduction)
 
 
+# ---------------------------------------------------------------- of what a layer gives
+
+
+def activation_regularization(y: Tensor, *, lengths: Any = None) -> Tensor:
+    """AR: the mean square of a layer's outputs, to be added to a loss (Merity et al. 2017).
+
+    **Arguments** y: (T, B, H), after dropout. lengths: (B,) valid steps of each row; T, if None.
+    **Returns** a scalar.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.nn.activation_regularization(tg.tensor([[[1.0, 3.0]]])).item()
+    5.0
+    """
+    return _mean_square("activation_regularization", y, lengths, 0)
+
+
+def temporal_activation_regularization(y: Tensor, *, lengths: Any = None) -> Tensor:
+    """TAR: the mean square of how outputs change from step to step (Merity et al. 2017).
+
+    **Arguments** y: (T, B, H), before dropout. lengths: (B,) valid steps of each row; T, if None.
+    **Returns** a scalar, 0 where no row has two steps.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.nn.temporal_activation_regularization(tg.tensor([[[1.0]], [[3.0]]])).item()
+    4.0
+    """
+    return _mean_square("temporal_activation_regularization", y, lengths, 1)
+
+
+def _mean_square(name: str, y: Tensor, lengths: Any, differences: int) -> Tensor:
+    """The mean square of valid outputs, or of their differences in time."""
+    is_tensor(name, "y", y)
+    if y.ndim != 3 or 0 in y.shape:
+        raise ShapeError(f"{name}: y: expected (T, B, H), none empty; got {list(y.shape)}")
+    steps, batch, features = y.shape
+    if lengths is None:
+        lengths = creation.full((batch,), steps, dtype="int64", device=y.device)
+    lengths = creation.as_tensor(lengths, device=y.device)
+    if lengths.shape != (batch,) or lengths.dtype.kind not in "iu":
+        raise ShapeError(f"{name}: lengths: expected {batch} whole numbers; got {lengths.shape}")
+    if differences:
+        y = y[1:] - y[:-1]
+    times = creation.arange(len(y), device=y.device).expand_dims(axis=1)
+    counts = (times < lengths - differences).astype(y.dtype)
+    count = ops.maximum(counts.sum(), 1) * features
+    mean: Tensor = (ops.square(y) * counts.expand_dims(axis=-1)).sum() / count
+    return mean
+
+
 # ---------------------------------------------------------------- what comes in
 
 

@@ -18,7 +18,7 @@ from typing import Any
 from ... import kernels
 from ..graph import Op
 from . import elementwise
-from .elementwise import clip, sqrt
+from .elementwise import clip, sqrt, where
 from .movement import broadcast_to, matrix_transpose, unstack
 from .products import matmul
 from .reductions import mean
@@ -207,17 +207,21 @@ def by_steps(
     *,
     lengths: Any = None,
     reset: Any = None,
+    initial: Any = None,
     zones: Sequence[Any] | None = None,
+    taps: Sequence[Any] | None = None,
     reverse: bool = False,
 ) -> tuple[Any, Any, Any]:
     """Runs a cell's step over a sequence.
 
     **Arguments** step: `(x_t, state) -> (y_t, state)`; a state is a Tensor, (B, ...), or a tuple of
-    them. x: (T, B, I). lengths, reset, reverse: as `scan` takes them. zones: for each part of the
-    state the share of the old one that survives each step, (T, B, ...) or (1, 1, 1), or None
-    (zoneout, Krueger et al. 2016: a mask of zeros and ones, or their mean); where an output is a
-    part of the state itself, it is that part after mixing. **Returns** the outputs, (T, B, ...),
-    zero past a row's length; the last state; and the states after every step, as the outputs.
+    them. x: (T, B, I). lengths, reset, reverse: as `scan` takes them. initial: the state that a
+    reset sets a row to; zeros, if None. zones: for each part of the state the share of the old one
+    that survives each step, (T, B, ...) or (1, 1, 1), or None (zoneout, Krueger et al. 2016: a mask
+    of zeros and ones, or their mean). taps: for each part of the state what is added to it after
+    each step, (T, B, ...): zeros have the states' gradients. An output that is a part of the state
+    itself is that part after all this. **Returns** the outputs, (T, B, ...), zero past a row's
+    length; the last state; and the states after every step, as the outputs.
 
     >>> import tinygrad_rnn as tg
     >>> def step(x, h):
@@ -228,21 +232,33 @@ def by_steps(
     """
     single = not isinstance(state, tuple)
     shares = [] if zones is None else [(k, z) for k, z in enumerate(zones) if z is not None]
-    spread = (broadcast_to(z, shape=(x.shape[0], *z.shape[1:])) for _, z in shares)
+    given = [x, *(broadcast_to(z, shape=(x.shape[0], *z.shape[1:])) for _, z in shares)]
+    given += taps or ()
+    first, begin = ((state,), (initial,)) if single else (state, initial)
+    anew = reset is not None and initial is not None
+    if anew:  # scan knows of zeros only
+        given, reset = [*given, reset], None
 
     def run(old: Any, given: Any) -> tuple[Any, Any]:
-        y, new = step(given[0], old[0] if single else old)
+        if anew:
+            *given, rows = given
+            old = tuple(
+                where(rows.reshape((-1,) + (1,) * (b.ndim - 1)), a, b)
+                for a, b in zip(begin, old, strict=True)
+            )
+        x, *more = given
+        y, new = step(x, old[0] if single else old)
         parts = [new] if single else list(new)
-        for (k, _), zone in zip(shares, given[1:], strict=True):
-            mixed = zone * old[k] + (1 - zone) * parts[k]
-            if y is parts[k]:
-                y = mixed
-            parts[k] = mixed
-        return tuple(parts), (y, *parts)
+        changed = list(parts)
+        for (k, _), zone in zip(shares, more, strict=False):
+            changed[k] = zone * old[k] + (1 - zone) * parts[k]
+        if taps is not None:
+            changed = [p + tap for p, tap in zip(changed, more[len(shares) :], strict=True)]
+        y = next((p for p, before in zip(changed, parts, strict=True) if before is y), y)
+        return tuple(changed), (y, *changed)
 
-    first = (state,) if single else state
     last, (y, *states) = scan(
-        run, first, (x, *spread), reverse=reverse, lengths=lengths, reset=reset
+        run, first, tuple(given), reverse=reverse, lengths=lengths, reset=reset
     )
     return (y, last[0], states[0]) if single else (y, last, tuple(states))
 

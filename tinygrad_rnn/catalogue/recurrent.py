@@ -1,0 +1,216 @@
+"""Rows of cells and recurrent layers: drawn sizes, options, lengths, resets and masks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from .. import nn
+from ..nn.stack import RecurrentLayer
+from ..tensor.graph import watch
+from ..tensor.random import Generator
+from ..tensor.tensor import Tensor
+from .build import chosen
+from .case import Case, Draw, Row, real
+
+
+def module_row(kind: str, build: Callable[[Draw], Case], name: str) -> Row:
+    """A row for a cell or a layer, which the case holds: there is no function to hand over."""
+    return Row(name, kind, lambda: None, build)
+
+
+def _cell(d: Draw, cell: Any, states: int, **options: Sequence[Any]) -> Case:
+    batch, features, hidden = (d.integer(1, 3) for _ in range(3))
+    bias = d.one_of([True, False])
+
+    def case(given: dict[str, Any]) -> Case:
+        few = WIDE if given.get("layer_norm") else 1
+        n = max(hidden, few, given.get("proj_size", 0) + 1)
+        g = Generator(0)
+        module = cell(max(features, few), n, bias=bias, dtype="float64", generator=g, **given)
+        _spread(module, d)
+        sizes = (given.get("proj_size") or n, n)[:states]
+        inputs = [real(d, (batch, k)) for k in (max(features, few), *sizes)]
+        return Case(inputs, lambda _, x, *s: module(x, s if states > 1 else s[0]), module)
+
+    return _smooth(case, chosen(d, options))
+
+
+WIDE = 8  # units, where they are normalised: of few, all may lie close together, and then
+STEEP = 0.5  # this little standard deviation is divided by
+
+
+def _smooth(build: Callable[[dict[str, Any]], Case], given: dict[str, Any]) -> Case:
+    """A case; without norms and clips, if those make it too steep for finite differences."""
+    case = build(given)
+    least: dict[str, float] = {"sqrt": 1.0, "clip": 1.0}
+
+    def look(op: Any, y: Any, raw: list[Any]) -> None:
+        if op.name == "sqrt":  # a standard deviation; of a constant it is sqrt(eps)
+            least["sqrt"] = min(least["sqrt"], np.min(y, initial=1.0, where=y > 0.00316228))
+        if op.name == "clip" and given.get("cell_clip"):
+            distance = np.abs(np.abs(raw[0]) - given["cell_clip"])
+            least["clip"] = min(least["clip"], np.min(distance, initial=1.0))
+
+    module, watch.forward = case.module, look
+    if isinstance(module, RecurrentLayer):
+        module.seen = []  # so that each step is seen
+    try:
+        case.call(None, *map(Tensor, case.inputs))
+    finally:
+        watch.forward = None
+        if isinstance(module, RecurrentLayer):
+            module.seen = None
+    if least["sqrt"] < STEEP:
+        given = {**given, "layer_norm": False}
+    if least["clip"] < 1e-3:
+        given = {**given, "cell_clip": None}
+    return case if min(least["sqrt"] / STEEP, least["clip"] / 1e-3) >= 1 else build(given)
+
+
+def _spread(module: nn.Module, d: Draw) -> None:
+    """Gives all parameters drawn values, those that begin with zeros or ones, too."""
+    named = dict(module.named_parameters())
+    scale = 4.0 if any("gain" in name for name in named) else 1.0  # what is normalised shall vary
+    for name, p in named.items():
+        p.data = p.numpy() * (0.5 if "gain" in name else scale) + 0.2 * d.reals(p.shape)
+
+
+STACKING: dict[str, Sequence[Any]] = {
+    "num_layers": [1, 2],
+    "bidirectional": [False, True],
+    "batch_first": [False, True],
+    "dropout": [0.0, 0.4],
+    "dropout_same_mask": [False, True],
+    "zoneout": [0.0, 0.3],
+    "merge": ["concat", "sum", "mean", "mul", None],
+}
+FUSED: dict[str, Sequence[Any]] = {
+    "bias": [True, False],
+    "recurrent_dropout": [0.0, 0.4],
+    "weight_dropout": [0.0, 0.4],
+    "layer_norm": [False, True],
+    "learn_initial": [False, True],
+}
+ACTIVATIONS: dict[str, Sequence[Any]] = {
+    "activation": ["tanh", "softplus"],
+    "recurrent_activation": ["sigmoid", "softplus"],
+}
+LSTM: dict[str, Sequence[Any]] = {
+    "cell_clip": [None, 0.3],
+    "peephole": [False, True],
+    "coupled_gates": [False, True],
+    "proj_size": [0, 1],
+    **ACTIVATIONS,
+}
+
+
+def _layer(d: Draw, build: Callable[..., Any], **options: Sequence[Any]) -> Case:
+    """A drawn stack: options, layers, directions, lengths with empty rows, resets, masks."""
+    steps, batch, features = (d.integer(1, 3) for _ in range(3))
+    given = chosen(d, {**STACKING, **options})
+    given["residual"] = given["merge"] is not None and d.one_of([True, False])
+    generator, evaluation, known = Generator(0), d.one_of([True, False]), d.one_of([True, False])
+    lengths = d.one_of([None, [d.integer(0, steps) for _ in range(batch)]])
+    reset = d.one_of([None, d.reals((steps, batch)) > 0.5])
+    return_states = d.one_of([True, False])
+
+    def case(given: dict[str, Any]) -> Case:
+        wide = given.get("layer_norm")
+        inside = {**given, "num_layers": 1} if wide else given  # in depth, curvature multiplies
+        if wide and given.get("proj_size"):
+            inside["proj_size"] = WIDE // 2
+        module = build(
+            WIDE if wide else features, WIDE if wide else 2, generator=generator, **inside
+        )
+        _spread(module, d)
+        module.train(not evaluation)
+        masks = generator.state
+        x = real(d, (steps, batch, WIDE if wide else features))
+        begin = module.begin(0, Tensor(x[0]))
+        sizes = [p.shape[1] for p in (begin if isinstance(begin, tuple) else (begin,))]
+        rows = module.num_layers * module.directions
+        inputs = [x, *(real(d, (rows, batch, n)) for n in sizes if known)]
+
+        def call(_: Any, x: Any, *state: Any) -> Any:
+            generator.state = masks  # the same masks at every call
+            first = None if not known else state if len(sizes) > 1 else state[0]
+            swap = given["batch_first"]
+            return tuple(
+                _flat(
+                    module(
+                        x.swapaxes(0, 1) if swap else x,
+                        first,
+                        lengths=lengths,
+                        reset=reset.T if swap and reset is not None else reset,
+                        return_states=return_states,
+                    )
+                )
+            )
+
+        return Case(inputs, call, module)
+
+    return _smooth(case, given)
+
+
+def _flat(values: Any) -> list[Any]:
+    """The tensors in tuples of tuples."""
+    return [v for part in values for v in _flat(part)] if isinstance(values, tuple) else [values]
+
+
+def _recurrent(features: int, hidden: int, **options: Any) -> nn.Recurrent:
+    """Layers of a cell with two parts of a state, of which neither is the output."""
+
+    class Cell(nn.Cell):
+        gates = 2
+        output_size = hidden
+
+        def initial(self, x: Any) -> Any:
+            h = super().initial(x)
+            return h, h + 0.5
+
+        def step(self, x: Any, state: Any) -> Any:
+            h, s = state
+            a, b = (x @ self.weight_ih.mT + h @ self.weight_hh.mT).reshape(len(x), 2, -1).unstack(1)
+            h = (h + s * a).tanh()
+            return h * b, (h, s * 0.5 + b.sigmoid())
+
+    def made(size: int) -> Cell:
+        return Cell(size, hidden, bias=False, dtype="float64", generator=options["generator"])
+
+    return nn.Recurrent(made, features, **options)
+
+
+def _layer_row(build: Callable[..., Any], name: str, **options: Sequence[Any]) -> Row:
+    if name != "Recurrent":
+        options["dtype"] = ["float64"]
+    return module_row("layer", lambda d: _layer(d, build, **options), name)
+
+
+RECURRENT = [
+    module_row(
+        "cell",
+        lambda d: _cell(d, nn.RNNCell, 1, nonlinearity=["tanh", "sin"], layer_norm=[False, True]),
+        "RNNCell",
+    ),
+    *(
+        module_row(
+            "cell",
+            lambda d, r=r: _cell(  # type: ignore[misc]
+                d, nn.GRUCell, 1, reset_after=[r], layer_norm=[False, True], **ACTIVATIONS
+            ),
+            f"GRUCell{' reset_after' if r else ''}",
+        )
+        for r in (False, True)
+    ),
+    module_row(
+        "cell", lambda d: _cell(d, nn.LSTMCell, 2, layer_norm=[False, True], **LSTM), "LSTMCell"
+    ),
+    _layer_row(nn.RNN, "RNN", nonlinearity=["tanh", "sin"], **FUSED),
+    _layer_row(nn.GRU, "GRU", **FUSED, **ACTIVATIONS),
+    _layer_row(nn.GRU, "GRU reset_after", reset_after=[True], **FUSED, **ACTIVATIONS),
+    _layer_row(nn.LSTM, "LSTM", **FUSED, **LSTM),
+    _layer_row(_recurrent, "Recurrent"),
+]

@@ -1,0 +1,167 @@
+"""Any cell over a sequence, in layers and in both directions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, Protocol, cast
+
+from ..tensor.errors import ShapeError
+from ..tensor.random import Generator
+from ..tensor.tensor import Tensor
+from .checks import positive
+from .stack import RecurrentLayer
+from .states import Course, Run, State, parts
+
+
+class Steps(Protocol):
+    """A cell: what `nn.Recurrent` runs."""
+
+    def initial(self, x: Tensor) -> State:
+        """The state before the first step, a Tensor (B, ...) or a tuple of them. x: a step's."""
+
+    def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
+        """One step: the output and the state, of the same shapes as the one before."""
+
+
+class Recurrent(RecurrentLayer):
+    """Runs any cell over a sequence, with all that the built-in layers do around a cell.
+
+    **Arguments** cell: what has `step(x, state) -> (y, state)` and `initial(x)`, such as a `Cell`
+    of one's own; or a function that makes one for so many input features, which is called once for
+    each layer and direction. input_size: features of x, where a function makes the cells.
+    num_layers, batch_first, dropout, bidirectional, dropout_same_mask, zoneout, residual, merge,
+    generator: as `RNN` has them; zoneout may be a tuple, a probability for each part of the state.
+
+    A cell's state is a Tensor, (B, ...), or a tuple of Tensors; a reset begins from the cell's
+    `initial`. A cell below another one says by `output_size` (or `hidden_size`) how many features
+    it gives. Parameters are found under `cells.0`, counted as the layer's states are.
+
+    **Raises** ValueError, TypeError saying which cells it needs and how to hand them over.
+
+    >>> import tinygrad_rnn as tg
+    >>> one = tg.nn.Recurrent(tg.nn.LSTMCell(3, 4))
+    >>> y, (h, c) = one(tg.zeros((7, 2, 3)), lengths=[7, 0])
+    >>> y.shape, h.shape
+    ((7, 2, 4), (1, 2, 4))
+    >>> deep = tg.nn.Recurrent(lambda n: tg.nn.GRUCell(n, 4), 3, 2, bidirectional=True)
+    >>> y, h = deep(tg.zeros((7, 2, 3)))
+    >>> y.shape, h.shape
+    ((7, 2, 8), (4, 2, 4))
+    """
+
+    def __init__(
+        self,
+        cell: Steps | Callable[[int], Steps],
+        input_size: int | None = None,
+        num_layers: int = 1,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        *,
+        dropout_same_mask: bool = False,
+        zoneout: float | Sequence[float] = 0.0,
+        residual: bool = False,
+        merge: str | None = "concat",
+        generator: Generator | None = None,
+    ) -> None:
+        super().__init__(
+            num_layers, batch_first, dropout, bidirectional, dropout_same_mask=dropout_same_mask,
+            zoneout=zoneout, residual=residual, merge=merge, generator=generator,
+        )  # fmt: skip
+        if is_cell(cell):
+            given = cast(Steps, cell)
+            self._only_one(given, input_size)
+            self.cells = [given]
+        else:
+            self.cells = self._made(cast(Callable[[int], Steps], cell), input_size)
+        self.input_size: int | None = input_size or getattr(self.cells[0], "input_size", None)
+
+    def _only_one(self, cell: Steps, input_size: int | None) -> None:
+        rows, kind = self.num_layers * self.directions, type(cell).__name__
+        if rows > 1:
+            raise ValueError(
+                f"Recurrent: {self.num_layers} layers in {self.directions} directions need {rows} "
+                f"cells, each with its own weights; got one {kind}. Pass a function that makes a "
+                f"cell for so many input features: Recurrent(lambda features: {kind}(features, "
+                "...), input_size, ...)"
+            )
+        known = getattr(cell, "input_size", input_size)
+        if input_size not in (None, known):
+            raise ValueError(
+                f"Recurrent: input_size: the {kind} takes {known} features, got {input_size}"
+            )
+
+    def _made(self, make: Callable[[int], Steps], input_size: int | None) -> list[Steps]:
+        if not callable(make):
+            raise TypeError(
+                "Recurrent: cell: expected a cell, with step(x, state) and initial(x), or a "
+                f"function that makes one; got {type(make).__name__}"
+            )
+        if input_size is None:
+            raise ValueError(
+                "Recurrent: a function that makes cells needs the input's features: "
+                "Recurrent(function, input_size)"
+            )
+        positive("Recurrent", input_size=input_size)
+        cells: list[Steps] = []
+        for layer in range(self.num_layers):
+            below = self._merged_size(size_of(cells[-1])) if layer else input_size
+            for _ in range(self.directions):
+                cell = make(below)
+                if not is_cell(cell):
+                    raise TypeError(
+                        "Recurrent: cell: expected the function to make a cell, with "
+                        f"step(x, state) and initial(x); it made {type(cell).__name__}"
+                    )
+                if any(cell is other for other in cells):
+                    raise ValueError(
+                        "Recurrent: cell: the function made the same cell twice; make a new one at "
+                        "each call, for each layer and direction has its own weights"
+                    )
+                cells.append(cell)
+        return cells
+
+    def begin(self, row: int, x: Tensor) -> State:
+        """What the cell says."""
+        return self.cells[row].initial(x)
+
+    def _run(self, row: int, x: Tensor, state: State, course: Course) -> Run:
+        cell = self.cells[row]
+        if course.reset is not None:
+            course = replace(course, initial=cell.initial(x[0]))
+        shapes = [part.shape for part in parts(state)]
+
+        def step(x: Tensor, state: State) -> tuple[Tensor, State]:
+            y, new = cell.step(x, state)
+            if type(new) is not type(state) or [part.shape for part in parts(new)] != shapes:
+                raise ShapeError(
+                    f"Recurrent: {type(cell).__name__}.step: expected a state as the one before, "
+                    f"{[list(s) for s in shapes]}; got {[list(p.shape) for p in parts(new)]}"
+                )
+            return y, new
+
+        return course.run(step, x, state)
+
+    def _check(self, x: Tensor) -> None:
+        if self.input_size is not None and x.shape[-1] != self.input_size:
+            raise ShapeError(
+                f"Recurrent: x: expected {self.input_size} features on the last axis; got "
+                f"{list(x.shape)}"
+            )
+
+
+def is_cell(thing: Any) -> bool:
+    """Whether it can be run, and not only called."""
+    return not isinstance(thing, type) and hasattr(thing, "step") and hasattr(thing, "initial")
+
+
+def size_of(cell: Steps) -> int:
+    """How many features a cell gives."""
+    size = getattr(cell, "output_size", None) or getattr(cell, "hidden_size", None)
+    if not isinstance(size, int):
+        raise TypeError(
+            f"Recurrent: {type(cell).__name__} does not say how many features it gives to the "
+            "layer above: set self.output_size in its __init__"
+        )
+    return size

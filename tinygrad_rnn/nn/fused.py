@@ -1,0 +1,114 @@
+"""Layers of the built-in recurrences: weights under PyTorch's names, and the masks on them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from ..tensor import creation
+from ..tensor.errors import ShapeError
+from ..tensor.random import Generator
+from ..tensor.tensor import Tensor
+from .checks import features_last, flag, positive, probability
+from .dropout import dropout_mask
+from .module import Parameter
+from .recurrence import Recurrence, Weights
+from .stack import RecurrentLayer
+from .states import Course, Run, State
+
+
+class FusedLayer(RecurrentLayer):
+    """What RNN, GRU and LSTM share: weights of each row, their masks, learned initial states."""
+
+    def __init__(
+        self,
+        recurrence: Recurrence,
+        input_size: int,
+        num_layers: int,
+        batch_first: bool,
+        dropout: float,
+        bidirectional: bool,
+        device: str | None,
+        dtype: Any,
+        generator: Generator | None,
+        *,
+        recurrent_dropout: float,
+        weight_dropout: float,
+        learn_initial: bool,
+        **stacking: Any,
+    ) -> None:
+        super().__init__(
+            num_layers, batch_first, dropout, bidirectional, generator=generator, **stacking
+        )
+        positive(self.name, input_size=input_size)
+        flag(self.name, learn_initial=learn_initial)
+        probability(f"{self.name}: recurrent_dropout", recurrent_dropout)
+        probability(f"{self.name}: weight_dropout", weight_dropout)
+        self.recurrence = recurrence
+        self.input_size, self.hidden_size = input_size, recurrence.hidden_size
+        self.output_size = recurrence.sizes[0]
+        self.recurrent_dropout, self.weight_dropout = recurrent_dropout, weight_dropout
+        self.learn_initial = learn_initial
+        for row in range(num_layers * self.directions):
+            below = self._merged_size(self.output_size) if row >= self.directions else input_size
+            recurrence.declare(self, below, self.suffix(row), device, dtype, generator)
+            for part, size in zip("hc", recurrence.sizes if learn_initial else (), strict=False):
+                zeros = creation.zeros((size,), dtype=dtype, device=device)
+                setattr(self, f"{part}0{self.suffix(row)}", Parameter(zeros))
+        self._zones(self.begin(0, creation.zeros((1, 1))), 1, training=False)  # refuses wrong ones
+
+    def suffix(self, row: int) -> str:
+        """What follows the names of a row's weights."""
+        layer, reverse = divmod(row, self.directions)
+        return f"_l{layer}_reverse" if reverse else f"_l{layer}"
+
+    def begin(self, row: int, x: Tensor) -> State:
+        """Zeros, or what is learned."""
+
+        def part(name: str, size: int) -> Tensor:
+            zeros = creation.zeros((x.shape[0], size), dtype=x.dtype, device=x.device)
+            return zeros + getattr(self, name + self.suffix(row)) if self.learn_initial else zeros
+
+        begin = tuple(part(*of) for of in zip(("h0", "c0"), self.recurrence.sizes, strict=False))
+        return begin if len(begin) > 1 else begin[0]
+
+    def _run(self, row: int, x: Tensor, state: State, course: Course) -> Run:
+        w, h_mask = self.recurrence.held(self, self.suffix(row)), None
+        if course.training:
+            w, h_mask = self._masked(w, x)
+        if self.learn_initial and course.reset is not None:
+            course = replace(course, initial=self.begin(row, x[0]))
+        return self.recurrence.run(x, state, w, course, h_mask)
+
+    def _masked(self, w: Weights, x: Tensor) -> tuple[Weights, Tensor | None]:
+        """The weights as this call sees them, and the mask of h: one for all steps."""
+        if self.weight_dropout:
+            w_hh = w["w_hh"]
+            mask = dropout_mask(w_hh.shape, self.weight_dropout, self.generator, like=w_hh)
+            w = {**w, "w_hh": w_hh * mask}
+        if not self.recurrent_dropout:
+            return w, None
+        shape = (x.shape[1], self.output_size)
+        return w, dropout_mask(shape, self.recurrent_dropout, self.generator, like=x)
+
+    def _check(self, x: Tensor) -> None:
+        features_last(self.name, x, self.input_size)
+        if x.ndim != 3:
+            axes = "(B, T, features)" if self.batch_first else "(T, B, features)"
+            raise ShapeError(f"{self.name}: x: expected {axes}, none empty; got {list(x.shape)}")
+        dtype = self.weight_ih_l0.dtype  # type: ignore[attr-defined]
+        if x.dtype != dtype:
+            raise TypeError(
+                f"{self.name}: x: expected {dtype} as the parameters are, got {x.dtype}: "
+                f"x.astype({str(dtype)!r})"
+            )
+
+    def describe(self) -> str:
+        """Its sizes, and the options that are not as they are by default."""
+        masks = "".join(
+            f", {name}={getattr(self, name)!r}"
+            for name in ("recurrent_dropout", "weight_dropout", "learn_initial")
+            if getattr(self, name)
+        )
+        sizes = f"{self.input_size}, {self.hidden_size}"
+        return f"{sizes}{super().describe()}{self.recurrence.describe()}{masks}"

@@ -1,0 +1,293 @@
+"""The base of recurrent layers: layers upon layers, in one direction or both, whatever the cell.
+
+A row is one layer in one direction, counted as PyTorch counts them: layer * directions + direction.
+Rows of a batch that differ in length need neither sorting nor packing: hand over `lengths`.
+
+Masks are drawn while training, on the host, and in this order: for each layer from the second on
+the dropout before it; in each layer, for each direction, zoneout of each part of the state, then
+the weights' dropout, then the recurrent one. What is 0 draws nothing.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+from ..tensor import creation, ops
+from ..tensor.autodiff import no_grad
+from ..tensor.errors import ShapeError
+from ..tensor.random import Generator
+from ..tensor.tensor import Tensor
+from .checks import flag, is_tensor, lengths_of, positive, probability
+from .dropout import bernoulli
+from .dropout import dropout as drop
+from .module import Module
+from .states import Course, Run, Seen, State, like, parts, stacked
+
+MERGES = ("concat", "sum", "mean", "mul", None)
+
+
+class RecurrentLayer(Module):
+    """What RNN, GRU, LSTM and Recurrent share: layers, directions, lengths, resets, states."""
+
+    def __init__(
+        self,
+        num_layers: int,
+        batch_first: bool,
+        dropout: float,
+        bidirectional: bool,
+        *,
+        dropout_same_mask: bool,
+        zoneout: float | Sequence[float],
+        residual: bool,
+        merge: str | None,
+        generator: Generator | None,
+    ) -> None:
+        name = self.name = type(self).__name__
+        positive(name, num_layers=num_layers)
+        flag(name, batch_first=batch_first, bidirectional=bidirectional, residual=residual)
+        probability(f"{name}: dropout", dropout)
+        for p in (zoneout,) if isinstance(zoneout, (int, float)) else zoneout:
+            probability(f"{name}: zoneout", p)
+        if merge not in MERGES:
+            raise ValueError(
+                f"{name}: merge: expected concat, sum, mean, mul, or None for a tuple of both "
+                f"directions' outputs; got {merge!r}"
+            )
+        if residual and merge is None:
+            raise ValueError(
+                f"{name}: residual=True excludes merge=None: there is no one output to add a "
+                'layer\'s input to; merge="concat" keeps both directions side by side'
+            )
+        self.num_layers, self.batch_first = num_layers, batch_first
+        self.dropout, self.dropout_same_mask = dropout, dropout_same_mask
+        self.bidirectional, self.directions = bidirectional, 2 if bidirectional else 1
+        self.zoneout, self.residual, self.merge = zoneout, residual, merge
+        self.generator = generator
+        self.seen: list[Seen] | None = None  # one of every row, while somebody looks inside
+
+    # ------------------------------------------------------------ one row: a layer in a direction
+
+    @abstractmethod
+    def begin(self, row: int, x: Tensor) -> State:
+        """The state before the first step. **Arguments** x: (B, ...), any step's."""
+
+    @abstractmethod
+    def _run(self, row: int, x: Tensor, state: State, course: Course) -> Run:
+        """A row over a sequence."""
+
+    @abstractmethod
+    def _check(self, x: Tensor) -> None:
+        """Refuses an input that the first layer cannot take."""
+
+    # ------------------------------------------------------------ all of them
+
+    def forward(
+        self,
+        x: Tensor,
+        state: State = None,
+        *,
+        lengths: Any = None,
+        reset: Any = None,
+        return_states: bool = False,
+    ) -> tuple[Any, ...]:
+        """Runs over a sequence.
+
+        **Arguments** x: (T, B, features), or (B, T, features) if batch_first. state: what the last
+        call returned: each part (num_layers * directions, B, H); as the layer begins, if None.
+        lengths: (B,) whole numbers from 0 to T, in any order; T throughout, if None. reset: truths,
+        (T, B), or (B, T) if batch_first: an episode begins with that step, and what came before
+        it is not seen, in either direction. return_states: whether to return the states, too.
+
+        **Returns** the outputs, (T, B, H * directions), zero past a row's length; the state after
+        each row's last step; with return_states the state after every step of every layer and
+        direction, each part (num_layers * directions, T, B, H), or (..., B, T, H) if batch_first,
+        zero past a row's length. **Raises** ShapeError, TypeError saying what was expected.
+        """
+        x = self._time_first(x)
+        steps, batch = x.shape[:2]
+        if lengths is not None:
+            lengths = lengths_of(self.name, "lengths", lengths, batch, steps).to(x.device)
+        resets = self._resets(reset, lengths, steps, batch, x.device)
+        first = self._first(state, x[0])
+        y, last, states = self._through(x, first, lengths, resets, self.training, return_states)
+        if self.batch_first:
+            y = y.swapaxes(0, 1) if isinstance(y, Tensor) else tuple(v.swapaxes(0, 1) for v in y)
+        if not return_states:
+            return y, stacked(last)
+        every = stacked(states)
+        if self.batch_first:
+            every = like(every, [part.swapaxes(1, 2) for part in parts(every)])
+        return y, stacked(last), every
+
+    def step(self, x: Tensor, state: State = None) -> tuple[Tensor, State]:
+        """One step without a graph, as in evaluation, whichever mode the layer is in.
+
+        For generation: nothing is dropped out, and zoneout mixes by its probability.
+
+        **Arguments** x: (B, features); state: of the step before. **Returns** the output, (B, H),
+        and the state. **Raises** ValueError if the layer runs in both directions.
+        """
+        if self.bidirectional:
+            raise ValueError(f"{self.name}: step: in both directions there is no next")
+        is_tensor(self.name, "x", x)
+        with no_grad():
+            x = x.expand_dims(axis=0)
+            self._check(x)
+            first = self._first(state, x[0])
+            y, last, _ = self._through(x, first, None, (None, None), False, False)
+            return y[0], stacked(last)
+
+    def _through(
+        self,
+        x: Any,
+        first: list[State],
+        lengths: Tensor | None,
+        resets: tuple[Tensor | None, Tensor | None],
+        training: bool,
+        every: bool,
+    ) -> tuple[Any, list[State], list[State]]:
+        """The output, and the last state and all states of every row."""
+        last: list[State] = []
+        states: list[State] = []
+        for layer in range(self.num_layers):
+            below = x
+            if layer and training:
+                shared = 0 if self.dropout_same_mask else None
+                x = drop(x, self.dropout, self.generator, shared_axis=shared)
+            ys = []
+            for reverse in range(self.directions):
+                row = len(last)
+                course = Course(
+                    lengths=lengths, reset=resets[reverse], reverse=bool(reverse),
+                    zones=self._zones(first[row], len(x), training), training=training,
+                    every=every or self.seen is not None,
+                    taps=self._taps(first[row], len(x)),
+                )  # fmt: skip
+                y, end, all_ends = ran = self._run(row, x, first[row], course)
+                if self.seen is not None:
+                    self.seen.append(Seen(x, first[row], course, ran))
+                ys.append(y)
+                last.append(end)
+                states.append(all_ends)
+            x = self._merged(ys, layer)
+            if self.residual and layer:
+                if x.shape != below.shape:
+                    raise ShapeError(
+                        f"{self.name}: residual=True expects layers of one size; layer {layer} "
+                        f"maps {list(below.shape)} to {list(x.shape)}: give all cells the same "
+                        "output size, or leave residual off"
+                    )
+                x = x + below
+        return x, last, states
+
+    def _merged(self, ys: list[Tensor], layer: int) -> Any:
+        """Both directions' outputs as one; as a tuple from the last layer, where so asked."""
+        merge = self.merge
+        if merge is None and layer == self.num_layers - 1:
+            return tuple(ys)
+        if len(ys) == 1:
+            return ys[0]
+        if merge in ("concat", None):
+            return ops.concat(ys, axis=-1)
+        a, b = ys
+        return a * b if merge == "mul" else (a + b) / 2 if merge == "mean" else a + b
+
+    def _merged_size(self, size: int) -> int:
+        """The features of a layer's output, of cells that give so many."""
+        return size * self.directions if self.merge in ("concat", None) else size
+
+    def _zones(self, state: State, steps: int, training: bool) -> tuple[Any, ...]:
+        """For each part of the state what survives of it: masks in training, else their mean."""
+        kept = parts(state)
+        if isinstance(self.zoneout, (int, float)):
+            rates: Sequence[float] = (self.zoneout,) * len(kept)
+        else:
+            rates = self.zoneout
+        if len(rates) != len(kept):
+            raise ValueError(
+                f"{self.name}: zoneout: expected one probability, or one for each of the "
+                f"{len(kept)} parts of the state; got {len(rates)}"
+            )
+        return tuple(
+            None
+            if p == 0
+            else bernoulli((steps, *part.shape), p, self.generator, like=part)
+            if training
+            else creation.full((1,) * (part.ndim + 1), p, dtype=part.dtype, device=part.device)
+            for p, part in zip(rates, kept, strict=True)
+        )
+
+    def _taps(self, state: State, steps: int) -> tuple[Tensor, ...] | None:
+        if self.seen is None:
+            return None
+        return tuple(
+            creation.zeros(
+                (steps, *part.shape), dtype=part.dtype, device=part.device, requires_grad=True
+            )
+            for part in parts(state)
+        )
+
+    # ------------------------------------------------------------ what comes in
+
+    def _time_first(self, x: Any) -> Tensor:
+        is_tensor(self.name, "x", x)
+        if x.ndim < 2 or 0 in x.shape:
+            axes = "(B, T, ...)" if self.batch_first else "(T, B, ...)"
+            raise ShapeError(f"{self.name}: x: expected {axes}, none empty; got {list(x.shape)}")
+        self._check(x)
+        y: Tensor = x.swapaxes(0, 1) if self.batch_first else x
+        return y
+
+    def _first(self, state: State, x: Tensor) -> list[State]:
+        """The state before the first step of every row. **Arguments** x: a step's, (B, ...)."""
+        rows = self.num_layers * self.directions
+        if state is None:
+            return [self.begin(row, x) for row in range(rows)]
+        begin = self.begin(0, x)
+        given = list(state) if isinstance(state, (tuple, list)) else [state]
+        expected = [[rows, *part.shape] for part in parts(begin)]
+        got = [list(getattr(part, "shape", ())) for part in given]
+        if got != expected:
+            raise ShapeError(
+                f"{self.name}: state: expected {' and '.join(map(str, expected))} "
+                f"(num_layers * directions, batch, features); got {' and '.join(map(str, got))}"
+            )
+        return [like(begin, [part[row] for part in given]) for row in range(rows)]
+
+    def _resets(
+        self, reset: Any, lengths: Tensor | None, steps: int, batch: int, device: str
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """Where each direction begins anew: backwards, at the last step of an episode."""
+        if reset is None:
+            return None, None
+        reset = creation.as_tensor(reset, device=device)
+        shape = [batch, steps] if self.batch_first else [steps, batch]
+        if list(reset.shape) != shape or reset.dtype.kind != "b":
+            raise ShapeError(
+                f"{self.name}: reset: expected truths of shape {shape}, a step and a row each; got "
+                f"{reset.dtype} {list(reset.shape)}"
+                + ("" if reset.dtype.kind == "b" else ": reset.astype(bool)")
+            )
+        if self.batch_first:
+            reset = reset.swapaxes(0, 1)
+        if not self.bidirectional:
+            return reset, None
+        running = reset
+        if lengths is not None:  # a row that runs backwards has nothing to forget before its end
+            times = creation.arange(steps, device=device).expand_dims(axis=1)
+            running = ops.logical_and(reset, times < lengths)
+        return reset, ops.concat([running[1:], ops.zeros_like(running[:1])])
+
+    def describe(self) -> str:
+        """The options that are not as they are by default."""
+        defaults = {
+            "num_layers": 1, "batch_first": False, "dropout": 0.0, "dropout_same_mask": False,
+            "bidirectional": False, "zoneout": 0.0, "residual": False, "merge": "concat",
+        }  # fmt: skip
+        return "".join(
+            f", {name}={getattr(self, name)!r}"
+            for name, default in defaults.items()
+            if getattr(self, name) != default
+        )

@@ -1,0 +1,6 @@
+"""What helps to train recurrent networks, and to see what goes on inside."""
+
+from .probes import gate_saturation, gradient_flow
+from .truncation import detach, truncated
+
+__all__ = ["detach", "gate_saturation", "gradient_flow", "truncated"]

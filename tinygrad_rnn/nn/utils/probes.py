@@ -1,0 +1,156 @@
+"""What goes on inside of recurrent layers: where gradients vanish, and which gates stand still."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any, cast
+
+from ...tensor import creation, ops
+from ...tensor.autodiff import grad, no_grad
+from ...tensor.tensor import Tensor
+from ..fused import FusedLayer
+from ..module import Module
+from ..recurrence import Activation
+from ..stack import RecurrentLayer
+from ..states import Seen, State, like, parts
+
+
+@contextmanager
+def _looking_into(model: Module) -> Iterator[dict[str, list[Seen]]]:
+    """What the recurrent layers of a model see while they run, by their names."""
+    layers = {n: m for n, m in model.named_modules() if isinstance(m, RecurrentLayer)}
+    if not layers:
+        raise ValueError(f"{type(model).__name__} holds no recurrent layer to look into")
+    seen: dict[str, list[Seen]] = {name: [] for name in layers}
+    for name, layer in layers.items():
+        layer.seen = seen[name]
+    try:
+        yield seen
+    finally:
+        for layer in layers.values():
+            layer.seen = None
+
+
+def gradient_flow(model: Module, loss: Callable[[], Tensor]) -> dict[str, State]:
+    """How much of a loss's gradient arrives at every state: where it vanishes, where it explodes.
+
+    |dL/dh_t| for every step t, layer and direction, of the whole gradient: through the output of
+    that step and through all later states. (Of a cell whose output is not its state, through the
+    states alone.) The layers run step by step for once; parameters' gradients are left alone.
+
+    **Arguments** model: what holds recurrent layers, or is one. loss: runs the model, gives the
+    loss. **Returns** for each recurrent layer by its name in the model, each part of the state:
+    (num_layers * directions, T) norms over batch and features. **Raises** ValueError if there is no
+    recurrent layer, or none that was run.
+
+    >>> import tinygrad_rnn as tg
+    >>> lstm, x = tg.nn.LSTM(3, 4), tg.ones((20, 2, 3))
+    >>> h, c = tg.nn.utils.gradient_flow(lstm, lambda: lstm(x)[0][-1].sum())[""]
+    >>> h.shape, bool(h[0, 0] < h[0, -1])
+    ((1, 20), True)
+    """
+    with _looking_into(model) as seen:
+        value = loss()
+    flow: dict[str, State] = {}
+    for name, rows in seen.items():
+        if not rows:
+            continue
+        taps = [tap for row in rows for tap in cast("tuple[Tensor, ...]", row.course.taps)]
+        found = grad(value, taps, retain_graph=True)
+        norms = [ops.sqrt(ops.sum(g * g, axis=tuple(range(1, g.ndim)))) for g in found]
+        count = len(parts(rows[0].first))
+        flow[name] = like(rows[0].first, [ops.stack(norms[k::count]) for k in range(count)])
+    if not flow:
+        raise ValueError("gradient_flow: the loss ran no recurrent layer of the model")
+    return flow
+
+
+def gate_saturation(
+    layer: FusedLayer,
+    x: Tensor,
+    state: State = None,
+    *,
+    lengths: Any = None,
+    reset: Any = None,
+    margin: float = 0.1,
+) -> dict[str, list[tuple[float, float]]]:
+    """Which gates are always shut or always open (Karpathy et al. 2015), as in evaluation.
+
+    **Arguments** layer: an RNN, GRU or LSTM. x, state, lengths, reset: as the layer takes them.
+    margin: how near to its bounds an activation counts as saturated; the bounds are 0 and 1 of
+    gates, -1 and 1 of candidates. **Returns** for each gate by its letter in the equations, for
+    each layer and direction, the shares of activations at the lower bound and at the upper one.
+
+    >>> import tinygrad_rnn as tg
+    >>> lstm = tg.nn.LSTM(3, 4, forget_bias=9.0)
+    >>> tg.nn.utils.gate_saturation(lstm, tg.zeros((5, 2, 3)))["f"]
+    [(0.0, 1.0)]
+    """
+    if not isinstance(layer, FusedLayer):
+        raise TypeError(
+            f"gate_saturation: layer: expected an RNN, GRU or LSTM, got {type(layer).__name__}"
+        )
+    training, layer.training = layer.training, False
+    try:
+        with no_grad(), _looking_into(layer) as seen:
+            layer(x, state, lengths=lengths, reset=reset)
+    finally:
+        layer.training = training
+    shares: dict[str, list[tuple[float, float]]] = {}
+    for row, here in enumerate(seen[""]):
+        for gate, (values, lower) in _activations(layer, row, here).items():
+            low = ops.mean((values < lower + margin).astype("float64")).item()
+            high = ops.mean((values > 1 - margin).astype("float64")).item()
+            shares.setdefault(gate, []).append((low, high))
+    return shares
+
+
+def _activations(layer: FusedLayer, row: int, seen: Seen) -> dict[str, tuple[Tensor, float]]:
+    """Every gate's activations at all valid steps in one call of the step; and its lower bound."""
+    found: dict[str, tuple[Tensor, float]] = {}
+
+    def recorded(activation: Activation, letters: list[str], lower: float) -> Activation:
+        function = activation if callable(activation) else getattr(ops, activation)
+
+        def record(z: Tensor) -> Tensor:
+            y: Tensor = function(z)
+            if letters:
+                found[letters.pop(0)] = (y, lower)
+            return y
+
+        return record
+
+    recurrence: Any = layer.recurrence
+    activations = {
+        name: recorded(getattr(recurrence, name), list(letters), lower)
+        for name, (letters, lower) in recurrence.letters.items()
+    }
+    steps, batch = seen.x.shape[:2]
+    times = creation.arange(steps, device=seen.x.device).expand_dims(axis=1)
+    lengths = steps if seen.course.lengths is None else seen.course.lengths
+    valid = ops.broadcast_to(times < lengths, shape=(steps, batch)).reshape(-1)
+    with no_grad():
+        x, *before = (
+            part.reshape((steps * batch, -1))[valid]
+            for part in (seen.x, *_states_before(layer, row, seen, times + 1 == lengths))
+        )
+        weights = recurrence.held(layer, layer.suffix(row))
+        replace(recurrence, **activations).step(x, like(seen.first, before), weights)
+    return found
+
+
+def _states_before(layer: FusedLayer, row: int, seen: Seen, final: Tensor) -> Iterator[Tensor]:
+    """Each part of the state that each step began from, (T, B, features)."""
+    course, anew = seen.course, parts(layer.begin(row, seen.x[0]))
+    for first, states, begin in zip(parts(seen.first), parts(seen.ran[2]), anew, strict=True):
+        edge = first.expand_dims(axis=0)
+        if course.reverse:
+            before = ops.concat([states[1:], edge])
+            before = ops.where(final.expand_dims(axis=-1), edge, before)
+        else:
+            before = ops.concat([edge, states[:-1]])
+        if course.reset is not None:
+            before = ops.where(course.reset.expand_dims(axis=-1), begin, before)
+        yield before

@@ -1,0 +1,90 @@
+"""Back-propagation through time, cut: long sequences, and streams without an end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from typing import Any
+
+from ...tensor import ops
+from ...tensor.tensor import Tensor
+from ..states import State, detached
+
+
+def detach(state: State) -> State:
+    """A state with the same values, cut from the graph that they were computed in; of None, None.
+
+    >>> import tinygrad_rnn as tg
+    >>> y, state = tg.nn.LSTM(3, 4)(tg.zeros((7, 2, 3)))
+    >>> [part.requires_grad for part in tg.nn.utils.detach(state)]
+    [False, False]
+    """
+    return detached(state)
+
+
+def truncated(
+    run: Callable[[Any, State], tuple[Tensor, State]],
+    x: Any,
+    k1: int,
+    k2: int | None = None,
+    state: State = None,
+    *,
+    axis: int = 0,
+) -> Iterator[tuple[slice, Tensor, State]]:
+    """Every k1 steps, back through k2 (Williams and Peng 1990).
+
+    The outputs of k1 new steps come with a graph that reaches k2 steps back. Where k2 is more than
+    k1 the steps in between are run again, from the state as it was then: k2 / k1 times the work.
+
+    **Arguments** run: a layer or a model, `(x, state) -> (y, state)`. x: (T, ...), a Tensor or an
+    array. k1: how many new steps a window has. k2: how many steps back its gradient reaches, k1 at
+    least; k1, if None. state: to begin from. axis: that of time in x and y.
+
+    **Returns** an iterator over windows: which steps are new, their outputs, and the state after
+    them, cut. **Raises** ValueError for k1 and k2 that are not whole numbers with 1 <= k1 <= k2.
+
+    >>> import tinygrad_rnn as tg
+    >>> rnn, x, target = tg.nn.RNN(3, 4), tg.ones((100, 2, 3)), tg.zeros((100, 2, 4))
+    >>> optimizer = tg.optim.SGD(rnn.parameters(), lr=0.1)
+    >>> for new, y, state in tg.nn.utils.truncated(rnn, x, k1=20, k2=60):
+    ...     optimizer.zero_grad()
+    ...     tg.nn.mse_loss(y, target[new]).backward()
+    ...     optimizer.step()
+    >>> new, state.shape
+    (slice(80, 100, None), (1, 2, 4))
+    """
+    k2 = k1 if k2 is None else k2
+    if not (isinstance(k1, int) and isinstance(k2, int) and 1 <= k1 <= k2):
+        raise ValueError(
+            f"truncated: expected whole numbers, 1 <= k1 <= k2 (every k1 steps back through k2); "
+            f"got k1={k1!r}, k2={k2!r}"
+        )
+    return _windows(run, x, k1, k2, state, axis)
+
+
+def _windows(
+    run: Callable[[Any, State], tuple[Tensor, State]],
+    x: Any,
+    k1: int,
+    k2: int,
+    state: State,
+    axis: int,
+) -> Iterator[tuple[slice, Tensor, State]]:
+    steps, before = x.shape[axis], (slice(None),) * axis
+    start, old = 0, 0  # of the window, whose state is `state`; where its new steps begin
+    while old < steps:
+        end = min(old + k1, steps)
+        following = max(0, min(end + k1, steps) - k2)  # where the next window starts, end at most
+        ys, now, later = [], state, state
+        for a, b in pairwise(sorted({start, old, following, end})):
+            y, now = run(x[(*before, slice(a, b))], now)
+            if a >= old:
+                ys.append(y)
+            if b == following:
+                later = detached(now)
+        yield (
+            slice(old, end),
+            ys[0] if len(ys) == 1 else ops.concat(ys, axis=axis),
+            detached(now),
+        )
+        start, old, state = following, end, later
