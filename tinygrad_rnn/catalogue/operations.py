@@ -2,9 +2,10 @@
 
 from .elementwise import ELEMENTWISE
 from .indexing import INDEXING
+from .loops import LOOPS
 from .movement import MOVEMENT
 from .products import PRODUCTS
 from .reductions import REDUCTIONS
 from .sequences import SEQUENCES
 
-OPERATIONS = [*ELEMENTWISE, *REDUCTIONS, *MOVEMENT, *INDEXING, *PRODUCTS, *SEQUENCES]
+OPERATIONS = [*ELEMENTWISE, *REDUCTIONS, *MOVEMENT, *INDEXING, *PRODUCTS, *SEQUENCES, *LOOPS]

@@ -6,6 +6,7 @@ from . import (
     indexing,
     matrices,
     movement,
+    prefix,
     products,
     recurrent,
     reductions,
@@ -20,6 +21,7 @@ from .elementwise import *
 from .indexing import *
 from .matrices import *
 from .movement import *
+from .prefix import *
 from .products import *
 from .recurrent import *
 from .reductions import *
@@ -34,6 +36,7 @@ __all__ += elementwise.__all__
 __all__ += indexing.__all__
 __all__ += matrices.__all__
 __all__ += movement.__all__
+__all__ += prefix.__all__
 __all__ += products.__all__
 __all__ += recurrent.__all__
 __all__ += reductions.__all__
