@@ -6,14 +6,17 @@ test.
 """
 
 from .case import Array, Case, Draw, Row, Seeded, real, shape
+from .cells import CELL_MODULES
 from .indexing import index_of
-from .networks import NETWORKS
+from .networks import NETWORKS as BUILT_IN
 from .operations import OPERATIONS
 
 __all__ = [
     "NETWORKS", "OPERATIONS",
     "Array", "Case", "Draw", "Row", "Seeded", "index_of", "real", "rows", "shape",
 ]  # fmt: skip
+
+NETWORKS = [*BUILT_IN, *CELL_MODULES]
 
 
 def rows() -> list[Row]:

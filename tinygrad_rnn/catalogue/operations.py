@@ -1,5 +1,6 @@
 """A row for every public operation, from a table for each kind of them."""
 
+from .cells import CELLS
 from .elementwise import ELEMENTWISE
 from .indexing import INDEXING
 from .loops import LOOPS
@@ -8,4 +9,13 @@ from .products import PRODUCTS
 from .reductions import REDUCTIONS
 from .sequences import SEQUENCES
 
-OPERATIONS = [*ELEMENTWISE, *REDUCTIONS, *MOVEMENT, *INDEXING, *PRODUCTS, *SEQUENCES, *LOOPS]
+OPERATIONS = [
+    *ELEMENTWISE,
+    *REDUCTIONS,
+    *MOVEMENT,
+    *INDEXING,
+    *PRODUCTS,
+    *SEQUENCES,
+    *LOOPS,
+    *CELLS,
+]

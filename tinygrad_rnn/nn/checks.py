@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..tensor import creation
 from ..tensor.errors import ShapeError
 from ..tensor.tensor import Tensor
 
@@ -36,3 +37,17 @@ def features_last(layer: str, x: Any, features: int) -> None:
         raise ShapeError(
             f"{layer}: x: expected {features} features on the last axis; got {list(x.shape)}"
         )
+
+
+def row_lengths(layer: str, lengths: Any, steps: int, batch: int, device: str) -> Tensor:
+    """Lengths on a device; refuses what is not one whole number a row, from 0 to the steps."""
+    on_host = creation.as_tensor(lengths, device="cpu")
+    if on_host.shape != (batch,) or on_host.dtype.kind not in "iu":
+        raise ShapeError(
+            f"{layer}: lengths: expected {batch} whole numbers, one a row; got "
+            f"{on_host.dtype} {list(on_host.shape)}"
+        )
+    for row, length in enumerate(on_host.tolist()):
+        if not 0 <= length <= steps:
+            raise ShapeError(f"{layer}: lengths: row {row} has {length} of {steps} steps")
+    return on_host.to(device)
