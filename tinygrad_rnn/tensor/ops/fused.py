@@ -13,11 +13,12 @@ from ..backend import is_array
 from ..errors import ShapeError
 from ..graph import Op, Traced, grad_mode, wrap
 from . import elementwise
+from .elementwise import alias
 from .indexing import getitem, is_basic
 from .movement import reshape, unstack
 from .products import matmul
 from .program import Program
-from .recording import Call, Recording, Slot, stranger
+from .recording import Call, Recording, Slot, held, stranger
 from .replay import Loop, replayed
 
 ELEMENTWISE = frozenset(op for op in vars(elementwise).values() if isinstance(op, Op))
@@ -118,8 +119,7 @@ def _arranged(
         if isinstance(value, Slot):
             if value.number in varying:
                 return value
-            value, live = results[value.number], value.live
-            value = value if live else wrap(made, value.array, None)
+            value = held(results[value.number], value.live)
         if isinstance(value, Traced):
             return Slot(constant(value), value.edge is not None)
         return value
@@ -133,12 +133,23 @@ def _arranged(
         params = _for_all_steps(call, rows, fixed)
         if params is not None:
             whole = {**rows, **fixed}
-            args = [whole[a.number] if isinstance(a, Slot) else a for a in call.args]
+            args = [held(whole[a.number], a.live) if isinstance(a, Slot) else a for a in call.args]
             y = call.op(*args, **params)
             rows.update(zip(call.outs, y if call.several else (y,), strict=True))
         else:
             calls.append(call)
-    slots = [[slot(recording.find(_value(v, made))) for v in values] for values in (new, ys)]
+
+    def result(value: Any) -> Slot:
+        """The slot of a result; of a constant, that of what hands it through."""
+        found: Slot = slot(recording.find(_value(value, made)))
+        if found.number not in fixed:
+            return found
+        number, value, live = -1 - len(calls), fixed[found.number], (found.live,)
+        shapes = (tuple(value.array.shape),)
+        calls.append(Call(alias, (found,), {}, (number,), (value,), False, live, shapes))
+        return Slot(number, found.live)
+
+    slots = [[result(v) for v in values] for values in (new, ys)]
     program = Program(calls, range(len(carry)), list(rows), list(fixed), *slots)
     return program, list(rows.values()), list(fixed.values())
 
@@ -160,11 +171,8 @@ def _for_all_steps(
     None for an operation that is on more than that, or not known to be one.
     """
     elements = [isinstance(a, Slot) and a.number in rows for a in call.args]
-    for a, element in zip(call.args, elements, strict=True):
-        if element and a.live != (rows[a.number].edge is not None):
-            return None
-        if isinstance(a, Slot) and not element and a.number not in fixed:
-            return None
+    if any(isinstance(a, Slot) and a.number not in {*rows, *fixed} for a in call.args):
+        return None
     params, steps = call.params, len(next(iter(rows.values())).array)
     if call.op in ELEMENTWISE:
         shape = call.results[0].shape

@@ -22,6 +22,7 @@ class Forward(NamedTuple):
     pick: Callable[[Any], Any]
     params: dict[str, Any]
     out: int  # the place of what it gives, or of the first of several
+    live: tuple[bool, ...]  # which arguments are not taken as constants
     several: bool
     scalar: bool  # NumPy would give a scalar in place of an array
 
@@ -93,7 +94,9 @@ class Program:
             out = self.at[call.outs[0]]
             scalar = not call.several and call.results[0].shape == ()
             pick = _picker(args)
-            self.forward.append(Forward(call.op, pick, call.params, out, call.several, scalar))
+            self.forward.append(
+                Forward(call.op, pick, call.params, out, call.live, call.several, scalar)
+            )
         self.pick_new = _picker(self.at[slot.number] for slot in new)
         self.pick_ys = _picker(self.at[slot.number] for slot in ys)
 
@@ -110,17 +113,17 @@ class Program:
         self.blank_g: list[Any] = []  # the others, and None where there is no cotangent
         self.backward: list[Backward] = []
         self.sums: list[tuple[int, bool]] = []  # of which constant, and whether of products
-        kept: dict[int, int] = {}  # the numbers of what is kept, counted from the end
+        kept: dict[Slot, int] = {}  # the places of what is kept, counted from the end
         cotangents: dict[int, int] = {}
 
         def place(value: Any = None) -> int:
             self.blank_g.append(value)
             return len(constants) + len(self.blank_g)
 
-        def value_at(number: int) -> int:
-            if number in constants:
-                return 1 + constants.index(number)
-            return kept.setdefault(number, -1 - len(kept))
+        def value_at(slot: Slot) -> int:
+            if slot.number in constants:
+                return 1 + constants.index(slot.number)
+            return kept.setdefault(slot, -1 - len(kept))
 
         def cotangent_at(number: int) -> int:
             if number not in cotangents:
@@ -158,14 +161,14 @@ class Program:
                     return 0
                 if name == "y" and call.several:
                     made = place()
-                    outs = map(value_at, call.outs)
+                    outs = [value_at(Slot(number, True)) for number in call.outs]
                     instruct(0, _tuple, outs, False, Target(0, made, None, False))
                     return made
                 if name == "y":
-                    return value_at(call.outs[0])
+                    return value_at(Slot(call.outs[0], True))
                 if name in op.inputs:
                     a = call.args[op.inputs.index(name)]
-                    return value_at(a.number) if isinstance(a, Slot) else place(a)
+                    return value_at(a) if isinstance(a, Slot) else place(a)
                 settings = {"shapes": call.shapes, "needs": list(call.live)}
                 return place({**op.parameters, **call.params, **settings}[name])
 
@@ -183,7 +186,8 @@ class Program:
                     instruct(g, _tuple, (read("a"), g), False, Target(1, total, None, True))
                 else:
                     instruct(g, rule, [*map(read, names(rule))], False, target(call, i))
-        self.pick_kept = _picker(self.at[number] for number in reversed(kept))
+        self.pick_kept = _picker(self.at[slot.number] for slot in reversed(kept))
+        self.kept_live = [slot.live for slot in reversed(kept)]
         self.carry_at, self.sequences_at = (
             [cotangents.get(number) for number in numbers] for numbers in (carry, sequences)
         )

@@ -17,7 +17,7 @@ from ..graph import Leaf, Op, Traced, hooks, recorders, wrap
 
 
 class Slot(NamedTuple):
-    """A numbered value, as an operation takes it: differentiably, or as a constant."""
+    """A numbered value, as it is taken: differentiably, or as a constant."""
 
     number: int
     live: bool
@@ -65,13 +65,13 @@ class Recording:
             self.count += 1
         return tuple(range(first, self.count))
 
-    def find(self, value: Any) -> Any:
-        """The slot of a value; what has none stands for itself."""
+    def find(self, value: Any, live: bool = True) -> Any:
+        """The slot of a value, a constant unless live; what has none stands for itself."""
         if not isinstance(value, Traced):
             return value
         if value.edge is not None:
             number = self.by_edge.get(value.edge)
-            return value if number is None else Slot(number, True)
+            return held(value, live) if number is None else Slot(number, live)
         number = self.by_array.get(id(value.array))
         return value if number is None else Slot(number, False)
 
@@ -89,7 +89,7 @@ class Recording:
             shapes = tuple([tuple(getattr(a, "shape", ())) for a in args])
         else:
             live, shapes = tuple([e is not None for e in edge[0].edges]), tuple(edge[0].shapes)
-        found = tuple([self.find(a) for a in args])
+        found = tuple([self.find(a, keep) for a, keep in zip(args, live, strict=True)])
         outs = self.number(results)
         self.calls.append(Call(op, found, params, outs, results, several, live, shapes))
 
@@ -156,6 +156,13 @@ def _listening(recording: Recording) -> Iterator[None]:
 def listened_to() -> bool:
     """Whether this thread's operations are being written down."""
     return get_ident() in recorders
+
+
+def held(value: Any, live: bool) -> Any:
+    """A value, without its place in the graph unless it is live."""
+    if live or not isinstance(value, Traced) or value.edge is None:
+        return value
+    return wrap(value.made, value.array, None)
 
 
 def stranger(value: Traced, live: bool) -> Traced:

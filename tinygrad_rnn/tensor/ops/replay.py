@@ -15,6 +15,7 @@ from ..graph import Op, Traced
 from ..shapes import sum_to
 from .indexing import Part, Sum
 from .program import Program
+from .recording import held
 
 ROWS = 4096  # of factors that are held back until they are multiplied
 
@@ -51,28 +52,37 @@ class Loop:
     def run(self, xp: Any, *values: Any) -> tuple[Any, ...]:
         """The last carry, and the ys of all steps, stacked."""
         carry, xs, constants = self.parted(values)
-        ys: list[Any] = [None] * len(self.order)
+        stacked: list[Any] = []
         self.runs = []
         for segment in self.segments:
             before = carry
             keep = self.keep and segment is self.segments[-1]  # the first that will be asked for
             kept: list[Any] = []  # consumed by the backward pass: another one runs the steps again
-            for t, now, y, read in self._steps(xp, segment, before, xs, constants, keep):
-                ys[t], carry = y, now
+            for t, now, ys, read in self._steps(xp, segment, before, xs, constants, keep):
+                carry = now
+                if not stacked:
+                    stacked = [xp.empty((len(self.order), *y.shape), y.dtype) for y in ys]
+                for whole, y in zip(stacked, ys, strict=True):
+                    whole[t] = y
                 if keep:
                     kept.append(read)
             self.runs.append((segment, before, kept))
-        return (*carry, *map(xp.stack, zip(*ys, strict=True)))
+        return (*carry, *stacked)
 
     def _steps(
         self, xp: Any, steps: range, carry: Any, xs: Any, constants: Any, keep: bool
     ) -> Iterator[tuple[int, Any, Any, Any]]:
         """Runs some steps; for each of them the new carry, the ys, and what the rules read."""
         program = self.program
-        if isinstance(carry[0], Traced):
-            instructions = [(f.op, *f[1:]) for f in program.forward]
-        else:
-            instructions = [(partial(f.op.forward, xp), *f[1:]) for f in program.forward]
+        traced = isinstance(carry[0], Traced)
+        instructions: list[Any] = [
+            (
+                partial(_on_tensors, f.op, f.live) if traced else partial(f.op.forward, xp),
+                f.pick, f.params, f.out, f.several, f.scalar and not traced,
+            )
+            for f in program.forward
+        ]  # fmt: skip
+        if not traced:
             # Products with what lies in memory row by row are up to twice as fast.
             constants = [
                 xp.ascontiguousarray(c) if i in program.matrices else c
@@ -88,7 +98,10 @@ class Loop:
                 else:
                     values[out] = xp.asarray(y) if scalar else y
             carry = program.pick_new(values)
-            yield t, carry, program.pick_ys(values), program.pick_kept(values) if keep else None
+            kept = program.pick_kept(values) if keep else None
+            if traced and kept:
+                kept = [held(v, live) for v, live in zip(kept, program.kept_live, strict=True)]
+            yield t, carry, program.pick_ys(values), kept
 
     # ------------------------------------------------------------ in reverse
 
@@ -129,6 +142,11 @@ class Loop:
             for column, needed in zip(columns, needs[width:], strict=False)
         ]
         return [*carry, *stacked, *of_constants]
+
+
+def _on_tensors(op: Op, live: tuple[bool, ...], *args: Any, **params: Any) -> Any:
+    """Applies an operation to what was recorded as constants as to constants."""
+    return op(*map(held, args, live), **params)
 
 
 def _reverse(program: Program, values: list[Any], gs: Sequence[Any], totals: list[Total]) -> Any:
