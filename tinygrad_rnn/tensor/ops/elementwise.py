@@ -98,7 +98,10 @@ erf.vjp(x=lambda xp, g, x: g * xp.exp(-x * x) * (2 / math.sqrt(math.pi)))
 @operation
 def sigmoid(xp: Any, x: Array) -> Array:
     """The logistic function 1 / (1 + exp(-x)), by tanh: it cannot overflow."""
-    return xp.tanh(x * 0.5) * 0.5 + 0.5
+    y = xp.tanh(x * 0.5)
+    y *= 0.5
+    y += 0.5
+    return y
 
 
 @operation

@@ -85,7 +85,10 @@ class Part:
 
     def spread(self) -> Array:
         buffer = backend.module_of(self.value).zeros(self.shape, self.value.dtype)
-        self.add_to(buffer)
+        if is_basic(self.index):
+            buffer[self.index] = self.value
+        else:
+            self.add_to(buffer)
         return buffer
 
 
