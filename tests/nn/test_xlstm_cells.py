@@ -29,6 +29,19 @@ def test_gates_far_beyond_what_exp_can_hold(kind: Any, scale: float) -> None:
     assert all(np.isfinite(p.grad.numpy()).all() for p in cell.parameters())
 
 
+def test_an_empty_memory_takes_what_comes_however_little_its_gate_lets_in() -> None:
+    """At the first step i / i is 1, also where i is nothing beside f."""
+    cell = tg.nn.SLSTMCell(2, 1)
+    cell.bias_ih.data = np.array([-1000.0, 0, 0, 0], np.float32)
+    x = tg.randn(3, 2, requires_grad=True)
+    z, o = (x @ cell.weight_ih[2:].mT).unstack(axis=1)
+    y, _ = cell.step(x, cell.initial(x))
+    true = tg.sigmoid(o) * tg.tanh(z)
+    np.testing.assert_allclose(y[:, 0].numpy(), true.numpy(), rtol=1e-6)
+    (a,), (b,) = (tg.grad(v.sum(), [x]) for v in (y, true))
+    np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=1e-5)
+
+
 @pytest.mark.parametrize("kind", [tg.nn.SLSTMCell, tg.nn.MLSTMCell])
 def test_outputs_do_not_depend_on_the_scale_that_a_state_is_held_at(kind: Any) -> None:
     cell = kind(2, 4, dtype="float64")

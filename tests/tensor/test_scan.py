@@ -58,6 +58,15 @@ class TestFused:
             h = tg.tanh(h @ w + p * q + (r * s).reshape(-1, 1) * b[:4]) + x.sum()
             return h, h[:, :2] * x[:, :2]
 
+        stack = drawn(4, 3, 3)
+
+        def other(h: Any, x: Any) -> Any:
+            p, q, r = x.unstack(axis=-1)
+            s, t = tg.tanh(x).unstack()
+            turned = (x @ stack).sum(axis=0) * x.sum(axis=0) + s * t
+            return tg.tanh(h @ w) + (p * q + r)[:, None] + turned.sum(), x @ x.mT
+
+        compare(other, drawn(2, 4), x, w, stack)
         compare(step, drawn(2, 4), x, u, w, b)
         compare(step, drawn(2, 4), x.detach(), u, w, b, reverse=True, lengths=[3, 0])
 

@@ -177,7 +177,7 @@ def _for_all_steps(
     if call.op in ELEMENTWISE:
         shape = call.results[0].shape
         fits = all(
-            s == shape if element else len(s) <= len(shape)
+            len(s) == len(shape) if element else len(s) <= len(shape)
             for s, element in zip(call.shapes, elements, strict=True)
         )
         return params if fits else None
