@@ -63,7 +63,7 @@ class TestFused:
         def other(h: Any, x: Any) -> Any:
             p, q, r = x.unstack(axis=-1)
             s, t = tg.tanh(x).unstack()
-            turned = (x @ stack).sum(axis=0) * x.sum(axis=0) + s * t
+            turned = (x @ stack).sum(axis=0) * x.sum(axis=0) + s * t + x * s
             return tg.tanh(h @ w) + (p * q + r)[:, None] + turned.sum(), x @ x.mT
 
         compare(other, drawn(2, 4), x, w, stack)
