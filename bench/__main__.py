@@ -7,7 +7,7 @@ import importlib
 
 from .turns import measure
 
-SUITES = {"engine": "bench.engine"}
+SUITES = {"cells": "bench.cells", "engine": "bench.engine"}
 
 
 def main() -> None:

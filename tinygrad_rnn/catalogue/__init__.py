@@ -6,8 +6,9 @@ test.
 """
 
 from .case import Array, Case, Draw, Row, Seeded, real, shape
+from .cells import CELL_MODULES
 from .indexing import index_of
-from .networks import NETWORKS
+from .networks import NETWORKS as BUILT_IN
 from .operations import OPERATIONS
 from .sequences import sequence
 
@@ -15,6 +16,8 @@ __all__ = [
     "NETWORKS", "OPERATIONS",
     "Array", "Case", "Draw", "Row", "Seeded", "index_of", "real", "rows", "sequence", "shape",
 ]  # fmt: skip
+
+NETWORKS = [*BUILT_IN, *CELL_MODULES]
 
 
 def rows() -> list[Row]:

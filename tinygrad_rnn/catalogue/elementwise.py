@@ -134,6 +134,7 @@ ELEMENTWISE = [
     elementwise("divide", real, away_from_zero),
     row("pow", _pow, np.power),
     row("where", _where),
+    elementwise("logaddexp", real, real),
     elementwise("atan2", away_from_zero, away_from_zero),
     elementwise("maximum", distinct, between),
     elementwise("minimum", distinct, between),

@@ -1,4 +1,4 @@
-"""Rows of what runs over time: scan, and the fused operations with every option."""
+"""Rows of the fused operations, with every option."""
 
 from __future__ import annotations
 
@@ -108,49 +108,4 @@ def _fused(name: str) -> Row:
     return row(name, draw, getattr(ops, name).composed)
 
 
-def _scan(d: Draw) -> Case:
-    steps, batch = d.integer(1, 4), d.integer(1, 3)
-    lengths = d.one_of([None, np.array([d.integer(0, steps) for _ in range(batch)])])
-    reset = d.one_of([None, d.reals((steps, batch)) > 0])
-    reverse, several = d.one_of([False, True]), d.one_of([False, True])
-
-    def call(f: Any, xs: Any, carry: Any, w: Any) -> Any:
-        on, anew = (None if a is None else backend.to_device(a) for a in (lengths, reset))
-
-        def step(s: Any, x: Any) -> Any:
-            if not several:
-                return s * w + x, s * x
-            (s, count), (x, y) = s, x
-            return (s * w + x, count + s), (s * x + count, y * s)
-
-        state, inputs = ((carry, carry), (xs, xs * xs)) if several else (carry, xs)
-        state, ys = f(step, state, inputs, reverse=reverse, lengths=on, reset=anew)
-        return (*state, *ys) if several else (state, ys)
-
-    return Case([real(d, (steps, batch, 2)), real(d, (batch, 2)), real(d, (2,))], call)
-
-
-def _scan_by_hand(
-    step: Any, carry: Any, xs: Any, reverse: bool, lengths: Array | None, reset: Array | None
-) -> tuple[Any, Any]:
-    """A scan row by row, each as long as it is and begun anew where it is: nothing masked."""
-    if not isinstance(xs, tuple):  # all of it for tuples
-
-        def alone(s: Any, x: Any) -> Any:
-            return tuple((part,) for part in step(s[0], x[0]))
-
-        (last,), (y,) = _scan_by_hand(alone, (carry,), (xs,), reverse, lengths, reset)
-        return last, y
-    last, ys = tuple(c.copy() for c in carry), tuple(np.zeros_like(x) for x in xs)
-    for b in range(xs[0].shape[1]):
-        times = range(xs[0].shape[0] if lengths is None else int(lengths[b]))
-        for t in reversed(times) if reverse else times:
-            anew = reset is not None and reset[t, b]
-            state = tuple(0 * c[b] if anew else c[b] for c in last)
-            for kept, part in zip((last, ys), step(state, tuple(x[t, b] for x in xs)), strict=True):
-                for whole, value in zip(kept, part, strict=True):
-                    whole[b if kept is last else (t, b)] = value
-    return last, ys
-
-
-SEQUENCES = [row("scan", _scan, _scan_by_hand), _fused("rnn"), _fused("gru"), _fused("lstm")]
+SEQUENCES = [_fused("rnn"), _fused("gru"), _fused("lstm")]

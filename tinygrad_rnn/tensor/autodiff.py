@@ -16,7 +16,7 @@ import numpy as np
 from . import backend, ops
 from .errors import GraphError
 from .graph import Edge, Leaf, Node, Op, Traced, grad_mode, hooks, set_grad_mode, watch, wrap
-from .ops.indexing import Part
+from .ops.indexing import Part, Sum
 from .shapes import sum_to
 
 
@@ -35,27 +35,6 @@ def no_grad() -> AbstractContextManager[None]:
 def enable_grad() -> AbstractContextManager[None]:
     """Records again within a `with` block, inside a `no_grad`."""
     return set_grad_mode(True)
-
-
-class Sum:
-    """A cotangent with several terms: one buffer that the engine owns, and so may write into."""
-
-    __slots__ = ("owned", "total")
-
-    def __init__(self, term: Any) -> None:
-        self.owned = type(term) is Part
-        self.total = term.spread() if self.owned else term
-
-    def add(self, term: Any) -> None:
-        if type(term) is Part:
-            if not self.owned:
-                self.total, self.owned = self.total.copy(), True
-            term.add_to(self.total)
-        elif self.owned:
-            self.total += term
-        else:
-            self.total = self.total + term
-            self.owned = not isinstance(term, Traced)
 
 
 def walk(

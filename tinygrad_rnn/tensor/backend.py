@@ -107,6 +107,12 @@ def from_dlpack(x: Any) -> Array:
     return platforms[_DLPACK[number]]().from_dlpack(x)
 
 
+# C libraries (glibc's malloc) hand the top of their heap back to the system whenever much of it is
+# free, so that after every backward pass the next one has its pages mapped anew: up to a third of
+# its time. They stop at twice the size of the largest block that they have seen freed, so they are
+# shown one here, of which no page is ever touched.
+np.empty(31 * 2**20, np.uint8)
+
 # ---------------------------------------------------------------- the device in use
 
 

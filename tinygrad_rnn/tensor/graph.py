@@ -25,7 +25,8 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from operator import itemgetter
-from typing import Any, ClassVar, Self, TypeVar, cast
+from threading import get_ident
+from typing import Any, ClassVar, Protocol, Self, TypeVar, cast
 
 import numpy as np
 
@@ -66,6 +67,19 @@ class Watch:
 
 
 watch = Watch()
+
+
+class Recorder(Protocol):
+    """What is told of every operation that a thread calls."""
+
+    def called(self, op: Op, args: tuple[Any, ...], params: dict[str, Any], result: Any) -> None:
+        """An operation was applied to traced values, or to arrays."""
+
+    def read(self, value: Traced) -> None:
+        """A value leaves the graph: Python looks at its elements."""
+
+
+recorders: dict[int, Recorder] = {}  # by the thread that each listens to
 
 # What is called with a node's complete cotangents: (which output, function).
 hooks: weakref.WeakKeyDictionary[Node, list[tuple[int, Callable[[Any], Any]]]]
@@ -120,6 +134,13 @@ class Traced:
     array: Array
     edge: Edge | None
     made: ClassVar[type[Traced]]  # the class that operations on this one give back
+
+
+def elements(value: Traced) -> Array:
+    """A value's array, for what looks into it: a recorder is told."""
+    if recorders and (recorder := recorders.get(get_ident())) is not None:
+        recorder.read(value)
+    return value.array
 
 
 def wrap(cls: type[T], array: Array, edge: Edge | None) -> T:
@@ -209,6 +230,8 @@ class Op:
     def __call__(self, *args: Any, **params: Any) -> Any:
         if len(args) != len(self.inputs) and not self.variadic:
             args, params = self._arrange(args, params)
+        if recorders and (recorder := recorders.pop(get_ident(), None)) is not None:
+            return self._recorded(recorder, args, params)
         cls, xp, tracing = None, None, False
         raw, edges, shapes = [], [], []
         for a in args:
@@ -261,6 +284,21 @@ class Op:
         out = cls.__new__(cls)
         out.array, out.edge = (xp.asarray(y) if isinstance(y, np.generic) else y), (node, 0)
         return out
+
+    def _recorded(self, recorder: Recorder, args: tuple[Any, ...], params: dict[str, Any]) -> Any:
+        """Applies the operation, and tells a recorder of it, or of what a fused one is composed of.
+
+        The recorder is away in between: what an operation does inside is no concern of its.
+        """
+        if self.composed is not None:
+            recorders[get_ident()] = recorder
+            return self.composed(*args, **{**self.parameters, **params})
+        try:
+            result = self(*args, **params)
+        finally:
+            recorders[get_ident()] = recorder
+        recorder.called(self, args, params, result)
+        return result
 
     def __get__(self, instance: T | None, owner: type[T]) -> Callable[..., T]:
         """In a class body an operation is a method: `x.tanh()` is `tanh(x)`."""

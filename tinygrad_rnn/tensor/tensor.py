@@ -10,7 +10,7 @@ import numpy as np
 from . import autodiff, backend, interop, ops
 from .backend import Array
 from .errors import GraphError
-from .graph import Leaf, Traced, grad_mode, hooks, wrap
+from .graph import Leaf, Traced, elements, grad_mode, hooks, wrap
 
 
 class Tensor(Traced):
@@ -54,7 +54,7 @@ class Tensor(Traced):
     @property
     def data(self) -> Array:
         """The raw array. Assigning to it overwrites a leaf: graphs that used it raise from then."""
-        return self.array
+        return elements(self)
 
     @data.setter
     def data(self, value: Any) -> None:
@@ -138,15 +138,15 @@ class Tensor(Traced):
 
     def numpy(self) -> np.ndarray[Any, Any]:
         """The values as a NumPy array; on the CPU the tensor's own, not a copy."""
-        return backend.to_host(self.array)
+        return backend.to_host(elements(self))
 
     def item(self) -> Any:
         """The one element, as a Python number."""
-        return self.array.item()
+        return elements(self).item()
 
     def tolist(self) -> Any:
         """The values as nested Python lists."""
-        return self.array.tolist()
+        return elements(self).tolist()
 
     def detach(self) -> Tensor:
         """The same array without its history: a constant."""
@@ -223,16 +223,16 @@ class Tensor(Traced):
         return iter(ops.unstack(self))
 
     def __bool__(self) -> bool:
-        return bool(self.array)
+        return bool(elements(self))
 
     def __float__(self) -> float:
-        return float(self.array)
+        return float(elements(self))
 
     def __int__(self) -> int:
-        return int(self.array)
+        return int(elements(self))
 
     def __index__(self) -> int:
-        return int(self.array.__index__())
+        return int(elements(self).__index__())
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
         if self.edge is not None:
@@ -266,7 +266,7 @@ class Tensor(Traced):
                 "__dlpack__: expected a constant, got a tensor that requires grad, whose graph "
                 "would be dropped: hand over x.detach()"
             )
-        return self.array.__dlpack__(**request)
+        return elements(self).__dlpack__(**request)
 
     def __dlpack_device__(self) -> Any:
         return self.array.__dlpack_device__()

@@ -15,10 +15,10 @@ __all__ = [
     "ceil", "clip", "cos", "cosh", "divide", "elu", "equal", "erf", "exp", "exp2", "expm1",
     "floor", "floor_divide", "full_like", "gelu", "greater", "greater_equal", "hard_sigmoid",
     "isfinite", "isnan", "leaky_relu", "less", "less_equal", "log", "log10", "log1p", "log2",
-    "log_sigmoid", "logical_and", "logical_not", "logical_or", "logical_xor", "maximum",
-    "minimum", "multiply", "negative", "not_equal", "ones_like", "pow", "relu", "remainder",
-    "round", "rsqrt", "sigmoid", "sign", "silu", "sin", "sinh", "softplus", "sqrt", "square",
-    "subtract", "tan", "tanh", "trunc", "where", "zeros_like",
+    "log_sigmoid", "logaddexp", "logical_and", "logical_not", "logical_or", "logical_xor",
+    "maximum", "minimum", "multiply", "negative", "not_equal", "ones_like", "pow", "relu",
+    "remainder", "round", "rsqrt", "sigmoid", "sign", "silu", "sin", "sinh", "softplus", "sqrt",
+    "square", "subtract", "tan", "tanh", "trunc", "where", "zeros_like",
 ]  # fmt: skip
 
 LN2, LN10 = math.log(2), math.log(10)
@@ -98,7 +98,10 @@ erf.vjp(x=lambda xp, g, x: g * xp.exp(-x * x) * (2 / math.sqrt(math.pi)))
 @operation
 def sigmoid(xp: Any, x: Array) -> Array:
     """The logistic function 1 / (1 + exp(-x)), by tanh: it cannot overflow."""
-    return xp.tanh(x * 0.5) * 0.5 + 0.5
+    y = xp.tanh(x * 0.5)
+    y *= 0.5
+    y += 0.5
+    return y
 
 
 @operation
@@ -188,6 +191,10 @@ where = Op("where", lambda xp, condition, a, b: xp.where(condition, a, b)).vjp(
 atan2 = Op("atan2", lambda xp, a, b: xp.atan2(a, b)).vjp(
     a=lambda g, a, b: g * b / (a * a + b * b),
     b=lambda g, a, b: -g * a / (a * a + b * b),
+)
+logaddexp = Op("logaddexp", lambda xp, a, b: xp.logaddexp(a, b)).vjp(
+    a=lambda g, a, b: g * sigmoid(a - b),
+    b=lambda g, a, b: g * sigmoid(b - a),
 )
 remainder = Op("remainder", lambda xp, a, b: xp.remainder(a, b)).vjp(
     a=lambda g: g,

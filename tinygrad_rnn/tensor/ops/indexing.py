@@ -78,12 +78,39 @@ class Part:
         self.value, self.index, self.shape = value, index, shape
 
     def add_to(self, buffer: Array) -> None:
+        if is_basic(self.index):
+            buffer[self.index] += self.value
+            return
         scatter_add(buffer, raw_index(backend.module_of(buffer), self.index), self.value)
 
     def spread(self) -> Array:
         buffer = backend.module_of(self.value).zeros(self.shape, self.value.dtype)
-        self.add_to(buffer)
+        if is_basic(self.index):
+            buffer[self.index] = self.value
+        else:
+            self.add_to(buffer)
         return buffer
+
+
+class Sum:
+    """A cotangent with several terms: one buffer that the engine owns, and so may write into."""
+
+    __slots__ = ("owned", "total")
+
+    def __init__(self, term: Any) -> None:
+        self.owned = type(term) is Part
+        self.total = term.spread() if self.owned else term
+
+    def add(self, term: Any) -> None:
+        if type(term) is Part:
+            if not self.owned:
+                self.total, self.owned = self.total.copy(), True
+            term.add_to(self.total)
+        elif self.owned:
+            self.total += term
+        else:
+            self.total = self.total + term
+            self.owned = not isinstance(term, Traced)
 
 
 place = Op("place", lambda xp, x, *, index, shape: Part(x, index, shape).spread())

@@ -1,0 +1,378 @@
+"""Loops over time: step by step, fused, in segments, and in parallel."""
+
+from __future__ import annotations
+
+import gc
+import tracemalloc
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tinygrad_rnn as tg
+from tinygrad_rnn.tensor.graph import recorders, watch
+
+RNG = np.random.default_rng(0)
+
+
+def drawn(*shape: int) -> tg.Tensor:
+    return tg.tensor(RNG.normal(size=shape), requires_grad=True)
+
+
+def outputs(y: Any) -> list[Any]:
+    return [v for part in y for v in outputs(part)] if isinstance(y, tuple) else [y]
+
+
+def compare(step: Callable[..., Any], carry: Any, xs: Any, *weights: Any, **options: Any) -> None:
+    """A fused scan beside the plain one: values, gradients and second derivatives."""
+    wanted = [v for v in (*outputs(carry), *outputs(xs), *weights) if v.requires_grad]
+    found = []
+    for fused in (False, True):
+        more = options if fused else {k: v for k, v in options.items() if k != "checkpoint_every"}
+        kept = {}
+        for order in (1, 2):
+            ys = outputs(tg.scan(step, carry, xs, fused=fused, **more))
+            loss = sum((tg.sin(y).sum() for y in ys[1:]), (ys[0] ** 2).sum())
+            first = tg.grad(loss, wanted, create_graph=order == 2, retain_graph=True)
+            kept[order] = [*ys, *first]
+        curved = [g for g in first if g.requires_grad]
+        bend = sum((g * g).sum() for g in curved)
+        second = tg.grad(bend, wanted, retain_graph=True) if curved else ()
+        found.append([*kept[1], *kept[2], *second])
+    assert len(found[0]) == len(found[1])
+    for a, b in zip(*found, strict=True):
+        np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=1e-9, atol=1e-11)
+
+
+class TestFused:
+    """`fused=True` is the same, in both orders, or raises."""
+
+    def test_what_depends_on_the_inputs_alone_is_taken_out_of_the_loop_whatever_it_is(self) -> None:
+        u, w, b, x = drawn(3, 8), drawn(4, 4), drawn(8), drawn(5, 2, 3)
+
+        def step(h: Any, x: Any) -> Any:
+            z = tg.tanh((x @ u + b).reshape(2, 2, 4))
+            p, q = z.unstack(axis=1)
+            r, s = tg.exp(-(x[:, 1:] * x[..., :1])).unstack(-1)
+            h = tg.tanh(h @ w + p * q + (r * s).reshape(-1, 1) * b[:4]) + x.sum()
+            return h, h[:, :2] * x[:, :2]
+
+        stack = drawn(4, 3, 3)
+
+        def other(h: Any, x: Any) -> Any:
+            p, q, r = x.unstack(axis=-1)
+            s, t = tg.tanh(x).unstack()
+            turned = (x @ stack).sum(axis=0) * x.sum(axis=0) + s * t + x * s
+            return tg.tanh(h @ w) + (p * q + r)[:, None] + turned.sum(), x @ x.mT
+
+        compare(other, drawn(2, 4), x, w, stack)
+        compare(step, drawn(2, 4), x, u, w, b)
+        compare(step, drawn(2, 4), x.detach(), u, w, b, reverse=True, lengths=[3, 0])
+
+    def test_a_weight_that_is_carry_input_and_constant_at_once(self) -> None:
+        w = drawn(3, 3)
+
+        def step(h: Any, x: Any) -> Any:
+            return tg.tanh(h @ w + x * h), w * h
+
+        compare(step, w, tg.stack([w, w, w * 2]), w)
+        constant = w.detach()
+        compare(lambda h, x: (tg.sin(h + constant * x), h), constant, drawn(3, 3, 3))
+
+    def test_gradients_stop_where_the_step_stops_them(self) -> None:
+        w, x = drawn(2, 2), drawn(4, 3, 2)
+
+        def step(h: Any, x: Any) -> Any:
+            with tg.no_grad():
+                gate = tg.sigmoid(x @ w)
+            return tg.tanh(h.detach() @ w) * gate + x.detach() * h, (h.detach(), x.detach() @ w)
+
+        compare(step, drawn(3, 2), x, w)
+
+    def test_nested_states_integers_and_outputs_that_are_inputs_or_constants(self) -> None:
+        w, x = drawn(2), drawn(4, 3, 2)
+
+        def step(state: Any, x: Any) -> Any:
+            (h, count), c = state
+            c = c + tg.where(h > 0, x, h * w)
+            return ((tg.sin(c), count + 1), c), (x, w, c, h * count)
+
+        state = ((drawn(3, 2), tg.tensor([[0]])), drawn(3, 2))
+        for fused in (False, True):
+            ((_, count), _), _ = tg.scan(step, state, x, fused=fused)
+            assert count.tolist() == [[4]]
+        wanted = [state[0][0], state[1], x, w]
+        grads = []
+        for fused in (False, True):
+            ((h, _), c), (_, ws, cs, hs) = tg.scan(step, state, x, fused=fused)
+            loss = (h * c).sum() + (ws * cs[:, :, :1].sum()).sum() + (hs * cs).sum()
+            grads.append(tg.grad(loss, wanted))
+        for a, b in zip(*grads, strict=True):
+            np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=1e-9)
+
+    def test_states_without_axes_and_of_one_axis(self) -> None:
+        u, w = drawn(3, 2), drawn(2, 2)
+        compare(lambda s, x: (s * x.sum() + s.sum(), s), drawn(), drawn(5, 2))
+        compare(lambda h, x: ((x @ u) * h @ w + w @ h, h @ h), drawn(2), drawn(4, 3), u, w)
+
+    def test_operations_of_many_inputs_and_outputs_and_fused_ones(self) -> None:
+        u, w, x = drawn(6, 2), drawn(6, 2), drawn(3, 3, 2)
+
+        def step(h: Any, x: Any) -> Any:
+            a, _ = tg.unstack(tg.stack([h, tg.concat([x[:1], h[1:]])], axis=1), axis=1)
+            y, _ = tg.gru(
+                tg.stack([x, h]), a, u, w, None, None, None, reset_after=False, reverse=False
+            )
+            sign, size = tg.linalg.slogdet(tg.stack([h[0], a[1]]) + 3 * tg.eye(2, dtype="float64"))
+            return y[0] * size + sign, y
+
+        # A constant that the step makes anew is refused: see below.
+        with pytest.raises(tg.GraphError, match="something new to 'multiply'"):
+            compare(step, drawn(3, 2), x, u, w)
+        eye = tg.eye(2, dtype="float64")
+        tg_eye, tg.eye = tg.eye, lambda *_, **__: eye
+        try:
+            compare(step, drawn(3, 2), x, u, w)
+        finally:
+            tg.eye = tg_eye
+
+    def test_a_graph_may_be_walked_again_and_is_freed(self) -> None:
+        w, x = drawn(2, 2), drawn(4, 3, 2)
+        y = tg.scan(lambda h, x: (tg.tanh(h @ w + x), h), drawn(3, 2), x, fused=True)[1].sum()
+        first = tg.grad(y, [w, x], retain_graph=True)
+        again = tg.grad(y, [w, x])
+        for a, b in zip(first, again, strict=True):
+            assert a.tolist() == b.tolist()
+        with pytest.raises(tg.GraphError, match="freed"):
+            tg.grad(y, [w])
+
+    def test_functions_of_it_and_checkpoints_of_it(self) -> None:
+        w, x = drawn(2, 2), drawn(3, 3, 2)
+
+        def loss(w: Any, fused: bool = True) -> Any:
+            step = lambda h, x: (tg.tanh(h @ w + x), h * h)
+            return tg.scan(step, x[0] * 0, x, fused=fused)[1].sum()
+
+        np.testing.assert_allclose(
+            tg.hessian(loss, w).numpy(),
+            tg.hessian(lambda w: loss(w, fused=False), w).numpy(),
+            rtol=1e-9,
+            atol=1e-12,
+        )
+        plain, saved = loss(w), tg.checkpoint(loss, w)
+        for a, b in zip(tg.grad(plain, [w, x]), tg.grad(saved, [w, x]), strict=True):
+            assert a.tolist() == b.tolist()
+
+    def test_the_step_is_called_twice_and_an_overwritten_weight_is_noticed(self) -> None:
+        w, calls = drawn(2, 2), []
+
+        def step(h: Any, x: Any) -> Any:
+            calls.append(1)
+            return tg.tanh(h @ w + x), h
+
+        y = tg.scan(step, tg.zeros((3, 2), dtype="float64"), drawn(50, 3, 2), fused=True)[1]
+        assert len(calls) == 2
+        w.data = w.data * 2
+        with pytest.raises(tg.GraphError, match="overwritten"):
+            y.sum().backward()
+
+    def test_without_a_graph_on_arrays_and_of_one_step(self) -> None:
+        w, x = RNG.normal(size=(2, 2)), RNG.normal(size=(4, 3, 2))
+        plain = tg.scan(lambda h, x: (np.tanh(h @ w + x), h), x[0], x)
+        raw = tg.scan(lambda h, x: (np.tanh(h @ w + x), h), x[0], x, fused=True)
+        with tg.no_grad():
+            wt = tg.tensor(w, requires_grad=True)
+            bare = tg.scan(lambda h, x: (tg.tanh(h @ wt + x), h), x[0], tg.tensor(x), fused=True)
+        for a, b, c in zip(plain, raw, bare, strict=True):
+            assert isinstance(b, np.ndarray)
+            np.testing.assert_array_equal(a, b)
+            np.testing.assert_allclose(a, c.numpy(), rtol=1e-12)
+            assert not c.requires_grad
+        compare(lambda h, x: (h * x, h), drawn(2), drawn(1, 2))
+
+    def test_float32_and_a_scan_within_a_scan(self) -> None:
+        w = tg.randn(2, 2, requires_grad=True)
+
+        def inner(h: Any, x: Any) -> Any:
+            return tg.tanh(h @ w + 0.5 * x), h
+
+        def outer(h: Any, x: Any) -> Any:
+            h, y = tg.scan(inner, h, x, fused=True)
+            return h, y.sum(axis=0)
+
+        x, h = tg.randn(3, 4, 5, 2), tg.zeros((5, 2))
+        found = [tg.scan(outer, h, x, fused=fused)[1] for fused in (False, True)]
+        assert [y.dtype for y in found] == [np.float32] * 2
+        (a,), (b,) = (tg.grad(y.sum(), [w]) for y in found)
+        assert b.dtype == np.float32
+        np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=1e-4)
+
+    def test_the_operation_that_made_a_nan_is_named(self) -> None:
+        with (
+            tg.detect_anomaly(),
+            np.errstate(all="ignore"),
+            pytest.raises(tg.AnomalyError, match="'log' made a value"),
+        ):
+            tg.scan(lambda h, x: (tg.log(h - x), h), tg.ones((1,)), tg.ones((5, 1)), fused=True)
+
+    @pytest.mark.parametrize(
+        ("step", "words"),
+        [
+            (lambda h, x: (h if h.sum().item() > 0 else -h, h), "a look at a value"),
+            (lambda h, x: (h if (x > 0).all() else -h, h), "a look at a value"),
+            (lambda h, x: (h * float(x.data[0, 0]), h), "a look at a value"),
+            (lambda h, x: (h * tg.tensor(x.numpy()), h), "a look at a value"),
+            (lambda h, x: (h * tg.rand(3, 2), h), "something new to 'multiply'"),
+            (lambda h, x: (h[tg.argmax(x, axis=0)].sum() * h, h), "something new to 'getitem'"),
+            (lambda h, x: (h * tg.tensor(x), h), "something new to 'multiply'"),
+            (lambda h, x: (h * x.register_hook(lambda g: g)() or h, h), "a hook on a value"),
+        ],
+    )
+    def test_what_cannot_be_repeated_is_refused(self, step: Any, words: str) -> None:
+        x = tg.ones((4, 3, 2), requires_grad=True)
+        if "hook" in words:
+
+            def step(h: Any, x: Any) -> Any:
+                y = h * x
+                y.register_hook(lambda g: g)
+                return y, h
+
+        with pytest.raises(tg.GraphError, match=words):
+            tg.scan(step, tg.ones((3, 2)), x, fused=True)
+        assert not recorders
+        tg.scan(step, tg.ones((3, 2)), x)
+
+    def test_what_differs_from_step_to_step_is_refused(self) -> None:
+        count = iter(range(100))
+
+        def alternating(h: Any, x: Any) -> Any:
+            return (h * x if next(count) % 2 else h + x), h
+
+        def counting(h: Any, x: Any) -> Any:
+            return h * next(count), h
+
+        def longer(h: Any, x: Any) -> Any:
+            return sum([h] * (1 + next(count)), x), h
+
+        for step, words in [
+            (alternating, "'add' at one step, 'multiply' at the next"),
+            (counting, "something new to 'multiply'"),
+            (longer, "operations at one step"),
+        ]:
+            count = iter(range(100))
+            with pytest.raises(tg.GraphError, match=words):
+                tg.scan(step, tg.ones((3, 2)), tg.ones((4, 3, 2)), fused=True)
+
+    def test_a_carry_that_changes_is_refused(self) -> None:
+        x = tg.ones((4, 3, 2))
+        with pytest.raises(tg.ShapeError, match=r"float32\[2\] before, and float32\[3, 2\] after"):
+            tg.scan(lambda h, x: (h + x, h), tg.ones((2,)), x, fused=True)
+        with pytest.raises(tg.ShapeError, match=r"float32\[3, 2\] before, and float64\[3, 2\]"):
+            tg.scan(lambda h, x: (h + x, h), tg.ones((3, 2)), x.astype("float64"), fused=True)
+        with pytest.raises(TypeError, match="a step that returns Tensors, got float"):
+            tg.scan(lambda h, x: (h + x, 1.0), tg.ones((3, 2)), x, fused=True)
+
+
+# ---------------------------------------------------------------- what it costs
+
+
+def work(steps: int, fused: bool) -> int:
+    """How many elements the cotangents of a scan's inputs have, all together."""
+    w, x = tg.ones((2, 2), requires_grad=True), tg.ones((steps, 3, 2), requires_grad=True)
+    y = tg.scan(lambda h, x: (tg.tanh(h @ w + x), h), tg.zeros((3, 2)), x, fused=fused)[1].sum()
+    sizes: list[int] = []
+    before, watch.backward = (
+        watch.backward,
+        lambda _, __, g: sizes.append(getattr(g, "value", g).size),
+    )
+    try:
+        y.backward()
+    finally:
+        watch.backward = before
+    return sum(sizes)
+
+
+@pytest.mark.parametrize("fused", [False, True])
+def test_the_backward_pass_is_linear_in_the_steps(fused: bool) -> None:
+    one, two, four = (work(n, fused) for n in (100, 200, 400))
+    assert four - two == 2 * (two - one)
+
+
+def kept(steps: int, **options: Any) -> tuple[int, int]:
+    """How many arrays of the state's size a scan keeps, and needs at the peak of both passes."""
+    size, batch = 1000, 10
+    x = tg.zeros((steps, 1, 1))
+    h = tg.tensor(np.full((batch, size), 0.1), requires_grad=True)
+
+    def step(h: Any, x: Any) -> Any:
+        h = tg.tanh(tg.sin(h) * tg.cos(h) + x)
+        return h, h[:1, :1]
+
+    tg.grad(tg.scan(step, h, x, **options)[0].sum(), [h])  # once, for what is made only once
+    gc.collect()
+    tracemalloc.start()
+    try:
+        last, _ = tg.scan(step, h, x, **options)
+        held = tracemalloc.get_traced_memory()[0]
+        tg.grad(last.sum(), [h])
+        return held // (8 * size * batch), tracemalloc.get_traced_memory()[1] // (8 * size * batch)
+    finally:
+        tracemalloc.stop()
+
+
+def test_segments_keep_a_carry_each_and_the_inside_of_one() -> None:
+    plain, fused = kept(64)[0], kept(64, fused=True)
+    assert plain >= 3 * 64
+    assert fused[0] <= 3 * 64 + 4
+    held, peak = kept(64, fused=True, checkpoint_every=8)
+    assert held <= 8 + 3 * 8 + 4  # the first carries, and the inside of the last segment
+    assert peak <= held + 3 * 8 + 8
+    assert kept(256, fused=True, checkpoint_every=16)[1] < 0.3 * kept(256, fused=True)[1]
+
+
+def test_segments_of_any_length_give_the_same() -> None:
+    w, x = drawn(2, 2), drawn(7, 3, 2)
+    for every in (1, 2, 3, 7, 100):
+        compare(
+            lambda h, x: (tg.tanh(h @ w + x), h * h), drawn(3, 2), x, w,
+            checkpoint_every=every, lengths=[7, 0, 4], reset=RNG.random((7, 3)) < 0.3,
+        )  # fmt: skip
+
+
+def test_segments_of_what_is_not_fused_are_refused() -> None:
+    for options in ({}, {"fused": True}):
+        with pytest.raises(ValueError, match="checkpoint_every: expected a whole number from 1 up"):
+            tg.scan(
+                lambda h, x: (h, h), tg.ones((1,)), tg.ones((2, 1)),
+                checkpoint_every=0 if options else 3, **options,
+            )  # fmt: skip
+
+
+def test_no_steps_are_refused() -> None:
+    with pytest.raises(tg.ShapeError, match="expected at least one step"):
+        tg.scan(lambda h, x: (h, h), tg.ones((1,)), tg.ones((0, 1)))
+
+
+# ---------------------------------------------------------------- in parallel
+
+
+def test_associative_scan_takes_two_calls_for_each_doubling() -> None:
+    calls: list[int] = []
+
+    def fn(a: Any, b: Any) -> Any:
+        calls.append(len(a))
+        return a + b
+
+    for n in (1, 2, 3, 37, 64, 100):
+        calls.clear()
+        x = drawn(n)
+        np.testing.assert_allclose(tg.associative_scan(fn, x).numpy(), np.cumsum(x.numpy()))
+        assert len(calls) <= 2 * np.log2(n)
+        assert sum(calls) <= 2 * n
+
+
+def test_associative_scan_refuses_lengths_that_differ() -> None:
+    with pytest.raises(tg.ShapeError, match=r"xs of one length, got \[2, 3\]"):
+        tg.associative_scan(lambda a, b: a, (tg.ones((2,)), tg.ones((3,))))
+    assert tg.associative_scan(lambda a, b: a + b, tg.ones((0, 2))).shape == (0, 2)

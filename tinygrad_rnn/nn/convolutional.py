@@ -1,0 +1,96 @@
+"""The LSTM over images: its products are convolutions."""
+
+from __future__ import annotations
+
+from math import prod, sqrt
+from typing import Any
+
+from ..tensor import creation, ops
+from ..tensor.errors import ShapeError
+from ..tensor.random import Generator
+from ..tensor.tensor import Tensor
+from . import init
+from .checks import is_tensor, positive
+from .module import Module, Parameter
+
+
+class ConvLSTMCell(Module):
+    """The convolutional LSTM (Shi et al. 2015) on lines or images: see `tg.conv_lstm_step`.
+
+    **Arguments** input_channels, hidden_channels: of x, and of h and c. kernel_size: an odd number
+    for each axis of space: (3,) on lines, (3, 3) on images. peephole_size: the size of the lines or
+    images; with it the gates see c as in the paper, by a weight for each place. Parameters:
+    weight_ih (4D, C, *kernel_size), weight_hh (4D, D, *kernel_size), bias_ih (4D,), weight_ch
+    (3, D, *peephole_size). **Raises** ValueError for an even kernel.
+
+    >>> import tinygrad_rnn as tg
+    >>> h, c = tg.nn.ConvLSTMCell(3, 8, (3, 3))(tg.zeros((2, 3, 5, 6)))
+    >>> h.shape, c.shape
+    ((2, 8, 5, 6), (2, 8, 5, 6))
+    """
+
+    def __init__(
+        self,
+        input_channels: int,
+        hidden_channels: int,
+        kernel_size: tuple[int, ...],
+        bias: bool = True,
+        device: str | None = None,
+        dtype: Any = "float32",
+        *,
+        peephole_size: tuple[int, ...] | None = None,
+        generator: Generator | None = None,
+    ) -> None:
+        positive("ConvLSTMCell", input_channels=input_channels, hidden_channels=hidden_channels)
+        if not kernel_size or any(n < 1 or n % 2 == 0 for n in kernel_size):
+            raise ValueError(
+                f"ConvLSTMCell: kernel_size: expected odd numbers, as (3, 3), got {kernel_size!r}"
+            )
+        if peephole_size is not None and len(peephole_size) != len(kernel_size):
+            raise ValueError(
+                f"ConvLSTMCell: peephole_size: expected as many axes as kernel_size {kernel_size}, "
+                f"got {peephole_size!r}"
+            )
+        self.input_channels, self.hidden_channels = input_channels, hidden_channels
+        self.kernel_size = tuple(kernel_size)
+
+        def drawn(*shape: int) -> Parameter:
+            bound = 1 / sqrt(hidden_channels * prod(kernel_size))
+            p = Parameter(creation.zeros(shape, dtype=dtype, device=device))
+            return init.uniform_(p, -bound, bound, generator=generator)
+
+        self.weight_ih = drawn(4 * hidden_channels, input_channels, *kernel_size)
+        self.weight_hh = drawn(4 * hidden_channels, hidden_channels, *kernel_size)
+        self.bias_ih = drawn(4 * hidden_channels) if bias else None
+        seen = peephole_size is not None
+        self.weight_ch = drawn(3, hidden_channels, *(peephole_size or ())) if seen else None
+
+    def initial(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """h and c before the first step: zeros."""
+        shape = (x.shape[0], self.hidden_channels, *x.shape[2:])
+        zeros = creation.zeros(shape, dtype=x.dtype, device=x.device)
+        return zeros, zeros
+
+    def step(self, x: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """One step. **Arguments** x: (B, C, *space). **Returns** h' and (h', c')."""
+        h, c = ops.conv_lstm_step(
+            x, *state, self.weight_ih, self.weight_hh, self.bias_ih, self.weight_ch
+        )
+        return h, (h, c)
+
+    def forward(self, x: Tensor, state: Any = None) -> tuple[Tensor, Tensor]:
+        """**Arguments** x: (B, C, *space). **Returns** the new (h, c), from zeros if none is given.
+
+        **Raises** ShapeError.
+        """
+        is_tensor("ConvLSTMCell", "x", x)
+        if x.ndim != 2 + len(self.kernel_size) or x.shape[1] != self.input_channels:
+            raise ShapeError(
+                f"ConvLSTMCell: x: expected (B, {self.input_channels}, *space) with "
+                f"{len(self.kernel_size)} axes of space; got {list(x.shape)}"
+            )
+        return self.step(x, self.initial(x) if state is None else state)[1]
+
+    def describe(self) -> str:
+        """Its sizes."""
+        return f"{self.input_channels}, {self.hidden_channels}, {self.kernel_size}"

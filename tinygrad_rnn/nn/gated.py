@@ -1,0 +1,161 @@
+"""Cells with one gate, with one weight a unit, or with gates that read no output."""
+
+from __future__ import annotations
+
+from math import sqrt
+from typing import Any
+
+from ..tensor import creation, ops
+from ..tensor.random import Generator
+from ..tensor.tensor import Tensor
+from . import init
+from .cells import Cell
+from .module import Parameter
+
+
+class OneBiasCell(Cell):
+    """The base of cells whose gates have one bias each."""
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        bias: bool = True,
+        device: str | None = None,
+        dtype: Any = "float32",
+        *,
+        generator: Generator | None = None,
+    ) -> None:
+        super().__init__(input_size, hidden_size, bias, device, dtype, generator=generator)
+        self.bias_hh = None
+
+    def _drawn(self, *shape: int, generator: Generator | None) -> Parameter:
+        """A parameter drawn as the cell's others are."""
+        bound, like = 1 / sqrt(self.hidden_size), self.weight_ih
+        p = Parameter(creation.zeros(shape, dtype=like.dtype, device=like.device))
+        return init.uniform_(p, -bound, bound, generator=generator)
+
+
+class MGUCell(OneBiasCell):
+    """The minimal gated unit (Zhou et al. 2016): see `tg.mgu_step`.
+
+    **Arguments** input_size, hidden_size: features of x and h.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.nn.MGUCell(3, 4)(tg.zeros((2, 3))).shape
+    (2, 4)
+    """
+
+    gates = 2
+
+    def step(self, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
+        """One step. **Returns** h' twice: as output and as state."""
+        h = ops.mgu_step(x, h, self.weight_ih, self.weight_hh, self.bias_ih)
+        return h, h
+
+
+class JANETCell(OneBiasCell):
+    """The LSTM that has just a forget gate (van der Westhuizen and Lasenby 2018).
+
+    See `tg.janet_step`. **Arguments** input_size, hidden_size: features of x and h. beta: by how
+    much less is let in than would be forgotten.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.nn.JANETCell(3, 4)(tg.zeros((2, 3))).shape
+    (2, 4)
+    """
+
+    gates = 2
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        bias: bool = True,
+        device: str | None = None,
+        dtype: Any = "float32",
+        *,
+        beta: float = 1.0,
+        generator: Generator | None = None,
+    ) -> None:
+        super().__init__(input_size, hidden_size, bias, device, dtype, generator=generator)
+        self.beta = beta
+
+    def step(self, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
+        """One step. **Returns** h' twice: as output and as state."""
+        h = ops.janet_step(x, h, self.weight_ih, self.weight_hh, self.bias_ih, beta=self.beta)
+        return h, h
+
+
+class IndRNNCell(OneBiasCell):
+    """The independently recurrent network (Li et al. 2018): see `tg.indrnn_step`.
+
+    **Arguments** input_size, hidden_size: features of x and h. nonlinearity: `relu` or `tanh`.
+    **Raises** ValueError for another.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.nn.IndRNNCell(3, 4)(tg.zeros((2, 3))).shape
+    (2, 4)
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        bias: bool = True,
+        nonlinearity: str = "relu",
+        device: str | None = None,
+        dtype: Any = "float32",
+        *,
+        generator: Generator | None = None,
+    ) -> None:
+        if nonlinearity not in ("relu", "tanh"):
+            raise ValueError(
+                f"IndRNNCell: nonlinearity: expected relu or tanh, got {nonlinearity!r}"
+            )
+        super().__init__(input_size, hidden_size, bias, device, dtype, generator=generator)
+        self.nonlinearity = nonlinearity
+        self.weight_hh = self._drawn(hidden_size, generator=generator)
+
+    def step(self, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
+        """One step. **Returns** h' twice: as output and as state."""
+        h = ops.indrnn_step(
+            x, h, self.weight_ih, self.weight_hh, self.bias_ih, activation=self.nonlinearity
+        )
+        return h, h
+
+
+class SRUCell(OneBiasCell):
+    """The simple recurrent unit (Lei et al. 2018), whose state is c: see `tg.sru_step`.
+
+    **Arguments** input_size, hidden_size: features of x and c; where they differ, weight_ih has a
+    fourth block, which brings x to c's width. Parameters besides: weight_c (2H,), and bias_ih (2H,)
+    of the two gates.
+
+    >>> import tinygrad_rnn as tg
+    >>> y, c = tg.nn.SRUCell(3, 4).step(tg.zeros((2, 3)), tg.ones((2, 4)))
+    >>> y.shape, c.shape
+    ((2, 4), (2, 4))
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        bias: bool = True,
+        device: str | None = None,
+        dtype: Any = "float32",
+        *,
+        generator: Generator | None = None,
+    ) -> None:
+        super().__init__(input_size, hidden_size, bias, device, dtype, generator=generator)
+        blocks = 3 if input_size == hidden_size else 4
+        self.weight_ih = self._drawn(blocks * hidden_size, input_size, generator=generator)
+        self.weight_c = self._drawn(2 * hidden_size, generator=generator)
+        self.bias_ih = self._drawn(2 * hidden_size, generator=generator) if bias else None
+        del self.weight_hh
+
+    def step(self, x: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
+        """One step. **Returns** h and c'."""
+        h, c = ops.sru_step(x, c, self.weight_ih, self.weight_c, self.bias_ih)
+        return h, c

@@ -1,0 +1,141 @@
+"""Cells whose gates read the input alone, and the layers that run them in parallel over time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..tensor import creation, ops
+from ..tensor.errors import ShapeError
+from ..tensor.random import Generator
+from ..tensor.tensor import Tensor
+from .checks import features_last, lengths_of
+from .gated import OneBiasCell
+
+
+class MinGRUCell(OneBiasCell):
+    """The minimal GRU (Feng et al. 2024): see `tg.min_gru_step`.
+
+    **Arguments** input_size, hidden_size: features of x and h.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.nn.MinGRUCell(3, 4)(tg.zeros((2, 3))).shape
+    (2, 4)
+    """
+
+    gates = 2
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        bias: bool = True,
+        device: str | None = None,
+        dtype: Any = "float32",
+        *,
+        generator: Generator | None = None,
+    ) -> None:
+        super().__init__(input_size, hidden_size, bias, device, dtype, generator=generator)
+        del self.weight_hh
+
+    def step(self, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
+        """One step. **Returns** h' twice: as output and as state."""
+        h = ops.min_gru_step(x, h, self.weight_ih, self.bias_ih)
+        return h, h
+
+
+class MinLSTMCell(MinGRUCell):
+    """The minimal LSTM (Feng et al. 2024): see `tg.min_lstm_step`. Its state is h alone.
+
+    **Arguments** input_size, hidden_size: features of x and h.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.nn.MinLSTMCell(3, 4)(tg.zeros((2, 3))).shape
+    (2, 4)
+    """
+
+    gates = 3
+
+    def step(self, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
+        """One step. **Returns** h' twice: as output and as state."""
+        h = ops.min_lstm_step(x, h, self.weight_ih, self.bias_ih)
+        return h, h
+
+
+class _Parallel(MinGRUCell):
+    """A minimal cell over a whole sequence; its step is the cell's."""
+
+    _operation: Any = None  # the function that runs all steps
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        bias: bool = True,
+        batch_first: bool = False,
+        reverse: bool = False,
+        device: str | None = None,
+        dtype: Any = "float32",
+        *,
+        generator: Generator | None = None,
+    ) -> None:
+        super().__init__(input_size, hidden_size, bias, device, dtype, generator=generator)
+        self.batch_first, self.reverse = batch_first, reverse
+
+    def forward(
+        self, x: Tensor, state: Tensor | None = None, *, lengths: Any = None
+    ) -> tuple[Tensor, Tensor]:
+        """Runs over a sequence.
+
+        **Arguments** x: (T, B, input_size), or (B, T, input_size) if batch_first. state: (B, H);
+        zeros, if None. lengths: (B,) whole numbers from 0 to T; T throughout, if None. **Returns**
+        the outputs, (T, B, H), zero past a row's length, and the state after each row's last step,
+        (B, H). **Raises** ShapeError saying what was expected.
+        """
+        name = type(self).__name__
+        features_last(name, x, self.input_size)
+        if x.ndim != 3 or 0 in x.shape:
+            axes = "(B, T, features)" if self.batch_first else "(T, B, features)"
+            raise ShapeError(f"{name}: x: expected {axes}, none empty; got {list(x.shape)}")
+        x = x.swapaxes(0, 1) if self.batch_first else x
+        steps, batch = x.shape[:2]
+        first = (batch, self.hidden_size)
+        if state is None:
+            state = creation.zeros(first, dtype=x.dtype, device=x.device)
+        if state.shape != first:
+            raise ShapeError(f"{name}: state: expected {list(first)}; got {list(state.shape)}")
+        if lengths is not None:
+            lengths = lengths_of(name, "lengths", lengths, batch, steps).to(x.device)
+        y, last = self._operation(
+            x, state, self.weight_ih, self.bias_ih, lengths, reverse=self.reverse
+        )
+        return (y.swapaxes(0, 1) if self.batch_first else y), last
+
+
+class MinGRU(_Parallel):
+    """The minimal GRU (Feng et al. 2024) over a sequence, all steps in parallel: see `tg.min_gru`.
+
+    **Arguments** input_size, hidden_size: features of x_t and h_t. batch_first: x is (B, T, I).
+    reverse: from the last step to the first.
+
+    >>> import tinygrad_rnn as tg
+    >>> y, h = tg.nn.MinGRU(3, 4)(tg.zeros((7, 2, 3)), lengths=[7, 0])
+    >>> y.shape, h.shape
+    ((7, 2, 4), (2, 4))
+    """
+
+    _operation = staticmethod(ops.min_gru)
+
+
+class MinLSTM(_Parallel, MinLSTMCell):
+    """The minimal LSTM (Feng et al. 2024), all steps in parallel: see `tg.min_lstm`.
+
+    **Arguments** as `MinGRU`.
+
+    >>> import tinygrad_rnn as tg
+    >>> y, h = tg.nn.MinLSTM(3, 4)(tg.zeros((7, 2, 3)))
+    >>> y.shape, h.shape
+    ((7, 2, 4), (2, 4))
+    """
+
+    gates = 3
+    _operation = staticmethod(ops.min_lstm)

@@ -1,0 +1,214 @@
+"""A recorded step as a list of instructions on numbered values, and its rules as another.
+
+All that does not depend on the values is settled here, once: which operations anyone needs, what
+their rules read, and so what is kept, where each cotangent goes. `replay` runs the lists.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from operator import itemgetter
+from typing import Any, NamedTuple
+
+from ..graph import names
+from .products import matmul
+from .recording import Call, Slot
+
+
+class Forward(NamedTuple):
+    """Applies an operation to the values at some places."""
+
+    op: Any  # the Op; to a type checker a field of that type would be a method
+    pick: Callable[[Any], Any]
+    params: dict[str, Any]
+    out: int  # the place of what it gives, or of the first of several
+    live: tuple[bool, ...]  # which arguments are not taken as constants
+    several: bool
+    scalar: bool  # NumPy would give a scalar in place of an array
+
+
+class Backward(NamedTuple):
+    """Applies a rule to the values at some places, unless no cotangent has come there."""
+
+    g: int
+    rule: Callable[..., Any]
+    pick: Callable[[Any], Any]
+    joint: bool  # whether the rule gives the cotangents of all inputs
+    targets: tuple[Target, ...]
+
+
+class Target(NamedTuple):
+    """Where a cotangent goes."""
+
+    i: int  # which of those that a joint rule gives
+    place: int  # among the values; or among the sums
+    shape: tuple[int, ...] | None  # of the value that it belongs to; None: as it is
+    summed: bool  # over all steps
+
+
+class Program:
+    """What every step of a loop does: the carry, elements of sequences and constants go in.
+
+    **Arguments** calls: the operations, in their order. carry, sequences, constants: the numbers of
+    the values that go in. new, ys: the slots of the new carry, and of what is stacked.
+    """
+
+    def __init__(
+        self,
+        calls: Sequence[Call],
+        carry: Sequence[int],
+        sequences: Sequence[int],
+        constants: Sequence[int],
+        new: Sequence[Slot],
+        ys: Sequence[Slot],
+    ) -> None:
+        self.split = len(carry), len(carry) + len(sequences)  # of the inputs
+        needed = {slot.number for slot in (*new, *ys)}
+        used: list[Call] = []
+        for call in reversed(calls):
+            if needed.intersection(call.outs):
+                used.append(call)
+                needed.update(a.number for a in call.args if isinstance(a, Slot))
+        self.matrices = {
+            constants.index(call.args[1].number)
+            for call in used
+            if _is_product(call) and call.args[1].number in constants
+        }
+        self._plan_forward(used[::-1], [*carry, *sequences, *constants], new, ys)
+        self._plan_backward(used, carry, sequences, constants, new, ys)
+
+    def _plan_forward(
+        self, calls: Sequence[Call], inputs: Sequence[int], new: Sequence[Slot], ys: Sequence[Slot]
+    ) -> None:
+        self.at = {number: place for place, number in enumerate(inputs)}
+        self.blank: list[Any] = []  # what the places after the inputs hold before a step
+        self.forward: list[Forward] = []
+
+        def place(value: Any = None) -> int:
+            self.blank.append(value)
+            return len(inputs) + len(self.blank) - 1
+
+        for call in calls:
+            args = [self.at[a.number] if isinstance(a, Slot) else place(a) for a in call.args]
+            self.at |= {number: place() for number in call.outs}
+            out = self.at[call.outs[0]]
+            scalar = not call.several and call.results[0].shape == ()
+            pick = _picker(args)
+            self.forward.append(
+                Forward(call.op, pick, call.params, out, call.live, call.several, scalar)
+            )
+        self.pick_new = _picker(self.at[slot.number] for slot in new)
+        self.pick_ys = _picker(self.at[slot.number] for slot in ys)
+
+    def _plan_backward(
+        self,
+        calls: Sequence[Call],
+        carry: Sequence[int],
+        sequences: Sequence[int],
+        constants: Sequence[int],
+        new: Sequence[Slot],
+        ys: Sequence[Slot],
+    ) -> None:
+        """Where each value, cotangent and setting stands: [xp, *constants, *others, *kept]."""
+        self.blank_g: list[Any] = []  # the others, and None where there is no cotangent
+        self.backward: list[Backward] = []
+        self.sums: list[tuple[int, bool]] = []  # of which constant, and whether of products
+        kept: dict[Slot, int] = {}  # the places of what is kept, counted from the end
+        cotangents: dict[int, int] = {}
+
+        def place(value: Any = None) -> int:
+            self.blank_g.append(value)
+            return len(constants) + len(self.blank_g)
+
+        def value_at(slot: Slot) -> int:
+            if slot.number in constants:
+                return 1 + constants.index(slot.number)
+            return kept.setdefault(slot, -1 - len(kept))
+
+        def cotangent_at(number: int) -> int:
+            if number not in cotangents:
+                cotangents[number] = place()
+            return cotangents[number]
+
+        def sum_at(number: int, of_products: bool) -> int:
+            self.sums.append((constants.index(number), of_products))
+            return len(self.sums) - 1
+
+        def instruct(g: int, rule: Any, places: Iterable[int], joint: bool, *targets: Any) -> None:
+            self.backward.append(Backward(g, rule, _picker(places), joint, targets))
+
+        def target(call: Call, i: int) -> Target:
+            number = call.args[i].number
+            if number in constants:
+                return Target(i, sum_at(number, False), None, True)
+            return Target(i, cotangent_at(number), call.shapes[i], False)
+
+        nowhere = place()  # nothing ever comes there
+        self.seeds = [cotangent_at(s.number) if s.live else None for s in (*new, *ys)]
+        for call in calls:
+            if not any(call.live) or not cotangents.keys() & {*call.outs}:
+                continue
+            op, g = call.op, cotangent_at(call.outs[0])
+            if call.several:
+                gs, g = [cotangents.get(number, nowhere) for number in call.outs], place()
+                instruct(0, _unless_none, gs, False, Target(0, g, None, False))
+
+            def read(name: str, call: Call = call, g: int = g) -> int:
+                op = call.op
+                if name == "g":
+                    return g
+                if name == "xp":
+                    return 0
+                if name == "y" and call.several:
+                    made = place()
+                    outs = [value_at(Slot(number, True)) for number in call.outs]
+                    instruct(0, _tuple, outs, False, Target(0, made, None, False))
+                    return made
+                if name == "y":
+                    return value_at(Slot(call.outs[0], True))
+                if name in op.inputs:
+                    a = call.args[op.inputs.index(name)]
+                    return value_at(a) if isinstance(a, Slot) else place(a)
+                settings = {"shapes": call.shapes, "needs": list(call.live)}
+                return place({**op.parameters, **call.params, **settings}[name])
+
+            wanted = [i for i, live in enumerate(call.live) if live]
+            if op.joint is not None:
+                targets = [target(call, i) for i in wanted]
+                instruct(g, op.joint, [*map(read, names(op.joint))], True, *targets)
+                continue
+            for i in wanted:
+                rule = op.rules.get(op.inputs[i])
+                if rule is None:
+                    continue
+                if i == 1 and _is_product(call) and call.args[1].number in constants:
+                    total = sum_at(call.args[1].number, True)
+                    instruct(g, _tuple, (read("a"), g), False, Target(1, total, None, True))
+                else:
+                    instruct(g, rule, [*map(read, names(rule))], False, target(call, i))
+        self.pick_kept = _picker(self.at[slot.number] for slot in reversed(kept))
+        self.kept_live = [slot.live for slot in reversed(kept)]
+        self.carry_at, self.sequences_at = (
+            [cotangents.get(number) for number in numbers] for numbers in (carry, sequences)
+        )
+
+
+def _is_product(call: Call) -> bool:
+    """Whether this multiplies with a matrix that may be the same at every step."""
+    return call.op is matmul and isinstance(call.args[1], Slot) and len(call.shapes[1]) == 2
+
+
+def _unless_none(*values: Any) -> tuple[Any, ...] | None:
+    return values if any(v is not None for v in values) else None
+
+
+def _tuple(*values: Any) -> tuple[Any, ...]:
+    return values
+
+
+def _picker(places: Iterable[int]) -> Callable[[Any], Any]:
+    """What picks values out of a list, as a tuple."""
+    at = tuple(places)
+    if len(at) > 1:
+        return itemgetter(*at)
+    return (lambda values: (values[at[0]],)) if at else (lambda values: ())

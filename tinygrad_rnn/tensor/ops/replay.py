@@ -1,0 +1,247 @@
+"""A recorded step, repeated on arrays: a whole loop as one node.
+
+Nothing is wrapped and no nodes are made; what no rule reads is not kept; and the gradient of a
+matrix with which every step multiplies is one product in the end. On Tensors the same instructions
+leave a graph: that is how second derivatives come about.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import Any
+
+from ..graph import Op, Traced
+from ..shapes import sum_to
+from .indexing import Part, Sum
+from .program import Program
+from .recording import held
+
+ROWS = 4096  # of factors that are held back until they are multiplied
+
+
+class Loop:
+    """A program, and the run of it over some steps.
+
+    **Arguments** inputs: the carry's parts, the sequences, the constants. order: the steps as they
+    follow each other. every: how many make a segment, of which only the carry at its start is kept,
+    to run it again in the backward pass; None to keep what the rules read of all steps. keep:
+    whether anyone will differentiate.
+    """
+
+    def __init__(
+        self,
+        program: Program,
+        inputs: Sequence[Traced],
+        order: range,
+        every: int | None,
+        keep: bool,
+    ) -> None:
+        self.program, self.inputs, self.order, self.keep = program, inputs, order, keep
+        size = every or len(order)
+        self.segments = [order[i : i + size] for i in range(0, len(order), size)]
+        self.runs: list[tuple[range, Any, Any]] = []  # segments, the carry before, what is kept
+
+    def parted(self, values: Sequence[Any]) -> tuple[Any, Any, Any]:
+        """The carry, the sequences, and the constants."""
+        carries, sequences = self.program.split
+        return values[:carries], values[carries:sequences], values[sequences:]
+
+    # ------------------------------------------------------------ forwards
+
+    def run(self, xp: Any, *values: Any) -> tuple[Any, ...]:
+        """The last carry, and the ys of all steps, stacked."""
+        carry, xs, constants = self.parted(values)
+        stacked: list[Any] = []
+        self.runs = []
+        for segment in self.segments:
+            before = carry
+            keep = self.keep and segment is self.segments[-1]  # the first that will be asked for
+            kept: list[Any] = []  # consumed by the backward pass: another one runs the steps again
+            for t, now, ys, read in self._steps(xp, segment, before, xs, constants, keep):
+                carry = now
+                if not stacked:
+                    stacked = [xp.empty((len(self.order), *y.shape), y.dtype) for y in ys]
+                for whole, y in zip(stacked, ys, strict=True):
+                    whole[t] = y
+                if keep:
+                    kept.append(read)
+            self.runs.append((segment, before, kept))
+        return (*carry, *stacked)
+
+    def _steps(
+        self, xp: Any, steps: range, carry: Any, xs: Any, constants: Any, keep: bool
+    ) -> Iterator[tuple[int, Any, Any, Any]]:
+        """Runs some steps; for each of them the new carry, the ys, and what the rules read."""
+        program = self.program
+        traced = isinstance(carry[0], Traced)
+        instructions: list[Any] = [
+            (
+                partial(_on_tensors, f.op, f.live) if traced else partial(f.op.forward, xp),
+                f.pick, f.params, f.out, f.several, f.scalar and not traced,
+            )
+            for f in program.forward
+        ]  # fmt: skip
+        if not traced:
+            # Products with what lies in memory row by row are up to twice as fast.
+            constants = [
+                xp.ascontiguousarray(c) if i in program.matrices else c
+                for i, c in enumerate(constants)
+            ]
+        rest = [*constants, *program.blank]
+        for t in steps:
+            values = [*carry, *[x[t, ...] for x in xs], *rest]
+            for apply, pick, params, out, several, scalar in instructions:
+                y = apply(*pick(values), **params) if params else apply(*pick(values))
+                if several:
+                    values[out : out + len(y)] = y
+                else:
+                    values[out] = xp.asarray(y) if scalar else y
+            carry = program.pick_new(values)
+            kept = program.pick_kept(values) if keep else None
+            if traced and kept:
+                kept = [held(v, live) for v, live in zip(kept, program.kept_live, strict=True)]
+            yield t, carry, program.pick_ys(values), kept
+
+    # ------------------------------------------------------------ in reverse
+
+    def pull_back(self, xp: Any, gs: Sequence[Any], needs: Sequence[bool]) -> list[Any]:
+        """The cotangents of the inputs, from those of the outputs; None for none.
+
+        On Tensors all steps are run again, so that the values are tied into the graph.
+        """
+        traced = any(isinstance(g, Traced) for g in gs)
+        values: Sequence[Any] = self.inputs if traced else [x.array for x in self.inputs]
+        start, xs, constants = self.parted(values)
+        runs: list[Any] = [(self.order, start, [])] if traced else self.runs
+        program, width = self.program, len(start)
+        carry, totals = gs[:width], [Total(xp, products) for _, products in program.sums]
+        columns: list[list[Any]] = [[None] * len(self.order) for _ in xs]
+        if not traced:
+            constants = [
+                xp.ascontiguousarray(c.mT).mT if i in program.matrices else c
+                for i, c in enumerate(constants)
+            ]
+        rest = [xp, *constants, *program.blank_g]
+        for segment, before, kept in reversed(runs):
+            if not kept:  # of another segment, or another pass
+                steps = self._steps(xp, segment, before, xs, constants, True)
+                kept.extend(read for *_, read in steps)
+            for t in reversed(segment):
+                ys = [None if g is None else g[t, ...] for g in gs[width:]]
+                found = _reverse(program, [*rest, *kept.pop()], (*carry, *ys), totals)
+                carry = [None if at is None else found[at] for at in program.carry_at]
+                for column, at in zip(columns, program.sequences_at, strict=True):
+                    column[t] = None if at is None else found[at]
+        of_constants: list[Any] = [None] * len(constants)
+        for (i, _), total in zip(program.sums, totals, strict=True):
+            g = total.result(values[len(start) + len(xs) + i].shape)
+            of_constants[i] = g if of_constants[i] is None else of_constants[i] + g
+        stacked = [
+            _stacked(xp, column) if needed else None
+            for column, needed in zip(columns, needs[width:], strict=False)
+        ]
+        return [*carry, *stacked, *of_constants]
+
+
+def _on_tensors(op: Op, live: tuple[bool, ...], *args: Any, **params: Any) -> Any:
+    """Applies an operation to what was recorded as constants as to constants."""
+    return op(*map(held, args, live), **params)
+
+
+def _reverse(program: Program, values: list[Any], gs: Sequence[Any], totals: list[Total]) -> Any:
+    """One step's rules: the values, with the cotangents at their places."""
+    owned: set[int] = set()  # where a buffer is that may be written into
+
+    def deposit(at: int, g: Any) -> None:
+        held = values[at]
+        if held is None:
+            if type(g) is Part:
+                g = g.spread()
+                owned.add(at)
+            values[at] = g
+            return
+        if at not in owned:
+            owned.add(at)
+            if type(g) is not Part:
+                values[at] = held + g
+                return
+            values[at] = held = held.copy()
+        if type(g) is Part:
+            g.add_to(held)
+        else:
+            held += g
+            values[at] = held
+
+    for at, g in zip(program.seeds, gs, strict=True):
+        if at is not None and g is not None:
+            deposit(at, g)
+    for here, rule, pick, joint, targets in program.backward:
+        if values[here] is None:
+            continue
+        found = rule(*pick(values))
+        for i, at, shape, summed in targets:
+            g = found[i] if joint else found
+            if g is None:
+                continue
+            if summed:
+                totals[at].add(g)
+                continue
+            if shape is not None and g.shape != shape:
+                g = sum_to(g, shape)
+            if values[at] is None and type(g) is not Part:
+                values[at] = g
+            else:
+                deposit(at, g)
+    return values
+
+
+def _stacked(xp: Any, column: list[Any]) -> Any:
+    """The cotangents of a sequence's elements as the sequence's; None if there are none."""
+    some = next((g for g in column if g is not None), None)
+    if some is None:
+        return None
+    return xp.stack([xp.zeros_like(some) if g is None else g for g in column])
+
+
+class Total:
+    """The cotangent of a constant, summed over all steps; of products their factors, at first."""
+
+    def __init__(self, xp: Any, products: bool) -> None:
+        self.xp, self.products = xp, products
+        self.sum: Sum | None = None
+        self.factors: list[tuple[Any, Any]] = []
+        self.rows = 0
+
+    def add(self, term: Any) -> None:
+        """Adds what one step gives: a cotangent, or the two factors of one."""
+        if not self.products:
+            self._add(term)
+            return
+        a, g = (v.reshape((-1, v.shape[-1])) for v in term)
+        self.factors.append((a, g))
+        self.rows += a.shape[0]
+        if self.rows >= ROWS:
+            self._multiply()
+
+    def _add(self, term: Any) -> None:
+        if self.sum is None:
+            self.sum = Sum(term)
+        else:
+            self.sum.add(term)
+
+    def _multiply(self) -> None:
+        a, g = (self.xp.concat(parts) for parts in zip(*self.factors, strict=True))
+        self.factors, self.rows = [], 0
+        self._add(a.mT @ g)
+
+    def result(self, shape: tuple[int, ...]) -> Any:
+        """All of it, in the constant's shape; None if there was none."""
+        if self.factors:
+            self._multiply()
+        return None if self.sum is None else sum_to(self.sum.total, shape)
+
+
+replayed = Op("scan", lambda xp, *values, loop: loop.run(xp, *values)).vjp(
+    lambda xp, g, needs, loop: loop.pull_back(xp, g, needs)
+)
