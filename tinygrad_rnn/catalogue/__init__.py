@@ -6,9 +6,9 @@ test.
 """
 
 from .case import Array, Case, Draw, Row, Seeded, real, shape
-from .cells import CELL_MODULES
+from .cells import CELL_MODULES as _CELLS
 from .indexing import index_of
-from .networks import NETWORKS as BUILT_IN
+from .networks import NETWORKS as _BUILT_IN
 from .operations import OPERATIONS
 
 __all__ = [
@@ -16,7 +16,7 @@ __all__ = [
     "Array", "Case", "Draw", "Row", "Seeded", "index_of", "real", "rows", "shape",
 ]  # fmt: skip
 
-NETWORKS = [*BUILT_IN, *CELL_MODULES]
+NETWORKS = [*_BUILT_IN, *_CELLS]
 
 
 def rows() -> list[Row]:
