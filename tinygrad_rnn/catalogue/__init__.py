@@ -6,9 +6,9 @@ test.
 """
 
 from .case import Array, Case, Draw, Row, Seeded, real, shape
-from .cells import CELL_MODULES
+from .cells import CELL_MODULES as _CELLS
 from .indexing import index_of
-from .networks import NETWORKS as BUILT_IN
+from .networks import NETWORKS as _BUILT_IN
 from .operations import OPERATIONS
 from .sequences import sequence
 
@@ -17,7 +17,7 @@ __all__ = [
     "Array", "Case", "Draw", "Row", "Seeded", "index_of", "real", "rows", "sequence", "shape",
 ]  # fmt: skip
 
-NETWORKS = [*BUILT_IN, *CELL_MODULES]
+NETWORKS = [*_BUILT_IN, *_CELLS]
 
 
 def rows() -> list[Row]:
