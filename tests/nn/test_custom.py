@@ -36,7 +36,8 @@ def test_the_built_in_cells_in_it_are_the_built_in_layers(kind: str, data: st.Da
     def made(features: int) -> Any:
         return CELLS[kind](features, 4, dtype="float64", generator=tg.Generator(0))
 
-    any_cell = tg.nn.Recurrent(made, 3, generator=generator, **options)
+    fused = d.one_of([False, True])
+    any_cell = tg.nn.Recurrent(made, 3, fused=fused, generator=generator, **options)
     for row, cell in enumerate(any_cell.cells):
         suffix = layer.suffix(row)
         cell.load_state_dict({n: getattr(layer, n + suffix) for n in cell.state_dict()})

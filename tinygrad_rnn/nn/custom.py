@@ -9,7 +9,7 @@ from typing import Any, Protocol, cast
 from ..tensor.errors import ShapeError
 from ..tensor.random import Generator
 from ..tensor.tensor import Tensor
-from .checks import positive
+from .checks import flag, positive
 from .stack import RecurrentLayer
 from .states import Course, Run, State, parts
 
@@ -35,7 +35,9 @@ class Recurrent(RecurrentLayer):
 
     A cell's state is a Tensor, (B, ...), or a tuple of Tensors; a reset begins from the cell's
     `initial`. A cell below another one says by `output_size` (or `hidden_size`) how many features
-    it gives. Parameters are found under `cells.0`, counted as the layer's states are.
+    it gives. Parameters are found under `cells.0`, counted as the layer's states are. fused: calls
+    the step twice and repeats its operations, as one node of the graph and faster; for steps that
+    do the same whatever the values, see `tg.scan`.
 
     **Raises** ValueError, TypeError saying which cells it needs and how to hand them over.
 
@@ -63,8 +65,11 @@ class Recurrent(RecurrentLayer):
         zoneout: float | Sequence[float] = 0.0,
         residual: bool = False,
         merge: str | None = "concat",
+        fused: bool = False,
         generator: Generator | None = None,
     ) -> None:
+        flag("Recurrent", fused=fused)
+        self.fused = fused
         super().__init__(
             num_layers, batch_first, dropout, bidirectional, dropout_same_mask=dropout_same_mask,
             zoneout=zoneout, residual=residual, merge=merge, generator=generator,
@@ -141,7 +146,7 @@ class Recurrent(RecurrentLayer):
                 )
             return y, new
 
-        return course.run(step, x, state)
+        return course.run(step, x, state, fused=self.fused)
 
     def _check(self, x: Tensor) -> None:
         if self.input_size is not None and x.shape[-1] != self.input_size:

@@ -1,8 +1,8 @@
 """What the built-in recurrences share, whatever holds their weights: a cell, or a layer.
 
 A recurrence knows its weights' names and shapes, its step, and the operation that runs a whole
-sequence as one node. What that operation cannot do runs step by step: layer normalisation,
-activations of one's own, resets to learned states.
+sequence as one node. What that operation cannot do is a scan of the step, fused unless there are
+functions of the user's own in it: layer normalisation, other activations, resets to learned states.
 """
 
 from __future__ import annotations
@@ -151,7 +151,8 @@ class Recurrence(ABC):
         """
         if self.fused and course.initial is None and course.taps is None:
             return self.operation(x, state, w, h_mask, course)
-        return course.run(lambda x, state: self.step(x, state, w, h_mask), x, state)
+        known = all(isinstance(getattr(self, name), str) for name in self.plain)
+        return course.run(lambda x, state: self.step(x, state, w, h_mask), x, state, fused=known)
 
     def describe(self) -> str:
         """The options that are not as they are by default."""

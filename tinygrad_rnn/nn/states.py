@@ -32,12 +32,17 @@ class Course:
         return (self.lengths, self.reset, h_mask, *self.zones)
 
     def run(
-        self, step: Callable[[Tensor, State], tuple[Tensor, State]], x: Tensor, state: State
+        self,
+        step: Callable[[Tensor, State], tuple[Tensor, State]],
+        x: Tensor,
+        state: State,
+        *,
+        fused: bool,
     ) -> Run:
-        """A step at each time."""
+        """A step at each time; fused as `tg.scan` does it."""
         ran: Run = by_steps(
             step, x, state, lengths=self.lengths, reset=self.reset, initial=self.initial,
-            zones=self.zones, taps=self.taps, reverse=self.reverse,
+            zones=self.zones, taps=self.taps, reverse=self.reverse, fused=fused,
         )  # fmt: skip
         return ran
 

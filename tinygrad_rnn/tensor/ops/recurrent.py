@@ -211,17 +211,18 @@ def by_steps(
     zones: Sequence[Any] | None = None,
     taps: Sequence[Any] | None = None,
     reverse: bool = False,
+    fused: bool = False,
 ) -> tuple[Any, Any, Any]:
     """Runs a cell's step over a sequence.
 
     **Arguments** step: `(x_t, state) -> (y_t, state)`; a state is a Tensor, (B, ...), or a tuple of
-    them. x: (T, B, I). lengths, reset, reverse: as `scan` takes them. initial: the state that a
-    reset sets a row to; zeros, if None. zones: for each part of the state the share of the old one
-    that survives each step, (T, B, ...) or (1, 1, 1), or None (zoneout, Krueger et al. 2016: a mask
-    of zeros and ones, or their mean). taps: for each part of the state what is added to it after
-    each step, (T, B, ...): zeros have the states' gradients. An output that is a part of the state
-    itself is that part after all this. **Returns** the outputs, (T, B, ...), zero past a row's
-    length; the last state; and the states after every step, as the outputs.
+    them. x: (T, B, I). lengths, reset, reverse, fused: as `scan` takes them. initial: the state
+    that a reset sets a row to; zeros, if None. zones: for each part of the state the share of the
+    old one that survives each step, (T, B, ...) or (1, 1, 1), or None (zoneout, Krueger et al.
+    2016: a mask of zeros and ones, or their mean). taps: for each part of the state what is added
+    to it after each step, (T, B, ...): zeros have the states' gradients. An output that is a part
+    of the state itself is that part after all this. **Returns** the outputs, (T, B, ...), zero past
+    a row's length; the last state; and the states after every step, as the outputs.
 
     >>> import tinygrad_rnn as tg
     >>> def step(x, h):
@@ -258,7 +259,7 @@ def by_steps(
         return tuple(changed), (y, *changed)
 
     last, (y, *states) = scan(
-        run, first, tuple(given), reverse=reverse, lengths=lengths, reset=reset
+        run, first, tuple(given), reverse=reverse, lengths=lengths, reset=reset, fused=fused
     )
     return (y, last[0], states[0]) if single else (y, last, tuple(states))
 
