@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tinygrad_rnn as tg
-from tinygrad_rnn.catalogue import NETWORKS, OPERATIONS, Case, Row, rows
+from tinygrad_rnn.catalogue import ATTENTION, NETWORKS, OPERATIONS, Case, Row, rows
 from tinygrad_rnn.tensor import ops
 
 from .drawing import Searched
@@ -91,8 +91,9 @@ def test_every_public_operation_has_a_row() -> None:
 
 
 def test_every_layer_cell_and_loss_has_a_row() -> None:
-    covered = {row.name.split()[0] for row in NETWORKS}
+    covered = {row.name.split()[0] for row in (*NETWORKS, *ATTENTION)}
     containers = {"Module", "ModuleList", "Sequential", "Parameter", "Cell", "StateDictError"}
+    containers |= {"Attention", "Memory"}
     public = {
         name
         for name in tg.nn.__all__

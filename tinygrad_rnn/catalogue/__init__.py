@@ -5,17 +5,18 @@ which searches for the case that fails and makes it small. A public operation wi
 test.
 """
 
+from .attention import ATTENTION
 from .case import Array, Case, Draw, Row, Seeded, real, shape
 from .indexing import index_of
 from .networks import NETWORKS
 from .operations import OPERATIONS
 
 __all__ = [
-    "NETWORKS", "OPERATIONS",
+    "ATTENTION", "NETWORKS", "OPERATIONS",
     "Array", "Case", "Draw", "Row", "Seeded", "index_of", "real", "rows", "shape",
 ]  # fmt: skip
 
 
 def rows() -> list[Row]:
     """Every row: operations, cells, layers, losses."""
-    return [*OPERATIONS, *NETWORKS]
+    return [*OPERATIONS, *NETWORKS, *ATTENTION]
