@@ -164,7 +164,7 @@ def valid_steps(name: str, memory: Tensor, lengths: Any) -> Tensor | None:
             raise ShapeError(f"{name}: lengths: row {row} has {length} of {steps} steps{empty}")
     if min(numbers) == steps:
         return None
-    valid: Tensor = creation.arange(steps) < on_host.reshape(batch, 1)
+    valid: Tensor = creation.arange(steps, device="cpu") < on_host.reshape(batch, 1)
     return valid.to(memory.device)
 
 

@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, ClassVar
 
 from ..tensor import creation, ops
 from ..tensor.random import Generator, default_generator
 from ..tensor.tensor import Tensor
+from .attention import Memory
 from .checks import probability
 from .decoder import Decoder, DecoderState, Source
 from .encoder import Bridge, Encoder, same_states
 from .module import Module
-
-
-class Seq2SeqState(NamedTuple):
-    """Where decoding stands: what it looks at, and where the decoder is."""
-
-    source: Source
-    decoder: DecoderState
 
 
 class Seq2Seq(Module):
@@ -100,13 +94,24 @@ class Seq2Seq(Module):
 
     # ------------------------------------------------------------ for decoding
 
-    def start(self, source: Any, *, lengths: Any = None) -> Seq2SeqState:
-        """Reads the sources that are to be decoded. **Returns** the state before the first step."""
-        looked_at, state = self.encode(source, lengths=lengths)
-        batch = source.shape[1]
-        return Seq2SeqState(looked_at, self.decoder.start(looked_at, state, batch))
+    rows: ClassVar[Any] = (0, (1, 0, 0))  # the axes on which the parts of `start`'s state have rows
 
-    def step(self, symbols: Any, state: Seq2SeqState) -> tuple[Tensor, Seq2SeqState]:
-        """One step. **Arguments** symbols: (B,), those before. **Returns** logits (B, V), state."""
-        logits, _, decoder = self.decoder.step(symbols, state.source, state.decoder)
-        return logits, Seq2SeqState(state.source, decoder)
+    def start(self, source: Any, *, lengths: Any = None) -> tuple[Any, Any]:
+        """Reads the sources that are to be decoded.
+
+        **Returns** the state before the first step: what it looks at, and where the decoder stands.
+        """
+        looked_at, state = self.encode(source, lengths=lengths)
+        return looked_at, self.decoder.start(looked_at, state, source.shape[1])
+
+    def step(self, symbols: Any, state: Any) -> tuple[Any, ...]:
+        """One step of decoding.
+
+        **Arguments** symbols: (N,), those before. state: of `start` or the step before, its rows
+        perhaps chosen anew. **Returns** logits (N, V), the state, and with attention its weights
+        (N, S).
+        """
+        (memory, copied), at = state
+        source = Source(memory and Memory(*memory), copied)
+        logits, weights, at = self.decoder.step(symbols, source, DecoderState(*at))
+        return (logits, (source, at)) if weights is None else (logits, (source, at), weights)
