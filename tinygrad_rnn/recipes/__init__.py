@@ -1,8 +1,9 @@
 """The lecture's tasks as programs on real data."""
 
 from .charlm import CharLM, CharModel, Config, checked
+from .run import DivergedError, Progress, Run
 from .sampling import SettingError, draw, probabilities
-from .training import DivergedError, Progress, Training
+from .training import Training
 
 __all__ = [
     "CharLM",
@@ -10,6 +11,7 @@ __all__ = [
     "Config",
     "DivergedError",
     "Progress",
+    "Run",
     "SettingError",
     "Training",
     "checked",
