@@ -156,3 +156,8 @@ def test_scalars_and_arrays_index_as_numpy_does() -> None:
         np.testing.assert_array_equal(x[index].numpy(), a[index])
     np.testing.assert_array_equal(x[tg.tensor([1, 0])].numpy(), a[[1, 0]])
     np.testing.assert_array_equal(x[tg.tensor(1)].numpy(), a[1])
+
+
+def test_a_dtype_that_is_asked_for_keeps_all_digits() -> None:
+    assert tg.tensor([0.1], "float64").tolist() == [0.1]
+    assert tg.tensor(2**-1074, "float64").item() > 0

@@ -1,6 +1,6 @@
 """Layers and losses, under PyTorch's names."""
 
-from . import init, teacher_forcing
+from . import decoding, init, teacher_forcing
 from .attention import (
     AdditiveAttention,
     Attention,
@@ -24,7 +24,7 @@ from .recurrent import GRU, LSTM, RNN
 from .seq2seq import Seq2Seq
 
 __all__ = [
-    "init",
+    "decoding", "init",
     "Module", "ModuleList", "Parameter", "Sequential", "StateDictError",
     "Dropout", "Embedding", "LayerNorm", "Linear", "dropout",
     "Cell", "GRUCell", "LSTMCell", "RNNCell", "GRU", "LSTM", "RNN",

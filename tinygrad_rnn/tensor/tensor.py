@@ -41,7 +41,7 @@ class Tensor(Traced):
         if isinstance(data, Traced):
             array = data.array
         else:
-            array = data if backend.is_array(data) else _from_python(data)
+            array = data if backend.is_array(data) else _from_python(data, dtype)
             if device is None and isinstance(array, np.ndarray):
                 device = backend.default_device()
         array = array.astype(array.dtype if dtype is None else dtype)  # a copy
@@ -421,8 +421,8 @@ class Tensor(Traced):
 Tensor.made = Tensor
 
 
-def _from_python(data: Any) -> np.ndarray[Any, Any]:
-    """An array of Python's numbers, perhaps with tensors among them: floats become float32."""
+def _from_python(data: Any, dtype: Any) -> np.ndarray[Any, Any]:
+    """An array of Python's numbers: floats become float32, unless another dtype was asked for."""
     if isinstance(data, np.generic):
         return np.asarray(data)
     if isinstance(data, (list, tuple)) and any(isinstance(v, Traced) for v in data):
@@ -431,4 +431,5 @@ def _from_python(data: Any) -> np.ndarray[Any, Any]:
     if array.dtype.kind not in "fiub":
         raise TypeError(f"a tensor holds numbers, not {array.dtype} ({type(data).__name__})")
     holds_arrays = isinstance(data, (list, tuple)) and any(hasattr(v, "dtype") for v in data)
-    return array.astype(np.float32) if array.dtype == np.float64 and not holds_arrays else array
+    ours = dtype is None and array.dtype == np.float64 and not holds_arrays
+    return array.astype(np.float32) if ours else array

@@ -1,0 +1,482 @@
+"""Beam search equals an exhaustive search where it can see all; what is cheaper equals it too."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+import tinygrad_rnn as tg
+from tinygrad_rnn.nn.decoding import (
+    Constraints,
+    Hypothesis,
+    average,
+    beam,
+    beam_search,
+    gnmt,
+    greedy,
+    sample,
+    select,
+)
+
+from ..strict import strict_device
+from .table_model import Table
+
+PENALTIES: list[Any] = [None, average, gnmt(0.7), gnmt(-1.0), lambda n: [1.0, 3.0, 0.5][n % 3]]
+
+
+@dataclass
+class Problem:
+    """A drawn model and what is asked of its sequences."""
+
+    table: Table
+    settings: dict[str, Any]
+    constraints: Constraints
+    forced: list[list[tuple[int, ...]]]
+    penalty: Any
+    coverage: float
+    lengths: list[int]
+
+    def beam(self, chosen: list[int] | None = None, **changes: Any) -> list[list[Hypothesis]]:
+        """A beam search of some rows, of all if None."""
+        rows = list(range(len(self.table.first))) if chosen is None else chosen
+        prefix, allowed = self.constraints.prefix, self.constraints.allowed
+        constraints = replace(
+            self.constraints,
+            prefix=[prefix[r] for r in rows] if prefix else (),
+            allowed=allowed and (lambda r, tokens: allowed(rows[r], tokens)),
+        )
+        settings = {
+            "length_penalty": self.penalty,
+            "coverage_penalty": self.coverage,
+            "source_lengths": [self.lengths[r] for r in rows],
+            "forced": [self.forced[r] for r in rows] if self.forced else (),
+            "constraints": constraints,
+            **self.settings,
+            **changes,
+        }
+        first = [self.table.first[r] for r in rows]
+        return beam_search(
+            self.table.step, self.table.start(rows), first, rows=self.table.rows, **settings
+        )
+
+    # ------------------------------------------------------------ by hand
+
+    def score(self, row: int, tokens: tuple[int, ...]) -> tuple[float, float]:
+        """Log-probability and score."""
+        gains, looks = self.table.path(row, tokens)
+        total = gains.sum()
+        score = total if self.penalty is None else total / self.penalty(len(tokens))
+        seen = np.minimum(looks.sum(0), 1)[: self.lengths[row]]
+        return total, score + self.coverage * np.log(seen).sum()
+
+    def permits(self, row: int, tokens: tuple[int, ...]) -> bool:
+        """Whether a whole sequence keeps every rule, asked as a question about all of it."""
+        rules, end = self.constraints, self.settings["end"]
+        given = tuple(rules.prefix[row]) if rules.prefix else ()
+        if tokens[: len(given)] != given[: len(tokens)]:
+            return False
+        free = range(len(given), len(tokens))  # the places of which rules are asked
+        if tokens[-1] == end and len(tokens) - 1 in free and len(tokens) - 1 < rules.min_length:
+            return False
+        n = rules.no_repeat_ngram
+        grams = [tokens[i : i + n] for i in range(len(tokens) - n + 1)] if n else []
+        if any(g in grams[:i] for i, g in enumerate(grams) if i + n - 1 in free):
+            return False
+        for word in rules.forbidden:
+            m = len(word)
+            if any(tokens[i : i + m] == word and i + m - 1 in free for i in range(len(tokens))):
+                return False
+        if rules.allowed:
+            for i in free:
+                may = rules.allowed(row, tokens[:i])
+                if may is not None and tokens[i] not in may:
+                    return False
+        words = self.forced[row] if self.forced else []
+        return all(
+            any(tokens[i : i + len(w)] == w for i in range(len(tokens) - len(w) + 1)) for w in words
+        )
+
+    def exhaustive(self, row: int) -> dict[tuple[int, ...], float]:
+        """Every permitted sequence, with its score."""
+        every = self.table.sequences(self.settings["end"], self.settings["max_length"])
+        return {s: self.score(row, s)[1] for s in every if self.permits(row, s)}
+
+
+@st.composite
+def problems(draw: Any, forced: bool = True, penalties: bool = True, smallest: int = 2) -> Problem:
+    tokens, batch, length = (draw(st.integers(a, b)) for a, b in ((smallest, 4), (1, 3), (1, 4)))
+    word = st.lists(st.integers(0, tokens - 1), min_size=1, max_size=2).map(tuple)
+    seed = draw(st.integers(0, 2**32 - 1))
+    table = Table(seed, tokens, batch)
+
+    def allowed(row: int, so_far: tuple[int, ...]) -> set[int] | None:
+        h = (seed + 31 * row + sum((i + 1) * t for i, t in enumerate(so_far))) % 7
+        return None if h == 0 else {t for t in range(tokens) if (t + h) % 3}
+
+    rows = st.lists(st.lists(word, max_size=2), min_size=batch, max_size=batch)
+    begins = st.lists(
+        st.lists(st.integers(0, tokens - 2), max_size=2).map(tuple), min_size=batch, max_size=batch
+    )
+    constraints = Constraints(
+        min_length=draw(st.integers(0, length)),
+        no_repeat_ngram=draw(st.integers(0, 2)),
+        forbidden=draw(st.lists(word, max_size=2)),
+        prefix=draw(st.one_of(st.just(()), begins)),
+        allowed=draw(st.sampled_from([None, allowed])),
+    )
+    return Problem(
+        table,
+        {"max_length": length, "end": draw(st.sampled_from([tokens - 1, tokens - 1, None]))},
+        constraints if draw(st.booleans()) else Constraints(),
+        draw(rows) if forced and draw(st.booleans()) else [],
+        draw(st.sampled_from(PENALTIES)) if penalties else None,
+        draw(st.sampled_from([0.0, 0.4])) if penalties else 0.0,
+        draw(st.lists(st.integers(0, 3), min_size=batch, max_size=batch)),
+    )
+
+
+@given(problems(), st.integers(1, 20))
+def test_a_beam_as_wide_as_all_there_is_finds_the_best(problem: Problem, n_best: int) -> None:
+    wide = problem.table.tokens ** problem.settings["max_length"]
+    n_best = min(n_best, wide)
+    for row, found in enumerate(problem.beam(beams=wide, n_best=n_best)):
+        every = problem.exhaustive(row)
+        best = sorted(every.values(), reverse=True)[:n_best]
+        np.testing.assert_allclose([h.score for h in found], best, rtol=1e-9, atol=1e-9)
+        assert len({h.tokens for h in found}) == len(found)
+        for h in found:
+            assert h.tokens in every
+            np.testing.assert_allclose(h.score, every[h.tokens], rtol=1e-9, atol=1e-9)
+
+
+@given(problems(), st.integers(1, 4), st.integers(1, 3), st.sampled_from([0.0, 0.5, 5.0]))
+def test_every_result_is_what_it_says(
+    problem: Problem, width: int, groups: int, diversity: float
+) -> None:
+    beams = width * groups
+    results = problem.beam(beams=beams, n_best=beams, groups=groups, diversity=diversity)
+    for row, found in enumerate(results):
+        assert [h.score for h in found] == sorted((h.score for h in found), reverse=True)
+        for h in found:
+            assert problem.permits(row, h.tokens)
+            assert h.ended == (h.tokens[-1] == problem.settings["end"])
+            np.testing.assert_allclose((h.log_prob, h.score), problem.score(row, h.tokens))
+            _, looks = problem.table.path(row, h.tokens)
+            assert h.attention is not None
+            np.testing.assert_allclose(h.attention.numpy(), looks)
+            assert h.alignment == looks.argmax(-1).tolist()
+
+
+@given(problems(forced=False, penalties=False))
+def test_one_beam_is_greedy(problem: Problem) -> None:
+    table, one = problem.table, problem.beam(beams=1)
+
+    def greedily() -> list[Hypothesis]:
+        return greedy(
+            table.step, table.start(), table.first, rows=table.rows,
+            constraints=problem.constraints, **problem.settings,
+        )  # fmt: skip
+
+    if [] in one:  # where it came to an end that the rules leave no way out of
+        with pytest.raises(ValueError, match="no token may follow"):
+            greedily()
+        return
+    found = greedily()
+    assert [(h.tokens, h.ended) for (h,) in one] == [(h.tokens, h.ended) for h in found]
+    np.testing.assert_allclose([h.score for (h,) in one], [h.score for h in found])
+    for (h,), g in zip(one, found, strict=True):
+        assert h.alignment == g.alignment
+
+
+@given(problems(), st.integers(0, 9))
+def test_greedy_takes_the_most_probable_that_may_follow(problem: Problem, seed: int) -> None:
+    table, rules = problem.table, problem.constraints
+    try:
+        found = greedy(
+            table.step, table.start(), table.first, rows=table.rows, constraints=rules,
+            **problem.settings,
+        )  # fmt: skip
+    except ValueError:
+        assume(False)
+    free = replace(problem, forced=[])
+    for row, h in enumerate(found):
+        for t, token in enumerate(h.tokens):
+            best = max(
+                (table.path(row, (*h.tokens[:t], other))[0][-1], -other)
+                for other in range(table.tokens)
+                if free.permits(row, (*h.tokens[:t], other))
+            )
+            assert -best[1] == token
+
+
+@given(problems(), st.integers(1, 5), st.integers(1, 2), st.data())
+def test_a_batch_is_its_rows_one_by_one(
+    problem: Problem, width: int, groups: int, data: st.DataObject
+) -> None:
+    beams = width * groups
+    settings = {"beams": beams, "groups": groups, "n_best": data.draw(st.integers(1, beams))}
+    alone = [problem.beam([row], **settings)[0] for row in range(len(problem.table.first))]
+    for one, among in zip(alone, problem.beam(**settings), strict=True):
+        assert [(h.tokens, h.score, h.ended) for h in one] == [
+            (h.tokens, h.score, h.ended) for h in among
+        ]
+
+
+@given(problems(), st.integers(1, 5), st.integers(1, 2), st.data())
+def test_stopping_early_loses_nothing(
+    problem: Problem, width: int, groups: int, data: st.DataObject
+) -> None:
+    beams = width * groups
+    settings = {"beams": beams, "groups": groups, "n_best": data.draw(st.integers(1, beams))}
+    stopped = problem.beam(**settings)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(beam._Beam, "done", lambda self, largest: not self.live)
+        through = problem.beam(**settings)
+    for a, b in zip(stopped, through, strict=True):
+        assert [(h.tokens, h.score) for h in a] == [(h.tokens, h.score) for h in b]
+
+
+def test_stopping_early_saves_steps() -> None:
+    def step(tokens: tg.Tensor, state: None) -> tuple[tg.Tensor, None]:
+        calls.append(len(tokens))
+        return tg.zeros((len(tokens), 3)) + tg.tensor([0.0, 0.0, 3.0]), state
+
+    calls: list[int] = []
+    beam_search(step, None, [0, 0], beams=4, max_length=50, end=2)
+    assert len(calls) == 1  # nothing beats the end at once
+    calls.clear()
+    beam_search(step, None, [0, 0], beams=4, max_length=50, end=2, length_penalty=average)
+    assert len(calls) > 1
+
+
+@given(problems(), st.integers(1, 4), st.sampled_from([0.0, 0.3, 9.0]))
+def test_one_group_is_a_plain_beam(problem: Problem, beams: int, diversity: float) -> None:
+    plain = problem.beam(beams=beams, n_best=beams)
+    one = problem.beam(beams=beams, n_best=beams, diversity=diversity, groups=1)
+    for a, b in zip(plain, one, strict=True):
+        assert [(h.tokens, h.score) for h in a] == [(h.tokens, h.score) for h in b]
+
+
+def by_hand(problem: Problem, row: int, width: int, groups: int, diversity: float) -> list[Any]:
+    """Diverse beam search as its definition has it, a group, a path and a token at a time."""
+    end, last = problem.settings["end"], problem.settings["max_length"]
+    keep = width
+    live: list[list[tuple[int, ...]]] = [[()] for _ in range(groups)]
+    done: list[list[tuple[float, tuple[int, ...]]]] = [[] for _ in range(groups)]
+    for length in range(1, last + 1):
+        taken: list[int] = []
+        for g in range(groups):
+            options = []
+            for path in live[g]:
+                for token in range(problem.table.tokens):
+                    new = (*path, token)
+                    if replace(problem, forced=[]).permits(row, new):
+                        rank = problem.score(row, new)[0] - diversity * taken.count(token)
+                        options.append((rank, new))
+            options.sort(key=lambda option: -option[0])
+            live[g] = []
+            for place, (_, new) in enumerate(options[: 2 * width]):
+                if len(live[g]) == width or (new[-1] == end and place >= width):
+                    continue
+                taken.append(new[-1])
+                if new[-1] == end or length == last:
+                    done[g].append((problem.score(row, new)[1], new))
+                else:
+                    live[g].append(new)
+            # Only what is taken now counts against the groups that follow.
+    best = [sorted(d, key=lambda f: -f[0])[:keep] for d in done]
+    return sorted((f for d in best for f in d), key=lambda f: -f[0])
+
+
+@given(problems(forced=False), st.integers(1, 3), st.integers(1, 3), st.sampled_from([0.4, 3.0]))
+def test_diverse_groups_follow_their_definition(
+    problem: Problem, width: int, groups: int, diversity: float
+) -> None:
+    found = problem.beam(
+        beams=width * groups, groups=groups, n_best=width * groups, diversity=diversity
+    )
+    for row, hypotheses in enumerate(found):
+        want = by_hand(problem, row, width, groups, diversity)
+        np.testing.assert_allclose([h.score for h in hypotheses], [s for s, _ in want])
+        assert sorted(h.tokens for h in hypotheses) == sorted(tokens for _, tokens in want)
+
+
+def test_forced_words_are_found_by_narrow_beams() -> None:
+    table = Table(3, 9, 2)
+    words = [[(3, 1), (5,)], [(7, 7, 7)]]
+    found = beam_search(
+        table.step, table.start(), table.first, rows=table.rows, beams=5, max_length=12, end=8,
+        forced=words,
+    )  # fmt: skip
+    for (h,), row in zip(found, words, strict=True):
+        text = "".join(map(str, h.tokens))
+        assert all("".join(map(str, word)) in text for word in row)
+
+
+def test_largest_first_sorts_as_sort_does() -> None:
+    rng = np.random.default_rng(0)
+    for wide, k in ((5, 5), (100, 3), (100, 40), (1, 1)):
+        x = rng.integers(0, 9, size=(2, 3, wide)).astype(float)  # many equal ones
+        want = np.argsort(-x, axis=-1, kind="stable")[..., :k]
+        np.testing.assert_array_equal(beam.largest_first(x, k=k), want)
+
+
+# ---------------------------------------------------------------- with layers, and on devices
+
+
+class Speller(tg.nn.Module):
+    """A small recurrent model, with the state of its layers."""
+
+    def __init__(self, layer: Any, batch_first: bool = False) -> None:
+        g = tg.Generator(0)
+        self.table = tg.nn.Embedding(6, 4, dtype="float64", generator=g)
+        self.layer = layer(4, 5, 2, dtype="float64", batch_first=batch_first, generator=g)
+        self.head = tg.nn.Linear(5, 6, dtype="float64", generator=g)
+
+    def step(self, tokens: tg.Tensor, state: Any) -> tuple[tg.Tensor, Any]:
+        y, state = self.layer.step(self.table(tokens), state)
+        return 6 * self.head(y), state
+
+
+@pytest.mark.parametrize("layer", [tg.nn.GRU, tg.nn.LSTM])
+def test_states_of_layers_follow_their_beams(layer: Any) -> None:
+    model = Speller(layer)
+    found = beam_search(model.step, None, [1, 2], rows=1, beams=4, n_best=4, max_length=7, end=0)
+    for first, row in zip((1, 2), found, strict=True):
+        assert len(row) == 4
+        for h in row:
+            state, total, last = None, 0.0, first
+            for token in h.tokens:
+                logits, state = model.step(tg.tensor([last]), state)
+                total += tg.log_softmax(logits)[0, token].item()
+                last = token
+            assert total == pytest.approx(h.log_prob)
+            assert h.attention is None
+
+
+def test_the_strict_device_gives_the_same() -> None:
+    with strict_device() as device:
+        table = Table(5, 4, 2)
+        first = tg.tensor(table.first, device=device)
+        state = tg.tensor(table.begin, device=device)
+        logits, looks = (tg.tensor(x, device=device) for x in (table.logits, table.attention))
+
+        def step(tokens: Any, state: Any) -> Any:
+            now = (state * 5 + tokens * 3 + 1) % table.states
+            return logits[now], now, looks[now]
+
+        rules = Constraints(min_length=1, no_repeat_ngram=2, forbidden=[(1, 2)], prefix=[(), (2,)],
+                            allowed=lambda row, tokens: None if row else {0, 1, 3})  # fmt: skip
+        search = {"beams": 4, "groups": 2, "n_best": 3, "max_length": 5, "end": 3,
+                  "coverage_penalty": 0.2, "source_lengths": [2, 3], "constraints": rules,
+                  "forced": [[(1, 0)], [(0,)]]}  # fmt: skip
+        there = beam_search(step, state, first, **search)
+        here = beam_search(table.step, table.start(), table.first, rows=table.rows, **search)
+        for a, b in zip(there, here, strict=True):
+            assert [(h.tokens, h.score) for h in a] == [(h.tokens, h.score) for h in b]
+            assert [h.alignment for h in a] == [h.alignment for h in b]
+        draws = {"max_length": 6, "end": 3, "temperature": 0.8, "top_k": 3, "top_p": 0.9}
+        one = sample(step, state, first, generator=tg.Generator(1), **draws)
+        two = sample(
+            table.step, table.start(), table.first, rows=table.rows, generator=tg.Generator(1),
+            **draws,
+        )  # fmt: skip
+        assert [h.tokens for h in one] == [h.tokens for h in two]
+
+
+# ---------------------------------------------------------------- states, edges, mistakes
+
+
+def test_select() -> None:
+    x = tg.tensor(np.arange(12).reshape(3, 4))
+    y, (z, names, nothing) = select((x, (x, ["a", "b", "c", "d"], None)), [3, 3, 0], rows=1)
+    assert y.tolist() == z.tolist() == [[3, 3, 0], [7, 7, 4], [11, 11, 8]]
+    assert (names, nothing) == (["d", "d", "a"], None)
+    with pytest.raises(TypeError, match=r"select: .* got dict"):
+        select({}, [0])
+    with pytest.raises(tg.ShapeError, match=r"rows: expected 2 axes, one a part; got \(0,\)"):
+        select((x, x), [0], rows=(0,))
+
+
+def flat(tokens: tg.Tensor, state: Any) -> tuple[tg.Tensor, Any]:
+    return tg.zeros((len(tokens), 4)), state
+
+
+def test_ties_go_to_the_lower_token() -> None:
+    assert greedy(flat, None, [0], max_length=3)[0].tokens == (0, 0, 0)
+    [found] = beam_search(flat, None, [0], max_length=2, beams=4, n_best=4)
+    assert [h.tokens for h in found] == [(0, 0), (0, 1), (0, 2), (0, 3)]
+
+
+def test_edges() -> None:
+    assert greedy(flat, None, [], max_length=3) == []
+    assert beam_search(flat, None, [], max_length=3, beams=2) == []
+    one = lambda tokens, state: (tg.zeros((len(tokens), 1)), state)
+    [[h]] = beam_search(one, None, [0], max_length=1, beams=3, n_best=2, end=0)
+    assert (h.tokens, h.ended, h.score) == ((0,), True, 0.0)
+    nothing = Constraints(allowed=lambda row, tokens: ())
+    assert beam_search(flat, None, [0], max_length=3, beams=2, constraints=nothing) == [[]]
+    with pytest.raises(ValueError, match=r"greedy: row 0: no token may follow after \[\]"):
+        greedy(flat, None, [0], max_length=3, constraints=nothing)
+
+
+def test_float32_scores_add_up_in_double() -> None:
+    [h] = greedy(flat, None, [0], max_length=1000)
+    assert h.log_prob == pytest.approx(1000 * float(np.float32(-np.log(4.0))), rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"max_length": 0}, "max_length must be at least 1, not 0"),
+        ({"beams": 0}, "n_best must be from 1 to beams 0, not 1"),
+        ({"n_best": 3}, "n_best must be from 1 to beams 2, not 3"),
+        ({"groups": 3}, "groups must divide beams 2, not 3"),
+        ({"diversity": -1.0}, "diversity must be 0 or more"),
+        (
+            {"length_penalty": lambda n: 2.0 - n},
+            "length_penalty must be above 0; it is 0.0 for .* 2",
+        ),
+        ({"coverage_penalty": -1.0}, "coverage_penalty must be 0 or more"),
+        (
+            {"coverage_penalty": 1.0},
+            r"needs attention: step must return \(logits, state, attention",
+        ),
+        ({"end": 4}, "end: token 4 is outside the 4"),
+        ({"forced": [[(1,)]]}, "forced: expected 2 lists of sequences, one a row; got 1"),
+        ({"forced": [[()], []]}, "forced: a sequence of no tokens"),
+        ({"constraints": Constraints(min_length=9)}, "min_length 9 is above max_length 3"),
+        ({"constraints": Constraints(prefix=[(1,)])}, "prefix: expected 2 sequences, one a row"),
+        ({"constraints": Constraints(forbidden=[(7,)])}, "tokens 7 to 7 are not all among the 4"),
+        ({"constraints": Constraints(allowed=lambda r, t: [-1])}, "tokens -1 to -1 are not all"),
+    ],
+)
+def test_mistakes_say_what_to_type(settings: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        beam_search(flat, None, [0, 1], **{"max_length": 3, "beams": 2, **settings})
+
+
+def test_mistakes_of_models() -> None:
+    whole = lambda tokens, state: (tg.zeros((2, len(tokens), 4)), state)
+    with pytest.raises(tg.ShapeError, match=r"step: expected logits \(1, V\) for 1 tokens"):
+        greedy(whole, None, [0], max_length=2)
+    lost = lambda tokens, state: (tg.full((len(tokens), 4), float("nan")), state)
+    with pytest.raises(ValueError, match="row 0: step returned NaN after"):
+        greedy(lost, None, [0], max_length=2)
+    with pytest.raises(ValueError, match="step returned NaN"):
+        beam_search(lost, None, [0], max_length=2, beams=2)
+    with pytest.raises(tg.ShapeError, match=r"first: expected \(B,\) integers.* got int64 \[\]"):
+        greedy(flat, None, 0, max_length=2)
+    with pytest.raises(ValueError, match="min_length must be 0 or more"):
+        Constraints(min_length=-1)
+    with pytest.raises(ValueError, match="no attention as its third value"):
+        _ = greedy(flat, None, [0], max_length=1)[0].alignment
+    table = Table(0, 3, 2)
+    with pytest.raises(tg.ShapeError, match=r"source_lengths: expected \(B,\).* got \[1\]"):
+        beam_search(table.step, table.start(), table.first, rows=table.rows, beams=2,
+                    max_length=3, coverage_penalty=1.0, source_lengths=[1])  # fmt: skip

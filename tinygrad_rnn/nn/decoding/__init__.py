@@ -1,0 +1,13 @@
+"""Decoding: from a model that says what comes next to the sequences that it likes best."""
+
+from .beam import beam_search
+from .constraints import Constraints
+from .penalties import average, gnmt
+from .sampling import check_sampling, draw, greedy, probabilities, sample
+from .steps import Hypothesis, select
+
+__all__ = [
+    "beam_search", "greedy", "sample",
+    "Constraints", "Hypothesis", "average", "gnmt",
+    "check_sampling", "draw", "probabilities", "select",
+]  # fmt: skip

@@ -1,0 +1,313 @@
+"""Beam search: the best of many sequences that grow side by side.
+
+Every row of the batch has up to `beams` live paths, all of one length. A step of the model scores
+every continuation of every path; of the best `beams` of a row those that end are finished, and the
+best that do not end live on. The model runs on all rows and paths at once; what becomes of a path
+is decided on the host, where constraints are functions of its tokens.
+
+A row is done when none of its live paths can come in ahead of what it has finished: a path's
+log-probability only falls, so that divided by the largest length penalty still ahead it is a bound.
+Nothing that would have been found later is lost by stopping then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import inf
+from typing import Any, NamedTuple
+
+from ...tensor import ops
+from ...tensor.autodiff import no_grad
+from ...tensor.graph import operation
+from ...tensor.tensor import Tensor
+from .constraints import Constraints, Word, put
+from .forced import Forced
+from .penalties import Coverage, LengthPenalty
+from .steps import Hypothesis, Path, Rows, Run, State, Step
+
+
+def beam_search(
+    step: Step,
+    state: State,
+    first: Any,
+    *,
+    beams: int,
+    max_length: int,
+    end: int | None = None,
+    n_best: int = 1,
+    rows: Rows = 0,
+    length_penalty: LengthPenalty | None = None,
+    coverage_penalty: float = 0.0,
+    source_lengths: Any = None,
+    groups: int = 1,
+    diversity: float = 0.5,
+    forced: Sequence[Sequence[Word]] = (),
+    constraints: Constraints | None = None,
+) -> list[list[Hypothesis]]:
+    """The sequences of highest score that a beam of some width finds.
+
+    As wide as there are sequences it finds the best of all; with one beam and no penalties it is
+    `greedy`.
+
+    **Arguments** step, state, first, max_length, end, rows, constraints: as in `greedy`. beams: how
+    many paths of a row live at a time. n_best: how many results a row has, at most beams.
+    length_penalty: a positive function of the length that divides the log-probability: `average`,
+    `gnmt(alpha)`. coverage_penalty: the weight of the source's coverage, 0 for none;
+    source_lengths: (B,), how much of each row's source is no padding; all of it, if None. groups:
+    splits the beams into so many, each kept off the tokens that those before it took at the same
+    step: diversity is what each such choice costs a path in its rank, not in its score
+    (Vijayakumar et al. 2016). forced: for each row, sequences of tokens that its results must
+    contain; the beams are divided among paths that have come further and less far with them (Post
+    and Vilar 2018). **Returns** for each row its results, best first: fewer than n_best, where
+    fewer satisfy the constraints. What reaches max_length without an end counts as it is.
+    **Raises** ValueError naming the setting; ShapeError.
+
+    >>> import tinygrad_rnn as tg
+    >>> bigrams = tg.tensor([[0.0, 0.6, 0.4, 0.0], [0.0, 0.3, 0.3, 0.4], [0.0, 0.0, 0.1, 0.9]])
+    >>> step = lambda tokens, state: (tg.log(bigrams + 1e-9)[tokens], state)
+    >>> greedily, = beam_search(step, None, [0], beams=1, max_length=3, end=3)
+    >>> both, = beam_search(step, None, [0], beams=2, max_length=3, end=3, n_best=2)
+    >>> greedily[0].tokens, [h.tokens for h in both]
+    ((1, 3), [(2, 3), (1, 3)])
+    """
+    run = Run("beam_search", step, state, first, rows)
+    rules = constraints or Constraints()
+    rules.check(run.name, len(run.first), max_length)
+    _check(beams, n_best, groups, diversity)
+    search = _Search(
+        run, rules, Forced(forced, len(run.first)), Coverage(coverage_penalty, source_lengths),
+        _divisors(length_penalty, max_length), beams // groups, n_best, groups, diversity, end,
+    )  # fmt: skip
+    with no_grad():
+        return search.results()
+
+
+class _Candidate(NamedTuple):
+    rank: float  # the log-probability, less what diversity takes off
+    log_prob: float
+    parent: int  # among its group's paths of its row
+    token: int
+
+
+class _Beam:
+    """One group of one row: its live paths, and the best of what it has finished."""
+
+    def __init__(self, row: int, keep: int) -> None:
+        self.row, self.keep = row, keep
+        self.live = [Path(row)]
+        self.finished: list[tuple[Path, float, bool]] = []
+
+    def finish(self, path: Path, score: float, ended: bool) -> None:
+        """Keeps a path among the best; of equals the earlier goes first."""
+        at = sum(kept >= score for _, kept, _ in self.finished)
+        self.finished.insert(at, (path, score, ended))
+        del self.finished[self.keep :]
+
+    def done(self, largest: list[float]) -> bool:
+        """Whether no live path can come in ahead of what is finished."""
+        if len(self.finished) < self.keep or not self.live:
+            return not self.live
+        reach = max(path.log_prob / largest[len(path.tokens) + 1] for path in self.live)
+        return reach <= self.finished[-1][1]
+
+
+class _Search(NamedTuple):
+    run: Run
+    rules: Constraints
+    forced: Forced
+    coverage: Coverage
+    divisors: list[float]
+    width: int  # of a group
+    n_best: int
+    groups: int
+    diversity: float
+    end: int | None
+
+    def results(self) -> list[list[Hypothesis]]:
+        """Runs until every row is done."""
+        keep = min(self.n_best, self.width)
+        batch = [
+            [_Beam(row, keep) for _ in range(self.groups)] for row in range(len(self.run.first))
+        ]
+        largest = _largest_ahead(self.divisors)
+        active = batch
+        for length in range(1, len(self.divisors)):
+            if not active:
+                break
+            self.advance(active, length)
+            active = [beams for beams in active if not all(b.done(largest) for b in beams)]
+        return [self.best(beams) for beams in batch]
+
+    def best(self, beams: list[_Beam]) -> list[Hypothesis]:
+        """The best of a row, over all of its groups."""
+        found = sorted((f for beam in beams for f in beam.finished), key=lambda f: -f[1])
+        return [self.run.hypothesis(*f) for f in found[: self.n_best]]
+
+    def advance(self, active: list[list[_Beam]], length: int) -> None:
+        """One step of every path of every row."""
+        # A grid (rows, groups, paths): where a group has fewer paths, dead ones hold the places.
+        across = max(len(beam.live) for beams in active for beam in beams)
+        grid = [
+            path
+            for beams in active
+            for beam in beams
+            for path in (beam.live + [_dead(beams)] * across)[:across]
+        ]
+        parents = [path.places[-1] if path.places else path.row for path in grid]
+        log_probs = self.rules.apply(self.run.advance(grid), grid, self.end)
+        log_probs = put(log_probs, self.forced.too_early(grid, self.end), -inf)
+        looks = self.run.attentions
+        terms = self.coverage.follow(looks[-1] if looks else None, parents, [p.row for p in grid])
+        so_far = Tensor([p.log_prob for p in grid], dtype="float64", device=log_probs.device)
+        table = log_probs.reshape(len(active), self.groups, across, -1)
+        totals = so_far.reshape(len(active), self.groups, across, 1)
+        taken: list[list[int]] = [[] for _ in active]
+        for g in range(self.groups):
+            found = self.candidates(table[:, g], totals[:, g], taken)
+            for r, (beams, candidates) in enumerate(zip(active, found, strict=True)):
+                start = (r * self.groups + g) * across
+                beam = beams[g]
+                if self.forced.words:
+                    candidates = self.with_forced(beam.live, candidates, log_probs, start)
+                taken[r] += self.grow(beam, candidates, start, terms, length)
+
+    def candidates(
+        self, table: Tensor, totals: Tensor, taken: list[list[int]]
+    ) -> list[list[_Candidate]]:
+        """The best continuations of each row: twice as many as paths, since half of them may end.
+
+        **Arguments** table: (R, W, V) log-probabilities. totals: (R, W, 1) those of the paths.
+        taken: each row's tokens that earlier groups took.
+        """
+        wide = min(2 * self.width, table.shape[-1])
+        ranks = table
+        places = [(r, token) for r, tokens in enumerate(taken) for token in tokens]
+        if places and self.diversity:
+            at = tuple(map(list, zip(*places, strict=True)))
+            counts = ops.index_add(ops.zeros_like(table[:, 0]), 1.0, index=at)
+            ranks = table - self.diversity * counts.expand_dims(axis=1)
+        tokens = largest_first(ranks, k=wide)
+        own = [ops.take_along_axis(x, tokens).astype("float64") + totals for x in (ranks, table)]
+        rank, log_prob = (x.reshape(len(table), -1) for x in own)
+        best = largest_first(rank, k=min(2 * self.width, rank.shape[-1]))
+        parts = (rank, log_prob, tokens.reshape(len(table), -1))
+        columns = [ops.take_along_axis(x, best).tolist() for x in parts]
+        return [
+            [
+                _Candidate(rank, log_prob, i // wide, token)
+                for rank, log_prob, token, i in zip(*row, strict=True)
+                if self._possible(log_prob)
+            ]
+            for row in zip(*columns, best.tolist(), strict=True)
+        ]
+
+    def grow(
+        self,
+        beam: _Beam,
+        candidates: list[_Candidate],
+        start: int,
+        terms: list[float],
+        length: int,
+    ) -> list[int]:
+        """Sorts a group's candidates into ended and live. **Returns** the tokens that it took."""
+        before, beam.live = beam.live, []
+        taken = []
+        for place, (_, log_prob, parent, token) in enumerate(candidates):
+            ended = token == self.end
+            if len(beam.live) == self.width or (ended and place >= self.width):
+                continue
+            path = before[parent].grown(token, log_prob, start + parent)
+            taken.append(token)
+            if ended or length == len(self.divisors) - 1:
+                if self.forced.met(path):
+                    score = log_prob / self.divisors[length] + terms[start + parent]
+                    beam.finish(path, score, ended)
+            else:
+                beam.live.append(path)
+        return taken
+
+    def with_forced(
+        self, live: list[Path], candidates: list[_Candidate], log_probs: Tensor, start: int
+    ) -> list[_Candidate]:
+        """With the continuations that forced words ask for, the beams divided among banks."""
+        known = {(c.parent, c.token) for c in candidates}
+        extra = [
+            (parent, token)
+            for parent, path in enumerate(live)
+            for token in sorted(self.forced.next_tokens(path))
+            if (parent, token) not in known
+        ]
+        if extra:
+            at = [start + parent for parent, _ in extra], [token for _, token in extra]
+            gains = log_probs[at].astype("float64").tolist()
+            for (parent, token), gain in zip(extra, gains, strict=True):
+                if self._possible(gain):
+                    total = live[parent].log_prob + gain
+                    candidates.append(_Candidate(total, total, parent, token))
+        candidates.sort(key=lambda c: -c.rank)
+        banks: dict[int, int] = {}
+        order = []
+        for i, c in enumerate(candidates):
+            bank = self.forced.progress(live[c.parent].grown(c.token, 0.0, 0))
+            banks[bank] = banks.get(bank, -1) + 1
+            order.append((banks[bank], -bank, i))
+        return [candidates[i] for _, _, i in sorted(order)]
+
+    def _possible(self, log_prob: float) -> bool:
+        if log_prob != log_prob:
+            raise ValueError("beam_search: step returned NaN")
+        return log_prob > -inf
+
+
+@operation
+def largest_first(xp: Any, x: Any, *, k: int) -> Any:
+    """The indices of the k largest along the last axis; of equals the lower first.
+
+    Where fewer than k are above -inf, an index may come twice.
+    """
+    if 8 * k > x.shape[-1]:
+        order = xp.argsort(-x, axis=-1, kind="stable")
+        return order[..., :k]
+    rest = x.reshape(
+        -1, x.shape[-1]
+    ).copy()  # k passes: sorting a vocabulary takes 100 times longer
+    rows = xp.arange(len(rest))
+    found = []
+    for _ in range(k):
+        found.append(rest.argmax(axis=-1))
+        rest[rows, found[-1]] = -inf
+    return xp.stack(found, axis=-1).reshape(*x.shape[:-1], k)
+
+
+def _dead(beams: list[_Beam]) -> Path:
+    """A path that leads nowhere, computed from a live one's state."""
+    path = next(path for beam in beams for path in beam.live)
+    return path._replace(log_prob=-inf)
+
+
+def _divisors(penalty: LengthPenalty | None, max_length: int) -> list[float]:
+    """What each length's log-probability is divided by; at 0 a place that is not used."""
+    found = [1.0] + [1.0 if penalty is None else penalty(n) for n in range(1, max_length + 1)]
+    for length, divisor in enumerate(found):
+        if not 0 < divisor < inf:
+            raise ValueError(
+                f"beam_search: length_penalty must be above 0; it is {divisor} for length {length}"
+            )
+    return found
+
+
+def _largest_ahead(divisors: list[float]) -> list[float]:
+    """For each length the largest divisor of it and all longer ones."""
+    found = list(divisors)
+    for length in reversed(range(len(found) - 1)):
+        found[length] = max(found[length], found[length + 1])
+    return [*found, 1.0]  # past the maximal length nothing lives
+
+
+def _check(beams: int, n_best: int, groups: int, diversity: float) -> None:
+    if not 1 <= n_best <= beams:
+        raise ValueError(f"beam_search: n_best must be from 1 to beams {beams}, not {n_best}")
+    if groups < 1 or beams % groups:
+        raise ValueError(f"beam_search: groups must divide beams {beams}, not {groups}")
+    if diversity < 0:
+        raise ValueError(f"beam_search: diversity must be 0 or more, not {diversity}")

@@ -1,0 +1,70 @@
+"""What a finished hypothesis is ranked by: its log-probability, made fair to long ones.
+
+    score = log P(Y) / length_penalty(|Y|) + coverage_penalty * sum_i log(min(sum_t a_ti, 1))
+
+|Y| counts every token, the end among them; a_ti is what step t attended to in place i of the
+source (Wu et al. 2016, equation 14).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ...tensor import creation, ops
+from ...tensor.errors import ShapeError
+from ...tensor.tensor import Tensor
+
+LengthPenalty = Callable[[int], float]
+
+UNSEEN = 1e-30  # the attention of a place never looked at: its logarithm stays finite
+
+
+def average(length: int) -> float:
+    """Divides by the length: the mean log-probability of a token."""
+    return float(length)
+
+
+def gnmt(alpha: float) -> LengthPenalty:
+    """((5 + length) / 6) ** alpha: 0 for none, 0.6 to 1 usually (Wu et al. 2016).
+
+    >>> gnmt(1.0)(7)
+    2.0
+    """
+    return lambda length: float(((5 + length) / 6) ** alpha)
+
+
+class Coverage:
+    """How much of the source a beam search's paths have looked at, kept up step by step."""
+
+    def __init__(self, weight: float, lengths: Any) -> None:
+        if weight < 0:
+            raise ValueError(f"beam_search: coverage_penalty must be 0 or more, not {weight}")
+        self.weight, self.lengths = weight, lengths
+        self.seen: Tensor | None = None
+
+    def follow(self, attention: Tensor | None, parents: list[int], rows: list[int]) -> list[float]:
+        """**Arguments** attention: (N, S) of the step just made. parents: which path of the step
+        before each of the N goes on from. rows: of the batch. **Returns** each path's term.
+        """
+        if not self.weight:
+            return [0.0] * len(rows)
+        if attention is None:
+            raise ValueError(
+                "beam_search: coverage_penalty needs attention: step must return "
+                "(logits, state, attention (N, S))"
+            )
+        seen = attention if self.seen is None else attention + self.seen[parents]
+        self.seen = seen
+        terms = ops.log(ops.clip(seen, UNSEEN, 1))
+        if self.lengths is not None:
+            lengths = creation.as_tensor(self.lengths, device=seen.device)
+            if lengths.ndim != 1 or len(lengths) <= max(rows):
+                raise ShapeError(
+                    "beam_search: source_lengths: expected (B,) whole numbers, one a row; got "
+                    f"{list(lengths.shape)}"
+                )
+            within = creation.arange(seen.shape[1], device=seen.device) < lengths[rows][:, None]
+            terms = ops.where(within, terms, 0)
+        found: list[float] = (self.weight * terms.sum(axis=-1)).tolist()
+        return found

@@ -1,0 +1,208 @@
+"""One token at a time: the most probable one, or one drawn from a filtered distribution."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import inf
+from typing import Any
+
+from ...tensor import creation, ops
+from ...tensor.autodiff import no_grad
+from ...tensor.random import Generator
+from ...tensor.tensor import Tensor
+from .constraints import Constraints
+from .steps import Hypothesis, Path, Rows, Run, State, Step
+
+
+def check_sampling(
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    min_p: float | None = None,
+) -> None:
+    """Raises ValueError for the first setting outside its range."""
+    if not 0 <= temperature < inf:
+        raise ValueError(f"temperature must be 0 or more, not {temperature}")
+    if top_k is not None and top_k < 1:
+        raise ValueError(f"top-k must be at least 1, not {top_k}")
+    if top_p is not None and not 0 < top_p <= 1:
+        raise ValueError(f"top-p must lie above 0 and at most at 1, not {top_p}")
+    if min_p is not None and not 0 <= min_p <= 1:
+        raise ValueError(f"min-p must lie from 0 to 1, not {min_p}")
+
+
+def probabilities(
+    logits: Tensor,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    min_p: float | None = None,
+) -> Tensor:
+    """The distributions to sample from: tempered, and cut to their most probable tokens.
+
+    The temperature comes first. Each filter looks at the whole tempered distribution, so that their
+    order means nothing: the smallest set stays. Among equals, the lower token goes first.
+
+    **Arguments** logits: (..., V) reals. temperature: divides the logits; below 1 favours the
+    probable tokens, 0 leaves only the most probable one. top_k: keeps so many tokens. top_p: keeps
+    the fewest that hold at least this probability together (Holtzman et al. 2019). min_p: keeps
+    those at least this share as probable as the most probable one (Nguyen et al. 2024).
+
+    **Returns** (..., V) float64, which sum to 1. **Raises** ValueError outside the ranges.
+
+    >>> import tinygrad_rnn as tg
+    >>> logits = tg.tensor([0.5, 0.3, 0.2]).log()
+    >>> probabilities(logits, top_k=2).round(decimals=3).tolist()
+    [0.625, 0.375, 0.0]
+    >>> probabilities(logits, temperature=0).tolist()
+    [1.0, 0.0, 0.0]
+    """
+    check_sampling(temperature, top_k, top_p, min_p)
+    if temperature == 0:
+        temperature, top_k = 1.0, 1
+    with no_grad():
+        z = logits.astype("float64")
+        below = z - z.max(axis=-1, keepdims=True)
+        # Below that the exponential is 0, and the quotient may overflow.
+        p = ops.exp(ops.maximum(below, -1000 * temperature) / temperature)
+        p = p / p.sum(axis=-1, keepdims=True)
+        if top_k is not None or top_p is not None or min_p:
+            order = ops.argsort(z, descending=True)  # not of p: there, near equals round to a tie
+            ranked = ops.take_along_axis(p, order)
+            kept = ranked >= (min_p or 0.0) * ranked[..., :1]
+            rank = creation.arange(z.shape[-1], device=z.device)
+            if top_k is not None:
+                kept = kept & (rank < top_k)
+            if top_p is not None:
+                reached = ops.sum(ranked.cumsum(axis=-1) < top_p, axis=-1, keepdims=True)
+                kept = kept & (rank <= reached)
+            # Where each token's rank is: the inverse of the order.
+            p = ops.where(ops.take_along_axis(kept, ops.argsort(order)), p, 0.0)
+        q: Tensor = p / p.sum(axis=-1, keepdims=True)
+        return q
+
+
+def draw(p: Tensor, generator: Generator) -> Tensor:
+    """Draws a token from each distribution by its cumulative sums; never one of probability 0.
+
+    **Arguments** p: (..., V) probabilities. **Returns** (...) integers; one random number each.
+
+    >>> import tinygrad_rnn as tg
+    >>> draw(tg.tensor([[0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]), tg.Generator(0)).tolist()
+    [1, 2]
+    """
+    cumulative = p.cumsum(axis=-1)
+    # Divided by its last entry it ends in exactly 1, and the random numbers lie below 1.
+    shares = cumulative / cumulative[..., -1:]
+    numbers = creation.as_tensor(generator.random(p.shape[:-1]), device=p.device)
+    found: Tensor = ops.sum(shares <= numbers.expand_dims(axis=-1), axis=-1)
+    return found
+
+
+def greedy(
+    step: Step,
+    state: State,
+    first: Any,
+    *,
+    max_length: int,
+    end: int | None = None,
+    rows: Rows = 0,
+    constraints: Constraints | None = None,
+) -> list[Hypothesis]:
+    """Takes the most probable token at each step; of equals, the lowest.
+
+    **Arguments** step: `(tokens (N,), state) -> (logits (N, V), state)`, perhaps with attention
+    (N, S) as a third value. state: what it begins with, of as many rows as first. first: (B,)
+    integers, the token that each row begins after. max_length: how many tokens a row may have, the
+    end among them. end: the token that ends a row. rows: the axis of the state's rows, 1 for the
+    states of recurrent layers. constraints: which tokens may follow. **Returns** a hypothesis for
+    each row. **Raises** ValueError if the constraints leave a row no token.
+
+    >>> import tinygrad_rnn as tg
+    >>> bigrams = tg.tensor([[0.1, 0.8, 0.1], [0.2, 0.2, 0.6], [0.9, 0.1, 0.0]])
+    >>> step = lambda tokens, state: (bigrams[tokens], state)
+    >>> [h.tokens for h in greedy(step, None, [0, 1], max_length=4, end=2)]
+    [(1, 2), (2,)]
+    """
+    run = Run("greedy", step, state, first, rows)
+    return _unroll(run, lambda x: x.argmax(axis=-1), max_length, end, constraints)
+
+
+def sample(
+    step: Step,
+    state: State,
+    first: Any,
+    *,
+    generator: Generator,
+    max_length: int,
+    end: int | None = None,
+    rows: Rows = 0,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    min_p: float | None = None,
+    constraints: Constraints | None = None,
+) -> list[Hypothesis]:
+    """Draws each token from the model's distribution: constrained, tempered, then filtered.
+
+    **Arguments** generator: gives one number a step to each row that has not ended, in the order of
+    the rows. temperature, top_k, top_p, min_p: as in `probabilities`; the others as in `greedy`.
+    **Returns** a hypothesis for each row; its log-probability is the model's, not the filtered
+    one. **Raises** ValueError for settings outside their ranges, or if no token is left.
+
+    >>> import tinygrad_rnn as tg
+    >>> step = lambda tokens, state: (tg.zeros((len(tokens), 5)), state)
+    >>> [h] = sample(step, None, [0], generator=tg.Generator(0), max_length=8)
+    >>> len(h.tokens), round(h.log_prob, 3)
+    (8, -12.876)
+    """
+    check_sampling(temperature, top_k, top_p, min_p)
+
+    def choose(log_probs: Tensor) -> Tensor:
+        return draw(probabilities(log_probs, temperature, top_k, top_p, min_p), generator)
+
+    run = Run("sample", step, state, first, rows)
+    return _unroll(run, choose, max_length, end, constraints)
+
+
+def _unroll(
+    run: Run,
+    choose: Callable[[Tensor], Tensor],
+    max_length: int,
+    end: int | None,
+    constraints: Constraints | None,
+) -> list[Hypothesis]:
+    """Goes on with every row that has not ended, by the tokens that `choose` takes."""
+    rules = constraints or Constraints()
+    rules.check(run.name, len(run.first), max_length)
+    results: dict[int, Hypothesis] = {}
+    paths = [Path(row) for row in range(len(run.first))]
+    for length in range(1, max_length + 1):
+        if not paths:
+            break
+        log_probs = rules.apply(run.advance(paths), paths, end)
+        check_numbers(run.name, log_probs, paths)
+        tokens = choose(log_probs)
+        gains = ops.take_along_axis(log_probs, tokens.expand_dims(axis=-1)).squeeze(axis=-1)
+        grown = [
+            path.grown(token, path.log_prob + gain, place)
+            for place, (path, token, gain) in enumerate(
+                zip(paths, tokens.tolist(), gains.tolist(), strict=True)
+            )
+        ]
+        paths = []
+        for path in grown:
+            ended = path.tokens[-1] == end
+            if ended or length == max_length:
+                results[path.row] = run.hypothesis(path, path.log_prob, ended)
+            else:
+                paths.append(path)
+    return [results[row] for row in sorted(results)]
+
+
+def check_numbers(name: str, log_probs: Tensor, paths: list[Path]) -> None:
+    """Refuses rows in which nothing can be chosen."""
+    for path, peak in zip(paths, log_probs.max(axis=-1).tolist(), strict=True):
+        if not peak > -inf:
+            why = "step returned NaN" if peak != peak else "no token may follow"
+            raise ValueError(f"{name}: row {path.row}: {why} after {list(path.tokens)}")
