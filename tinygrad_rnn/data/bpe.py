@@ -38,6 +38,11 @@ class BPEVocabulary(Vocabulary):
             raise VocabularyError(f"these symbols are no byte-pair encoding: {error}") from None
 
     @classmethod
+    def restored(cls, symbols: Any) -> Self:
+        """Of these symbols."""
+        return cls(symbols)
+
+    @classmethod
     def of(cls, texts: Iterable[str], most: int | None = None) -> Self:
         """Of the pieces of texts: at most so many, 8000 if None, and no fewer than the bytes."""
         from_scratch = _tokenizer({}, [])

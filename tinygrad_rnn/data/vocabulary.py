@@ -39,6 +39,11 @@ class Vocabulary:
         """A vocabulary with marks of texts, of at most so many symbols, the frequent ones first."""
         raise TypeError(f"{cls.__name__} defines no of(texts, most)")
 
+    @classmethod
+    def restored(cls, symbols: Any) -> Self:
+        """The vocabulary with marks that has these symbols."""
+        raise TypeError(f"{cls.__name__} defines no restored(symbols)")
+
     def __len__(self) -> int:
         return len(self.symbols) + self._first
 
@@ -147,6 +152,11 @@ class CharVocabulary(Vocabulary):
     def of(cls, texts: Iterable[str], most: int | None = None) -> Self:
         """Of the characters of texts."""
         return cls("".join(most_frequent(Counter("".join(texts)), most)), marks=True)
+
+    @classmethod
+    def restored(cls, symbols: str) -> Self:
+        """Of these characters."""
+        return cls(symbols, marks=True)
 
     def __contains__(self, symbol: str) -> bool:
         return len(symbol) == 1 and symbol in self.symbols

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +41,11 @@ class WordVocabulary(Vocabulary):
         self._place = {symbol: i for i, symbol in enumerate(self.symbols)}
         if len(self._place) < max(1, len(self.symbols)):
             raise VocabularyError("a vocabulary needs at least one word, and each of them once")
+
+    @classmethod
+    def restored(cls, symbols: Any) -> Self:
+        """Of these symbols."""
+        return cls(symbols)
 
     @classmethod
     def of(cls, texts: Iterable[str], most: int | None = None) -> Self:

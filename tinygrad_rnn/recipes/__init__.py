@@ -1,20 +1,34 @@
 """The lecture's tasks as programs on real data."""
 
 from .charlm import CharLM, CharModel, Config, checked
+from .phones import phones
 from .run import DivergedError, Progress, Run
 from .sampling import SettingError, draw, probabilities
+from .scores import ErrorRates, bleu_and_chrf, error_rates
+from .tasks import TASKS
 from .training import Training
+from .translate import TranslateConfig, Translation, Translator
+from .translation_training import TranslationTraining
 
 __all__ = [
+    "TASKS",
     "CharLM",
     "CharModel",
     "Config",
     "DivergedError",
+    "ErrorRates",
     "Progress",
     "Run",
     "SettingError",
     "Training",
+    "TranslateConfig",
+    "Translation",
+    "TranslationTraining",
+    "Translator",
+    "bleu_and_chrf",
     "checked",
     "draw",
+    "error_rates",
+    "phones",
     "probabilities",
 ]
