@@ -1,7 +1,6 @@
 """The lecture's tasks as programs on real data."""
 
 from .charlm import CharLM, CharModel, Config, checked
-from .phones import phones
 from .run import DivergedError, Progress, Run
 from .sampling import SettingError, draw, probabilities
 from .scores import ErrorRates, bleu_and_chrf, error_rates
@@ -29,6 +28,5 @@ __all__ = [
     "checked",
     "draw",
     "error_rates",
-    "phones",
     "probabilities",
 ]
