@@ -46,6 +46,9 @@ def translate(
         str | None,
         _option("attention", "none, general, additive, multi-head, location or coverage."),
     ] = None,
+    bridge: Annotated[
+        bool | None, _option("bridge", "Begin to write with the state that reading ended with.")
+    ] = None,
     feeding: Annotated[
         bool | None, _option("feeding", "Feed what a step made of the source to the next.")
     ] = None,

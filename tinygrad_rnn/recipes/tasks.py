@@ -1,7 +1,9 @@
 """Tasks that need nothing but attention: copy, reverse and sort letters, longer ones than learnt.
 
 To copy or reverse, a step looks one place further than the last: location-aware attention can learn
-that, and then length does not matter. To sort, it must have read all, which does not carry over.
+that, and then length does not matter. The decoder begins with zeros, not with the encoder's last
+state, from which it could learn to count instead, up to the lengths that it has seen. To sort, a
+step must look everywhere, which does not carry over.
 """
 
 from __future__ import annotations
@@ -22,7 +24,8 @@ LEARNT, LONGER = (1, 12), (13, 24)  # letters in what is learnt from, and in wha
 
 CONFIG = TranslateConfig(
     source_symbols="chars", target_symbols="chars", cell="gru", hidden=64, embedding=32,
-    dropout=0.0, attention="location", smoothing=0.0, batch=64, steps=1500, lr=5e-3,
+    dropout=0.0, attention="location",
+    bridge=False, smoothing=0.0, batch=64, steps=1500, lr=5e-3,
 )  # fmt: skip
 
 

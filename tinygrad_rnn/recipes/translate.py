@@ -55,6 +55,7 @@ class TranslateConfig:
     embedding: int = 128  # entries of a symbol's vector
     dropout: float = 0.2  # probability, before, between and after the layers
     attention: str = "additive"
+    bridge: bool = True  # whether the decoder begins with what the encoder ends with
     feeding: bool = False  # whether a step is told what the one before made of the source
     tied: bool = False  # whether one matrix serves as the target's embedding and its output
     source_symbols: str = "words"  # what the sources are made of: chars, words, bpe
@@ -86,6 +87,8 @@ class TranslateConfig:
             raise SettingError(f"smoothing must be at least 0 and below 1, not {self.smoothing}")
         if self.attention == "multi-head" and self.hidden % 4:
             raise SettingError(f"hidden must be a multiple of the 4 heads, not {self.hidden}")
+        if self.attention == "none" and not self.bridge:
+            raise SettingError("without attention and bridge nothing of the source is left to read")
         self.schedule()
 
     def schedule(self) -> nn.teacher_forcing.Schedule:
@@ -133,7 +136,12 @@ def translation_model(
         dropout=config.dropout,
         generator=generator,
     )
-    return nn.Seq2Seq(encoder, decoder, generator=generator)
+    bridge = None if config.bridge else _from_zeros
+    return nn.Seq2Seq(encoder, decoder, bridge, generator=generator)
+
+
+def _from_zeros(state: Any) -> None:
+    """The bridge to a decoder that begins with zeros, whatever the encoder ends with."""
 
 
 @dataclass(frozen=True)
