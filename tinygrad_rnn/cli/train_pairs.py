@@ -125,9 +125,7 @@ def phones(
         config = None if saved else replace(OF_PHONES, **given)
         run = _run(out, saved, given, config, parts.learn, parts.watch, device)
         if saved is None:
-            print(
-                f"words: {len(parts.learn):,} pronunciations to learn, {len(parts.test):,} to test"
-            )
+            print(f"words: {len(parts.learn):,} ways to speak them, {len(parts.test):,} to test")
         _train(run, out, {}, loop.to_go_on("phones", out, device), parts.watch)
         test = dict(list(parts.test.items())[:words])
         rates = spoken_error_rates(run.translator, test)
