@@ -137,6 +137,20 @@ def test_states_are_bridged(source: str, target: str, both: bool, depth: tuple[i
     decoder(tg.randn(1, 2, 3), made)  # it takes them
 
 
+def test_each_layer_begins_with_its_own() -> None:
+    """The decoder's layer reads both directions of the encoder's of its depth, or of the last."""
+    encoder = nn.GRU(3, 4, num_layers=2, bidirectional=True)
+    bridge = nn.Bridge(encoder, nn.LSTM(3, 5, num_layers=3), dtype="float64")
+    state = np.random.default_rng(0).normal(size=(4, 2, 4))
+    h, c = bridge(tg.tensor(state))
+    for row, moved in enumerate(([0], [0], [1, 2], [1, 2])):
+        other = state.copy()
+        other[row] += 1
+        for part, before in zip(bridge(tg.tensor(other)), (h, c), strict=True):
+            differs = np.abs(part.numpy() - before.numpy()).max(axis=(1, 2)) > 1e-6
+            assert np.flatnonzero(differs).tolist() == moved
+
+
 def test_a_state_that_fits_is_handed_over() -> None:
     made: dict[str, Any] = {"generator": tg.Generator(0)}
     encoder = nn.Encoder(nn.Embedding(V, 4, **made), nn.LSTM(4, 6, **made))

@@ -103,6 +103,18 @@ def test_the_log_probability_is_the_chain_rule(learnt: TranslationTraining) -> N
         assert found.log_prob == pytest.approx(factors.sum(), abs=1e-4)
 
 
+def test_held_out_bits_are_the_chain_rule(learnt: TranslationTraining) -> None:
+    """Over all symbols alike, whatever batch and padding they came in; not smoothed."""
+    nats, symbols = 0.0, 0
+    with inference(learnt.model):
+        for source, target in learnt.heldout:
+            given, wanted = [START, *target], [*target, END]
+            logits = learnt.model(np.array([*source, END])[:, None], np.array(given)[:, None])
+            factors = logits.log_softmax(axis=-1).numpy()[np.arange(len(wanted)), 0, wanted]
+            nats, symbols = nats - factors.sum(), symbols + len(wanted)
+    assert learnt.evaluate() == pytest.approx(nats / symbols / np.log(2), rel=1e-4)
+
+
 def test_attention_has_a_row_for_each_symbol(learnt: TranslationTraining) -> None:
     found = learnt.translator.translate(["4 1 0", "2"])
     for text, (best, *_) in zip(["4 1 0", "2"], found, strict=True):

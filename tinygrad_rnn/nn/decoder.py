@@ -10,7 +10,7 @@ r_{t-1} to the recurrence, gives that up.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from ..tensor import creation, ops
 from ..tensor.random import Generator
@@ -105,13 +105,17 @@ class Decoder(Module):
         symbols = creation.as_tensor(symbols, device=memory.device)
         return Source(remembered, symbols.swapaxes(0, 1))
 
-    def start(self, source: Source, state: Any = None, batch: int = 1) -> DecoderState:
-        """Where it stands before the first step.
+    rows: ClassVar[Any] = (0, (1, 0, 0))  # the axes on which the parts of `start`'s state have rows
 
-        **Arguments** state: of the layers; zeros, if None. batch: the rows, where neither source
-        nor state says it.
+    def start(
+        self, source: Source | None = None, state: Any = None, *, batch: int = 1
+    ) -> tuple[Source, DecoderState]:
+        """The state before the first `step`: what it looks at, and where it stands.
+
+        **Arguments** source: of `look_at`; None without attention. state: of the layers; zeros, if
+        None. batch: how many rows, where neither source nor state says it.
         """
-        past = fed = None
+        source, past, fed = source or Source(None, None), None, None
         if self.attention is not None and source.memory is not None:
             past = self.attention.initial(source.memory)
             batch = source.memory.values.shape[0]
@@ -120,7 +124,7 @@ class Decoder(Module):
         if self.input_feeding:
             like = self.head.weight
             fed = creation.zeros((batch, self.readout_size), dtype=like.dtype, device=like.device)
-        return DecoderState(state, past, fed)
+        return source, DecoderState(state, past, fed)
 
     # ------------------------------------------------------------ all steps, or one
 
@@ -144,33 +148,34 @@ class Decoder(Module):
         context, weights = self.attention.attend(h, source.memory)
         return self._logits(h, context, embedded, weights, source)[0], weights
 
-    def step(
-        self, symbols: Any, source: Source, state: DecoderState
-    ) -> tuple[Tensor, Tensor | None, DecoderState]:
-        """One step.
+    def step(self, symbols: Any, state: Any) -> tuple[Any, ...]:
+        """One step, as `nn.decoding` asks for it.
 
-        **Arguments** symbols: (B,), those before. **Returns** logits (B, V), weights (B, S) or
-        None, and where it stands now.
+        **Arguments** symbols: (N,), those before. state: of `start` or the step before, its rows
+        perhaps chosen anew. **Returns** logits (N, V), the state, and with attention its weights
+        (N, S).
         """
+        (memory, copied), (layers, past, fed) = state
+        source = Source(memory and Memory(*memory), copied)
         embedded = self.dropout(self.embedding(symbols))
-        x = embedded if state.fed is None else ops.concat([embedded, state.fed], axis=-1)
-        y, layers = self.layers(x.expand_dims(axis=0), state.layers)
-        h, context, weights, past = y.squeeze(axis=0), None, None, state.past
+        x = embedded if fed is None else ops.concat([embedded, fed], axis=-1)
+        y, layers = self.layers(x.expand_dims(axis=0), layers)
+        h, context, weights = y.squeeze(axis=0), None, None
         if self.attention is not None and source.memory is not None:
             context, weights, past = self.attention.step(h, source.memory, past)
         logits, r = self._logits(h, context, embedded, weights, source)
-        return logits, weights, DecoderState(layers, past, r if self.input_feeding else None)
+        state = source, DecoderState(layers, past, r if self.input_feeding else None)
+        return (logits, state) if weights is None else (logits, state, weights)
 
     def _by_steps(
         self, symbols: Tensor, source: Source, state: Any
     ) -> tuple[Tensor, Tensor | None]:
-        at, logits, weights = self.start(source, state, symbols.shape[1]), [], []
+        at, logits, looks = self.start(source, state, batch=symbols.shape[1]), [], []
         for y in symbols.unstack():
-            scores, looked, at = self.step(y, source, at)
+            scores, at, *weights = self.step(y, at)
             logits.append(scores)
-            weights.append(looked)
-        looked_at = None if weights[0] is None else ops.stack(weights)
-        return ops.stack(logits), looked_at
+            looks += weights
+        return ops.stack(logits), ops.stack(looks) if looks else None
 
     def _logits(
         self,

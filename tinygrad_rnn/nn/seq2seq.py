@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any
 
 from ..tensor import creation, ops
 from ..tensor.random import Generator, default_generator
 from ..tensor.tensor import Tensor
-from .attention import Memory
 from .checks import probability
 from .decoder import Decoder, DecoderState, Source
 from .encoder import Bridge, Encoder, same_states
@@ -83,35 +82,24 @@ class Seq2Seq(Module):
         target = creation.as_tensor(target, device=self.decoder.head.weight.device)
         draws = (self.generator or default_generator()).random(target.shape) < truth
         true = creation.as_tensor(draws, device=target.device)
-        at = self.decoder.start(source, state, target.shape[1])
+        at = self.decoder.start(source, state, batch=target.shape[1])
         written, logits = target[0], []
         for t, y in enumerate(target.unstack()):
             read = ops.where(true[t], y, written) if t else y  # the first only starts
-            scores, _, at = self.decoder.step(read, source, at)
+            scores, at, *_ = self.decoder.step(read, at)
             written = ops.argmax(scores.detach(), axis=-1)
             logits.append(scores)
         return ops.stack(logits)  # type: ignore[no-any-return]
 
     # ------------------------------------------------------------ for decoding
 
-    rows: ClassVar[Any] = (0, (1, 0, 0))  # the axes on which the parts of `start`'s state have rows
+    rows = Decoder.rows
 
-    def start(self, source: Any, *, lengths: Any = None) -> tuple[Any, Any]:
-        """Reads the sources that are to be decoded.
-
-        **Returns** the state before the first step: what it looks at, and where the decoder stands.
-        """
+    def start(self, source: Any, *, lengths: Any = None) -> tuple[Source, DecoderState]:
+        """Reads the sources that are to be decoded. **Returns** the state before the first step."""
         looked_at, state = self.encode(source, lengths=lengths)
-        return looked_at, self.decoder.start(looked_at, state, source.shape[1])
+        return self.decoder.start(looked_at, state, batch=source.shape[1])
 
     def step(self, symbols: Any, state: Any) -> tuple[Any, ...]:
-        """One step of decoding.
-
-        **Arguments** symbols: (N,), those before. state: of `start` or the step before, its rows
-        perhaps chosen anew. **Returns** logits (N, V), the state, and with attention its weights
-        (N, S).
-        """
-        (memory, copied), at = state
-        source = Source(memory and Memory(*memory), copied)
-        logits, weights, at = self.decoder.step(symbols, source, DecoderState(*at))
-        return (logits, (source, at)) if weights is None else (logits, (source, at), weights)
+        """One step of decoding: see `Decoder.step`."""
+        return self.decoder.step(symbols, state)
