@@ -119,6 +119,33 @@ def test_all_target_steps_run_at_once(attention: str) -> None:
     assert counts[0] == counts[1]
 
 
+@pytest.mark.parametrize("fed", [False, True])
+def test_a_decoder_is_its_equations(fed: bool) -> None:
+    """Luong's order with a vanilla recurrence, by hand: recurrence, look, readout, logits."""
+    made: dict[str, Any] = {"dtype": "float64", "generator": tg.Generator(0)}
+    layers = nn.RNN(7 if fed else 4, 5, bias=False, **made)
+    decoder = nn.Decoder(
+        nn.Embedding(V, 4, **made), layers, nn.GeneralAttention(5, 6, **made), readout_size=3,
+        deep_output=True, input_feeding=fed, **made,
+    )  # fmt: skip
+    memory = np.random.default_rng(1).normal(size=(4, 1, 6))
+    found, _ = decoder([[2], [0], [5]], decoder.look_at(tg.tensor(memory)))
+
+    w = {name: p.numpy() for name, p in decoder.named_parameters()}
+    h, r = np.zeros(5), np.zeros(3)
+    for t, y in enumerate((2, 0, 5)):
+        e = w["embedding.weight"][y]
+        x = np.concatenate([e, r]) if fed else e
+        h = np.tanh(w["layers.weight_ih_l0"] @ x + w["layers.weight_hh_l0"] @ h)
+        scores = memory[:, 0] @ w["attention.key.weight"].T @ h
+        c = np.exp(scores) / np.exp(scores).sum() @ memory[:, 0]
+        seen = np.concatenate([h, c, e])
+        r = np.tanh(w["readout.weight"] @ seen + w["readout.bias"])
+        np.testing.assert_allclose(
+            found[t, 0].numpy(), w["head.weight"] @ r + w["head.bias"], rtol=1e-9
+        )
+
+
 # ---------------------------------------------------------------- the bridge
 
 
