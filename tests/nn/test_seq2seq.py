@@ -306,12 +306,25 @@ def test_one_symbol_one_row_and_vectors_as_source() -> None:
             "tied: expected readout_size 4",
         ),
         (lambda: nn.Decoder(nn.Embedding(V, 4), nn.GRU(4, 6), copy=True), "copy: expected an att"),
+        (
+            lambda: nn.Decoder(nn.Embedding(V, 4), nn.GRU(4, 6), readout_size=0),
+            "readout_size: expected a whole number from 1",
+        ),
         (lambda: nn.Encoder(nn.Embedding(V, 4), nn.GRU(4, 6, batch_first=True)), "batch_first"),
     ],
 )
 def test_parts_that_do_not_fit(build: Any, said: str) -> None:
     with pytest.raises(ValueError, match=said):
         build()
+
+
+def test_a_source_that_is_missing() -> None:
+    decoder = model("additive").decoder
+    for call in (decoder, lambda _: decoder.start()):
+        with pytest.raises(TypeError, match=r"source: expected what look_at\(memory\) gives"):
+            call(symbols(3, 2))
+    with pytest.raises(TypeError, match=r"the source's symbols \(S, B\)"):
+        model(copy=True).decoder.look_at(tg.zeros((4, 2, 10), dtype="float64"))
 
 
 def test_an_empty_source_is_named() -> None:

@@ -10,11 +10,12 @@ from .attention import (
     MultiHeadAttention,
 )
 from .attention_past import CoverageAttention, LocationAttention
+from .bridge import Bridge
 from .cells import Cell, GRUCell, LSTMCell, RNNCell
 from .decoder import Decoder
 from .dropout import Dropout, dropout
 from .embedding import Embedding
-from .encoder import Bridge, Encoder
+from .encoder import Encoder
 from .linear import Linear
 from .loss import binary_cross_entropy_with_logits, cross_entropy, mse_loss, nll_loss
 from .module import Module, ModuleList, Parameter, Sequential, StateDictError

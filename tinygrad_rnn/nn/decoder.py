@@ -16,6 +16,8 @@ from ..tensor import creation, ops
 from ..tensor.random import Generator
 from ..tensor.tensor import Tensor
 from .attention import Attention, Memory
+from .bridge import reach
+from .checks import positive
 from .dropout import Dropout
 from .embedding import Embedding
 from .encoder import time_major
@@ -79,9 +81,10 @@ class Decoder(Module):
         time_major("Decoder", layers)
         made: dict[str, Any] = {"device": device, "dtype": dtype, "generator": generator}
         symbols, features = embedding.weight.shape
-        hidden = layers.output_size
-        size = readout_size or (features if tied else hidden)
-        _fit(embedding, layers, attention, size, input_feeding, tied, copy)
+        hidden = reach(layers).outputs
+        size = (features if tied else hidden) if readout_size is None else readout_size
+        positive("Decoder", readout_size=size)
+        _fit(embedding, layers, hidden, attention, size, input_feeding, tied, copy)
         self.embedding, self.layers, self.attention = embedding, layers, attention
         self.input_feeding, self.deep_output = input_feeding, deep_output
         self.dropout = Dropout(dropout, generator=generator)
@@ -102,6 +105,8 @@ class Decoder(Module):
         remembered = None if self.attention is None else self.attention.remember(memory, lengths)
         if self.pointer is None:
             return Source(remembered, None)
+        if symbols is None:
+            raise TypeError("Decoder: look_at: expected the source's symbols (S, B), to copy them")
         symbols = creation.as_tensor(symbols, device=memory.device)
         return Source(remembered, symbols.swapaxes(0, 1))
 
@@ -115,7 +120,7 @@ class Decoder(Module):
         **Arguments** source: of `look_at`; None without attention. state: of the layers; zeros, if
         None. batch: how many rows, where neither source nor state says it.
         """
-        source, past, fed = source or Source(None, None), None, None
+        source, past, fed = self._known(source), None, None
         if self.attention is not None and source.memory is not None:
             past = self.attention.initial(source.memory)
             batch = source.memory.values.shape[0]
@@ -125,6 +130,13 @@ class Decoder(Module):
             like = self.head.weight
             fed = creation.zeros((batch, self.readout_size), dtype=like.dtype, device=like.device)
         return source, DecoderState(state, past, fed)
+
+    def _known(self, source: Source | None) -> Source:
+        if self.attention is not None and (source is None or source.memory is None):
+            raise TypeError(
+                "Decoder: source: expected what look_at(memory) gives, for the attention to look at"
+            )
+        return source or Source(None, None)
 
     # ------------------------------------------------------------ all steps, or one
 
@@ -137,7 +149,7 @@ class Decoder(Module):
         None without attention. state: the layers' first; zeros, if None. **Returns** logits
         (T, B, V), and the attention's weights (T, B, S) or None.
         """
-        source = source or Source(None, None)
+        source = self._known(source)
         symbols = creation.as_tensor(symbols, device=self.head.weight.device)
         if self.input_feeding:
             return self._by_steps(symbols, source, state)
@@ -199,6 +211,7 @@ class Decoder(Module):
 def _fit(
     embedding: Embedding,
     layers: RecurrentLayer,
+    hidden: int,
     attention: Attention | None,
     readout: int,
     input_feeding: bool,
@@ -216,9 +229,9 @@ def _fit(
             f"Decoder: layers: expected input_size {wanted} ({features} of the embedding{fed}), "
             f"got {layers.input_size}"
         )
-    if attention is not None and attention.query_size != layers.output_size:
+    if attention is not None and attention.query_size != hidden:
         raise ValueError(
-            f"Decoder: attention: expected query_size {layers.output_size}, as the layers' output; "
+            f"Decoder: attention: expected query_size {hidden}, as the layers' output; "
             f"got {attention.query_size}"
         )
     if tied and readout != features:

@@ -8,9 +8,10 @@ from typing import Any
 from ..tensor import creation, ops
 from ..tensor.random import Generator, default_generator
 from ..tensor.tensor import Tensor
+from .bridge import Bridge, same_states
 from .checks import probability
 from .decoder import Decoder, DecoderState, Source
-from .encoder import Bridge, Encoder, same_states
+from .encoder import Encoder
 from .module import Module
 
 
