@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import signal
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -114,6 +116,22 @@ def test_resume(folder: Path) -> None:
     )
     swapped = ["train", "translate", "--out", "short", "--resume", "--source", "b"]
     assert "other pairs" in mistake(run(folder, *swapped, status=2))
+
+
+def test_ctrl_c_says_how_to_go_on(tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [*COMMAND, "train", "task", "reverse", "--hidden", "8", "--out", "cut off"], cwd=tmp_path,
+        env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8",
+    )  # fmt: skip
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("model:"):
+            break
+    time.sleep(0.3)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (130, "")
+    assert out.splitlines()[-1] == "tinygrad-rnn train task reverse --out 'cut off' --resume"
 
 
 def test_tasks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -81,6 +81,28 @@ def test_stepwise_decoding_has_the_teacher_forced_probabilities(options: Any) ->
 
 
 @every_model
+def test_what_a_beam_finds_has_its_teacher_forced_probability(options: Any) -> None:
+    """However its paths are chosen among, each keeps its own state, past and source."""
+    m, lengths, start = model(**options, seed=2), [4, 1, 3], 1
+    source = symbols(4, 3)
+    found = nn.decoding.beam_search(
+        m.step, m.start(source, lengths=lengths), [start] * 3, beams=4, n_best=4, max_length=5,
+        end=0, rows=m.rows,
+    )  # fmt: skip
+    for row, (length, paths) in enumerate(zip(lengths, found, strict=True)):
+        assert len({path.tokens for path in paths}) == 4
+        for path in paths:
+            alone, given = source[:length, row, None], np.array([start, *path.tokens[:-1]])[:, None]
+            log_p = m(alone, given).log_softmax(axis=-1).numpy()[:, 0]
+            assert path.log_prob == pytest.approx(
+                log_p[np.arange(len(path.tokens)), path.tokens].sum(), rel=1e-9
+            )
+            if path.attention is not None:
+                looked = m.align(alone, given).numpy()[:, 0]  # type: ignore[union-attr]
+                np.testing.assert_allclose(path.attention.numpy()[:, :length], looked, rtol=1e-9)
+
+
+@every_model
 @given(st.lists(st.integers(1, 4), min_size=1, max_size=3), st.integers(0, 2), st.integers(0, 2))
 def test_padding_and_company_change_nothing(
     options: Any, lengths: list[int], more: int, longer: int

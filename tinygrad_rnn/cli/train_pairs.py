@@ -158,7 +158,7 @@ def task(
             )
         )
         run = _run(out, saved, given, config, learnt, watched, device)
-        _train(run, out, {}, [f"task {name}", *loop.to_go_on("", out, device)[1:]], watched)
+        _train(run, out, {}, ["task", *loop.to_go_on(name, out, device)], watched)
         for pairs, (least, most) in ((watched, tasks.LEARNT), (longer, tasks.LONGER)):
             share = tasks.exact(run.translator, pairs)
             print(f"exact: {share:.1%} of {len(pairs):,} with {least} to {most} letters")
