@@ -157,6 +157,13 @@ def test_scheduled_sampling_follows_its_schedule(monkeypatch: pytest.MonkeyPatch
     assert seen == [1.0, 0.75, 0.0]
 
 
+def test_scheduled_sampling_reads_what_was_written() -> None:
+    forced, free = (TranslationTraining(PAIRS, tiny(truth=f"linear:{slope}")) for slope in (0, 1))
+    same, differ = zip(take(forced, 2), take(free, 2), strict=True)
+    assert same[0] == same[1]  # at first the truth is all that is read
+    assert differ[0].loss != differ[1].loss
+
+
 def test_long_pairs_are_left_out() -> None:
     run = TranslationTraining([*PAIRS, ("0 " * 99, "null")], tiny(longest=5), heldout=PAIRS[:3])
     assert run.left_out == 1
