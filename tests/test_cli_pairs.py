@@ -146,7 +146,7 @@ def test_tasks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
     once = task("--steps", "3", "--hidden", "8")
     assert re.search(r"exact: [\d.]+% of 10 with 1 to 12 letters", once)
-    assert re.search(r"exact: [\d.]+% of 10 with 13 to 24 letters", once)
+    assert re.search(r"exact: [\d.]+% of 10 with 13 to 48 letters", once)
     assert (tmp_path / "runs/copy/checkpoint.json").exists()
     again = task("--resume")
     assert "going on after step 3 of 3" in again

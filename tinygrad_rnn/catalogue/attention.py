@@ -10,6 +10,7 @@ from .. import nn
 from ..tensor.random import Generator
 from ..tensor.tensor import Tensor
 from .case import Array, Case, Draw, Row, real
+from .reductions import off_the_edge
 
 F64: dict[str, Any] = {"dtype": "float64"}
 
@@ -23,12 +24,20 @@ def _lengths(d: Draw, steps: int, batch: int) -> list[int] | None:
 
 
 def _attention(d: Draw, build: Any, same: bool = False) -> Case:
-    """Queries, a memory with lengths; sparsemax is kept from its edges by generic numbers."""
+    """Queries, and a memory with lengths."""
     steps, batch, source, size = (d.integer(1, 3) for _ in range(4))
     features = size if same else d.integer(1, 3)
-    module = build(size, features, d.one_of(["softmax", "sparsemax"]))
+    module = build(size, features)
     inputs = [real(d, (steps, batch, size)), real(d, (source, batch, features))]
     lengths = _lengths(d, source, batch)
+    return Case(inputs, lambda _, q, m: module(q, m, lengths=lengths), module)
+
+
+def _sparse(d: Draw) -> Case:
+    """Scores that are the memory itself, of which none is about to enter or leave the support."""
+    steps, batch, source = (d.integer(1, 3) for _ in range(3))
+    module, lengths = nn.DotAttention(1, normalize="sparsemax"), _lengths(d, source, batch)
+    inputs = [np.ones((steps, batch, 1)), off_the_edge(d, (source, batch, 1))]
     return Case(inputs, lambda _, q, m: module(q, m, lengths=lengths), module)
 
 
@@ -127,16 +136,17 @@ def flat(parts: Any) -> Any:
 
 
 def _learned(kind: Any, **options: Any) -> Any:
-    return lambda q, m, n: kind(q, m, normalize=n, **options, **F64)
+    return lambda q, m: kind(q, m, **options, **F64)
 
 
 ATTENTION = [
     _row(
         "DotAttention",
         lambda d: _attention(
-            d, lambda q, _, n: nn.DotAttention(q, d.one_of([True, False]), n), same=True
+            d, lambda q, _: nn.DotAttention(q, d.one_of([True, False])), same=True
         ),
     ),
+    _row("DotAttention sparsemax", _sparse),
     _row("GeneralAttention", lambda d: _attention(d, _learned(nn.GeneralAttention))),
     _row("AdditiveAttention", lambda d: _attention(d, _learned(nn.AdditiveAttention))),
     _row(

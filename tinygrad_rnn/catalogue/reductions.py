@@ -26,7 +26,7 @@ def _softmax(x: Array, axis: int) -> Array:
     return np.asarray(e / e.sum(axis=axis, keepdims=True))
 
 
-def _off_the_edge(d: Draw, shape: tuple[int, ...]) -> Array:
+def off_the_edge(d: Draw, shape: tuple[int, ...]) -> Array:
     """Reals of which sparsemax drops none by so little that a small change would bring it back."""
     return distinct(d, shape) * 1.03
 
@@ -64,7 +64,7 @@ REDUCTIONS = [
     along_axis("cummax", distinct, _cummax, axes=axis_or_none, least=0, smallest=0),
     along_axis("softmax", reference=_softmax),
     along_axis("log_softmax", reference=lambda x, axis: np.log(_softmax(x, axis))),
-    along_axis("sparsemax", _off_the_edge, _sparsemax),
+    along_axis("sparsemax", off_the_edge, _sparsemax),
     row("softmax_cross_entropy", _softmax_cross_entropy, _surprise),
     # without a gradient
     reduction("any", with_zeros, kind="constant"),
