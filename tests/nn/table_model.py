@@ -16,13 +16,14 @@ Array = np.ndarray[Any, Any]
 class Table:
     """Next-token log-probabilities and attention by a state that depends on all tokens so far.
 
-    The state of a row is one of a few numbers, held several times over, its rows on the axes `rows`, so
-    that a search which loses track of one of them shows.
+    The state of a row is a number, another one for each sequence of up to four tokens, so that no
+    two have equal scores. It is held several times over, its rows on the axes `rows`: a search that
+    loses track of one of them shows.
     """
 
     rows = (0, (1, 0))
 
-    def __init__(self, seed: int, tokens: int, batch: int, states: int = 11, places: int = 3):
+    def __init__(self, seed: int, tokens: int, batch: int, states: int = 1009, places: int = 3):
         rng = np.random.default_rng(seed)
         logits = rng.normal(size=(states, tokens)) * 2
         self.logits = logits

@@ -170,7 +170,7 @@ def test_coverage_is_the_sum_of_all_weights() -> None:
 
 @kinds
 def test_an_empty_source_is_named(kind: str) -> None:
-    with pytest.raises(tg.ShapeError, match=r"lengths: row 1 has 0 of 5 steps: it is empty"):
+    with pytest.raises(tg.ShapeError, match=r"lengths: row 1 has 0 of 5: it is empty"):
         made(kind)(drawn(2, 3, Q), drawn(5, 3, M), lengths=[5, 0, 2])
 
 
@@ -182,8 +182,8 @@ def test_an_empty_source_is_named(kind: str) -> None:
         ((2, 2, Q), (5, 3, M), None, r"query: expected \(T, 3, 4\) .* got \[2, 2, 4\]"),
         ((3, Q), (5, 3, M), None, r"query: expected \(T, 3, 4\)"),
         ((2, 3, Q), (0, 3, M), None, r"memory: expected \(S, B, 4\), none empty"),
-        ((2, 3, Q), (5, 3, M), [5, 6, 1], "row 1 has 6 of 5 steps"),
-        ((2, 3, Q), (5, 3, M), [5, -1, 1], "row 1 has -1 of 5 steps"),
+        ((2, 3, Q), (5, 3, M), [5, 6, 1], "row 1 has 6 of 5"),
+        ((2, 3, Q), (5, 3, M), [5, -1, 1], "row 1 has -1 of 5"),
         ((2, 3, Q), (5, 3, M), [5, 1], "expected 3 whole numbers"),
         ((2, 3, Q), (5, 3, M), [5.0, 1.0, 1.0], "expected 3 whole numbers"),
     ],

@@ -350,7 +350,7 @@ def test_a_source_that_is_missing() -> None:
 
 
 def test_an_empty_source_is_named() -> None:
-    with pytest.raises(tg.ShapeError, match="row 1 has 0 of 4 steps: it is empty"):
+    with pytest.raises(tg.ShapeError, match="row 1 has 0 of 4: it is empty"):
         model()(symbols(4, 2), symbols(3, 2), lengths=[4, 0])
     empty = model("none", both=False)  # without attention there is nothing to look at anyway
     assert np.isfinite(empty(symbols(4, 2), symbols(3, 2), lengths=[4, 0]).numpy()).all()

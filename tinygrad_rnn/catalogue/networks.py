@@ -10,6 +10,7 @@ import numpy as np
 from .. import nn
 from ..tensor.random import Generator
 from .case import Case, Draw, Row, distinct, real, shape
+from .structured import STRUCTURED
 
 
 def module_row(kind: str, build: Callable[[Draw], Case], name: str) -> Row:
@@ -135,4 +136,5 @@ NETWORKS = [
         lambda d: _pair_loss(d, nn.binary_cross_entropy_with_logits),
         "binary_cross_entropy_with_logits",
     ),
+    *STRUCTURED,
 ]

@@ -12,6 +12,8 @@ from .attention import (
 from .attention_past import CoverageAttention, LocationAttention
 from .bridge import Bridge
 from .cells import Cell, GRUCell, LSTMCell, RNNCell
+from .crf import CRF
+from .ctc import ctc_loss
 from .decoder import Decoder
 from .dropout import Dropout, dropout
 from .embedding import Embedding
@@ -28,9 +30,9 @@ __all__ = [
     "decoding", "init",
     "Module", "ModuleList", "Parameter", "Sequential", "StateDictError",
     "Dropout", "Embedding", "LayerNorm", "Linear", "dropout",
-    "Cell", "GRUCell", "LSTMCell", "RNNCell", "GRU", "LSTM", "RNN",
+    "Cell", "GRUCell", "LSTMCell", "RNNCell", "CRF", "GRU", "LSTM", "RNN",
     "AdditiveAttention", "Attention", "CoverageAttention", "DotAttention", "GeneralAttention",
     "LocationAttention", "Memory", "MultiHeadAttention", "Pointer",
     "Bridge", "Decoder", "Encoder", "Seq2Seq", "teacher_forcing",
-    "binary_cross_entropy_with_logits", "cross_entropy", "mse_loss", "nll_loss",
+    "binary_cross_entropy_with_logits", "cross_entropy", "ctc_loss", "mse_loss", "nll_loss",
 ]  # fmt: skip

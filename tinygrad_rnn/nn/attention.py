@@ -15,7 +15,7 @@ from ..tensor import creation, ops
 from ..tensor.errors import ShapeError
 from ..tensor.random import Generator
 from ..tensor.tensor import Tensor
-from .checks import features_last, positive
+from .checks import features_last, lengths_of, positive
 from .linear import Linear
 from .module import Module
 
@@ -151,17 +151,13 @@ def valid_steps(name: str, memory: Tensor, lengths: Any) -> Tensor | None:
     if lengths is None:
         return None
     steps, batch = memory.shape[:2]
-    on_host = creation.as_tensor(lengths, device="cpu")
-    if on_host.shape != (batch,) or on_host.dtype.kind not in "iu":
-        raise ShapeError(
-            f"{name}: lengths: expected {batch} whole numbers, one a row; got "
-            f"{on_host.dtype} {list(on_host.shape)}"
-        )
+    on_host = lengths_of(name, "lengths", lengths, batch, steps)
     numbers = on_host.tolist()
-    for row, length in enumerate(numbers):
-        if not 1 <= length <= steps:
-            empty = ": it is empty, and there is nothing to look at" if length == 0 else ""
-            raise ShapeError(f"{name}: lengths: row {row} has {length} of {steps} steps{empty}")
+    if 0 in numbers:
+        raise ShapeError(
+            f"{name}: lengths: row {numbers.index(0)} has 0 of {steps}: it is empty, and there is "
+            "nothing to look at"
+        )
     if min(numbers) == steps:
         return None
     valid: Tensor = creation.arange(steps, device="cpu") < on_host.reshape(batch, 1)

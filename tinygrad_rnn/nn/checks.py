@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..tensor import creation
 from ..tensor.errors import ShapeError
 from ..tensor.tensor import Tensor
 
@@ -36,3 +37,19 @@ def features_last(layer: str, x: Any, features: int, name: str = "x") -> None:
         raise ShapeError(
             f"{layer}: {name}: expected {features} features on the last axis; got {list(x.shape)}"
         )
+
+
+def lengths_of(name: str, argument: str, lengths: Any, rows: int, most: int) -> Tensor:
+    """Checked lengths of rows, (B,) on the host; the most throughout, if None."""
+    if lengths is None:
+        return creation.as_tensor(Tensor([most] * rows, dtype="int64", device="cpu"))
+    on_host = creation.as_tensor(lengths, device="cpu")
+    if on_host.shape != (rows,) or (rows and on_host.dtype.kind not in "iu"):
+        raise ShapeError(
+            f"{name}: {argument}: expected {rows} whole numbers, one a row; got {on_host.dtype} "
+            f"{list(on_host.shape)}"
+        )
+    for row, length in enumerate(on_host.tolist()):
+        if not 0 <= length <= most:
+            raise ShapeError(f"{name}: {argument}: row {row} has {length} of {most}")
+    return on_host.astype("int64")

@@ -1,8 +1,7 @@
 """The lecture's tasks as programs on real data."""
 
 from .charlm import CharLM, CharModel, Config, checked
-from .run import DivergedError, Progress, Run
-from .sampling import SettingError, draw, probabilities
+from .run import DivergedError, Progress, Run, SettingError
 from .scores import ErrorRates, bleu_and_chrf, error_rates
 from .tasks import TASKS
 from .training import Training
@@ -26,7 +25,5 @@ __all__ = [
     "Translator",
     "bleu_and_chrf",
     "checked",
-    "draw",
     "error_rates",
-    "probabilities",
 ]

@@ -20,12 +20,12 @@ from numpy.typing import NDArray
 from ..data import CharVocabulary
 from ..io import CheckpointError, load_checkpoint
 from ..nn import GRU, LSTM, RNN, Dropout, Embedding, Linear, Module
+from ..nn.decoding import check_sampling, draw, probabilities
 from ..tensor.creation import as_tensor
 from ..tensor.ops import log_softmax
 from ..tensor.random import Generator
 from ..tensor.tensor import Tensor
-from .run import check_settings, inference
-from .sampling import SettingError, check_sampling, draw, probabilities
+from .run import SettingError, check_settings, inference
 
 State = Any  # (L, B, H); for LSTM the pair of two of them
 
@@ -138,12 +138,15 @@ class CharLM:
         """Writes on, one character at a time, each as soon as it is drawn.
 
         **Arguments** length: characters to write. prompt: what was read before the first of them.
-        temperature, top_k, top_p: as in `sampling.probabilities`.
+        temperature, top_k, top_p: as in `nn.decoding.probabilities`.
 
         **Raises** VocabularyError for an unknown character in the prompt, SettingError for a
         setting outside its range; both at once, not at the first character.
         """
-        check_sampling(temperature, top_k, top_p)
+        try:
+            check_sampling(temperature, top_k, top_p)
+        except ValueError as error:
+            raise SettingError(str(error)) from None
         if length < 0:
             raise SettingError(f"length must be 0 or more, not {length}")
         ids = self._read(prompt)
@@ -151,14 +154,13 @@ class CharLM:
         def characters() -> Iterator[str]:
             with inference(self.model):
                 logits, state = self.model(self._tensor(ids[:, None]))
-            row = logits.numpy()[-1, 0]
+            logits = logits[-1]
             for written in range(length):
-                drawn = draw(probabilities(row, temperature, top_k, top_p), generator)
-                yield self.vocabulary.symbols[drawn]
+                drawn = draw(probabilities(logits, temperature, top_k, top_p), generator)
+                yield self.vocabulary.symbols[drawn.item()]
                 if written + 1 < length:
                     with inference(self.model):
-                        logits, state = self.model.step(self._tensor(np.array([drawn])), state)
-                    row = logits.numpy()[0]
+                        logits, state = self.model.step(drawn, state)
 
         return characters()
 

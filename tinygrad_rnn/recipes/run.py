@@ -19,10 +19,13 @@ from ..optim import Adam, CosineLR, clip_grad_norm_
 from ..tensor.autodiff import no_grad
 from ..tensor.random import Generator
 from ..tensor.tensor import Tensor
-from .sampling import SettingError
 
 EVALUATE_EVERY = 100  # steps
 WARMUP = 100  # steps, or a tenth of a short run
+
+
+class SettingError(ValueError):
+    """A setting of a recipe outside its range."""
 
 
 class DivergedError(RuntimeError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .sampling import SettingError
+from .run import SettingError
 
 
 @dataclass(frozen=True)

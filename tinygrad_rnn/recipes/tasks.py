@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from string import ascii_lowercase
 
 from ..tensor.random import Generator
-from .sampling import SettingError
+from .run import SettingError
 from .translate import TranslateConfig, Translator
 
 TASKS: dict[str, Callable[[str], str]] = {

@@ -23,8 +23,7 @@ from ..nn import decoding
 from ..tensor.creation import as_tensor, full
 from ..tensor.random import Generator
 from .charlm import CELLS
-from .run import check_settings, inference
-from .sampling import SettingError
+from .run import SettingError, check_settings, inference
 
 ATTENTIONS: dict[str, Any] = {
     "none": None,

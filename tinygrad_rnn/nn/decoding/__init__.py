@@ -1,5 +1,6 @@
 """Decoding: from a model that says what comes next to the sequences that it likes best."""
 
+from .alignments import ctc_beam_search, ctc_greedy
 from .beam import beam_search
 from .constraints import Constraints
 from .penalties import average, gnmt
@@ -7,7 +8,7 @@ from .sampling import check_sampling, draw, greedy, probabilities, sample
 from .steps import Hypothesis, select
 
 __all__ = [
-    "beam_search", "greedy", "sample",
+    "beam_search", "greedy", "sample", "ctc_beam_search", "ctc_greedy",
     "Constraints", "Hypothesis", "average", "gnmt",
     "check_sampling", "draw", "probabilities", "select",
 ]  # fmt: skip

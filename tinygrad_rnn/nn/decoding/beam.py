@@ -18,10 +18,10 @@ from typing import Any, NamedTuple
 
 from ...tensor import ops
 from ...tensor.autodiff import no_grad
-from ...tensor.graph import operation
 from ...tensor.tensor import Tensor
-from .constraints import Constraints, Word, put
+from .constraints import Constraints, Word
 from .forced import Forced
+from .largest import largest_first
 from .penalties import Coverage, LengthPenalty
 from .steps import Hypothesis, Path, Rows, Run, State, Step
 
@@ -155,7 +155,6 @@ class _Search(NamedTuple):
         ]
         parents = [path.places[-1] if path.places else path.row for path in grid]
         log_probs = self.rules.apply(self.run.advance(grid), grid, self.end)
-        log_probs = put(log_probs, self.forced.too_early(grid, self.end), -inf)
         looks = self.run.attentions
         terms = self.coverage.follow(looks[-1] if looks else None, parents, [p.row for p in grid])
         so_far = Tensor([p.log_prob for p in grid], dtype="float64", device=log_probs.device)
@@ -217,13 +216,14 @@ class _Search(NamedTuple):
             if len(beam.live) == self.width or (ended and place >= self.width):
                 continue
             path = before[parent].grown(token, log_prob, start + parent)
-            taken.append(token)
-            if ended or length == len(self.divisors) - 1:
-                if self.forced.met(path):
-                    score = log_prob / self.divisors[length] + terms[start + parent]
-                    beam.finish(path, score, ended)
-            else:
+            if not ended and length < len(self.divisors) - 1:
                 beam.live.append(path)
+            elif self.forced.met(path):
+                score = log_prob / self.divisors[length] + terms[start + parent]
+                beam.finish(path, score, ended)
+            else:
+                continue
+            taken.append(token)
         return taken
 
     def with_forced(
@@ -257,26 +257,6 @@ class _Search(NamedTuple):
         if log_prob != log_prob:
             raise ValueError("beam_search: step returned NaN")
         return log_prob > -inf
-
-
-@operation
-def largest_first(xp: Any, x: Any, *, k: int) -> Any:
-    """The indices of the k largest along the last axis; of equals the lower first.
-
-    Where fewer than k are above -inf, an index may come twice.
-    """
-    if 8 * k > x.shape[-1]:
-        order = xp.argsort(-x, axis=-1, kind="stable")
-        return order[..., :k]
-    rest = x.reshape(
-        -1, x.shape[-1]
-    ).copy()  # k passes: sorting a vocabulary takes 100 times longer
-    rows = xp.arange(len(rest))
-    found = []
-    for _ in range(k):
-        found.append(rest.argmax(axis=-1))
-        rest[rows, found[-1]] = -inf
-    return xp.stack(found, axis=-1).reshape(*x.shape[:-1], k)
 
 
 def _dead(beams: list[_Beam]) -> Path:

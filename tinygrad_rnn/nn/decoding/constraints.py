@@ -97,13 +97,12 @@ class Constraints:
             out += [(i, token) for token in self.barred(path, end)]
         if closed:
             shut = creation.zeros(log_probs.shape, dtype="bool", device=log_probs.device)
-            shut = put(ops.index_update(shut, True, index=closed), opened, False)
+            shut = _put(ops.index_update(shut, True, index=closed), opened, False)
             log_probs = ops.where(shut, -inf, log_probs)
-        return put(log_probs, out, -inf)
+        return _put(log_probs, out, -inf)
 
 
-def put(log_probs: Tensor, places: list[tuple[int, int]], value: float) -> Tensor:
-    """A value at some places (row, token). **Raises** ValueError for tokens there are not."""
+def _put(log_probs: Tensor, places: list[tuple[int, int]], value: float) -> Tensor:
     if not places:
         return log_probs
     rows, tokens = map(list, zip(*places, strict=True))

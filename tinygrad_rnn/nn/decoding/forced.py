@@ -34,17 +34,6 @@ class Forced:
         reached = ((word, _reached(path.tokens, word)) for word in self._of(path))
         return {word[n] for word, n in reached if n < len(word)}
 
-    def too_early(self, paths: Sequence[Path], end: int | None) -> list[tuple[int, int]]:
-        """Where paths must not end yet: (which path, the end)."""
-        if end is None or not self.words:
-            return []
-        # A word whose last token is the end is met by ending.
-        return [
-            (i, end)
-            for i, p in enumerate(paths)
-            if not self.met(p._replace(tokens=(*p.tokens, end)))
-        ]
-
     def _of(self, path: Path) -> list[tuple[int, ...]]:
         return self.words[path.row] if self.words else []
 

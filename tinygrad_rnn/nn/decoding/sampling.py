@@ -7,7 +7,7 @@ from math import inf
 from typing import Any
 
 from ...tensor import creation, ops
-from ...tensor.autodiff import no_grad
+from ...tensor.graph import operation
 from ...tensor.random import Generator
 from ...tensor.tensor import Tensor
 from .constraints import Constraints
@@ -60,26 +60,40 @@ def probabilities(
     check_sampling(temperature, top_k, top_p, min_p)
     if temperature == 0:
         temperature, top_k = 1.0, 1
-    with no_grad():
-        z = logits.astype("float64")
-        below = z - z.max(axis=-1, keepdims=True)
-        # Below that the exponential is 0, and the quotient may overflow.
-        p = ops.exp(ops.maximum(below, -1000 * temperature) / temperature)
-        p = p / p.sum(axis=-1, keepdims=True)
-        if top_k is not None or top_p is not None or min_p:
-            order = ops.argsort(z, descending=True)  # not of p: there, near equals round to a tie
-            ranked = ops.take_along_axis(p, order)
-            kept = ranked >= (min_p or 0.0) * ranked[..., :1]
-            rank = creation.arange(z.shape[-1], device=z.device)
-            if top_k is not None:
-                kept = kept & (rank < top_k)
-            if top_p is not None:
-                reached = ops.sum(ranked.cumsum(axis=-1) < top_p, axis=-1, keepdims=True)
-                kept = kept & (rank <= reached)
-            # Where each token's rank is: the inverse of the order.
-            p = ops.where(ops.take_along_axis(kept, ops.argsort(order)), p, 0.0)
-        q: Tensor = p / p.sum(axis=-1, keepdims=True)
-        return q
+    found: Tensor = _distribution(
+        logits, temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p
+    )
+    return found
+
+
+@operation
+def _distribution(
+    xp: Any,
+    logits: Any,
+    *,
+    temperature: float,
+    top_k: int | None,
+    top_p: float | None,
+    min_p: float | None,
+) -> Any:
+    z = logits.astype("float64")
+    # Below -1000 the exponential is 0, and with a tiny temperature the quotient would overflow.
+    below = xp.maximum(z - z.max(axis=-1, keepdims=True), -1000 * temperature)
+    p = xp.exp(below / temperature)
+    p /= p.sum(axis=-1, keepdims=True)
+    if top_k is not None or top_p is not None or min_p is not None:
+        order = xp.argsort(-z, axis=-1, kind="stable")  # not of p: near equals round to a tie there
+        ranked = xp.take_along_axis(p, order, axis=-1)
+        kept = xp.full((*z.shape[:-1], 1), z.shape[-1] if top_k is None else top_k)
+        if top_p is not None:
+            short = xp.cumsum(ranked, axis=-1) < top_p
+            kept = xp.minimum(kept, short.sum(axis=-1, keepdims=True) + 1)
+        if min_p is not None:
+            likely = ranked >= min_p * ranked[..., :1]
+            kept = xp.minimum(kept, likely.sum(axis=-1, keepdims=True))
+        p *= xp.argsort(order, axis=-1) < kept  # each token's rank: the inverse of the order
+    p /= p.sum(axis=-1, keepdims=True)
+    return p
 
 
 def draw(p: Tensor, generator: Generator) -> Tensor:
@@ -91,12 +105,17 @@ def draw(p: Tensor, generator: Generator) -> Tensor:
     >>> draw(tg.tensor([[0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]), tg.Generator(0)).tolist()
     [1, 2]
     """
-    cumulative = p.cumsum(axis=-1)
-    # Divided by its last entry it ends in exactly 1, and the random numbers lie below 1.
-    shares = cumulative / cumulative[..., -1:]
     numbers = creation.as_tensor(generator.random(p.shape[:-1]), device=p.device)
-    found: Tensor = ops.sum(shares <= numbers.expand_dims(axis=-1), axis=-1)
+    found: Tensor = _inverse(p, numbers)
     return found
+
+
+@operation
+def _inverse(xp: Any, p: Any, numbers: Any) -> Any:
+    """The token at which the cumulative distribution passes a number from 0 to below 1."""
+    cumulative = xp.cumsum(p, axis=-1)
+    # Divided by its last entry it ends in exactly 1, and the numbers lie below 1.
+    return (cumulative / cumulative[..., -1:] <= numbers[..., None]).sum(axis=-1)
 
 
 def greedy(
