@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tinygrad_rnn.data import END, PAD, START, UNKNOWN, BPEVocabulary, VocabularyError
 
 pytest.importorskip("tokenizers")
-LEARNT = BPEVocabulary.of(["the cat sat on the mat, the cat sat", "не так ли? не так!"] * 3, 300)
+LEARNT = BPEVocabulary.of(["the cat sat on the mat, the cat sat", "не так ли? не так!"] * 3, 270)
 
 
 @given(st.text())
@@ -33,8 +33,8 @@ def test_a_text_that_looks_like_a_mark_is_text(mark: str) -> None:
 
 
 def test_frequent_pairs_become_one_symbol() -> None:
-    assert len(LEARNT) == 304
-    assert len(LEARNT.encode("the cat sat")) < len("the cat sat") / 2
+    assert len(LEARNT) == 270 + 4
+    assert len(LEARNT.encode("the cat sat")) <= 5
     again = BPEVocabulary(json.loads(json.dumps(LEARNT.symbols)))
     assert again == LEARNT
     np.testing.assert_array_equal(again.encode("the dog, нет"), LEARNT.encode("the dog, нет"))
@@ -43,6 +43,6 @@ def test_frequent_pairs_become_one_symbol() -> None:
 def test_mistakes() -> None:
     with pytest.raises(VocabularyError, match=r"U\+DC80 at position 1"):
         LEARNT.encode("a\udc80")
-    for wrong in ({}, {"pieces": ["a"], "merges": [["a", "b"]]}):
+    for wrong in ({}, {"pieces": ["a"], "merges": [["a", "b"]]}, {"pieces": 3, "merges": []}):
         with pytest.raises(VocabularyError, match="are no byte-pair encoding"):
             BPEVocabulary(wrong)

@@ -33,9 +33,12 @@ class BPEVocabulary(Vocabulary):
         try:
             pieces = {piece: i for i, piece in enumerate(symbols["pieces"])}
             merges = [(first, second) for first, second in symbols["merges"]]
-            self._tokenizer = _tokenizer(pieces, merges)
-        except (KeyError, TypeError, ValueError) as error:
-            raise VocabularyError(f"these symbols are no byte-pair encoding: {error}") from None
+            whole = all(part in pieces for a, b in merges for part in (a, b, a + b))
+        except (KeyError, TypeError, ValueError):
+            whole = False
+        if not whole:
+            raise VocabularyError("these symbols are no byte-pair encoding: pieces are missing")
+        self._tokenizer = _tokenizer(pieces, merges)
 
     @classmethod
     def restored(cls, symbols: Any) -> Self:
