@@ -48,8 +48,10 @@ def translate(
         translator = Translator.load(checkpoint)
         found: list[str] = []
         for texts in _chunks(file, max(1, batch)):
-            options = {"beams": beam, "n_best": n_best, "longest": longest, "batch": batch}
-            written = translator.translate(texts, length_penalty=length_penalty, **options)  # type: ignore[arg-type]
+            written = translator.translate(
+                texts, beams=beam, n_best=n_best, length_penalty=length_penalty, longest=longest,
+                batch=batch,
+            )  # fmt: skip
             for text, best in zip(texts, written, strict=True):
                 if not found and attention is not None:
                     _picture(translator, text, best[0], attention)
