@@ -17,7 +17,7 @@ check: .venv/test
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest tinygrad_rnn README.md docs/decoding.md
+	$(BIN)/pytest tinygrad_rnn README.md docs
 
 # Searches for hours for the case that fails.
 deep: .venv/test

@@ -103,6 +103,7 @@ def test_every_public_operation_has_a_row() -> None:
 def test_every_layer_cell_and_loss_has_a_row() -> None:
     covered = {row.name.split()[0] for row in NETWORKS}
     containers = {"Module", "ModuleList", "Sequential", "Parameter", "Cell", "StateDictError"}
+    containers |= {"Attention", "Memory"}
     public = {
         name
         for name in tg.nn.__all__

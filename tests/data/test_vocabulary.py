@@ -1,13 +1,24 @@
 """A vocabulary gives every text back, and names what it does not know."""
 
 import json
+from collections import Counter
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tinygrad_rnn.data import CharVocabulary, VocabularyError
+from tinygrad_rnn.data import (
+    END,
+    PAD,
+    START,
+    UNKNOWN,
+    VOCABULARIES,
+    CharVocabulary,
+    Vocabulary,
+    VocabularyError,
+)
+from tinygrad_rnn.data.vocabulary import most_frequent
 
 TEXTS = st.text(min_size=1)  # any script, any plane; hypothesis draws no surrogates
 
@@ -72,3 +83,45 @@ def test_lone_surrogate_is_an_unknown_character() -> None:
 def test_ids_outside_the_range(bad: int) -> None:
     with pytest.raises(VocabularyError, match=f"id {bad} is outside"):
         CharVocabulary("ab").decode([0, bad])
+
+
+# ---------------------------------------------------------------- with marks
+
+
+@given(TEXTS, TEXTS)
+def test_marks_come_first_and_the_unknown_is_one(known: str, text: str) -> None:
+    vocabulary = CharVocabulary(known, marks=True)
+    ids = vocabulary.encode(text)
+    assert ids.dtype == np.int64
+    assert len(vocabulary) == len(set(known)) + 4
+    assert vocabulary.decode(vocabulary.encode(known)) == known
+    assert [i == UNKNOWN for i in ids] == [c not in known for c in text]
+    assert vocabulary.decode(ids) == "".join(c if c in known else "\ufffd" for c in text)
+    framed = [START, *ids, END, PAD, PAD]
+    assert vocabulary.decode(framed) == vocabulary.decode(ids)
+
+
+def test_marks_tell_vocabularies_apart() -> None:
+    plain, marked = CharVocabulary("ab"), CharVocabulary("ab", marks=True)
+    assert plain != marked
+    assert marked == CharVocabulary("ba", marks=True)
+    assert marked.tokens([PAD, START, END, UNKNOWN, 4, 5]) == [
+        "<pad>",
+        "<s>",
+        "</s>",
+        "<?>",
+        "a",
+        "b",
+    ]
+    with pytest.raises(VocabularyError, match=r"id 6 is outside \[0, 6\)"):
+        marked.decode([6])
+
+
+def test_the_most_frequent_are_kept() -> None:
+    assert CharVocabulary.of(["abba", "ca"], most=2).symbols == "ab"
+    assert most_frequent(Counter("bbaac"), None) == ["a", "b", "c"]
+
+
+def test_one_family() -> None:
+    assert list(VOCABULARIES) == ["chars", "words", "bpe"]
+    assert all(issubclass(kind, Vocabulary) for kind in VOCABULARIES.values())

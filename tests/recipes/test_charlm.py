@@ -12,7 +12,8 @@ import tinygrad_rnn as tg
 from tinygrad_rnn.data import CharVocabulary, VocabularyError
 from tinygrad_rnn.io import CheckpointError, save_checkpoint
 from tinygrad_rnn.recipes import CharLM, CharModel, Config, SettingError, Training
-from tinygrad_rnn.recipes.charlm import inference, start_symbol
+from tinygrad_rnn.recipes.charlm import start_symbol
+from tinygrad_rnn.recipes.run import inference
 
 
 def untrained(cell: str = "gru", symbols: str = "\nab", **settings: float) -> CharLM:

@@ -5,6 +5,7 @@ which searches for the case that fails and makes it small. A public operation wi
 test.
 """
 
+from .attention import ATTENTION as _ATTENTION
 from .case import Array, Case, Draw, Row, Seeded, real, shape
 from .cells import CELL_MODULES as _CELLS
 from .indexing import index_of
@@ -17,7 +18,7 @@ __all__ = [
     "Array", "Case", "Draw", "Row", "Seeded", "index_of", "real", "rows", "sequence", "shape",
 ]  # fmt: skip
 
-NETWORKS = [*_BUILT_IN, *_CELLS]
+NETWORKS = [*_BUILT_IN, *_CELLS, *_ATTENTION]
 
 
 def rows() -> list[Row]:

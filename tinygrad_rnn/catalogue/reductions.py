@@ -26,6 +26,18 @@ def _softmax(x: Array, axis: int) -> Array:
     return np.asarray(e / e.sum(axis=axis, keepdims=True))
 
 
+def off_the_edge(d: Draw, shape: tuple[int, ...]) -> Array:
+    """Reals of which sparsemax drops none by so little that a small change would bring it back."""
+    return distinct(d, shape) * 1.03
+
+
+def _sparsemax(x: Array, axis: int) -> Array:
+    z = -np.sort(-x, axis=axis)
+    rank = np.cumsum(np.ones_like(z), axis=axis)
+    threshold = ((np.cumsum(z, axis=axis) - 1) / rank).max(axis=axis, keepdims=True)
+    return np.asarray(np.maximum(x - threshold, 0))
+
+
 def _cummax(x: Array, axis: int | None) -> Array:
     return np.asarray(np.maximum.accumulate(x.ravel() if axis is None else x, axis=axis or 0))
 
@@ -52,6 +64,7 @@ REDUCTIONS = [
     along_axis("cummax", distinct, _cummax, axes=axis_or_none, least=0, smallest=0),
     along_axis("softmax", reference=_softmax),
     along_axis("log_softmax", reference=lambda x, axis: np.log(_softmax(x, axis))),
+    along_axis("sparsemax", off_the_edge, _sparsemax),
     row("softmax_cross_entropy", _softmax_cross_entropy, _surprise),
     # without a gradient
     reduction("any", with_zeros, kind="constant"),

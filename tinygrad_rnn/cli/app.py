@@ -1,4 +1,4 @@
-"""The commands train, generate, score, gradcheck and info, and how they fail.
+"""The commands train, generate, score, translate, gradcheck and info, and how they fail.
 
 What a user can get wrong ends in one line on stderr and exit status 2. Anything else that goes
 wrong is a bug, and shows its traceback.
@@ -20,6 +20,9 @@ from ..recipes import DivergedError, SettingError
 from ..tensor.errors import DeviceError
 from .checks import gradcheck, info
 from .train import charlm
+from .train_pairs import phones, task
+from .train_pairs import translate as train_translate
+from .translate import translate
 from .use import generate, score
 
 app = typer.Typer(
@@ -30,7 +33,10 @@ app = typer.Typer(
 train = typer.Typer(help="Train a model.")
 app.add_typer(train, name="train")
 train.command("charlm")(charlm)
-for command in (generate, score, gradcheck, info):
+train.command("translate")(train_translate)
+train.command("phones")(phones)
+train.command("task")(task)
+for command in (generate, score, translate, gradcheck, info):
     app.command()(command)
 
 _MISTAKES = (

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
-from ..recipes import Progress, Training
+from ..recipes import Progress, Run
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
@@ -28,7 +28,7 @@ class Display(Protocol):
 
 
 @contextmanager
-def show(run: Training) -> Iterator[Display]:
+def show(run: Run) -> Iterator[Display]:
     """A display for a run, which ends with the `with` block."""
     if not sys.stdout.isatty():
         yield Lines(run)
@@ -50,26 +50,26 @@ def show(run: Training) -> Iterator[Display]:
 class _Figures:
     """The figures of a run in words, with the speed since this start of it."""
 
-    def __init__(self, run: Training) -> None:
-        self.steps = run.config.steps
+    def __init__(self, run: Run) -> None:
+        self.steps, self.unit = run.config.steps, run.unit
         self.first = run.step
         self.started = time.monotonic()
         self.sampled = -SAMPLE_EVERY
         self.heldout: float | None = None
-        self.characters = 0
+        self.symbols = 0
 
     def read(self, progress: Progress) -> None:
-        self.characters += progress.characters
+        self.symbols += progress.symbols
         if progress.heldout is not None:
             self.heldout = progress.heldout
 
     @property
     def speed(self) -> float:
-        """Characters a second."""
-        return self.characters / self.seconds
+        """Symbols a second."""
+        return self.symbols / self.seconds
 
     def words(self, progress: Progress) -> str:
-        heldout = "" if self.heldout is None else f"held-out {self.heldout:.3f} bits/char  "
+        heldout = "" if self.heldout is None else f"held-out {self.heldout:.3f} bits/{self.unit}  "
         return f"loss {progress.loss:.3f}  {heldout}norm {progress.norm:.2f}"
 
     def left(self, progress: Progress) -> str:
@@ -98,7 +98,8 @@ class Lines(_Figures):
         if progress.heldout is None and self.seconds - self.printed < LINE_EVERY:
             return
         self.printed = self.seconds
-        words = f"{self.words(progress)}  {self.speed:,.0f} chars/s  {self.left(progress)}"
+        speed = f"{self.speed:,.0f} {self.unit}s/s"
+        words = f"{self.words(progress)}  {speed}  {self.left(progress)}"
         print(f"step {progress.step}/{self.steps}  {words}", flush=True)
 
     def sample(self, text: str) -> None:
@@ -109,14 +110,15 @@ class Lines(_Figures):
 class Live(_Figures):
     """A bar that stays in place, with the samples scrolling above it."""
 
-    def __init__(self, run: Training, bar: Bar) -> None:
+    def __init__(self, run: Run, bar: Bar) -> None:
         super().__init__(run)
         self.bar = bar
         self.task = bar.add_task("", total=self.steps, completed=run.step)
 
     def update(self, progress: Progress) -> None:
         self.read(progress)
-        words = f"{self.words(progress)}  {self.speed / 1000:.0f}k chars/s  {self.left(progress)}"
+        speed = f"{self.speed / 1000:.0f}k {self.unit}s/s"
+        words = f"{self.words(progress)}  {speed}  {self.left(progress)}"
         self.bar.update(self.task, completed=progress.step, description=words)
 
     def sample(self, text: str) -> None:

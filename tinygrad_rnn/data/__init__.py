@@ -1,16 +1,36 @@
 """Text on its way into a network: where it comes from, its symbols, its batches."""
 
 from .batching import Streams
+from .bpe import BPEVocabulary
 from .datasets import TextError, default_text, python_topics, read_text, shakespeare
-from .vocabulary import CharVocabulary, VocabularyError
+from .parallel import Batch, Buckets, collate, in_order, read_pairs
+from .vocabulary import END, PAD, START, UNKNOWN, CharVocabulary, Vocabulary, VocabularyError
+from .words import WordVocabulary
+
+VOCABULARIES: dict[str, type[Vocabulary]] = {
+    kind.kind: kind for kind in (CharVocabulary, WordVocabulary, BPEVocabulary)
+}
 
 __all__ = [
+    "END",
+    "PAD",
+    "START",
+    "UNKNOWN",
+    "VOCABULARIES",
+    "BPEVocabulary",
+    "Batch",
+    "Buckets",
     "CharVocabulary",
     "Streams",
     "TextError",
+    "Vocabulary",
     "VocabularyError",
+    "WordVocabulary",
+    "collate",
     "default_text",
+    "in_order",
     "python_topics",
+    "read_pairs",
     "read_text",
     "shakespeare",
 ]

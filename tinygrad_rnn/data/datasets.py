@@ -76,14 +76,23 @@ def read_text(path: str | Path) -> str:
         raise TextError(f"{path} is a folder; a text file is needed") from None
     except OSError as error:
         raise TextError(f"cannot read {path}: {error.strerror}") from None
+    text = decoded(raw, str(path))
+    if not text:
+        raise TextError(f"{path} is empty; a text is needed")
+    return text
+
+
+def decoded(raw: bytes, name: str) -> str:
+    r"""The text in UTF-8 bytes, with line ends as "\n" and no byte-order mark.
+
+    **Raises** TextError naming the first byte that is not UTF-8.
+    """
     try:
         text = raw.decode("utf-8").removeprefix("\ufeff")
     except UnicodeDecodeError as error:
         raise TextError(
-            f"{path} is not UTF-8: byte 0x{raw[error.start]:02X} at offset {error.start}"
+            f"{name} is not UTF-8: byte 0x{raw[error.start]:02X} at offset {error.start}"
         ) from None
-    if not text:
-        raise TextError(f"{path} is empty; there is nothing to learn from")
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 

@@ -47,12 +47,12 @@ def is_tensor(layer: str, name: str, x: Any) -> None:
         )
 
 
-def features_last(layer: str, x: Any, features: int) -> None:
+def features_last(layer: str, x: Any, features: int, name: str = "x") -> None:
     """Refuses an input whose last axis is not as long as the layer's features."""
-    is_tensor(layer, "x", x)
+    is_tensor(layer, name, x)
     if x.ndim == 0 or x.shape[-1] != features:
         raise ShapeError(
-            f"{layer}: x: expected {features} features on the last axis; got {list(x.shape)}"
+            f"{layer}: {name}: expected {features} features on the last axis; got {list(x.shape)}"
         )
 
 

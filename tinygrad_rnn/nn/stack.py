@@ -31,6 +31,8 @@ MERGES = ("concat", "sum", "mean", "mul", None)
 class RecurrentLayer(Module):
     """What RNN, GRU, LSTM and Recurrent share: layers, directions, lengths, resets, states."""
 
+    input_size: int | None  # features of x; None, where a cell of one's own does not say
+
     def __init__(
         self,
         num_layers: int,

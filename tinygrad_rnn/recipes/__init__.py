@@ -1,15 +1,29 @@
 """The lecture's tasks as programs on real data."""
 
-from .charlm import CharLM, CharModel, Config, SettingError, checked
-from .training import DivergedError, Progress, Training
+from .charlm import CharLM, CharModel, Config, checked
+from .run import DivergedError, Progress, Run, SettingError
+from .scores import ErrorRates, bleu_and_chrf, error_rates
+from .tasks import TASKS
+from .training import Training
+from .translate import TranslateConfig, Translation, Translator
+from .translation_training import TranslationTraining
 
 __all__ = [
+    "TASKS",
     "CharLM",
     "CharModel",
     "Config",
     "DivergedError",
+    "ErrorRates",
     "Progress",
+    "Run",
     "SettingError",
     "Training",
+    "TranslateConfig",
+    "Translation",
+    "TranslationTraining",
+    "Translator",
+    "bleu_and_chrf",
     "checked",
+    "error_rates",
 ]

@@ -9,9 +9,7 @@ begins), else the text's first character.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -23,19 +21,15 @@ from ..data import CharVocabulary
 from ..io import CheckpointError, load_checkpoint
 from ..nn import GRU, LSTM, RNN, Dropout, Embedding, Linear, Module
 from ..nn.decoding import check_sampling, draw, probabilities
-from ..tensor.autodiff import no_grad
 from ..tensor.creation import as_tensor
 from ..tensor.ops import log_softmax
 from ..tensor.random import Generator
 from ..tensor.tensor import Tensor
+from .run import SettingError, check_settings, inference
 
 State = Any  # (L, B, H); for LSTM the pair of two of them
 
 CELLS: dict[str, Any] = {"rnn": RNN, "gru": GRU, "lstm": LSTM}
-
-
-class SettingError(ValueError):
-    """A setting of a recipe outside its range."""
 
 
 @dataclass(frozen=True)
@@ -60,16 +54,7 @@ class Config:
     def __post_init__(self) -> None:
         if self.cell not in CELLS:
             raise SettingError(f"cell must be one of {', '.join(CELLS)}, not {self.cell!r}")
-        for name in ("hidden", "layers", "embedding", "batch", "bptt", "steps"):
-            if getattr(self, name) < 1:
-                raise SettingError(f"{name} must be at least 1, not {getattr(self, name)}")
-        for name in ("lr", "clip"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise SettingError(f"{name} must be above 0, not {getattr(self, name)}")
-        if not 0 <= self.dropout < 1:
-            raise SettingError(f"dropout must be at least 0 and below 1, not {self.dropout}")
-        if self.seed < 0:
-            raise SettingError(f"seed must be 0 or more, not {self.seed}")
+        check_settings(self, "hidden", "layers", "embedding", "batch", "bptt", "steps")
 
 
 class CharModel(Module):
@@ -111,23 +96,6 @@ class CharModel(Module):
     def device(self) -> str:
         """Where the weights are."""
         return str(self.head.weight.device)
-
-
-def map_state(function: Callable[[Tensor], Any], state: State) -> State:
-    """Applies a function to each tensor of a state."""
-    return tuple(map(function, state)) if isinstance(state, tuple) else function(state)
-
-
-@contextmanager
-def inference(model: Module) -> Iterator[None]:
-    """Without dropout, without a graph; afterwards the model is in the mode that it was in."""
-    training = model.training
-    model.eval()
-    try:
-        with no_grad():
-            yield
-    finally:
-        model.train(training)
 
 
 @dataclass(frozen=True)

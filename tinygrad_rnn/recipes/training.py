@@ -2,17 +2,12 @@
 
 The text runs past in windows of `bptt` steps. The hidden state is carried from one window to the
 next, but cut from its history, so that a gradient reaches back to its window's beginning and no
-further. A `Training` is an iterator: each `next` is one update, and whoever iterates (a progress
-bar, a test, a notebook) decides when to save. All that determines the future is in its state, so
-a run that was interrupted and resumed is, bit for bit, the run that was not.
+further.
 """
 
 from __future__ import annotations
 
-import hashlib
 import math
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,42 +15,16 @@ from numpy.typing import NDArray
 
 from ..data import CharVocabulary, Streams, TextError
 from ..nn import cross_entropy
-from ..optim import Adam, CosineLR, clip_grad_norm_
 from ..tensor.creation import as_tensor
 from ..tensor.random import Generator
 from ..tensor.tensor import Tensor
-from .charlm import (
-    CharLM,
-    CharModel,
-    Config,
-    SettingError,
-    State,
-    inference,
-    map_state,
-    start_symbol,
-)
+from .charlm import CharLM, CharModel, Config, State, start_symbol
+from .run import Run, fingerprint, inference, longer, map_state
 
-EVALUATE_EVERY = 100  # steps
-SLICE = 20_000  # held-out characters that are looked at meanwhile
-WARMUP = 100  # steps, or a tenth of a short run
+SLICE = 20_000  # held-out characters that are looked at while training
 
 
-class DivergedError(RuntimeError):
-    """A loss or a gradient that is not finite any more."""
-
-
-@dataclass(frozen=True)
-class Progress:
-    """What one update has shown."""
-
-    step: int  # updates so far
-    loss: float  # nats per character, before the update
-    norm: float  # of the gradient, before clipping
-    characters: int  # read in this update
-    heldout: float | None  # bits per character on the slice, on the steps that evaluate
-
-
-class Training(Iterator[Progress]):
+class Training(Run):
     """A training run; iterating it makes the updates that are left.
 
     The last 5 % of the text are held out. The vocabulary is that of the whole text.
@@ -72,15 +41,15 @@ class Training(Iterator[Progress]):
     True
     """
 
+    recipe, unit = "charlm", "char"
+
     def __init__(self, text: str, config: Config, device: str | None = None) -> None:
         if not text:
             raise TextError("the text is empty; there is nothing to learn from")
-        self.config = config
-        self.generator = Generator(config.seed)
+        generator = Generator(config.seed)
         vocabulary = CharVocabulary(text)
-        model = CharModel(len(vocabulary), config, self.generator)
-        if device is not None:
-            model.to(device)
+        model = CharModel(len(vocabulary), config, generator)
+        super().__init__(model, config, generator, device)
         self.lm = CharLM(model, vocabulary, start_symbol(text))
         self.fingerprint = fingerprint(text)
 
@@ -96,58 +65,26 @@ class Training(Iterator[Progress]):
             ) from None
         self.heldout = ids[first - 1 :]  # the last symbol before it is only read, not asked for
 
-        self.optimizer = Adam(model.parameters(), lr=config.lr)
-        self.schedule = CosineLR(
-            self.optimizer, config.steps, warmup_steps=min(WARMUP, config.steps // 10)
-        )
-        self.step = 0
-        self.state: State = None
-        self.result: float | None = None  # bits per character on all that is held out
+        self.carried: State = None
 
-    def __next__(self) -> Progress:
-        """Makes one update.
-
-        **Raises** DivergedError, before the weights change, if the loss or the gradient is not
-        finite; StopIteration after the last update.
-        """
-        if self.step >= self.config.steps:
-            raise StopIteration
+    def next_loss(self) -> tuple[Tensor, int]:
+        """The mean surprise in the next window, from the state that the last one left."""
         if self.streams.at_start:
-            self.state = None
+            self.carried = None
         x, y = next(self.streams)
-        loss, state = self._loss(x, y, self.state)
-        self.optimizer.zero_grad()
-        loss.backward()
-        norm = float(clip_grad_norm_(self.lm.model.parameters(), self.config.clip))
-        value = float(loss.item())
-        if not (math.isfinite(value) and math.isfinite(norm)):
-            raise DivergedError(
-                f"step {self.step + 1} gave loss {value} and gradient norm {norm}: "
-                f"lower lr (it is {self.config.lr}) or clip (it is {self.config.clip})"
-            )
-        self.optimizer.step()
-        self.schedule.step()
-        self.state = map_state(Tensor.detach, state)
-        self.step += 1
-        self.result = None
-        due = self.step % EVALUATE_EVERY == 0 or self.step == self.config.steps
-        return Progress(
-            step=self.step,
-            loss=value,
-            norm=norm,
-            characters=x.size,
-            heldout=self.evaluate(SLICE) if due else None,
-        )
+        loss, state = self._loss(x, y, self.carried)
+        self.carried = map_state(Tensor.detach, state)
+        return loss, x.size
 
-    def evaluate(self, characters: int | None = None) -> float:
-        """Bits per character on the held-out text, or on its first so many characters.
+    def evaluate(self, quick: bool = False) -> float:
+        """Bits per character on the held-out text, or, to be quick, on its beginning.
 
         It is read as up to 32 streams of at least 1,000 characters, each with its state carried
         from its beginning to its end, and disturbs nothing: no generator, no state of training.
 
         **Returns** the mean cross-entropy in bits.
         """
-        ids = self.heldout if characters is None else self.heldout[: characters + 1]
+        ids = self.heldout[: SLICE + 1] if quick else self.heldout
         questions = len(ids) - 1
         batch = max(1, min(32, questions // 1000))
         streams = Streams(ids, batch, min(128, questions // batch))
@@ -163,12 +100,6 @@ class Training(Iterator[Progress]):
                 nats += float(self._loss(x, y, state)[0].item()) * rest
         return nats / questions / math.log(2)
 
-    def finish(self) -> float:
-        """Bits per character on all of the held-out text, evaluated once after the last update."""
-        if self.result is None:
-            self.result = self.evaluate()
-        return self.result
-
     def _loss(
         self, x: NDArray[np.int64], y: NDArray[np.int64], state: State
     ) -> tuple[Tensor, State]:
@@ -179,23 +110,15 @@ class Training(Iterator[Progress]):
 
     # ------------------------------------------------------------ to disk and back
 
-    def checkpoint(self) -> dict[str, Any]:
-        """The state of the run, as `io.save_checkpoint` takes it."""
-        carried = self.state if isinstance(self.state, tuple) else (self.state,)
+    def state(self) -> dict[str, Any]:
+        """The text's fingerprint and symbols, and where in it the run stands."""
+        carried = self.carried if isinstance(self.carried, tuple) else (self.carried,)
         return {
-            "recipe": "charlm",
-            "step": self.step,
-            "heldout": self.result,
-            "config": asdict(self.config),
             "text": self.fingerprint,
             "vocabulary": self.lm.vocabulary.symbols,
             "start": self.lm.start,
             "position": self.streams.position,
-            "generator": self.generator.state,
-            "schedule": self.schedule.state_dict(),
-            "hidden": None if self.state is None else list(carried),
-            "optimizer": self.optimizer.state_dict(),
-            "model": self.lm.model.state_dict(),
+            "hidden": None if self.carried is None else list(carried),
         }
 
     @classmethod
@@ -215,28 +138,11 @@ class Training(Iterator[Progress]):
                 f"this is another text than the checkpoint's: {len(text):,} characters, not "
                 f"{saved['text']['characters']:,}, or the same number of others"
             )
-        config = Config(**saved["config"])
-        if steps is not None:
-            config = replace(config, steps=steps)
-        if config.steps < saved["step"]:
-            raise SettingError(f"steps is {steps}, but the run has made {saved['step']} already")
-
-        run = cls(text, config, device)
-        run.lm.model.load_state_dict(saved["model"])
-        run.optimizer.load_state_dict(saved["optimizer"])
-        run.schedule.load_state_dict(saved["schedule"])
-        run.generator.state = saved["generator"]
+        run = cls(text, longer(Config(**saved["config"]), saved, steps), device)
+        run.restore(saved)
         run.streams.position = saved["position"]
-        run.step = saved["step"]
-        run.result = saved["heldout"] if run.step == config.steps else None
         if saved["hidden"] is not None:
             on = run.lm.model.device
             state = tuple(as_tensor(array, device=on) for array in saved["hidden"])
-            run.state = state if len(state) > 1 else state[0]
+            run.carried = state if len(state) > 1 else state[0]
         return run
-
-
-def fingerprint(text: str) -> dict[str, Any]:
-    """What tells one text from another, without keeping it."""
-    raw = text.encode("utf-8", "surrogatepass")
-    return {"characters": len(text), "sha256": hashlib.sha256(raw).hexdigest()}

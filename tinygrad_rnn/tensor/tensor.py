@@ -395,6 +395,7 @@ class Tensor(Traced):
     var, std, cumsum, cumprod = ops.var, ops.std, ops.cumsum, ops.cumprod
     any, all, argmax, argmin = ops.any, ops.all, ops.argmax, ops.argmin
     log_softmax, logsumexp, softmax = ops.log_softmax, ops.logsumexp, ops.softmax
+    sparsemax = ops.sparsemax
     broadcast_to, expand_dims, squeeze = ops.broadcast_to, ops.expand_dims, ops.squeeze
     swapaxes, moveaxis, flip, repeat = ops.swapaxes, ops.moveaxis, ops.flip, ops.repeat
     diagonal, trace, take, argsort = ops.diagonal, ops.trace, ops.take, ops.argsort

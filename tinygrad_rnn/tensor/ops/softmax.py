@@ -12,7 +12,7 @@ from ..graph import operation
 from ..shapes import Axis, keep_dims
 from .indexing import place
 
-__all__ = ["log_softmax", "logsumexp", "softmax", "softmax_cross_entropy"]
+__all__ = ["log_softmax", "logsumexp", "softmax", "softmax_cross_entropy", "sparsemax"]
 
 
 def _at(xp: Any, targets: Array) -> tuple[Array, Array]:
@@ -42,6 +42,20 @@ def log_softmax(xp: Any, x: Array, *, axis: int = -1) -> Array:
 
 
 @operation
+def sparsemax(xp: Any, x: Array, *, axis: int = -1) -> Array:
+    """The nearest distribution to x along an axis (Martins and Astudillo 2016).
+
+    It is x less a threshold where that is positive, and exactly 0 elsewhere.
+    """
+    z = xp.moveaxis(x - _peak(xp, x, axis), axis, -1)
+    falling = xp.flip(xp.sort(z, axis=-1), -1)
+    sums, rank = xp.cumsum(falling, axis=-1), xp.arange(1, z.shape[-1] + 1, dtype=x.dtype)
+    support = (1 + rank * falling > sums).sum(axis=-1, keepdims=True)
+    excess = xp.take_along_axis(sums, support - 1, axis=-1) - 1
+    return xp.moveaxis(xp.maximum(z - excess / support.astype(x.dtype), 0), -1, axis)
+
+
+@operation
 def logsumexp(xp: Any, x: Array, *, axis: Axis = None, keepdims: bool = False) -> Array:
     """log(sum(exp(x))) over axes; -inf where all of x is."""
     peak = _peak(xp, x, axis)
@@ -61,6 +75,12 @@ softmax.vjp(x=lambda xp, g, y, axis: y * (g - xp.sum(g * y, axis=axis, keepdims=
 log_softmax.vjp(x=lambda xp, g, y, axis: g - xp.exp(y) * xp.sum(g, axis=axis, keepdims=True))
 
 
+def _in_sparsemax(xp: Any, g: Any, y: Any, axis: int) -> Any:
+    on = xp.sign(y)  # the support; elsewhere nothing changes
+    mean = xp.sum(g * on, axis=axis, keepdims=True) / xp.sum(on, axis=axis, keepdims=True)
+    return on * (g - mean)
+
+
 def _in_logsumexp(xp: Any, g: Any, x: Any, y: Any, axis: Axis) -> Any:
     shape = keep_dims(x.shape, axis)
     return g.reshape(shape) * xp.exp(x - y.reshape(shape))
@@ -75,5 +95,6 @@ def _in_cross_entropy(xp: Any, g: Any, x: Any, targets: Any, shapes: Any) -> Any
     return (softmax(x, axis=-1) * g - hit).reshape(shapes[0])
 
 
+sparsemax.vjp(x=_in_sparsemax)
 logsumexp.vjp(x=_in_logsumexp)
 softmax_cross_entropy.vjp(x=_in_cross_entropy)

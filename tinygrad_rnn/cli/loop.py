@@ -1,0 +1,120 @@
+"""What every `train` command does: refuse to overwrite, go on, stop at Ctrl-C, save, and report."""
+
+from __future__ import annotations
+
+import shlex
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from .. import io
+from ..recipes import Run, SettingError
+from .display import show
+
+Device = Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N.", show_default="cpu")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in --out.")]
+OUT = "The folder of the checkpoint."
+
+
+def option(config: Any, field: str, text: str) -> Any:
+    """An option without a value of its own: what is not given, the configuration decides."""
+    return typer.Option(help=text, show_default=str(getattr(config, field)))
+
+
+def given(arguments: dict[str, Any], config: Any) -> dict[str, Any]:
+    """The settings of a configuration that were given among a command's arguments."""
+    return {k: v for k, v in arguments.items() if k in vars(config) and v is not None}
+
+
+def keep_what_is_there(out: Path) -> None:
+    """Refuses to train from scratch where a checkpoint is."""
+    if io.has_checkpoint(out):
+        raise io.CheckpointError(
+            f"{out} holds a checkpoint already: add --resume to go on with it, or choose another "
+            "--out"
+        )
+
+
+def same_settings(given: dict[str, Any], saved: dict[str, Any]) -> int | None:
+    """Refuses settings that contradict a checkpoint's. **Returns** the steps asked for, if any."""
+    for name, value in given.items():
+        if name != "steps" and value != saved["config"][name]:
+            flag = name.replace("_", "-")
+            raise SettingError(
+                f"--{flag} {value} is not the checkpoint's {saved['config'][name]}: --resume goes "
+                f"on with what it has; leave --{flag} away, or start anew in another --out"
+            )
+    return given.get("steps")
+
+
+def describe(run: Run, kind: str) -> None:
+    """Says how large a new model is, and where."""
+    parameters = list(run.model.parameters())
+    weights = sum(parameter.size for parameter in parameters)
+    print(f"model: {kind} with {weights:,} weights on {parameters[0].device}")
+
+
+def going_on(run: Run) -> None:
+    """Says where a resumed run stands."""
+    print(f"going on after step {run.step} of {run.config.steps}")
+
+
+def train(
+    run: Run, out: Path, extra: dict[str, Any], command: list[str], sample: Callable[[], str]
+) -> None:
+    """Makes the updates that are left, saving at each evaluation, and reports the result.
+
+    **Arguments** extra: what the checkpoint keeps besides. command: what to type to go on, less
+    `--resume`. sample: shows what the model can do so far.
+    """
+
+    def save() -> None:
+        io.save_checkpoint(out, run.checkpoint() | extra)
+
+    save()  # before the first step: a folder that cannot be written is found out now
+    with _ctrl_c() as asked_to_stop, show(run) as display:
+        for progress in run:
+            display.update(progress)
+            if progress.heldout is not None:
+                save()
+                display.sample(sample())
+            if asked_to_stop:
+                break
+        else:
+            run.finish()
+            save()
+    if run.result is None:
+        save()
+        again = shlex.join(["tinygrad-rnn", "train", *command, "--resume"])
+        print(f"stopped after step {run.step} of {run.config.steps} and saved; to go on:\n{again}")
+        raise typer.Exit(130)
+    print(f"saved in {out}")
+    print(f"held-out: {run.result:.3f} bits/{run.unit}")
+
+
+def to_go_on(name: str, out: Path, device: str | None) -> list[str]:
+    """The words of the command that goes on with a run, less `--resume`."""
+    return [name, "--out", str(out), *(["--device", device] if device else [])]
+
+
+@contextmanager
+def _ctrl_c() -> Iterator[list[int]]:
+    """A list that is empty until Ctrl-C is pressed, so that the step in hand can end.
+
+    A second Ctrl-C interrupts at once; what was saved last stays whole.
+    """
+    asked: list[int] = []
+
+    def stop(number: int, frame: Any) -> None:
+        asked.append(number)
+        signal.signal(signal.SIGINT, before)
+
+    before = signal.signal(signal.SIGINT, stop)
+    try:
+        yield asked
+    finally:
+        signal.signal(signal.SIGINT, before)

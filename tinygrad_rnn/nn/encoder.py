@@ -1,0 +1,57 @@
+"""The first half of an encoder-decoder: it reads the source and remembers every step of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..tensor.random import Generator
+from ..tensor.tensor import Tensor
+from .bridge import reach
+from .dropout import Dropout
+from .module import Module
+from .stack import RecurrentLayer
+
+
+class Encoder(Module):
+    """Embedding, dropout and recurrent layers.
+
+    **Arguments** embedding: a module that gives each step its features: an `Embedding` of symbols,
+    a `Linear` map of vectors. layers: any recurrent layers, deep, in both directions, as you like.
+    dropout: probability, before the layers. **Raises** ValueError for layers with batch_first.
+
+    >>> import tinygrad_rnn as tg
+    >>> layers = tg.nn.LSTM(4, 8, bidirectional=True)
+    >>> encoder = tg.nn.Encoder(tg.nn.Embedding(10, 4), layers)
+    >>> memory, (h, c) = encoder(tg.tensor([[1, 2], [3, 0]]), lengths=[2, 1])
+    >>> memory.shape, h.shape
+    ((2, 2, 16), (2, 2, 8))
+    """
+
+    def __init__(
+        self,
+        embedding: Module,
+        layers: RecurrentLayer,
+        dropout: float = 0.0,
+        *,
+        generator: Generator | None = None,
+    ) -> None:
+        time_major("Encoder", layers)
+        self.embedding, self.layers = embedding, layers
+        self.dropout = Dropout(dropout, generator=generator)
+        self.memory_size = reach(layers).outputs  # features of a step that it remembers
+
+    def forward(self, source: Any, *, lengths: Any = None) -> tuple[Tensor, Any]:
+        """Reads a source.
+
+        **Arguments** source: what the embedding takes, (S, B) or (S, B, features). lengths: (B,),
+        as recurrent layers take them. **Returns** the memory, (S, B, memory_size), and the layers'
+        last state.
+        """
+        memory, state = self.layers(self.dropout(self.embedding(source)), lengths=lengths)
+        return memory, state
+
+
+def time_major(name: str, layers: RecurrentLayer) -> None:
+    """Refuses layers that have the batch first."""
+    if layers.batch_first:
+        raise ValueError(f"{name}: layers: expected (T, B, features); make them batch_first=False")

@@ -1,0 +1,189 @@
+"""What every recipe's training is: an iterator of which each `next` is one update.
+
+Whoever iterates (a progress bar, a test, a notebook) decides when to save. All that determines the
+future is in a run's state, so a run that was interrupted and resumed is, bit for bit, the run that
+was not.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from typing import Any, ClassVar
+
+from ..nn import Module
+from ..optim import Adam, CosineLR, clip_grad_norm_
+from ..tensor.autodiff import no_grad
+from ..tensor.random import Generator
+from ..tensor.tensor import Tensor
+
+EVALUATE_EVERY = 100  # steps
+WARMUP = 100  # steps, or a tenth of a short run
+
+
+class SettingError(ValueError):
+    """A setting of a recipe outside its range."""
+
+
+class DivergedError(RuntimeError):
+    """A loss or a gradient that is not finite any more."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What one update has shown."""
+
+    step: int  # updates so far
+    loss: float  # nats per symbol, before the update
+    norm: float  # of the gradient, before clipping
+    symbols: int  # predicted in this update
+    heldout: float | None  # bits per symbol on held-out data, on the steps that evaluate
+
+
+class Run(Iterator[Progress]):
+    """A training run; iterating it makes the updates that are left.
+
+    A recipe says what the next loss is, how to evaluate, and what its state is besides that of the
+    model, the optimizer, the schedule and the generator.
+
+    **Arguments** config: settings, `steps`, `lr` and `clip` among them. generator: draws all that
+    is random in it. device: where; the default, if None.
+    """
+
+    recipe: ClassVar[str]  # its name in checkpoints
+    unit: ClassVar[str]  # what a symbol is called
+
+    def __init__(self, model: Module, config: Any, generator: Generator, device: str | None):
+        if device is not None:
+            model.to(device)
+        self.model, self.config, self.generator = model, config, generator
+        self.optimizer = Adam(model.parameters(), lr=config.lr)
+        self.schedule = CosineLR(
+            self.optimizer, config.steps, warmup_steps=min(WARMUP, config.steps // 10)
+        )
+        self.step = 0
+        self.result: float | None = None  # bits per symbol on all that is held out
+
+    def next_loss(self) -> tuple[Tensor, int]:
+        """The loss of the next batch, and how many symbols it is the mean of."""
+        raise TypeError(f"{type(self).__name__} defines no next_loss()")
+
+    def evaluate(self, quick: bool = False) -> float:
+        """Bits per symbol on what is held out, or on a part of it that does not take long."""
+        raise TypeError(f"{type(self).__name__} defines no evaluate(quick)")
+
+    def state(self) -> dict[str, Any]:
+        """The recipe's own part of a checkpoint."""
+        raise TypeError(f"{type(self).__name__} defines no state()")
+
+    def __next__(self) -> Progress:
+        """Makes one update.
+
+        **Raises** DivergedError, before the weights change, if the loss or the gradient is not
+        finite; StopIteration after the last update.
+        """
+        if self.step >= self.config.steps:
+            raise StopIteration
+        loss, symbols = self.next_loss()
+        self.optimizer.zero_grad()
+        loss.backward()
+        norm = float(clip_grad_norm_(self.model.parameters(), self.config.clip))
+        value = float(loss.item())
+        if not (math.isfinite(value) and math.isfinite(norm)):
+            raise DivergedError(
+                f"step {self.step + 1} gave loss {value} and gradient norm {norm}: "
+                f"lower lr (it is {self.config.lr}) or clip (it is {self.config.clip})"
+            )
+        self.optimizer.step()
+        self.schedule.step()
+        self.step += 1
+        self.result = None
+        due = self.step % EVALUATE_EVERY == 0 or self.step == self.config.steps
+        heldout = self.evaluate(quick=True) if due else None
+        return Progress(self.step, value, norm, symbols, heldout)
+
+    def finish(self) -> float:
+        """Bits per symbol on all that is held out, evaluated once after the last update."""
+        if self.result is None:
+            self.result = self.evaluate()
+        return self.result
+
+    # ------------------------------------------------------------ to disk and back
+
+    def checkpoint(self) -> dict[str, Any]:
+        """The state of the run, as `io.save_checkpoint` takes it."""
+        return {
+            "recipe": self.recipe,
+            "step": self.step,
+            "heldout": self.result,
+            "config": asdict(self.config),
+            "generator": self.generator.state,
+            "schedule": self.schedule.state_dict(),
+            **self.state(),
+            "optimizer": self.optimizer.state_dict(),
+            "model": self.model.state_dict(),
+        }
+
+    def restore(self, saved: dict[str, Any]) -> None:
+        """Takes over what all runs have in a checkpoint."""
+        self.model.load_state_dict(saved["model"])
+        self.optimizer.load_state_dict(saved["optimizer"])
+        self.schedule.load_state_dict(saved["schedule"])
+        self.generator.state = saved["generator"]
+        self.step = saved["step"]
+        self.result = saved["heldout"] if self.step == self.config.steps else None
+
+
+def longer(config: Any, saved: dict[str, Any], steps: int | None) -> Any:
+    """A checkpoint's settings, with another number of steps in all if one is given.
+
+    **Raises** SettingError for fewer steps than were made.
+    """
+    if steps is not None:
+        config = replace(config, steps=steps)
+    if config.steps < saved["step"]:
+        raise SettingError(f"steps is {steps}, but the run has made {saved['step']} already")
+    return config
+
+
+def check_settings(config: Any, *whole: str) -> None:
+    """Refuses settings outside their ranges: those that all recipes have, and whole numbers.
+
+    **Raises** SettingError for the first of them.
+    """
+    for name in whole:
+        if getattr(config, name) < 1:
+            raise SettingError(f"{name} must be at least 1, not {getattr(config, name)}")
+    for name in ("lr", "clip"):
+        if not 0 < getattr(config, name) < math.inf:
+            raise SettingError(f"{name} must be above 0, not {getattr(config, name)}")
+    if not 0 <= config.dropout < 1:
+        raise SettingError(f"dropout must be at least 0 and below 1, not {config.dropout}")
+    if config.seed < 0:
+        raise SettingError(f"seed must be 0 or more, not {config.seed}")
+
+
+def map_state(function: Callable[[Tensor], Any], state: Any) -> Any:
+    """Applies a function to each tensor of a state."""
+    return tuple(map(function, state)) if isinstance(state, tuple) else function(state)
+
+
+@contextmanager
+def inference(model: Module) -> Iterator[None]:
+    """Without dropout, without a graph; afterwards the model is in the mode that it was in."""
+    training = model.training
+    model.eval()
+    try:
+        with no_grad():
+            yield
+    finally:
+        model.train(training)
+
+
+def fingerprint(text: str) -> dict[str, Any]:
+    """What tells one text from another, without keeping it."""
+    raw = text.encode("utf-8", "surrogatepass")
+    return {"characters": len(text), "sha256": hashlib.sha256(raw).hexdigest()}
