@@ -18,6 +18,7 @@ from ..io import CheckpointError
 from ..nn import StateDictError
 from ..recipes import DivergedError, SettingError
 from ..tensor.errors import DeviceError
+from .adding import adding
 from .checks import gradcheck, info
 from .train import charlm
 from .train_pairs import phones, task
@@ -36,6 +37,7 @@ train.command("charlm")(charlm)
 train.command("translate")(train_translate)
 train.command("phones")(phones)
 train.command("task")(task)
+train.command("adding")(adding)
 for command in (generate, score, translate, gradcheck, info):
     app.command()(command)
 

@@ -1,8 +1,8 @@
-"""A picture of attention: a row for each symbol written, a column for each symbol read."""
+"""Pictures: what attention looked at, and how far back gradients go."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,23 +14,52 @@ from ..recipes import SettingError
 def draw_attention(
     path: Path, source: Sequence[str], target: Sequence[str], weights: NDArray[Any]
 ) -> None:
-    """Writes a picture of weights (target, source).
+    """Writes a picture of weights: a row for each symbol written, a column for each one read.
 
     **Raises** SettingError if the package matplotlib is missing, or the file cannot be written.
     """
+    figure_of = picture_maker()
+    width, height = 1.5 + 0.3 * len(source), 1.5 + 0.3 * len(target)
+    figure = figure_of(figsize=(width, height), layout="constrained")
+    axes = figure.add_subplot()
+    axes.imshow(weights, cmap="Greys", vmin=0, vmax=1)
+    axes.set_xticks(range(len(source)), [_label(s) for s in source], rotation=90)
+    axes.set_yticks(range(len(target)), [_label(s) for s in target])
+    axes.xaxis.tick_top()
+    _save(figure, path)
+
+
+def draw_adding(path: Path, found: Mapping[str, Any]) -> None:
+    """Writes a picture of what became of each cell: gradients over time, errors over steps.
+
+    **Raises** SettingError if the package matplotlib is missing, or the file cannot be written.
+    """
+    figure = picture_maker()(figsize=(12, 4), layout="constrained")
+    before, after, errors = figure.subplots(1, 3)
+    for cell, learned in found.items():
+        before.plot(learned.before)
+        after.plot(learned.after)
+        errors.plot(list(learned.errors), list(learned.errors.values()), label=cell)
+    for axes, title in ((before, "before training"), (after, "after training")):
+        axes.set(title=title, xlabel="t", ylabel="|dL/dh_t|", yscale="log")
+    errors.set(title="held-out mean squared error", xlabel="updates", yscale="log")
+    errors.legend()
+    _save(figure, path)
+
+
+def picture_maker() -> Callable[..., Any]:
+    """Matplotlib's figures. **Raises** SettingError if the package is missing."""
     try:
         from matplotlib.figure import Figure
     except ImportError:
         raise SettingError(
             "a picture needs the package matplotlib: pip install 'tinygrad_rnn[plot]'"
         ) from None
-    width, height = 1.5 + 0.3 * len(source), 1.5 + 0.3 * len(target)
-    figure = Figure(figsize=(width, height), layout="constrained")
-    axes = figure.add_subplot()
-    axes.imshow(weights, cmap="Greys", vmin=0, vmax=1)
-    axes.set_xticks(range(len(source)), [_label(s) for s in source], rotation=90)
-    axes.set_yticks(range(len(target)), [_label(s) for s in target])
-    axes.xaxis.tick_top()
+    made: Callable[..., Any] = Figure
+    return made
+
+
+def _save(figure: Any, path: Path) -> None:
     try:
         figure.savefig(path, format="png", dpi=150)
     except OSError as error:

@@ -20,6 +20,8 @@ from .states import Course, Run, State
 class FusedLayer(RecurrentLayer):
     """What RNN, GRU and LSTM share: weights of each row, their masks, learned initial states."""
 
+    input_size: int
+
     def __init__(
         self,
         recurrence: Recurrence,

@@ -1,5 +1,6 @@
 """The lecture's tasks as programs on real data."""
 
+from .adding import SOLVED, Adding, AddingConfig
 from .charlm import CharLM, CharModel, Config, checked
 from .run import DivergedError, Progress, Run, SettingError
 from .scores import ErrorRates, bleu_and_chrf, error_rates
@@ -9,7 +10,10 @@ from .translate import TranslateConfig, Translation, Translator
 from .translation_training import TranslationTraining
 
 __all__ = [
+    "SOLVED",
     "TASKS",
+    "Adding",
+    "AddingConfig",
     "CharLM",
     "CharModel",
     "Config",
