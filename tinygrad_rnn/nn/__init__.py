@@ -7,8 +7,8 @@ from .attention import (
     DotAttention,
     GeneralAttention,
     Memory,
-    MultiHeadAttention,
 )
+from .attention_heads import MultiHeadAttention
 from .attention_past import CoverageAttention, LocationAttention
 from .bridge import Bridge
 from .cells import Cell, GRUCell, LSTMCell, RNNCell
