@@ -9,10 +9,10 @@ from inspect import signature
 from types import ModuleType
 from typing import Any
 
-from . import reference
+from . import cpu, reference
 from .contract import check
 
-IMPLEMENTATIONS: dict[str, ModuleType] = {"reference": reference}
+IMPLEMENTATIONS: dict[str, ModuleType] = {"reference": reference, "cpu": cpu}
 
 # The name of the one that is to run everything, if any.
 FORCED = os.environ.get("TINYGRAD_RNN_KERNELS", "")
@@ -28,7 +28,7 @@ def pick(operation: str, xp: Any, arrays: dict[str, Any], options: dict[str, Any
     **Arguments** operation: `rnn`, `gru` or `lstm`; arrays, options: the call's, by name, checked
     against the contract.
     """
-    return IMPLEMENTATIONS[FORCED or "reference"]
+    return IMPLEMENTATIONS[FORCED or ("cpu" if operation == "lstm" else "reference")]
 
 
 def _forward(operation: str) -> Callable[..., Any]:

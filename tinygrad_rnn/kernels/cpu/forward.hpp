@@ -1,0 +1,136 @@
+// The forward pass of any cell: the inputs of some steps through one product, then step by step.
+//
+// Steps are taken in chunks, so that what the product gives is still in the cache when the
+// recurrence reads it. A cell says how many gates it has, packs its recurrent weights, and says
+// what a step does with the rows that run.
+#pragma once
+
+#include "course.hpp"
+#include "weights.hpp"
+
+namespace tgrnn::LEVEL {
+
+constexpr long chunk_rows = 256; // rows, of all steps together, that make a chunk
+
+// What a cell is told of a step: its rows, and where their data lie.
+template <class T> struct Step {
+  long t, rows;
+  const long *row;    // which rows of the batch they are
+  const T *const *h;  // their h of the step before
+  T *const *z;        // their gates: the input's part is there, the activations may be put there
+};
+
+template <class T, template <class> class Cell> class ForwardPass {
+public:
+  static constexpr int V = lanes<T>;
+
+  ForwardPass(const Layer<T> &layer, const Forward<T> &out)
+      : layer(layer), out(out), course(layer, scratch), blocks(parts(layer.hidden, V)), padded(blocks * V),
+        width(Cell<T>::planes * padded), chunk(larger(1, smaller(layer.steps, chunk_rows / layer.batch))),
+        inputs(scratch, layer.w_ih, layer.hidden, layer.features, Cell<T>::gates), cell(*this) {
+    bias = scratch.template zeros<T>(inputs.vectors * V);
+    add_bias(layer.b_ih, Cell<T>::gates);
+    add_bias(layer.b_hh, Cell<T>::gates_with_both_biases);
+    gates = out.gates ? out.gates : scratch.template take<T>(chunk * layer.batch * width);
+  }
+
+  void run() {
+    const bool by_rows = layer.batch >= 2 * layer.threads || layer.threads == 1;
+    clear();
+    struct Context {
+      ForwardPass *pass;
+      bool by_rows;
+    } context = {this, by_rows};
+    room = scratch.template take<const T *>(layer.threads * room_of_thread());
+    tgrnn::run(layer.threads,
+               [](void *c, Team &team, int id) {
+                 Context *context = static_cast<Context *>(c);
+                 context->pass->part(team, {id, team.size, context->by_rows});
+               },
+               &context);
+    last();
+  }
+
+  const Layer<T> &layer;
+  const Forward<T> &out;
+  Scratch scratch;
+  const Course<T> course;
+  const long blocks, padded, width, chunk;
+
+private:
+  PlanePanels<T> inputs;
+  Cell<T> cell;
+  T *bias, *gates;
+  const T **room;
+
+  long room_of_thread() const { return 2 * chunk * layer.batch + 3 * layer.batch; }
+
+  void add_bias(const T *b, int count) {
+    for (int g = 0; b && g < count; g++)
+      for (long j = 0; j < layer.hidden; j++) bias[g * padded + j] += b[g * layer.hidden + j];
+  }
+
+  // Outputs past a row's length are zero.
+  void clear() {
+    if (!layer.lengths) return;
+    for (long b = 0; b < layer.batch; b++)
+      for (long t = course.length(b); t < layer.steps; t++)
+        memset(out.y + (t * layer.batch + b) * layer.out, 0, layer.out * sizeof(T));
+  }
+
+  // The state after each row's last step.
+  void last() {
+    const long P = layer.out;
+    for (long b = 0; b < layer.batch; b++) {
+      const T *h = course.length(b) ? out.y + (course.last(b) * layer.batch + b) * P : layer.h0 + b * P;
+      memcpy(out.h_n + b * P, h, P * sizeof(T));
+    }
+    cell.last(*this);
+  }
+
+  T *gate(long t, long s, long b) const { // s: counted from the beginning of its chunk
+    return gates + ((out.gates ? t : s) * layer.batch + b) * width;
+  }
+
+  void part(Team &team, Share share) {
+    const long B = layer.batch, P = layer.out;
+    inputs.pack(share.some_from(inputs.count()), share.some_to(inputs.count()));
+    cell.pack(*this, share);
+    team.barrier();
+    const T **xs = room + share.id * room_of_thread();
+    T **zs = const_cast<T **>(xs + chunk * B), **z = zs + chunk * B;
+    const T **h = const_cast<const T **>(z + B);
+    long *row = reinterpret_cast<long *>(h + B);
+    for (long begin = 0; begin < layer.steps; begin += chunk) {
+      const long end = smaller(begin + chunk, layer.steps);
+      long rows = 0;
+      for (long s = begin; s < end; s++) {
+        const long t = course.time(s);
+        for (long r = 0; r < share.rows(course.running(t)); r++, rows++) {
+          const long b = course.row(share.position(r));
+          xs[rows] = layer.x + (t * B + b) * layer.features;
+          zs[rows] = gate(t, s - begin, b);
+        }
+      }
+      sweep(inputs, share.from(inputs.count()), share.to(inputs.count()), xs, 1, rows, inputs.depth,
+            [&](long p, int width, long r, const T *tile) {
+              const long at = p * widest * V;
+              for (int v = 0; v < width * V; v += V)
+                store(zs[r] + at + v, load(tile + v) + load(bias + at + v));
+            });
+      if (!share.by_rows) team.barrier();
+      for (long s = begin; s < end; s++) {
+        const long t = course.time(s), n = share.rows(course.running(t));
+        for (long r = 0; r < n; r++) {
+          const long b = row[r] = course.row(share.position(r));
+          h[r] = course.first(t, b) ? layer.h0 + b * P : out.y + (course.before(t) * B + b) * P;
+          z[r] = gate(t, s - begin, b);
+        }
+        cell.step(*this, share, Step<T>{t, n, row, h, z});
+        if (!share.by_rows) team.barrier();
+      }
+    }
+  }
+};
+
+} // namespace tgrnn::LEVEL
