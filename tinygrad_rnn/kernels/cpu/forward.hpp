@@ -18,19 +18,20 @@ template <class T> struct Step {
   const long *row;    // which rows of the batch they are
   const T *const *h;  // their h of the step before
   T *const *z;        // their gates: the input's part is there, the activations may be put there
+  const T **spare;    // room for as many pointers
 };
 
-template <class T, template <class> class Cell> class ForwardPass {
+template <class T, class Cell> class ForwardPass {
 public:
   static constexpr int V = lanes<T>;
 
   ForwardPass(const Layer<T> &layer, const Forward<T> &out)
       : layer(layer), out(out), course(layer, scratch), blocks(parts(layer.hidden, V)), padded(blocks * V),
-        width(Cell<T>::planes * padded), chunk(larger(1, smaller(layer.steps, chunk_rows / layer.batch))),
-        inputs(scratch, layer.w_ih, layer.hidden, layer.features, Cell<T>::gates), cell(*this) {
+        width(Cell::planes * padded), chunk(larger(1, smaller(layer.steps, chunk_rows / layer.batch))),
+        inputs(scratch, layer.w_ih, layer.hidden, layer.features, Cell::gates), cell(*this) {
     bias = scratch.template zeros<T>(inputs.vectors * V);
-    add_bias(layer.b_ih, Cell<T>::gates);
-    add_bias(layer.b_hh, Cell<T>::gates_with_both_biases);
+    add_bias(layer.b_ih, Cell::gates);
+    add_bias(layer.b_hh, Cell::gates_with_both_biases);
     gates = out.gates ? out.gates : scratch.template take<T>(chunk * layer.batch * width);
   }
 
@@ -59,11 +60,11 @@ public:
 
 private:
   PlanePanels<T> inputs;
-  Cell<T> cell;
+  Cell cell;
   T *bias, *gates;
   const T **room;
 
-  long room_of_thread() const { return 2 * chunk * layer.batch + 3 * layer.batch; }
+  long room_of_thread() const { return 2 * chunk * layer.batch + 4 * layer.batch; }
 
   void add_bias(const T *b, int count) {
     for (int g = 0; b && g < count; g++)
@@ -95,12 +96,13 @@ private:
   void part(Team &team, Share share) {
     const long B = layer.batch, P = layer.out;
     inputs.pack(share.some_from(inputs.count()), share.some_to(inputs.count()));
-    cell.pack(*this, share);
+    cell.pack(share);
     team.barrier();
     const T **xs = room + share.id * room_of_thread();
     T **zs = const_cast<T **>(xs + chunk * B), **z = zs + chunk * B;
     const T **h = const_cast<const T **>(z + B);
-    long *row = reinterpret_cast<long *>(h + B);
+    const T **spare = h + B;
+    long *row = reinterpret_cast<long *>(spare + B);
     for (long begin = 0; begin < layer.steps; begin += chunk) {
       const long end = smaller(begin + chunk, layer.steps);
       long rows = 0;
@@ -126,7 +128,7 @@ private:
           h[r] = course.first(t, b) ? layer.h0 + b * P : out.y + (course.before(t) * B + b) * P;
           z[r] = gate(t, s - begin, b);
         }
-        cell.step(*this, share, Step<T>{t, n, row, h, z});
+        cell.step(*this, team, share, Step<T>{t, n, row, h, z, spare});
         if (!share.by_rows) team.barrier();
       }
     }

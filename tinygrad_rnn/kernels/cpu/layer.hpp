@@ -53,12 +53,7 @@ inline int gates(Cell cell) {
 
 // Planes of Hp that a cell saves of its gates.
 inline int saved_planes(Cell cell) {
-  switch (cell) {
-  case Cell::lstm: return 4;
-  case Cell::gru: return 3;
-  case Cell::gru_reset_after: return 4; // and W_n h + b_n, as it was before r
-  default: return 0;
-  }
+  return cell == Cell::rnn_tanh || cell == Cell::rnn_relu ? 0 : 4;
 }
 
 } // namespace tgrnn

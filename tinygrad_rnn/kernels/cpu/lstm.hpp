@@ -9,7 +9,7 @@ namespace tgrnn::LEVEL {
 
 template <class T> struct LstmForward {
   static constexpr int V = lanes<T>, gates = 4, gates_with_both_biases = 4, planes = 4;
-  using Pass = ForwardPass<T, tgrnn::LEVEL::LstmForward>;
+  using Pass = ForwardPass<T, LstmForward>;
   GatePanels<T> w;
   T *c0; // where no cells are kept, all states follow each other here
 
@@ -19,13 +19,13 @@ template <class T> struct LstmForward {
       memcpy(c0 + b * pass.padded, pass.layer.c0 + b * pass.layer.hidden, pass.layer.hidden * sizeof(T));
   }
 
-  void pack(Pass &, Share share) { w.pack(share.some_from(w.count()), share.some_to(w.count())); }
+  void pack(Share share) { w.pack(share.some_from(w.count()), share.some_to(w.count())); }
 
   T *cells(const Pass &pass, long t, long b) const { // after step t
     return pass.out.cells ? pass.out.cells + (t * pass.layer.batch + b) * pass.padded : c0 + b * pass.padded;
   }
 
-  void step(const Pass &pass, Share share, const Step<T> &s) {
+  void step(const Pass &pass, Team &, Share share, const Step<T> &s) {
     const long H = pass.layer.hidden, Hp = pass.padded, B = pass.layer.batch, t = s.t;
     const bool keep = pass.out.gates;
     sweep(w, share.from(w.count()), share.to(w.count()), s.h, 1, s.rows, w.depth,
@@ -56,27 +56,25 @@ template <class T> struct LstmForward {
 };
 
 template <class T> struct LstmBackward {
-  static constexpr int V = lanes<T>, planes = 4;
-  static constexpr int input_gate(int plane) { return plane; }
-  static constexpr int recurrent_gate(int plane) { return plane; }
-  using Pass = BackwardPass<T, tgrnn::LEVEL::LstmBackward>;
-  RowPanels<T> *w;
+  static constexpr int V = lanes<T>, gates = 4, planes = 4;
+  static constexpr bool resets_before = false;
+  static constexpr int gate_of_plane[] = {0, 1, 2, 3};
+  using Pass = BackwardPass<T, LstmBackward>;
+  RowPanels<T> w;
   T *dc;
   const T *c0;
 
-  void prepare(Pass &pass) {
-    w = new (pass.scratch.template take<RowPanels<T>>(1))
-        RowPanels<T>(pass.scratch, pass.recurrent_rows(), pass.width, pass.layer.out);
-    dc = pass.padded_copy(pass.io.gc, pass.layer.hidden, pass.padded);
-    c0 = pass.padded_copy(pass.layer.c0, pass.layer.hidden, pass.padded);
-  }
+  LstmBackward(Pass &pass)
+      : w(pass.scratch, pass.recurrent_rows(), 4 * pass.padded, pass.layer.out),
+        dc(pass.padded_copy(pass.io.gc, pass.layer.hidden, pass.padded)),
+        c0(pass.padded_copy(pass.layer.c0, pass.layer.hidden, pass.padded)) {}
 
-  void pack(Pass &, Share share) { w->pack(share.some_from(w->count()), share.some_to(w->count())); }
+  void pack(Share share) { w.pack(share.some_from(w.count()), share.some_to(w.count())); }
 
-  void step(const Pass &pass, Share share, const BackStep<T> &s) {
+  void step(const Pass &pass, Team &, Share share, const BackStep<T> &s) {
     const long H = pass.layer.hidden, Hp = pass.padded, B = pass.layer.batch, t = s.t;
     const auto &io = pass.io;
-    sweep(*w, share.from(w->count()), share.to(w->count()), s.dz, 1, s.rows, s.depth,
+    sweep(w, share.from(w.count()), share.to(w.count()), s.dz, 1, s.rows, s.received ? w.depth : 0,
           [&](long p, int width, long r, const T *tile) {
             const long b = s.row[r], at = t * B + b;
             for (long v = 0, j = p * widest * V; v < width; v++, j += V) {
