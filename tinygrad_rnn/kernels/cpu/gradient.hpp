@@ -29,7 +29,7 @@ public:
   }
 
   void add(Share share, long stride, bool fresh) {
-    constexpr long block = 48; // rows whose cotangents stay in the first cache for all panels
+    constexpr long block = 96; // rows whose cotangents stay near for all panels
     const long to = share.some_to(total);
     for (long m = share.some_from(total); m < to; m += block)
       sweep(panels, 0, panels.count(), cotangents + m, stride, smaller(block, to - m), panels.depth,
@@ -40,6 +40,9 @@ public:
                 const Vector<T> sum = load(tile + v * V);
                 store(dw + at, fresh ? sum : sum + load(dw + at, some), some);
               }
+            },
+            [&](long p, int width, long r) {
+              for (int v = 0; v < width * V; v += 64 / (int)sizeof(T)) __builtin_prefetch(targets[m + r] + p * widest * V + v, 1);
             });
   }
 
