@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tinygrad_rnn as tg
-from tinygrad_rnn.catalogue import NETWORKS, OPERATIONS, Case, Row, rows
+from tinygrad_rnn.catalogue import (
+    NETWORKS,
+    OPERATIONS,
+    Case,
+    Row,
+    Seeded,
+    index_of,
+    rows,
+    sequence,
+)
 from tinygrad_rnn.tensor import ops
 
 from .drawing import Searched
@@ -109,3 +119,27 @@ def test_what_is_constant_leaves_no_graph(row: Row, data: st.DataObject) -> None
     case = row.draw(Searched(data))
     y = case.call(row.function, *traced(case))
     assert not any(v.requires_grad for v in (y if isinstance(y, tuple) else [y]))
+
+
+def test_index_of_draws_every_kind() -> None:
+    """The catalogue's indices are worth something only if all kinds come up."""
+    kinds = {type(index_of(Seeded(seed), 3)) for seed in range(50)}
+    assert kinds == {int, slice, list, np.ndarray}
+
+
+def test_sequences_draw_every_option() -> None:
+    """And so are its sequences; alone, and all of them at once."""
+    seen: set[str] = set()
+    most = 0
+    for seed in range(300):
+        inputs, constants, options = sequence(Seeded(seed), "lstm", 3, 2, 2, 2)
+        on = {
+            k for given in (inputs, constants, options) for k, v in given.items() if v is not None
+        }
+        on -= {k for k, v in options.items() if v is False}
+        on |= {"a hard clip"} if (options["cell_clip"] or 100) < 100 else set()
+        seen |= on
+        most = max(most, len(on))
+    fused = inspect.signature(tg.lstm).parameters
+    assert seen == {*fused, "a hard clip"}
+    assert most >= len(seen) - 2

@@ -1,7 +1,11 @@
-"""The contract of the kernels: each implementation equals the composed twin, in all it returns."""
+"""The contract of the kernels: each implementation equals the composed twin, in all it returns.
+
+An implementation is a line in IMPLEMENTATIONS: a module with the six functions, and a device.
+"""
 
 from __future__ import annotations
 
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -10,90 +14,154 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tinygrad_rnn as tg
-from tinygrad_rnn.catalogue import index_of, real
+from tinygrad_rnn.catalogue import sequence
+from tinygrad_rnn.kernels import reference
+from tinygrad_rnn.tensor import backend
 
 from ..drawing import Searched
 
-CELLS = {
-    "rnn tanh": (tg.rnn, 1, 1, {"activation": "tanh"}),
-    "rnn relu": (tg.rnn, 1, 1, {"activation": "relu"}),
-    "gru": (tg.gru, 3, 1, {"reset_after": False}),
-    "gru reset_after": (tg.gru, 3, 1, {"reset_after": True}),
-    "lstm": (tg.lstm, 4, 2, {}),
-    "lstm projected": (tg.lstm, 4, 2, {}),
-}
+IMPLEMENTATIONS = [
+    pytest.param(reference, "cpu", id="reference"),
+    pytest.param(reference, "cuda", id="reference-cuda", marks=pytest.mark.gpu),
+]
+NAMES = ["rnn", "gru", "lstm"]
+
+implementations = pytest.mark.parametrize(("module", "device"), IMPLEMENTATIONS)
+operations = pytest.mark.parametrize("name", NAMES)
 
 
-@pytest.mark.parametrize("name", CELLS)
+def fused(module: ModuleType, name: str) -> tg.Op:
+    """The operation, run by one implementation whatever the dispatch would pick."""
+    forward, backward = (getattr(module, f"{name}_{way}") for way in ("forward", "backward"))
+    return tg.Op(name, forward, composed=getattr(tg, name).composed).vjp(backward)
+
+
+class Configuration:
+    """Drawn arrays and options of one operation, and which of its outputs are used."""
+
+    def __init__(self, data: st.DataObject, name: str, dtype: str, device: str) -> None:
+        d = Searched(data)
+        sizes = d.integer(1, 6), d.integer(1, 9), d.integer(1, 9), d.integer(1, 20)
+        self.inputs, constants, self.options = sequence(d, name, *sizes)
+        if name == "rnn":
+            self.options["activation"] = d.one_of(["tanh", "relu"])
+        self.dtype, self.device = dtype, device
+        self.constants = {
+            k: None if v is None else backend.to_device(self.cast(v), device)
+            for k, v in constants.items()
+        }
+        outputs = 2 if name != "lstm" else 3 + self.options["every_cell"]
+        self.used = [d.one_of([True, False]) for _ in range(outputs)]
+        self.used[d.integer(0, outputs - 1)] = True
+        self.wanted = {k for k in self.inputs if d.one_of([True, True, False])} or {"x"}
+
+    def cast(self, a: Any) -> Any:
+        return a.astype(self.dtype) if a.dtype.kind == "f" else a
+
+    def run(self, f: Any) -> tuple[list[Any], dict[str, Any]]:
+        """The outputs, and the gradients of those used in the inputs wanted."""
+        xs = {
+            k: tg.tensor(self.cast(v), device=self.device, requires_grad=k in self.wanted)
+            for k, v in self.inputs.items()
+        }
+        ys = f(**xs, **self.constants, **self.options)
+        live = [y for y, use in zip(ys, self.used, strict=True) if use]
+        weights = [np.cos(np.arange(y.size)).reshape(y.shape).astype(self.dtype) for y in live]
+        gs = [backend.to_device(w, self.device) for w in weights]
+        live, gs = zip(
+            *((y, g) for y, g in zip(live, gs, strict=True) if y.requires_grad), strict=True
+        )
+        wanted = sorted(self.wanted)
+        return list(ys), dict(zip(wanted, tg.grad(live, [xs[k] for k in wanted], gs), strict=True))
+
+
+@implementations
+@operations
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-10), ("float32", 2e-4)])
 @given(data=st.data())
 def test_fused_equals_composed_forwards_and_backwards(
-    name: str, dtype: str, tolerance: float, data: st.DataObject
+    module: ModuleType, device: str, name: str, dtype: str, tolerance: float, data: st.DataObject
 ) -> None:
-    op, gates, states, options = CELLS[name]
-    d = Searched(data)
-    steps, batch, features, hidden = (d.integer(1, 5) for _ in range(4))
-    out = d.integer(1, 4) if name == "lstm projected" else hidden
-    shapes: list[Any] = [
-        (steps, batch, features),
-        (batch, out),
-        *([(batch, hidden)] if states == 2 else []),
-        (gates * hidden, features),
-        (gates * hidden, out),
-        d.one_of([None, (gates * hidden,)]),
-        None if name == "gru" else d.one_of([None, (gates * hidden,)]),
-        *([(out, hidden) if name == "lstm projected" else None] if states == 2 else []),
-    ]
-    lengths = d.one_of([None, np.array([d.integer(0, steps) for _ in range(batch)])])
-    reverse = d.one_of([False, True])
-    arrays = [None if s is None else real(d, s).astype(dtype) for s in shapes]
-    used = [d.one_of([True, False]) for _ in range(1 + states)]  # absent cotangents among them
-    used[d.integer(0, states)] = True
-
-    def gradients(fn: Any) -> tuple[list[Any], list[Any]]:
-        xs = [None if a is None else tg.tensor(a, requires_grad=True) for a in arrays]
-        ys = fn(*xs, lengths=lengths, reverse=reverse, **options)
-        live = [y for y, use in zip(ys, used, strict=True) if use]
-        weights = [
-            tg.tensor(np.cos(np.arange(y.size)).reshape(y.shape).astype(dtype)) for y in live
-        ]
-        return list(ys), list(tg.grad(live, [x for x in xs if x is not None], weights))
-
-    for fused, composed in zip(gradients(op), gradients(op.composed), strict=True):
-        for a, b in zip(fused, composed, strict=True):
-            assert a.dtype == dtype
-            np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=tolerance, atol=tolerance)
+    drawn = Configuration(data, name, dtype, device)
+    op = fused(module, name)
+    (ys, gs), (true_ys, true_gs) = drawn.run(op), drawn.run(op.composed)
+    pairs = [*zip(ys, true_ys, strict=True), *((gs[k], true_gs[k]) for k in gs)]
+    for found, true in pairs:
+        assert found.dtype == dtype
+        np.testing.assert_allclose(found.numpy(), true.numpy(), rtol=tolerance, atol=tolerance)
 
 
-@pytest.mark.parametrize("name", CELLS)
-def test_what_is_not_wanted_is_not_computed(name: str) -> None:
-    op, gates, states, options = CELLS[name]
-    rng = np.random.default_rng(0)
-    x = tg.tensor(rng.normal(size=(3, 2, 4)))
-    state = [tg.zeros((2, 5), dtype="float64")] * states
-    w_ih = tg.tensor(rng.normal(size=(gates * 5, 4)), requires_grad=True)
-    w_hh = tg.tensor(rng.normal(size=(gates * 5, 5)))
-    ys = op(x, *state, w_ih, w_hh, reverse=False, **options)
+@implementations
+@operations
+@given(data=st.data())
+def test_cotangents_keep_to_the_contract(
+    module: ModuleType, device: str, name: str, data: st.DataObject
+) -> None:
+    """One for each input, None where nothing needs it; nothing saved or given is written to."""
+    drawn = Configuration(data, name, "float64", device)
+    op = fused(module, name)
+    xs = {k: tg.tensor(v, device=device, requires_grad=True) for k, v in drawn.inputs.items()}
+    ys = op(**xs, **drawn.constants, **drawn.options)
     node = ys[0].edge[0]
-    gs = (np.ones((3, 2, 5)), *[None] * states)
-    found = dict(node.op.cotangents(node, gs, np, node.kept))
-    costly = {"x": 0, "w_ih": 1 + states, "w_hh": 2 + states}
-    assert {n for n, i in costly.items() if found[i] is not None} == {"w_ih"}
+    xp = backend.module_of(ys[0].data)
+    gs = tuple(xp.ones(y.shape) if use else None for y, use in zip(ys, drawn.used, strict=True))
+
+    def backward(needs: Any) -> dict[str, Any]:
+        node.edges = [
+            edge if k in needs else None for k, edge in zip(op.inputs, edges, strict=True)
+        ]
+        return dict(
+            zip(op.inputs, (g for _, g in op.cotangents(node, gs, xp, node.kept)), strict=True)
+        )
+
+    edges = node.edges
+    whole = backward(drawn.inputs)
+    assert {k for k, g in whole.items() if g is not None} == set(drawn.inputs)
+    part = backward(drawn.wanted)
+    assert {k for k, g in part.items() if g is not None} == drawn.wanted
+    for k in drawn.wanted:
+        np.testing.assert_array_equal(backend.to_host(part[k]), backend.to_host(whole[k]))
+    assert all(g is None or bool((g == 1).all()) for g in gs)
 
 
-def test_index_of_draws_every_kind() -> None:
-    """The catalogue's indices are worth something only if all kinds come up."""
-    from tinygrad_rnn.catalogue import Seeded
+@implementations
+@operations
+@given(data=st.data())
+def test_without_a_graph_the_values_are_the_same_and_nothing_is_kept(
+    module: ModuleType, device: str, name: str, data: st.DataObject
+) -> None:
+    drawn = Configuration(data, name, "float64", device)
+    forward, op = getattr(module, f"{name}_forward"), fused(module, name)
+    arrays = {k: backend.to_device(v, device) for k, v in drawn.inputs.items()}
+    xp = backend.module_of(arrays["x"])
+    kept, saved = forward(xp, **arrays, **drawn.constants, **drawn.options, keep=True)
+    free, nothing = forward(xp, **arrays, **drawn.constants, **drawn.options, keep=False)
+    assert saved is not None
+    assert nothing is None
+    for a, b in zip(kept, free, strict=True):
+        np.testing.assert_array_equal(backend.to_host(a), backend.to_host(b))
+    assert len(kept) == len(op(**arrays, **drawn.constants, **drawn.options))
 
-    kinds = {type(index_of(Seeded(seed), 3)) for seed in range(50)}
-    assert kinds == {int, slice, list, np.ndarray}
 
-
-def test_a_kernel_that_nobody_will_differentiate_keeps_nothing() -> None:
-    from tinygrad_rnn import kernels
-
-    x, h = np.ones((2, 1, 3)), np.zeros((1, 4))
-    _, saved = kernels.rnn_forward(
-        np, x, h, np.ones((4, 3)), np.ones((4, 4)), None, None, None, keep=False
-    )
-    assert saved is None
+@implementations
+@operations
+@pytest.mark.parametrize("batch", [0, 2])
+@pytest.mark.parametrize("steps", [0, 3])
+def test_nothing_to_do_is_done(
+    module: ModuleType, device: str, name: str, steps: int, batch: int
+) -> None:
+    """No steps, no rows, or rows that are all empty: the state stays, and gradients are zero."""
+    gates, states = {"rnn": (1, 1), "gru": (3, 1), "lstm": (4, 2)}[name]
+    rng = np.random.default_rng(0)
+    shapes = [(steps, batch, 3), *[(batch, 4)] * states, (gates * 4, 3), (gates * 4, 4)]
+    xs = [tg.tensor(rng.normal(size=s), device=device, requires_grad=True) for s in shapes]
+    lengths = backend.to_device(np.zeros(batch, int), device)
+    ys = fused(module, name)(*xs, lengths=lengths)
+    assert ys[0].shape == (steps, batch, 4)
+    assert not ys[0].numpy().any()
+    for last, first in zip(ys[1:], xs[1 : 1 + states], strict=True):
+        np.testing.assert_array_equal(last.numpy(), first.numpy())
+    gs = tg.grad(ys, xs, [tg.ones(y.shape, dtype="float64", device=device) for y in ys])
+    for k, g in enumerate(gs):
+        assert g.shape == xs[k].shape
+        assert (g.numpy() == (1 <= k <= states)).all()

@@ -9,10 +9,11 @@ from .case import Array, Case, Draw, Row, Seeded, real, shape
 from .indexing import index_of
 from .networks import NETWORKS
 from .operations import OPERATIONS
+from .sequences import sequence
 
 __all__ = [
     "NETWORKS", "OPERATIONS",
-    "Array", "Case", "Draw", "Row", "Seeded", "index_of", "real", "rows", "shape",
+    "Array", "Case", "Draw", "Row", "Seeded", "index_of", "real", "rows", "sequence", "shape",
 ]  # fmt: skip
 
 

@@ -22,7 +22,7 @@ from .case import (
     real,
     shape,
 )
-from .sequences import logistic
+from .steps import logistic
 
 
 def within(low: float, high: float) -> Domain:

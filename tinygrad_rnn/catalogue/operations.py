@@ -6,5 +6,6 @@ from .movement import MOVEMENT
 from .products import PRODUCTS
 from .reductions import REDUCTIONS
 from .sequences import SEQUENCES
+from .steps import STEPS
 
-OPERATIONS = [*ELEMENTWISE, *REDUCTIONS, *MOVEMENT, *INDEXING, *PRODUCTS, *SEQUENCES]
+OPERATIONS = [*ELEMENTWISE, *REDUCTIONS, *MOVEMENT, *INDEXING, *PRODUCTS, *SEQUENCES, *STEPS]

@@ -1,66 +1,111 @@
-"""Rows of what runs over time: scan, the cells' steps and the fused operations."""
+"""Rows of what runs over time: scan, and the fused operations with every option."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from ..tensor import backend, ops
-from .build import chosen, row
+from ..tensor.ops.recurrent import by_steps
+from .build import row
 from .case import Array, Case, Draw, Row, real
 
+Given = dict[str, Any]
 
-def _recurrent(name: str, gates: int, states: int, **options: Sequence[Any]) -> Row:
+
+def sequence(d: Draw, name: str, *sizes: int) -> tuple[Given, Given, Given]:
+    """Inputs to differentiate in, constants and options for `rnn`, `gru` or `lstm`.
+
+    **Arguments** sizes: of steps, batch, features and hidden units. What is left out is None.
+    """
+    steps, batch, features, hidden = sizes
+    options: Given = {"reverse": d.one_of([False, True])}
+    if name == "gru":
+        options["reset_after"] = d.one_of([False, True])
+    if name == "lstm":
+        options["coupled_gates"] = d.one_of([False, True])
+        options["every_cell"] = d.one_of([False, True])
+    gates = {"rnn": 1, "gru": 3, "lstm": 3 if options.get("coupled_gates") else 4}[name]
+    out = d.integer(1, hidden) if name == "lstm" and d.one_of([False, True]) else hidden
+    rows = gates * hidden
+    shapes = {"x": (steps, batch, features), "h0": (batch, out)}
+    if name == "lstm":
+        shapes["c0"] = (batch, hidden)
+    shapes |= {"w_ih": (rows, features), "w_hh": (rows, out)}
+    optional = {"b_ih": (rows,), "b_hh": (rows,), "w_ch": ((gates - 1) * hidden,)}
+    if name != "lstm":
+        del optional["w_ch"]
+    if name == "gru" and not options["reset_after"]:
+        del optional["b_hh"]
+    shapes |= {k: shape for k, shape in optional.items() if d.one_of([True, False])}
+    if out != hidden or (name == "lstm" and d.one_of([False, True])):
+        shapes["w_hr"] = (out, hidden)
+    inputs = {k: real(d, shape) for k, shape in shapes.items()}
+    for k in ("w_ih", "w_hh"):
+        inputs[k] = inputs[k] / np.sqrt(hidden)
+    constants: dict[str, Array | None] = {
+        "lengths": np.array([d.integer(0, steps) for _ in range(batch)]),
+        "reset": _of_ones(d, (steps, batch)) > 0,
+        "h_mask": _of_ones(d, (batch, out)) * 1.5,
+        "h_zone": _zone(d, (steps, batch, out)),
+        "c_zone": _zone(d, (steps, batch, hidden)),
+    }
+    if name != "lstm":
+        del constants["c_zone"]
+    constants = {k: d.one_of([None, value]) for k, value in constants.items()}
+    if name == "lstm":
+        options["cell_clip"] = _clip_off_the_kinks(d, inputs, constants, options)
+    return inputs, constants, options
+
+
+def _of_ones(d: Draw, shape: tuple[int, ...]) -> Array:
+    """Zeros and ones."""
+    return np.where(d.reals(shape) > 0, 1.0, 0.0)
+
+
+def _zone(d: Draw, shape: tuple[int, ...]) -> Array:
+    """A mask of zeros and ones, or one share at all places."""
+    return d.one_of([_of_ones(d, shape), np.full((1, 1, 1), 0.3)])
+
+
+def _clip_off_the_kinks(d: Draw, inputs: Given, constants: Given, options: Given) -> float | None:
+    """None; a clip at which no c of any step lies; or one beyond all of them."""
+    clip, least = d.one_of([None, 0.4, 0.8]), 1.0
+    if clip is None:
+        return None
+    weights = {k: v for k, v in inputs.items() if k not in ("x", "h0", "c0")}
+    weights["h_mask"] = constants["h_mask"]
+
+    def step(x: Array, state: Any) -> Any:
+        nonlocal least
+        given = {**weights, "coupled_gates": options["coupled_gates"]}
+        _, free = ops.lstm_step(x, *state, **given)
+        least = min(least, float(np.min(np.abs(np.abs(free) - clip))))
+        h, c = ops.lstm_step(x, *state, **given, cell_clip=clip)
+        return h, (h, c)
+
+    by_steps(
+        step, inputs["x"], (inputs["h0"], inputs["c0"]), lengths=constants["lengths"],
+        reset=constants["reset"], zones=(constants["h_zone"], constants["c_zone"]),
+        reverse=options["reverse"],
+    )  # fmt: skip
+    return clip if least > 1e-3 else 100.0
+
+
+def _fused(name: str) -> Row:
     """A row for a fused sequence operation, whose reference is its composed twin."""
 
     def draw(d: Draw) -> Case:
-        steps, batch, features, hidden = (d.integer(1, 4) for _ in range(4))
-        given = chosen(d, options)
-        projected = d.integer(1, 3) if states == 2 and d.one_of([False, True]) else None
-        out = projected or hidden
-        biases = d.one_of([(), ("b_ih",), ("b_ih", "b_hh")])
-        if name == "gru" and not given["reset_after"]:
-            biases = biases[:1]
-        inputs = {
-            "x": real(d, (steps, batch, features)),
-            "h0": real(d, (batch, out)),
-            **({"c0": real(d, (batch, hidden))} if states == 2 else {}),
-            "w_ih": real(d, (gates * hidden, features)),
-            "w_hh": real(d, (gates * hidden, out)),
-            **{b: real(d, (gates * hidden,)) for b in biases},
-            **({"w_hr": real(d, (out, hidden))} if projected else {}),
-        }
-        lengths = d.one_of([None, np.array([d.integer(0, steps) for _ in range(batch)])])
-        empty = dict.fromkeys(("b_ih", "b_hh", *(("w_hr",) if states == 2 else ())))
+        inputs, constants, options = sequence(d, name, *(d.integer(1, 4) for _ in range(4)))
 
         def call(f: Any, *xs: Any) -> Any:
-            weights = {**empty, **dict(zip(inputs, xs, strict=True))}
-            on = None if lengths is None else backend.to_device(lengths)
-            return f(**weights, lengths=on, **given)
+            on = {k: None if v is None else backend.to_device(v) for k, v in constants.items()}
+            return f(**dict(zip(inputs, xs, strict=True)), **on, **options)
 
         return Case(list(inputs.values()), call)
 
     return row(name, draw, getattr(ops, name).composed)
-
-
-def _step(name: str, gates: int, states: int, reference: Any, **options: Sequence[Any]) -> Row:
-    """A row for one step of a cell."""
-
-    def draw(d: Draw) -> Case:
-        batch, features, hidden = (d.integer(1, 3) for _ in range(3))
-        given = chosen(d, options)
-        inputs = [
-            real(d, (batch, features)),
-            *(real(d, (batch, hidden)) for _ in range(states)),
-            real(d, (gates * hidden, features)),
-            real(d, (gates * hidden, hidden)),
-            real(d, (gates * hidden,)),
-        ]
-        return Case(inputs, lambda f, *xs: f(*xs, **given))
-
-    return row(name, draw, reference)
 
 
 def _scan(d: Draw) -> Case:
@@ -108,36 +153,4 @@ def _scan_by_hand(
     return last, ys
 
 
-def logistic(x: Array) -> Array:
-    """The sigmoid, as books have it."""
-    return np.asarray(1 / (1 + np.exp(-x)))
-
-
-def _rnn_step(x: Array, h: Array, u: Array, w: Array, b: Array, activation: str) -> Array:
-    z = x @ u.T + h @ w.T + b
-    return np.asarray(np.tanh(z) if activation == "tanh" else np.maximum(z, 0))
-
-
-def _gru_step(x: Array, h: Array, u: Array, w: Array, b: Array, reset_after: bool) -> Array:
-    (u_r, u_z, u_n), (w_r, w_z, w_n), (b_r, b_z, b_n) = (np.split(p, 3) for p in (u, w, b))
-    r = logistic(x @ u_r.T + h @ w_r.T + b_r)
-    z = logistic(x @ u_z.T + h @ w_z.T + b_z)
-    n = np.tanh(x @ u_n.T + b_n + (r * (h @ w_n.T) if reset_after else (r * h) @ w_n.T))
-    return np.asarray(z * h + (1 - z) * n)
-
-
-def _lstm_step(x: Array, h: Array, c: Array, u: Array, w: Array, b: Array) -> tuple[Array, Array]:
-    i, f, g, o = np.split(x @ u.T + h @ w.T + b, 4, axis=1)
-    c = logistic(f) * c + logistic(i) * np.tanh(g)
-    return logistic(o) * np.tanh(c), c
-
-
-SEQUENCES = [
-    row("scan", _scan, _scan_by_hand),
-    _step("rnn_step", 1, 1, _rnn_step, activation=["tanh"]),
-    _step("gru_step", 3, 1, _gru_step, reset_after=[False, True]),
-    _step("lstm_step", 4, 2, _lstm_step),
-    _recurrent("rnn", 1, 1, activation=["tanh"], reverse=[False, True]),
-    _recurrent("gru", 3, 1, reset_after=[False, True], reverse=[False, True]),
-    _recurrent("lstm", 4, 2, reverse=[False, True]),
-]
+SEQUENCES = [row("scan", _scan, _scan_by_hand), _fused("rnn"), _fused("gru"), _fused("lstm")]

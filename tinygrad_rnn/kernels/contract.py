@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 GATES = {"rnn": 1, "gru": 3, "lstm": 4}
@@ -11,36 +12,48 @@ def check(operation: str, arrays: dict[str, Any], options: dict[str, Any]) -> No
     """**Raises** ValueError naming the array or option that is not as the contract has it."""
     x, h0, w_hr = arrays["x"], arrays["h0"], arrays.get("w_hr")
     if x.ndim != 3 or h0.ndim != 2 or (w_hr is not None and w_hr.ndim != 2):
-        raise ValueError("x: expected 3 axes, h0 and w_hr 2")
-    (steps, batch, features), out = x.shape, h0.shape[1]
+        raise ValueError("expected 3 axes of x, 2 of h0 and w_hr")
+    out = h0.shape[1]
     hidden = out if w_hr is None else w_hr.shape[1]
-    coupled = options.get("coupled_gates", False)
-    rows = (3 if coupled else GATES[operation]) * hidden
-    expected = {
-        "x": x.shape,
+    coupled = bool(options.get("coupled_gates"))
+    expected = _shapes(*x.shape, out, hidden, 3 if coupled else GATES[operation])
+    for name, array in arrays.items():
+        if array.shape != expected[name]:
+            everywhere = name in ("h_zone", "c_zone") and array.shape == (1, 1, 1)
+            if not everywhere:
+                raise ValueError(f"{name}: expected {expected[name]}, got {array.shape}")
+    if options:
+        _check_options(options)
+    if operation == "gru" and "b_hh" in arrays and not options.get("reset_after"):
+        raise ValueError("b_hh: expected None without reset_after: one bias a gate")
+
+
+@lru_cache(1024)
+def _shapes(
+    steps: int, batch: int, features: int, out: int, hidden: int, gates: int
+) -> dict[str, tuple[int, ...]]:
+    """What each array must be; where there are peepholes, g is the one gate that has none."""
+    return {
+        "x": (steps, batch, features),
         "h0": (batch, out),
         "c0": (batch, hidden),
-        "w_ih": (rows, features),
-        "w_hh": (rows, out),
-        "b_ih": (rows,),
-        "b_hh": (rows,),
+        "w_ih": (gates * hidden, features),
+        "w_hh": (gates * hidden, out),
+        "b_ih": (gates * hidden,),
+        "b_hh": (gates * hidden,),
         "w_hr": (out, hidden),
-        "w_ch": ((2 if coupled else 3) * hidden,),
+        "w_ch": ((gates - 1) * hidden,),
         "lengths": (batch,),
         "reset": (steps, batch),
         "h_mask": (batch, out),
         "h_zone": (steps, batch, out),
         "c_zone": (steps, batch, hidden),
     }
-    for name, array in arrays.items():
-        if array is not None and array.shape != expected[name]:
-            everywhere = name in ("h_zone", "c_zone") and array.shape == (1, 1, 1)
-            if not everywhere:
-                raise ValueError(f"{name}: expected {expected[name]}, got {array.shape}")
-    if options.get("activation", "tanh") not in ("tanh", "relu"):
-        raise ValueError(f"activation: expected tanh or relu, got {options['activation']!r}")
-    clip = options.get("cell_clip")
+
+
+def _check_options(options: dict[str, Any]) -> None:
+    activation, clip = options.get("activation", "tanh"), options.get("cell_clip")
+    if activation not in ("tanh", "relu"):
+        raise ValueError(f"activation: expected tanh or relu, got {activation!r}")
     if clip is not None and not clip > 0:
         raise ValueError(f"cell_clip: expected more than 0, got {clip!r}")
-    if operation == "gru" and arrays.get("b_hh") is not None and not options.get("reset_after"):
-        raise ValueError("b_hh: expected None without reset_after: one bias a gate")

@@ -41,7 +41,7 @@ def _forward(operation: str) -> Callable[..., Any]:
 
     @wraps(plain)
     def run(xp: Any, *given: Any, keep: bool = True, **options: Any) -> tuple[Any, Any]:
-        arrays = dict(zip(inputs, given, strict=False))
+        arrays = {n: a for n, a in zip(inputs, given, strict=False) if a is not None}
         check(operation, arrays, options)
         picked = pick(operation, xp, arrays, options)
         outputs, saved = getattr(picked, name)(xp, *given, keep=keep, **options)

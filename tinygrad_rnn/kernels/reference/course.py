@@ -1,12 +1,201 @@
-"""What the cells' kernels share: the order of steps, states in one buffer, products over time."""
+"""What the cells' kernels share: the steps in running order, what of a state survives each of them,
+and products over time.
+
+A step is handed the old state and writes the new one. Three things may happen around it, the same
+for every cell and each part of its state:
+
+    reset       the old state is zero in the rows that begin anew
+    zoneout     of the old state a share survives: after = share * old + (1 - share) * new
+    lengths     all of it survives in the rows that are over, or have not begun
+
+Where nothing of the kind is asked for, the states before, the new ones and those after a step are
+views of one buffer of T + 1 states, and nothing is copied. What differs gets a buffer of its own.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 Array = Any
 Arrays = tuple[Array | None, ...]
+
+
+class Course:
+    """The steps in running order, counted from 0, and which rows take part in each."""
+
+    def __init__(
+        self, xp: Any, x: Array, lengths: Array | None, reset: Array | None, reverse: bool
+    ) -> None:
+        self.xp, self.dtype, self.reverse = xp, x.dtype, reverse
+        self.steps, self.batch = x.shape[:2]
+        self.over = self.goes_on = None  # (T, B, 1), if anything is
+        if lengths is not None:
+            self.over = (xp.arange(self.steps)[:, None] >= lengths[None, :])[:, :, None]
+        if reset is not None:
+            begins = reset[:, :, None]
+            if self.over is not None:
+                begins = xp.logical_and(begins, xp.logical_not(self.over))
+            self.goes_on = xp.logical_not(begins).astype(x.dtype)
+
+    def along(self, a: Array) -> Array:
+        """An array over time, turned into running order; an array in running order, back."""
+        return a[::-1] if self.reverse else a
+
+    def each(self, a: Array) -> list[Array]:
+        """What belongs to each step, in running order."""
+        return list(a[::-1] if self.reverse else a)
+
+    def gates(self, a: Array, width: int) -> list[Array]:
+        """Of each step the gates that lie side by side, (G, B, width): to be unpacked."""
+        count = a.shape[-1] // width
+        return self.each(a.reshape(self.steps, self.batch, count, width).swapaxes(1, 2))
+
+    def shares(self, zone: Array) -> tuple[list[Array], list[Array]]:
+        """Of each step the share of the old state that survives, and that of the new."""
+        pair = zone, 1 - zone
+        if len(zone) == self.steps:
+            return self.each(pair[0]), self.each(pair[1])
+        return [pair[0][0]] * self.steps, [pair[1][0]] * self.steps
+
+    def empty(self, width: int) -> Array:
+        """A buffer for what each step makes, (T, B, width)."""
+        return self.xp.empty((self.steps, self.batch, width), self.dtype)
+
+    def work(self, width: int) -> Array:
+        """A buffer for one step to work in, (B, width)."""
+        return self.xp.empty((self.batch, width), self.dtype)
+
+    def forwards(self, *states: State) -> Iterator[int]:
+        """Counts the steps; around each it does to the states what is to be done."""
+        reset = states if self.goes_on is not None else ()
+        mixed = [s for s in states if s.zone is not None or self.over is not None]
+        for t in range(self.steps):
+            for s in reset:
+                s.begin(t)
+            yield t
+            for s in mixed:
+                s.settle(t)
+
+    def backwards(self, *cotangents: Cotangent) -> Iterator[int]:
+        """Counts the steps from the last; around each the same, for cotangents."""
+        for t in reversed(range(self.steps)):
+            for d in cotangents:
+                d.receive(t)
+            yield t
+            for d in cotangents:
+                d.release(t)
+
+
+class State:
+    """One part of the state, h or c: step t starts from `old[t]` and writes `new[t]`."""
+
+    def __init__(self, course: Course, first: Array, zone: Array | None) -> None:
+        self.course, self.width = course, first.shape[1]
+        self.buffer = course.xp.empty((course.steps + 1, course.batch, self.width), course.dtype)
+        self.states = course.each(self.buffer)  # the first, and the one after each step
+        self.states[0][...] = first
+        self.old, self.new = self.states[:-1], self.states[1:]
+        self.begun = self.fresh = None  # buffers of old and new, where they are not those states
+        if course.goes_on is not None:
+            self.begun = course.empty(self.width)
+            self.old = course.each(self.begun)
+        self.zone = zone
+        if zone is not None:
+            self.zone = zone.astype(course.dtype, copy=False)
+            self.shares, self.rests = course.shares(self.zone)
+            self.fresh = course.empty(self.width)
+            self.new = course.each(self.fresh)
+            self.work = course.work(self.width)
+
+    @property
+    def after(self) -> Array:
+        """The states after each step, in the order of time: (T, B, width)."""
+        return self.buffer[:-1] if self.course.reverse else self.buffer[1:]
+
+    @property
+    def made(self) -> Array:
+        """What each step wrote, in the order of time."""
+        return self.after if self.fresh is None else self.fresh
+
+    @property
+    def before(self) -> Array:
+        """What each step started from, in the order of time."""
+        if self.begun is not None:
+            return self.begun
+        return self.buffer[1:] if self.course.reverse else self.buffer[:-1]
+
+    def begin(self, t: int) -> None:
+        """Zero where a row begins anew."""
+        goes_on = self.course.along(self.course.goes_on)[t]
+        self.course.xp.multiply(self.states[t], goes_on, out=self.old[t])
+
+    def settle(self, t: int) -> None:
+        """What survives of the old state."""
+        xp, after = self.course.xp, self.states[t + 1]
+        if self.zone is not None:
+            xp.multiply(self.shares[t], self.old[t], out=self.work)
+            xp.multiply(self.rests[t], self.new[t], out=after)
+            after += self.work
+        if self.course.over is not None:
+            xp.copyto(after, self.old[t], where=self.course.along(self.course.over)[t])
+
+    def output(self) -> Array:
+        """The states after each step, zero where a row is over."""
+        over = self.course.over
+        return self.after if over is None else self.course.xp.where(over, 0, self.after)
+
+    def last(self) -> Array:
+        """The final state: a copy, so that keeping it does not keep the buffer."""
+        return self.states[-1].copy()
+
+    def share(self) -> Array | None:
+        """How much of the old state survives each step, lengths and zoneout together."""
+        over = self.course.over
+        if over is None:
+            return self.zone
+        if self.zone is None:
+            return over.astype(self.course.dtype)
+        return self.course.xp.where(over, 1, self.zone)
+
+
+class Cotangent:
+    """The cotangent of a part of the state, in `d`: a step turns that of new into that of old."""
+
+    def __init__(self, state: State, last: Array | None, each: Array | None) -> None:
+        """From the cotangents of the final state and of the output."""
+        self.course = course = state.course
+        xp = course.xp
+        if last is None:
+            self.d = xp.zeros((course.batch, state.width), course.dtype)
+        else:
+            self.d = xp.array(last, dtype=course.dtype, order="C")
+        if each is not None and course.over is not None:
+            each = xp.where(course.over, 0, each)
+        self.each = None if each is None else course.each(each)
+        share = state.share()
+        self.survives = share is not None
+        if share is not None:
+            self.shares, self.rests = course.shares(share)
+            self.held = xp.empty_like(self.d)
+
+    def receive(self, t: int) -> None:
+        """Adds the output's cotangent, and sets aside what passes by the step."""
+        if self.each is not None:
+            self.d += self.each[t]
+        if self.survives:
+            self.course.xp.multiply(self.d, self.shares[t], out=self.held)
+            self.d *= self.rests[t]
+
+    def release(self, t: int) -> None:
+        """Joins what passed by; nothing goes back beyond where a row began anew."""
+        if self.survives:
+            self.d += self.held
+        if self.course.goes_on is not None:
+            self.d *= self.course.along(self.course.goes_on)[t]
+
+
+# ---------------------------------------------------------------- gates and products
 
 
 def project(xp: Any, x: Array, w: Array, b: Array | None) -> Array:
@@ -14,7 +203,7 @@ def project(xp: Any, x: Array, w: Array, b: Array | None) -> Array:
     z = xp.matmul(x.reshape(-1, x.shape[-1]), w.T)
     if b is not None:
         z += b
-    return z.reshape(*x.shape[:-1], -1)
+    return z.reshape(*x.shape[:-1], w.shape[0])
 
 
 def turned(xp: Any, w: Array, steps: int) -> Array:
@@ -27,79 +216,22 @@ def both(b_ih: Array | None, b_hh: Array | None) -> Array | None:
     return b_ih if b_hh is None else b_hh if b_ih is None else b_ih + b_hh
 
 
+def squash(xp: Any, a: Array, scale: Any = 0.5, shift: Any = 0.5) -> None:
+    """scale * tanh(scale * a) + shift in place: with halves the logistic function."""
+    a *= scale
+    xp.tanh(a, out=a)
+    a *= scale
+    a += shift
+
+
+def parts(a: Array, width: int) -> list[Array]:
+    """Views of what lies side by side on the last axis, each so wide."""
+    return [a[..., k : k + width] for k in range(0, a.shape[-1], width)]
+
+
 def product_over_time(a: Array, b: Array) -> Array:
     """The sum over steps and rows of outer products: (T, B, M), (T, B, N) to (M, N)."""
     return a.reshape(-1, a.shape[-1]).T @ b.reshape(-1, b.shape[-1])
-
-
-class Course:
-    """The order of the steps, and the states before and after each, in one buffer of T + 1.
-
-    After step t forwards lies before step t + 1, so nothing is copied; running in reverse, the
-    buffer is filled from its end.
-    """
-
-    def __init__(self, xp: Any, x: Array, lengths: Array | None, reverse: bool) -> None:
-        self.xp, self.steps, self.batch, self.dtype = xp, x.shape[0], x.shape[1], x.dtype
-        self.reverse = reverse
-        self.order = range(self.steps)[:: -1 if reverse else 1]
-        self.valid = self.over = None
-        if lengths is not None:  # which rows are still running, (T, B, 1), as bool and as number
-            valid = (xp.arange(self.steps)[:, None] < lengths[None, :])[:, :, None]
-            self.over, self.valid = xp.logical_not(valid), valid.astype(x.dtype)
-
-    def states(self, first: Array, width: int) -> Array:
-        """A buffer (T + 1, B, width) in which the first state is in place."""
-        if first.shape != (self.batch, width):
-            raise ValueError(f"initial state: expected {(self.batch, width)}, got {first.shape}")
-        buffer = self.xp.empty((self.steps + 1, self.batch, width), self.dtype)
-        buffer[-1 if self.reverse else 0] = first
-        return buffer
-
-    def around(self, t: int) -> tuple[int, int]:
-        """Where the states before and after step t lie in a buffer."""
-        return (t + 1, t) if self.reverse else (t, t + 1)
-
-    def before(self, buffer: Array) -> Array:
-        """The states before each step."""
-        return buffer[1:] if self.reverse else buffer[:-1]
-
-    def after(self, buffer: Array) -> Array:
-        """The states after each step."""
-        return buffer[:-1] if self.reverse else buffer[1:]
-
-    def hold(self, t: int, buffer: Array) -> None:
-        """Keeps the state of the rows that are over, or have not begun."""
-        if self.over is not None:
-            before, after = self.around(t)
-            self.xp.copyto(buffer[after], buffer[before], where=self.over[t])
-
-    def output(self, buffer: Array) -> Array:
-        """The states after each step, zero where a row is over."""
-        y = self.after(buffer)
-        return y if self.valid is None else y * self.valid
-
-    def last(self, buffer: Array) -> Array:
-        """The final state: a copy, so that keeping it does not keep the buffer."""
-        return buffer[0 if self.reverse else -1].copy()
-
-    def cotangent(self, g: Array | None, width: int) -> Array:
-        """The cotangent of a final state, in a buffer of our own."""
-        if g is None:
-            return self.xp.zeros((self.batch, width), self.dtype)
-        return self.xp.array(g, dtype=self.dtype)
-
-    def receive(self, t: int, d: Array, gy: Array | None = None) -> Array | None:
-        """Adds the output's cotangent to d, and splits off what only passes through step t."""
-        held = None
-        if self.over is not None and self.valid is not None:
-            held = d * self.over[t]
-            d *= self.valid[t]
-            if gy is not None:
-                d += gy[t] * self.valid[t]
-        elif gy is not None:
-            d += gy[t]
-        return held
 
 
 def in_weights(
@@ -108,14 +240,17 @@ def in_weights(
     w_ih: Array,
     d_in: Array,
     d_rec: Array,
-    h_before: Array,
+    h_in: Array,
 ) -> tuple[Array | None, ...]:
-    """The cotangents of x, w_ih, w_hh, b_ih and b_hh from those of the pre-activations."""
+    """The cotangents of x, w_ih, w_hh, b_ih and b_hh from those of the pre-activations.
+
+    d_in is on the side of the input, d_rec on the recurrent one, into whose products h_in went.
+    """
     need_x, need_w_ih, need_w_hh, need_b_ih, need_b_hh = needs
     return (
         (d_in.reshape(-1, d_in.shape[-1]) @ w_ih).reshape(x.shape) if need_x else None,
         product_over_time(d_in, x) if need_w_ih else None,
-        product_over_time(d_rec, h_before) if need_w_hh else None,
+        product_over_time(d_rec, h_in) if need_w_hh else None,
         d_in.sum(axis=(0, 1)) if need_b_ih else None,
         d_rec.sum(axis=(0, 1)) if need_b_hh else None,
     )

@@ -5,7 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from .course import Array, Arrays, Course, both, in_weights, product_over_time, project, turned
+from .course import (
+    Array,
+    Arrays,
+    Cotangent,
+    Course,
+    State,
+    both,
+    in_weights,
+    parts,
+    product_over_time,
+    project,
+    squash,
+    turned,
+)
 
 
 def lstm_forward(
@@ -31,46 +44,65 @@ def lstm_forward(
     reverse: bool = False,
     keep: bool = True,
 ) -> tuple[Arrays, Any]:
-    """Gates i, f, g, o: c_t = f c_{t-1} + i g; h_t = w_hr (o tanh(c_t)), w_hr being (P, H) or 1."""
-    if any(a is not None for a in (w_ch, reset, h_mask, h_zone, c_zone, cell_clip)) or (
-        coupled_gates or every_cell
-    ):
-        raise NotImplementedError("lstm: an option that the kernel does not have yet")
-    width = w_hh.shape[0] // 4
-    course = Course(xp, x, lengths, reverse)
-    hs, cs = course.states(h0, w_hh.shape[1]), course.states(c0, width)
-    # sigmoid(a) = tanh(a / 2) / 2 + 1/2: scaled so, one tanh serves all four gates.
-    scale = xp.full((4, width), 0.5, x.dtype)
-    scale[2] = 1
-    scale = scale.reshape(-1)
-    shift = 1 - scale
+    """Gates i, f, g, o: c_t = f c_{t-1} + i g; h_t = o tanh(c_t); see `lstm_step` for the rest."""
+    course, width = Course(xp, x, lengths, reset, reverse), c0.shape[1]
+    hs, cs = State(course, h0, h_zone), State(course, c0, c_zone)
     gates = project(xp, x, w_ih, both(b_ih, b_hh))
+    by_gate, gates_of = course.gates(gates, width), course.each(gates)
+    p_i, p_f, p_o = _peepholes(w_ch, width)
+    # What is squashed before c is known: all gates, unless o looks at the new c. As
+    # sigmoid(a) = tanh(a / 2) / 2 + 1/2, one tanh serves all of them, if they are scaled so.
+    early = gates_of if w_ch is None else course.each(gates[..., :-width])
+    rows = w_hh.shape[0]
+    scale = xp.full(rows if w_ch is None else rows - width, 0.5, x.dtype)
+    g_from = rows - 2 * width
+    scale[g_from : g_from + width] = 1
+    shift = 1 - scale
     w = turned(xp, w_hh, course.steps)
-    tanh_c = xp.empty_like(course.after(cs))
-    part, work = xp.empty_like(gates[0]), xp.empty_like(cs[0])
-    for t in course.order:
-        before, after = course.around(t)
-        a, c = gates[t], cs[after]
-        xp.matmul(hs[before], w, out=part)
-        a += part
-        a *= scale
-        xp.tanh(a, out=a)
-        a *= scale
-        a += shift
-        i, f, g, o = (a[:, k * width : (k + 1) * width] for k in range(4))
-        xp.multiply(f, cs[before], out=c)
-        xp.multiply(i, g, out=work)
-        c += work
-        xp.tanh(c, out=tanh_c[t])
-        if w_hr is None:
-            xp.multiply(o, tanh_c[t], out=hs[after])
+    tanh_c = course.empty(width)
+    tanh_of = course.each(tanh_c)
+    within = None if cell_clip is None else xp.empty(tanh_c.shape, bool)  # where c is not clipped
+    within_of = [] if within is None else course.each(within)
+    part, work = course.work(rows), course.work(width)
+    masked = None if h_mask is None else course.work(hs.width)
+    for t in course.forwards(hs, cs):
+        h, c, new, (i, *f, g, o) = hs.old[t], cs.old[t], cs.new[t], by_gate[t]
+        if h_mask is not None:
+            h = xp.multiply(h, h_mask, out=masked)
+        xp.matmul(h, w, out=part)
+        gates_of[t] += part
+        if w_ch is not None:
+            xp.multiply(c, p_i, out=work)
+            i += work
+            if f:
+                xp.multiply(c, p_f, out=work)
+                f[0] += work
+        squash(xp, early[t], scale, shift)
+        if f:
+            xp.multiply(f[0], c, out=new)
+            xp.multiply(i, g, out=work)
+            new += work
         else:
-            xp.multiply(o, tanh_c[t], out=work)
-            xp.matmul(work, w_hr.T, out=hs[after])
-        course.hold(t, hs)
-        course.hold(t, cs)
-    outputs = (course.output(hs), course.last(hs), course.last(cs))
-    return outputs, ((hs, cs, gates, tanh_c) if keep else None)
+            xp.subtract(g, c, out=new)
+            new *= i
+            new += c
+        if cell_clip is not None:
+            xp.abs(new, out=work)
+            xp.less_equal(work, cell_clip, out=within_of[t])
+            xp.minimum(new, cell_clip, out=new)
+            xp.maximum(new, -cell_clip, out=new)
+        if w_ch is not None:
+            xp.multiply(new, p_o, out=work)
+            o += work
+            squash(xp, o)
+        xp.tanh(new, out=tanh_of[t])
+        if w_hr is None:
+            xp.multiply(o, tanh_of[t], out=hs.new[t])
+        else:
+            xp.multiply(o, tanh_of[t], out=work)
+            xp.matmul(work, w_hr.T, out=hs.new[t])
+    outputs = (hs.output(), hs.last(), cs.last(), *((cs.output(),) if every_cell else ()))
+    return outputs, ((hs, cs, gates, tanh_c, within) if keep else None)
 
 
 def lstm_backward(
@@ -82,51 +114,85 @@ def lstm_backward(
     w_ih: Array,
     w_hh: Array,
     w_hr: Array | None,
-    lengths: Array | None,
-    reverse: bool,
+    w_ch: Array | None,
+    h_mask: Array | None,
 ) -> Arrays:
-    """The cotangents of x, h0, c0, w_ih, w_hh, b_ih, b_hh, w_hr."""
-    course = Course(xp, x, lengths, reverse)
-    hs, cs, gates, tanh_c = saved
-    width = cs.shape[-1]
-    gy, gh, gc = g
-    dh, dc = course.cotangent(gh, hs.shape[-1]), course.cotangent(gc, width)
+    """The cotangents of x, h0, c0, w_ih, w_hh, b_ih, b_hh, w_hr, w_ch; none of the constants."""
+    hs, cs, gates, tanh_c, within = saved
+    course, width = hs.course, tanh_c.shape[-1]
+    gy, gh, gc, *gcs = g
+    dh, dc = Cotangent(hs, gh, gy), Cotangent(cs, gc, gcs[0] if gcs else None)
     dz = xp.empty_like(gates)
-    slope = xp.empty_like(gates[0])
-    work = xp.empty_like(dc)
-    d_out = dh if w_hr is None else xp.empty_like(dc)  # of o * tanh(c)
-    dhs = None if w_hr is None else xp.empty_like(course.after(hs))
-    for t in reversed(course.order):
-        before, _ = course.around(t)
-        held_h, held_c = course.receive(t, dh, gy), course.receive(t, dc)
-        a, d, tc = gates[t], dz[t], tanh_c[t]
-        i, f, g_, o = (a[:, k * width : (k + 1) * width] for k in range(4))
-        d_i, d_f, d_g, d_o = (d[:, k * width : (k + 1) * width] for k in range(4))
+    by_gate, d_by_gate = course.gates(gates, width), course.gates(dz, width)
+    gates_of, dz_of, tanh_of = course.each(gates), course.each(dz), course.each(tanh_c)
+    d_early_of = course.each(dz[..., :-width])  # all gates but o
+    within_of = [] if within is None else course.each(within)
+    p_i, p_f, p_o = _peepholes(w_ch, width)
+    slope, work = course.work(gates.shape[-1]), course.work(width)
+    slope_early, slope_o = slope[:, :-width], slope[:, -width:]
+    slope_g = slope_early[:, -width:]
+    d_out = dh.d if w_hr is None else course.work(width)  # of o * tanh(c)
+    dhs = None if w_hr is None else course.empty(hs.width)
+    dhs_of = [] if dhs is None else course.each(dhs)
+    for t in course.backwards(dh, dc):
+        (i, *f, g_, o), (d_i, *d_f, d_g, d_o), tc = by_gate[t], d_by_gate[t], tanh_of[t]
         if dhs is not None:
-            dhs[t] = dh
-            xp.matmul(dh, w_hr, out=d_out)
+            dhs_of[t][...] = dh.d
+            xp.matmul(dh.d, w_hr, out=d_out)
+        xp.subtract(1, gates_of[t], out=slope)
+        slope *= gates_of[t]
+        xp.multiply(g_, g_, out=work)
+        xp.subtract(1, work, out=slope_g)
+        xp.multiply(d_out, tc, out=d_o)
+        d_o *= slope_o
         xp.multiply(tc, tc, out=work)
         xp.subtract(1, work, out=work)
         work *= o
         work *= d_out
-        dc += work
-        xp.multiply(dc, g_, out=d_i)
-        xp.multiply(dc, cs[before], out=d_f)
-        xp.multiply(dc, i, out=d_g)
-        xp.multiply(d_out, tc, out=d_o)
-        xp.subtract(1, a, out=slope)
-        slope *= a
-        xp.multiply(g_, g_, out=work)
-        xp.subtract(1, work, out=slope[:, 2 * width : 3 * width])
-        d *= slope
-        dc *= f
-        xp.matmul(d, w_hh, out=dh)
-        if held_h is not None:
-            dh += held_h
-            dc += held_c
-    need_x, _, _, *rest, need_w_hr = needs[:8]
-    dx, *dw = in_weights((need_x, *rest), x, w_ih, dz, dz, course.before(hs))
-    dw_hr = None
+        dc.d += work
+        if w_ch is not None:
+            xp.multiply(d_o, p_o, out=work)
+            dc.d += work
+        if within is not None:
+            dc.d *= within_of[t]
+        xp.multiply(dc.d, i, out=d_g)
+        if f:
+            xp.multiply(dc.d, g_, out=d_i)
+            xp.multiply(dc.d, cs.old[t], out=d_f[0])
+            dc.d *= f[0]
+        else:
+            xp.subtract(g_, cs.old[t], out=d_i)
+            d_i *= dc.d
+            xp.subtract(1, i, out=work)
+            dc.d *= work
+        d_early = d_early_of[t]
+        d_early *= slope_early
+        if w_ch is not None:
+            xp.multiply(d_i, p_i, out=work)
+            dc.d += work
+            if f:
+                xp.multiply(d_f[0], p_f, out=work)
+                dc.d += work
+        xp.matmul(dz_of[t], w_hh, out=dh.d)
+        if h_mask is not None:
+            dh.d *= h_mask
+    need_x, need_h, need_c, *rest, need_w_hr, need_w_ch = needs[:9]
+    h_in = hs.before if h_mask is None else hs.before * h_mask
+    dx, *dw = in_weights((need_x, *rest), x, w_ih, dz, dz, h_in)
+    dw_hr = dw_ch = None
     if dhs is not None and need_w_hr:
-        dw_hr = product_over_time(dhs, gates[:, :, 3 * width :] * tanh_c)
-    return (dx, dh, dc, *dw, dw_hr, *(None,) * 6)
+        dw_hr = product_over_time(dhs, gates[..., -width:] * tanh_c)
+    if w_ch is not None and need_w_ch:
+        *early, _, late = parts(dz, width)
+        seen = [*((d, cs.before) for d in early), (late, cs.made)]
+        dw_ch = xp.concatenate([(d * c).sum(axis=(0, 1)) for d, c in seen])
+    states = (dh.d if need_h else None, dc.d if need_c else None)
+    return (dx, *states, *dw, dw_hr, dw_ch, None, None, None, None, None)
+
+
+def _peepholes(w_ch: Array | None, width: int) -> tuple[Any, Any, Any]:
+    """Those into i, f and o, as far as there are any."""
+    if w_ch is None:
+        return None, None, None
+    i, *f, o = parts(w_ch, width)
+    return i, (f[0] if f else None), o

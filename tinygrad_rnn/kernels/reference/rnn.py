@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from .course import Array, Arrays, Course, both, in_weights, project, turned
+from .course import Array, Arrays, Cotangent, Course, State, both, in_weights, project, turned
 
 
 def rnn_forward(
@@ -26,23 +26,23 @@ def rnn_forward(
     keep: bool = True,
 ) -> tuple[Arrays, Any]:
     """h_t = act(w_ih x_t + b_ih + w_hh h_{t-1} + b_hh), act being tanh or relu."""
-    if any(a is not None for a in (reset, h_mask, h_zone)):
-        raise NotImplementedError("an option that the kernel does not have yet")
-    course = Course(xp, x, lengths, reverse)
-    hs = course.states(h0, w_hh.shape[1])
-    z = project(xp, x, w_ih, both(b_ih, b_hh))
+    course = Course(xp, x, lengths, reset, reverse)
+    hs = State(course, h0, h_zone)
+    z = course.each(project(xp, x, w_ih, both(b_ih, b_hh)))
     w = turned(xp, w_hh, course.steps)
-    part = xp.empty_like(hs[0])
-    for t in course.order:
-        before, after = course.around(t)
-        xp.matmul(hs[before], w, out=part)
+    part = course.work(hs.width)
+    masked = None if h_mask is None else course.work(hs.width)
+    for t in course.forwards(hs):
+        h = hs.old[t]
+        if h_mask is not None:
+            h = xp.multiply(h, h_mask, out=masked)
+        xp.matmul(h, w, out=part)
         part += z[t]
         if activation == "tanh":
-            xp.tanh(part, out=hs[after])
+            xp.tanh(part, out=hs.new[t])
         else:
-            xp.maximum(part, 0, out=hs[after])
-        course.hold(t, hs)
-    return (course.output(hs), course.last(hs)), (hs if keep else None)
+            xp.maximum(part, 0, out=hs.new[t])
+    return (hs.output(), hs.last()), (hs if keep else None)
 
 
 def rnn_backward(
@@ -53,28 +53,27 @@ def rnn_backward(
     x: Array,
     w_ih: Array,
     w_hh: Array,
-    lengths: Array | None,
+    h_mask: Array | None,
     activation: str,
-    reverse: bool,
 ) -> Arrays:
-    """The cotangents of x, h0, w_ih, w_hh, b_ih, b_hh."""
-    course, hs = Course(xp, x, lengths, reverse), saved
-    gy, gh = g
-    dh = course.cotangent(gh, hs.shape[-1])
-    dz = xp.empty(course.after(hs).shape, x.dtype)
-    for t in reversed(course.order):
-        _, after = course.around(t)
-        held = course.receive(t, dh, gy)
-        d = dz[t]
+    """The cotangents of x, h0, w_ih, w_hh, b_ih, b_hh; none of the constants."""
+    hs: State = saved
+    course, (gy, gh) = hs.course, g
+    dh = Cotangent(hs, gh, gy)
+    dz = course.empty(hs.width)
+    dzs = course.each(dz)
+    for t in course.backwards(dh):
+        h, d = hs.new[t], dzs[t]
         if activation == "tanh":
-            xp.multiply(hs[after], hs[after], out=d)
+            xp.multiply(h, h, out=d)
             xp.subtract(1, d, out=d)
         else:
-            d[...] = hs[after] > 0
-        d *= dh
-        xp.matmul(d, w_hh, out=dh)
-        if held is not None:
-            dh += held
-    need_x, _, *rest = needs[:6]
-    dx, *dw = in_weights((need_x, *rest), x, w_ih, dz, dz, course.before(hs))
-    return (dx, dh, *dw, *(None,) * 4)
+            xp.greater(h, 0, out=d)
+        d *= dh.d
+        xp.matmul(d, w_hh, out=dh.d)
+        if h_mask is not None:
+            dh.d *= h_mask
+    need_x, need_h, *rest = needs[:6]
+    h_in = hs.before if h_mask is None else hs.before * h_mask
+    dx, *dw = in_weights((need_x, *rest), x, w_ih, dz, dz, h_in)
+    return (dx, dh.d if need_h else None, *dw, None, None, None, None)

@@ -7,6 +7,7 @@ the products with W, and there only: the recurrent dropout of Gal and Ghahramani
 
 `norms` normalise a step's layers (Ba, Kiros and Hinton 2016): U x and W h become
 n_ih * LN(U x) and n_hh * LN(W h), each over all gates at once, before the biases are added.
+`gate_clip` holds what goes into the gates' activations within [-gate_clip, gate_clip].
 """
 
 from __future__ import annotations
@@ -28,16 +29,18 @@ __all__ = ["gru", "gru_step", "lstm", "lstm_step", "rnn", "rnn_step"]
 EPSILON = 1e-5  # keeps a normalisation's division finite
 
 
-def function(activation: Any) -> Any:
-    """The operation of a name, or the function itself."""
-    if callable(activation):
+def function(activation: Any, gate_clip: float | None = None) -> Any:
+    """The operation of a name, or the function itself; of its input clipped, if that is asked."""
+    if not callable(activation):
+        if activation not in elementwise.__all__:
+            raise ValueError(
+                "activation: expected a function or an elementwise operation's name, got "
+                f"{activation!r}"
+            )
+        activation = getattr(elementwise, activation)
+    if gate_clip is None:
         return activation
-    if activation not in elementwise.__all__:
-        raise ValueError(
-            "activation: expected a function or an elementwise operation's name, got "
-            f"{activation!r}"
-        )
-    return getattr(elementwise, activation)
+    return lambda z: activation(clip(z, -gate_clip, gate_clip))
 
 
 def normalised(z: Any, gain: Any) -> Any:
@@ -69,6 +72,7 @@ def rnn_step(
     h_mask: Any = None,
     *,
     activation: Any = "tanh",
+    gate_clip: float | None = None,
     norms: Sequence[Any] | None = None,
 ) -> Any:
     """One step of the vanilla RNN (Elman 1990): h' = tanh(U x + W h + b).
@@ -82,7 +86,8 @@ def rnn_step(
     """
     n_ih, n_hh = norms or (None, None)
     m = h if h_mask is None else h_mask * h
-    return function(activation)(affine(x, w_ih, b_ih, n_ih) + affine(m, w_hh, b_hh, n_hh))
+    z = affine(x, w_ih, b_ih, n_ih) + affine(m, w_hh, b_hh, n_hh)
+    return function(activation, gate_clip)(z)
 
 
 def gru_step(
@@ -97,6 +102,7 @@ def gru_step(
     reset_after: bool = False,
     activation: Any = "tanh",
     recurrent_activation: Any = "sigmoid",
+    gate_clip: float | None = None,
     norms: Sequence[Any] | None = None,
 ) -> Any:
     """One step of the gated recurrent unit (Cho et al. 2014), gates stacked r, z, n.
@@ -116,7 +122,7 @@ def gru_step(
     tensor([[0.20482...]])
     """
     n_ih, n_hh = norms or (None, None)
-    act, gate = function(activation), function(recurrent_activation)
+    act, gate = (function(a, gate_clip) for a in (activation, recurrent_activation))
     m = h if h_mask is None else h_mask * h
     u_r, u_z, u_n = gates(affine(x, w_ih, b_ih, n_ih), 3)
     if reset_after:
@@ -150,6 +156,7 @@ def lstm_step(
     cell_clip: float | None = None,
     activation: Any = "tanh",
     recurrent_activation: Any = "sigmoid",
+    gate_clip: float | None = None,
     norms: Sequence[Any] | None = None,
 ) -> tuple[Any, Any]:
     """One step of the long short-term memory (Hochreiter and Schmidhuber 1997), gates i, f, g, o.
@@ -159,8 +166,8 @@ def lstm_step(
 
     With peepholes (Gers and Schmidhuber 2000) i and f see p * c, and o sees p * c', within the
     sigmoid. With coupled gates (Greff et al. 2017) f = 1 - i, and the gates are i, g, o. A cell
-    clip holds c' within [-cell_clip, cell_clip]. With a projection (Sak et al. 2014) h' becomes
-    w_hr h'.
+    clip holds c' within [-cell_clip, cell_clip]; a gate clip is not for the last tanh. With a
+    projection (Sak et al. 2014) h' becomes w_hr h'.
 
     **Arguments** x: (B, I); h: (B, H), or (B, P) under a projection; c: (B, H); w_ih: (4H, I);
     w_hh: (4H, H or P); b_ih, b_hh: (4H,) or None; with coupled gates 3H in place of 4H; w_hr:
@@ -174,7 +181,7 @@ def lstm_step(
     (tensor([[0.36960...]]), tensor([[0.55676...]]))
     """
     n_ih, n_hh, n_c, b_c = norms or (None, None, None, None)
-    act, gate = function(activation), function(recurrent_activation)
+    act, gate = (function(a, gate_clip) for a in (activation, recurrent_activation))
     m = h if h_mask is None else h_mask * h
     z = affine(x, w_ih, b_ih, n_ih) + affine(m, w_hh, b_hh, n_hh)
     i, *f, g, o = gates(z, 3 if coupled_gates else 4)
@@ -186,7 +193,7 @@ def lstm_step(
     if cell_clip is not None:
         c = clip(c, -cell_clip, cell_clip)
     o = gate(o if w_ch is None else o + late * c)
-    h = o * act(c if n_c is None else normalised(c, n_c) + b_c)
+    h = o * function(activation)(c if n_c is None else normalised(c, n_c) + b_c)
     return (h if w_hr is None else affine(h, w_hr)), c
 
 
@@ -255,7 +262,7 @@ def _rnn_by_steps(
     >>> import tinygrad_rnn as tg
     >>> y, h = tg.rnn(tg.ones((2, 1, 1)), tg.zeros((1, 1)), tg.ones((1, 1)), tg.ones((1, 1)))
     >>> y.squeeze().tolist(), h.item()
-    ([0.7615..., 0.9427...], 0.9427...)
+    ([0.7615..., 0.9426...], 0.9426...)
     """
 
     def step(x: Any, h: Any) -> tuple[Any, Any]:
