@@ -179,13 +179,13 @@ private:
           if (Cell::resets_before) reset.operands[k] = io.gates + (at * 4 + 3) * padded;
         }
       }
-      for (WeightGradient<T> *w : weights) w->begin(depth);
+      for (WeightGradient<T> *w : weights) w->begin(depth, stride);
     }
     team.barrier();
     for (WeightGradient<T> *w : weights) w->pack(share);
     if (io.dx) {
       const long first = share.some_from(depth), I = layer.features;
-      sweep(w_ih, 0, w_ih.count(), dzs + first, 1, share.some_to(depth) - first, w_ih.depth,
+      sweep(w_ih, 0, w_ih.count(), dzs + first, share.some_to(depth) - first, w_ih.depth,
             [&](long p, int width, long r, const T *tile) {
               T *dx = dxs[first + r];
               for (long v = 0, at = p * widest * V; v < width; v++, at += V)
@@ -193,7 +193,7 @@ private:
             });
     }
     team.barrier();
-    for (WeightGradient<T> *w : weights) w->add(share, stride, begin == 0);
+    for (WeightGradient<T> *w : weights) w->add(share, begin == 0);
     if (io.db_ih || io.db_hh)
       for (long v = share.some_from(width / V) * V; v < share.some_to(width / V) * V; v += V) {
         Vector<T> sum = load(bias + v);

@@ -11,6 +11,7 @@
 namespace tgrnn::LEVEL {
 
 constexpr long chunk_rows = 256; // rows, of all steps together, that make a chunk
+constexpr long few_rows = 8;     // of all steps together: weights used so seldom are not packed
 
 // What a cell is told of a step: its rows, and where their data lie.
 template <class T> struct Step {
@@ -28,7 +29,7 @@ public:
   ForwardPass(const Layer<T> &layer, const Forward<T> &out)
       : layer(layer), out(out), course(layer, scratch), blocks(parts(layer.hidden, V)), padded(blocks * V),
         width(Cell::planes * padded), chunk(larger(1, smaller(layer.steps, chunk_rows / layer.batch))),
-        inputs(scratch, layer.w_ih, layer.hidden, layer.features, Cell::gates), cell(*this) {
+        pack_weights(layer.steps * layer.batch > few_rows), inputs(scratch, layer.w_ih, layer.hidden, layer.features, 0, Cell::gates, 0, pack_weights), cell(*this) {
     bias = scratch.template zeros<T>(inputs.vectors * V);
     add_bias(layer.b_ih, Cell::gates);
     add_bias(layer.b_hh, Cell::gates_with_both_biases);
@@ -57,9 +58,10 @@ public:
   Scratch scratch;
   const Course<T> course;
   const long blocks, padded, width, chunk;
+  const bool pack_weights;
 
 private:
-  PlanePanels<T> inputs;
+  GatePanels<T> inputs;
   Cell cell;
   T *bias, *gates;
   const T **room;
@@ -114,7 +116,7 @@ private:
           zs[rows] = gate(t, s - begin, b);
         }
       }
-      sweep(inputs, share.from(inputs.count()), share.to(inputs.count()), xs, 1, rows, inputs.depth,
+      sweep(inputs, share.from(inputs.count()), share.to(inputs.count()), xs, rows, inputs.depth,
             [&](long p, int width, long r, const T *tile) {
               const long at = p * widest * V;
               for (int v = 0; v < width * V; v += V)

@@ -22,17 +22,17 @@ public:
 
   const T **const operands; // by row of the chunk: what was multiplied
 
-  void begin(long depth) { panels.depth = depth; } // one thread
+  void begin(long depth, long stride) { panels.depth = depth, panels.step = stride; } // one thread
 
   void pack(Share share) { // then all, each its part
     if (total) panels.pack(share.some_from(panels.count()), share.some_to(panels.count()));
   }
 
-  void add(Share share, long stride, bool fresh) {
+  void add(Share share, bool fresh) {
     constexpr long block = 96; // rows whose cotangents stay near for all panels
     const long to = share.some_to(total);
     for (long m = share.some_from(total); m < to; m += block)
-      sweep(panels, 0, panels.count(), cotangents + m, stride, smaller(block, to - m), panels.depth,
+      sweep(panels, 0, panels.count(), cotangents + m, smaller(block, to - m), panels.depth,
             [&](long p, int width, long r, const T *tile) {
               T *dw = targets[m + r];
               for (long v = 0, at = p * widest * V; v < width; v++, at += V) {

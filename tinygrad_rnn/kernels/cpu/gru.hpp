@@ -19,7 +19,7 @@ template <class T> struct GruAfterForward {
   T *bias;
 
   GruAfterForward(Pass &pass)
-      : w(pass.scratch, pass.layer.w_hh, pass.layer.hidden, pass.layer.out, 0, 3, 1),
+      : w(pass.scratch, pass.layer.w_hh, pass.layer.hidden, pass.layer.out, 0, 3, 1, pass.pack_weights),
         bias(pass.scratch.template zeros<T>(pass.padded)) {
     const long H = pass.layer.hidden;
     if (pass.layer.b_hh) memcpy(bias, pass.layer.b_hh + 2 * H, H * sizeof(T));
@@ -29,7 +29,7 @@ template <class T> struct GruAfterForward {
 
   void step(const Pass &pass, Team &, Share share, const Step<T> &s) {
     const long H = pass.layer.hidden, Hp = pass.padded, B = pass.layer.batch;
-    sweep(w, share.from(w.count()), share.to(w.count()), s.h, 1, s.rows, w.depth,
+    sweep(w, share.from(w.count()), share.to(w.count()), s.h, s.rows, w.depth,
           [&](long p, int, long row, const T *tile) {
             const long j = p * V;
             const int some = (int)smaller(V, H - j);
@@ -61,7 +61,7 @@ template <class T> struct GruAfterBackward {
   void step(const Pass &pass, Team &, Share share, const BackStep<T> &s) {
     const long H = pass.layer.hidden, Hp = pass.padded, B = pass.layer.batch;
     for (long r = 0; r < s.rows; r++) s.spare[r] = s.dz[r] + Hp;
-    sweep(w, share.from(w.count()), share.to(w.count()), s.spare, 1, s.rows, s.received ? w.depth : 0,
+    sweep(w, share.from(w.count()), share.to(w.count()), s.spare, s.rows, s.received ? w.depth : 0,
           [&](long p, int width, long row, const T *tile) {
             const long b = s.row[row], at = s.t * B + b;
             for (long v = 0, j = p * widest * V; v < width; v++, j += V) {
@@ -97,8 +97,8 @@ template <class T> struct GruForward {
   GatePanels<T> w, w_n;
 
   GruForward(Pass &pass)
-      : w(pass.scratch, pass.layer.w_hh, pass.layer.hidden, pass.layer.out, 0, 2, 2),
-        w_n(pass.scratch, pass.layer.w_hh, pass.layer.hidden, pass.layer.out, 2, 1, widest) {}
+      : w(pass.scratch, pass.layer.w_hh, pass.layer.hidden, pass.layer.out, 0, 2, 2, pass.pack_weights),
+        w_n(pass.scratch, pass.layer.w_hh, pass.layer.hidden, pass.layer.out, 2, 1, widest, pass.pack_weights) {}
 
   void pack(Share share) {
     w.pack(share.some_from(w.count()), share.some_to(w.count()));
@@ -107,7 +107,7 @@ template <class T> struct GruForward {
 
   void step(const Pass &pass, Team &team, Share share, const Step<T> &s) {
     const long H = pass.layer.hidden, Hp = pass.padded, B = pass.layer.batch;
-    sweep(w, share.from(w.count()), share.to(w.count()), s.h, 1, s.rows, w.depth,
+    sweep(w, share.from(w.count()), share.to(w.count()), s.h, s.rows, w.depth,
           [&](long p, int width, long row, const T *tile) {
             const int units = width / 2; // the panel: r of each vector of units, then z of each
             for (long v = 0, j = p * 2 * V; v < units; v++, j += V) {
@@ -120,7 +120,7 @@ template <class T> struct GruForward {
           });
     if (!share.by_rows) team.barrier();
     for (long r = 0; r < s.rows; r++) s.spare[r] = s.z[r] + 3 * Hp;
-    sweep(w_n, share.from(w_n.count()), share.to(w_n.count()), s.spare, 1, s.rows, w_n.depth,
+    sweep(w_n, share.from(w_n.count()), share.to(w_n.count()), s.spare, s.rows, w_n.depth,
           [&](long p, int width, long row, const T *tile) {
             for (long v = 0, j = p * widest * V; v < width; v++, j += V) {
               const int some = (int)smaller(V, H - j);
@@ -154,7 +154,7 @@ template <class T> struct GruBackward {
 
   void step(const Pass &pass, Team &team, Share share, const BackStep<T> &s) {
     const long H = pass.layer.hidden, Hp = pass.padded, B = pass.layer.batch;
-    sweep(w, share.from(w.count()), share.to(w.count()), s.dz, 1, s.rows, s.received ? w.depth : 0,
+    sweep(w, share.from(w.count()), share.to(w.count()), s.dz, s.rows, s.received ? w.depth : 0,
           [&](long p, int width, long row, const T *tile) {
             const long b = s.row[row], at = s.t * B + b;
             for (long v = 0, j = p * widest * V; v < width; v++, j += V) {
@@ -176,7 +176,7 @@ template <class T> struct GruBackward {
           });
     if (!share.by_rows) team.barrier();
     for (long r = 0; r < s.running; r++) s.spare[r] = s.to[r] + 2 * Hp;
-    sweep(w_n, share.from(w_n.count()), share.to(w_n.count()), s.spare, 1, s.running, w_n.depth,
+    sweep(w_n, share.from(w_n.count()), share.to(w_n.count()), s.spare, s.running, w_n.depth,
           [&](long p, int width, long row, const T *tile) { // the cotangent of r * h
             const long b = s.row[row], at = s.t * B + b;
             for (long v = 0, j = p * widest * V; v < width; v++, j += V) {

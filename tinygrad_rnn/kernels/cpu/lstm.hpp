@@ -13,7 +13,7 @@ template <class T> struct LstmForward {
   GatePanels<T> w;
   T *c0; // where no cells are kept, all states follow each other here
 
-  LstmForward(Pass &pass) : w(pass.scratch, pass.layer.w_hh, pass.layer.hidden, pass.layer.out, 0, 4, 1) {
+  LstmForward(Pass &pass) : w(pass.scratch, pass.layer.w_hh, pass.layer.hidden, pass.layer.out, 0, 4, 1, pass.pack_weights) {
     c0 = pass.scratch.template zeros<T>(pass.layer.batch * pass.padded);
     for (long b = 0; b < pass.layer.batch; b++)
       memcpy(c0 + b * pass.padded, pass.layer.c0 + b * pass.layer.hidden, pass.layer.hidden * sizeof(T));
@@ -28,7 +28,7 @@ template <class T> struct LstmForward {
   void step(const Pass &pass, Team &, Share share, const Step<T> &s) {
     const long H = pass.layer.hidden, Hp = pass.padded, B = pass.layer.batch, t = s.t;
     const bool keep = pass.out.gates;
-    sweep(w, share.from(w.count()), share.to(w.count()), s.h, 1, s.rows, w.depth,
+    sweep(w, share.from(w.count()), share.to(w.count()), s.h, s.rows, w.depth,
           [&](long p, int, long r, const T *tile) {
             const long j = p * V, b = s.row[r];
             T *z = s.z[r] + j;
@@ -74,7 +74,7 @@ template <class T> struct LstmBackward {
   void step(const Pass &pass, Team &, Share share, const BackStep<T> &s) {
     const long H = pass.layer.hidden, Hp = pass.padded, B = pass.layer.batch, t = s.t;
     const auto &io = pass.io;
-    sweep(w, share.from(w.count()), share.to(w.count()), s.dz, 1, s.rows, s.received ? w.depth : 0,
+    sweep(w, share.from(w.count()), share.to(w.count()), s.dz, s.rows, s.received ? w.depth : 0,
           [&](long p, int width, long r, const T *tile) {
             const long b = s.row[r], at = t * B + b;
             for (long v = 0, j = p * widest * V; v < width; v++, j += V) {

@@ -91,9 +91,9 @@ struct Nothing {
 
 // Runs rows a[0..rows) through panels [from, to): finish(panel, width, row, tile's row), and before
 // the tile is made ready(panel, width, row), which may fetch what finish will want.
-template <class T, class Finish, class Ready = Nothing>
-inline void sweep(const Panels<T> &w, long from, long to, const T *const *a, long step, long rows,
-                  long depth, Finish finish, Ready ready = {}) {
+template <class T, class Weights, class Finish, class Ready = Nothing>
+inline void sweep(const Weights &w, long from, long to, const T *const *a, long rows, long depth, Finish finish,
+                  Ready ready = {}) {
   alignas(64) T tile[24 * lanes<T>];
   for (long p = from; p < to; p++) {
     const int width = w.width(p), most = most_rows(width);
@@ -101,7 +101,7 @@ inline void sweep(const Panels<T> &w, long from, long to, const T *const *a, lon
     for (long i = 0, r = 0; i < tiles; i++) { // heights as even as can be
       const int m = (int)(height + (i < taller));
       for (int k = 0; k < m; k++) ready(p, width, r + k);
-      table<T>.of[width - 1][m - 1](depth, a + r, step, w.panel(p), tile);
+      w.multiply(p, width, a + r, m, depth, tile);
       for (int k = 0; k < m; k++) finish(p, width, r + k, tile + (long)k * width * lanes<T>);
       r += m;
     }

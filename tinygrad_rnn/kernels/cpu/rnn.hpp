@@ -12,13 +12,13 @@ template <class T, bool Relu> struct RnnForward {
   using Pass = ForwardPass<T, RnnForward>;
   GatePanels<T> w;
 
-  RnnForward(Pass &pass) : w(pass.scratch, pass.layer.w_hh, pass.layer.hidden, pass.layer.out, 0, 1, widest) {}
+  RnnForward(Pass &pass) : w(pass.scratch, pass.layer.w_hh, pass.layer.hidden, pass.layer.out, 0, 1, widest, pass.pack_weights) {}
 
   void pack(Share share) { w.pack(share.some_from(w.count()), share.some_to(w.count())); }
 
   void step(const Pass &pass, Team &, Share share, const Step<T> &s) {
     const long H = pass.layer.hidden, B = pass.layer.batch;
-    sweep(w, share.from(w.count()), share.to(w.count()), s.h, 1, s.rows, w.depth,
+    sweep(w, share.from(w.count()), share.to(w.count()), s.h, s.rows, w.depth,
           [&](long p, int width, long r, const T *tile) {
             T *h = pass.out.y + (s.t * B + s.row[r]) * H;
             for (long v = 0, j = p * widest * V; v < width; v++, j += V) {
@@ -44,7 +44,7 @@ template <class T, bool Relu> struct RnnBackward {
 
   void step(const Pass &pass, Team &, Share share, const BackStep<T> &s) {
     const long H = pass.layer.hidden, B = pass.layer.batch;
-    sweep(w, share.from(w.count()), share.to(w.count()), s.dz, 1, s.rows, s.received ? w.depth : 0,
+    sweep(w, share.from(w.count()), share.to(w.count()), s.dz, s.rows, s.received ? w.depth : 0,
           [&](long p, int width, long r, const T *tile) {
             const long b = s.row[r], at = (s.t * B + b) * H;
             for (long v = 0, j = p * widest * V; v < width; v++, j += V) {

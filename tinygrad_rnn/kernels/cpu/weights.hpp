@@ -1,61 +1,52 @@
-// How the layers' weights lie in panels.
+// How the layers' weights lie in panels, and what multiplies them where packing does not pay.
 #pragma once
 
+#include "dots.hpp"
 #include "memory.hpp"
 #include "product.hpp"
 
 namespace tgrnn::LEVEL {
 
-// Weights (rows, depth) that multiply from the right, turned: the rows of gate g, unit u make
-// column g * H + u. A panel holds, of `units` vectors of units, the gates [first, first + gates).
+// Weights (gates * H, depth) that multiply from the right, turned: each of their rows is a column.
 template <class T> struct GatePanels : Panels<T> {
   static constexpr int V = lanes<T>;
-  const T *w;
-  long hidden, blocks;
-  int first, gates, units;
+  const T **first; // by vector of columns: its first row, and how many there are
+  int *counts;
+  bool packed;
 
-  GatePanels(Scratch &scratch, const T *w, long hidden, long depth, int first, int gates, int units)
-      : w(w), hidden(hidden), blocks(parts(hidden, V)), first(first), gates(gates), units(units) {
+  // A panel holds, of `units` vectors of units, the gates [gate, gate + gates); or, with units = 0,
+  // gate follows gate as they are stored, each in whole vectors.
+  GatePanels(Scratch &scratch, const T *w, long hidden, long depth, int gate, int gates, int units, bool packed)
+      : packed(packed) {
+    const long blocks = parts(hidden, V);
     this->depth = depth;
     this->vectors = blocks * gates;
-    this->per = gates * units;
-    this->data = scratch.take<T>(this->size());
-  }
-
-  void pack(long from, long to) { // panels
-    const long depth = this->depth;
-    for (long block = from * units; block < smaller(to * units, blocks); block++) {
-      const long p = block / units, here = smaller(units, blocks - p * units);
+    this->per = units ? gates * units : widest;
+    if (packed) this->data = scratch.take<T>(this->size());
+    first = scratch.take<const T *>(this->vectors);
+    counts = scratch.take<int>(this->vectors);
+    for (long block = 0; block < blocks; block++)
       for (int g = 0; g < gates; g++) {
-        long stride;
-        T *column = this->column(p * this->per + g * here + block % units, stride);
-        pack_turned(column, stride, w + ((first + g) * hidden + block * V) * depth, depth,
-                    (int)smaller(V, hidden - block * V), depth);
+        const long panel = units ? block / units : 0, here = smaller(units, blocks - panel * units);
+        const long v = units ? panel * this->per + g * here + block % units : g * blocks + block;
+        first[v] = w + ((gate + g) * hidden + block * V) * depth;
+        counts[v] = (int)smaller(V, hidden - block * V);
       }
-    }
-  }
-};
-
-// The same in the order in which gates are stored: gate after gate, each of whole vectors.
-template <class T> struct PlanePanels : Panels<T> {
-  static constexpr int V = lanes<T>;
-  const T *w;
-  long hidden, blocks;
-
-  PlanePanels(Scratch &scratch, const T *w, long hidden, long depth, int gates)
-      : w(w), hidden(hidden), blocks(parts(hidden, V)) {
-    this->depth = depth;
-    this->vectors = blocks * gates;
-    this->data = scratch.take<T>(this->size());
   }
 
   void pack(long from, long to) { // panels
-    for (long v = from * this->per; v < smaller(to * this->per, this->vectors); v++) {
-      const long g = v / blocks, first = v % blocks * V;
+    for (long v = from * this->per; packed && v < smaller(to * this->per, this->vectors); v++) {
       long stride;
       T *column = this->column(v, stride);
-      pack_turned(column, stride, w + (g * hidden + first) * this->depth, this->depth,
-                  (int)smaller(V, hidden - first), this->depth);
+      pack_turned(column, stride, first[v], this->depth, counts[v], this->depth);
+    }
+  }
+
+  void multiply(long p, int width, const T *const *a, int rows, long depth, T *tile) const {
+    if (packed) return table<T>.of[width - 1][rows - 1](depth, a, 1, this->panel(p), tile);
+    for (int n = 0; n < width; n++) {
+      const long v = p * this->per + n;
+      dots(a, rows, first[v], counts[v], this->depth, depth, tile + n * V, width * V);
     }
   }
 };
@@ -64,7 +55,7 @@ template <class T> struct PlanePanels : Panels<T> {
 template <class T> struct RowPanels : Panels<T> {
   static constexpr int V = lanes<T>;
   const T *const *rows;
-  long columns;
+  long columns, step = 1; // step: from one row's number to the next, in what multiplies
 
   RowPanels(Scratch &scratch, const T *const *rows, long depth, long columns) : rows(rows), columns(columns) {
     this->depth = depth;
@@ -78,6 +69,10 @@ template <class T> struct RowPanels : Panels<T> {
       T *column = this->column(v, stride);
       pack_straight(column, stride, rows, v * V, (int)smaller(V, columns - v * V), this->depth);
     }
+  }
+
+  void multiply(long p, int width, const T *const *a, int rows, long depth, T *tile) const {
+    table<T>.of[width - 1][rows - 1](depth, a, step, this->panel(p), tile);
   }
 };
 
