@@ -34,8 +34,15 @@ native: build/native/build.ninja
 	cmake --build build/native
 	cmake --install build/native --prefix . > build/native/install.log
 
+# The kernels under the address, undefined-behaviour and thread sanitizers.
+sanitize:
+	for s in address,undefined thread; do \
+	  cmake -S $(NATIVE) -B build/$$s -G Ninja -DSANITIZE=$$s -DPython_EXECUTABLE=$$(command -v $(PYTHON)) > /dev/null && \
+	  cmake --build build/$$s --target check && build/$$s/check || exit 1; \
+	done
+
 build/%/build.ninja: $(NATIVE)/CMakeLists.txt
-	cmake -S $(NATIVE) -B build/$* -G Ninja -DPython_EXECUTABLE=$$(command -v $(PYTHON)) $(OPTIONS)
+	cmake -S $(NATIVE) -B build/$* -G Ninja -DPython_EXECUTABLE=$$(command -v $(PYTHON))
 
 # A stamp a set of extras: nothing is installed twice.
 .venv/demo .venv/test .venv/test,cuda13: .venv/%: pyproject.toml $(wildcard $(NATIVE)/*.cpp $(NATIVE)/*.hpp $(NATIVE)/CMakeLists.txt)

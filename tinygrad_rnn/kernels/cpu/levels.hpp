@@ -5,7 +5,7 @@
 
 namespace tgrnn {
 
-#if defined(__x86_64__)
+#if defined(X86_64_LEVELS)
 
 namespace x86_64_v2 { extern const Kernels kernels; }
 namespace x86_64_v3 { extern const Kernels kernels; }
