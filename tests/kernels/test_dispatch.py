@@ -41,6 +41,14 @@ def test_backwards_runs_what_ran_forwards(monkeypatch: pytest.MonkeyPatch) -> No
     assert asked == [("rnn", np, {"x", "h0", "w_ih", "w_hh"}, {"reverse": True})]
 
 
+def test_a_constant_that_requires_grad_is_refused_not_left_out() -> None:
+    x, h, w = (tg.ones(s, requires_grad=True) for s in ((2, 1, 3), (1, 3), (3, 3)))
+    mask = tg.ones((1, 3), requires_grad=True)
+    y, _ = tg.rnn(x, h, w, w, h_mask=mask)
+    with pytest.raises(TypeError, match="rnn: h_mask is a constant, but requires grad: detach"):
+        y.sum().backward()
+
+
 def run(value: str) -> subprocess.CompletedProcess[str]:
     code = "from tinygrad_rnn import kernels; print(kernels.describe())"
     env = {**os.environ, "TINYGRAD_RNN_KERNELS": value}

@@ -14,7 +14,8 @@ features, H hidden units, and P features of h (H, or those of an LSTM's projecti
     w_ch     (3*H,)      an LSTM's peepholes, from c into i, f and o, or None; with coupled gates
                          (2*H,), into i and o
     lengths  (B,)        valid steps of each row, 0 to T, or None for T throughout
-    reset    (T, B)      true where a row begins anew, from a state of zeros, before that step
+    reset    (T, B)      true where a row begins anew, from a state of zeros, before that step; or
+                         None
     h_mask   (B, P)      multiplies h where it enters the recurrent products, or None
     h_zone   (T, B, P)   the share of the old h that survives each step, or None; (1, 1, 1) for one
     c_zone   (T, B, H)   share at all places; and of the old c
@@ -26,7 +27,9 @@ features, H hidden units, and P features of h (H, or those of an LSTM's projecti
 
 In words, at each step: where reset, h = c = 0; (h~, c~) is the cell's step with h_mask * h in
 place of h in its recurrent products; then h' = h_zone * h + (1 - h_zone) * h~, and so for c. A row
-that is over, or has not begun, keeps its state. A reset is seen by rows that are running.
+that is over, or has not begun, keeps its state. A reset is seen by rows that are running. c~, not
+c', is what the output gate and its peephole see. Where cell_clip cuts c~ off, no gradient passes;
+where c~ meets the bound by itself, it does.
 
 A forward function gives `((y, h_n[, c_n][, cs]), saved)`. y is (T, B, P), h' of every step, and cs
 (T, B, H), c' of every step, both zero past a row's length; the final states are those after the

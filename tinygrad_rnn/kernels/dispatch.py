@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import wraps
 from inspect import signature
 from types import ModuleType
@@ -53,11 +53,19 @@ def _forward(operation: str) -> Callable[..., Any]:
 def _backward(operation: str) -> Callable[..., Any]:
     """The backward function of the implementation that ran forwards."""
     name = f"{operation}_backward"
+    inputs = list(signature(getattr(reference, f"{operation}_forward")).parameters)[1:]
+    constants = inputs.index("lengths")  # it, and all that follow
 
     @wraps(getattr(reference, name))
-    def run(xp: Any, g: Any, saved: Any, *given: Any) -> Any:
+    def run(xp: Any, g: Any, saved: Any, needs: Sequence[bool], *given: Any) -> Any:
+        if any(needs[constants:]):
+            wanted = inputs[needs.index(True, constants)]
+            raise TypeError(
+                f"{operation}: {wanted} is a constant, but requires grad: detach it, or "
+                f"differentiate {operation}_step in a scan"
+            )
         picked, kept = saved
-        return getattr(picked, name)(xp, g, kept, *given)
+        return getattr(picked, name)(xp, g, kept, needs, *given)
 
     return run
 

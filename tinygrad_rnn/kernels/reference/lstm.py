@@ -125,12 +125,10 @@ def lstm_backward(
     dz = xp.empty_like(gates)
     by_gate, d_by_gate = course.gates(gates, width), course.gates(dz, width)
     gates_of, dz_of, tanh_of = course.each(gates), course.each(dz), course.each(tanh_c)
-    d_early_of = course.each(dz[..., :-width])  # all gates but o
     within_of = [] if within is None else course.each(within)
     p_i, p_f, p_o = _peepholes(w_ch, width)
     slope, work = course.work(gates.shape[-1]), course.work(width)
-    slope_early, slope_o = slope[:, :-width], slope[:, -width:]
-    slope_g = slope_early[:, -width:]
+    *_, slope_g, slope_o = parts(slope, width)
     d_out = dh.d if w_hr is None else course.work(width)  # of o * tanh(c)
     dhs = None if w_hr is None else course.empty(hs.width)
     dhs_of = [] if dhs is None else course.each(dhs)
@@ -144,14 +142,14 @@ def lstm_backward(
         xp.multiply(g_, g_, out=work)
         xp.subtract(1, work, out=slope_g)
         xp.multiply(d_out, tc, out=d_o)
-        d_o *= slope_o
         xp.multiply(tc, tc, out=work)
         xp.subtract(1, work, out=work)
         work *= o
         work *= d_out
         dc.d += work
         if w_ch is not None:
-            xp.multiply(d_o, p_o, out=work)
+            xp.multiply(d_o, slope_o, out=work)
+            work *= p_o
             dc.d += work
         if within is not None:
             dc.d *= within_of[t]
@@ -165,15 +163,15 @@ def lstm_backward(
             d_i *= dc.d
             xp.subtract(1, i, out=work)
             dc.d *= work
-        d_early = d_early_of[t]
-        d_early *= slope_early
+        d = dz_of[t]
+        d *= slope
         if w_ch is not None:
             xp.multiply(d_i, p_i, out=work)
             dc.d += work
             if f:
                 xp.multiply(d_f[0], p_f, out=work)
                 dc.d += work
-        xp.matmul(dz_of[t], w_hh, out=dh.d)
+        xp.matmul(d, w_hh, out=dh.d)
         if h_mask is not None:
             dh.d *= h_mask
     need_x, need_h, need_c, *rest, need_w_hr, need_w_ch = needs[:9]
