@@ -1,4 +1,4 @@
-"""Recurrent layers over whole sequences beside PyTorch's, JAX's, onnxruntime's and our plain kernels.
+"""Recurrent layers over whole sequences: ours, PyTorch's, JAX's, onnxruntime's, plain NumPy.
 
 A case is a cell, the sizes B x T x I x H, and what is run: `forward` (nobody differentiates), or
 `training`: forward, and the gradients of the input and of all weights. The GRU is PyTorch's form,

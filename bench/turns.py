@@ -97,7 +97,7 @@ def measure(
 ) -> None:
     """Lets the libraries take turns at each case, and prints how they compare with ours.
 
-    Where the suite counts operations, so much a second is printed, too, and geometric means at the end.
+    Where the suite counts operations, speeds are printed, too, and geometric means at the end.
     """
     machine = f"{platform.processor() or platform.machine()}, Python {platform.python_version()}"
     print(f"{machine}, {given.threads} thread(s), {given.rounds} rounds; min (median) of turns")
@@ -143,7 +143,7 @@ def measure(
 
 
 def _means(figures: list[dict[str, Any]]) -> None:
-    """Prints each library's geometric mean ratio, and that of the best of the others in each case."""
+    """Prints the geometric means of the ratios, and of those to the best of the others."""
     ratios: dict[str, list[float]] = {}
     nearest: dict[str, float] = {}
     ours = figures[0]["library"]

@@ -1,4 +1,4 @@
-"""The kernels in C++ for CPUs; `functions.py` is their Python side, `forward.hpp` a good beginning."""
+"""The kernels in C++ for CPUs; `functions.py` is their Python side, `forward.hpp` comes first."""
 
 from .functions import (
     describe,

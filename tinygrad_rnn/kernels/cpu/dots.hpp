@@ -5,17 +5,17 @@
 
 namespace tgrnn::LEVEL {
 
-// Sums of pairs of lanes `Apart`: a's in the lanes where the index has no bit `Apart`, b's in the others.
+// A lane's own, of a where its index has no bit `Apart`, of b where it has; and its partner's.
+template <class T, int Apart> struct Own {
+  static constexpr int from(int i) { return i & Apart ? lanes<T> + i : i; }
+};
+template <class T, int Apart> struct Partner {
+  static constexpr int from(int i) { return Own<T, Apart>::from(i) ^ Apart; }
+};
+
+// Sums of pairs of lanes `Apart`.
 template <class T, int Apart> inline Vector<T> fold(Vector<T> a, Vector<T> b) {
-  constexpr int V = lanes<T>;
-  Bits<T> here = {}, there = {};
-#pragma GCC unroll 16
-  for (int i = 0; i < V; i++) {
-    const int from = i & Apart ? V : 0;
-    here[i] = from + i;
-    there[i] = from + (i ^ Apart);
-  }
-  return __builtin_shuffle(a, b, here) + __builtin_shuffle(a, b, there);
+  return shuffle<T, Own<T, Apart>>(a, b) + shuffle<T, Partner<T, Apart>>(a, b);
 }
 
 // Sums of all lanes whose indices differ in the bits from `Apart` down to above `Last`, in each of them.

@@ -92,7 +92,8 @@ def _backward(g: Arrays, saved: Any, needs: Sequence[bool]) -> tuple[Array | Non
 
 def rnn_forward(
     xp: Any, x: Array, h0: Array, w_ih: Array, w_hh: Array, b_ih: Array | None = None,
-    b_hh: Array | None = None, lengths: Array | None = None, *_: Array | None,
+    b_hh: Array | None = None, lengths: Array | None = None, reset: None = None,
+    h_mask: None = None, h_zone: None = None, *,
     activation: str = "tanh", reverse: bool = False, keep: bool = True,
 ) -> tuple[Arrays, Any]:  # fmt: skip
     """See `kernels`."""
@@ -102,7 +103,8 @@ def rnn_forward(
 
 def gru_forward(
     xp: Any, x: Array, h0: Array, w_ih: Array, w_hh: Array, b_ih: Array | None = None,
-    b_hh: Array | None = None, lengths: Array | None = None, *_: Array | None,
+    b_hh: Array | None = None, lengths: Array | None = None, reset: None = None,
+    h_mask: None = None, h_zone: None = None, *,
     reset_after: bool = False, reverse: bool = False, keep: bool = True,
 ) -> tuple[Arrays, Any]:  # fmt: skip
     """See `kernels`."""
@@ -113,7 +115,8 @@ def gru_forward(
 def lstm_forward(
     xp: Any, x: Array, h0: Array, c0: Array, w_ih: Array, w_hh: Array, b_ih: Array | None = None,
     b_hh: Array | None = None, w_hr: None = None, w_ch: None = None, lengths: Array | None = None,
-    *_: Array | None, coupled_gates: bool = False, cell_clip: None = None, every_cell: bool = False,
+    reset: None = None, h_mask: None = None, h_zone: None = None, c_zone: None = None, *,
+    coupled_gates: bool = False, cell_clip: None = None, every_cell: bool = False,
     reverse: bool = False, keep: bool = True,
 ) -> tuple[Arrays, Any]:  # fmt: skip
     """See `kernels`."""

@@ -54,7 +54,7 @@ template <class T> inline Vector<T> tanh(Vector<T> x) {
   y = y < E::flat ? broadcast(E::flat) : y;
   const Reduced<T> e = reduced<T>(y);
   const Vector<T> m = e.scale * e.p + (e.scale - T(1)); // exp(-2 |x|) - 1
-  return (Vector<T>)((Bits<T>)(-m / (m + T(2))) | sign);
+  return (Vector<T>)((Bits<T>)((T(0) - m) / (m + T(2))) | sign); // 0 - 0 is +0, -0 would not be
 }
 
 template <class T> inline Vector<T> sigmoid(Vector<T> x) {

@@ -110,21 +110,21 @@ inline void sweep(const Weights &w, long from, long to, const T *const *a, long 
 
 // ---------------------------------------------------------------- packing
 
+template <class T, int Half> struct LowHalves {
+  static constexpr int from(int i) { return i & Half ? lanes<T> + i - Half : i; }
+};
+template <class T, int Half> struct HighHalves {
+  static constexpr int from(int i) { return i & Half ? lanes<T> + i : i + Half; }
+};
+
 // Turns a square of lanes x lanes: v[i][j] <-> v[j][i], by exchanging ever smaller halves.
 template <class T, int Half> inline void turn(Vector<T> *v) {
-  constexpr int V = lanes<T>;
-  Bits<T> low, high;
-  for (int i = 0; i < V; i++) {
-    const bool upper = i & Half;
-    low[i] = upper ? V + i - Half : i;
-    high[i] = upper ? V + i : i + Half;
-  }
 #pragma GCC unroll 16
-  for (int i = 0; i < V; i++)
+  for (int i = 0; i < lanes<T>; i++)
     if (!(i & Half)) {
       const Vector<T> a = v[i], b = v[i + Half];
-      v[i] = __builtin_shuffle(a, b, low);
-      v[i + Half] = __builtin_shuffle(a, b, high);
+      v[i] = shuffle<T, LowHalves<T, Half>>(a, b);
+      v[i + Half] = shuffle<T, HighHalves<T, Half>>(a, b);
     }
   if constexpr (Half > 1) turn<T, Half / 2>(v);
 }

@@ -2,11 +2,12 @@
 //
 // The kernels are compiled once for each instruction set, each time in a namespace of its own, so
 // that the linker never takes a function of one set for that of another. For the same reason these
-// headers use no templates of the standard library.
+// headers use no templates of the standard library that become code.
 #pragma once
 
 #include <cstdint>
 #include <cstring>
+#include <utility>
 
 #ifndef LEVEL
 #define LEVEL generic
@@ -66,6 +67,16 @@ template <class T> inline void store(T *p, Vector<T> v, int n) {
 }
 
 template <class T> inline Vector<T> broadcast(T x) { return x - Vector<T>{}; } // x - 0 is x, also if -0
+
+// Lane i of the result is lane Pick::from(i) of a, b after one another.
+template <class T, class Pick, int... I>
+inline Vector<T> shuffle(Vector<T> a, Vector<T> b, std::integer_sequence<int, I...>) {
+  return __builtin_shufflevector(a, b, Pick::from(I)...);
+}
+
+template <class T, class Pick> inline Vector<T> shuffle(Vector<T> a, Vector<T> b) {
+  return shuffle<T, Pick>(a, b, std::make_integer_sequence<int, lanes<T>>{});
+}
 
 inline long smaller(long a, long b) { return a < b ? a : b; }
 inline long larger(long a, long b) { return a > b ? a : b; }
