@@ -38,6 +38,9 @@ def inputs(cell: str, rng: Any, sizes: tuple[int, ...], dtype: str, **given: Any
     """Arrays of an operation with weights of a usual size."""
     name, gates, _ = CELLS[cell]
     t, b, i, h = sizes
+    shrinking = (
+        0.3 if cell == "rnn relu" else 1.0
+    )  # what grows from step to step is badly conditioned
 
     def drawn(*shape: int, scale: float = 1.0) -> Any:
         return (scale * rng.normal(size=shape)).astype(dtype)
@@ -47,7 +50,7 @@ def inputs(cell: str, rng: Any, sizes: tuple[int, ...], dtype: str, **given: Any
         "h0": drawn(b, h),
         "c0": drawn(b, h) if name == "lstm" else None,
         "w_ih": drawn(gates * h, i, scale=i**-0.5),
-        "w_hh": drawn(gates * h, h, scale=h**-0.5),
+        "w_hh": drawn(gates * h, h, scale=shrinking * h**-0.5),
         "b_ih": drawn(gates * h),
         "b_hh": None if cell == "gru" else drawn(gates * h),
     }
@@ -88,8 +91,14 @@ def test_native_equals_reference(
         del arrays["b_ih"]
     lengths = np.array([d.integer(0, sizes[0]) for _ in range(sizes[1])])
     options = options | {"lengths": d.one_of([None, lengths]), "reverse": d.one_of([False, True])}
-    assert cpu.runs(np, arrays, options | {"lengths": None})
-    used = [d.one_of([True, False]) for _ in range(3 if name == "lstm" else 2)]
+    rng = np.random.default_rng(d.integer(0, 99))
+    options["reset"] = d.one_of([None, rng.random(sizes[:2]) < 0.3])
+    options["h_mask"] = d.one_of([None, 2 * (rng.random((sizes[1], sizes[3])) < 0.5).astype(dtype)])
+    every = name == "lstm" and d.one_of([True, False])
+    assert cpu.runs(np, arrays, options)
+    if every:
+        options["every_cell"] = True
+    used = [d.one_of([True, False]) for _ in range(3 + every if name == "lstm" else 2)]
     used[d.integer(0, len(used) - 1)] = True
     tg.set_num_threads(d.integer(1, 3))
     found = results(fused(cpu, name), arrays, used, **options)
@@ -161,7 +170,7 @@ def test_tanh_is_exact_to_four_places(dtype: str) -> None:
     y = cpu.rnn_forward(np, x[None, :, None], np.zeros((len(x), 1), dtype), one, zero, keep=False)
     found = y[0][0][0, :, 0]
     assert ulps(found, np.tanh(x.astype(np.longdouble)), dtype) <= 4
-    assert np.signbit(found[x == 0]).tolist() == np.signbit(x[x == 0]).tolist()
+    assert not np.signbit(found[x == 0]).any()  # a product's sum begins from +0
     nan = cpu.rnn_forward(np, x[None, :1, None] * np.nan, zero, one, zero, keep=False)
     assert np.isnan(nan[0][0]).all()
 

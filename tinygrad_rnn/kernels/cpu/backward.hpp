@@ -31,10 +31,11 @@ public:
   BackwardPass(const Layer<T> &layer, const Backward<T> &io)
       : layer(layer), io(io), course(layer, scratch), padded(parts(layer.hidden, V) * V),
         padded_out(parts(layer.out, V) * V), dh(padded_copy(io.gh, layer.out, padded_out)),
+        nothing(scratch.template zeros<T>(larger(Cell::planes * padded, larger(layer.features, layer.out)) + V)),
         width(Cell::planes * padded), stride(width + V), // no power of two: rows would share sets of the cache
         chunk(larger(1, smaller(layer.steps, gradient_rows / layer.batch))), most(chunk * layer.batch),
-        nothing(scratch.template zeros<T>(larger(width, larger(layer.features, layer.out) + V))),
         dz(scratch.template take<T>(most * stride)), bias(scratch.template zeros<T>(width)),
+        masked(layer.h_mask ? scratch.template take<T>(most * layer.out) : nullptr),
         dzs(scratch.template take<const T *>(most)), dxs(scratch.template take<T *>(most)),
         room(scratch.template take<const T *>(layer.threads * room_of_thread())),
         w_rows(weight_rows(layer.w_ih, 0, layer.features)),
@@ -95,7 +96,14 @@ public:
   const T *const *recurrent_rows() { return weight_rows(layer.w_hh, first_recurrent, layer.out); }
 
   const T *h_before(long t, long b) const {
-    return course.first(t, b) ? layer.h0 + b * layer.out : io.y + (course.before(t) * layer.batch + b) * layer.out;
+    return course.anew(t, b)    ? nothing
+           : course.first(t, b) ? layer.h0 + b * layer.out : io.y + (course.before(t) * layer.batch + b) * layer.out;
+  }
+
+  // What a product gives for h, through the mask that h went through.
+  Vector<T> unmasked(const T *tile, long b, long j) const {
+    const Vector<T> d = load(tile);
+    return layer.h_mask ? d * load(layer.h_mask + b * layer.out + j, (int)smaller(V, layer.out - j)) : d;
   }
 
   const Layer<T> &layer;
@@ -104,10 +112,11 @@ public:
   const Course<T> course;
   const long padded, padded_out;
   T *const dh; // (B, padded_out)
+  T *nothing;  // a row of zeros
 
 private:
   const long width, stride, chunk, most;
-  T *nothing, *dz, *bias;
+  T *dz, *bias, *masked;
   const T **dzs;
   T **dxs;
   const T **room;
@@ -141,23 +150,29 @@ private:
 
   // The steps of a chunk. Returns how many rows of dz are filled.
   long recurrence(Team &team, Share share, long begin, long end) {
-    const long B = layer.batch;
+    const long B = layer.batch, panels = parts(padded_out / V, widest);
     const T **from = room + share.id * room_of_thread(), **spare = from + B;
     T **to = const_cast<T **>(spare + B);
     long *row = reinterpret_cast<long *>(to + B);
     long filled = 0, before = 0, running_before = 0; // before: where the rows of the step before begin
-    for (long s = begin; s <= end; s++) {            // at `end`: what the last step hands on is received
+    long t_before = 0;
+    for (long s = begin; s <= end; s++) { // at `end`: what the last step hands on is received
       const long t = course.time(layer.steps - 1 - s);
       const long all = s < end ? course.running(t) : 0, running = share.rows(all), rows = larger(running, running_before);
       for (long r = 0; r < rows; r++) {
         const long position = share.position(r);
         row[r] = course.row(position);
-        from[r] = r < running_before ? dz + (before + position) * stride : nothing;
+        from[r] = r < running_before && !course.anew(t_before, row[r]) ? dz + (before + position) * stride : nothing;
         to[r] = dz + (filled + position) * stride;
       }
       cell.step(*this, team, share, BackStep<T>{t, rows, running, row, from, s > begin, to, spare});
+      for (long r = 0; layer.reset && r < running; r++) // nothing of h goes on to what was before
+        if (course.anew(t, row[r]))
+          for (long v = share.from(panels) * widest; v < smaller(share.to(panels) * widest, padded_out / V); v++)
+            store(dh + row[r] * padded_out + v * V, Vector<T>{});
       if (!share.by_rows) team.barrier();
       before = filled;
+      t_before = t;
       filled += all;
       running_before = running;
     }
@@ -176,6 +191,11 @@ private:
           dxs[k] = io.dx + at * layer.features;
           in.operands[k] = layer.x + at * layer.features;
           recurrent.operands[k] = h_before(t, b);
+          if (masked) {
+            T *row = masked + k * layer.out;
+            for (long j = 0; j < layer.out; j++) row[j] = recurrent.operands[k][j] * layer.h_mask[b * layer.out + j];
+            recurrent.operands[k] = row;
+          }
           if (Cell::resets_before) reset.operands[k] = io.gates + (at * 4 + 3) * padded;
         }
       }

@@ -79,7 +79,7 @@ template <class T> T *data(PyObject *o) {
 template <class T> constexpr int type_of = sizeof(T) == 4 ? NPY_FLOAT : NPY_DOUBLE;
 
 // Positions of the arguments that both functions begin with.
-enum Argument { CELL, REVERSE, X, H0, C0, W_IH, W_HH, B_IH, B_HH, LENGTHS, COMMON };
+enum Argument { CELL, REVERSE, X, H0, C0, W_IH, W_HH, B_IH, B_HH, LENGTHS, RESET, H_MASK, COMMON };
 
 // Threads that pay for themselves: a barrier costs what some thousand products cost.
 int useful_threads(long steps, long batch, double work) {
@@ -113,6 +113,8 @@ template <class T> Layer<T> layer(PyObject *const *a, Held &held) {
       PyErr_Format(PyExc_ValueError, "lengths: row %ld has %ld of %ld steps", b, (long)l.lengths[b], l.steps);
       throw 0;
     }
+  l.reset = static_cast<const bool *>(held.data(a[RESET], NPY_BOOL, {l.steps, B}, "reset"));
+  l.h_mask = get(H_MASK, {B, H}, "h_mask");
   l.threads = useful_threads(l.steps, B, 2.0 * G * H * H * B);
   return l;
 }
@@ -132,7 +134,8 @@ template <class T, class Work> void without_lock(Work work) {
   }
 }
 
-// forward(cell, reverse, x, h0, c0, w_ih, w_hh, b_ih, b_hh, lengths, keep) -> (y, h_n, c_n, gates, cells, tanh_cells)
+// forward(cell, reverse, x, h0, c0, w_ih, w_hh, b_ih, b_hh, lengths, reset,
+//         h_mask, keep, every_cell) -> (y, h_n, c_n, cs, gates, cells, tanh_cells)
 template <class T> PyObject *forward(PyObject *const *a) {
   constexpr int type = type_of<T>;
   const Kernels &kernels = best_kernels();
@@ -141,14 +144,15 @@ template <class T> PyObject *forward(PyObject *const *a) {
   const Layer<T> l = layer<T>(a, held);
   const long T_ = l.steps, B = l.batch, V = sizeof(T) == 4 ? kernels.lanes_float : kernels.lanes_double;
   const long padded = (l.hidden + V - 1) / V * V;
-  const bool lstm = l.cell == Cell::lstm, keep = PyObject_IsTrue(a[COMMON]);
+  const bool lstm = l.cell == Cell::lstm, keep = PyObject_IsTrue(a[COMMON]), every = lstm && PyObject_IsTrue(a[COMMON + 1]);
   const int planes = saved_planes(l.cell);
   PyObject *y = made.array(type, {T_, B, l.out}), *h_n = made.array(type, {B, l.out});
   PyObject *c_n = lstm ? made.array(type, {B, l.hidden}) : nullptr;
+  PyObject *cs = every ? made.array(type, {T_, B, l.hidden}) : nullptr;
   PyObject *gates = keep && planes ? made.array(type, {T_, B, planes * padded}) : nullptr;
   PyObject *cells = keep && lstm ? made.array(type, {T_, B, padded}) : nullptr;
   PyObject *tanh_cells = keep && lstm ? made.array(type, {T_, B, padded}) : nullptr;
-  const Forward<T> out{data<T>(y), data<T>(h_n), data<T>(c_n), data<T>(gates), data<T>(cells), data<T>(tanh_cells)};
+  const Forward<T> out{data<T>(y), data<T>(h_n), data<T>(c_n), data<T>(cs), data<T>(gates), data<T>(cells), data<T>(tanh_cells)};
   without_lock<T>([&] {
     if constexpr (sizeof(T) == 4)
       kernels.forward_float(l, out);
@@ -156,10 +160,11 @@ template <class T> PyObject *forward(PyObject *const *a) {
       kernels.forward_double(l, out);
   });
   auto given = [](PyObject *o) { return o ? o : Py_None; };
-  return PyTuple_Pack(6, y, h_n, given(c_n), given(gates), given(cells), given(tanh_cells));
+  return PyTuple_Pack(7, y, h_n, given(c_n), given(cs), given(gates), given(cells), given(tanh_cells));
 }
 
-// backward(cell, reverse, x, h0, c0, w_ih, w_hh, b_ih, b_hh, lengths, needs, gy, gh, gc, y, gates, cells, tanh_cells)
+// backward(cell, reverse, x, h0, c0, w_ih, w_hh, b_ih, b_hh, lengths, reset, h_mask, needs, gy, gh, gc, gcs,
+//          y, gates, cells, tanh_cells)
 // -> (dx, dh0, dc0, dw_ih, dw_hh, db_ih, db_hh)
 template <class T> PyObject *backward(PyObject *const *a) {
   constexpr int type = type_of<T>;
@@ -178,10 +183,11 @@ template <class T> PyObject *backward(PyObject *const *a) {
   io.gy = get(1, {T_, B, l.out}, "the cotangent of y");
   io.gh = get(2, {B, l.out}, "the cotangent of h_n");
   io.gc = get(3, {B, H}, "the cotangent of c_n");
-  io.y = get(4, {T_, B, l.out}, "y");
-  io.gates = get(5, {T_, B, planes * padded}, "gates");
-  io.cells = get(6, {T_, B, padded}, "cells");
-  io.tanh_cells = get(7, {T_, B, padded}, "tanh_cells");
+  io.gcs = get(4, {T_, B, H}, "the cotangent of cs");
+  io.y = get(5, {T_, B, l.out}, "y");
+  io.gates = get(6, {T_, B, planes * padded}, "gates");
+  io.cells = get(7, {T_, B, padded}, "cells");
+  io.tanh_cells = get(8, {T_, B, padded}, "tanh_cells");
   if (!io.y || (planes && !io.gates) || (lstm && (!io.cells || !io.tanh_cells || !l.c0))) {
     PyErr_SetString(PyExc_TypeError, "backward: not what forward has saved");
     throw 0;
@@ -238,8 +244,8 @@ PyObject *get_num_threads(PyObject *, PyObject *) { return PyLong_FromLong(asked
 PyObject *level(PyObject *, PyObject *) { return PyUnicode_FromString(best_kernels().name); }
 
 PyMethodDef methods[] = {
-    {"forward", _PyCFunction_CAST((call<forward<float>, forward<double>, COMMON + 1>)), METH_FASTCALL, nullptr},
-    {"backward", _PyCFunction_CAST((call<backward<float>, backward<double>, COMMON + 8>)), METH_FASTCALL, nullptr},
+    {"forward", _PyCFunction_CAST((call<forward<float>, forward<double>, COMMON + 2>)), METH_FASTCALL, nullptr},
+    {"backward", _PyCFunction_CAST((call<backward<float>, backward<double>, COMMON + 9>)), METH_FASTCALL, nullptr},
     {"set_num_threads", set_num_threads, METH_O, nullptr},
     {"get_num_threads", get_num_threads, METH_NOARGS, nullptr},
     {"level", level, METH_NOARGS, nullptr},

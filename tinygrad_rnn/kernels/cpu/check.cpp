@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
+#include <memory>
 #include <random>
 #include <vector>
 
@@ -41,26 +42,31 @@ template <class T> bool once(const Kernels &kernels, void (*forward)(const Layer
   const long padded = (H + lanes - 1) / lanes * lanes, planes = saved_planes(l.cell);
   const auto x = drawn<T>(T_ * B * I), h0 = drawn<T>(B * H), c0 = drawn<T>(B * H), w_ih = drawn<T>(G * H * I),
              w_hh = drawn<T>(G * H * H), b_ih = drawn<T>(G * H), b_hh = drawn<T>(G * H);
-  const auto gy = drawn<T>(T_ * B * H), gh = drawn<T>(B * H), gc = drawn<T>(B * H);
+  const auto gy = drawn<T>(T_ * B * H), gh = drawn<T>(B * H), gc = drawn<T>(B * H), gcs = drawn<T>(T_ * B * H),
+             h_mask = drawn<T>(B * H);
   std::vector<int64_t> lengths(B);
   for (auto &n : lengths) n = integer(0, T_);
   l.x = x.data(), l.h0 = h0.data(), l.c0 = lstm ? c0.data() : nullptr, l.w_ih = w_ih.data(), l.w_hh = w_hh.data();
   l.b_ih = integer(0, 2) ? b_ih.data() : nullptr;
   l.b_hh = integer(0, 2) && l.cell != Cell::gru ? b_hh.data() : nullptr;
   l.lengths = integer(0, 1) ? lengths.data() : nullptr;
+  const auto reset = std::make_unique<bool[]>(T_ * B);
+  for (long i = 0; i < T_ * B; i++) reset[i] = integer(0, 5) == 0;
+  l.reset = integer(0, 1) ? reset.get() : nullptr;
+  l.h_mask = integer(0, 1) ? h_mask.data() : nullptr;
   std::vector<T> first;
   for (int threads = 1; threads <= 3; threads++) {
     l.threads = threads;
-    std::vector<T> y(T_ * B * H), h_n(B * H), c_n(B * H), gates(T_ * B * planes * padded), cells(T_ * B * padded),
+    std::vector<T> y(T_ * B * H), h_n(B * H), c_n(B * H), cs(T_ * B * H), gates(T_ * B * planes * padded), cells(T_ * B * padded),
         tanh_cells(T_ * B * padded), dx(T_ * B * I), dh0(B * H), dc0(B * H), dw_ih(G * H * I), dw_hh(G * H * H),
         db_ih(G * H), db_hh(G * H);
-    forward(l, {y.data(), h_n.data(), c_n.data(), nullptr, nullptr, nullptr}); // nobody differentiates
-    forward(l, {y.data(), h_n.data(), c_n.data(), planes ? gates.data() : nullptr, lstm ? cells.data() : nullptr,
+    forward(l, {y.data(), h_n.data(), c_n.data(), nullptr, nullptr, nullptr, nullptr}); // nobody differentiates
+    forward(l, {y.data(), h_n.data(), c_n.data(), lstm ? cs.data() : nullptr, planes ? gates.data() : nullptr, lstm ? cells.data() : nullptr,
                 lstm ? tanh_cells.data() : nullptr});
-    backward(l, {y.data(), gates.data(), cells.data(), tanh_cells.data(), gy.data(), gh.data(), gc.data(), dx.data(),
+    backward(l, {y.data(), gates.data(), cells.data(), tanh_cells.data(), gy.data(), gh.data(), gc.data(), gcs.data(), dx.data(),
                  dh0.data(), lstm ? dc0.data() : nullptr, dw_ih.data(), dw_hh.data(), db_ih.data(), db_hh.data()});
     std::vector<T> all;
-    for (const auto *v : {&y, &h_n, &dx, &dh0, &dw_ih, &dw_hh, &db_ih, &db_hh}) all.insert(all.end(), v->begin(), v->end());
+    for (const auto *v : {&y, &h_n, &cs, &dx, &dh0, &dw_ih, &dw_hh, &db_ih, &db_hh}) all.insert(all.end(), v->begin(), v->end());
     if (threads == 1) first = all;
     if (!same(all, first)) {
       std::printf("%s, cell %d, T %ld B %ld I %ld H %ld: %d threads differ from one\n", kernels.name, (int)l.cell, T_, B,

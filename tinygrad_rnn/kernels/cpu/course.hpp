@@ -13,7 +13,7 @@ namespace tgrnn::LEVEL {
 template <class T> class Course {
 public:
   Course(const Layer<T> &layer, Scratch &scratch)
-      : steps(layer.steps), batch(layer.batch), reverse(layer.reverse), lengths(layer.lengths) {
+      : steps(layer.steps), batch(layer.batch), reverse(layer.reverse), lengths(layer.lengths), reset(layer.reset) {
     order = scratch.take<long>(batch);
     counts = scratch.zeros<long>(steps + 2); // of rows by length; then of rows longer than t
     for (long b = 0; b < batch; b++) counts[length(b)]++;
@@ -33,12 +33,14 @@ public:
   long length(long b) const { return lengths ? lengths[b] : steps; }
   long running(long t) const { return counts[t]; } // how many rows are longer than t
   long time(long s) const { return reverse ? steps - 1 - s : s; } // of the step that runs as the s-th
+  bool anew(long t, long b) const { return reset && reset[t * batch + b]; } // begins from zeros
   bool first(long t, long b) const { return reverse ? t == length(b) - 1 : t == 0; }
   long before(long t) const { return reverse ? t + 1 : t - 1; }
   long last(long b) const { return reverse ? 0 : length(b) - 1; } // a row's last step in running order
 
 private:
   const int64_t *lengths;
+  const bool *reset;
   long *order, *counts;
 };
 

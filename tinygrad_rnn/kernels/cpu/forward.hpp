@@ -18,6 +18,7 @@ template <class T> struct Step {
   long t, rows;
   const long *row;    // which rows of the batch they are
   const T *const *h;  // their h of the step before
+  const T *const *a;  // the same as it enters the products: h, or h_mask * h
   T *const *z;        // their gates: the input's part is there, the activations may be put there
   const T **spare;    // room for as many pointers
 };
@@ -33,6 +34,8 @@ public:
     bias = scratch.template zeros<T>(inputs.vectors * V);
     add_bias(layer.b_ih, Cell::gates);
     add_bias(layer.b_hh, Cell::gates_with_both_biases);
+    nothing = scratch.template zeros<T>(larger(padded, layer.out));
+    if (layer.h_mask) masked = scratch.template take<T>(layer.threads * layer.batch * layer.out);
     gates = out.gates ? out.gates : scratch.template take<T>(chunk * layer.batch * width);
   }
 
@@ -59,14 +62,15 @@ public:
   const Course<T> course;
   const long blocks, padded, width, chunk;
   const bool pack_weights;
+  T *nothing; // a row of zeros
 
 private:
   GatePanels<T> inputs;
   Cell cell;
-  T *bias, *gates;
+  T *bias, *gates, *masked = nullptr;
   const T **room;
 
-  long room_of_thread() const { return 2 * chunk * layer.batch + 4 * layer.batch; }
+  long room_of_thread() const { return 2 * chunk * layer.batch + 5 * layer.batch; }
 
   void add_bias(const T *b, int count) {
     for (int g = 0; b && g < count; g++)
@@ -77,8 +81,10 @@ private:
   void clear() {
     if (!layer.lengths) return;
     for (long b = 0; b < layer.batch; b++)
-      for (long t = course.length(b); t < layer.steps; t++)
+      for (long t = course.length(b); t < layer.steps; t++) {
         memset(out.y + (t * layer.batch + b) * layer.out, 0, layer.out * sizeof(T));
+        if (out.cs) memset(out.cs + (t * layer.batch + b) * layer.hidden, 0, layer.hidden * sizeof(T));
+      }
   }
 
   // The state after each row's last step.
@@ -103,7 +109,7 @@ private:
     const T **xs = room + share.id * room_of_thread();
     T **zs = const_cast<T **>(xs + chunk * B), **z = zs + chunk * B;
     const T **h = const_cast<const T **>(z + B);
-    const T **spare = h + B;
+    const T **a = h + B, **spare = a + B;
     long *row = reinterpret_cast<long *>(spare + B);
     for (long begin = 0; begin < layer.steps; begin += chunk) {
       const long end = smaller(begin + chunk, layer.steps);
@@ -127,10 +133,17 @@ private:
         const long t = course.time(s), n = share.rows(course.running(t));
         for (long r = 0; r < n; r++) {
           const long b = row[r] = course.row(share.position(r));
-          h[r] = course.first(t, b) ? layer.h0 + b * P : out.y + (course.before(t) * B + b) * P;
+          h[r] = course.anew(t, b)    ? nothing
+                 : course.first(t, b) ? layer.h0 + b * P : out.y + (course.before(t) * B + b) * P;
           z[r] = gate(t, s - begin, b);
+          a[r] = h[r];
+          if (masked) {
+            T *row = masked + (share.id * B + b) * P;
+            for (long j = 0; j < P; j++) row[j] = h[r][j] * layer.h_mask[b * P + j];
+            a[r] = row;
+          }
         }
-        cell.step(*this, team, share, Step<T>{t, n, row, h, z, spare});
+        cell.step(*this, team, share, Step<T>{t, n, row, h, a, z, spare});
         if (!share.by_rows) team.barrier();
       }
     }

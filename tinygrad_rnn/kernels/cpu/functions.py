@@ -35,12 +35,13 @@ def runs(xp: Any, arrays: dict[str, Any], options: dict[str, Any]) -> bool:
         and x.dtype.char in "fd"
         and x.size > 0
         and arrays["h0"].size > 0
-        and all(a is None or a.dtype is x.dtype for n, a in arrays.items() if n != "lengths")
         and all(
-            arrays.get(n) is None for n in ("w_hr", "w_ch", "reset", "h_mask", "h_zone", "c_zone")
+            a is None or a.dtype is x.dtype
+            for n, a in arrays.items()
+            if n not in ("lengths", "reset")
         )
+        and all(arrays.get(n) is None for n in ("w_hr", "w_ch", "h_zone", "c_zone"))
         and not options.get("coupled_gates")
-        and not options.get("every_cell")
         and options.get("cell_clip") is None
     )
 
@@ -76,9 +77,9 @@ def _threads_at_start() -> int:
 set_num_threads(_threads_at_start())
 
 
-def _forward(cell: int, keep: bool, *inputs: Any) -> tuple[Arrays, Any]:
-    y, h_n, c_n, *saved = _native.forward(cell, *inputs, keep)
-    outputs = (y, h_n) if c_n is None else (y, h_n, c_n)
+def _forward(cell: int, keep: bool, *inputs: Any, every_cell: bool = False) -> tuple[Arrays, Any]:
+    y, h_n, c_n, cs, *saved = _native.forward(cell, *inputs, keep, every_cell)
+    outputs = (y, h_n) if c_n is None else (y, h_n, c_n, cs) if every_cell else (y, h_n, c_n)
     return outputs, ((cell, *inputs), (y, *saved)) if keep else None
 
 
@@ -92,41 +93,46 @@ def _backward(g: Arrays, saved: Any, needs: Sequence[bool]) -> tuple[Array | Non
 
 def rnn_forward(
     xp: Any, x: Array, h0: Array, w_ih: Array, w_hh: Array, b_ih: Array | None = None,
-    b_hh: Array | None = None, lengths: Array | None = None, reset: None = None,
-    h_mask: None = None, h_zone: None = None, *,
+    b_hh: Array | None = None, lengths: Array | None = None, reset: Array | None = None,
+    h_mask: Array | None = None, h_zone: None = None, *,
     activation: str = "tanh", reverse: bool = False, keep: bool = True,
 ) -> tuple[Arrays, Any]:  # fmt: skip
     """See `kernels`."""
     cell = RNN_TANH if activation == "tanh" else RNN_RELU
-    return _forward(cell, keep, reverse, x, h0, None, w_ih, w_hh, b_ih, b_hh, lengths)
+    return _forward(
+        cell, keep, reverse, x, h0, None, w_ih, w_hh, b_ih, b_hh, lengths, reset, h_mask
+    )
 
 
 def gru_forward(
     xp: Any, x: Array, h0: Array, w_ih: Array, w_hh: Array, b_ih: Array | None = None,
-    b_hh: Array | None = None, lengths: Array | None = None, reset: None = None,
-    h_mask: None = None, h_zone: None = None, *,
+    b_hh: Array | None = None, lengths: Array | None = None, reset: Array | None = None,
+    h_mask: Array | None = None, h_zone: None = None, *,
     reset_after: bool = False, reverse: bool = False, keep: bool = True,
 ) -> tuple[Arrays, Any]:  # fmt: skip
     """See `kernels`."""
     cell = GRU_RESET_AFTER if reset_after else GRU
-    return _forward(cell, keep, reverse, x, h0, None, w_ih, w_hh, b_ih, b_hh, lengths)
+    return _forward(
+        cell, keep, reverse, x, h0, None, w_ih, w_hh, b_ih, b_hh, lengths, reset, h_mask
+    )
 
 
 def lstm_forward(
     xp: Any, x: Array, h0: Array, c0: Array, w_ih: Array, w_hh: Array, b_ih: Array | None = None,
     b_hh: Array | None = None, w_hr: None = None, w_ch: None = None, lengths: Array | None = None,
-    reset: None = None, h_mask: None = None, h_zone: None = None, c_zone: None = None, *,
-    coupled_gates: bool = False, cell_clip: None = None, every_cell: bool = False,
-    reverse: bool = False, keep: bool = True,
+    reset: Array | None = None, h_mask: Array | None = None, h_zone: None = None,
+    c_zone: None = None, *, coupled_gates: bool = False, cell_clip: None = None,
+    every_cell: bool = False, reverse: bool = False, keep: bool = True,
 ) -> tuple[Arrays, Any]:  # fmt: skip
     """See `kernels`."""
-    return _forward(LSTM, keep, reverse, x, h0, c0, w_ih, w_hh, b_ih, b_hh, lengths)
+    inputs = (reverse, x, h0, c0, w_ih, w_hh, b_ih, b_hh, lengths, reset, h_mask)
+    return _forward(LSTM, keep, *inputs, every_cell=every_cell)
 
 
 def rnn_backward(xp: Any, g: Arrays, saved: Any, needs: Sequence[bool], *_: Any) -> Arrays:
     """See `kernels`."""
     needs = (*needs[:2], False, *needs[2:6])
-    dx, dh0, _none, *dw = _backward((*g, None), saved, needs)
+    dx, dh0, _none, *dw = _backward((*g, None, None), saved, needs)
     return (dx, dh0, *dw, *(None,) * 4)
 
 
@@ -135,4 +141,4 @@ gru_backward = rnn_backward
 
 def lstm_backward(xp: Any, g: Arrays, saved: Any, needs: Sequence[bool], *_: Any) -> Arrays:
     """See `kernels`."""
-    return (*_backward(g[:3], saved, needs[:7]), *(None,) * 7)
+    return (*_backward((*g, None)[:4], saved, needs[:7]), *(None,) * 7)

@@ -29,7 +29,7 @@ template <class T> struct GruAfterForward {
 
   void step(const Pass &pass, Team &, Share share, const Step<T> &s) {
     const long H = pass.layer.hidden, Hp = pass.padded, B = pass.layer.batch;
-    sweep(w, share.from(w.count()), share.to(w.count()), s.h, s.rows, w.depth,
+    sweep(w, share.from(w.count()), share.to(w.count()), s.a, s.rows, w.depth,
           [&](long p, int, long row, const T *tile) {
             const long j = p * V;
             const int some = (int)smaller(V, H - j);
@@ -66,7 +66,7 @@ template <class T> struct GruAfterBackward {
             const long b = s.row[row], at = s.t * B + b;
             for (long v = 0, j = p * widest * V; v < width; v++, j += V) {
               T *kept = pass.dh + b * Hp + j;
-              Vector<T> dh = load(tile + v * V) + load(kept);
+              Vector<T> dh = pass.unmasked(tile + v * V, b, j) + load(kept);
               if (row >= s.running) {
                 store(kept, dh);
                 continue;
@@ -107,7 +107,7 @@ template <class T> struct GruForward {
 
   void step(const Pass &pass, Team &team, Share share, const Step<T> &s) {
     const long H = pass.layer.hidden, Hp = pass.padded, B = pass.layer.batch;
-    sweep(w, share.from(w.count()), share.to(w.count()), s.h, s.rows, w.depth,
+    sweep(w, share.from(w.count()), share.to(w.count()), s.a, s.rows, w.depth,
           [&](long p, int width, long row, const T *tile) {
             const int units = width / 2; // the panel: r of each vector of units, then z of each
             for (long v = 0, j = p * 2 * V; v < units; v++, j += V) {
@@ -115,7 +115,7 @@ template <class T> struct GruForward {
               const Vector<T> r = sigmoid<T>(load(gate) + load(tile + v * V));
               store(gate, r);
               store(gate + Hp, sigmoid<T>(load(gate + Hp) + load(tile + (units + v) * V)));
-              store(gate + 3 * Hp, r * load(s.h[row] + j, (int)smaller(V, H - j)));
+              store(gate + 3 * Hp, r * load(s.a[row] + j, (int)smaller(V, H - j)));
             }
           });
     if (!share.by_rows) team.barrier();
@@ -159,7 +159,7 @@ template <class T> struct GruBackward {
             const long b = s.row[row], at = s.t * B + b;
             for (long v = 0, j = p * widest * V; v < width; v++, j += V) {
               T *kept = pass.dh + b * Hp + j;
-              Vector<T> dh = load(tile + v * V) + load(kept);
+              Vector<T> dh = pass.unmasked(tile + v * V, b, j) + load(kept);
               if (row >= s.running) {
                 store(kept, dh);
                 continue;
@@ -181,9 +181,9 @@ template <class T> struct GruBackward {
             const long b = s.row[row], at = s.t * B + b;
             for (long v = 0, j = p * widest * V; v < width; v++, j += V) {
               T *kept = pass.dh + b * Hp + j;
-              const Vector<T> d = load(tile + v * V), r = load(pass.io.gates + at * 4 * Hp + j);
+              const Vector<T> r = load(pass.io.gates + at * 4 * Hp + j), d = pass.unmasked(tile + v * V, b, j);
               const Vector<T> h = load(pass.h_before(s.t, b) + j, (int)smaller(V, H - j));
-              store(s.to[row] + j, d * h * r * (T(1) - r));
+              store(s.to[row] + j, d * h * r * (T(1) - r)); // d * h: the mask is on either
               store(kept, load(kept) + d * r);
             }
           });

@@ -16,18 +16,20 @@ template <class T> struct Layer {
   long steps, batch, features, hidden, out; // T, B, I, H, P
   const T *x, *h0, *c0, *w_ih, *w_hh, *b_ih, *b_hh, *w_hr, *w_ch;
   const int64_t *lengths;
+  const bool *reset;
+  const T *h_mask;
   bool reverse;
   int threads;
 };
 
 template <class T> struct Forward {
-  T *y, *h_n, *c_n;
+  T *y, *h_n, *c_n, *cs;
   T *gates, *cells, *tanh_cells; // saved, (T, B, planes * Hp) and (T, B, Hp); null if nobody wants them
 };
 
 template <class T> struct Backward {
   const T *y, *gates, *cells, *tanh_cells;
-  const T *gy, *gh, *gc;                         // cotangents, null where absent
+  const T *gy, *gh, *gc, *gcs;                   // cotangents, null where absent
   T *dx, *dh0, *dc0, *dw_ih, *dw_hh, *db_ih, *db_hh; // results, null where not needed
 };
 

@@ -28,16 +28,20 @@ template <class T> struct LstmForward {
   void step(const Pass &pass, Team &, Share share, const Step<T> &s) {
     const long H = pass.layer.hidden, Hp = pass.padded, B = pass.layer.batch, t = s.t;
     const bool keep = pass.out.gates;
-    sweep(w, share.from(w.count()), share.to(w.count()), s.h, s.rows, w.depth,
+    sweep(w, share.from(w.count()), share.to(w.count()), s.a, s.rows, w.depth,
           [&](long p, int, long r, const T *tile) {
             const long j = p * V, b = s.row[r];
             T *z = s.z[r] + j;
-            const T *c_before = (pass.course.first(t, b) ? c0 + b * Hp : cells(pass, pass.course.before(t), b)) + j;
+            const T *c_before = (pass.course.anew(t, b)    ? pass.nothing
+                                 : pass.course.first(t, b) ? c0 + b * Hp
+                                                           : cells(pass, pass.course.before(t), b)) +
+                                j;
             const Vector<T> i = sigmoid<T>(load(z) + load(tile)), f = sigmoid<T>(load(z + Hp) + load(tile + V)),
                             g = tanh<T>(load(z + 2 * Hp) + load(tile + 2 * V)),
                             o = sigmoid<T>(load(z + 3 * Hp) + load(tile + 3 * V));
             const Vector<T> c = f * load(c_before) + i * g, u = tanh<T>(c);
             store(cells(pass, t, b) + j, c);
+            if (pass.out.cs) store(pass.out.cs + (t * B + b) * H + j, c, (int)smaller(V, H - j));
             store(pass.out.y + (t * B + b) * H + j, o * u, (int)smaller(V, H - j));
             if (keep) {
               store(z, i), store(z + Hp, f), store(z + 2 * Hp, g), store(z + 3 * Hp, o);
@@ -79,7 +83,7 @@ template <class T> struct LstmBackward {
             const long b = s.row[r], at = t * B + b;
             for (long v = 0, j = p * widest * V; v < width; v++, j += V) {
               T *dh_ = pass.dh + b * Hp + j, *dc_ = dc + b * Hp + j;
-              Vector<T> dh = load(tile + v * V) + load(dh_);
+              Vector<T> dh = pass.unmasked(tile + v * V, b, j) + load(dh_);
               if (r >= s.running) {
                 store(dh_, dh);
                 continue;
@@ -89,14 +93,16 @@ template <class T> struct LstmBackward {
               const T *gate = io.gates + at * 4 * Hp + j;
               const Vector<T> i = load(gate), f = load(gate + Hp), g = load(gate + 2 * Hp), o = load(gate + 3 * Hp);
               const Vector<T> u = load(io.tanh_cells + at * Hp + j);
-              const T *c_before = pass.course.first(t, b) ? c0 + b * Hp : io.cells + (pass.course.before(t) * B + b) * Hp;
-              const Vector<T> dc = load(dc_) + dh * o * (T(1) - u * u);
+              const bool anew = pass.course.anew(t, b);
+              const T *c_before = anew ? pass.nothing : pass.course.first(t, b) ? c0 + b * Hp : io.cells + (pass.course.before(t) * B + b) * Hp;
+              Vector<T> dc = load(dc_) + dh * o * (T(1) - u * u);
+              if (io.gcs) dc += load(io.gcs + at * H + j, (int)smaller(V, H - j));
               T *d = s.to[r] + j;
               store(d, dc * g * i * (T(1) - i));
               store(d + Hp, dc * load(c_before + j) * f * (T(1) - f));
               store(d + 2 * Hp, dc * i * (T(1) - g * g));
               store(d + 3 * Hp, dh * u * o * (T(1) - o));
-              store(dc_, dc * f);
+              store(dc_, anew ? Vector<T>{} : dc * f);
             }
           });
   }

@@ -18,7 +18,7 @@ template <class T, bool Relu> struct RnnForward {
 
   void step(const Pass &pass, Team &, Share share, const Step<T> &s) {
     const long H = pass.layer.hidden, B = pass.layer.batch;
-    sweep(w, share.from(w.count()), share.to(w.count()), s.h, s.rows, w.depth,
+    sweep(w, share.from(w.count()), share.to(w.count()), s.a, s.rows, w.depth,
           [&](long p, int width, long r, const T *tile) {
             T *h = pass.out.y + (s.t * B + s.row[r]) * H;
             for (long v = 0, j = p * widest * V; v < width; v++, j += V) {
@@ -49,7 +49,7 @@ template <class T, bool Relu> struct RnnBackward {
             const long b = s.row[r], at = (s.t * B + b) * H;
             for (long v = 0, j = p * widest * V; v < width; v++, j += V) {
               T *kept = pass.dh + b * pass.padded_out + j;
-              Vector<T> dh = load(tile + v * V) + load(kept);
+              Vector<T> dh = pass.unmasked(tile + v * V, b, j) + load(kept);
               store(kept, r < s.running ? Vector<T>{} : dh);
               if (r >= s.running) continue;
               const int n = (int)smaller(V, H - j);
