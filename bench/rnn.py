@@ -68,9 +68,14 @@ def weights(cell: str, i: int, h: int) -> list[Any]:
             drawn(g * h, scale=s)]  # fmt: skip
 
 
-def size_of(a: Any) -> float:
-    """A number by which results are compared: the logarithm of the mean magnitude."""
-    return float(np.log(np.abs(np.asarray(a)).mean()))
+class Result:
+    """An array, and as a number, by which results are compared, the log of its mean magnitude."""
+
+    def __init__(self, array: Any) -> None:
+        self.array = array
+
+    def __float__(self) -> float:
+        return float(np.log(np.abs(np.asarray(self.array)).mean()))
 
 
 class Library:
@@ -81,7 +86,7 @@ class Library:
             raise AttributeError(case)
         cell, size, training = parsed(case)
         run = self.ragged(training) if cell == "ragged" else self.layer(cell, *size, training)
-        return None if run is None else lambda: size_of(run())
+        return None if run is None else lambda: Result(run())
 
     def layer(
         self, cell: str, b: int, t: int, i: int, h: int, training: bool

@@ -22,10 +22,11 @@ class Ours(rnn.Ours):
     """tinygrad_rnn: `layer.step`."""
 
     def runs(self, m: Any, run: Any, x: Any, gy: Any, training: bool) -> Callable[[], Any]:
-        _, state = m.step(x[0])
+        x = x[0]
+        _, state = m.step(x)
 
         def step() -> Any:
-            return m.step(x[0], state)[0].data
+            return m.step(x, state)[0].data
 
         return step
 

@@ -53,6 +53,8 @@ class Peer:
 
 def serve(suite: str, name: str) -> None:
     """Answers requests: builds a case and returns its result, runs it, or measures its memory."""
+    # On one thread what other programs do meanwhile does not count.
+    clock = time.process_time if os.environ["OMP_NUM_THREADS"] == "1" else time.perf_counter
     library = importlib.import_module(suite).PEERS[name]()
     run: Any = None
     for line in sys.stdin:
@@ -65,9 +67,9 @@ def serve(suite: str, name: str) -> None:
             run()
             times: list[float] = []
             while sum(times) < ENOUGH:
-                start = time.perf_counter()
+                start = clock()
                 run()
-                times.append(time.perf_counter() - start)
+                times.append(clock() - start)
             answer = min(times)
         elif request["do"] == "memory":
             answer = _peak_memory(run)
