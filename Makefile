@@ -2,7 +2,9 @@ PYTHON ?= python3
 BIN    := .venv/bin
 DEMO   := runs/demo
 
-.PHONY: demo test deep test-gpu check clean
+NATIVE := tinygrad_rnn/kernels/cpu
+
+.PHONY: demo test deep test-gpu check native sanitize clean
 
 # Trains the demo model (or goes on with it), then writes 500 characters of it.
 demo: .venv/demo
@@ -27,8 +29,23 @@ deep: .venv/test
 test-gpu: .venv/test,cuda13
 	$(BIN)/pytest -m gpu tests
 
+# Compiles the native kernels into the source tree, for whoever runs from there: PYTHONPATH=. python
+native: build/native/build.ninja
+	cmake --build build/native
+	cmake --install build/native --prefix . > build/native/install.log
+
+# The kernels under the address, undefined-behaviour and thread sanitizers.
+sanitize:
+	for s in address,undefined thread; do \
+	  cmake -S $(NATIVE) -B build/$$s -G Ninja -DSANITIZE=$$s -DPython_EXECUTABLE=$$(command -v $(PYTHON)) > /dev/null && \
+	  cmake --build build/$$s --target check && build/$$s/check || exit 1; \
+	done
+
+build/%/build.ninja: $(NATIVE)/CMakeLists.txt
+	cmake -S $(NATIVE) -B build/$* -G Ninja -DPython_EXECUTABLE=$$(command -v $(PYTHON))
+
 # A stamp a set of extras: nothing is installed twice.
-.venv/demo .venv/test .venv/test,cuda13: .venv/%: pyproject.toml
+.venv/demo .venv/test .venv/test,cuda13: .venv/%: pyproject.toml $(wildcard $(NATIVE)/*.cpp $(NATIVE)/*.hpp $(NATIVE)/CMakeLists.txt)
 	@test -x $(BIN)/python || $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "tinygrad_rnn needs Python 3.11 or later")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[$*]'

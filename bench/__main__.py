@@ -7,7 +7,12 @@ import importlib
 
 from .turns import measure
 
-SUITES = {"cells": "bench.cells", "engine": "bench.engine"}
+SUITES = {
+    "cells": "bench.cells",
+    "engine": "bench.engine",
+    "rnn": "bench.rnn",
+    "step": "bench.step",
+}
 
 
 def main() -> None:
@@ -20,7 +25,7 @@ def main() -> None:
     parser.add_argument("--json", help="a file to write the figures to")
     given = parser.parse_args()
     suite = importlib.import_module(SUITES[given.suite])
-    measure(SUITES[given.suite], suite.CASES, suite.PEERS, given)
+    measure(SUITES[given.suite], suite.CASES, suite.PEERS, given, getattr(suite, "flops", None))
 
 
 if __name__ == "__main__":

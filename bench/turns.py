@@ -11,8 +11,10 @@ import platform
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from math import exp, inf, log
 from pathlib import Path
-from statistics import median
+from statistics import mean, median
 from typing import Any
 
 ENOUGH = 0.2  # seconds of running that make a turn
@@ -51,6 +53,8 @@ class Peer:
 
 def serve(suite: str, name: str) -> None:
     """Answers requests: builds a case and returns its result, runs it, or measures its memory."""
+    # On one thread what other programs do meanwhile does not count.
+    clock = time.process_time if os.environ["OMP_NUM_THREADS"] == "1" else time.perf_counter
     library = importlib.import_module(suite).PEERS[name]()
     run: Any = None
     for line in sys.stdin:
@@ -63,9 +67,9 @@ def serve(suite: str, name: str) -> None:
             run()
             times: list[float] = []
             while sum(times) < ENOUGH:
-                start = time.perf_counter()
+                start = clock()
                 run()
-                times.append(time.perf_counter() - start)
+                times.append(clock() - start)
             answer = min(times)
         elif request["do"] == "memory":
             answer = _peak_memory(run)
@@ -87,9 +91,16 @@ def _peak_memory(run: Any) -> float:
 
 
 def measure(
-    suite: str, cases: dict[str, str], peers: dict[str, Any], given: argparse.Namespace
+    suite: str,
+    cases: dict[str, str],
+    peers: dict[str, Any],
+    given: argparse.Namespace,
+    flops: Callable[[str], float] | None = None,
 ) -> None:
-    """Lets the libraries take turns at each case, and prints how they compare with ours."""
+    """Lets the libraries take turns at each case, and prints how they compare with ours.
+
+    Where the suite counts operations, speeds are printed, too, and geometric means at the end.
+    """
     machine = f"{platform.processor() or platform.machine()}, Python {platform.python_version()}"
     print(f"{machine}, {given.threads} thread(s), {given.rounds} rounds; min (median) of turns")
     print(f"{'case':<56}{'library':<15}{'min':>13}{'median':>13}{'to ours':>9}")
@@ -115,9 +126,11 @@ def measure(
             unit, scale = ("MB", 1e-6) if kind == "memory" else ("us", 1e6)
             ratio = best[name] / best[first]
             label = f"{case}: {what}" if name == first else ""
+            speed = f"{flops(case) / best[name] * 1e-9:>9.1f} GFLOP/s" if flops else ""
             print(
                 f"{label:<56}{name:<15}{best[name] * scale:>10,.0f} {unit}"
-                f"{median(t) * scale:>10,.0f} {unit}{ratio:>9.2f}"
+                f"{median(t) * scale:>10,.0f} {unit}{ratio:>9.2f}{speed}",
+                flush=True,
             )
             figures.append(
                 {"case": case, "library": name, "unit": unit, "min": best[name] * scale,
@@ -125,8 +138,24 @@ def measure(
             )  # fmt: skip
     for peer in running:
         peer.close()
+    if flops:
+        _means(figures)
     if given.json:
         Path(given.json).write_text(json.dumps({"machine": machine, "figures": figures}, indent=2))
+
+
+def _means(figures: list[dict[str, Any]]) -> None:
+    """Prints the geometric means of the ratios, and of those to the best of the others."""
+    ratios: dict[str, list[float]] = {}
+    nearest: dict[str, float] = {}
+    ours = figures[0]["library"]
+    for f in figures:
+        if f["library"] != ours:
+            ratios.setdefault(f["library"], []).append(f["ratio"])
+            nearest[f["case"]] = min(nearest.get(f["case"], inf), f["ratio"])
+    ratios["the best of each case"] = list(nearest.values())
+    for name, r in ratios.items():
+        print(f"{name}: {exp(mean(map(log, r))):.2f} in the geometric mean, {min(r):.2f} at least")
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from . import nn, optim
 from .io import load, save
+from .kernels.cpu import get_num_threads, set_num_threads
 from .tensor import cuda, ops
 from .tensor.anomaly import detect_anomaly
 from .tensor.autodiff import enable_grad, grad, no_grad
@@ -39,6 +40,7 @@ __all__ = [
     "vjp", "jvp", "jacobian", "hessian", "hvp", "value_and_grad", "checkpoint",
     "grad", "no_grad", "enable_grad", "gradcheck", "detect_anomaly", "Op", "operation",
     "Generator", "manual_seed", "cuda", "device", "default_device", "set_default_device",
+    "get_num_threads", "set_num_threads",
     "AnomalyError", "DeviceError", "GradcheckError", "GraphError", "ShapeError",
 ]  # fmt: skip
 __all__ += ops.__all__

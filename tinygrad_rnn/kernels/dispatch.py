@@ -9,10 +9,10 @@ from inspect import signature
 from types import ModuleType
 from typing import Any
 
-from . import reference
+from . import cpu, reference
 from .contract import check
 
-IMPLEMENTATIONS: dict[str, ModuleType] = {"reference": reference}
+IMPLEMENTATIONS: dict[str, ModuleType] = {"reference": reference, "cpu": cpu}
 
 # The name of the one that is to run everything, if any.
 FORCED = os.environ.get("TINYGRAD_RNN_KERNELS", "")
@@ -28,7 +28,9 @@ def pick(operation: str, xp: Any, arrays: dict[str, Any], options: dict[str, Any
     **Arguments** operation: `rnn`, `gru` or `lstm`; arrays, options: the call's, by name, checked
     against the contract.
     """
-    return IMPLEMENTATIONS[FORCED or "reference"]
+    if FORCED != "reference" and cpu.runs(xp, arrays, options):
+        return cpu
+    return reference
 
 
 def _forward(operation: str) -> Callable[..., Any]:
@@ -75,4 +77,6 @@ lstm_forward, lstm_backward = _forward("lstm"), _backward("lstm")
 
 def describe() -> str:
     """Which implementation runs, and why."""
-    return "reference (array code on NumPy or CuPy): the only one in this version"
+    if FORCED == "reference":
+        return "reference (array code), by TINYGRAD_RNN_KERNELS"
+    return f"cpu: {cpu.describe()}; reference (array code) for the rest"

@@ -1,0 +1,27 @@
+"""The kernels in C++ for CPUs; `functions.py` is their Python side, `forward.hpp` comes first."""
+
+from .functions import (
+    describe,
+    get_num_threads,
+    gru_backward,
+    gru_forward,
+    lstm_backward,
+    lstm_forward,
+    rnn_backward,
+    rnn_forward,
+    runs,
+    set_num_threads,
+)
+
+__all__ = [
+    "describe",
+    "get_num_threads",
+    "gru_backward",
+    "gru_forward",
+    "lstm_backward",
+    "lstm_forward",
+    "rnn_backward",
+    "rnn_forward",
+    "runs",
+    "set_num_threads",
+]

@@ -1,0 +1,228 @@
+// The backward pass of any cell: step by step, then the weights' gradients of some steps at once.
+//
+// The gates' cotangents of a chunk of steps lie in one buffer that stays in the cache; dx and the
+// weights' gradients are taken from it when the chunk is complete. What the recurrence hands on to
+// the step before, it keeps in `dh`, where the cotangents of the final state lie at first.
+#pragma once
+
+#include "gradient.hpp"
+
+namespace tgrnn::LEVEL {
+
+constexpr long gradient_rows = 256; // rows, of all steps together, that make a chunk
+
+// What a cell is told of a step: rows [0, running) take it; the others up to `rows` have taken
+// the one that was before in this pass, and have only that one's product to receive.
+template <class T> struct BackStep {
+  long t, rows, running;
+  const long *row;    // which rows of the batch they are
+  const T *const *dz; // their gates' cotangents of the step that was before in this pass, or zeros
+  bool received;      // false at a chunk's first step, where that one's product is in dh already
+  T *const *to;       // where their gates' cotangents go
+  const T **spare;    // room for as many pointers
+};
+
+// A cell's cotangents lie in planes of Hp: the first of them, one for each gate, belong to the
+// products with the inputs, the last to those with h; `gate_of_plane` says to which gate.
+template <class T, class Cell> class BackwardPass {
+public:
+  static constexpr int V = lanes<T>, first_recurrent = Cell::planes - Cell::gates;
+
+  BackwardPass(const Layer<T> &layer, const Backward<T> &io)
+      : layer(layer), io(io), course(layer, scratch), padded(parts(layer.hidden, V) * V),
+        padded_out(parts(layer.out, V) * V), dh(padded_copy(io.gh, layer.out, padded_out)),
+        nothing(scratch.template zeros<T>(larger(Cell::planes * padded, larger(layer.features, layer.out)) + V)),
+        width(Cell::planes * padded), stride(width + V), // no power of two: rows would share sets of the cache
+        chunk(larger(1, smaller(layer.steps, gradient_rows / layer.batch))), most(chunk * layer.batch),
+        dz(scratch.template take<T>(most * stride)), bias(scratch.template zeros<T>(width)),
+        masked(layer.h_mask ? scratch.template take<T>(most * layer.out) : nullptr),
+        dzs(scratch.template take<const T *>(most)), dxs(scratch.template take<T *>(most)),
+        room(scratch.template take<const T *>(layer.threads * room_of_thread())),
+        w_rows(weight_rows(layer.w_ih, 0, layer.features)),
+        w_ih(scratch, w_rows, Cell::gates * padded, layer.features), cell(*this),
+        in(scratch, most, layer.features, Cell::gates * layer.hidden),
+        recurrent(scratch, most, layer.out, Cell::gates * layer.hidden),
+        reset(scratch, Cell::resets_before ? most : 0, layer.out, layer.hidden) {
+    const long H = layer.hidden;
+    for (int g = 0; g < Cell::gates; g++) {
+      const int gate = Cell::gate_of_plane[g], rec = Cell::gate_of_plane[first_recurrent + g];
+      if (io.dw_ih) in.rows(io.dw_ih + gate * H * layer.features, dz + g * padded, H);
+      if (io.dw_hh)
+        (Cell::resets_before && rec == 2 ? reset : recurrent)
+            .rows(io.dw_hh + rec * H * layer.out, dz + (first_recurrent + g) * padded, H);
+    }
+  }
+
+  void run() {
+    const bool by_rows = layer.batch >= 2 * layer.threads || layer.threads == 1;
+    struct Context {
+      BackwardPass *pass;
+      bool by_rows;
+    } context = {this, by_rows};
+    clear();
+    tgrnn::run(layer.threads,
+               [](void *c, Team &team, int id) {
+                 Context *context = static_cast<Context *>(c);
+                 context->pass->part(team, {id, team.size, context->by_rows});
+               },
+               &context);
+    const long H = layer.hidden, P = layer.out;
+    for (long b = 0; io.dh0 && b < layer.batch; b++) memcpy(io.dh0 + b * P, dh + b * padded_out, P * sizeof(T));
+    for (int g = 0; g < Cell::gates; g++) {
+      const int at = first_recurrent + g;
+      if (io.db_ih) memcpy(io.db_ih + Cell::gate_of_plane[g] * H, bias + g * padded, H * sizeof(T));
+      if (io.db_hh) memcpy(io.db_hh + Cell::gate_of_plane[at] * H, bias + at * padded, H * sizeof(T));
+    }
+    cell.last(*this);
+  }
+
+  // A copy of (B, n), each row to whole vectors; zeros if there is none.
+  T *padded_copy(const T *from, long n, long to) {
+    T *copy = scratch.template zeros<T>(layer.batch * to);
+    for (long b = 0; from && b < layer.batch; b++) memcpy(copy + b * to, from + b * n, n * sizeof(T));
+    return copy;
+  }
+
+  // Pointers to w's rows as dz has their gates, from the plane `first`: zeros between the planes.
+  const T *const *weight_rows(const T *w, int first, long columns) {
+    const T **rows = scratch.template take<const T *>(Cell::gates * padded);
+    for (int g = 0; g < Cell::gates; g++)
+      for (long j = 0; j < padded; j++)
+        rows[g * padded + j] = j < layer.hidden
+                                   ? w + (Cell::gate_of_plane[first + g] * layer.hidden + j) * columns
+                                   : nothing;
+    return rows;
+  }
+  const T *const *recurrent_rows() { return weight_rows(layer.w_hh, first_recurrent, layer.out); }
+
+  const T *h_before(long t, long b) const {
+    return course.anew(t, b)    ? nothing
+           : course.first(t, b) ? layer.h0 + b * layer.out : io.y + (course.before(t) * layer.batch + b) * layer.out;
+  }
+
+  // What a product gives for h, through the mask that h went through.
+  Vector<T> unmasked(const T *tile, long b, long j) const {
+    const Vector<T> d = load(tile);
+    return layer.h_mask ? d * load(layer.h_mask + b * layer.out + j, (int)smaller(V, layer.out - j)) : d;
+  }
+
+  const Layer<T> &layer;
+  const Backward<T> &io;
+  Scratch scratch;
+  const Course<T> course;
+  const long padded, padded_out;
+  T *const dh; // (B, padded_out)
+  T *nothing;  // a row of zeros
+
+private:
+  const long width, stride, chunk, most;
+  T *dz, *bias, *masked;
+  const T **dzs;
+  T **dxs;
+  const T **room;
+  const T *const *w_rows;
+  RowPanels<T> w_ih;
+  Cell cell;
+  WeightGradient<T> in, recurrent, reset;
+
+  long room_of_thread() const { return 4 * layer.batch; }
+
+  // No cotangent reaches inputs past a row's length.
+  void clear() {
+    if (!io.dx || !layer.lengths) return;
+    for (long b = 0; b < layer.batch; b++)
+      for (long t = course.length(b); t < layer.steps; t++)
+        memset(io.dx + (t * layer.batch + b) * layer.features, 0, layer.features * sizeof(T));
+  }
+
+  void part(Team &team, Share share) {
+    cell.pack(share);
+    if (io.dx) w_ih.pack(share.some_from(w_ih.count()), share.some_to(w_ih.count()));
+    team.barrier();
+    for (long begin = 0; begin < layer.steps; begin += chunk) { // counted from the last step in running order
+      const long end = smaller(begin + chunk, layer.steps);
+      const long filled = recurrence(team, share, begin, end);
+      team.barrier();
+      gradients(team, share, begin, end, filled);
+      team.barrier();
+    }
+  }
+
+  // The steps of a chunk. Returns how many rows of dz are filled.
+  long recurrence(Team &team, Share share, long begin, long end) {
+    const long B = layer.batch, panels = parts(padded_out / V, widest);
+    const T **from = room + share.id * room_of_thread(), **spare = from + B;
+    T **to = const_cast<T **>(spare + B);
+    long *row = reinterpret_cast<long *>(to + B);
+    long filled = 0, before = 0, running_before = 0; // before: where the rows of the step before begin
+    long t_before = 0;
+    for (long s = begin; s <= end; s++) { // at `end`: what the last step hands on is received
+      const long t = course.time(layer.steps - 1 - s);
+      const long all = s < end ? course.running(t) : 0, running = share.rows(all), rows = larger(running, running_before);
+      for (long r = 0; r < rows; r++) {
+        const long position = share.position(r);
+        row[r] = course.row(position);
+        from[r] = r < running_before && !course.anew(t_before, row[r]) ? dz + (before + position) * stride : nothing;
+        to[r] = dz + (filled + position) * stride;
+      }
+      cell.step(*this, team, share, BackStep<T>{t, rows, running, row, from, s > begin, to, spare});
+      for (long r = 0; layer.reset && r < running; r++) // nothing of h goes on to what was before
+        if (course.anew(t, row[r]))
+          for (long v = share.from(panels) * widest; v < smaller(share.to(panels) * widest, padded_out / V); v++)
+            store(dh + row[r] * padded_out + v * V, Vector<T>{});
+      if (!share.by_rows) team.barrier();
+      before = filled;
+      t_before = t;
+      filled += all;
+      running_before = running;
+    }
+    return filled;
+  }
+
+  // dx and the weights' gradients from the rows of a chunk.
+  void gradients(Team &team, Share share, long begin, long end, long depth) {
+    if (share.id == 0) {
+      long k = 0;
+      for (long s = begin; s < end; s++) {
+        const long t = course.time(layer.steps - 1 - s);
+        for (long r = 0; r < course.running(t); r++, k++) {
+          const long b = course.row(r), at = t * layer.batch + b;
+          dzs[k] = dz + k * stride;
+          dxs[k] = io.dx + at * layer.features;
+          in.operands[k] = layer.x + at * layer.features;
+          recurrent.operands[k] = h_before(t, b);
+          if (masked) {
+            T *row = masked + k * layer.out;
+            for (long j = 0; j < layer.out; j++) row[j] = recurrent.operands[k][j] * layer.h_mask[b * layer.out + j];
+            recurrent.operands[k] = row;
+          }
+          if (Cell::resets_before) reset.operands[k] = io.gates + (at * 4 + 3) * padded;
+        }
+      }
+      for (WeightGradient<T> *w : weights) w->begin(depth, stride);
+    }
+    team.barrier();
+    for (WeightGradient<T> *w : weights) w->pack(share);
+    if (io.dx) {
+      const long first = share.some_from(depth), I = layer.features;
+      sweep(w_ih, 0, w_ih.count(), dzs + first, share.some_to(depth) - first, w_ih.depth,
+            [&](long p, int width, long r, const T *tile) {
+              T *dx = dxs[first + r];
+              for (long v = 0, at = p * widest * V; v < width; v++, at += V)
+                store(dx + at, load(tile + v * V), (int)smaller(V, I - at));
+            });
+    }
+    team.barrier();
+    for (WeightGradient<T> *w : weights) w->add(share, begin == 0);
+    if (io.db_ih || io.db_hh)
+      for (long v = share.some_from(width / V) * V; v < share.some_to(width / V) * V; v += V) {
+        Vector<T> sum = load(bias + v);
+        for (long k = 0; k < depth; k++) sum += load(dz + k * stride + v);
+        store(bias + v, sum);
+      }
+  }
+
+  WeightGradient<T> *const weights[3] = {&in, &recurrent, &reset};
+};
+
+} // namespace tgrnn::LEVEL

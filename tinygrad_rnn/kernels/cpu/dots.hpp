@@ -1,0 +1,80 @@
+// Products with weights as they lie in memory, row by row: where they are used too seldom to be packed.
+#pragma once
+
+#include "simd.hpp"
+
+namespace tgrnn::LEVEL {
+
+// A lane's own, of a where its index has no bit `Apart`, of b where it has; and its partner's.
+template <class T, int Apart> struct Own {
+  static constexpr int from(int i) { return i & Apart ? lanes<T> + i : i; }
+};
+template <class T, int Apart> struct Partner {
+  static constexpr int from(int i) { return Own<T, Apart>::from(i) ^ Apart; }
+};
+
+// Sums of pairs of lanes `Apart`.
+template <class T, int Apart> inline Vector<T> fold(Vector<T> a, Vector<T> b) {
+  return shuffle<T, Own<T, Apart>>(a, b) + shuffle<T, Partner<T, Apart>>(a, b);
+}
+
+// Sums of all lanes whose indices differ in the bits from `Apart` down to above `Last`, in each of them.
+template <class T, int Apart, int Last> inline Vector<T> fold_rest(Vector<T> a) {
+  if constexpr (Apart == Last)
+    return a;
+  else
+    return fold_rest<T, Apart / 2, Last>(fold<T, Apart>(a, a));
+}
+
+// to[m * ld_to + n] = a[m] . w[n * ld] for M rows a and 4 rows w, or fewer: the last is taken again.
+template <class T, int M>
+inline void dots_of(const T *const *a, const T *w, int count, long ld, long depth, T *to, long ld_to) {
+  constexpr int V = lanes<T>, N = 4;
+  static_assert(V >= 2);
+  Vector<T> sum[M][N] = {};
+  const T *rows[N];
+  for (int n = 0; n < N; n++) rows[n] = w + (n < count ? n : count - 1) * ld;
+  for (long k = 0; k < depth; k += V) {
+    const int some = (int)smaller(V, depth - k);
+    Vector<T> x[M];
+#pragma GCC unroll 4
+    for (int m = 0; m < M; m++) x[m] = load(a[m] + k, some);
+#pragma GCC unroll 4
+    for (int n = 0; n < N; n++) {
+      const Vector<T> y = load(rows[n] + k, some);
+#pragma GCC unroll 4
+      for (int m = 0; m < M; m++) sum[m][n] += x[m] * y;
+    }
+  }
+#pragma GCC unroll 4
+  for (int m = 0; m < M; m++) {
+    // Lanes 0 to 3 (0 and 1 of two vectors, if there are but two) end up with one sum each.
+    T out[N];
+    if constexpr (V >= 4) {
+      Vector<T> s = fold<T, 2>(fold<T, 1>(sum[m][0], sum[m][1]), fold<T, 1>(sum[m][2], sum[m][3]));
+      s = fold_rest<T, V / 2, 2>(s);
+      memcpy(out, &s, sizeof out);
+    } else {
+      const Vector<T> low = fold<T, 1>(sum[m][0], sum[m][1]), high = fold<T, 1>(sum[m][2], sum[m][3]);
+      memcpy(out, &low, sizeof low), memcpy(out + V, &high, sizeof high);
+    }
+    for (int n = 0; n < count; n++) to[m * ld_to + n] = out[n];
+  }
+}
+
+// to[m * ld_to + n] = a[m] . w[n * ld] for n < count, zero up to a vector's lanes.
+template <class T>
+inline void dots(const T *const *a, int rows, const T *w, int count, long ld, long depth, T *to, long ld_to) {
+  constexpr int V = lanes<T>;
+  for (int m = 0; m < rows; m++)
+    for (int n = count; n < V; n++) to[m * ld_to + n] = 0;
+  for (int n = 0; n < count; n += 4) {
+    const int here = (int)smaller(4, count - n);
+    int m = 0;
+    for (; m + 4 <= rows; m += 4) dots_of<T, 4>(a + m, w + n * ld, here, ld, depth, to + m * ld_to + n, ld_to);
+    for (; m + 2 <= rows; m += 2) dots_of<T, 2>(a + m, w + n * ld, here, ld, depth, to + m * ld_to + n, ld_to);
+    for (; m < rows; m++) dots_of<T, 1>(a + m, w + n * ld, here, ld, depth, to + m * ld_to + n, ld_to);
+  }
+}
+
+} // namespace tgrnn::LEVEL

@@ -1,0 +1,153 @@
+// The forward pass of any cell: the inputs of some steps through one product, then step by step.
+//
+// Steps are taken in chunks, so that what the product gives is still in the cache when the
+// recurrence reads it. A cell says how many gates it has, packs its recurrent weights, and says
+// what a step does with the rows that run.
+#pragma once
+
+#include "course.hpp"
+#include "weights.hpp"
+
+namespace tgrnn::LEVEL {
+
+constexpr long chunk_rows = 256; // rows, of all steps together, that make a chunk
+constexpr long few_rows = 8;     // of all steps together: weights used so seldom are not packed
+
+// What a cell is told of a step: its rows, and where their data lie.
+template <class T> struct Step {
+  long t, rows;
+  const long *row;    // which rows of the batch they are
+  const T *const *h;  // their h of the step before
+  const T *const *a;  // the same as it enters the products: h, or h_mask * h
+  T *const *z;        // their gates: the input's part is there, the activations may be put there
+  const T **spare;    // room for as many pointers
+};
+
+template <class T, class Cell> class ForwardPass {
+public:
+  static constexpr int V = lanes<T>;
+
+  ForwardPass(const Layer<T> &layer, const Forward<T> &out)
+      : layer(layer), out(out), course(layer, scratch), blocks(parts(layer.hidden, V)), padded(blocks * V),
+        width(Cell::planes * padded), chunk(larger(1, smaller(layer.steps, chunk_rows / layer.batch))),
+        pack_weights(layer.steps * layer.batch > few_rows), inputs(scratch, layer.w_ih, layer.hidden, layer.features, 0, Cell::gates, 0, pack_weights), cell(*this) {
+    bias = scratch.template zeros<T>(inputs.vectors * V);
+    add_bias(layer.b_ih, Cell::gates);
+    add_bias(layer.b_hh, Cell::gates_with_both_biases);
+    nothing = scratch.template zeros<T>(larger(padded, layer.out));
+    if (layer.h_mask) masked = scratch.template take<T>(layer.threads * layer.batch * layer.out);
+    gates = out.gates ? out.gates : scratch.template take<T>(chunk * layer.batch * width);
+  }
+
+  void run() {
+    const bool by_rows = layer.batch >= 2 * layer.threads || layer.threads == 1;
+    clear();
+    struct Context {
+      ForwardPass *pass;
+      bool by_rows;
+    } context = {this, by_rows};
+    room = scratch.template take<const T *>(layer.threads * room_of_thread());
+    tgrnn::run(layer.threads,
+               [](void *c, Team &team, int id) {
+                 Context *context = static_cast<Context *>(c);
+                 context->pass->part(team, {id, team.size, context->by_rows});
+               },
+               &context);
+    last();
+  }
+
+  const Layer<T> &layer;
+  const Forward<T> &out;
+  Scratch scratch;
+  const Course<T> course;
+  const long blocks, padded, width, chunk;
+  const bool pack_weights;
+  T *nothing; // a row of zeros
+
+private:
+  GatePanels<T> inputs;
+  Cell cell;
+  T *bias, *gates, *masked = nullptr;
+  const T **room;
+
+  long room_of_thread() const { return 2 * chunk * layer.batch + 5 * layer.batch; }
+
+  void add_bias(const T *b, int count) {
+    for (int g = 0; b && g < count; g++)
+      for (long j = 0; j < layer.hidden; j++) bias[g * padded + j] += b[g * layer.hidden + j];
+  }
+
+  // Outputs past a row's length are zero.
+  void clear() {
+    if (!layer.lengths) return;
+    for (long b = 0; b < layer.batch; b++)
+      for (long t = course.length(b); t < layer.steps; t++) {
+        memset(out.y + (t * layer.batch + b) * layer.out, 0, layer.out * sizeof(T));
+        if (out.cs) memset(out.cs + (t * layer.batch + b) * layer.hidden, 0, layer.hidden * sizeof(T));
+      }
+  }
+
+  // The state after each row's last step.
+  void last() {
+    const long P = layer.out;
+    for (long b = 0; b < layer.batch; b++) {
+      const T *h = course.length(b) ? out.y + (course.last(b) * layer.batch + b) * P : layer.h0 + b * P;
+      memcpy(out.h_n + b * P, h, P * sizeof(T));
+    }
+    cell.last(*this);
+  }
+
+  T *gate(long t, long s, long b) const { // s: counted from the beginning of its chunk
+    return gates + ((out.gates ? t : s) * layer.batch + b) * width;
+  }
+
+  void part(Team &team, Share share) {
+    const long B = layer.batch, P = layer.out;
+    inputs.pack(share.some_from(inputs.count()), share.some_to(inputs.count()));
+    cell.pack(share);
+    team.barrier();
+    const T **xs = room + share.id * room_of_thread();
+    T **zs = const_cast<T **>(xs + chunk * B), **z = zs + chunk * B;
+    const T **h = const_cast<const T **>(z + B);
+    const T **a = h + B, **spare = a + B;
+    long *row = reinterpret_cast<long *>(spare + B);
+    for (long begin = 0; begin < layer.steps; begin += chunk) {
+      const long end = smaller(begin + chunk, layer.steps);
+      long rows = 0;
+      for (long s = begin; s < end; s++) {
+        const long t = course.time(s);
+        for (long r = 0; r < share.rows(course.running(t)); r++, rows++) {
+          const long b = course.row(share.position(r));
+          xs[rows] = layer.x + (t * B + b) * layer.features;
+          zs[rows] = gate(t, s - begin, b);
+        }
+      }
+      sweep(inputs, share.from(inputs.count()), share.to(inputs.count()), xs, rows, inputs.depth,
+            [&](long p, int width, long r, const T *tile) {
+              const long at = p * widest * V;
+              for (int v = 0; v < width * V; v += V)
+                store(zs[r] + at + v, load(tile + v) + load(bias + at + v));
+            });
+      if (!share.by_rows) team.barrier();
+      for (long s = begin; s < end; s++) {
+        const long t = course.time(s), n = share.rows(course.running(t));
+        for (long r = 0; r < n; r++) {
+          const long b = row[r] = course.row(share.position(r));
+          h[r] = course.anew(t, b)    ? nothing
+                 : course.first(t, b) ? layer.h0 + b * P : out.y + (course.before(t) * B + b) * P;
+          z[r] = gate(t, s - begin, b);
+          a[r] = h[r];
+          if (masked) {
+            T *row = masked + (share.id * B + b) * P;
+            for (long j = 0; j < P; j++) row[j] = h[r][j] * layer.h_mask[b * P + j];
+            a[r] = row;
+          }
+        }
+        cell.step(*this, team, share, Step<T>{t, n, row, h, a, z, spare});
+        if (!share.by_rows) team.barrier();
+      }
+    }
+  }
+};
+
+} // namespace tgrnn::LEVEL

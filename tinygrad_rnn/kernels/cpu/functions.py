@@ -1,0 +1,144 @@
+"""The kernels in C++ for CPUs: the six functions of the contract, as far as native code has them.
+
+The sources beside this file say how they work. The module `_native` is compiled when the package
+is installed; without it, and for what `runs` does not accept, the reference kernels run.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+
+_native: Any = None
+absent = ""
+try:
+    _native = import_module("tinygrad_rnn.kernels.cpu._native")
+except ImportError as error:  # no compiler where the package was installed
+    absent = f"not compiled ({error})"
+
+Array = Any
+Arrays = tuple[Array | None, ...]
+
+RNN_TANH, RNN_RELU, GRU, GRU_RESET_AFTER, LSTM = range(5)  # enum class Cell in layer.hpp
+
+
+def runs(xp: Any, arrays: dict[str, Any], options: dict[str, Any]) -> bool:
+    """Whether native code has what a call asks for."""
+    x = arrays["x"]
+    return (
+        _native is not None
+        and xp is np
+        and x.dtype.char in "fd"
+        and x.size > 0
+        and arrays["h0"].size > 0
+        and all(
+            a is None or a.dtype is x.dtype
+            for n, a in arrays.items()
+            if n not in ("lengths", "reset")
+        )
+        and all(arrays.get(n) is None for n in ("w_hr", "w_ch", "h_zone", "c_zone"))
+        and not options.get("coupled_gates")
+        and options.get("cell_clip") is None
+    )
+
+
+def describe() -> str:
+    """Which instructions are used, or why none are."""
+    if _native is None:
+        return absent
+    return f"{_native.level().replace('x86_64_', 'x86-64-')}, {get_num_threads()} threads"
+
+
+def set_num_threads(count: int) -> None:
+    """Sets how many threads the native kernels may use; at first OMP_NUM_THREADS, or all cores.
+
+    >>> import tinygrad_rnn as tg
+    >>> before = tg.get_num_threads()
+    >>> tg.set_num_threads(before)
+    """
+    if _native is not None:
+        _native.set_num_threads(count)
+
+
+def get_num_threads() -> int:
+    """How many threads the native kernels may use: one, where there are none."""
+    return 1 if _native is None else int(_native.get_num_threads())
+
+
+def _threads_at_start() -> int:
+    given = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
+    return int(given) if given.isdigit() and int(given) else len(os.sched_getaffinity(0))
+
+
+set_num_threads(_threads_at_start())
+
+
+def _forward(cell: int, keep: bool, *inputs: Any, every_cell: bool = False) -> tuple[Arrays, Any]:
+    y, h_n, c_n, cs, *saved = _native.forward(cell, *inputs, keep, every_cell)
+    outputs = (y, h_n) if c_n is None else (y, h_n, c_n, cs) if every_cell else (y, h_n, c_n)
+    return outputs, ((cell, *inputs), (y, *saved)) if keep else None
+
+
+def _backward(g: Arrays, saved: Any, needs: Sequence[bool]) -> tuple[Array | None, ...]:
+    """The cotangents of x, h0, c0, w_ih, w_hh, b_ih, b_hh."""
+    inputs, kept = saved
+    asked = sum(1 << i for i, need in enumerate(needs) if need)
+    result: tuple[Array | None, ...] = _native.backward(*inputs, asked, *g, *kept)
+    return result
+
+
+def rnn_forward(
+    xp: Any, x: Array, h0: Array, w_ih: Array, w_hh: Array, b_ih: Array | None = None,
+    b_hh: Array | None = None, lengths: Array | None = None, reset: Array | None = None,
+    h_mask: Array | None = None, h_zone: None = None, *,
+    activation: str = "tanh", reverse: bool = False, keep: bool = True,
+) -> tuple[Arrays, Any]:  # fmt: skip
+    """See `kernels`."""
+    cell = RNN_TANH if activation == "tanh" else RNN_RELU
+    return _forward(
+        cell, keep, reverse, x, h0, None, w_ih, w_hh, b_ih, b_hh, lengths, reset, h_mask
+    )
+
+
+def gru_forward(
+    xp: Any, x: Array, h0: Array, w_ih: Array, w_hh: Array, b_ih: Array | None = None,
+    b_hh: Array | None = None, lengths: Array | None = None, reset: Array | None = None,
+    h_mask: Array | None = None, h_zone: None = None, *,
+    reset_after: bool = False, reverse: bool = False, keep: bool = True,
+) -> tuple[Arrays, Any]:  # fmt: skip
+    """See `kernels`."""
+    cell = GRU_RESET_AFTER if reset_after else GRU
+    return _forward(
+        cell, keep, reverse, x, h0, None, w_ih, w_hh, b_ih, b_hh, lengths, reset, h_mask
+    )
+
+
+def lstm_forward(
+    xp: Any, x: Array, h0: Array, c0: Array, w_ih: Array, w_hh: Array, b_ih: Array | None = None,
+    b_hh: Array | None = None, w_hr: None = None, w_ch: None = None, lengths: Array | None = None,
+    reset: Array | None = None, h_mask: Array | None = None, h_zone: None = None,
+    c_zone: None = None, *, coupled_gates: bool = False, cell_clip: None = None,
+    every_cell: bool = False, reverse: bool = False, keep: bool = True,
+) -> tuple[Arrays, Any]:  # fmt: skip
+    """See `kernels`."""
+    inputs = (reverse, x, h0, c0, w_ih, w_hh, b_ih, b_hh, lengths, reset, h_mask)
+    return _forward(LSTM, keep, *inputs, every_cell=every_cell)
+
+
+def rnn_backward(xp: Any, g: Arrays, saved: Any, needs: Sequence[bool], *_: Any) -> Arrays:
+    """See `kernels`."""
+    needs = (*needs[:2], False, *needs[2:6])
+    dx, dh0, _none, *dw = _backward((*g, None, None), saved, needs)
+    return (dx, dh0, *dw, *(None,) * 4)
+
+
+gru_backward = rnn_backward
+
+
+def lstm_backward(xp: Any, g: Arrays, saved: Any, needs: Sequence[bool], *_: Any) -> Arrays:
+    """See `kernels`."""
+    return (*_backward((*g, None)[:4], saved, needs[:7]), *(None,) * 7)

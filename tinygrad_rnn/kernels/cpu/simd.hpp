@@ -1,0 +1,85 @@
+// Vectors of the width that this translation unit is compiled for, by GCC's and Clang's extension.
+//
+// The kernels are compiled once for each instruction set, each time in a namespace of its own, so
+// that the linker never takes a function of one set for that of another. For the same reason these
+// headers use no templates of the standard library that become code.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+#include <utility>
+
+#ifndef LEVEL
+#define LEVEL generic
+#endif
+
+#if defined(__AVX512F__)
+#define VECTOR_BYTES 64
+#define VECTOR_REGISTERS 32
+#elif defined(__AVX2__)
+#define VECTOR_BYTES 32
+#define VECTOR_REGISTERS 16
+#elif defined(__aarch64__)
+#define VECTOR_BYTES 16
+#define VECTOR_REGISTERS 32
+#else
+#define VECTOR_BYTES 16
+#define VECTOR_REGISTERS 16
+#endif
+
+namespace tgrnn::LEVEL {
+
+template <class T> struct Simd;
+
+template <> struct Simd<float> {
+  typedef float Vector __attribute__((vector_size(VECTOR_BYTES)));
+  typedef int32_t Bits __attribute__((vector_size(VECTOR_BYTES)));
+};
+
+template <> struct Simd<double> {
+  typedef double Vector __attribute__((vector_size(VECTOR_BYTES)));
+  typedef int64_t Bits __attribute__((vector_size(VECTOR_BYTES)));
+};
+
+template <class T> using Vector = typename Simd<T>::Vector;
+template <class T> using Bits = typename Simd<T>::Bits;
+template <class T> constexpr int lanes = VECTOR_BYTES / sizeof(T);
+
+template <class T> inline Vector<T> load(const T *p) {
+  Vector<T> v;
+  memcpy(&v, p, sizeof v);
+  return v;
+}
+
+template <class T> inline void store(T *p, Vector<T> v) { memcpy(p, &v, sizeof v); }
+
+// The first n lanes, the others zero; and back.
+template <class T> inline Vector<T> load(const T *p, int n) {
+  if (n == lanes<T>) return load(p);
+  Vector<T> v = {};
+  memcpy(&v, p, n * sizeof(T));
+  return v;
+}
+
+template <class T> inline void store(T *p, Vector<T> v, int n) {
+  if (n == lanes<T>) return store(p, v);
+  memcpy(p, &v, n * sizeof(T));
+}
+
+template <class T> inline Vector<T> broadcast(T x) { return x - Vector<T>{}; } // x - 0 is x, also if -0
+
+// Lane i of the result is lane Pick::from(i) of a, b after one another.
+template <class T, class Pick, int... I>
+inline Vector<T> shuffle(Vector<T> a, Vector<T> b, std::integer_sequence<int, I...>) {
+  return __builtin_shufflevector(a, b, Pick::from(I)...);
+}
+
+template <class T, class Pick> inline Vector<T> shuffle(Vector<T> a, Vector<T> b) {
+  return shuffle<T, Pick>(a, b, std::make_integer_sequence<int, lanes<T>>{});
+}
+
+inline long smaller(long a, long b) { return a < b ? a : b; }
+inline long larger(long a, long b) { return a > b ? a : b; }
+inline long parts(long n, long size) { return (n + size - 1) / size; }
+
+} // namespace tgrnn::LEVEL

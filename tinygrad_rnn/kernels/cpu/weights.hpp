@@ -1,0 +1,79 @@
+// How the layers' weights lie in panels, and what multiplies them where packing does not pay.
+#pragma once
+
+#include "dots.hpp"
+#include "memory.hpp"
+#include "product.hpp"
+
+namespace tgrnn::LEVEL {
+
+// Weights (gates * H, depth) that multiply from the right, turned: each of their rows is a column.
+template <class T> struct GatePanels : Panels<T> {
+  static constexpr int V = lanes<T>;
+  const T **first; // by vector of columns: its first row, and how many there are
+  int *counts;
+  bool packed;
+
+  // A panel holds, of `units` vectors of units, the gates [gate, gate + gates); or, with units = 0,
+  // gate follows gate as they are stored, each in whole vectors.
+  GatePanels(Scratch &scratch, const T *w, long hidden, long depth, int gate, int gates, int units, bool packed)
+      : packed(packed) {
+    const long blocks = parts(hidden, V);
+    this->depth = depth;
+    this->vectors = blocks * gates;
+    this->per = units ? gates * units : widest;
+    if (packed) this->data = scratch.take<T>(this->size());
+    first = scratch.take<const T *>(this->vectors);
+    counts = scratch.take<int>(this->vectors);
+    for (long block = 0; block < blocks; block++)
+      for (int g = 0; g < gates; g++) {
+        const long panel = units ? block / units : 0, here = smaller(units, blocks - panel * units);
+        const long v = units ? panel * this->per + g * here + block % units : g * blocks + block;
+        first[v] = w + ((gate + g) * hidden + block * V) * depth;
+        counts[v] = (int)smaller(V, hidden - block * V);
+      }
+  }
+
+  void pack(long from, long to) { // panels
+    for (long v = from * this->per; packed && v < smaller(to * this->per, this->vectors); v++) {
+      long stride;
+      T *column = this->column(v, stride);
+      pack_turned(column, stride, first[v], this->depth, counts[v], this->depth);
+    }
+  }
+
+  void multiply(long p, int width, const T *const *a, int rows, long depth, T *tile) const {
+    if (packed) return table<T>.of[width - 1][rows - 1](depth, a, 1, this->panel(p), tile);
+    for (int n = 0; n < width; n++) {
+      const long v = p * this->per + n;
+      dots(a, rows, first[v], counts[v], this->depth, depth, tile + n * V, width * V);
+    }
+  }
+};
+
+// Rows as they are, by pointers: (depth, columns).
+template <class T> struct RowPanels : Panels<T> {
+  static constexpr int V = lanes<T>;
+  const T *const *rows;
+  long columns, step = 1; // step: from one row's number to the next, in what multiplies
+
+  RowPanels(Scratch &scratch, const T *const *rows, long depth, long columns) : rows(rows), columns(columns) {
+    this->depth = depth;
+    this->vectors = parts(columns, V);
+    this->data = scratch.take<T>(this->size());
+  }
+
+  void pack(long from, long to) { // panels
+    for (long v = from * this->per; v < smaller(to * this->per, this->vectors); v++) {
+      long stride;
+      T *column = this->column(v, stride);
+      pack_straight(column, stride, rows, v * V, (int)smaller(V, columns - v * V), this->depth);
+    }
+  }
+
+  void multiply(long p, int width, const T *const *a, int rows, long depth, T *tile) const {
+    table<T>.of[width - 1][rows - 1](depth, a, step, this->panel(p), tile);
+  }
+};
+
+} // namespace tgrnn::LEVEL
