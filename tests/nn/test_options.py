@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tinygrad_rnn as tg
-from tinygrad_rnn.nn.recurrence import Recurrence
+from tinygrad_rnn.nn.recurrent.recurrence import Recurrence
 from tinygrad_rnn.tensor.graph import Node, watch
 
 from ..drawing import Searched

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .. import nn
-from ..nn.stack import RecurrentLayer
+from ..nn.recurrent.stack import RecurrentLayer
 from ..tensor.graph import watch
 from ..tensor.random import Generator
 from ..tensor.tensor import Tensor

@@ -10,11 +10,11 @@ from typing import Any, cast
 from ...tensor import creation, ops
 from ...tensor.autodiff import grad, no_grad
 from ...tensor.tensor import Tensor
-from ..fused import FusedLayer
 from ..module import Module
-from ..recurrence import Activation
-from ..stack import RecurrentLayer
-from ..states import Seen, State, like, parts
+from ..recurrent.fused import FusedLayer
+from ..recurrent.recurrence import Activation
+from ..recurrent.stack import RecurrentLayer
+from ..recurrent.states import Seen, State, like, parts
 
 
 @contextmanager

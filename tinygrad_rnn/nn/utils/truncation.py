@@ -8,7 +8,7 @@ from typing import Any
 
 from ...tensor import ops
 from ...tensor.tensor import Tensor
-from ..states import State, detached
+from ..recurrent.states import State, detached
 
 
 def detach(state: State) -> State:

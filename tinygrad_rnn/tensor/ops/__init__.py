@@ -6,10 +6,10 @@ from . import (
     elementwise,
     gated,
     indexing,
+    loops,
     matrices,
     minimal,
     movement,
-    prefix,
     products,
     recurrent,
     reductions,
@@ -18,21 +18,19 @@ from . import (
     xlstm,
 )
 from . import linalg as linalg
-from . import scan as scan_
 from . import softmax as softmax_family
 from .convolutional import *
 from .cumulative import *
 from .elementwise import *
 from .gated import *
 from .indexing import *
+from .loops import *
 from .matrices import *
 from .minimal import *
 from .movement import *
-from .prefix import *
 from .products import *
 from .recurrent import *
 from .reductions import *
-from .scan import *
 from .softmax import *
 from .sorting import *
 from .tiling import *
@@ -44,14 +42,13 @@ __all__ += cumulative.__all__
 __all__ += elementwise.__all__
 __all__ += gated.__all__
 __all__ += indexing.__all__
+__all__ += loops.__all__
 __all__ += matrices.__all__
 __all__ += minimal.__all__
 __all__ += movement.__all__
-__all__ += prefix.__all__
 __all__ += products.__all__
 __all__ += recurrent.__all__
 __all__ += reductions.__all__
-__all__ += scan_.__all__
 __all__ += softmax_family.__all__
 __all__ += sorting.__all__
 __all__ += tiling.__all__

@@ -12,7 +12,7 @@ from typing import Any
 
 from .. import backend
 from .elementwise import exp, log, log_sigmoid, logaddexp, relu, sigmoid, where
-from .prefix import associative_scan
+from .loops.prefix import associative_scan
 from .recurrent import affine, gates
 
 __all__ = ["min_gru", "min_gru_step", "min_lstm", "min_lstm_step"]

@@ -19,10 +19,10 @@ from ... import kernels
 from ..graph import Op
 from . import elementwise
 from .elementwise import clip, sqrt, where
+from .loops.scan import scan
 from .movement import broadcast_to, matrix_transpose, unstack
 from .products import matmul
 from .reductions import mean
-from .scan import scan
 
 __all__ = ["gru", "gru_step", "lstm", "lstm_step", "rnn", "rnn_step"]
 

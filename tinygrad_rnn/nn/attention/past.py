@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..tensor import creation, ops
-from ..tensor.random import Generator
-from ..tensor.tensor import Tensor
+from ...tensor import creation, ops
+from ...tensor.random import Generator
+from ...tensor.tensor import Tensor
+from ..checks import positive
+from ..linear import Linear
 from .attention import AdditiveAttention, Memory
-from .checks import positive
-from .linear import Linear
 
 
 class PastAttention(AdditiveAttention):

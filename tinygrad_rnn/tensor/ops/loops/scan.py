@@ -6,12 +6,12 @@ import itertools
 from collections.abc import Callable
 from typing import Any
 
-from .. import backend
-from ..errors import ShapeError
-from ..graph import Traced, watch
-from .elementwise import where
+from ... import backend
+from ...errors import ShapeError
+from ...graph import Traced, watch
+from ..elementwise import where
+from ..movement import stack, unstack
 from .fused import flat, repeated
-from .movement import stack, unstack
 from .recording import listened_to
 
 __all__ = ["scan"]

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..tensor.random import Generator
+from ...tensor.random import Generator
+from .builtin import ONE_BIAS, Elman, GatedRecurrentUnit, LongShortTermMemory
 from .fused import FusedLayer
 from .recurrence import Activation
-from .recurrences import ONE_BIAS, Elman, GatedRecurrentUnit, LongShortTermMemory
 
 
 class RNN(FusedLayer):

@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..tensor import ops
-from ..tensor.ops.recurrent import by_steps
-from ..tensor.tensor import Tensor
+from ...tensor import ops
+from ...tensor.ops.recurrent import by_steps
+from ...tensor.tensor import Tensor
 
 State = Any  # a Tensor, (B, ...), or a tuple of them
 Run = tuple[Tensor, State, State]  # the output, the last state, the state after every step

@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from threading import get_ident
 from typing import Any, NamedTuple
 
-from .. import backend
-from ..errors import GraphError
-from ..graph import Leaf, Op, Traced, hooks, recorders, wrap
+from ... import backend
+from ...errors import GraphError
+from ...graph import Leaf, Op, Traced, hooks, recorders, wrap
 
 
 class Slot(NamedTuple):

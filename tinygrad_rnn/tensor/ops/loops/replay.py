@@ -11,9 +11,9 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
-from ..graph import Op, Traced
-from ..shapes import sum_to
-from .indexing import Part, Sum
+from ...graph import Op, Traced
+from ...shapes import sum_to
+from ..indexing import Part, Sum
 from .program import Program
 from .recording import held
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from ..tensor import creation
-from ..tensor.errors import ShapeError
-from ..tensor.random import Generator
-from ..tensor.tensor import Tensor
-from .checks import features_last, flag, positive, probability
-from .dropout import dropout_mask
-from .module import Parameter
+from ...tensor import creation
+from ...tensor.errors import ShapeError
+from ...tensor.random import Generator
+from ...tensor.tensor import Tensor
+from ..checks import features_last, flag, positive, probability
+from ..dropout import dropout_mask
+from ..module import Parameter
 from .recurrence import Recurrence, Weights
 from .stack import RecurrentLayer
 from .states import Course, Run, State

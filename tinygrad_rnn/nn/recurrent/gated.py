@@ -5,12 +5,12 @@ from __future__ import annotations
 from math import sqrt
 from typing import Any
 
-from ..tensor import creation, ops
-from ..tensor.random import Generator
-from ..tensor.tensor import Tensor
-from . import init
+from ...tensor import creation, ops
+from ...tensor.random import Generator
+from ...tensor.tensor import Tensor
+from .. import init
+from ..module import Parameter
 from .cells import Cell
-from .module import Parameter
 
 
 class OneBiasCell(Cell):

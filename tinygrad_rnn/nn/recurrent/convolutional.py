@@ -5,13 +5,13 @@ from __future__ import annotations
 from math import prod, sqrt
 from typing import Any
 
-from ..tensor import creation, ops
-from ..tensor.errors import ShapeError
-from ..tensor.random import Generator
-from ..tensor.tensor import Tensor
-from . import init
-from .checks import is_tensor, positive
-from .module import Module, Parameter
+from ...tensor import creation, ops
+from ...tensor.errors import ShapeError
+from ...tensor.random import Generator
+from ...tensor.tensor import Tensor
+from .. import init
+from ..checks import is_tensor, positive
+from ..module import Module, Parameter
 
 
 class ConvLSTMCell(Module):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..tensor import creation, ops
-from ..tensor.errors import ShapeError
-from ..tensor.random import Generator
-from ..tensor.tensor import Tensor
-from .checks import features_last, lengths_of
+from ...tensor import creation, ops
+from ...tensor.errors import ShapeError
+from ...tensor.random import Generator
+from ...tensor.tensor import Tensor
+from ..checks import features_last, lengths_of
 from .gated import OneBiasCell
 
 

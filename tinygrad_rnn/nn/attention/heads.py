@@ -5,12 +5,12 @@ from __future__ import annotations
 from math import sqrt
 from typing import Any
 
-from ..tensor import ops
-from ..tensor.random import Generator
-from ..tensor.tensor import Tensor
+from ...tensor import ops
+from ...tensor.random import Generator
+from ...tensor.tensor import Tensor
+from ..checks import positive
+from ..linear import Linear
 from .attention import Attention, Memory
-from .checks import positive
-from .linear import Linear
 
 
 class MultiHeadAttention(Attention):

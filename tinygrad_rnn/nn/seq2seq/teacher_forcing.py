@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from .checks import probability
+from ..checks import probability
 
 Schedule = Callable[[int], float]
 

@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from ..backend import is_array
-from ..errors import ShapeError
-from ..graph import Op, Traced, grad_mode, wrap
-from . import elementwise
-from .elementwise import alias
-from .indexing import getitem, is_basic
-from .movement import reshape, unstack
-from .products import matmul
+from ...backend import is_array
+from ...errors import ShapeError
+from ...graph import Op, Traced, grad_mode, wrap
+from .. import elementwise
+from ..elementwise import alias
+from ..indexing import getitem, is_basic
+from ..movement import reshape, unstack
+from ..products import matmul
 from .program import Program
 from .recording import Call, Recording, Slot, held, stranger
 from .replay import Loop, replayed

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable, Sequence
 from operator import itemgetter
 from typing import Any, NamedTuple
 
-from ..graph import names
-from .products import matmul
+from ...graph import names
+from ..products import matmul
 from .recording import Call, Slot
 
 

@@ -10,14 +10,14 @@ from __future__ import annotations
 from math import sqrt
 from typing import Any, ClassVar
 
-from ..tensor import creation
-from ..tensor.random import Generator
-from ..tensor.tensor import Tensor
-from . import init
-from .checks import features_last, positive
-from .module import Module, Parameter
+from ...tensor import creation
+from ...tensor.random import Generator
+from ...tensor.tensor import Tensor
+from .. import init
+from ..checks import features_last, positive
+from ..module import Module, Parameter
+from .builtin import ONE_BIAS, Elman, GatedRecurrentUnit, LongShortTermMemory
 from .recurrence import Activation, Recurrence
-from .recurrences import ONE_BIAS, Elman, GatedRecurrentUnit, LongShortTermMemory
 
 
 class Cell(Module):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..tensor import creation, ops
-from ..tensor.random import Generator
-from ..tensor.tensor import Tensor
-from .linear import Linear
-from .module import Module
+from ...tensor import creation, ops
+from ...tensor.random import Generator
+from ...tensor.tensor import Tensor
+from ..linear import Linear
+from ..module import Module
 
 TINY = 1e-10  # where a symbol is neither likely nor in the source, its logarithm stays finite
 

@@ -11,13 +11,13 @@ from __future__ import annotations
 from math import sqrt
 from typing import Any, NamedTuple
 
-from ..tensor import creation, ops
-from ..tensor.errors import ShapeError
-from ..tensor.random import Generator
-from ..tensor.tensor import Tensor
-from .checks import features_last, lengths_of, positive
-from .linear import Linear
-from .module import Module
+from ...tensor import creation, ops
+from ...tensor.errors import ShapeError
+from ...tensor.random import Generator
+from ...tensor.tensor import Tensor
+from ..checks import features_last, lengths_of, positive
+from ..linear import Linear
+from ..module import Module
 
 NORMALIZERS: dict[str, Any] = {"softmax": ops.softmax, "sparsemax": ops.sparsemax}
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..tensor.random import Generator
-from ..tensor.tensor import Tensor
+from ...tensor.random import Generator
+from ...tensor.tensor import Tensor
+from ..dropout import Dropout
+from ..module import Module
+from ..recurrent.stack import RecurrentLayer
 from .bridge import reach
-from .dropout import Dropout
-from .module import Module
-from .stack import RecurrentLayer
 
 
 class Encoder(Module):

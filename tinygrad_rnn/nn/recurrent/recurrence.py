@@ -14,12 +14,12 @@ from functools import cached_property
 from math import sqrt
 from typing import Any, ClassVar
 
-from ..tensor import creation
-from ..tensor.random import Generator
-from ..tensor.tensor import Tensor
-from . import init
-from .checks import activation, flag, positive
-from .module import Module, Parameter
+from ...tensor import creation
+from ...tensor.random import Generator
+from ...tensor.tensor import Tensor
+from .. import init
+from ..checks import activation, flag, positive
+from ..module import Module, Parameter
 from .states import Course, Run, State
 
 Activation = str | Callable[[Tensor], Tensor]  # the name of an elementwise operation, or a function

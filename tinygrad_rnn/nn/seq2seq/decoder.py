@@ -12,19 +12,19 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, NamedTuple
 
-from ..tensor import creation, ops
-from ..tensor.random import Generator
-from ..tensor.tensor import Tensor
-from .attention import Attention, Memory
+from ...tensor import creation, ops
+from ...tensor.random import Generator
+from ...tensor.tensor import Tensor
+from ..attention.attention import Attention, Memory
+from ..checks import positive
+from ..dropout import Dropout
+from ..embedding import Embedding
+from ..linear import Linear
+from ..module import Module
+from ..recurrent.stack import RecurrentLayer
 from .bridge import reach
-from .checks import positive
-from .dropout import Dropout
-from .embedding import Embedding
 from .encoder import time_major
-from .linear import Linear
-from .module import Module
 from .pointer import Pointer
-from .stack import RecurrentLayer
 
 
 class Source(NamedTuple):

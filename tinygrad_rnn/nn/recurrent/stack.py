@@ -14,15 +14,15 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
-from ..tensor import creation, ops
-from ..tensor.autodiff import no_grad
-from ..tensor.errors import ShapeError
-from ..tensor.random import Generator
-from ..tensor.tensor import Tensor
-from .checks import flag, is_tensor, lengths_of, positive, probability
-from .dropout import bernoulli
-from .dropout import dropout as drop
-from .module import Module
+from ...tensor import creation, ops
+from ...tensor.autodiff import no_grad
+from ...tensor.errors import ShapeError
+from ...tensor.random import Generator
+from ...tensor.tensor import Tensor
+from ..checks import flag, is_tensor, lengths_of, positive, probability
+from ..dropout import bernoulli
+from ..dropout import dropout as drop
+from ..module import Module
 from .states import Course, Run, Seen, State, like, parts, stacked
 
 MERGES = ("concat", "sum", "mean", "mul", None)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from ..tensor import ops
-from ..tensor.tensor import Tensor
-from .module import Module
+from ...tensor import ops
+from ...tensor.tensor import Tensor
+from ..module import Module
 from .recurrence import Activation, Recurrence, Weights, core
 from .states import Course, Run, State
 

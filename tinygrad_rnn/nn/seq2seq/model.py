@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..tensor import creation, ops
-from ..tensor.random import Generator, default_generator
-from ..tensor.tensor import Tensor
+from ...tensor import creation, ops
+from ...tensor.random import Generator, default_generator
+from ...tensor.tensor import Tensor
+from ..checks import probability
+from ..module import Module
 from .bridge import Bridge, same_states
-from .checks import probability
 from .decoder import Decoder, DecoderState, Source
 from .encoder import Encoder
-from .module import Module
 
 
 class Seq2Seq(Module):

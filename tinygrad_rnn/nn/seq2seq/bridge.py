@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from ..tensor import creation, ops
-from ..tensor.autodiff import no_grad
-from ..tensor.errors import ShapeError
-from ..tensor.random import Generator
-from .checks import is_tensor
-from .linear import Linear
-from .module import Module, ModuleList
-from .stack import RecurrentLayer
+from ...tensor import creation, ops
+from ...tensor.autodiff import no_grad
+from ...tensor.errors import ShapeError
+from ...tensor.random import Generator
+from ..checks import is_tensor
+from ..linear import Linear
+from ..module import Module, ModuleList
+from ..recurrent.stack import RecurrentLayer
 
 
 class Reach(NamedTuple):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..tensor import creation, ops
-from ..tensor.random import Generator
-from ..tensor.tensor import Tensor
-from .checks import positive
+from ...tensor import creation, ops
+from ...tensor.random import Generator
+from ...tensor.tensor import Tensor
+from ..checks import positive
 from .gated import OneBiasCell
 
 State = tuple[Tensor, ...]
