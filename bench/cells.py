@@ -1,7 +1,7 @@
 """A user's own cell over a sequence, forward and backward: what changing the cell costs.
 
 Two cells that no library has fused: the minimal gated unit, and an LSTM with coupled gates whose
-output is softsign of its cell. Each library runs them as its users would: `tg.scan` with and
+output is softsign of its cell. Each library runs them as its users would: `nn.Recurrent` with and
 without `fused=True`, a loop in PyTorch, `jit` of `lax.scan` in JAX.
 """
 
@@ -75,14 +75,20 @@ class Fused(Common):
         import tinygrad_rnn as tg
 
         xs, parameters = tg.tensor(x), [tg.tensor(w, requires_grad=True) for w in weights]
-        zeros = (tg.zeros((x.shape[1], width)),) * self.parts(step)
+        parts = self.parts(step)
 
-        def one(state: Any, x: Any) -> Any:
-            state = step(tg, state, x, *parameters)
-            return state, state[0]
+        class Cell:
+            def initial(self, x: Any) -> Any:
+                return (tg.zeros((len(x), width)),) * parts
+
+            def step(self, x: Any, state: Any) -> Any:
+                state = step(tg, state, x, *parameters)
+                return state[0], state
+
+        layer = tg.nn.Recurrent(Cell(), fused=self.fused)
 
         def run() -> float:
-            tg.scan(one, zeros, xs, fused=self.fused)[1].sum().backward()
+            layer(xs)[0].sum().backward()
             total = float(parameters[0].grad.data.sum())
             for p in parameters:
                 p.grad = None

@@ -43,6 +43,7 @@ class Course:
         ran: Run = by_steps(
             step, x, state, lengths=self.lengths, reset=self.reset, initial=self.initial,
             zones=self.zones, taps=self.taps, reverse=self.reverse, fused=fused,
+            every=self.every,
         )  # fmt: skip
         return ran
 

@@ -212,6 +212,7 @@ def by_steps(
     taps: Sequence[Any] | None = None,
     reverse: bool = False,
     fused: bool = False,
+    every: bool = True,
 ) -> tuple[Any, Any, Any]:
     """Runs a cell's step over a sequence.
 
@@ -221,8 +222,9 @@ def by_steps(
     old one that survives each step, (T, B, ...) or (1, 1, 1), or None (zoneout, Krueger et al.
     2016: a mask of zeros and ones, or their mean). taps: for each part of the state what is added
     to it after each step, (T, B, ...): zeros have the states' gradients. An output that is a part
-    of the state itself is that part after all this. **Returns** the outputs, (T, B, ...), zero past
-    a row's length; the last state; and the states after every step, as the outputs.
+    of the state itself is that part after all this. every: whether the states are wanted.
+    **Returns** the outputs, (T, B, ...), zero past a row's length; the last state; and the states
+    after every step, as the outputs, or None.
 
     >>> import tinygrad_rnn as tg
     >>> def step(x, h):
@@ -256,12 +258,13 @@ def by_steps(
         if taps is not None:
             changed = [p + tap for p, tap in zip(changed, more[len(shares) :], strict=True)]
         y = next((p for p, before in zip(changed, parts, strict=True) if before is y), y)
-        return tuple(changed), (y, *changed)
+        return tuple(changed), (y, *changed) if every else (y,)
 
     last, (y, *states) = scan(
         run, first, tuple(given), reverse=reverse, lengths=lengths, reset=reset, fused=fused
     )
-    return (y, last[0], states[0]) if single else (y, last, tuple(states))
+    after = None if not every else states[0] if single else tuple(states)
+    return y, last[0] if single else last, after
 
 
 def _rnn_by_steps(
@@ -287,7 +290,9 @@ def _rnn_by_steps(
         return h, h
 
     zones = (h_zone,)
-    return by_steps(step, x, h0, lengths=lengths, reset=reset, zones=zones, reverse=reverse)[:2]
+    return by_steps(
+        step, x, h0, lengths=lengths, reset=reset, zones=zones, reverse=reverse, every=False
+    )[:2]
 
 
 def _gru_by_steps(
@@ -312,7 +317,9 @@ def _gru_by_steps(
         return h, h
 
     zones = (h_zone,)
-    return by_steps(step, x, h0, lengths=lengths, reset=reset, zones=zones, reverse=reverse)[:2]
+    return by_steps(
+        step, x, h0, lengths=lengths, reset=reset, zones=zones, reverse=reverse, every=False
+    )[:2]
 
 
 def _lstm_by_steps(
@@ -348,10 +355,11 @@ def _lstm_by_steps(
         return h, (h, c)
 
     zones = (h_zone, c_zone)
-    y, (h, c), (_, cs) = by_steps(
-        step, x, (h0, c0), lengths=lengths, reset=reset, zones=zones, reverse=reverse
-    )
-    return (y, h, c, cs) if every_cell else (y, h, c)
+    y, (h, c), states = by_steps(
+        step, x, (h0, c0), lengths=lengths, reset=reset, zones=zones, reverse=reverse,
+        every=every_cell,
+    )  # fmt: skip
+    return (y, h, c, states[1]) if every_cell else (y, h, c)
 
 
 _SHAPES = "x (T, B, I), h0 (B, H), w_ih ({0}H, I), w_hh ({0}H, H) and biases ({0}H,)"
