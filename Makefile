@@ -11,6 +11,9 @@ demo: .venv/demo
 	@$(BIN)/tinygrad-rnn train charlm --out $(DEMO) $(if $(wildcard $(DEMO)/checkpoint.json),--resume)
 	@$(BIN)/tinygrad-rnn generate $(DEMO) --length 500 --temperature 0.7 --seed 1
 
+# Two tests run at a time, each on one thread.
+test check deep: export OMP_NUM_THREADS = 1
+
 test: check
 	$(BIN)/pytest tests
 
