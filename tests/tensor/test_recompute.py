@@ -50,8 +50,10 @@ def test_checkpointed_is_plain_in_value_and_both_orders(row: Row, data: st.DataO
         return [*ys, *first, *second, *fused]
 
     plain = computed(lambda fn, *xs: fn(*xs))
+    # A fused scan that is run again adds the weights' gradients in other groups of steps.
+    rounding = 1e-13 if row.kind == "layer" else 0
     for a, b in zip(computed(tg.checkpoint), plain, strict=True):
-        np.testing.assert_array_equal(a.numpy(), b.numpy())
+        np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=rounding, atol=10 * rounding)
 
 
 def test_passes_finite_differences_nested_with_tied_inputs_and_a_module() -> None:

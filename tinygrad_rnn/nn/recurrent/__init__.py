@@ -10,11 +10,10 @@ from .custom import Recurrent
 from .gated import IndRNNCell, JANETCell, MGUCell, SRUCell
 from .layers import GRU, LSTM, RNN
 from .minimal import MinGRU, MinGRUCell, MinLSTM, MinLSTMCell
-from .stack import RecurrentLayer
 from .xlstm import MLSTMCell, SLSTMCell
 
 __all__ = [
-    "GRU", "LSTM", "RNN", "Recurrent", "RecurrentLayer",
+    "GRU", "LSTM", "RNN", "Recurrent",
     "Cell", "GRUCell", "LSTMCell", "RNNCell",
     "ConvLSTMCell", "IndRNNCell", "JANETCell", "MGUCell", "MLSTMCell", "MinGRU", "MinGRUCell",
     "MinLSTM", "MinLSTMCell", "SLSTMCell", "SRUCell",
