@@ -104,6 +104,8 @@ def measure(
     machine = f"{platform.processor() or platform.machine()}, Python {platform.python_version()}"
     print(f"{machine}, {given.threads} thread(s), {given.rounds} rounds; min (median) of turns")
     print(f"{'case':<56}{'library':<15}{'min':>13}{'median':>13}{'to ours':>9}")
+    if given.only and not any(given.only in case for case in cases):
+        raise SystemExit(f"no case contains {given.only!r}; there are: {', '.join(cases)}")
     running = [Peer(suite, name, given.threads) for name in peers]
     figures: list[dict[str, Any]] = []
     for case, what in cases.items():
