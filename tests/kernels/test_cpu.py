@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 
 import tinygrad_rnn as tg
 from tinygrad_rnn.kernels import cpu, dispatch, reference
+from tinygrad_rnn.kernels.cpu import functions
 
 from ..drawing import Searched
 
-pytestmark = pytest.mark.skipif("x86-64" not in cpu.describe(), reason=cpu.describe())
+pytestmark = pytest.mark.skipif(functions._native is None, reason=cpu.describe())
 
 CELLS: dict[str, tuple[str, int, dict[str, Any]]] = {
     "rnn tanh": ("rnn", 1, {"activation": "tanh"}),

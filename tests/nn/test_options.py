@@ -24,7 +24,7 @@ every_kind = pytest.mark.parametrize("kind", KINDS)
 
 @contextmanager
 def composed() -> Iterator[None]:
-    """Everything step by step."""
+    """Everything as a scan of the step, which has its own proof beside the plain loop."""
     before = Recurrence.fused
     Recurrence.fused = property(lambda self: False)  # type: ignore[assignment, method-assign]
     try:
