@@ -1,7 +1,12 @@
 """Recurrent networks on plain arrays: autograd and RNN, GRU, LSTM on NumPy or CuPy."""
 
-from . import nn, optim
-from .io import load, save
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+# Before all else, because Python 3.11 calls slowly where a piece of its stack of frames ends, and
+# ten imports deep that was in the midst of NumPy's own: it took a quarter longer to load.
+import numpy as _numpy  # noqa: F401
+
 from .kernels.cpu import get_num_threads, set_num_threads
 from .tensor import cuda, ops
 from .tensor.anomaly import detect_anomaly
@@ -31,6 +36,10 @@ from .tensor.random import Generator, manual_seed
 from .tensor.recompute import checkpoint
 from .tensor.tensor import Tensor
 
+if TYPE_CHECKING:
+    from . import nn, optim
+    from .io import load, save
+
 tensor = Tensor
 
 __all__ = [
@@ -44,3 +53,18 @@ __all__ = [
     "AnomalyError", "DeviceError", "GradcheckError", "GraphError", "ShapeError",
 ]  # fmt: skip
 __all__ += ops.__all__
+
+_MODULE = {"nn": "nn", "optim": "optim", "io": "io", "load": "io", "save": "io"}
+
+
+def __getattr__(name: str) -> Any:
+    """Layers, optimizers and files, loaded when first asked for: the engine starts without them."""
+    if name not in _MODULE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = import_module(f".{_MODULE[name]}", __name__)
+    globals()[name] = found = module if name == _MODULE[name] else getattr(module, name)
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_MODULE})

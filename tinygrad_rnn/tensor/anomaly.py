@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import traceback
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from . import backend
 from .errors import AnomalyError
 from .graph import Node, Op, watch
 
-_PACKAGE = str(Path(__file__).parents[1])
+_PACKAGE = os.path.dirname(os.path.dirname(__file__))
 
 
 @contextmanager

@@ -169,7 +169,8 @@ class Op:
         self, name: str, forward: Rule, *, expects: str = "", composed: Rule | None = None
     ) -> None:
         self.name, self.forward, self.composed = name, forward, composed
-        given = list(inspect.signature(forward).parameters.values())[1:]
+        signature = inspect.signature(forward)
+        given = list(signature.parameters.values())[1:]
         self.variadic = any(p.kind is p.VAR_POSITIONAL for p in given)
         self.inputs = tuple(p.name for p in given if p.kind is not p.KEYWORD_ONLY)
         broadcast = "shapes that broadcast together" if len(self.inputs) > 1 else ""
@@ -188,7 +189,6 @@ class Op:
         self.rules: dict[str, Rule] = {}
         self.joint: Rule | None = None
         self._bind()
-        signature = inspect.signature(forward)
         self.__signature__ = signature.replace(
             parameters=[p for p in given if p.name != "keep"], return_annotation=signature.empty
         )
