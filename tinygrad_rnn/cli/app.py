@@ -21,7 +21,7 @@ from ..tensor.errors import DeviceError
 from .adding import adding
 from .checks import gradcheck, info
 from .train import charlm
-from .train_pairs import phones, task
+from .train_pairs import phones, task, verses
 from .train_pairs import translate as train_translate
 from .translate import translate
 from .use import generate, score
@@ -36,6 +36,7 @@ app.add_typer(train, name="train")
 train.command("charlm")(charlm)
 train.command("translate")(train_translate)
 train.command("phones")(phones)
+train.command("verses")(verses)
 train.command("task")(task)
 train.command("adding")(adding)
 for command in (generate, score, translate, gradcheck, info):

@@ -1,4 +1,4 @@
-"""`tinygrad-rnn train translate`, `train phones` and `train task`: learn pairs of sequences."""
+"""`tinygrad-rnn train translate`, `verses`, `phones` and `task`: learn pairs of sequences."""
 
 from __future__ import annotations
 
@@ -12,12 +12,16 @@ import typer
 from .. import io
 from ..data import read_pairs
 from ..recipes import SettingError, TranslateConfig, TranslationTraining, tasks
+from ..recipes import verses as bibles
 from ..recipes.phones import CONFIG as OF_PHONES
 from ..recipes.phones import phones as read_phones
 from ..recipes.phones import spoken_error_rates
+from ..recipes.scores import bleu_and_chrf
 from ..recipes.tasks import CONFIG as OF_TASKS
 from ..recipes.translate import checked
 from ..recipes.translation_training import Texts
+from ..recipes.verses import CONFIG as OF_VERSES
+from ..recipes.word_by_word import WordByWord
 from ..tensor.backend import default_device
 from ..tensor.backend import device as use_device
 from . import loop
@@ -101,6 +105,54 @@ def translate(
             left_out = f", {run.left_out:,} of them too long" if run.left_out else ""
             print(f"text: {len(pairs):,} pairs{left_out}, {sizes}")
         _train(run, out, {"source": files}, loop.to_go_on("translate", out, device), pairs)
+
+
+def verses(
+    source: Annotated[
+        str | None, typer.Option(help="A module of SWORD.", show_default=bibles.ENGLISH)
+    ] = None,
+    target: Annotated[
+        str | None, typer.Option(help="Another of its numbering.", show_default=bibles.SPANISH)
+    ] = None,
+    folder: Annotated[
+        Path | None, typer.Option(help="Where modules are.", show_default=str(bibles.MODULES))
+    ] = None,
+    hidden: Annotated[int | None, _option("hidden", "Units in a layer.", OF_VERSES)] = None,
+    batch: Annotated[int | None, _option("batch", "Verses in an update.", OF_VERSES)] = None,
+    steps: Annotated[int | None, _option("steps", "Updates.", OF_VERSES)] = None,
+    lr: Annotated[float | None, _option("lr", "The learning rate's peak.", OF_VERSES)] = None,
+    seed: Annotated[int | None, _option("seed", "Fixes all that is random.", OF_VERSES)] = None,
+    device: Device = None,
+    out: Annotated[Path, typer.Option(help=loop.OUT)] = Path("runs/verses"),
+    resume: Resume = False,
+) -> None:
+    """Train a model on a Bible in two languages, and test it on verses it has not seen."""
+    given = loop.given(locals(), OF_VERSES)
+    saved = checked(io.load_checkpoint(out), out) if resume else None
+    modules = [bibles.ENGLISH, bibles.SPANISH, str(bibles.MODULES)]
+    if saved is not None:
+        modules = saved.get("source") or modules
+    asked = [source, target, str(folder.resolve()) if folder else None]
+    modules = [one or before for one, before in zip(asked, modules, strict=True)]
+    with use_device(device or default_device()):
+        parts = bibles.verses(*modules)
+        config = None if saved else replace(OF_VERSES, **given)
+        run = _run(out, saved, given, config, parts.learn, parts.watch, device)
+        sources, right = ([pair[side] for pair in parts.test] for side in (0, 1))
+        if saved is None:
+            print(f"verses: {len(parts.learn):,}, {run.left_out:,} of them too long")
+            print(f"to beat, on {len(right):,} more:")
+            _print_scores("left as they are", sources, right)
+            dictionary = WordByWord(parts.learn)
+            _print_scores("word by word", list(map(dictionary.translate, sources)), right)
+        _train(run, out, {"source": modules}, loop.to_go_on("verses", out, device), parts.watch)
+        found = [best.text for best, *_ in run.translator.translate(sources)]
+    _print_scores("the model", found, right)
+
+
+def _print_scores(whose: str, found: list[str], right: list[str]) -> None:
+    bleu, chrf = bleu_and_chrf(found, right)
+    print(f"  BLEU {bleu:4.1f}, chrF {chrf:4.1f}: {whose}")
 
 
 def phones(
