@@ -16,6 +16,7 @@ from tinygrad_rnn.cli.app import app
 from tinygrad_rnn.io import load_checkpoint
 from tinygrad_rnn.recipes.phones import parted
 
+from .recipes.test_verses import write_module
 from .test_cli import COMMAND, ENVIRONMENT, mistake
 
 WORDS = ["null", "eins", "zwei", "drei", "vier"]
@@ -164,9 +165,26 @@ def test_phones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert re.search(figures, result.output)
 
 
+def test_verses(tmp_path: Path) -> None:
+    pytest.importorskip("tokenizers")
+    pytest.importorskip("sacrebleu")
+    for name, lines in (("en", SOURCE), ("xx", TARGET)):
+        longer = [f"{a} {b}" for a in lines for b in lines[:16]]
+        write_module(tmp_path / name, [longer], [["7"]])
+    options = f"train verses --source en --target xx --folder {tmp_path} --hidden 8 --batch 4"
+    first = run(tmp_path, *options.split(), "--steps", "2", "--out", "model").stdout
+    assert "verses: 0," not in first
+    scores = r"  BLEU [ \d.]+, chrF [ \d.]+: (left as they are|word by word|the model)"
+    assert re.findall(scores, first) == ["left as they are", "word by word", "the model"]
+    again = run(tmp_path, *"train verses --resume --steps 3 --out model".split()).stdout
+    assert re.findall(scores, again) == ["the model"]  # the modules are remembered
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
+        ("train verses --folder . --source x --target x", "only 2 verses"),
+        ("train verses --folder .", "no SWORD module in "),
         ("train translate", "needs --source and --target"),
         ("train translate --source a", "needs --source and --target"),
         ("train translate --source a --target nowhere", "no such text file: "),
@@ -186,6 +204,8 @@ def test_phones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_mistakes(folder: Path, arguments: str, said: str) -> None:
     (folder / "one").write_text("eins\n")
+    if not (folder / "x").exists():
+        write_module(folder / "x", [["a", "b"]], [[""]])
     (folder / "latin").write_bytes(b"caf\xe9")
     assert said in mistake(run(folder, *arguments.split(), status=2, given=b"1 2\n"))
 

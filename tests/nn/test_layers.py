@@ -145,3 +145,41 @@ class TestInitialValues:
         assert tg.nn.init.constant_(tg.zeros((2,)), 3.0).tolist() == [3.0, 3.0]
         with pytest.raises(tg.ShapeError, match="orthogonal_: expected a matrix"):
             tg.nn.init.orthogonal_(tg.zeros((3,)))
+
+    @pytest.mark.parametrize(
+        ("layer", "keeping"),
+        [
+            (lambda: tg.nn.LSTM(3, 50, 2, bidirectional=True), {1: 1, 0: -1}),
+            (lambda: tg.nn.LSTM(3, 50, coupled_gates=True), {0: -1}),
+            (lambda: tg.nn.LSTMCell(3, 50), {1: 1, 0: -1}),
+            (lambda: tg.nn.GRU(3, 50, dtype="float64"), {1: 1}),
+            (lambda: tg.nn.GRU(3, 50, reset_after=True), {1: 1}),
+        ],
+    )
+    def test_chrono(self, layer: Any, keeping: dict[int, int]) -> None:
+        """Units remember for 2 to 100 steps, evenly; the gates that say nothing of it stay."""
+        made = layer()
+        before = {name: p.numpy().copy() for name, p in made.named_parameters()}
+        assert tg.nn.init.chrono_(made, 100) is made
+        for name, p in made.named_parameters():
+            now = p.numpy().reshape(-1, 50) if name.startswith("bias") else p.numpy()[None]
+            was = before[name].reshape(now.shape)
+            for gate in range(len(now)):
+                if not name.startswith("bias") or gate not in keeping:
+                    np.testing.assert_array_equal(now[gate], was[gate])
+                elif name.startswith("bias_hh"):
+                    assert not now[gate].any()
+                else:
+                    steps = 1 + np.exp(keeping[gate] * now[gate].astype(float))
+                    assert steps.min() >= 1.99
+                    assert steps.max() <= 100.01
+                    assert 35 < steps.mean() < 67
+                    np.testing.assert_array_equal(now[gate], now[1 if 1 in keeping else 0]
+                                                  * (keeping[gate] if 1 in keeping else 1))  # fmt: skip
+
+    def test_chrono_errors(self) -> None:
+        for layer in (tg.nn.RNN(3, 4), tg.nn.LSTM(3, 4, bias=False), tg.nn.Linear(3, 4)):
+            with pytest.raises(TypeError, match=f"an LSTM or a GRU.*got {type(layer).__name__}"):
+                tg.nn.init.chrono_(layer, 9)
+        with pytest.raises(ValueError, match="longest: expected at least 2 steps, got 1"):
+            tg.nn.init.chrono_(tg.nn.GRU(3, 4), 1)

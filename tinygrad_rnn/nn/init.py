@@ -1,19 +1,23 @@
 """Initial values: drawn on the host from an explicit generator, written into a parameter.
 
-Each function fills a tensor of shape (outputs, inputs) or of any, and returns it.
+Each function fills a tensor of shape (outputs, inputs) or of any, or a layer's biases, and returns
+it.
 """
 
 from __future__ import annotations
 
 from math import sqrt
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from ..tensor import creation
 from ..tensor.errors import ShapeError
+from ..tensor.ops import log
 from ..tensor.random import Generator, default_generator, orthonormal
 from ..tensor.tensor import Tensor
+from .module import Module
 
 T = TypeVar("T", bound=Tensor)
+M = TypeVar("M", bound=Module)
 
 
 def uniform_(x: T, low: float = 0.0, high: float = 1.0, *, generator: Generator | None = None) -> T:
@@ -78,6 +82,43 @@ def orthogonal_(x: T, gain: float = 1.0, *, generator: Generator | None = None) 
     _fans(x, "orthogonal_")
     x.data = gain * orthonormal(_host(generator), x.shape)
     return x
+
+
+def chrono_(layer: M, longest: int, *, generator: Generator | None = None) -> M:
+    """Lets the units of an LSTM or a GRU begin by remembering, each for 2 to `longest` steps.
+
+    A unit that keeps the share sigmoid(b) of its state at each step remembers for about 1 + exp(b)
+    steps; an LSTM's input gate begins with -b (Tallec and Ollivier 2018).
+
+    **Arguments** layer: a layer or cell, in place. longest: steps, about as far as it must
+    remember. **Raises** TypeError for a layer without such gates or without biases.
+
+    >>> import tinygrad_rnn as tg
+    >>> lstm = tg.nn.init.chrono_(tg.nn.LSTM(2, 4), 200)
+    >>> share = tg.sigmoid(lstm.bias_ih_l0 + lstm.bias_hh_l0)[4:8]
+    >>> bool(((share >= 0.5) & (share <= 0.995)).numpy().all())
+    True
+    """
+    recurrence: Any = getattr(layer, "recurrence", None)
+    biases = {n: p for n, p in layer.named_parameters() if n.startswith("bias_")}
+    if not (biases and getattr(recurrence, "keeping", None)):
+        raise TypeError(
+            "chrono_: expected an LSTM or a GRU with biases, or one of their cells; got "
+            f"{type(layer).__name__}"
+        )
+    if longest < 2:
+        raise ValueError(f"chrono_: longest: expected at least 2 steps, got {longest}")
+    n = recurrence.hidden_size
+    for name, bias in biases.items():
+        if name.startswith("bias_ih"):
+            steps = creation.zeros((n,), dtype=bias.dtype, device=bias.device)
+            b = log(uniform_(steps, 1, longest - 1, generator=generator)).data
+            for gate, sign in recurrence.keeping.items():
+                bias.data[gate * n : (gate + 1) * n] = sign * b
+        elif name.startswith("bias_hh"):
+            for gate in recurrence.keeping:
+                bias.data[gate * n : (gate + 1) * n] = 0
+    return layer
 
 
 def _host(generator: Generator | None) -> Generator:

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..nn import GRU, LSTM, RNN, Linear, MinGRUCell, Module, Recurrent, mse_loss
+from ..nn.init import chrono_
 from ..nn.utils import gradient_flow
 from ..tensor.creation import as_tensor
 from ..tensor.random import Generator
@@ -35,7 +35,7 @@ KEEP = 3.0  # gates begin nearly open to the past: who forgets half at each step
 CELLS: dict[str, Callable[..., Module]] = {
     "rnn": RNN,
     "gru": GRU,
-    "lstm": partial(LSTM, forget_bias=KEEP),
+    "lstm": LSTM,
     "mingru": _min_gru,
 }
 HELD_OUT = 1000  # sequences that the error is measured on
@@ -94,6 +94,8 @@ class Adder(Module):
     def __init__(self, config: AddingConfig, generator: Generator) -> None:
         super().__init__()
         self.layer: Any = CELLS[config.cell](2, config.hidden, generator=generator)
+        if config.cell in ("gru", "lstm"):
+            chrono_(self.layer, config.length, generator=generator)
         self.head = Linear(config.hidden, 1, generator=generator)
 
     def forward(self, x: Tensor) -> Tensor:

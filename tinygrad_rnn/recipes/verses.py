@@ -67,7 +67,14 @@ def verses(
             f"{source} has places for {len(sides[0]):,} verses and {target} for "
             f"{len(sides[1]):,}: they number verses differently and cannot be aligned"
         )
-    return parted([pair for pair in zip(*sides, strict=True) if all(pair)], test, watch)
+    pairs = [pair for pair in zip(*sides, strict=True) if all(pair)]
+    parts = parted(pairs, test, watch)
+    if not parts.learn:
+        raise TextError(
+            f"{source} and {target} have only {len(pairs):,} verses together: more than "
+            f"{test + watch:,} are needed, for those are held back"
+        )
+    return parts
 
 
 def parted(pairs: list[Texts], test: int, watch: int) -> Verses:

@@ -26,9 +26,9 @@ class WordByWord:
 
     **Arguments** pairs: source and target. rounds: of the estimation.
 
-    >>> pairs = [("the house", "la casa"), ("the book", "el libro"), ("a book", "un libro")]
-    >>> WordByWord(pairs).translate("the book, a book")
-    ...IS
+    >>> pairs = [("a house", "una casa"), ("a table", "una mesa"), ("the house", "la casa")]
+    >>> WordByWord(pairs).translate("the table")
+    'la mesa'
     """
 
     def __init__(self, pairs: Sequence[tuple[str, str]], rounds: int = ROUNDS) -> None:

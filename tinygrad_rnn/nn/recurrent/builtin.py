@@ -49,6 +49,7 @@ class GatedRecurrentUnit(Recurrence):
     gates = 3
     plain: ClassVar = {"activation": ("tanh",), "recurrent_activation": ("sigmoid",)}
     letters: ClassVar = {"recurrent_activation": ("rz", 0), "activation": ("n", -1)}
+    keeping: ClassVar = {1: 1}
 
     @property
     def biases(self) -> tuple[str, ...]:
@@ -112,6 +113,10 @@ class LongShortTermMemory(Recurrence):
             "recurrent_activation": ("io" if self.coupled_gates else "ifo", 0),
             "activation": ("g", -1),
         }
+
+    @property
+    def keeping(self) -> dict[int, int]:  # type: ignore[override]
+        return {0: -1} if self.coupled_gates else {0: -1, 1: 1}
 
     @property
     def sizes(self) -> tuple[int, ...]:

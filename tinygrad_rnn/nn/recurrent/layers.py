@@ -145,7 +145,8 @@ class LSTM(FusedLayer):
 
     - peephole: gates see c, i and f the old one and o the new one (Gers and Schmidhuber 2000).
     - coupled_gates: f = 1 - i, three gates i, g, o (Greff et al. 2017).
-    - cell_clip: a bound on |c|. forget_bias: is added to where the forget gate's bias starts.
+    - cell_clip: a bound on |c|. forget_bias: is added to where the forget gate's bias starts; for
+      memories of many lengths see `init.chrono_`.
 
     **Raises** ValueError naming the argument.
 

@@ -42,6 +42,7 @@ class Recurrence(ABC):
 
     parts: ClassVar[int] = 1  # of the state
     plain: ClassVar[dict[str, tuple[str, ...]]] = {}  # activations that the operation has
+    keeping: ClassVar[dict[int, int]] = {}  # gates that keep the state, 1, or let new in, -1
 
     def __post_init__(self) -> None:
         positive(self.owner, hidden_size=self.hidden_size)
