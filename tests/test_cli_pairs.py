@@ -176,7 +176,7 @@ def test_verses(tmp_path: Path) -> None:
     assert "verses: 0," not in first
     scores = r"  BLEU [ \d.]+, chrF [ \d.]+: (left as they are|word by word|the model)"
     assert re.findall(scores, first) == ["left as they are", "word by word", "the model"]
-    again = run(tmp_path, *"train verses --resume --steps 3 --out model".split()).stdout
+    again = run(tmp_path, "train", "verses", "--resume", "--steps", "3", "--out", "model").stdout
     assert re.findall(scores, again) == ["the model"]  # the modules are remembered
 
 

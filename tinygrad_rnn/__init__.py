@@ -1,11 +1,11 @@
 """Recurrent networks on plain arrays: autograd and RNN, GRU, LSTM on NumPy or CuPy."""
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+import importlib
+import typing
 
 # Before all else, because Python 3.11 calls slowly where a piece of its stack of frames ends, and
 # ten imports deep that was in the midst of NumPy's own: it took a quarter longer to load.
-import numpy as _numpy  # noqa: F401
+import numpy  # noqa: F401
 
 from .kernels.cpu import get_num_threads, set_num_threads
 from .tensor import cuda, ops
@@ -36,7 +36,7 @@ from .tensor.random import Generator, manual_seed
 from .tensor.recompute import checkpoint
 from .tensor.tensor import Tensor
 
-if TYPE_CHECKING:
+if typing.TYPE_CHECKING:
     from . import nn, optim
     from .io import load, save
 
@@ -57,11 +57,11 @@ __all__ += ops.__all__
 _MODULE = {"nn": "nn", "optim": "optim", "io": "io", "load": "io", "save": "io"}
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> typing.Any:
     """Layers, optimizers and files, loaded when first asked for: the engine starts without them."""
     if name not in _MODULE:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module = import_module(f".{_MODULE[name]}", __name__)
+    module = importlib.import_module(f".{_MODULE[name]}", __name__)
     globals()[name] = found = module if name == _MODULE[name] else getattr(module, name)
     return found
 

@@ -36,12 +36,15 @@ def test_a_short_sum_is_learned(cell: str, steps: int) -> None:
 
 
 def test_a_vanilla_networks_gradient_vanishes_and_a_gated_ones_less() -> None:
+    """From the first step to the last; an LSTM's h alone is also read by the gates of the next."""
     reach = {}
-    for cell in ("rnn", "lstm"):
+    for cell in ("rnn", "gru", "lstm"):
         norms = Adding(AddingConfig(cell, length=60, hidden=16)).gradient_norms()
         assert len(norms) == 60
-        reach[cell] = norms[0] / norms[-1]
-    assert reach["rnn"] < 1e-6 < 1e-3 < reach["lstm"]
+        reach[cell] = norms[0] / norms[-2]
+    assert reach["rnn"] < 1e-6
+    assert reach["lstm"] > 1e-2
+    assert reach["gru"] > 1e-2
 
 
 @pytest.mark.parametrize(
