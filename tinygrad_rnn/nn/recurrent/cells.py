@@ -23,7 +23,8 @@ from .recurrence import Activation, Recurrence
 class Cell(Module):
     """The base of cells: weights of `gates` stacked gates, and a state that is one Tensor (B, H).
 
-    A cell of one's own says how many gates it has and what a step is:
+    A cell of one's own says how many gates it has and what a step is; one with other weights says
+    their `shapes`.
 
     >>> import tinygrad_rnn as tg
     >>> class MinimalGatedCell(tg.nn.Cell):
@@ -40,6 +41,11 @@ class Cell(Module):
 
     gates: ClassVar[int] = 1
 
+    weight_ih: Parameter
+    weight_hh: Parameter
+    bias_ih: Parameter | None
+    bias_hh: Parameter | None
+
     def __init__(
         self,
         input_size: int,
@@ -52,16 +58,23 @@ class Cell(Module):
     ) -> None:
         positive(type(self).__name__, input_size=input_size, hidden_size=hidden_size)
         self.input_size, self.hidden_size = input_size, hidden_size
+        bound = 1 / sqrt(hidden_size)
+        for name, shape in self.shapes().items():
+            p = None
+            if bias or not name.startswith("bias"):
+                p = Parameter(creation.zeros(shape, dtype=dtype, device=device))
+                init.uniform_(p, -bound, bound, generator=generator)
+            setattr(self, name, p)
 
-        def drawn(*shape: int) -> Parameter:
-            bound = 1 / sqrt(hidden_size)
-            p = Parameter(creation.zeros(shape, dtype=dtype, device=device))
-            return init.uniform_(p, -bound, bound, generator=generator)
-
-        self.weight_ih = drawn(self.gates * hidden_size, input_size)
-        self.weight_hh = drawn(self.gates * hidden_size, hidden_size)
-        self.bias_ih = drawn(self.gates * hidden_size) if bias else None
-        self.bias_hh = drawn(self.gates * hidden_size) if bias else None
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """The weights' names and shapes, in the order in which they are drawn."""
+        rows = self.gates * self.hidden_size
+        return {
+            "weight_ih": (rows, self.input_size),
+            "weight_hh": (rows, self.hidden_size),
+            "bias_ih": (rows,),
+            "bias_hh": (rows,),
+        }
 
     def initial(self, x: Tensor) -> Any:
         """The state before the first step: zeros."""

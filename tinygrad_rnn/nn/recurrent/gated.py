@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from math import sqrt
 from typing import Any
 
-from ...tensor import creation, ops
+from ...tensor import ops
 from ...tensor.random import Generator
 from ...tensor.tensor import Tensor
-from .. import init
 from ..module import Parameter
 from .cells import Cell
 
@@ -16,24 +14,13 @@ from .cells import Cell
 class OneBiasCell(Cell):
     """The base of cells whose gates have one bias each."""
 
-    def __init__(
-        self,
-        input_size: int,
-        hidden_size: int,
-        bias: bool = True,
-        device: str | None = None,
-        dtype: Any = "float32",
-        *,
-        generator: Generator | None = None,
-    ) -> None:
-        super().__init__(input_size, hidden_size, bias, device, dtype, generator=generator)
-        self.bias_hh = None
+    bias_hh = None
 
-    def _drawn(self, *shape: int, generator: Generator | None) -> Parameter:
-        """A parameter drawn as the cell's others are."""
-        bound, like = 1 / sqrt(self.hidden_size), self.weight_ih
-        p = Parameter(creation.zeros(shape, dtype=like.dtype, device=like.device))
-        return init.uniform_(p, -bound, bound, generator=generator)
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """The weights' names and shapes."""
+        shapes = super().shapes()
+        del shapes["bias_hh"]
+        return shapes
 
 
 class MGUCell(OneBiasCell):
@@ -115,7 +102,10 @@ class IndRNNCell(OneBiasCell):
             )
         super().__init__(input_size, hidden_size, bias, device, dtype, generator=generator)
         self.nonlinearity = nonlinearity
-        self.weight_hh = self._drawn(hidden_size, generator=generator)
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """The weights' names and shapes."""
+        return {**super().shapes(), "weight_hh": (self.hidden_size,)}
 
     def step(self, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
         """One step. **Returns** h' twice: as output and as state."""
@@ -138,22 +128,13 @@ class SRUCell(OneBiasCell):
     ((2, 4), (2, 4))
     """
 
-    def __init__(
-        self,
-        input_size: int,
-        hidden_size: int,
-        bias: bool = True,
-        device: str | None = None,
-        dtype: Any = "float32",
-        *,
-        generator: Generator | None = None,
-    ) -> None:
-        super().__init__(input_size, hidden_size, bias, device, dtype, generator=generator)
-        blocks = 3 if input_size == hidden_size else 4
-        self.weight_ih = self._drawn(blocks * hidden_size, input_size, generator=generator)
-        self.weight_c = self._drawn(2 * hidden_size, generator=generator)
-        self.bias_ih = self._drawn(2 * hidden_size, generator=generator) if bias else None
-        del self.weight_hh
+    weight_c: Parameter
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """The weights' names and shapes."""
+        n, features = self.hidden_size, self.input_size
+        blocks = 3 if features == n else 4
+        return {"weight_ih": (blocks * n, features), "bias_ih": (2 * n,), "weight_c": (2 * n,)}
 
     def step(self, x: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
         """One step. **Returns** h and c'."""

@@ -24,18 +24,11 @@ class MinGRUCell(OneBiasCell):
 
     gates = 2
 
-    def __init__(
-        self,
-        input_size: int,
-        hidden_size: int,
-        bias: bool = True,
-        device: str | None = None,
-        dtype: Any = "float32",
-        *,
-        generator: Generator | None = None,
-    ) -> None:
-        super().__init__(input_size, hidden_size, bias, device, dtype, generator=generator)
-        del self.weight_hh
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """The weights' names and shapes."""
+        shapes = super().shapes()
+        del shapes["weight_hh"]
+        return shapes
 
     def step(self, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
         """One step. **Returns** h' twice: as output and as state."""

@@ -72,12 +72,13 @@ class MLSTMCell(OneBiasCell):
                 f"MLSTMCell: num_heads: expected a divisor of hidden_size {hidden_size}, got "
                 f"{num_heads}"
             )
-        super().__init__(input_size, hidden_size, bias, device, dtype, generator=generator)
         self.num_heads = num_heads
-        rows = 4 * hidden_size + 2 * num_heads
-        self.weight_ih = self._drawn(rows, input_size, generator=generator)
-        self.bias_ih = self._drawn(rows, generator=generator) if bias else None
-        del self.weight_hh
+        super().__init__(input_size, hidden_size, bias, device, dtype, generator=generator)
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """The weights' names and shapes: of q, k, v and the output gate, and two gates a head."""
+        rows = 4 * self.hidden_size + 2 * self.num_heads
+        return {"weight_ih": (rows, self.input_size), "bias_ih": (rows,)}
 
     def initial(self, x: Tensor) -> State:
         """The three parts before the first step: zeros."""
