@@ -22,29 +22,36 @@ if FORCED and FORCED not in IMPLEMENTATIONS:
     )
 
 
-def pick(operation: str, xp: Any, arrays: dict[str, Any], options: dict[str, Any]) -> ModuleType:
+def pick(xp: Any, arrays: dict[str, Any]) -> ModuleType:
     """The implementation that runs a call, by the kind, dtype and sizes of its arrays.
 
-    **Arguments** operation: `rnn`, `gru` or `lstm`; arrays, options: the call's, by name, checked
-    against the contract.
+    **Arguments** arrays: the call's, by name, checked against the contract.
     """
-    if FORCED != "reference" and cpu.runs(xp, arrays, options):
+    if FORCED != "reference" and cpu.runs(xp, arrays):
         return cpu
     return reference
+
+
+def _inputs(forward: Callable[..., Any]) -> list[str]:
+    """The arrays that a forward function takes; what follows them is by keyword only."""
+    parameters = list(signature(forward).parameters.values())[1:]
+    return [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
 
 
 def _forward(operation: str) -> Callable[..., Any]:
     """A forward function that picks an implementation, and saves which it was."""
     name = f"{operation}_forward"
     plain = getattr(reference, name)
-    inputs = list(signature(plain).parameters)[1:]
+    inputs = _inputs(plain)
 
     @wraps(plain)
     def run(xp: Any, *given: Any, keep: bool = True, **options: Any) -> tuple[Any, Any]:
-        arrays = {n: a for n, a in zip(inputs, given, strict=False) if a is not None}
+        arrays = dict(zip(inputs, given, strict=False))
+        arrays |= {n: options.pop(n) for n in [n for n in options if n in inputs]}
+        arrays = {n: a for n, a in arrays.items() if a is not None}
         check(operation, arrays, options)
-        picked = pick(operation, xp, arrays, options)
-        outputs, saved = getattr(picked, name)(xp, *given, keep=keep, **options)
+        picked = pick(xp, arrays)
+        outputs, saved = getattr(picked, name)(xp, **arrays, keep=keep, **options)
         return outputs, (picked, saved) if keep else None
 
     return run
@@ -53,7 +60,7 @@ def _forward(operation: str) -> Callable[..., Any]:
 def _backward(operation: str) -> Callable[..., Any]:
     """The backward function of the implementation that ran forwards."""
     name = f"{operation}_backward"
-    inputs = list(signature(getattr(reference, f"{operation}_forward")).parameters)[1:]
+    inputs = _inputs(getattr(reference, f"{operation}_forward"))
     constants = inputs.index("lengths")  # it, and all that follow
 
     @wraps(getattr(reference, name))

@@ -17,7 +17,8 @@ template <class T> struct BackStep {
   long t, rows, running;
   const long *row;    // which rows of the batch they are
   const T *const *dz; // their gates' cotangents of the step that was before in this pass, or zeros
-  bool received;      // false at a chunk's first step, where that one's product is in dh already
+  bool received;      // false where that one's product is in dh already
+  const T *gy;        // the output's cotangent, null if there is none or it is in dh already
   T *const *to;       // where their gates' cotangents go
   const T **spare;    // room for as many pointers
 };
@@ -32,17 +33,20 @@ public:
       : layer(layer), io(io), course(layer, scratch), padded(parts(layer.hidden, V) * V),
         padded_out(parts(layer.out, V) * V), dh(padded_copy(io.gh, layer.out, padded_out)),
         nothing(scratch.template zeros<T>(larger(Cell::planes * padded, larger(layer.features, layer.out)) + V)),
-        width(Cell::planes * padded), stride(width + V), // no power of two: rows would share sets of the cache
+        width(Cell::planes * padded),
+        stride(width + (layer.w_hr ? padded_out + padded : 0) + V), // no power of two: rows would share sets of the cache
         chunk(larger(1, smaller(layer.steps, gradient_rows / layer.batch))), most(chunk * layer.batch),
         dz(scratch.template take<T>(most * stride)), bias(scratch.template zeros<T>(width)),
         masked(layer.h_mask ? scratch.template take<T>(most * layer.out) : nullptr),
+        past(layer.h_zone.shares ? scratch.template take<T>(layer.batch * padded_out) : nullptr),
         dzs(scratch.template take<const T *>(most)), dxs(scratch.template take<T *>(most)),
         room(scratch.template take<const T *>(layer.threads * room_of_thread())),
         w_rows(weight_rows(layer.w_ih, 0, layer.features)),
         w_ih(scratch, w_rows, Cell::gates * padded, layer.features), cell(*this),
         in(scratch, most, layer.features, Cell::gates * layer.hidden),
         recurrent(scratch, most, layer.out, Cell::gates * layer.hidden),
-        reset(scratch, Cell::resets_before ? most : 0, layer.out, layer.hidden) {
+        reset(scratch, Cell::resets_before ? most : 0, layer.out, layer.hidden),
+        projection(scratch, layer.w_hr ? most : 0, layer.hidden, layer.out) {
     const long H = layer.hidden;
     for (int g = 0; g < Cell::gates; g++) {
       const int gate = Cell::gate_of_plane[g], rec = Cell::gate_of_plane[first_recurrent + g];
@@ -51,6 +55,7 @@ public:
         (Cell::resets_before && rec == 2 ? reset : recurrent)
             .rows(io.dw_hh + rec * H * layer.out, dz + (first_recurrent + g) * padded, H);
     }
+    projection.rows(io.dw_hr, dz + width, layer.out);
   }
 
   void run() {
@@ -106,6 +111,17 @@ public:
     return layer.h_mask ? d * load(layer.h_mask + b * layer.out + j, (int)smaller(V, layer.out - j)) : d;
   }
 
+  // A vector of the cotangent of what a step makes of h, from a product, what was kept and the output's.
+  // False, and it is kept, if the row does not run.
+  bool receive(const BackStep<T> &s, long r, long j, const T *tile, Vector<T> &dh) const {
+    const long b = s.row[r], P = layer.out;
+    T *kept = this->dh + b * padded_out + j;
+    dh = unmasked(tile, b, j) + load(kept);
+    if (r >= s.running) return store(kept, dh), false;
+    if (s.gy) dh += load(s.gy + (s.t * layer.batch + b) * P + j, (int)smaller(V, P - j));
+    return true;
+  }
+
   const Layer<T> &layer;
   const Backward<T> &io;
   Scratch scratch;
@@ -113,17 +129,18 @@ public:
   const long padded, padded_out;
   T *const dh; // (B, padded_out)
   T *nothing;  // a row of zeros
+  const long width; // of the planes; under a projection follow the cotangent of its result, and what it is of
 
 private:
-  const long width, stride, chunk, most;
-  T *dz, *bias, *masked;
+  const long stride, chunk, most;
+  T *dz, *bias, *masked, *past;
   const T **dzs;
   T **dxs;
   const T **room;
   const T *const *w_rows;
   RowPanels<T> w_ih;
   Cell cell;
-  WeightGradient<T> in, recurrent, reset;
+  WeightGradient<T> in, recurrent, reset, projection;
 
   long room_of_thread() const { return 4 * layer.batch; }
 
@@ -150,7 +167,7 @@ private:
 
   // The steps of a chunk. Returns how many rows of dz are filled.
   long recurrence(Team &team, Share share, long begin, long end) {
-    const long B = layer.batch, panels = parts(padded_out / V, widest);
+    const long B = layer.batch;
     const T **from = room + share.id * room_of_thread(), **spare = from + B;
     T **to = const_cast<T **>(spare + B);
     long *row = reinterpret_cast<long *>(to + B);
@@ -165,11 +182,20 @@ private:
         from[r] = r < running_before && !course.anew(t_before, row[r]) ? dz + (before + position) * stride : nothing;
         to[r] = dz + (filled + position) * stride;
       }
-      cell.step(*this, team, share, BackStep<T>{t, rows, running, row, from, s > begin, to, spare});
-      for (long r = 0; layer.reset && r < running; r++) // nothing of h goes on to what was before
-        if (course.anew(t, row[r]))
-          for (long v = share.from(panels) * widest; v < smaller(share.to(panels) * widest, padded_out / V); v++)
-            store(dh + row[r] * padded_out + v * V, Vector<T>{});
+      BackStep<T> step{t, rows, running, row, from, s > begin, io.gy, to, spare};
+      if (layer.h_zone.shares && running) { // first all of h's cotangent is received, then parted
+        BackStep<T> none = step;
+        none.running = 0;
+        cell.step(*this, team, share, none);
+        own(share, step, [&](T *d, long b, long j) { split(d, past + b * padded_out + j, (t * layer.batch + b) * layer.out + j, j); });
+        step.rows = running, step.received = false, step.gy = nullptr;
+      }
+      cell.step(*this, team, share, step);
+      if (layer.h_zone.shares) own(share, step, [&](T *d, long b, long j) { store(d, load(d) + load(past + b * padded_out + j)); });
+      if (layer.reset) // nothing of h goes on to what was before
+        own(share, step, [&](T *d, long b, long) {
+          if (course.anew(t, b)) store(d, Vector<T>{});
+        });
       if (!share.by_rows) team.barrier();
       before = filled;
       t_before = t;
@@ -177,6 +203,21 @@ private:
       running_before = running;
     }
     return filled;
+  }
+
+  // Does something to each vector of dh of the rows that run, as far as it is the thread's own.
+  template <class F> void own(Share share, const BackStep<T> &s, F f) const {
+    const long panels = parts(padded_out / V, widest), to = smaller(share.to(panels) * widest * V, padded_out);
+    for (long r = 0; r < s.running; r++)
+      for (long j = share.from(panels) * widest * V; j < to; j += V) f(dh + s.row[r] * padded_out + j, s.row[r], j);
+  }
+
+  // Zoneout: of the cotangent of h' a share passes by the step, the rest goes through it.
+  void split(T *d, T *past, long at, long j) const {
+    const int some = (int)smaller(V, layer.out - j);
+    const Vector<T> old = survives(layer.h_zone, at, some), all = io.gy ? load(d) + load(io.gy + at, some) : load(d);
+    store(past, old * all);
+    store(d, (T(1) - old) * all);
   }
 
   // dx and the weights' gradients from the rows of a chunk.
@@ -197,6 +238,7 @@ private:
             recurrent.operands[k] = row;
           }
           if (Cell::resets_before) reset.operands[k] = io.gates + (at * 4 + 3) * padded;
+          if (layer.w_hr) projection.operands[k] = dzs[k] + width + padded_out;
         }
       }
       for (WeightGradient<T> *w : weights) w->begin(depth, stride);
@@ -222,7 +264,7 @@ private:
       }
   }
 
-  WeightGradient<T> *const weights[3] = {&in, &recurrent, &reset};
+  WeightGradient<T> *const weights[4] = {&in, &recurrent, &reset, &projection};
 };
 
 } // namespace tgrnn::LEVEL

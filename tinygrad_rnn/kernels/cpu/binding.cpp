@@ -79,7 +79,9 @@ template <class T> T *data(PyObject *o) {
 template <class T> constexpr int type_of = sizeof(T) == 4 ? NPY_FLOAT : NPY_DOUBLE;
 
 // Positions of the arguments that both functions begin with.
-enum Argument { CELL, REVERSE, X, H0, C0, W_IH, W_HH, B_IH, B_HH, LENGTHS, RESET, H_MASK, COMMON };
+enum Argument {
+  CELL, CELL_CLIP, REVERSE, X, H0, C0, W_IH, W_HH, B_IH, B_HH, W_HR, W_CH, LENGTHS, RESET, H_MASK, H_ZONE, C_ZONE, COMMON
+};
 
 // Threads that pay for themselves: a barrier costs what some thousand products cost.
 int useful_threads(long steps, long batch, double work) {
@@ -88,25 +90,35 @@ int useful_threads(long steps, long batch, double work) {
   return work > 2e5 ? n : 1;
 }
 
+// The i-th size of an array of so many axes; 0 if it is none.
+long size(PyObject *o, int axes, int i) {
+  if (!PyArray_Check(o) || PyArray_NDIM(reinterpret_cast<PyArrayObject *>(o)) != axes) return 0;
+  return PyArray_DIM(reinterpret_cast<PyArrayObject *>(o), i);
+}
+
 template <class T> Layer<T> layer(PyObject *const *a, Held &held) {
   constexpr int type = type_of<T>;
-  PyArrayObject *x = reinterpret_cast<PyArrayObject *>(a[X]), *h0 = reinterpret_cast<PyArrayObject *>(a[H0]);
   Layer<T> l{};
   l.cell = static_cast<Cell>(PyLong_AsLong(a[CELL]));
+  l.cell_clip = a[CELL_CLIP] == Py_None ? T(0) : T(PyFloat_AsDouble(a[CELL_CLIP]));
+  if (PyErr_Occurred()) throw 0;
   l.reverse = PyObject_IsTrue(a[REVERSE]);
-  l.steps = PyArray_DIM(x, 0), l.batch = PyArray_DIM(x, 1), l.features = PyArray_DIM(x, 2);
-  l.hidden = l.out = PyArray_DIM(h0, 1);
-  const long G = gates(l.cell), B = l.batch, H = l.hidden;
+  l.steps = size(a[X], 3, 0), l.batch = size(a[X], 3, 1), l.features = size(a[X], 3, 2);
+  l.out = size(a[H0], 2, 1);
+  l.hidden = a[W_HR] == Py_None ? l.out : size(a[W_HR], 2, 1);
+  const long G = gates(l.cell), B = l.batch, H = l.hidden, P = l.out;
   auto get = [&](Argument i, std::initializer_list<npy_intp> shape, const char *name) {
     return static_cast<const T *>(held.data(a[i], type, shape, name));
   };
   l.x = get(X, {l.steps, B, l.features}, "x");
-  l.h0 = get(H0, {B, H}, "h0");
+  l.h0 = get(H0, {B, P}, "h0");
   l.c0 = get(C0, {B, H}, "c0");
   l.w_ih = get(W_IH, {G * H, l.features}, "w_ih");
-  l.w_hh = get(W_HH, {G * H, H}, "w_hh");
+  l.w_hh = get(W_HH, {G * H, P}, "w_hh");
   l.b_ih = get(B_IH, {G * H}, "b_ih");
   l.b_hh = get(B_HH, {G * H}, "b_hh");
+  l.w_hr = get(W_HR, {P, H}, "w_hr");
+  l.w_ch = get(W_CH, {(G - 1) * H}, "w_ch");
   l.lengths = static_cast<const int64_t *>(held.data(a[LENGTHS], NPY_INT64, {B}, "lengths"));
   for (long b = 0; l.lengths && b < B; b++)
     if (l.lengths[b] < 0 || l.lengths[b] > l.steps) {
@@ -114,8 +126,14 @@ template <class T> Layer<T> layer(PyObject *const *a, Held &held) {
       throw 0;
     }
   l.reset = static_cast<const bool *>(held.data(a[RESET], NPY_BOOL, {l.steps, B}, "reset"));
-  l.h_mask = get(H_MASK, {B, H}, "h_mask");
-  l.threads = useful_threads(l.steps, B, 2.0 * G * H * H * B);
+  l.h_mask = get(H_MASK, {B, P}, "h_mask");
+  auto zone = [&](Argument i, long width, const char *name) -> Zone<T> {
+    const bool single = size(a[i], 3, 0) == 1 && size(a[i], 3, 1) == 1 && size(a[i], 3, 2) == 1;
+    return {single ? get(i, {1, 1, 1}, name) : get(i, {l.steps, B, width}, name), single};
+  };
+  l.h_zone = zone(H_ZONE, P, "h_zone");
+  l.c_zone = zone(C_ZONE, H, "c_zone");
+  l.threads = useful_threads(l.steps, B, 2.0 * G * H * P * B);
   return l;
 }
 
@@ -134,8 +152,7 @@ template <class T, class Work> void without_lock(Work work) {
   }
 }
 
-// forward(cell, reverse, x, h0, c0, w_ih, w_hh, b_ih, b_hh, lengths, reset,
-//         h_mask, keep, every_cell) -> (y, h_n, c_n, cs, gates, cells, tanh_cells)
+// forward(those of `Argument`, keep, every_cell) -> (y, h_n, c_n, cs, gates, cells, tanh_cells, made_cells)
 template <class T> PyObject *forward(PyObject *const *a) {
   constexpr int type = type_of<T>;
   const Kernels &kernels = best_kernels();
@@ -144,15 +161,17 @@ template <class T> PyObject *forward(PyObject *const *a) {
   const Layer<T> l = layer<T>(a, held);
   const long T_ = l.steps, B = l.batch, V = sizeof(T) == 4 ? kernels.lanes_float : kernels.lanes_double;
   const long padded = (l.hidden + V - 1) / V * V;
-  const bool lstm = l.cell == Cell::lstm, keep = PyObject_IsTrue(a[COMMON]), every = lstm && PyObject_IsTrue(a[COMMON + 1]);
-  const int planes = saved_planes(l.cell);
+  const bool lstm = is_lstm(l.cell), keep = PyObject_IsTrue(a[COMMON]), every = lstm && PyObject_IsTrue(a[COMMON + 1]);
+  const int planes = saved_planes(l);
   PyObject *y = made.array(type, {T_, B, l.out}), *h_n = made.array(type, {B, l.out});
   PyObject *c_n = lstm ? made.array(type, {B, l.hidden}) : nullptr;
   PyObject *cs = every ? made.array(type, {T_, B, l.hidden}) : nullptr;
   PyObject *gates = keep && planes ? made.array(type, {T_, B, planes * padded}) : nullptr;
   PyObject *cells = keep && lstm ? made.array(type, {T_, B, padded}) : nullptr;
   PyObject *tanh_cells = keep && lstm ? made.array(type, {T_, B, padded}) : nullptr;
-  const Forward<T> out{data<T>(y), data<T>(h_n), data<T>(c_n), data<T>(cs), data<T>(gates), data<T>(cells), data<T>(tanh_cells)};
+  PyObject *made_cells = keep && saves_made_cells(l) ? made.array(type, {T_, B, padded}) : nullptr;
+  const Forward<T> out{data<T>(y),     data<T>(h_n),   data<T>(c_n),        data<T>(cs),
+                       data<T>(gates), data<T>(cells), data<T>(tanh_cells), data<T>(made_cells)};
   without_lock<T>([&] {
     if constexpr (sizeof(T) == 4)
       kernels.forward_float(l, out);
@@ -160,12 +179,11 @@ template <class T> PyObject *forward(PyObject *const *a) {
       kernels.forward_double(l, out);
   });
   auto given = [](PyObject *o) { return o ? o : Py_None; };
-  return PyTuple_Pack(7, y, h_n, given(c_n), given(cs), given(gates), given(cells), given(tanh_cells));
+  return PyTuple_Pack(8, y, h_n, given(c_n), given(cs), given(gates), given(cells), given(tanh_cells), given(made_cells));
 }
 
-// backward(cell, reverse, x, h0, c0, w_ih, w_hh, b_ih, b_hh, lengths, reset, h_mask, needs, gy, gh, gc, gcs,
-//          y, gates, cells, tanh_cells)
-// -> (dx, dh0, dc0, dw_ih, dw_hh, db_ih, db_hh)
+// backward(those of `Argument`, needs, gy, gh, gc, gcs, y, gates, cells, tanh_cells, made_cells)
+// -> (dx, dh0, dc0, dw_ih, dw_hh, db_ih, db_hh, dw_hr, dw_ch)
 template <class T> PyObject *backward(PyObject *const *a) {
   constexpr int type = type_of<T>;
   const Kernels &kernels = best_kernels();
@@ -174,8 +192,8 @@ template <class T> PyObject *backward(PyObject *const *a) {
   const Layer<T> l = layer<T>(a, held);
   const long T_ = l.steps, B = l.batch, H = l.hidden, G = gates(l.cell);
   const long V = sizeof(T) == 4 ? kernels.lanes_float : kernels.lanes_double, padded = (H + V - 1) / V * V;
-  const bool lstm = l.cell == Cell::lstm;
-  const int planes = saved_planes(l.cell);
+  const bool lstm = is_lstm(l.cell);
+  const int planes = saved_planes(l);
   auto get = [&](int i, std::initializer_list<npy_intp> shape, const char *name) {
     return static_cast<const T *>(held.data(a[COMMON + i], type, shape, name));
   };
@@ -188,12 +206,13 @@ template <class T> PyObject *backward(PyObject *const *a) {
   io.gates = get(6, {T_, B, planes * padded}, "gates");
   io.cells = get(7, {T_, B, padded}, "cells");
   io.tanh_cells = get(8, {T_, B, padded}, "tanh_cells");
-  if (!io.y || (planes && !io.gates) || (lstm && (!io.cells || !io.tanh_cells || !l.c0))) {
+  io.made_cells = get(9, {T_, B, padded}, "made_cells");
+  if (!io.y || (planes && !io.gates) || (lstm && (!io.cells || !io.tanh_cells || !l.c0)) || (saves_made_cells(l) && !io.made_cells)) {
     PyErr_SetString(PyExc_TypeError, "backward: not what forward has saved");
     throw 0;
   }
   const long needs = PyLong_AsLong(a[COMMON]);
-  PyObject *results[7] = {};
+  PyObject *results[9] = {};
   auto result = [&](int i, std::initializer_list<npy_intp> shape) -> T * {
     return (needs >> i & 1) ? data<T>(results[i] = made.array(type, shape)) : nullptr;
   };
@@ -204,23 +223,23 @@ template <class T> PyObject *backward(PyObject *const *a) {
   io.dw_hh = result(4, {G * H, l.out});
   io.db_ih = result(5, {G * H});
   io.db_hh = result(6, {G * H});
+  io.dw_hr = l.w_hr ? result(7, {l.out, H}) : nullptr;
+  io.dw_ch = l.w_ch ? result(8, {(G - 1) * H}) : nullptr;
   without_lock<T>([&] {
     if constexpr (sizeof(T) == 4)
       kernels.backward_float(l, io);
     else
       kernels.backward_double(l, io);
   });
-  PyObject *tuple = PyTuple_New(7);
-  for (int i = 0; tuple && i < 7; i++) PyTuple_SET_ITEM(tuple, i, Py_NewRef(results[i] ? results[i] : Py_None));
+  PyObject *tuple = PyTuple_New(9);
+  for (int i = 0; tuple && i < 9; i++) PyTuple_SET_ITEM(tuple, i, Py_NewRef(results[i] ? results[i] : Py_None));
   return tuple;
 }
 
 template <PyObject *(*Float)(PyObject *const *), PyObject *(*Double)(PyObject *const *), Py_ssize_t Count>
 PyObject *call(PyObject *, PyObject *const *a, Py_ssize_t count) {
   try {
-    if (count != Count || !PyArray_Check(a[X]) || !PyArray_Check(a[H0]) ||
-        PyArray_NDIM(reinterpret_cast<PyArrayObject *>(a[X])) != 3 ||
-        PyArray_NDIM(reinterpret_cast<PyArrayObject *>(a[H0])) != 2)
+    if (count != Count || !size(a[X], 3, 0) || !size(a[H0], 2, 0))
       return PyErr_Format(PyExc_TypeError, "expected %zd arguments, x (T, B, I) and h0 (B, H)", Count);
     switch (PyArray_TYPE(reinterpret_cast<PyArrayObject *>(a[X]))) {
     case NPY_FLOAT: return Float(a);
@@ -245,7 +264,7 @@ PyObject *level(PyObject *, PyObject *) { return PyUnicode_FromString(best_kerne
 
 PyMethodDef methods[] = {
     {"forward", _PyCFunction_CAST((call<forward<float>, forward<double>, COMMON + 2>)), METH_FASTCALL, nullptr},
-    {"backward", _PyCFunction_CAST((call<backward<float>, backward<double>, COMMON + 9>)), METH_FASTCALL, nullptr},
+    {"backward", _PyCFunction_CAST((call<backward<float>, backward<double>, COMMON + 10>)), METH_FASTCALL, nullptr},
     {"set_num_threads", set_num_threads, METH_O, nullptr},
     {"get_num_threads", get_num_threads, METH_NOARGS, nullptr},
     {"level", level, METH_NOARGS, nullptr},

@@ -1,4 +1,4 @@
-// Runs every cell on drawn sizes, lengths and threads, for the sanitizers: `make sanitize`.
+// Runs every cell on drawn sizes, options and threads, for the sanitizers: `make sanitize`.
 //
 // Arrays have exactly the size they need, so that a step beyond an end is noticed. The results with
 // several threads must be those with one.
@@ -34,16 +34,16 @@ template <class T> bool same(const std::vector<T> &a, const std::vector<T> &b) {
 template <class T> bool once(const Kernels &kernels, void (*forward)(const Layer<T> &, const Forward<T> &),
                              void (*backward)(const Layer<T> &, const Backward<T> &), long lanes) {
   Layer<T> l{};
-  l.cell = static_cast<Cell>(integer(0, 4));
+  l.cell = static_cast<Cell>(integer(0, 5));
   l.steps = integer(1, 12), l.batch = integer(1, 12), l.features = integer(1, 40), l.hidden = l.out = integer(1, 70);
   l.reverse = integer(0, 1);
-  const bool lstm = l.cell == Cell::lstm;
-  const long T_ = l.steps, B = l.batch, I = l.features, H = l.hidden, G = gates(l.cell);
-  const long padded = (H + lanes - 1) / lanes * lanes, planes = saved_planes(l.cell);
-  const auto x = drawn<T>(T_ * B * I), h0 = drawn<T>(B * H), c0 = drawn<T>(B * H), w_ih = drawn<T>(G * H * I),
-             w_hh = drawn<T>(G * H * H), b_ih = drawn<T>(G * H), b_hh = drawn<T>(G * H);
-  const auto gy = drawn<T>(T_ * B * H), gh = drawn<T>(B * H), gc = drawn<T>(B * H), gcs = drawn<T>(T_ * B * H),
-             h_mask = drawn<T>(B * H);
+  const bool lstm = is_lstm(l.cell), projects = lstm && integer(0, 1);
+  if (projects) l.out = integer(1, 70);
+  const long T_ = l.steps, B = l.batch, I = l.features, H = l.hidden, P = l.out, G = gates(l.cell);
+  const auto x = drawn<T>(T_ * B * I), h0 = drawn<T>(B * P), c0 = drawn<T>(B * H), w_ih = drawn<T>(G * H * I),
+             w_hh = drawn<T>(G * H * P), b_ih = drawn<T>(G * H), b_hh = drawn<T>(G * H), w_hr = drawn<T>(P * H), w_ch = drawn<T>((G - 1) * H);
+  const auto gy = drawn<T>(T_ * B * P), gh = drawn<T>(B * P), gc = drawn<T>(B * H), gcs = drawn<T>(T_ * B * H),
+             h_mask = drawn<T>(B * P), h_zone = drawn<T>(T_ * B * P), c_zone = drawn<T>(T_ * B * H), share = drawn<T>(1);
   std::vector<int64_t> lengths(B);
   for (auto &n : lengths) n = integer(0, T_);
   l.x = x.data(), l.h0 = h0.data(), l.c0 = lstm ? c0.data() : nullptr, l.w_ih = w_ih.data(), l.w_hh = w_hh.data();
@@ -54,23 +54,35 @@ template <class T> bool once(const Kernels &kernels, void (*forward)(const Layer
   for (long i = 0; i < T_ * B; i++) reset[i] = integer(0, 5) == 0;
   l.reset = integer(0, 1) ? reset.get() : nullptr;
   l.h_mask = integer(0, 1) ? h_mask.data() : nullptr;
+  auto zone = [&](const std::vector<T> &shares) -> Zone<T> {
+    const bool single = integer(0, 1);
+    return {integer(0, 1) ? nullptr : single ? share.data() : shares.data(), single};
+  };
+  l.h_zone = zone(h_zone);
+  if (projects) l.w_hr = w_hr.data();
+  if (lstm && integer(0, 1)) l.w_ch = w_ch.data();
+  if (lstm && integer(0, 1)) l.c_zone = zone(c_zone);
+  if (lstm && integer(0, 1)) l.cell_clip = T(0.5);
+  const long padded = (H + lanes - 1) / lanes * lanes, planes = saved_planes(l);
+  const bool made = saves_made_cells(l);
   std::vector<T> first;
   for (int threads = 1; threads <= 3; threads++) {
     l.threads = threads;
-    std::vector<T> y(T_ * B * H), h_n(B * H), c_n(B * H), cs(T_ * B * H), gates(T_ * B * planes * padded), cells(T_ * B * padded),
-        tanh_cells(T_ * B * padded), dx(T_ * B * I), dh0(B * H), dc0(B * H), dw_ih(G * H * I), dw_hh(G * H * H),
-        db_ih(G * H), db_hh(G * H);
-    forward(l, {y.data(), h_n.data(), c_n.data(), nullptr, nullptr, nullptr, nullptr}); // nobody differentiates
+    std::vector<T> y(T_ * B * P), h_n(B * P), c_n(B * H), cs(T_ * B * H), gates(T_ * B * planes * padded), cells(T_ * B * padded),
+        tanh_cells(T_ * B * padded), made_cells(T_ * B * padded), dx(T_ * B * I), dh0(B * P), dc0(B * H), dw_ih(G * H * I), dw_hh(G * H * P),
+        db_ih(G * H), db_hh(G * H), dw_hr(projects ? P * H : 0), dw_ch(l.w_ch ? (G - 1) * H : 0);
+    forward(l, {y.data(), h_n.data(), c_n.data(), nullptr, nullptr, nullptr, nullptr, nullptr}); // nobody differentiates
     forward(l, {y.data(), h_n.data(), c_n.data(), lstm ? cs.data() : nullptr, planes ? gates.data() : nullptr, lstm ? cells.data() : nullptr,
-                lstm ? tanh_cells.data() : nullptr});
-    backward(l, {y.data(), gates.data(), cells.data(), tanh_cells.data(), gy.data(), gh.data(), gc.data(), gcs.data(), dx.data(),
-                 dh0.data(), lstm ? dc0.data() : nullptr, dw_ih.data(), dw_hh.data(), db_ih.data(), db_hh.data()});
+                lstm ? tanh_cells.data() : nullptr, made ? made_cells.data() : nullptr});
+    backward(l, {y.data(), planes ? gates.data() : nullptr, cells.data(), tanh_cells.data(), made ? made_cells.data() : nullptr, gy.data(), gh.data(), gc.data(), gcs.data(), dx.data(),
+                 dh0.data(), lstm ? dc0.data() : nullptr, dw_ih.data(), dw_hh.data(), db_ih.data(), db_hh.data(),
+                 dw_hr.size() ? dw_hr.data() : nullptr, dw_ch.size() ? dw_ch.data() : nullptr});
     std::vector<T> all;
-    for (const auto *v : {&y, &h_n, &cs, &dx, &dh0, &dw_ih, &dw_hh, &db_ih, &db_hh}) all.insert(all.end(), v->begin(), v->end());
+    for (const auto *v : {&y, &h_n, &cs, &dx, &dh0, &dw_ih, &dw_hh, &db_ih, &db_hh, &dw_hr, &dw_ch}) all.insert(all.end(), v->begin(), v->end());
     if (threads == 1) first = all;
     if (!same(all, first)) {
-      std::printf("%s, cell %d, T %ld B %ld I %ld H %ld: %d threads differ from one\n", kernels.name, (int)l.cell, T_, B,
-                  I, H, threads);
+      std::printf("%s, cell %d, T %ld B %ld I %ld H %ld P %ld: %d threads differ from one\n", kernels.name, (int)l.cell, T_,
+                  B, I, H, P, threads);
       return false;
     }
   }

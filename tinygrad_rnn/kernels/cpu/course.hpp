@@ -44,6 +44,11 @@ private:
   long *order, *counts;
 };
 
+// How much of a vector of the old state survives; at, some: where it lies in the zone.
+template <class T> inline Vector<T> survives(const Zone<T> &zone, long at, int some) {
+  return zone.single ? broadcast(*zone.shares) : load(zone.shares + at, some);
+}
+
 // What one thread of a team works on: some of the rows, or else some of the hidden units.
 struct Share {
   int id, of;

@@ -56,6 +56,11 @@ public:
     last();
   }
 
+  // A vector of what a step has made of h is put where the output belongs.
+  void put(const Step<T> &s, long r, long j, Vector<T> made) const {
+    store(out.y + (s.t * layer.batch + s.row[r]) * layer.out + j, made, (int)smaller(V, layer.out - j));
+  }
+
   const Layer<T> &layer;
   const Forward<T> &out;
   Scratch scratch;
@@ -95,6 +100,19 @@ private:
       memcpy(out.h_n + b * P, h, P * sizeof(T));
     }
     cell.last(*this);
+  }
+
+  // Zoneout: a share of the old h survives what a step has made, which is kept if the gates do not tell.
+  void mix(Share share, const Step<T> &s) const {
+    const long panels = parts(layer.out, V);
+    for (long r = 0; r < s.rows; r++)
+      for (long p = share.from(panels), j = p * V; p < share.to(panels); p++, j += V) {
+        const long at = (s.t * layer.batch + s.row[r]) * layer.out + j;
+        const int some = (int)smaller(V, layer.out - j);
+        const Vector<T> made = load(out.y + at, some), old = survives(layer.h_zone, at, some);
+        if (out.gates && Cell::planes == 1) store(s.z[r] + j, made);
+        store(out.y + at, old * load(s.h[r] + j, some) + (T(1) - old) * made, some);
+      }
   }
 
   T *gate(long t, long s, long b) const { // s: counted from the beginning of its chunk
@@ -143,8 +161,13 @@ private:
             a[r] = row;
           }
         }
-        cell.step(*this, team, share, Step<T>{t, n, row, h, a, z, spare});
+        const Step<T> step{t, n, row, h, a, z, spare};
+        cell.step(*this, team, share, step);
         if (!share.by_rows) team.barrier();
+        if (layer.h_zone.shares) {
+          mix(share, step);
+          if (!share.by_rows) team.barrier();
+        }
       }
     }
   }

@@ -1,7 +1,7 @@
-"""The kernels in C++ for CPUs: the six functions of the contract, as far as native code has them.
+"""The kernels in C++ for CPUs: the six functions of the contract.
 
 The sources beside this file say how they work. The module `_native` is compiled when the package
-is installed; without it, and for what `runs` does not accept, the reference kernels run.
+is installed; without it, and for arrays that `runs` does not accept, the reference kernels run.
 """
 
 from __future__ import annotations
@@ -23,26 +23,21 @@ except ImportError as error:  # no compiler where the package was installed
 Array = Any
 Arrays = tuple[Array | None, ...]
 
-RNN_TANH, RNN_RELU, GRU, GRU_RESET_AFTER, LSTM = range(5)  # enum class Cell in layer.hpp
+# enum class Cell in layer.hpp
+RNN_TANH, RNN_RELU, GRU, GRU_RESET_AFTER, LSTM, LSTM_COUPLED = range(6)
 
 
-def runs(xp: Any, arrays: dict[str, Any], options: dict[str, Any]) -> bool:
-    """Whether native code has what a call asks for."""
-    x = arrays["x"]
+def runs(xp: Any, arrays: dict[str, Any]) -> bool:
+    """Whether native code takes the arrays: NumPy's, of one floating dtype, none of them empty."""
+    dtype = arrays["x"].dtype
     return (
         _native is not None
         and xp is np
-        and x.dtype.char in "fd"
-        and x.size > 0
-        and arrays["h0"].size > 0
+        and dtype.char in "fd"
         and all(
-            a is None or a.dtype is x.dtype
+            a.size > 0 and (a.dtype is dtype or n in ("lengths", "reset"))
             for n, a in arrays.items()
-            if n not in ("lengths", "reset")
         )
-        and all(arrays.get(n) is None for n in ("w_hr", "w_ch", "h_zone", "c_zone"))
-        and not options.get("coupled_gates")
-        and options.get("cell_clip") is None
     )
 
 
@@ -84,7 +79,7 @@ def _forward(cell: int, keep: bool, *inputs: Any, every_cell: bool = False) -> t
 
 
 def _backward(g: Arrays, saved: Any, needs: Sequence[bool]) -> tuple[Array | None, ...]:
-    """The cotangents of x, h0, c0, w_ih, w_hh, b_ih, b_hh."""
+    """The cotangents of x, h0, c0, w_ih, w_hh, b_ih, b_hh, w_hr, w_ch."""
     inputs, kept = saved
     asked = sum(1 << i for i, need in enumerate(needs) if need)
     result: tuple[Array | None, ...] = _native.backward(*inputs, asked, *g, *kept)
@@ -94,46 +89,51 @@ def _backward(g: Arrays, saved: Any, needs: Sequence[bool]) -> tuple[Array | Non
 def rnn_forward(
     xp: Any, x: Array, h0: Array, w_ih: Array, w_hh: Array, b_ih: Array | None = None,
     b_hh: Array | None = None, lengths: Array | None = None, reset: Array | None = None,
-    h_mask: Array | None = None, h_zone: None = None, *,
+    h_mask: Array | None = None, h_zone: Array | None = None, *,
     activation: str = "tanh", reverse: bool = False, keep: bool = True,
 ) -> tuple[Arrays, Any]:  # fmt: skip
     """See `kernels`."""
     cell = RNN_TANH if activation == "tanh" else RNN_RELU
     return _forward(
-        cell, keep, reverse, x, h0, None, w_ih, w_hh, b_ih, b_hh, lengths, reset, h_mask
-    )
+        cell, keep, None, reverse, x, h0, None, w_ih, w_hh, b_ih, b_hh, None, None,
+        lengths, reset, h_mask, h_zone, None,
+    )  # fmt: skip
 
 
 def gru_forward(
     xp: Any, x: Array, h0: Array, w_ih: Array, w_hh: Array, b_ih: Array | None = None,
     b_hh: Array | None = None, lengths: Array | None = None, reset: Array | None = None,
-    h_mask: Array | None = None, h_zone: None = None, *,
+    h_mask: Array | None = None, h_zone: Array | None = None, *,
     reset_after: bool = False, reverse: bool = False, keep: bool = True,
 ) -> tuple[Arrays, Any]:  # fmt: skip
     """See `kernels`."""
     cell = GRU_RESET_AFTER if reset_after else GRU
     return _forward(
-        cell, keep, reverse, x, h0, None, w_ih, w_hh, b_ih, b_hh, lengths, reset, h_mask
-    )
+        cell, keep, None, reverse, x, h0, None, w_ih, w_hh, b_ih, b_hh, None, None,
+        lengths, reset, h_mask, h_zone, None,
+    )  # fmt: skip
 
 
 def lstm_forward(
     xp: Any, x: Array, h0: Array, c0: Array, w_ih: Array, w_hh: Array, b_ih: Array | None = None,
-    b_hh: Array | None = None, w_hr: None = None, w_ch: None = None, lengths: Array | None = None,
-    reset: Array | None = None, h_mask: Array | None = None, h_zone: None = None,
-    c_zone: None = None, *, coupled_gates: bool = False, cell_clip: None = None,
-    every_cell: bool = False, reverse: bool = False, keep: bool = True,
+    b_hh: Array | None = None, w_hr: Array | None = None, w_ch: Array | None = None,
+    lengths: Array | None = None, reset: Array | None = None, h_mask: Array | None = None,
+    h_zone: Array | None = None, c_zone: Array | None = None, *, coupled_gates: bool = False,
+    cell_clip: float | None = None, every_cell: bool = False, reverse: bool = False,
+    keep: bool = True,
 ) -> tuple[Arrays, Any]:  # fmt: skip
     """See `kernels`."""
-    inputs = (reverse, x, h0, c0, w_ih, w_hh, b_ih, b_hh, lengths, reset, h_mask)
-    return _forward(LSTM, keep, *inputs, every_cell=every_cell)
+    return _forward(
+        LSTM_COUPLED if coupled_gates else LSTM, keep, cell_clip, reverse, x, h0, c0, w_ih, w_hh,
+        b_ih, b_hh, w_hr, w_ch, lengths, reset, h_mask, h_zone, c_zone, every_cell=every_cell,
+    )  # fmt: skip
 
 
 def rnn_backward(xp: Any, g: Arrays, saved: Any, needs: Sequence[bool], *_: Any) -> Arrays:
     """See `kernels`."""
     needs = (*needs[:2], False, *needs[2:6])
     dx, dh0, _none, *dw = _backward((*g, None, None), saved, needs)
-    return (dx, dh0, *dw, *(None,) * 4)
+    return (dx, dh0, *dw[:4], *(None,) * 4)
 
 
 gru_backward = rnn_backward
@@ -141,4 +141,4 @@ gru_backward = rnn_backward
 
 def lstm_backward(xp: Any, g: Arrays, saved: Any, needs: Sequence[bool], *_: Any) -> Arrays:
     """See `kernels`."""
-    return (*_backward((*g, None)[:4], saved, needs[:7]), *(None,) * 7)
+    return (*_backward((*g, None)[:4], saved, needs[:9]), *(None,) * 5)

@@ -28,16 +28,15 @@ template <class T> struct GruAfterForward {
   void pack(Share share) { w.pack(share.some_from(w.count()), share.some_to(w.count())); }
 
   void step(const Pass &pass, Team &, Share share, const Step<T> &s) {
-    const long H = pass.layer.hidden, Hp = pass.padded, B = pass.layer.batch;
+    const long H = pass.layer.hidden, Hp = pass.padded;
     sweep(w, share.from(w.count()), share.to(w.count()), s.a, s.rows, w.depth,
           [&](long p, int, long row, const T *tile) {
             const long j = p * V;
-            const int some = (int)smaller(V, H - j);
             T *gate = s.z[row] + j;
             const Vector<T> r = sigmoid<T>(load(gate) + load(tile)), z = sigmoid<T>(load(gate + Hp) + load(tile + V)),
                             inner = load(tile + 2 * V) + load(bias + j),
                             n = tanh<T>(load(gate + 2 * Hp) + r * inner);
-            store(pass.out.y + (s.t * B + s.row[row]) * H + j, n + z * (load(s.h[row] + j, some) - n), some);
+            pass.put(s, row, j, n + z * (load(s.h[row] + j, (int)smaller(V, H - j)) - n));
             if (pass.out.gates)
               store(gate, r), store(gate + Hp, z), store(gate + 2 * Hp, n), store(gate + 3 * Hp, inner);
           });
@@ -65,23 +64,18 @@ template <class T> struct GruAfterBackward {
           [&](long p, int width, long row, const T *tile) {
             const long b = s.row[row], at = s.t * B + b;
             for (long v = 0, j = p * widest * V; v < width; v++, j += V) {
-              T *kept = pass.dh + b * Hp + j;
-              Vector<T> dh = pass.unmasked(tile + v * V, b, j) + load(kept);
-              if (row >= s.running) {
-                store(kept, dh);
-                continue;
-              }
-              const int some = (int)smaller(V, H - j);
-              if (pass.io.gy) dh += load(pass.io.gy + at * H + j, some);
+              Vector<T> dh;
+              if (!pass.receive(s, row, j, tile + v * V, dh)) continue;
+              const Vector<T> h = load(pass.h_before(s.t, b) + j, (int)smaller(V, H - j));
               const T *gate = pass.io.gates + at * 4 * Hp + j;
               const Vector<T> r = load(gate), z = load(gate + Hp), n = load(gate + 2 * Hp), inner = load(gate + 3 * Hp);
               const Vector<T> dn = dh * (T(1) - z) * (T(1) - n * n);
               T *d = s.to[row] + j;
               store(d, dn);
               store(d + Hp, dn * inner * r * (T(1) - r));
-              store(d + 2 * Hp, dh * (load(pass.h_before(s.t, b) + j, some) - n) * z * (T(1) - z));
+              store(d + 2 * Hp, dh * (h - n) * z * (T(1) - z));
               store(d + 3 * Hp, dn * r);
-              store(kept, dh * z);
+              store(pass.dh + b * Hp + j, dh * z);
             }
           });
   }
@@ -106,7 +100,7 @@ template <class T> struct GruForward {
   }
 
   void step(const Pass &pass, Team &team, Share share, const Step<T> &s) {
-    const long H = pass.layer.hidden, Hp = pass.padded, B = pass.layer.batch;
+    const long H = pass.layer.hidden, Hp = pass.padded;
     sweep(w, share.from(w.count()), share.to(w.count()), s.a, s.rows, w.depth,
           [&](long p, int width, long row, const T *tile) {
             const int units = width / 2; // the panel: r of each vector of units, then z of each
@@ -123,12 +117,10 @@ template <class T> struct GruForward {
     sweep(w_n, share.from(w_n.count()), share.to(w_n.count()), s.spare, s.rows, w_n.depth,
           [&](long p, int width, long row, const T *tile) {
             for (long v = 0, j = p * widest * V; v < width; v++, j += V) {
-              const int some = (int)smaller(V, H - j);
               T *gate = s.z[row] + j;
               const Vector<T> n = tanh<T>(load(gate + 2 * Hp) + load(tile + v * V));
               store(gate + 2 * Hp, n);
-              store(pass.out.y + (s.t * B + s.row[row]) * H + j,
-                    n + load(gate + Hp) * (load(s.h[row] + j, some) - n), some);
+              pass.put(s, row, j, n + load(gate + Hp) * (load(s.h[row] + j, (int)smaller(V, H - j)) - n));
             }
           });
   }
@@ -158,20 +150,15 @@ template <class T> struct GruBackward {
           [&](long p, int width, long row, const T *tile) {
             const long b = s.row[row], at = s.t * B + b;
             for (long v = 0, j = p * widest * V; v < width; v++, j += V) {
-              T *kept = pass.dh + b * Hp + j;
-              Vector<T> dh = pass.unmasked(tile + v * V, b, j) + load(kept);
-              if (row >= s.running) {
-                store(kept, dh);
-                continue;
-              }
-              const int some = (int)smaller(V, H - j);
-              if (pass.io.gy) dh += load(pass.io.gy + at * H + j, some);
+              Vector<T> dh;
+              if (!pass.receive(s, row, j, tile + v * V, dh)) continue;
+              const Vector<T> h = load(pass.h_before(s.t, b) + j, (int)smaller(V, H - j));
               const T *gate = pass.io.gates + at * 4 * Hp + j;
               const Vector<T> z = load(gate + Hp), n = load(gate + 2 * Hp);
               T *d = s.to[row] + j;
-              store(d + Hp, dh * (load(pass.h_before(s.t, b) + j, some) - n) * z * (T(1) - z));
+              store(d + Hp, dh * (h - n) * z * (T(1) - z));
               store(d + 2 * Hp, dh * (T(1) - z) * (T(1) - n * n));
-              store(kept, dh * z);
+              store(pass.dh + b * Hp + j, dh * z);
             }
           });
     if (!share.by_rows) team.barrier();

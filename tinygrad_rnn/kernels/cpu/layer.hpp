@@ -9,7 +9,13 @@
 
 namespace tgrnn {
 
-enum class Cell { rnn_tanh, rnn_relu, gru, gru_reset_after, lstm };
+enum class Cell { rnn_tanh, rnn_relu, gru, gru_reset_after, lstm, lstm_coupled };
+
+// The share of an old state that survives each step: one for each of its places, or a single one.
+template <class T> struct Zone {
+  const T *shares; // null if nothing survives
+  bool single;
+};
 
 template <class T> struct Layer {
   Cell cell;
@@ -18,19 +24,22 @@ template <class T> struct Layer {
   const int64_t *lengths;
   const bool *reset;
   const T *h_mask;
+  Zone<T> h_zone, c_zone;
+  T cell_clip; // 0: none
   bool reverse;
   int threads;
 };
 
 template <class T> struct Forward {
   T *y, *h_n, *c_n, *cs;
-  T *gates, *cells, *tanh_cells; // saved, (T, B, planes * Hp) and (T, B, Hp); null if nobody wants them
+  // Saved, null if nobody wants them: (T, B, planes * Hp), and (T, B, Hp) each of c', tanh(c~) and c~ before its clip.
+  T *gates, *cells, *tanh_cells, *made_cells;
 };
 
 template <class T> struct Backward {
-  const T *y, *gates, *cells, *tanh_cells;
+  const T *y, *gates, *cells, *tanh_cells, *made_cells;
   const T *gy, *gh, *gc, *gcs;                   // cotangents, null where absent
-  T *dx, *dh0, *dc0, *dw_ih, *dw_hh, *db_ih, *db_hh; // results, null where not needed
+  T *dx, *dh0, *dc0, *dw_ih, *dw_hh, *db_ih, *db_hh, *dw_hr, *dw_ch; // results, null where not needed
 };
 
 // The kernels of one instruction set.
@@ -47,15 +56,26 @@ struct Kernels {
 inline int gates(Cell cell) {
   switch (cell) {
   case Cell::lstm: return 4;
+  case Cell::lstm_coupled:
   case Cell::gru:
   case Cell::gru_reset_after: return 3;
   default: return 1;
   }
 }
 
-// Planes of Hp that a cell saves of its gates.
-inline int saved_planes(Cell cell) {
-  return cell == Cell::rnn_tanh || cell == Cell::rnn_relu ? 0 : 4;
+inline bool is_lstm(Cell cell) { return cell == Cell::lstm || cell == Cell::lstm_coupled; }
+
+// Planes of Hp that a cell saves of its gates; an RNN's outputs tell all, unless zoneout has mixed them.
+template <class T> int saved_planes(const Layer<T> &l) {
+  switch (l.cell) {
+  case Cell::rnn_tanh:
+  case Cell::rnn_relu: return l.h_zone.shares ? 1 : 0;
+  case Cell::lstm_coupled: return 3;
+  default: return 4;
+  }
 }
+
+// Whether an LSTM's c~ before its clip is another than the c' that is saved.
+template <class T> bool saves_made_cells(const Layer<T> &l) { return is_lstm(l.cell) && (l.c_zone.shares || l.cell_clip > 0); }
 
 } // namespace tgrnn

@@ -1,4 +1,4 @@
-// The vanilla RNN: h' = tanh(z), or max(z, 0). The outputs are all that is saved.
+// The vanilla RNN: h' = tanh(z), or max(z, 0). The outputs are all that is saved, or under zoneout h~.
 #pragma once
 
 #include "backward.hpp"
@@ -17,13 +17,11 @@ template <class T, bool Relu> struct RnnForward {
   void pack(Share share) { w.pack(share.some_from(w.count()), share.some_to(w.count())); }
 
   void step(const Pass &pass, Team &, Share share, const Step<T> &s) {
-    const long H = pass.layer.hidden, B = pass.layer.batch;
     sweep(w, share.from(w.count()), share.to(w.count()), s.a, s.rows, w.depth,
           [&](long p, int width, long r, const T *tile) {
-            T *h = pass.out.y + (s.t * B + s.row[r]) * H;
             for (long v = 0, j = p * widest * V; v < width; v++, j += V) {
-              const Vector<T> z = load(s.z[r] + j) + load(tile + v * V);
-              store(h + j, Relu ? (z < T(0) ? Vector<T>{} : z) : tanh<T>(z), (int)smaller(V, H - j));
+              const Vector<T> z = load(s.z[r] + j) + load(tile + v * V), h = Relu ? (z < T(0) ? Vector<T>{} : z) : tanh<T>(z);
+              pass.put(s, r, j, h);
             }
           });
   }
@@ -46,15 +44,13 @@ template <class T, bool Relu> struct RnnBackward {
     const long H = pass.layer.hidden, B = pass.layer.batch;
     sweep(w, share.from(w.count()), share.to(w.count()), s.dz, s.rows, s.received ? w.depth : 0,
           [&](long p, int width, long r, const T *tile) {
-            const long b = s.row[r], at = (s.t * B + b) * H;
+            const long b = s.row[r], at = s.t * B + b;
             for (long v = 0, j = p * widest * V; v < width; v++, j += V) {
-              T *kept = pass.dh + b * pass.padded_out + j;
-              Vector<T> dh = pass.unmasked(tile + v * V, b, j) + load(kept);
-              store(kept, r < s.running ? Vector<T>{} : dh);
-              if (r >= s.running) continue;
-              const int n = (int)smaller(V, H - j);
-              if (pass.io.gy) dh += load(pass.io.gy + at + j, n);
-              const Vector<T> h = load(pass.io.y + at + j, n);
+              Vector<T> dh;
+              if (!pass.receive(s, r, j, tile + v * V, dh)) continue;
+              store(pass.dh + b * pass.padded + j, Vector<T>{});
+              const Vector<T> h = pass.io.gates ? load(pass.io.gates + at * pass.padded + j)
+                                                : load(pass.io.y + at * H + j, (int)smaller(V, H - j));
               store(s.to[r] + j, Relu ? (h > T(0) ? dh : Vector<T>{}) : dh * (T(1) - h * h));
             }
           });
