@@ -53,6 +53,7 @@ from .dispatch import (
     pick,
     rnn_backward,
     rnn_forward,
+    step,
 )
 
 __all__ = [
@@ -65,4 +66,5 @@ __all__ = [
     "pick",
     "rnn_backward",
     "rnn_forward",
+    "step",
 ]

@@ -24,6 +24,10 @@ Array = Any
 Arrays = tuple[Array | None, ...]
 
 RNN_TANH, RNN_RELU, GRU, GRU_RESET_AFTER, LSTM = range(5)  # enum class Cell in layer.hpp
+STEPS = {
+    "rnn_tanh": RNN_TANH, "rnn_relu": RNN_RELU, "gru": GRU, "gru_reset_after": GRU_RESET_AFTER,
+    "lstm": LSTM,
+}  # fmt: skip
 
 
 def runs(xp: Any, arrays: dict[str, Any], options: dict[str, Any]) -> bool:
@@ -89,6 +93,14 @@ def _backward(g: Arrays, saved: Any, needs: Sequence[bool]) -> tuple[Array | Non
     asked = sum(1 << i for i, need in enumerate(needs) if need)
     result: tuple[Array | None, ...] = _native.backward(*inputs, asked, *g, *kept)
     return result
+
+
+def step(cell: str, x: Array, h: Array, c: Array | None, weights: Arrays) -> Arrays | None:
+    """See `kernels.step`."""
+    if _native is None:
+        return None
+    found: Arrays | None = _native.step(STEPS[cell], x, h, c, weights)
+    return found
 
 
 def rnn_forward(

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import cached_property
+from operator import itemgetter
 from typing import Any
 
-from ...tensor import creation
+from ...tensor import creation, ops
 from ...tensor.errors import ShapeError
 from ...tensor.random import Generator
 from ...tensor.tensor import Tensor
@@ -81,6 +84,19 @@ class FusedLayer(RecurrentLayer):
         if self.learn_initial and course.reset is not None:
             course = replace(course, initial=self.begin(row, x[0]))
         return self.recurrence.run(x, state, w, course, h_mask)
+
+    def _quick(self, x: Tensor, state: State) -> tuple[Tensor, State] | None:
+        cell = self.recurrence.plain_cell
+        if cell is None or self.zoneout != 0 or self.residual or self.seen is not None:
+            return None
+        return ops.recurrent.plain_step(cell, x, state, self._weights(vars(self)))
+
+    @cached_property
+    def _weights(self) -> Callable[[dict[str, Any]], tuple[Tensor, ...]]:
+        """Picks the weights of all rows, as they are now, from among the attributes."""
+        rows = range(self.num_layers * self.directions)
+        names = [name for name, _ in self.recurrence.names]
+        return itemgetter(*(name + self.suffix(row) for row in rows for name in names))
 
     def _masked(self, w: Weights, x: Tensor) -> tuple[Weights, Tensor | None]:
         """The weights as this call sees them, and the mask of h: one for all steps."""

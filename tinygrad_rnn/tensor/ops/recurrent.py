@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ... import kernels
-from ..graph import Op
+from ..graph import Op, Traced, recorders, watch, wrap
 from . import elementwise
 from .elementwise import clip, sqrt, where
 from .loops.scan import scan
@@ -360,6 +360,26 @@ def _lstm_by_steps(
         every=every_cell,
     )  # fmt: skip
     return (y, h, c, states[1]) if every_cell else (y, h, c)
+
+
+def plain_step(cell: str, x: Any, state: Any, weights: Sequence[Any]) -> tuple[Any, Any] | None:
+    """One step of plain layers upon each other, without a graph and in one call: `kernels.step`.
+
+    **Arguments** cell, weights: as there, weights as values. x: (B, I); state: h or (h, c), each
+    (L, B, H). **Returns** y, (B, H), and the state; None where the operations must run it one by one:
+    because somebody looks at them, or because they will say what is wrong.
+    """
+    h, c = state if isinstance(state, tuple) and len(state) == 2 else (state, None)
+    if not (isinstance(x, Traced) and isinstance(h, Traced)) or watch.forward or recorders:
+        return None
+    cells = c.array if isinstance(c, Traced) else c
+    found = kernels.step(cell, x.array, h.array, cells, tuple([w.array for w in weights]))
+    if found is None:
+        return None
+    y, h, c = found
+    cls = x.made
+    h = wrap(cls, h, None)
+    return wrap(cls, y, None), h if c is None else (h, wrap(cls, c, None))
 
 
 _SHAPES = "x (T, B, I), h0 (B, H), w_ih ({0}H, I), w_hh ({0}H, H) and biases ({0}H,)"
