@@ -55,6 +55,7 @@ from .dispatch import (
     rnn_forward,
     step,
 )
+from .rounding import rounded
 
 __all__ = [
     "IMPLEMENTATIONS",
@@ -66,5 +67,6 @@ __all__ = [
     "pick",
     "rnn_backward",
     "rnn_forward",
+    "rounded",
     "step",
 ]

@@ -76,7 +76,7 @@ template <class T> T *data(PyObject *o) {
   return o ? static_cast<T *>(PyArray_DATA(reinterpret_cast<PyArrayObject *>(o))) : nullptr;
 }
 
-template <class T> constexpr int type_of = sizeof(T) == 4 ? NPY_FLOAT : NPY_DOUBLE;
+template <class T> constexpr int type_of = sizeof(T) == 1 ? NPY_UINT8 : sizeof(T) == 4 ? NPY_FLOAT : NPY_DOUBLE;
 
 // Positions of the arguments that both functions begin with.
 enum Argument { CELL, REVERSE, X, H0, C0, W_IH, W_HH, B_IH, B_HH, LENGTHS, RESET, H_MASK, COMMON };
@@ -224,10 +224,24 @@ template <class T> const T *plain(PyObject *o, std::initializer_list<npy_intp> s
   return fits ? static_cast<const T *>(PyArray_DATA(a)) : nullptr;
 }
 
-// step(cell, x (B, I), h (L, B, H), c or None, weights) -> (y, h, c), or None where that is not what was given.
+// Weights as whole numbers, from a tuple of (made from, whole numbers, scales) one after another, if they are
+// still made from these and nobody can have written to them; else nothing.
+Rounded rounded(PyObject *tuple, long n, PyObject *w, long rows, long depth) {
+  if (!PyTuple_Check(tuple) || PyTuple_GET_SIZE(tuple) < 3 * n + 3) return {};
+  PyObject *const *of = &PyTuple_GET_ITEM(tuple, 3 * n);
+  if (of[0] != w || PyArray_ISWRITEABLE(reinterpret_cast<PyArrayObject *>(w))) return {};
+  const npy_intp filled = (depth + rounded_block - 1) / rounded_block * rounded_block;
+  const float *scales = plain<float>(of[2], {rows});
+  const uint8_t *data = plain<uint8_t>(of[1], {rows, filled});
+  return data && scales ? Rounded{data, scales} : Rounded{};
+}
+
+// step(cell, x (B, I), h (L, B, H), c or None, weights, rounded) -> (y, h, c), or None where that is not what
+// was given.
 //
 // One step of L layers upon each other, of which nothing is saved. Weights: a tuple of each layer's
-// w_ih, w_hh, and if there are as many b_ih and b_hh, layer after layer.
+// w_ih, w_hh, and if there are as many b_ih and b_hh, layer after layer. Rounded: of each w_ih and w_hh the
+// array that it was made from, whole numbers and scales, one after another; or None.
 template <class T> PyObject *step(Cell cell, PyObject *const *a) {
   constexpr int type = type_of<T>;
   const Kernels &kernels = best_kernels();
@@ -246,10 +260,13 @@ template <class T> PyObject *step(Cell cell, PyObject *const *a) {
   layers.reserve(L);
   for (long k = 0; k < L; k++) {
     PyObject *const *w = &PyTuple_GET_ITEM(a[3], k * (count / L));
-    const T **to[] = {&l.w_ih, &l.w_hh, &l.b_ih, &l.b_hh};
-    for (long i = 0; i < count / L; i++) {
-      *to[i] = i == 0 ? plain<T>(w[i], {G * H, l.features}) : i == 1 ? plain<T>(w[i], {G * H, H}) : plain<T>(w[i], {G * H});
-      if (!*to[i]) Py_RETURN_NONE;
+    l.w_ih = plain<T>(w[0], {G * H, l.features}), l.w_hh = plain<T>(w[1], {G * H, H});
+    l.b_ih = count / L > 2 ? plain<T>(w[2], {G * H}) : nullptr;
+    l.b_hh = count / L > 3 ? plain<T>(w[3], {G * H}) : nullptr;
+    if (!l.w_ih || !l.w_hh || (count / L > 2 && !l.b_ih) || (count / L > 3 && !l.b_hh)) Py_RETURN_NONE;
+    if constexpr (sizeof(T) == 4) {
+      l.w_ih.rounded = rounded(a[4], 2 * k, w[0], G * H, l.features);
+      l.w_hh.rounded = rounded(a[4], 2 * k + 1, w[1], G * H, H);
     }
     layers.push_back(l);
     l.features = H;
@@ -276,7 +293,7 @@ template <class T> PyObject *step(Cell cell, PyObject *const *a) {
 
 PyObject *call_step(PyObject *, PyObject *const *a, Py_ssize_t count) {
   const auto axes = [](PyObject *o) { return PyArray_CheckExact(o) ? PyArray_NDIM(reinterpret_cast<PyArrayObject *>(o)) : 0; };
-  if (count != 5 || !PyTuple_Check(a[4])) return PyErr_Format(PyExc_TypeError, "expected cell, x, h, c and weights");
+  if (count != 6 || !PyTuple_Check(a[4])) return PyErr_Format(PyExc_TypeError, "expected cell, x, h, c, weights, rounded");
   if (axes(a[1]) != 2 || axes(a[2]) != 3) Py_RETURN_NONE;
   try {
     const Cell cell = static_cast<Cell>(PyLong_AsLong(a[0]));

@@ -95,11 +95,13 @@ def _backward(g: Arrays, saved: Any, needs: Sequence[bool]) -> tuple[Array | Non
     return result
 
 
-def step(cell: str, x: Array, h: Array, c: Array | None, weights: Arrays) -> Arrays | None:
+def step(
+    cell: str, x: Array, h: Array, c: Array | None, weights: Arrays, rounded: Arrays | None = None
+) -> Arrays | None:
     """See `kernels.step`."""
     if _native is None:
         return None
-    found: Arrays | None = _native.step(STEPS[cell], x, h, c, weights)
+    found: Arrays | None = _native.step(STEPS[cell], x, h, c, weights, rounded)
     return found
 
 
