@@ -167,6 +167,7 @@ def test_generate(run: Run, trained: str) -> None:
     other = run("generate", trained, "--length", "30", "--temperature", "0.5", "--top-k", "3",
                 "--top-p", "0.9", "--seed", "5").stdout  # fmt: skip
     assert len(other) == 31
+    assert len(run("generate", trained, "--length", "30", "--int8").stdout) == 31
 
 
 def test_generate_streams_through_a_pipe(run: Run, trained: str) -> None:

@@ -47,14 +47,18 @@ def test_a_prefix_has_the_first_factors(text: str) -> None:
 
 @CELLS
 def test_steps_equal_stretches(cell: str) -> None:
-    model = untrained(cell, layers=2).model
+    model = untrained(cell, layers=2, dropout=0.5).model
     ids = np.array([[0, 1], [2, 2], [1, 0], [0, 0]])
     with inference(model):
         whole, _ = model(tg.tensor(ids))
+    for mode in (True, False):
+        model.train(mode)
         state = None
         for t, row in enumerate(ids):
             logits, state = model.step(tg.tensor(row), state)
-            np.testing.assert_allclose(logits.numpy(), whole.numpy()[t], rtol=1e-4, atol=1e-5)
+            np.testing.assert_allclose(
+                logits.detach().numpy(), whole.numpy()[t], rtol=1e-4, atol=1e-5
+            )
 
 
 @CELLS
@@ -66,6 +70,16 @@ def test_greedy_sampling_follows_the_scores(cell: str) -> None:
         so_far = "ab" + written[:at]
         last = [lm.score(so_far + symbol)[-1] for symbol in lm.vocabulary.symbols]
         assert written[at] == lm.vocabulary.symbols[int(np.argmax(last))]
+
+
+@CELLS
+def test_rounded_weights_hardly_change_the_scores(cell: str) -> None:
+    lm, text = untrained(cell), "ab\nba\n" * 10
+    rounded = lm.quantized()
+    bits, found = lm.score(text).mean(), rounded.score(text).mean()
+    assert 0 < abs(found - bits) < 0.01
+    written = "".join(rounded.sample(6, "ab", generator=tg.Generator(0), temperature=0))
+    assert len(written) == 6
 
 
 def test_a_seed_fixes_the_sample() -> None:

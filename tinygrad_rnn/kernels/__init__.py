@@ -53,7 +53,9 @@ from .dispatch import (
     pick,
     rnn_backward,
     rnn_forward,
+    step,
 )
+from .rounding import rounded
 
 __all__ = [
     "IMPLEMENTATIONS",
@@ -65,4 +67,6 @@ __all__ = [
     "pick",
     "rnn_backward",
     "rnn_forward",
+    "rounded",
+    "step",
 ]

@@ -11,6 +11,7 @@ from .functions import (
     rnn_forward,
     runs,
     set_num_threads,
+    step,
 )
 
 __all__ = [
@@ -24,4 +25,5 @@ __all__ = [
     "rnn_forward",
     "runs",
     "set_num_threads",
+    "step",
 ]

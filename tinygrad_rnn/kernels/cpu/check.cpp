@@ -2,6 +2,7 @@
 //
 // Arrays have exactly the size they need, so that a step beyond an end is noticed. The results with
 // several threads must be those with one.
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
@@ -25,11 +26,25 @@ template <class T> std::vector<T> drawn(long n) {
   return v;
 }
 
-template <class T> bool same(const std::vector<T> &a, const std::vector<T> &b) {
+template <class T> bool same(const std::vector<T> &a, const std::vector<T> &b, double apart = 1e-4) {
   for (size_t i = 0; i < a.size(); i++)
-    if (!(std::fabs(a[i] - b[i]) <= 1e-4 * (1 + std::fabs(b[i])))) return false;
+    if (!(std::fabs(a[i] - b[i]) <= apart * (1 + std::fabs(b[i])))) return false;
   return true;
 }
+
+// A matrix rounded to 8 bits, as rounding.py does it.
+struct RoundedMatrix {
+  std::vector<uint8_t> data;
+  std::vector<float> scales;
+  RoundedMatrix(const std::vector<float> &w, long rows) : scales(rows) {
+    const long depth = (long)w.size() / rows, ld = (depth + rounded_block - 1) / rounded_block * rounded_block;
+    data.assign(rows * ld, 128);
+    for (long r = 0; r < rows; r++) {
+      for (long k = 0; k < depth; k++) scales[r] = std::max(scales[r], std::fabs(w[r * depth + k]) / 127);
+      for (long k = 0; k < depth; k++) data[r * ld + k] = (uint8_t)(128 + std::lround(w[r * depth + k] / scales[r]));
+    }
+  }
+};
 
 template <class T> bool once(const Kernels &kernels, void (*forward)(const Layer<T> &, const Forward<T> &),
                              void (*backward)(const Layer<T> &, const Backward<T> &), long lanes) {
@@ -77,6 +92,17 @@ template <class T> bool once(const Kernels &kernels, void (*forward)(const Layer
     backward(l, {y.data(), planes ? gates.data() : nullptr, cells.data(), tanh_cells.data(), made ? made_cells.data() : nullptr, gy.data(), gh.data(), gc.data(), gcs.data(), dx.data(),
                  dh0.data(), lstm ? dc0.data() : nullptr, dw_ih.data(), dw_hh.data(), db_ih.data(), db_hh.data(),
                  dw_hr.size() ? dw_hr.data() : nullptr, dw_ch.size() ? dw_ch.data() : nullptr});
+    if constexpr (sizeof(T) == 4) {
+      const RoundedMatrix ih(w_ih, G * H), hh(w_hh, G * H);
+      Layer<T> rounded = l;
+      rounded.w_ih.rounded = {ih.data.data(), ih.scales.data()}, rounded.w_hh.rounded = {hh.data.data(), hh.scales.data()};
+      std::vector<T> near(T_ * B * P), h_near(B * P), c_near(B * H);
+      forward(rounded, {near.data(), h_near.data(), c_near.data(), nullptr, nullptr, nullptr, nullptr, nullptr});
+      if (!same(near, y, 0.1)) {
+        std::printf("%s, cell %d, T %ld B %ld I %ld H %ld: rounded weights are far off\n", kernels.name, (int)l.cell, T_, B, I, H);
+        return false;
+      }
+    }
     std::vector<T> all;
     for (const auto *v : {&y, &h_n, &cs, &dx, &dh0, &dw_ih, &dw_hh, &db_ih, &db_hh, &dw_hr, &dw_ch}) all.insert(all.end(), v->begin(), v->end());
     if (threads == 1) first = all;

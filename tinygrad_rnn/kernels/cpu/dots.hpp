@@ -13,17 +13,32 @@ template <class T, int Apart> struct Partner {
   static constexpr int from(int i) { return Own<T, Apart>::from(i) ^ Apart; }
 };
 
-// Sums of pairs of lanes `Apart`.
-template <class T, int Apart> inline Vector<T> fold(Vector<T> a, Vector<T> b) {
-  return shuffle<T, Own<T, Apart>>(a, b) + shuffle<T, Partner<T, Apart>>(a, b);
+// Sums of pairs of lanes `Apart`, of any vectors W with as many lanes as those of T.
+template <class T, int Apart, class W> inline W fold(W a, W b) {
+  const Vector<T> x = (Vector<T>)a, y = (Vector<T>)b;
+  return (W)shuffle<T, Own<T, Apart>>(x, y) + (W)shuffle<T, Partner<T, Apart>>(x, y);
 }
 
 // Sums of all lanes whose indices differ in the bits from `Apart` down to above `Last`, in each of them.
-template <class T, int Apart, int Last> inline Vector<T> fold_rest(Vector<T> a) {
+template <class T, int Apart, int Last, class W> inline W fold_rest(W a) {
   if constexpr (Apart == Last)
     return a;
   else
     return fold_rest<T, Apart / 2, Last>(fold<T, Apart>(a, a));
+}
+
+// to[n] = the sum of the lanes of sum[n], for four of them.
+template <class T, class W, class To> inline void set_down(const W *sum, To *to) {
+  constexpr int V = lanes<T>;
+  // Lanes 0 to 3 (0 and 1 of two vectors, if there are but two) end up with one sum each.
+  if constexpr (V >= 4) {
+    W s = fold<T, 2>(fold<T, 1>(sum[0], sum[1]), fold<T, 1>(sum[2], sum[3]));
+    s = fold_rest<T, V / 2, 2>(s);
+    memcpy(to, &s, 4 * sizeof(To));
+  } else {
+    const W low = fold<T, 1>(sum[0], sum[1]), high = fold<T, 1>(sum[2], sum[3]);
+    memcpy(to, &low, sizeof low), memcpy(to + V, &high, sizeof high);
+  }
 }
 
 // to[m * ld_to + n] = a[m] . w[n * ld] for M rows a and 4 rows w, or fewer: the last is taken again.
@@ -48,16 +63,8 @@ inline void dots_of(const T *const *a, const T *w, int count, long ld, long dept
   }
 #pragma GCC unroll 4
   for (int m = 0; m < M; m++) {
-    // Lanes 0 to 3 (0 and 1 of two vectors, if there are but two) end up with one sum each.
     T out[N];
-    if constexpr (V >= 4) {
-      Vector<T> s = fold<T, 2>(fold<T, 1>(sum[m][0], sum[m][1]), fold<T, 1>(sum[m][2], sum[m][3]));
-      s = fold_rest<T, V / 2, 2>(s);
-      memcpy(out, &s, sizeof out);
-    } else {
-      const Vector<T> low = fold<T, 1>(sum[m][0], sum[m][1]), high = fold<T, 1>(sum[m][2], sum[m][3]);
-      memcpy(out, &low, sizeof low), memcpy(out + V, &high, sizeof high);
-    }
+    set_down<T>(sum[m], out);
     for (int n = 0; n < count; n++) to[m * ld_to + n] = out[n];
   }
 }

@@ -11,7 +11,7 @@
 namespace tgrnn::LEVEL {
 
 constexpr long chunk_rows = 256; // rows, of all steps together, that make a chunk
-constexpr long few_rows = 8;     // of all steps together: weights used so seldom are not packed
+constexpr long few_rows = 16;     // of all steps together: weights used so seldom are not packed
 
 // What a cell is told of a step: its rows, and where their data lie.
 template <class T> struct Step {

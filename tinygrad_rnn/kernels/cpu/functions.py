@@ -25,6 +25,10 @@ Arrays = tuple[Array | None, ...]
 
 # enum class Cell in layer.hpp
 RNN_TANH, RNN_RELU, GRU, GRU_RESET_AFTER, LSTM, LSTM_COUPLED = range(6)
+STEPS = {
+    "rnn_tanh": RNN_TANH, "rnn_relu": RNN_RELU, "gru": GRU, "gru_reset_after": GRU_RESET_AFTER,
+    "lstm": LSTM,
+}  # fmt: skip
 
 
 def runs(xp: Any, arrays: dict[str, Any]) -> bool:
@@ -84,6 +88,16 @@ def _backward(g: Arrays, saved: Any, needs: Sequence[bool]) -> tuple[Array | Non
     asked = sum(1 << i for i, need in enumerate(needs) if need)
     result: tuple[Array | None, ...] = _native.backward(*inputs, asked, *g, *kept)
     return result
+
+
+def step(
+    cell: str, x: Array, h: Array, c: Array | None, weights: Arrays, rounded: Arrays | None = None
+) -> Arrays | None:
+    """See `kernels.step`."""
+    if _native is None:
+        return None
+    found: Arrays | None = _native.step(STEPS[cell], x, h, c, weights, rounded)
+    return found
 
 
 def rnn_forward(

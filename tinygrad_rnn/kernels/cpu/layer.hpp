@@ -17,10 +17,28 @@ template <class T> struct Zone {
   bool single;
 };
 
+constexpr long rounded_block = 64; // what a row of rounded weights is filled up to a multiple of
+
+// Weights as whole numbers from -127 to 127, with 128 added to each, times a scale for each row.
+struct Rounded {
+  const uint8_t *data;
+  const float *scales;
+};
+
+// Weights, row after row; also rounded, where they are to be read so.
+template <class T> struct Matrix {
+  const T *data = nullptr;
+  Rounded rounded = {nullptr, nullptr};
+  Matrix(const T *data = nullptr) : data(data) {}
+  operator const T *() const { return data; }
+};
+
 template <class T> struct Layer {
   Cell cell;
   long steps, batch, features, hidden, out; // T, B, I, H, P
-  const T *x, *h0, *c0, *w_ih, *w_hh, *b_ih, *b_hh, *w_hr, *w_ch;
+  const T *x, *h0, *c0;
+  Matrix<T> w_ih, w_hh;
+  const T *b_ih, *b_hh, *w_hr, *w_ch;
   const int64_t *lengths;
   const bool *reset;
   const T *h_mask;

@@ -85,6 +85,15 @@ template <class T> struct Panels {
   long size() const { return vectors * lanes<T> * depth; }
 };
 
+// Rows on their way through weights, which may want them in a form of their own: see `weights.hpp`.
+template <class T, class Weights> struct Entering {
+  const T *const *a;
+  Entering(const Weights &, const T *const *a, long, long) : a(a) {}
+  void multiply(const Weights &w, long p, int width, long r, int m, long depth, T *tile) const {
+    w.multiply(p, width, a + r, m, depth, tile);
+  }
+};
+
 struct Nothing {
   void operator()(long, int, long) const {}
 };
@@ -95,13 +104,14 @@ template <class T, class Weights, class Finish, class Ready = Nothing>
 inline void sweep(const Weights &w, long from, long to, const T *const *a, long rows, long depth, Finish finish,
                   Ready ready = {}) {
   alignas(64) T tile[24 * lanes<T>];
+  const Entering<T, Weights> entering(w, a, rows, depth);
   for (long p = from; p < to; p++) {
     const int width = w.width(p), most = most_rows(width);
     const long tiles = parts(rows, most), height = tiles ? rows / tiles : 0, taller = rows - tiles * height;
     for (long i = 0, r = 0; i < tiles; i++) { // heights as even as can be
       const int m = (int)(height + (i < taller));
       for (int k = 0; k < m; k++) ready(p, width, r + k);
-      w.multiply(p, width, a + r, m, depth, tile);
+      entering.multiply(w, p, width, r, m, depth, tile);
       for (int k = 0; k < m; k++) finish(p, width, r + k, tile + (long)k * width * lanes<T>);
       r += m;
     }

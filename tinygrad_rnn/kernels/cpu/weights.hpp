@@ -4,32 +4,34 @@
 #include "dots.hpp"
 #include "memory.hpp"
 #include "product.hpp"
+#include "rounded.hpp"
 
 namespace tgrnn::LEVEL {
 
 // Weights (gates * H, depth) that multiply from the right, turned: each of their rows is a column.
 template <class T> struct GatePanels : Panels<T> {
   static constexpr int V = lanes<T>;
-  const T **first; // by vector of columns: its first row, and how many there are
+  Matrix<T> w;
+  long *first; // by vector of columns: its first row, and how many there are
   int *counts;
   bool packed;
 
   // A panel holds, of `units` vectors of units, the gates [gate, gate + gates); or, with units = 0,
   // gate follows gate as they are stored, each in whole vectors.
-  GatePanels(Scratch &scratch, const T *w, long hidden, long depth, int gate, int gates, int units, bool packed)
-      : packed(packed) {
+  GatePanels(Scratch &scratch, Matrix<T> w, long hidden, long depth, int gate, int gates, int units, bool packed)
+      : w(w), packed(packed && !w.rounded.data) {
     const long blocks = parts(hidden, V);
     this->depth = depth;
     this->vectors = blocks * gates;
     this->per = units ? gates * units : widest;
-    if (packed) this->data = scratch.take<T>(this->size());
-    first = scratch.take<const T *>(this->vectors);
+    if (this->packed) this->data = scratch.take<T>(this->size());
+    first = scratch.take<long>(this->vectors);
     counts = scratch.take<int>(this->vectors);
     for (long block = 0; block < blocks; block++)
       for (int g = 0; g < gates; g++) {
         const long panel = units ? block / units : 0, here = smaller(units, blocks - panel * units);
         const long v = units ? panel * this->per + g * here + block % units : g * blocks + block;
-        first[v] = w + ((gate + g) * hidden + block * V) * depth;
+        first[v] = (gate + g) * hidden + block * V;
         counts[v] = (int)smaller(V, hidden - block * V);
       }
   }
@@ -38,7 +40,7 @@ template <class T> struct GatePanels : Panels<T> {
     for (long v = from * this->per; packed && v < smaller(to * this->per, this->vectors); v++) {
       long stride;
       T *column = this->column(v, stride);
-      pack_turned(column, stride, first[v], this->depth, counts[v], this->depth);
+      pack_turned(column, stride, w + first[v] * this->depth, this->depth, counts[v], this->depth);
     }
   }
 
@@ -46,8 +48,24 @@ template <class T> struct GatePanels : Panels<T> {
     if (packed) return table<T>.of[width - 1][rows - 1](depth, a, 1, this->panel(p), tile);
     for (int n = 0; n < width; n++) {
       const long v = p * this->per + n;
-      dots(a, rows, first[v], counts[v], this->depth, depth, tile + n * V, width * V);
+      dots(a, rows, w + first[v] * this->depth, counts[v], this->depth, depth, tile + n * V, width * V);
     }
+  }
+};
+
+// Rows that meet rounded weights are rounded once, not at each panel.
+template <> struct Entering<float, GatePanels<float>> {
+  using Panels = GatePanels<float>;
+  const float *const *a;
+  const RoundedRows rows;
+  Entering(const Panels &w, const float *const *a, long rows, long depth) : a(a), rows(a, w.w.rounded.data ? rows : 0, depth) {}
+  void multiply(const Panels &w, long p, int width, long r, int m, long depth, float *tile) const {
+    if (!w.w.rounded.data) return w.multiply(p, width, a + r, m, depth, tile);
+    for (int k = 0; k < m; k++)
+      for (int n = 0; n < width; n++) {
+        const long v = p * w.per + n;
+        rows.dots(r + k, w.w.rounded, w.first[v], w.counts[v], tile + (long)(k * width + n) * Panels::V);
+      }
   }
 };
 

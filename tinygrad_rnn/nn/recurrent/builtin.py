@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar
 
 from ...tensor import ops
@@ -25,6 +26,11 @@ class Elman(Recurrence):
     gates = 1
     plain: ClassVar = {"nonlinearity": ("tanh", "relu")}
     letters: ClassVar = {"nonlinearity": ("h", -1)}
+
+    @cached_property
+    def plain_cell(self) -> str | None:
+        """Of tanh or relu."""
+        return f"rnn_{self.nonlinearity}" if self.fused else None
 
     def step(self, x: Tensor, h: State, w: Weights, h_mask: Any = None) -> tuple[Tensor, State]:
         h = ops.rnn_step(x, h, **w, h_mask=h_mask, activation=self.nonlinearity)
@@ -50,6 +56,11 @@ class GatedRecurrentUnit(Recurrence):
     plain: ClassVar = {"activation": ("tanh",), "recurrent_activation": ("sigmoid",)}
     letters: ClassVar = {"recurrent_activation": ("rz", 0), "activation": ("n", -1)}
     keeping: ClassVar = {1: 1}
+
+    @cached_property
+    def plain_cell(self) -> str | None:
+        """Either form, of tanh and sigmoid."""
+        return None if not self.fused else "gru_reset_after" if self.reset_after else "gru"
 
     @property
     def biases(self) -> tuple[str, ...]:
@@ -102,6 +113,12 @@ class LongShortTermMemory(Recurrence):
                 f"{self.owner}: forget_bias={self.forget_bias} excludes bias=False: it is where "
                 "the forget gate's bias starts; leave bias=True, or forget_bias at 0"
             )
+
+    @cached_property
+    def plain_cell(self) -> str | None:
+        """Without any option."""
+        more = self.proj_size or self.peephole or self.coupled_gates or self.cell_clip is not None
+        return "lstm" if self.fused and not more else None
 
     @property
     def gates(self) -> int:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import cached_property
+from operator import itemgetter
 from typing import Any
 
-from ...tensor import creation
+from ...tensor import creation, ops
 from ...tensor.errors import ShapeError
 from ...tensor.random import Generator
 from ...tensor.tensor import Tensor
@@ -21,6 +24,7 @@ class FusedLayer(RecurrentLayer):
     """What RNN, GRU and LSTM share: weights of each row, their masks, learned initial states."""
 
     input_size: int
+    rounded: tuple[Any, ...] | None = None  # what `round_` has made of all rows' matrices
 
     def __init__(
         self,
@@ -81,6 +85,25 @@ class FusedLayer(RecurrentLayer):
         if self.learn_initial and course.reset is not None:
             course = replace(course, initial=self.begin(row, x[0]))
         return self.recurrence.run(x, state, w, course, h_mask)
+
+    def _quick(self, x: Tensor, state: State) -> tuple[Tensor, State] | None:
+        cell = self.recurrence.plain_cell
+        if cell is None or self.zoneout != 0 or self.residual or self.seen is not None:
+            return None
+        return ops.recurrent.plain_step(cell, x, state, self._weights(vars(self)), self.rounded)
+
+    @cached_property
+    def _weights(self) -> Callable[[dict[str, Any]], tuple[Tensor, ...]]:
+        """Picks the weights of all rows, as they are now, from among the attributes."""
+        rows = range(self.num_layers * self.directions)
+        names = [name for name, _ in self.recurrence.names]
+        return itemgetter(*(name + self.suffix(row) for row in rows for name in names))
+
+    def round_(self) -> None:
+        """Rounds the weights of all rows to 8 bits, in place: see `nn.utils.quantized`."""
+        suffixes = [self.suffix(row) for row in range(self.num_layers * self.directions)]
+        matrices = [getattr(self, w + s) for s in suffixes for w in ("weight_ih", "weight_hh")]
+        self.rounded = tuple(part for w in matrices for part in ops.recurrent.rounded(w))
 
     def _masked(self, w: Weights, x: Tensor) -> tuple[Weights, Tensor | None]:
         """The weights as this call sees them, and the mask of h: one for all steps."""

@@ -78,6 +78,11 @@ class Recurrence(ABC):
         free = any(getattr(self, name) not in known for name, known in self.plain.items())
         return not (free or self.layer_norm)
 
+    @property
+    def plain_cell(self) -> str | None:
+        """What `kernels.step` calls this recurrence; None, if it is more than that."""
+        return None
+
     # ------------------------------------------------------------ weights
 
     def shapes(self, features: int) -> dict[str, tuple[int, ...]]:

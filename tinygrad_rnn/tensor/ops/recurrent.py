@@ -15,8 +15,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+
 from ... import kernels
-from ..graph import Op
+from .. import backend
+from ..graph import Op, Traced, recorders, watch, wrap
 from . import elementwise
 from .elementwise import clip, sqrt, where
 from .loops.scan import scan
@@ -360,6 +363,45 @@ def _lstm_by_steps(
         every=every_cell,
     )  # fmt: skip
     return (y, h, c, states[1]) if every_cell else (y, h, c)
+
+
+def plain_step(
+    cell: str,
+    x: Any,
+    state: Any,
+    weights: Sequence[Any],
+    rounded: tuple[Any, ...] | None = None,
+) -> tuple[Any, Any] | None:
+    """One step of plain layers upon each other, without a graph and in one call: `kernels.step`.
+
+    **Arguments** cell, weights, rounded: as there, weights as values. x: (B, I); state: h or
+    (h, c), each (L, B, H). **Returns** y, (B, H), and the state; None where the operations must run
+    it one by one: because somebody looks at them, or because they will say what is wrong.
+    """
+    h, c = state if isinstance(state, tuple) and len(state) == 2 else (state, None)
+    if not (isinstance(x, Traced) and isinstance(h, Traced)) or watch.forward or recorders:
+        return None
+    cells = c.array if isinstance(c, Traced) else c
+    arrays = tuple([w.array for w in weights])
+    found = kernels.step(cell, x.array, h.array, cells, arrays, rounded)
+    if found is None:
+        return None
+    y, h, c = found
+    cls = x.made
+    h = wrap(cls, h, None)
+    return wrap(cls, y, None), h if c is None else (h, wrap(cls, c, None))
+
+
+def rounded(w: Any) -> tuple[Any, ...]:
+    """Rounds a leaf's matrix, (R, D), to 8 bits, and makes it one that nobody can write to.
+
+    **Returns** what `plain_step` takes of it: its array, whole numbers and scales, as
+    `kernels.rounded` has them.
+    """
+    w.data, whole, scales = kernels.rounded(backend.module_of(w.array), w.array)
+    if isinstance(w.array, np.ndarray):
+        w.array.setflags(write=False)
+    return w.array, whole, scales
 
 
 _SHAPES = "x (T, B, I), h0 (B, H), w_ih ({0}H, I), w_hh ({0}H, H) and biases ({0}H,)"
