@@ -9,6 +9,8 @@ from inspect import signature
 from types import ModuleType
 from typing import Any
 
+import numpy as np
+
 from . import cpu, reference
 from .contract import check
 
@@ -31,6 +33,11 @@ def pick(operation: str, xp: Any, arrays: dict[str, Any], options: dict[str, Any
     if FORCED != "reference" and cpu.runs(xp, arrays, options):
         return cpu
     return reference
+
+
+def native(xp: Any, *arrays: Any) -> bool:
+    """Whether native code takes arrays: of NumPy's, in C order, float32 or float64 all of them."""
+    return FORCED != "reference" and xp is np and cpu.takes(*arrays)
 
 
 def _forward(operation: str) -> Callable[..., Any]:

@@ -1,6 +1,8 @@
 """The kernels in C++ for CPUs; `functions.py` is their Python side, `forward.hpp` comes first."""
 
 from .functions import (
+    adam,
+    cross_entropy,
     describe,
     get_num_threads,
     gru_backward,
@@ -11,9 +13,12 @@ from .functions import (
     rnn_forward,
     runs,
     set_num_threads,
+    takes,
 )
 
 __all__ = [
+    "adam",
+    "cross_entropy",
     "describe",
     "get_num_threads",
     "gru_backward",
@@ -24,4 +29,5 @@ __all__ = [
     "rnn_forward",
     "runs",
     "set_num_threads",
+    "takes",
 ]
