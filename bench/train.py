@@ -19,7 +19,7 @@ CASES = {
     "lstm": "LSTM 256, 64 x 32 characters",
     "words": "LSTM 256, 32 x 35 of 8,000 words",
 }
-COMPARED = 100  # updates
+COMPARED = 200  # updates
 THREADS = int(os.environ.get("OMP_NUM_THREADS", "1"))
 
 

@@ -62,7 +62,8 @@ def adam(
         g = g + decay * p
     if shrink != 1:
         p *= shrink
-    work = (1 - b1) * g
+    work = xp.empty_like(p)
+    xp.multiply(g, 1 - b1, out=work)
     m *= b1
     m += work
     xp.multiply(g, g, out=work)

@@ -48,7 +48,7 @@ class Optimizer:
         for i, (p, group) in enumerate(self._each()):
             if p.grad is not None:
                 xp = backend.module_of(p.data)
-                g = xp.ascontiguousarray(p.grad.data)  # as p is, to go over both in one order
+                g = xp.asarray(p.grad.data, order="C")  # as p is: to go over both in one order
                 self.update(p.data, g, self.state[i], group, xp)
                 p.data = p.data  # the same array: this tells the graphs that used it
 
