@@ -10,8 +10,10 @@ from .turns import measure
 SUITES = {
     "cells": "bench.cells",
     "engine": "bench.engine",
+    "imports": "bench.imports",
     "rnn": "bench.rnn",
     "step": "bench.step",
+    "train": "bench.train",
 }
 
 
@@ -25,7 +27,10 @@ def main() -> None:
     parser.add_argument("--json", help="a file to write the figures to")
     given = parser.parse_args()
     suite = importlib.import_module(SUITES[given.suite])
-    measure(SUITES[given.suite], suite.CASES, suite.PEERS, given, getattr(suite, "flops", None))
+    if hasattr(suite, "measure"):
+        suite.measure(given)
+    else:
+        measure(SUITES[given.suite], suite.CASES, suite.PEERS, given, getattr(suite, "flops", None))
 
 
 if __name__ == "__main__":

@@ -97,6 +97,26 @@ def test_a_state_dict_goes_on_bit_for_bit(build: Any) -> None:
     assert w.tolist() == w2.tolist()
 
 
+@pytest.mark.parametrize("build", [build for build, _ in CASES])
+@pytest.mark.parametrize("shape", [(), (2, 3), (0, 3)])
+def test_any_shape_and_any_order_of_a_gradient(build: Any, shape: tuple[int, ...]) -> None:
+    """A turned gradient is what `x @ w.mT` gives."""
+    found = []
+    for turned in (False, True):
+        w = tg.ones(shape, requires_grad=True)
+        optimizer = build([w])
+        for _ in range(2):
+            g = np.arange(w.size, dtype="float32").reshape(shape) + 1
+            w.grad = tg.as_tensor(np.asfortranarray(g) if turned and shape else g)
+            before = w.grad.numpy().copy()
+            optimizer.step()
+            np.testing.assert_array_equal(w.grad.numpy(), before)
+        assert w.shape == shape
+        assert w.size == 0 or (w.numpy() != 1).all()
+        found.append(w.tolist())
+    assert found[0] == found[1]
+
+
 def test_parameters_without_a_gradient_stay() -> None:
     a, b = (tg.tensor([1.0], requires_grad=True) for _ in range(2))
     optimizer = tg.optim.Adam([a, b], lr=0.1)

@@ -79,6 +79,16 @@ def _vecdot(d: Draw) -> Case:
     return Case([real(d, whole), real(d, other)], lambda f, a, b: f(a, b))
 
 
+def _linear(d: Draw) -> Case:
+    n, m = d.integer(0, 3), d.integer(0, 3)
+    inputs = [real(d, (*shape(d, most=2), n)), real(d, (m, n)), real(d, (m,))]
+    return Case(inputs[: d.integer(2, 3)], lambda f, *xs: f(*xs))
+
+
+def _affine(x: Array, w: Array, b: Array | float = 0.0) -> Array:
+    return np.asarray(x @ w.T + b)
+
+
 # ---------------------------------------------------------------- tg.linalg
 
 
@@ -136,6 +146,7 @@ def _norm(d: Draw) -> Case:
 
 PRODUCTS = [
     row("matmul", _matmul),
+    row("linear", _linear, _affine),
     row("einsum", _einsum),
     row("tensordot", _tensordot),
     row("outer", _outer),

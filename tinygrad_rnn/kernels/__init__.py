@@ -41,6 +41,8 @@ not ask for and for those that have none: lengths, reset, h_mask, h_zone and c_z
 The signatures are those of `reference`, and an implementation is a module with the same six
 functions. The functions here check what they are given (`contract.py`) and hand it to the
 implementation that `pick` chooses (`dispatch.py`).
+
+Beside them there are a layer's neighbours in training (`neighbours.py`).
 """
 
 from .dispatch import (
@@ -55,10 +57,14 @@ from .dispatch import (
     rnn_forward,
     step,
 )
+from .neighbours import adam, cross_entropy, cross_entropy_gradient
 from .rounding import rounded
 
 __all__ = [
     "IMPLEMENTATIONS",
+    "adam",
+    "cross_entropy",
+    "cross_entropy_gradient",
     "describe",
     "gru_backward",
     "gru_forward",

@@ -9,6 +9,8 @@ from inspect import signature
 from types import ModuleType
 from typing import Any
 
+import numpy as np
+
 from . import cpu, reference
 from .contract import check
 
@@ -30,6 +32,11 @@ def pick(xp: Any, arrays: dict[str, Any]) -> ModuleType:
     if FORCED != "reference" and cpu.runs(xp, arrays):
         return cpu
     return reference
+
+
+def native(xp: Any, *arrays: Any) -> bool:
+    """Whether native code takes arrays: of NumPy's, in C order, float32 or float64 all of them."""
+    return FORCED != "reference" and xp is np and cpu.takes(*arrays)
 
 
 def _inputs(forward: Callable[..., Any]) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import sqrt
 from typing import Any
 
-from ..tensor import creation
+from ..tensor import creation, ops
 from ..tensor.random import Generator
 from ..tensor.tensor import Tensor
 from . import init
@@ -49,8 +49,8 @@ class Linear(Module):
     def forward(self, x: Tensor) -> Tensor:
         """**Arguments** x: (..., in_features). **Returns** (..., out_features)."""
         features_last("Linear", x, self.in_features)
-        y: Tensor = x @ self.weight.mT
-        return y if self.bias is None else y + self.bias
+        y: Tensor = ops.linear(x, self.weight, self.bias)
+        return y
 
     def describe(self) -> str:
         """Its sizes."""

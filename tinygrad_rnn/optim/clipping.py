@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from math import isfinite, sqrt
 
 from ..tensor import backend
+from ..tensor.backend import Array
 from ..tensor.tensor import Tensor
 
 
@@ -30,9 +31,7 @@ def clip_grad_norm_(
     if not max_norm > 0:
         raise ValueError(f"clip_grad_norm_: max_norm: expected more than 0, got {max_norm}")
     gradients = [p.grad.data for p in parameters if p.grad is not None]
-    # Summed in float64: squares of float32 overflow where the norm does not.
-    squares = [(g.astype("float64") ** 2).sum() for g in gradients]
-    norm = sqrt(float(sum(squares)))
+    norm = sqrt(float(sum(_squares(g) for g in gradients)))
     if not isfinite(norm):
         if error_if_nonfinite:
             raise FloatingPointError(f"clip_grad_norm_: the gradients' norm is {norm}")
@@ -40,6 +39,13 @@ def clip_grad_norm_(
         for g in gradients:
             g *= max_norm / norm
     return norm
+
+
+def _squares(g: Array) -> Array:
+    """The sum of squares, in float64: those of float32 overflow where the norm does not."""
+    wide = g.astype("float64")
+    wide *= wide
+    return wide.sum()
 
 
 def clip_grad_value_(parameters: Iterable[Tensor], clip_value: float) -> None:

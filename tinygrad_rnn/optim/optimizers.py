@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from .. import kernels
 from ..tensor import backend
 from ..tensor.tensor import Tensor
 
@@ -39,7 +40,7 @@ class Optimizer:
         self.state: dict[int, dict[str, Any]] = {i: {} for i in range(len(every))}
 
     def update(self, p: Array, g: Array, state: dict[str, Any], group: Group, xp: Any) -> None:
-        """Changes p in place, by its gradient g; both are raw arrays, and g may be spoilt."""
+        """Changes p in place, by its gradient g, which stays; both are raw arrays."""
         raise TypeError(f"{type(self).__name__} defines no update")
 
     def step(self) -> None:
@@ -47,7 +48,8 @@ class Optimizer:
         for i, (p, group) in enumerate(self._each()):
             if p.grad is not None:
                 xp = backend.module_of(p.data)
-                self.update(p.data, p.grad.data.copy(), self.state[i], group, xp)
+                g = xp.asarray(p.grad.data, order="C")  # as p is: to go over both in one order
+                self.update(p.data, g, self.state[i], group, xp)
                 p.data = p.data  # the same array: this tells the graphs that used it
 
     def zero_grad(self) -> None:
@@ -130,7 +132,7 @@ class SGD(Optimizer):
     def update(self, p: Array, g: Array, state: dict[str, Any], group: Group, xp: Any) -> None:
         """v = momentum v + g; p -= lr v."""
         if group["weight_decay"]:
-            g += group["weight_decay"] * p
+            g = g + group["weight_decay"] * p
         if group["momentum"]:
             if "momentum_buffer" in state:
                 v = state["momentum_buffer"]
@@ -138,9 +140,8 @@ class SGD(Optimizer):
                 v += g
             else:
                 v = state["momentum_buffer"] = g.copy()
-            g = g + group["momentum"] * v if group["nesterov"] else v.copy()
-        g *= group["lr"]
-        p -= g
+            g = g + group["momentum"] * v if group["nesterov"] else v
+        p -= group["lr"] * g
 
 
 class RMSprop(Optimizer):
@@ -173,18 +174,17 @@ class RMSprop(Optimizer):
     def update(self, p: Array, g: Array, state: dict[str, Any], group: Group, xp: Any) -> None:
         """s = alpha s + (1 - alpha) g^2; p -= lr g / (sqrt(s) + eps)."""
         if group["weight_decay"]:
-            g += group["weight_decay"] * p
+            g = g + group["weight_decay"] * p
         s = _running(state, "square_avg", p, xp)
         s *= group["alpha"]
         s += (1 - group["alpha"]) * (g * g)
-        g /= xp.sqrt(s) + group["eps"]
+        g = g / (xp.sqrt(s) + group["eps"])
         if group["momentum"]:
             v = _running(state, "momentum_buffer", p, xp)
             v *= group["momentum"]
             v += g
-            g = v.copy()
-        g *= group["lr"]
-        p -= g
+            g = v
+        p -= group["lr"] * g
 
 
 class Adam(Optimizer):
@@ -216,26 +216,12 @@ class Adam(Optimizer):
 
     def update(self, p: Array, g: Array, state: dict[str, Any], group: Group, xp: Any) -> None:
         """m = b1 m + (1 - b1) g; v = b2 v + (1 - b2) g^2; p -= lr m^ / (sqrt(v^) + eps)."""
-        lr, (b1, b2), decay = group["lr"], group["betas"], group["weight_decay"]
-        if decay and self.decoupled:
-            p *= 1 - lr * decay
-        elif decay:
-            g += decay * p
-        state["step"] = step = state.get("step", 0) + 1
+        state["step"] = state.get("step", 0) + 1
         m, v = _running(state, "exp_avg", p, xp), _running(state, "exp_avg_sq", p, xp)
-        work = g * g
-        work *= 1 - b2
-        v *= b2
-        v += work
-        g *= 1 - b1
-        m *= b1
-        m += g
-        xp.sqrt(v, out=work)
-        work *= (1 - b2**step) ** -0.5
-        work += group["eps"]
-        xp.divide(m, work, out=work)
-        work *= lr / (1 - b1**step)
-        p -= work
+        kernels.adam(
+            xp, p, g, m, v, step=state["step"], lr=group["lr"], betas=group["betas"],
+            eps=group["eps"], decay=group["weight_decay"], decoupled=self.decoupled,
+        )  # fmt: skip
 
 
 class AdamW(Adam):

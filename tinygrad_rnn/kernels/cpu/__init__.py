@@ -1,6 +1,8 @@
 """The kernels in C++ for CPUs; `functions.py` is their Python side, `forward.hpp` comes first."""
 
 from .functions import (
+    adam,
+    cross_entropy,
     describe,
     get_num_threads,
     gru_backward,
@@ -12,9 +14,12 @@ from .functions import (
     runs,
     set_num_threads,
     step,
+    takes,
 )
 
 __all__ = [
+    "adam",
+    "cross_entropy",
     "describe",
     "get_num_threads",
     "gru_backward",
@@ -26,4 +31,5 @@ __all__ = [
     "runs",
     "set_num_threads",
     "step",
+    "takes",
 ]

@@ -16,9 +16,12 @@
 #include "levels.hpp"
 
 namespace tgrnn {
-namespace {
 
 int asked_threads = 1;
+PyObject *cross_entropy(PyObject *, PyObject *const *, Py_ssize_t); // neighbours.cpp
+PyObject *adam(PyObject *, PyObject *const *, Py_ssize_t);
+
+namespace {
 
 // Arrays in C order that live as long as the call.
 class Held {
@@ -358,6 +361,8 @@ PyMethodDef methods[] = {
     {"forward", _PyCFunction_CAST((call<forward<float>, forward<double>, COMMON + 2>)), METH_FASTCALL, nullptr},
     {"backward", _PyCFunction_CAST((call<backward<float>, backward<double>, COMMON + 10>)), METH_FASTCALL, nullptr},
     {"step", _PyCFunction_CAST(call_step), METH_FASTCALL, nullptr},
+    {"cross_entropy", _PyCFunction_CAST(cross_entropy), METH_FASTCALL, nullptr},
+    {"adam", _PyCFunction_CAST(adam), METH_FASTCALL, nullptr},
     {"set_num_threads", set_num_threads, METH_O, nullptr},
     {"get_num_threads", get_num_threads, METH_NOARGS, nullptr},
     {"level", level, METH_NOARGS, nullptr},

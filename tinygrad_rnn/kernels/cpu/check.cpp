@@ -1,4 +1,5 @@
-// Runs every cell on drawn sizes, options and threads, for the sanitizers: `make sanitize`.
+// Runs every cell, and the layers' neighbours, on drawn sizes, lengths and threads, for the
+// sanitizers: `make sanitize`.
 //
 // Arrays have exactly the size they need, so that a step beyond an end is noticed. The results with
 // several threads must be those with one.
@@ -115,6 +116,31 @@ template <class T> bool once(const Kernels &kernels, void (*forward)(const Layer
   return true;
 }
 
+template <class T> bool neighbours(const Kernels &kernels, void (*cross_entropy)(const Logits<T> &), void (*adam)(const AdamStep<T> &)) {
+  Logits<T> l{};
+  l.rows = integer(1, 20), l.classes = integer(1, 100);
+  const auto x = drawn<T>(l.rows * l.classes), weights = drawn<T>(l.rows), g = drawn<T>(l.rows * l.classes);
+  std::vector<int64_t> targets(l.rows);
+  for (auto &t : targets) t = integer(0, l.classes - 1);
+  l.x = x.data(), l.targets = targets.data();
+  std::vector<T> first;
+  for (int threads = 1; threads <= 3; threads++) {
+    std::vector<T> losses(l.rows), gradient(x.size()), p(x), m(x.size()), v(x.size());
+    l.threads = threads;
+    l.weights = nullptr, l.out = losses.data(), cross_entropy(l);
+    l.weights = weights.data(), l.out = gradient.data(), cross_entropy(l);
+    adam({p.data(), g.data(), m.data(), v.data(), (long)p.size(), T(0.9), T(0.99), T(0.1), T(0.01), 1, 0, 1, T(1e-8), T(1e-3), threads});
+    std::vector<T> all;
+    for (const auto *w : {&losses, &gradient, &p, &m, &v}) all.insert(all.end(), w->begin(), w->end());
+    if (threads == 1) first = all;
+    if (all != first) {
+      std::printf("%s, %ld rows of %ld classes: %d threads differ from one\n", kernels.name, l.rows, l.classes, threads);
+      return false;
+    }
+  }
+  return true;
+}
+
 } // namespace
 
 int main(int count, char **arguments) {
@@ -122,7 +148,9 @@ int main(int count, char **arguments) {
   const int rounds = count > 1 ? std::atoi(arguments[1]) : 100;
   for (int i = 0; i < rounds; i++)
     if (!once<float>(kernels, kernels.forward_float, kernels.backward_float, kernels.lanes_float) ||
-        !once<double>(kernels, kernels.forward_double, kernels.backward_double, kernels.lanes_double))
+        !once<double>(kernels, kernels.forward_double, kernels.backward_double, kernels.lanes_double) ||
+        !neighbours<float>(kernels, kernels.cross_entropy_float, kernels.adam_float) ||
+        !neighbours<double>(kernels, kernels.cross_entropy_double, kernels.adam_double))
       return 1;
   std::printf("%s: %d rounds\n", kernels.name, rounds);
 }

@@ -45,6 +45,18 @@ def runs(xp: Any, arrays: dict[str, Any]) -> bool:
     )
 
 
+def takes(*arrays: Array) -> bool:
+    """Whether native code works on arrays: NumPy's, in C order, of one of its two dtypes."""
+    return _native is not None and all(
+        type(a) is np.ndarray
+        and a.dtype is arrays[0].dtype
+        and a.dtype.char in "fd"
+        and a.flags.c_contiguous
+        and a.flags.aligned
+        for a in arrays
+    )
+
+
 def describe() -> str:
     """Which instructions are used, or why none are."""
     if _native is None:
@@ -156,3 +168,19 @@ gru_backward = rnn_backward
 def lstm_backward(xp: Any, g: Arrays, saved: Any, needs: Sequence[bool], *_: Any) -> Arrays:
     """See `kernels`."""
     return (*_backward((*g, None)[:4], saved, needs[:9]), *(None,) * 5)
+
+
+# ---------------------------------------------------------------- the neighbours of a layer
+
+
+def cross_entropy(x: Array, targets: Array, weights: Array | None = None) -> Array:
+    """The losses of rows of logits; or with weights what their cotangent brings: see `kernels`."""
+    made = np.empty(targets.shape if weights is None else x.shape, x.dtype)
+    given = None if weights is None else np.ascontiguousarray(weights, x.dtype)
+    _native.cross_entropy(x, np.ascontiguousarray(targets, np.int64), given, made)
+    return made
+
+
+def adam(p: Array, g: Array, m: Array, v: Array, *settings: float) -> None:
+    """Adam's step in place: see `kernels`. The settings are those of AdamStep in training.hpp."""
+    _native.adam(p, g, m, v, *settings)

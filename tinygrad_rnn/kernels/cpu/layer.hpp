@@ -7,6 +7,8 @@
 
 #include <cstdint>
 
+#include "training.hpp"
+
 namespace tgrnn {
 
 enum class Cell { rnn_tanh, rnn_relu, gru, gru_reset_after, lstm, lstm_coupled };
@@ -68,6 +70,10 @@ struct Kernels {
   void (*forward_double)(const Layer<double> &, const Forward<double> &);
   void (*backward_float)(const Layer<float> &, const Backward<float> &);
   void (*backward_double)(const Layer<double> &, const Backward<double> &);
+  void (*cross_entropy_float)(const Logits<float> &);
+  void (*cross_entropy_double)(const Logits<double> &);
+  void (*adam_float)(const AdamStep<float> &);
+  void (*adam_double)(const AdamStep<double> &);
 };
 
 // Gates whose weights are stacked.

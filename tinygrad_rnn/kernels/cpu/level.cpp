@@ -1,6 +1,7 @@
 // The kernels for the instruction set that this file is compiled for; LEVEL names it.
 #include "gru.hpp"
 #include "lstm.hpp"
+#include "neighbours.hpp"
 #include "rnn.hpp"
 
 #define NAME_(x) #x
@@ -39,6 +40,7 @@ template <class T> void backward(const Layer<T> &layer, const Backward<T> &io) {
 
 extern const Kernels kernels = {
     NAME(LEVEL), lanes<float>, lanes<double>, forward<float>, forward<double>, backward<float>, backward<double>,
+    cross_entropy<float>, cross_entropy<double>, adam<float>, adam<double>,
 };
 
 } // namespace tgrnn::LEVEL

@@ -1,4 +1,4 @@
-// tanh and the logistic function on vectors, both from exp(y) - 1 and one division.
+// tanh, the logistic function and exp on vectors, all from exp(y) - 1.
 //
 // y = n log(2) + r with |r| <= log(2) / 2, so exp(y) - 1 = 2^n (exp(r) - 1) + (2^n - 1), in which
 // nothing cancels: the relative error stays at a few units in the last place, also near 0.
@@ -64,6 +64,15 @@ template <class T> inline Vector<T> sigmoid(Vector<T> x) {
   y = y > E::high ? broadcast(E::high) : y;
   const Reduced<T> e = reduced<T>(y);
   return T(1) / (e.scale * (e.p + T(1)) + T(1)); // scale may be inf, 1 + p is positive
+}
+
+// 0 below the smallest normal number.
+template <class T> inline Vector<T> exp(Vector<T> y) {
+  using E = Exponential<T>;
+  const Vector<T> bounded = y > E::high ? broadcast(E::high) : y < E::low ? broadcast(E::low) : y;
+  const Reduced<T> e = reduced<T>(bounded);
+  const Vector<T> x = e.scale * (e.p + T(1));
+  return y < E::low ? Vector<T>{} : x;
 }
 
 } // namespace tgrnn::LEVEL

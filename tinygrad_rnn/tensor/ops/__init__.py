@@ -18,12 +18,14 @@ from . import (
     xlstm,
 )
 from . import linalg as linalg
+from . import linear as linear_family
 from . import softmax as softmax_family
 from .convolutional import *
 from .cumulative import *
 from .elementwise import *
 from .gated import *
 from .indexing import *
+from .linear import *
 from .loops import *
 from .matrices import *
 from .minimal import *
@@ -42,6 +44,7 @@ __all__ += cumulative.__all__
 __all__ += elementwise.__all__
 __all__ += gated.__all__
 __all__ += indexing.__all__
+__all__ += linear_family.__all__
 __all__ += loops.__all__
 __all__ += matrices.__all__
 __all__ += minimal.__all__

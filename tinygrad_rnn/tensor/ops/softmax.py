@@ -6,19 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from .. import backend
+from ... import kernels
 from ..backend import Array
-from ..graph import operation
+from ..graph import Op, operation
 from ..shapes import Axis, keep_dims
-from .indexing import place
+from .indexing import take_along_axis
 
 __all__ = ["log_softmax", "logsumexp", "softmax", "softmax_cross_entropy", "sparsemax"]
-
-
-def _at(xp: Any, targets: Array) -> tuple[Array, Array]:
-    """The index of each row's target."""
-    flat = targets.reshape(-1)
-    return xp.arange(flat.size), flat
 
 
 def _peak(xp: Any, x: Array, axis: Axis) -> Array:
@@ -66,9 +60,11 @@ def logsumexp(xp: Any, x: Array, *, axis: Axis = None, keepdims: bool = False) -
 
 @operation
 def softmax_cross_entropy(xp: Any, x: Array, targets: Array) -> Array:
-    """-log(softmax(x))[target] for x (..., C) and integer targets (...)."""
-    at = _at(xp, targets)
-    return logsumexp(x, axis=-1) - x.reshape(-1, x.shape[-1])[at].reshape(targets.shape)
+    """-log(softmax(x))[target] for x (..., C) and integer targets (...), from 0 to C - 1."""
+    return kernels.cross_entropy(xp, x, targets)
+
+
+_pulled_back = Op("softmax_cross_entropy", kernels.cross_entropy_gradient)
 
 
 softmax.vjp(x=lambda xp, g, y, axis: y * (g - xp.sum(g * y, axis=axis, keepdims=True)))
@@ -86,15 +82,18 @@ def _in_logsumexp(xp: Any, g: Any, x: Any, y: Any, axis: Axis) -> Any:
     return g.reshape(shape) * xp.exp(x - y.reshape(shape))
 
 
-def _in_cross_entropy(xp: Any, g: Any, x: Any, targets: Any, shapes: Any) -> Any:
-    flat = (targets.size, shapes[0][-1])
-    g, x = g.reshape((-1, 1)), x.reshape(flat)
-    raw = getattr(targets, "array", targets)
-    index = _at(backend.module_of(raw), raw)
-    hit = place(g.reshape(-1), index=index, shape=flat)
-    return (softmax(x, axis=-1) * g - hit).reshape(shapes[0])
+def _in_gradient(xp: Any, g: Any, x: Any, weights: Any) -> Any:
+    """The rule of softmax, to which the ones at the targets are constants."""
+    p, g = softmax(x, axis=-1), g * xp.expand_dims(weights, -1)
+    return p * (g - xp.sum(g * p, axis=-1, keepdims=True))
+
+
+def _in_weights(xp: Any, g: Any, x: Any, targets: Any) -> Any:
+    at = take_along_axis(g, xp.expand_dims(targets, -1), axis=-1)
+    return xp.sum(g * softmax(x, axis=-1), axis=-1) - at.reshape(targets.shape)
 
 
 sparsemax.vjp(x=_in_sparsemax)
 logsumexp.vjp(x=_in_logsumexp)
-softmax_cross_entropy.vjp(x=_in_cross_entropy)
+softmax_cross_entropy.vjp(x=lambda g, x, targets: _pulled_back(x, targets, g))
+_pulled_back.vjp(x=_in_gradient, weights=_in_weights)

@@ -1,0 +1,180 @@
+"""A layer's neighbours in training, in array code and natively, against their definitions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import tinygrad_rnn as tg
+from tinygrad_rnn import kernels
+from tinygrad_rnn.kernels import cpu, dispatch
+from tinygrad_rnn.kernels.cpu import functions
+
+WAYS = ["reference", "cpu"] if functions._native is not None else ["reference"]
+native = pytest.mark.skipif(functions._native is None, reason=cpu.describe())
+TOLERANCE = {"float32": 3e-6, "float64": 1e-13}
+
+
+@pytest.fixture(params=WAYS)
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setattr(dispatch, "FORCED", request.param)
+    return str(request.param)
+
+
+@pytest.fixture(autouse=True)
+def _threads() -> Any:
+    before = tg.get_num_threads()
+    yield
+    tg.set_num_threads(before)
+
+
+def log_softmax(x: Any) -> Any:
+    x = x.astype("float64") - x.max(axis=-1, keepdims=True)
+    return x - np.log(np.exp(x).sum(axis=-1, keepdims=True))
+
+
+def drawn(seed: int, shape: tuple[int, ...], classes: int, dtype: str) -> tuple[Any, Any, Any]:
+    rng = np.random.default_rng(seed)
+    x = (5 * rng.normal(size=(*shape, classes)) + 1000 * rng.normal(size=(*shape, 1))).astype(dtype)
+    return x, rng.integers(0, classes, shape), rng.normal(size=shape).astype(dtype)
+
+
+def check_cross_entropy(x: Any, targets: Any, weights: Any) -> None:
+    tolerance, log_p = TOLERANCE[x.dtype.name], log_softmax(x)
+    losses = kernels.cross_entropy(np, x, targets)
+    hit = np.arange(x.shape[-1]) == targets[..., None]
+    np.testing.assert_allclose(losses, -log_p[hit].reshape(targets.shape), tolerance, tolerance)
+    gradient = kernels.cross_entropy_gradient(np, x, targets, weights)
+    expected = (np.exp(log_p) - hit) * weights[..., None]
+    np.testing.assert_allclose(gradient, expected, 30 * tolerance, tolerance)
+    assert (losses.dtype, gradient.dtype) == (x.dtype, x.dtype)
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("shape", [(), (1,), (7,), (3, 4), (0,), (2, 0)])
+@pytest.mark.parametrize("classes", [1, 2, 15, 16, 17, 31, 64, 65, 84, 300])
+def test_cross_entropy(way: str, shape: tuple[int, ...], classes: int, dtype: str) -> None:
+    check_cross_entropy(*drawn(classes, shape, classes, dtype))
+
+
+@given(st.integers(0, 2**32), st.integers(1, 70), st.integers(1, 200))
+def test_cross_entropy_of_drawn_sizes(seed: int, rows: int, classes: int) -> None:
+    check_cross_entropy(*drawn(seed, (rows,), classes, "float32"))
+
+
+@pytest.mark.parametrize("turned", ["x", "targets", "weights"])
+def test_any_layout_and_any_integers(way: str, turned: str) -> None:
+    x, targets, weights = drawn(0, (4, 5), 6, "float64")
+    given = {"x": x, "targets": targets.astype("uint8"), "weights": weights}
+    given[turned] = np.asfortranarray(given[turned])
+    check_cross_entropy(**given)
+    check_cross_entropy(x, targets, np.broadcast_to(weights[0, 0], targets.shape))
+
+
+def test_what_is_not_finite_is_as_in_numpy(way: str) -> None:
+    inf, nan = np.inf, np.nan
+    x = np.array(
+        [[-inf, 0, 1], [nan, 0, 1], [0, nan, 1], [inf, 0, 1], [-inf] * 3, [-1e30, 1e30, 0]]
+    )
+    for dtype in TOLERANCE:
+        with np.errstate(invalid="ignore", over="ignore"):
+            losses = kernels.cross_entropy(np, x.astype(dtype), np.array([1, 1, 2, 1, 0, 1]))
+            gradient = kernels.cross_entropy_gradient(
+                np, x[:1].astype(dtype), np.array([1]), np.ones(1, dtype)
+            )
+        np.testing.assert_allclose(losses, [1.31326169, nan, nan, inf, nan, 0], rtol=1e-6)
+        assert gradient[0, 0] == 0
+
+
+def test_underflow_is_zero_and_large_losses_are_exact(way: str) -> None:
+    x = np.array([[0.0, -200.0, -90.0]], "float32")
+    assert kernels.cross_entropy(np, x, np.array([1])).tolist() == [200.0]
+    gradient = kernels.cross_entropy_gradient(np, x, np.array([1]), np.ones(1, "float32"))
+    assert gradient[0, :2].tolist() == [1, -1]
+    assert gradient[0, 2] < 1e-38
+
+
+@native
+@pytest.mark.parametrize("threads", [2, 3])
+def test_threads_change_no_bit(threads: int) -> None:
+    x, targets, weights = drawn(0, (501,), 401, "float32")  # enough work to be shared
+    p, g, m, v = np.random.default_rng(0).random((4, 123_457)).astype("float32")
+
+    def results(count: int) -> list[Any]:
+        tg.set_num_threads(count)
+        copies = [p.copy(), g, m.copy(), v.copy()]
+        step(*copies)
+        return [
+            *copies,
+            kernels.cross_entropy(np, x, targets),
+            kernels.cross_entropy_gradient(np, x, targets, weights),
+        ]
+
+    for one, more in zip(results(1), results(threads), strict=True):
+        np.testing.assert_array_equal(one, more)
+
+
+@native
+@pytest.mark.parametrize("target", [-1, 3])
+def test_a_target_outside_the_classes_is_refused(target: int) -> None:
+    with pytest.raises(IndexError, match=f"target {target} is outside the 3 classes"):
+        cpu.cross_entropy(np.zeros((2, 3)), np.array([0, target]))
+
+
+@native
+def test_memory_is_safe_without_the_contract() -> None:
+    x, targets, out = np.zeros((2, 3)), np.zeros(2, np.int64), np.zeros(2)
+    call = functions._native.cross_entropy
+    for wrong in (
+        (x, targets, None, out[:1].copy()),
+        (x, targets, None, np.zeros(2, "float32")),
+        (x, targets, out[:1].copy(), np.zeros((2, 3))),
+        (x, targets, out, np.zeros((2, 2))),
+        (x, targets.astype("int32"), None, out),
+        (x.astype("float16"), targets, None, out),
+    ):
+        with pytest.raises(ValueError, match="does not fit"):
+            call(*wrong)
+    out.flags.writeable = False
+    with pytest.raises(ValueError, match="read-only"):
+        call(x, targets, None, out)
+    with pytest.raises(TypeError, match="expected 4"):
+        call(x, targets)
+    with pytest.raises(ValueError, match="g: its type or size does not fit"):
+        functions._native.adam(np.zeros(3), np.zeros(2), np.zeros(3), np.zeros(3), *[0.5] * 9)
+
+
+def step(p: Any, g: Any, m: Any, v: Any, decay: float = 0.0, decoupled: bool = False) -> None:
+    kernels.adam(
+        np,
+        p,
+        g,
+        m,
+        v,
+        step=3,
+        lr=0.1,
+        betas=(0.9, 0.99),
+        eps=1e-3,
+        decay=decay,
+        decoupled=decoupled,
+    )
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("size", [0, 1, 15, 64, 65, 1000])
+@pytest.mark.parametrize(("decay", "decoupled"), [(0.0, False), (0.2, False), (0.2, True)])
+def test_adam(way: str, size: int, decay: float, decoupled: bool, dtype: str) -> None:
+    p, g, m, v = given = np.random.default_rng(size).random((4, size)).astype(dtype)
+    slope = g.astype("float64") + (0 if decoupled else decay * p)
+    mean, square = 0.9 * m + 0.1 * slope, 0.99 * v + 0.01 * slope**2
+    kept = (1 - 0.1 * decay) * p if decoupled else p.astype("float64")
+    new = kept - 0.1 * mean / (1 - 0.9**3) / (np.sqrt(square / (1 - 0.99**3)) + 1e-3)
+    before = g.copy()
+    step(*given, decay, decoupled)
+    for found, expected in ((p, new), (m, mean), (v, square)):
+        np.testing.assert_allclose(found, expected, 10 * TOLERANCE[dtype], TOLERANCE[dtype])
+    np.testing.assert_array_equal(g, before)

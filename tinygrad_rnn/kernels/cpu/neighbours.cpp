@@ -1,0 +1,115 @@
+// The Python face of the layers' neighbours: arrays by the buffer protocol, with results in arrays
+// that the caller made. What is checked here is what memory safety needs.
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#include "levels.hpp"
+
+namespace tgrnn {
+
+extern int asked_threads;
+
+namespace {
+
+// An array in C order, held until the call ends.
+class Held {
+public:
+  Held(PyObject *array, bool written = false) {
+    if (PyObject_GetBuffer(array, &view, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT | (written ? PyBUF_WRITABLE : 0))) throw 0;
+  }
+  Held(const Held &) = delete;
+  ~Held() { PyBuffer_Release(&view); }
+
+  char type() const { return view.format && view.format[0] && !view.format[1] ? view.format[0] : 0; }
+  long count() const { return view.len / view.itemsize; }
+
+  // Its elements; throws unless it has so many, of one of the types that struct calls by these letters.
+  void *data(const char *types, long expected, const char *name) const {
+    for (; *types; types++)
+      if (*types == type() && count() == expected) return view.buf;
+    PyErr_Format(PyExc_ValueError, "%s: its type or size does not fit the others'", name);
+    throw 0;
+  }
+
+private:
+  Py_buffer view{};
+};
+
+int useful_threads(long elements) { return elements > 100000 ? asked_threads : 1; }
+
+template <class Work> PyObject *answered(Work work) {
+  try {
+    work();
+  } catch (int) {
+    return nullptr;
+  }
+  Py_RETURN_NONE;
+}
+
+template <class T> void cross_entropy(PyObject *const *a, const Held &x, const char *type, void (*kernel)(const Logits<T> &)) {
+  const Held targets(a[1]), out(a[3], true);
+  Logits<T> l{};
+  l.x = static_cast<T *>(x.data(type, x.count(), "x"));
+  l.rows = targets.count(), l.classes = l.rows ? x.count() / l.rows : 0;
+  l.targets = static_cast<int64_t *>(targets.data("lq", l.rows, "targets"));
+  for (long r = 0; r < l.rows; r++)
+    if (l.targets[r] < 0 || l.targets[r] >= l.classes) {
+      PyErr_Format(PyExc_IndexError, "target %ld is outside the %ld classes", (long)l.targets[r], l.classes);
+      throw 0;
+    }
+  l.threads = useful_threads(x.count());
+  const auto run = [&] {
+    Py_BEGIN_ALLOW_THREADS
+    kernel(l);
+    Py_END_ALLOW_THREADS
+  };
+  if (a[2] == Py_None) {
+    l.out = static_cast<T *>(out.data(type, l.rows, "losses"));
+    return run();
+  }
+  const Held weights(a[2]);
+  l.weights = static_cast<T *>(weights.data(type, l.rows, "weights"));
+  l.out = static_cast<T *>(out.data(type, l.rows * l.classes, "the cotangent"));
+  run();
+}
+
+template <class T> void adam(PyObject *const *a, const Held &p, const char *type, void (*kernel)(const AdamStep<T> &)) {
+  const Held g(a[1]), m(a[2], true), v(a[3], true);
+  AdamStep<T> s{};
+  s.count = p.count();
+  auto of = [&](const Held &array, const char *name) { return static_cast<T *>(array.data(type, s.count, name)); };
+  s.p = of(p, "p"), s.g = of(g, "g"), s.m = of(m, "m"), s.v = of(v, "v");
+  T *const settings[] = {&s.b1, &s.b2, &s.rest1, &s.rest2, &s.shrink, &s.decay, &s.scale, &s.eps, &s.rate};
+  for (int i = 0; i < 9; i++) *settings[i] = (T)PyFloat_AsDouble(a[4 + i]);
+  if (PyErr_Occurred()) throw 0;
+  s.threads = useful_threads(s.count);
+  Py_BEGIN_ALLOW_THREADS
+  kernel(s);
+  Py_END_ALLOW_THREADS
+}
+
+} // namespace
+
+// cross_entropy(x, targets, None, losses), or (x, targets, weights, the cotangent of x)
+PyObject *cross_entropy(PyObject *, PyObject *const *a, Py_ssize_t count) {
+  if (count != 4) return PyErr_Format(PyExc_TypeError, "cross_entropy: expected 4 arguments");
+  return answered([&] {
+    const Held x(a[0]);
+    const Kernels &kernels = best_kernels();
+    if (x.type() == 'd') return cross_entropy<double>(a, x, "d", kernels.cross_entropy_double);
+    cross_entropy<float>(a, x, "f", kernels.cross_entropy_float);
+  });
+}
+
+// adam(p, g, m, v, b1, b2, 1 - b1, 1 - b2, shrink, decay, scale, eps, rate)
+PyObject *adam(PyObject *, PyObject *const *a, Py_ssize_t count) {
+  if (count != 13) return PyErr_Format(PyExc_TypeError, "adam: expected 13 arguments");
+  return answered([&] {
+    const Held p(a[0], true);
+    const Kernels &kernels = best_kernels();
+    if (p.type() == 'd') return adam<double>(a, p, "d", kernels.adam_double);
+    adam<float>(a, p, "f", kernels.adam_float);
+  });
+}
+
+} // namespace tgrnn

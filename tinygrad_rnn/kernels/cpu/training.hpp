@@ -1,0 +1,28 @@
+// What the binding hands to the layers' neighbours, in raw pointers.
+#pragma once
+
+#include <cstdint>
+
+namespace tgrnn {
+
+// Rows of logits (rows, classes), and what comes of each: its loss, or its part of the cotangent.
+template <class T> struct Logits {
+  const T *x;
+  const int64_t *targets; // (rows,), below `classes`
+  const T *weights;       // (rows,), of the cotangent only
+  T *out;                 // (rows,), or of x's shape
+  long rows, classes;
+  int threads;
+};
+
+// p = shrink p - rate m / (scale sqrt(v) + eps), with m and v the running means of g + decay p.
+template <class T> struct AdamStep {
+  T *p;
+  const T *g;
+  T *m, *v;
+  long count;
+  T b1, b2, rest1, rest2, shrink, decay, scale, eps, rate;
+  int threads;
+};
+
+} // namespace tgrnn
