@@ -43,13 +43,14 @@ def drawn(seed: int, shape: tuple[int, ...], classes: int, dtype: str) -> tuple[
     return x, rng.integers(0, classes, shape), rng.normal(size=shape).astype(dtype)
 
 
-def check_cross_entropy(x: Any, targets: Any, weights: Any) -> None:
+def check_cross_entropy(x: Any, targets: Any, weights: Any, smoothing: float = 0.0) -> None:
     tolerance, log_p = TOLERANCE[x.dtype.name], log_softmax(x)
-    losses = kernels.cross_entropy(np, x, targets)
+    losses = kernels.cross_entropy(np, x, targets, smoothing=smoothing)
     hit = np.arange(x.shape[-1]) == targets[..., None]
-    np.testing.assert_allclose(losses, -log_p[hit].reshape(targets.shape), tolerance, tolerance)
-    gradient = kernels.cross_entropy_gradient(np, x, targets, weights)
-    expected = (np.exp(log_p) - hit) * weights[..., None]
+    wanted = (1 - smoothing) * hit + smoothing / x.shape[-1]
+    np.testing.assert_allclose(losses, -(log_p * wanted).sum(axis=-1), tolerance, tolerance)
+    gradient = kernels.cross_entropy_gradient(np, x, targets, weights, smoothing=smoothing)
+    expected = (np.exp(log_p) - wanted) * weights[..., None]
     np.testing.assert_allclose(gradient, expected, 30 * tolerance, tolerance)
     assert (losses.dtype, gradient.dtype) == (x.dtype, x.dtype)
 
@@ -59,6 +60,7 @@ def check_cross_entropy(x: Any, targets: Any, weights: Any) -> None:
 @pytest.mark.parametrize("classes", [1, 2, 15, 16, 17, 31, 64, 65, 84, 300])
 def test_cross_entropy(way: str, shape: tuple[int, ...], classes: int, dtype: str) -> None:
     check_cross_entropy(*drawn(classes, shape, classes, dtype))
+    check_cross_entropy(*drawn(classes, shape, classes, dtype), smoothing=0.1)
 
 
 @given(st.integers(0, 2**32), st.integers(1, 70), st.integers(1, 200))

@@ -13,12 +13,16 @@ from .case import Array, Case, Draw, axis_or_none, distinct, real, shape, some_a
 def _softmax_cross_entropy(d: Draw) -> Case:
     whole, classes = shape(d, most=2), d.integer(1, 4)
     targets = np.array(d.reals(whole) > 0, dtype=np.int64) * (classes - 1)
-    return Case([real(d, (*whole, classes))], lambda f, x: f(x, backend.to_device(targets)))
+    options = {"smoothing": 0.3} if d.integer(0, 1) else {}
+    return Case(
+        [real(d, (*whole, classes))], lambda f, x: f(x, backend.to_device(targets), **options)
+    )
 
 
-def _surprise(x: Array, targets: Array) -> Array:
-    p = _softmax(x, -1)
-    return np.asarray(-np.log(np.take_along_axis(p, targets[..., None], axis=-1)[..., 0]))
+def _surprise(x: Array, targets: Array, smoothing: float = 0.0) -> Array:
+    logs = np.log(_softmax(x, -1))
+    hit = np.take_along_axis(logs, targets[..., None], axis=-1)[..., 0]
+    return np.asarray(-(1 - smoothing) * hit - smoothing * logs.mean(axis=-1))
 
 
 def _softmax(x: Array, axis: int) -> Array:

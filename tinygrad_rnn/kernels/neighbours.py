@@ -15,31 +15,37 @@ from .dispatch import native
 Array = Any
 
 
-def cross_entropy(xp: Any, x: Array, targets: Array) -> Array:
+def cross_entropy(xp: Any, x: Array, targets: Array, *, smoothing: float = 0.0) -> Array:
     """log(sum(exp(x))) - x[target]: -log(softmax(x))[target].
 
-    **Arguments** x: (..., C); targets: (...) integers from 0 to C - 1. **Returns** (...).
+    **Arguments** x: (..., C); targets: (...) integers from 0 to C - 1. smoothing: the share of each
+    target's probability that is spread over all classes. **Returns** (...).
     """
     if native(xp, x):
-        return cpu.cross_entropy(x, targets)
+        return cpu.cross_entropy(x, targets, smoothing=smoothing)
     shifted = x - _peak(xp, x)
     at = shifted.reshape(targets.size, x.shape[-1])[_at(xp, targets)].reshape(targets.shape)
     with np.errstate(divide="ignore"):  # a row of -inf
-        return xp.log(xp.exp(shifted).sum(axis=-1)) - at
+        losses = xp.log(xp.exp(shifted).sum(axis=-1)) - at
+    return losses + smoothing * (at - shifted.mean(axis=-1)) if smoothing else losses
 
 
-def cross_entropy_gradient(xp: Any, x: Array, targets: Array, weights: Array) -> Array:
-    """(softmax(x) - one at the target) * weight.
+def cross_entropy_gradient(
+    xp: Any, x: Array, targets: Array, weights: Array, *, smoothing: float = 0.0
+) -> Array:
+    """(softmax(x) - what it should be: one at the target, unless smoothed) * weight.
 
     **Arguments** x: (..., C); targets, weights: (...). **Returns** (..., C).
     """
     if native(xp, x):
-        return cpu.cross_entropy(x, targets, weights)
+        return cpu.cross_entropy(x, targets, weights, smoothing)
     x = xp.ascontiguousarray(x)  # so that e is, too, and its rows are a view of it
     e = x - _peak(xp, x)
     xp.exp(e, out=e)
     e *= xp.expand_dims(weights / e.sum(axis=-1), -1)
-    e.reshape(targets.size, x.shape[-1])[_at(xp, targets)] -= weights.reshape(-1)
+    if smoothing:
+        e -= xp.expand_dims(weights * (smoothing / x.shape[-1]), -1)
+    e.reshape(targets.size, x.shape[-1])[_at(xp, targets)] -= (1 - smoothing) * weights.reshape(-1)
     return e
 
 

@@ -41,12 +41,9 @@ def cross_entropy(
     1.3863
     """
     targets, counts = _targets("cross_entropy", logits, targets, ignore_index)
-    losses = ops.softmax_cross_entropy(logits, targets)
-    if label_smoothing:
-        if not 0 <= label_smoothing <= 1:
-            raise ValueError(f"cross_entropy: label_smoothing {label_smoothing} is not in [0, 1]")
-        even = logits.logsumexp(axis=-1) - logits.mean(axis=-1)
-        losses = (1 - label_smoothing) * losses + label_smoothing * even
+    if not 0 <= label_smoothing <= 1:
+        raise ValueError(f"cross_entropy: label_smoothing {label_smoothing} is not in [0, 1]")
+    losses = ops.softmax_cross_entropy(logits, targets, smoothing=label_smoothing)
     return _counted("cross_entropy", losses, counts, reduction)
 
 

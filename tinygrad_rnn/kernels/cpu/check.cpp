@@ -122,7 +122,7 @@ template <class T> bool neighbours(const Kernels &kernels, void (*cross_entropy)
   const auto x = drawn<T>(l.rows * l.classes), weights = drawn<T>(l.rows), g = drawn<T>(l.rows * l.classes);
   std::vector<int64_t> targets(l.rows);
   for (auto &t : targets) t = integer(0, l.classes - 1);
-  l.x = x.data(), l.targets = targets.data();
+  l.x = x.data(), l.targets = targets.data(), l.smoothing = T(0.1 * (double)integer(0, 1));
   std::vector<T> first;
   for (int threads = 1; threads <= 3; threads++) {
     std::vector<T> losses(l.rows), gradient(x.size()), p(x), m(x.size()), v(x.size());

@@ -173,11 +173,13 @@ def lstm_backward(xp: Any, g: Arrays, saved: Any, needs: Sequence[bool], *_: Any
 # ---------------------------------------------------------------- the neighbours of a layer
 
 
-def cross_entropy(x: Array, targets: Array, weights: Array | None = None) -> Array:
+def cross_entropy(
+    x: Array, targets: Array, weights: Array | None = None, smoothing: float = 0.0
+) -> Array:
     """The losses of rows of logits; or with weights what their cotangent brings: see `kernels`."""
     made = np.empty(targets.shape if weights is None else x.shape, x.dtype)
     given = None if weights is None else np.ascontiguousarray(weights, x.dtype)
-    _native.cross_entropy(x, np.ascontiguousarray(targets, np.int64), given, made)
+    _native.cross_entropy(x, np.ascontiguousarray(targets, np.int64), given, smoothing, made)
     return made
 
 

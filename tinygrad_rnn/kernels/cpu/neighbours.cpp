@@ -47,7 +47,7 @@ template <class Work> PyObject *answered(Work work) {
 }
 
 template <class T> void cross_entropy(PyObject *const *a, const Held &x, const char *type, void (*kernel)(const Logits<T> &)) {
-  const Held targets(a[1]), out(a[3], true);
+  const Held targets(a[1]), out(a[4], true);
   Logits<T> l{};
   l.x = static_cast<T *>(x.data(type, x.count(), "x"));
   l.rows = targets.count(), l.classes = l.rows ? x.count() / l.rows : 0;
@@ -57,6 +57,8 @@ template <class T> void cross_entropy(PyObject *const *a, const Held &x, const c
       PyErr_Format(PyExc_IndexError, "target %ld is outside the %ld classes", (long)l.targets[r], l.classes);
       throw 0;
     }
+  l.smoothing = T(PyFloat_AsDouble(a[3]));
+  if (PyErr_Occurred()) throw 0;
   l.threads = useful_threads(x.count());
   const auto run = [&] {
     Py_BEGIN_ALLOW_THREADS
@@ -90,9 +92,9 @@ template <class T> void adam(PyObject *const *a, const Held &p, const char *type
 
 } // namespace
 
-// cross_entropy(x, targets, None, losses), or (x, targets, weights, the cotangent of x)
+// cross_entropy(x, targets, None, smoothing, losses), or (x, targets, weights, smoothing, x's cotangent)
 PyObject *cross_entropy(PyObject *, PyObject *const *a, Py_ssize_t count) {
-  if (count != 4) return PyErr_Format(PyExc_TypeError, "cross_entropy: expected 4 arguments");
+  if (count != 5) return PyErr_Format(PyExc_TypeError, "cross_entropy: expected 5 arguments");
   return answered([&] {
     const Held x(a[0]);
     const Kernels &kernels = best_kernels();

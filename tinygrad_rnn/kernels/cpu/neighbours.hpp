@@ -74,22 +74,35 @@ inline double log(double x) { return __builtin_log(x); }
 inline float root(float x) { return __builtin_sqrtf(x); }
 inline double root(double x) { return __builtin_sqrt(x); }
 
-// A row's loss, log sum exp(x) - x[target]; or with weights what its cotangent brings,
-// (softmax(x) - one at the target) * weight.
+// The mean of x - most over a row.
+template <class T> inline T mean(const T *row, long n, T most) {
+  constexpr int V = lanes<T>, chains = 4;
+  Vector<T> sum[chains] = {};
+  long i = 0;
+  for (; i + V <= n; i += V) sum[i / V % chains] += load(row + i) - most;
+  T total = folded<T>((sum[0] + sum[1]) + (sum[2] + sum[3]), [](T a, T b) { return a + b; });
+  for (; i < n; i++) total += row[i] - most;
+  return total / n;
+}
+
+// A row's loss, log sum exp(x) less what x is expected to be at the target; or with weights what its
+// cotangent brings, (softmax(x) - the target's distribution) * weight.
 template <class T> void cross_entropy(const Logits<T> &l) {
   in_parts(l.threads, l.rows, 1, [&](long from, long to) {
     for (long r = from; r < to; r++) {
       const T *row = l.x + r * l.classes, most = peak(row, l.classes);
       if (!l.weights) {
         const T total = sum_exp(row, l.classes, most, [](Vector<T>, long, int) {});
-        l.out[r] = log(total) + (most - row[l.targets[r]]);
+        const T at = row[l.targets[r]] - most;
+        l.out[r] = log(total) - at;
+        if (l.smoothing) l.out[r] += l.smoothing * (at - mean(row, l.classes, most));
         continue;
       }
       T *out = l.out + r * l.classes;
       const T total = sum_exp(row, l.classes, most, [&](Vector<T> e, long at, int count) { store(out + at, e, count); });
-      const T share = l.weights[r] / total;
-      for (long i = 0; i < l.classes; i++) out[i] *= share;
-      out[l.targets[r]] -= l.weights[r];
+      const T share = l.weights[r] / total, even = l.weights[r] * l.smoothing / l.classes;
+      for (long i = 0; i < l.classes; i++) out[i] = out[i] * share - even;
+      out[l.targets[r]] -= l.weights[r] * (1 - l.smoothing);
     }
   });
 }

@@ -110,6 +110,7 @@ inline void sweep(const Weights &w, long from, long to, const T *const *a, long 
     const long tiles = parts(rows, most), height = tiles ? rows / tiles : 0, taller = rows - tiles * height;
     for (long i = 0, r = 0; i < tiles; i++) { // heights as even as can be
       const int m = (int)(height + (i < taller));
+      if (m < 1) __builtin_unreachable(); // no more tiles than rows, which the compiler cannot see
       for (int k = 0; k < m; k++) ready(p, width, r + k);
       entering.multiply(w, p, width, r, m, depth, tile);
       for (int k = 0; k < m; k++) finish(p, width, r + k, tile + (long)k * width * lanes<T>);

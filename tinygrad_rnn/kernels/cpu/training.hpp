@@ -11,6 +11,7 @@ template <class T> struct Logits {
   const int64_t *targets; // (rows,), below `classes`
   const T *weights;       // (rows,), of the cotangent only
   T *out;                 // (rows,), or of x's shape
+  T smoothing;            // the share of each target's probability that is spread over all classes
   long rows, classes;
   int threads;
 };

@@ -59,9 +59,12 @@ def logsumexp(xp: Any, x: Array, *, axis: Axis = None, keepdims: bool = False) -
 
 
 @operation
-def softmax_cross_entropy(xp: Any, x: Array, targets: Array) -> Array:
-    """-log(softmax(x))[target] for x (..., C) and integer targets (...), from 0 to C - 1."""
-    return kernels.cross_entropy(xp, x, targets)
+def softmax_cross_entropy(xp: Any, x: Array, targets: Array, *, smoothing: float = 0.0) -> Array:
+    """-log(softmax(x))[target] for x (..., C) and integer targets (...), from 0 to C - 1.
+
+    The share `smoothing` of each target's probability is spread over all classes.
+    """
+    return kernels.cross_entropy(xp, x, targets, smoothing=smoothing)
 
 
 _pulled_back = Op("softmax_cross_entropy", kernels.cross_entropy_gradient)
@@ -88,12 +91,15 @@ def _in_gradient(xp: Any, g: Any, x: Any, weights: Any) -> Any:
     return p * (g - xp.sum(g * p, axis=-1, keepdims=True))
 
 
-def _in_weights(xp: Any, g: Any, x: Any, targets: Any) -> Any:
-    at = take_along_axis(g, xp.expand_dims(targets, -1), axis=-1)
-    return xp.sum(g * softmax(x, axis=-1), axis=-1) - at.reshape(targets.shape)
+def _in_weights(xp: Any, g: Any, x: Any, targets: Any, smoothing: float) -> Any:
+    at = take_along_axis(g, xp.expand_dims(targets, -1), axis=-1).reshape(targets.shape)
+    expected = (1 - smoothing) * at + smoothing * xp.mean(g, axis=-1)
+    return xp.sum(g * softmax(x, axis=-1), axis=-1) - expected
 
 
 sparsemax.vjp(x=_in_sparsemax)
 logsumexp.vjp(x=_in_logsumexp)
-softmax_cross_entropy.vjp(x=lambda g, x, targets: _pulled_back(x, targets, g))
+softmax_cross_entropy.vjp(
+    x=lambda g, x, targets, smoothing: _pulled_back(x, targets, g, smoothing=smoothing)
+)
 _pulled_back.vjp(x=_in_gradient, weights=_in_weights)
