@@ -132,19 +132,19 @@ def test_memory_is_safe_without_the_contract() -> None:
     x, targets, out = np.zeros((2, 3)), np.zeros(2, np.int64), np.zeros(2)
     call = functions._native.cross_entropy
     for wrong in (
-        (x, targets, None, out[:1].copy()),
-        (x, targets, None, np.zeros(2, "float32")),
-        (x, targets, out[:1].copy(), np.zeros((2, 3))),
-        (x, targets, out, np.zeros((2, 2))),
-        (x, targets.astype("int32"), None, out),
-        (x.astype("float16"), targets, None, out),
+        (x, targets, None, 0.0, out[:1].copy()),
+        (x, targets, None, 0.0, np.zeros(2, "float32")),
+        (x, targets, out[:1].copy(), 0.0, np.zeros((2, 3))),
+        (x, targets, out, 0.0, np.zeros((2, 2))),
+        (x, targets.astype("int32"), None, 0.0, out),
+        (x.astype("float16"), targets, None, 0.0, out),
     ):
         with pytest.raises(ValueError, match="does not fit"):
             call(*wrong)
     out.flags.writeable = False
     with pytest.raises(ValueError, match="read-only"):
-        call(x, targets, None, out)
-    with pytest.raises(TypeError, match="expected 4"):
+        call(x, targets, None, 0.0, out)
+    with pytest.raises(TypeError, match="expected 5"):
         call(x, targets)
     with pytest.raises(ValueError, match="g: its type or size does not fit"):
         functions._native.adam(np.zeros(3), np.zeros(2), np.zeros(3), np.zeros(3), *[0.5] * 9)
