@@ -3,22 +3,16 @@
 // Shapes have been checked against the contract; what is checked here is what memory safety needs:
 // one dtype, C order (a copy is made of anything else), sizes that belong together. NumPy's own C
 // interface is used as it is: a call with fifteen arrays costs less than a microsecond.
-#define PY_SSIZE_T_CLEAN
-#define NPY_NO_DEPRECATED_API NPY_2_0_API_VERSION
-#define NPY_TARGET_VERSION NPY_2_0_API_VERSION
-#include <Python.h>
-#include <numpy/arrayobject.h>
+#include "binding.hpp"
 
 #include <algorithm>
-#include <new>
 #include <vector>
 
-#include "levels.hpp"
-
 namespace tgrnn {
-namespace {
 
 int asked_threads = 1;
+
+namespace {
 
 // Arrays in C order that live as long as the call.
 class Held {
@@ -76,8 +70,6 @@ template <class T> T *data(PyObject *o) {
   return o ? static_cast<T *>(PyArray_DATA(reinterpret_cast<PyArrayObject *>(o))) : nullptr;
 }
 
-template <class T> constexpr int type_of = sizeof(T) == 4 ? NPY_FLOAT : NPY_DOUBLE;
-
 // Positions of the arguments that both functions begin with.
 enum Argument { CELL, REVERSE, X, H0, C0, W_IH, W_HH, B_IH, B_HH, LENGTHS, RESET, H_MASK, COMMON };
 
@@ -119,21 +111,6 @@ template <class T> Layer<T> layer(PyObject *const *a, Held &held) {
   return l;
 }
 
-template <class T, class Work> void without_lock(Work work) {
-  bool enough = true;
-  Py_BEGIN_ALLOW_THREADS
-  try {
-    work();
-  } catch (const std::bad_alloc &) {
-    enough = false;
-  }
-  Py_END_ALLOW_THREADS
-  if (!enough) {
-    PyErr_NoMemory();
-    throw 0;
-  }
-}
-
 // forward(cell, reverse, x, h0, c0, w_ih, w_hh, b_ih, b_hh, lengths, reset,
 //         h_mask, keep, every_cell) -> (y, h_n, c_n, cs, gates, cells, tanh_cells)
 template <class T> PyObject *forward(PyObject *const *a) {
@@ -153,7 +130,7 @@ template <class T> PyObject *forward(PyObject *const *a) {
   PyObject *cells = keep && lstm ? made.array(type, {T_, B, padded}) : nullptr;
   PyObject *tanh_cells = keep && lstm ? made.array(type, {T_, B, padded}) : nullptr;
   const Forward<T> out{data<T>(y), data<T>(h_n), data<T>(c_n), data<T>(cs), data<T>(gates), data<T>(cells), data<T>(tanh_cells)};
-  without_lock<T>([&] {
+  without_lock([&] {
     if constexpr (sizeof(T) == 4)
       kernels.forward_float(l, out);
     else
@@ -204,7 +181,7 @@ template <class T> PyObject *backward(PyObject *const *a) {
   io.dw_hh = result(4, {G * H, l.out});
   io.db_ih = result(5, {G * H});
   io.db_hh = result(6, {G * H});
-  without_lock<T>([&] {
+  without_lock([&] {
     if constexpr (sizeof(T) == 4)
       kernels.backward_float(l, io);
     else
@@ -246,6 +223,9 @@ PyObject *level(PyObject *, PyObject *) { return PyUnicode_FromString(best_kerne
 PyMethodDef methods[] = {
     {"forward", _PyCFunction_CAST((call<forward<float>, forward<double>, COMMON + 2>)), METH_FASTCALL, nullptr},
     {"backward", _PyCFunction_CAST((call<backward<float>, backward<double>, COMMON + 9>)), METH_FASTCALL, nullptr},
+    {"product", _PyCFunction_CAST(product), METH_FASTCALL, nullptr},
+    {"sum_of_products", _PyCFunction_CAST(sum_of_products), METH_FASTCALL, nullptr},
+    {"pack", pack, METH_O, nullptr},
     {"set_num_threads", set_num_threads, METH_O, nullptr},
     {"get_num_threads", get_num_threads, METH_NOARGS, nullptr},
     {"level", level, METH_NOARGS, nullptr},

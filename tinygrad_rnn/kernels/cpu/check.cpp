@@ -1,4 +1,4 @@
-// Runs every cell on drawn sizes, lengths and threads, for the sanitizers: `make sanitize`.
+// Runs every cell, and products, on drawn sizes, lengths and threads, for the sanitizers: `make sanitize`.
 //
 // Arrays have exactly the size they need, so that a step beyond an end is noticed. The results with
 // several threads must be those with one.
@@ -77,6 +77,36 @@ template <class T> bool once(const Kernels &kernels, void (*forward)(const Layer
   return true;
 }
 
+// However the operands lie: straight, turned, in panels, or in lines.
+template <class T> bool multiplied(void (*product)(const Product<T> &), void (*pack)(const Matrix<T> &, T *), long lanes) {
+  const long m = integer(1, 120), k = integer(1, integer(0, 3) ? 60 : 700), n = integer(1, integer(0, 3) ? 60 : 400);
+  const auto a = drawn<T>(m * k), b = drawn<T>(k * n);
+  const bool a_turned = integer(0, 1), b_turned = integer(0, 1), in_lines = a_turned && !b_turned && integer(0, 1);
+  std::vector<T> panels(k * ((n + lanes - 1) / lanes * lanes)), c(m * n), first(m * n);
+  std::vector<const T *> a_lines, b_lines;
+  for (long i = 0; i < k; i++) a_lines.push_back(a.data() + i * m), b_lines.push_back(b.data() + i * n);
+  Product<T> p{};
+  p.a = {a.data(), m, k, a_turned ? 1 : k, a_turned ? m : 1, in_lines ? a_lines.data() : nullptr};
+  p.b = {b.data(), k, n, b_turned ? 1 : n, b_turned ? k : 1, in_lines ? b_lines.data() : nullptr};
+  if (in_lines) p.a.data = p.b.data = nullptr;
+  for (long i = 0; i < m; i++)
+    for (long j = 0; j < n; j++)
+      for (long l = 0; l < k; l++) first[i * n + j] += a[a_turned ? l * m + i : i * k + l] * b[b_turned ? j * k + l : l * n + j];
+  for (p.threads = 1; p.threads <= 3; p.threads++)
+    for (int packed = 0; packed <= !in_lines; packed++) {
+      Product<T> q = p;
+      if ((q.packed = packed)) pack(p.b, panels.data()), q.b = {panels.data(), k, n, 0, 0, nullptr};
+      q.c = c.data();
+      product(q);
+      if (!same(c, first)) {
+        std::printf("product, %ld x %ld x %ld, turned %d %d, in lines %d, packed %d: wrong with %d threads\n", m, k, n, a_turned, b_turned,
+                    in_lines, packed, p.threads);
+        return false;
+      }
+    }
+  return true;
+}
+
 } // namespace
 
 int main(int count, char **arguments) {
@@ -84,7 +114,9 @@ int main(int count, char **arguments) {
   const int rounds = count > 1 ? std::atoi(arguments[1]) : 100;
   for (int i = 0; i < rounds; i++)
     if (!once<float>(kernels, kernels.forward_float, kernels.backward_float, kernels.lanes_float) ||
-        !once<double>(kernels, kernels.forward_double, kernels.backward_double, kernels.lanes_double))
+        !once<double>(kernels, kernels.forward_double, kernels.backward_double, kernels.lanes_double) ||
+        !multiplied<float>(kernels.product_float, kernels.pack_float, kernels.lanes_float) ||
+        !multiplied<double>(kernels.product_double, kernels.pack_double, kernels.lanes_double))
       return 1;
   std::printf("%s: %d rounds\n", kernels.name, rounds);
 }

@@ -7,6 +7,8 @@
 
 #include <cstdint>
 
+#include "matrices.hpp"
+
 namespace tgrnn {
 
 enum class Cell { rnn_tanh, rnn_relu, gru, gru_reset_after, lstm };
@@ -41,6 +43,10 @@ struct Kernels {
   void (*forward_double)(const Layer<double> &, const Forward<double> &);
   void (*backward_float)(const Layer<float> &, const Backward<float> &);
   void (*backward_double)(const Layer<double> &, const Backward<double> &);
+  void (*product_float)(const Product<float> &);
+  void (*product_double)(const Product<double> &);
+  void (*pack_float)(const Matrix<float> &, float *);
+  void (*pack_double)(const Matrix<double> &, double *);
 };
 
 // Gates whose weights are stacked.

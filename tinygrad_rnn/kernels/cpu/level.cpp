@@ -1,6 +1,7 @@
 // The kernels for the instruction set that this file is compiled for; LEVEL names it.
 #include "gru.hpp"
 #include "lstm.hpp"
+#include "matmul.hpp"
 #include "rnn.hpp"
 
 #define NAME_(x) #x
@@ -30,6 +31,7 @@ template <class T> void backward(const Layer<T> &layer, const Backward<T> &io) {
 
 extern const Kernels kernels = {
     NAME(LEVEL), lanes<float>, lanes<double>, forward<float>, forward<double>, backward<float>, backward<double>,
+    product<float>, product<double>, pack<float>, pack<double>,
 };
 
 } // namespace tgrnn::LEVEL

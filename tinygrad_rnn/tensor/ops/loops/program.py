@@ -25,6 +25,7 @@ class Forward(NamedTuple):
     live: tuple[bool, ...]  # which arguments are not taken as constants
     several: bool
     scalar: bool  # NumPy would give a scalar in place of an array
+    matrix: int | None  # the constant with which this multiplies from the right, if that is all
 
 
 class Backward(NamedTuple):
@@ -35,6 +36,7 @@ class Backward(NamedTuple):
     pick: Callable[[Any], Any]
     joint: bool  # whether the rule gives the cotangents of all inputs
     targets: tuple[Target, ...]
+    matrix: int | None = None  # the constant whose transpose this multiplies with, if that is all
 
 
 class Target(NamedTuple):
@@ -69,17 +71,18 @@ class Program:
             if needed.intersection(call.outs):
                 used.append(call)
                 needed.update(a.number for a in call.args if isinstance(a, Slot))
-        self.matrices = {
-            constants.index(call.args[1].number)
-            for call in used
-            if _is_product(call) and call.args[1].number in constants
-        }
-        self._plan_forward(used[::-1], [*carry, *sequences, *constants], new, ys)
+        self._plan_forward(used[::-1], [*carry, *sequences], constants, new, ys)
         self._plan_backward(used, carry, sequences, constants, new, ys)
 
     def _plan_forward(
-        self, calls: Sequence[Call], inputs: Sequence[int], new: Sequence[Slot], ys: Sequence[Slot]
+        self,
+        calls: Sequence[Call],
+        before: Sequence[int],
+        constants: Sequence[int],
+        new: Sequence[Slot],
+        ys: Sequence[Slot],
     ) -> None:
+        inputs = [*before, *constants]
         self.at = {number: place for place, number in enumerate(inputs)}
         self.blank: list[Any] = []  # what the places after the inputs hold before a step
         self.forward: list[Forward] = []
@@ -93,12 +96,14 @@ class Program:
             self.at |= {number: place() for number in call.outs}
             out = self.at[call.outs[0]]
             scalar = not call.several and call.results[0].shape == ()
-            pick = _picker(args)
             self.forward.append(
-                Forward(call.op, pick, call.params, out, call.live, call.several, scalar)
-            )
-        self.pick_new = _picker(self.at[slot.number] for slot in new)
-        self.pick_ys = _picker(self.at[slot.number] for slot in ys)
+                Forward(
+                    call.op, picker(args), call.params, out, call.live, call.several, scalar,
+                    _multiplied_with(call, constants),
+                )
+            )  # fmt: skip
+        self.pick_new = picker(self.at[slot.number] for slot in new)
+        self.pick_ys = picker(self.at[slot.number] for slot in ys)
 
     def _plan_backward(
         self,
@@ -135,7 +140,7 @@ class Program:
             return len(self.sums) - 1
 
         def instruct(g: int, rule: Any, places: Iterable[int], joint: bool, *targets: Any) -> None:
-            self.backward.append(Backward(g, rule, _picker(places), joint, targets))
+            self.backward.append(Backward(g, rule, picker(places), joint, targets))
 
         def target(call: Call, i: int) -> Target:
             number = call.args[i].number
@@ -181,21 +186,26 @@ class Program:
                 rule = op.rules.get(op.inputs[i])
                 if rule is None:
                     continue
-                if i == 1 and _is_product(call) and call.args[1].number in constants:
+                matrix = _multiplied_with(call, constants)
+                if i == 1 and matrix is not None:
                     total = sum_at(call.args[1].number, True)
                     instruct(g, _tuple, (read("a"), g), False, Target(1, total, None, True))
                 else:
                     instruct(g, rule, [*map(read, names(rule))], False, target(call, i))
-        self.pick_kept = _picker(self.at[slot.number] for slot in reversed(kept))
+                    self.backward[-1] = self.backward[-1]._replace(matrix=matrix)
+        self.pick_kept = picker(self.at[slot.number] for slot in reversed(kept))
         self.kept_live = [slot.live for slot in reversed(kept)]
         self.carry_at, self.sequences_at = (
             [cotangents.get(number) for number in numbers] for numbers in (carry, sequences)
         )
 
 
-def _is_product(call: Call) -> bool:
-    """Whether this multiplies with a matrix that may be the same at every step."""
-    return call.op is matmul and isinstance(call.args[1], Slot) and len(call.shapes[1]) == 2
+def _multiplied_with(call: Call, constants: Sequence[int]) -> int | None:
+    """Which constant this multiplies with from the right, if it is such a product."""
+    if call.op is not matmul or not isinstance(call.args[1], Slot) or len(call.shapes[1]) != 2:
+        return None
+    number = call.args[1].number
+    return constants.index(number) if number in constants else None
 
 
 def _unless_none(*values: Any) -> tuple[Any, ...] | None:
@@ -206,7 +216,7 @@ def _tuple(*values: Any) -> tuple[Any, ...]:
     return values
 
 
-def _picker(places: Iterable[int]) -> Callable[[Any], Any]:
+def picker(places: Iterable[int]) -> Callable[[Any], Any]:
     """What picks values out of a list, as a tuple."""
     at = tuple(places)
     if len(at) > 1:
