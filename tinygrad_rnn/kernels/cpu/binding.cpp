@@ -225,6 +225,7 @@ PyMethodDef methods[] = {
     {"backward", _PyCFunction_CAST((call<backward<float>, backward<double>, COMMON + 9>)), METH_FASTCALL, nullptr},
     {"product", _PyCFunction_CAST(product), METH_FASTCALL, nullptr},
     {"sum_of_products", _PyCFunction_CAST(sum_of_products), METH_FASTCALL, nullptr},
+    {"evaluate", _PyCFunction_CAST(evaluate), METH_FASTCALL, nullptr},
     {"pack", pack, METH_O, nullptr},
     {"set_num_threads", set_num_threads, METH_O, nullptr},
     {"get_num_threads", get_num_threads, METH_NOARGS, nullptr},

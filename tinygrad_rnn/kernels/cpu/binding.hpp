@@ -37,5 +37,6 @@ template <class Work> void without_lock(Work work) {
 PyObject *product(PyObject *, PyObject *const *, Py_ssize_t);
 PyObject *sum_of_products(PyObject *, PyObject *const *, Py_ssize_t);
 PyObject *pack(PyObject *, PyObject *);
+PyObject *evaluate(PyObject *, PyObject *const *, Py_ssize_t);
 
 } // namespace tgrnn

@@ -1,4 +1,4 @@
-// Runs every cell, and products, on drawn sizes, lengths and threads, for the sanitizers: `make sanitize`.
+// Runs every cell, products and chains on drawn sizes, lengths and threads, for the sanitizers: `make sanitize`.
 //
 // Arrays have exactly the size they need, so that a step beyond an end is noticed. The results with
 // several threads must be those with one.
@@ -107,6 +107,38 @@ template <class T> bool multiplied(void (*product)(const Product<T> &), void (*p
   return true;
 }
 
+// What lies row by row must give what lies together.
+template <class T> bool chained(void (*evaluate)(const Chain<T> &)) {
+  const long rows = integer(1, 5), columns = integer(1, integer(0, 1) ? 20 : 600);
+  const int inputs = (int)integer(1, 4), numbers = (int)integer(0, 2), own = (int)integer(1, 6), length = own + (int)integer(0, 20);
+  std::vector<Instruction> code(length);
+  auto any = [&] { return (unsigned char)integer(0, inputs + numbers + own - 1); };
+  for (auto &i : code) i = {(Code)integer(0, (int)Code::count - 1), any(), any(), (unsigned char)(inputs + numbers + integer(0, own - 1))};
+  for (int i = 0; i < own; i++) code[i] = {Code::negative, (unsigned char)integer(0, inputs - 1), 0, (unsigned char)(inputs + numbers + i)};
+  const unsigned char results[] = {any(), any(), any()};
+  const auto given = drawn<T>(numbers);
+  std::vector<std::vector<T>> data, outputs[2];
+  for (int i = 0; i < inputs; i++) data.push_back(drawn<T>(rows * columns));
+  for (int flat = 0; flat < 2; flat++) {
+    std::vector<Input<T>> in;
+    std::vector<T *> out;
+    for (auto &d : data) in.push_back({d.data(), columns});
+    outputs[flat].assign(3, std::vector<T>(rows * columns));
+    for (auto &o : outputs[flat]) out.push_back(o.data());
+    evaluate({flat ? 1 : rows, flat ? rows * columns : columns, in.data(), given.data(), inputs, numbers, inputs + numbers + own, length, 3,
+              code.data(), results, out.data()});
+  }
+  for (int i = 0; i < 3; i++)
+    for (long k = 0; k < rows * columns; k++) {
+      const T a = outputs[0][i][k], b = outputs[1][i][k];
+      if (!(a == b) && (a == a || b == b)) {
+        std::printf("chain of %d, %ld x %ld: together not as row by row\n", length, rows, columns);
+        return false;
+      }
+    }
+  return true;
+}
+
 } // namespace
 
 int main(int count, char **arguments) {
@@ -116,7 +148,8 @@ int main(int count, char **arguments) {
     if (!once<float>(kernels, kernels.forward_float, kernels.backward_float, kernels.lanes_float) ||
         !once<double>(kernels, kernels.forward_double, kernels.backward_double, kernels.lanes_double) ||
         !multiplied<float>(kernels.product_float, kernels.pack_float, kernels.lanes_float) ||
-        !multiplied<double>(kernels.product_double, kernels.pack_double, kernels.lanes_double))
+        !multiplied<double>(kernels.product_double, kernels.pack_double, kernels.lanes_double) ||
+        !chained<float>(kernels.evaluate_float) || !chained<double>(kernels.evaluate_double))
       return 1;
   std::printf("%s: %d rounds\n", kernels.name, rounds);
 }

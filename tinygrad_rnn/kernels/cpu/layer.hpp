@@ -7,6 +7,7 @@
 
 #include <cstdint>
 
+#include "chain.hpp"
 #include "matrices.hpp"
 
 namespace tgrnn {
@@ -47,6 +48,8 @@ struct Kernels {
   void (*product_double)(const Product<double> &);
   void (*pack_float)(const Matrix<float> &, float *);
   void (*pack_double)(const Matrix<double> &, double *);
+  void (*evaluate_float)(const Chain<float> &);
+  void (*evaluate_double)(const Chain<double> &);
 };
 
 // Gates whose weights are stacked.

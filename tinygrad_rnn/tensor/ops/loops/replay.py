@@ -11,11 +11,13 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
+from ....kernels.chains import natively
 from ....kernels.products import Multiplier, sum_of_products
 from ...graph import Op, Traced
 from ...shapes import sum_to
 from ..indexing import Part, Sum
-from .program import Backward, Program, picker
+from .chains import Chain
+from .program import Program, picker
 from .recording import held
 
 ROWS = 4096  # of factors that are held back until they are multiplied
@@ -74,15 +76,9 @@ class Loop:
 
     def _instructions(self, xp: Any, constants: Any) -> list[Any]:
         """How to apply each operation to arrays, and where to."""
-        return [
-            (
-                partial(f.op.forward, xp)
-                if f.matrix is None
-                else _left_of(Multiplier(xp, constants[f.matrix])),
-                f.pick, f.params, f.out, f.several, f.scalar,
-            )
-            for f in self.program.forward
-        ]  # fmt: skip
+        program = self.program
+        plan = program.forward_chained if natively(xp) else program.forward
+        return [_instruction(xp, f, constants) for f in plan]
 
     def _on_tensors(self) -> list[Any]:
         """The same on Tensors: what was recorded as a constant is one."""
@@ -111,12 +107,7 @@ class Loop:
         rest = [*constants, *program.blank]
         for t in steps:
             values = [*carry, *[x[t, ...] for x in xs], *rest]
-            for apply, pick, params, out, several, scalar in instructions:
-                y = apply(*pick(values), **params) if params else apply(*pick(values))
-                if several:
-                    values[out : out + len(y)] = y
-                else:
-                    values[out] = xp.asarray(y) if scalar else y
+            _apply(xp, instructions, values)
             carry = program.pick_new(values)
             kept = program.pick_kept(values) if keep else None
             if traced and kept:
@@ -137,12 +128,12 @@ class Loop:
         program, width = self.program, len(start)
         carry, totals = gs[:width], [Total(xp, products) for _, products in program.sums]
         columns: list[list[Any]] = [[None] * len(self.order) for _ in xs]
-        rules = program.backward
+        rules: list[Any] = [*program.backward]
         if not traced:
             rules = [
-                b if b.matrix is None
+                b if type(b) is Chain or b.matrix is None
                 else b._replace(rule=Multiplier(xp, constants[b.matrix].mT), pick=picker([b.g]))
-                for b in rules
+                for b in (program.backward_chained if natively(xp) else rules)
             ]  # fmt: skip
         instructions = self._on_tensors() if traced else None
         rest = [xp, *constants, *program.blank_g]
@@ -168,13 +159,37 @@ class Loop:
         return [*carry, *stacked, *of_constants]
 
 
+def _apply(xp: Any, instructions: list[Any], values: list[Any]) -> None:
+    """One step's operations, on the values at their places."""
+    for apply, pick, params, out, several, scalar in instructions:
+        if pick is None:
+            if not apply.run(values):
+                _apply(xp, params, values)
+            continue
+        y = apply(*pick(values), **params) if params else apply(*pick(values))
+        if several:
+            values[out : out + len(y)] = y
+        else:
+            values[out] = xp.asarray(y) if scalar else y
+
+
+def _instruction(xp: Any, f: Any, constants: Any) -> Any:
+    if type(f) is Chain:
+        return f, None, [_instruction(xp, one, constants) for one in f.instead], 0, False, False
+    if f.matrix is None:
+        apply: Any = partial(f.op.forward, xp)
+    else:
+        apply = _left_of(Multiplier(xp, constants[f.matrix]))
+    return apply, f.pick, f.params, f.out, f.several, f.scalar
+
+
 def _left_of(multiplier: Multiplier) -> Callable[[Any, Any], Any]:
     return lambda a, _: multiplier(a)
 
 
 def _reverse(
     seeds: Sequence[int | None],
-    rules: Sequence[Backward],
+    rules: Sequence[Any],
     values: list[Any],
     gs: Sequence[Any],
     totals: list[Total],
@@ -205,9 +220,10 @@ def _reverse(
     for at, g in zip(seeds, gs, strict=True):
         if at is not None and g is not None:
             deposit(at, g)
-    for here, rule, pick, joint, targets, _ in rules:
+
+    def apply(here: int, rule: Any, pick: Any, joint: bool, targets: Any, _: Any) -> None:
         if values[here] is None:
-            continue
+            return
         found = rule(*pick(values))
         for i, at, shape, summed in targets:
             g = found[i] if joint else found
@@ -222,6 +238,15 @@ def _reverse(
                 values[at] = g
             else:
                 deposit(at, g)
+
+    for instruction in rules:
+        if type(instruction) is not Chain:
+            apply(*instruction)
+        elif instruction.run(values):
+            owned.difference_update(instruction.outputs)
+        else:
+            for one in instruction.instead:
+                apply(*one)
     return values
 
 
