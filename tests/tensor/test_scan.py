@@ -11,9 +11,12 @@ import numpy as np
 import pytest
 
 import tinygrad_rnn as tg
+from tinygrad_rnn.kernels.chains import natively
 from tinygrad_rnn.tensor.graph import recorders, watch
+from tinygrad_rnn.tensor.ops.loops import chains, plans, program, replay
 
 RNG = np.random.default_rng(0)
+ROW, OTHER = np.array([[1.0, 2.0], [3.0, 4.0]], "float32")
 
 
 def drawn(*shape: int) -> tg.Tensor:
@@ -275,6 +278,93 @@ class TestFused:
 
 
 # ---------------------------------------------------------------- what it costs
+
+
+class TestChains:
+    """Elementwise operations that run as one."""
+
+    @pytest.mark.skipif(not natively(np), reason="without native code there are none")
+    @pytest.mark.parametrize("dtype", ["float32", "float64"])
+    def test_they_give_what_single_operations_give(
+        self, dtype: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        rng = np.random.default_rng(0)
+        w, b, x, h = (
+            tg.tensor(rng.normal(size=s).astype(dtype) / 2, requires_grad=True)
+            for s in [(5, 15), (15,), (6, 3, 5), (3, 5)]
+        )
+
+        def step(state: Any, x: Any) -> Any:
+            h, c = state
+            z = h @ w + b + tg.concat([x, h, c], axis=-1)
+            i, o, g = tg.sigmoid(z[:, :5]), tg.maximum(z[:, 5:10], 0.0), tg.tanh(z[:, 10:])
+            c = (1 - i) * c + i * g * b[:5] - abs(x) / (2 + c * c)
+            h = o * (c / (1 + abs(c))) + tg.relu(-x) * 0.5
+            return (h, c), (h * h - c, z.sum(axis=-1))
+
+        def results() -> list[Any]:
+            (h1, c1), (y, s) = tg.scan(step, (h, h * 0.5), x, fused=True)
+            # Of what is there at the last step alone, and of what never is.
+            losses = [(y * y).sum() + s.sum() + h1.sum(), c1.sum(), y.sum()]
+            return [h1, y, *(g for loss in losses for g in tg.grad(
+                loss, [w, b, x, h], retain_graph=True))]  # fmt: skip
+
+        plans._known.clear()
+        chained = results()
+        (known,) = plans._known.values()
+        lengths = [[len(c.instead) for c in plan if type(c) is chains.Chain]
+                   for plan in (known.forward_chained, known.backward_chained)]  # fmt: skip
+        assert max(lengths[0]) > 8
+        assert max(lengths[1]) > 8
+        monkeypatch.setattr(replay, "natively", lambda xp: False)
+        for a, c in zip(chained, results(), strict=True):
+            tolerance = 300 * np.finfo(dtype).eps
+            np.testing.assert_allclose(a.numpy(), c.numpy(), rtol=tolerance, atol=tolerance)
+
+
+class TestPlans:
+    """A program is planned once for all loops that do the same."""
+
+    def test_new_values_of_the_same_kind_need_no_new_plan(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        planned: list[Any] = []
+        made = program.Program.__init__
+        monkeypatch.setattr(program.Program, "__init__", lambda *a: planned.append(a) or made(*a))
+        plans._known.clear()
+        for _ in range(3):
+            w, x = drawn(2, 2), drawn(4, 3, 2)
+            compare(lambda h, x, w=w: (tg.tanh(h @ w + x * 0.5), h), drawn(3, 2), x, w)
+        assert len(planned) == 1
+
+    @pytest.mark.parametrize(
+        ("one", "other"),
+        [
+            (lambda h, x: h + x / (h * h * 0.0), lambda h, x: h + x / (h * h * -0.0)),
+            (lambda h, x: h * 2 + x, lambda h, x: h * 3 + x),
+            (lambda h, x: h + x, lambda h, x: x + h * 1.0),
+            (lambda h, x: h - x, lambda h, x: x - h),
+            (lambda h, x: tg.leaky_relu(h) + x, lambda h, x: tg.leaky_relu(h, 0.5) + x),
+            (lambda h, x: h + x[:, ::-1], lambda h, x: h + x[:, :]),
+            (lambda h, x: h + x.sum(axis=-1, keepdims=True), lambda h, x: h + x.sum(axis=0)),
+            (lambda h, x: h * x.detach(), lambda h, x: h * x),
+            (lambda h, x: h + x * ROW, lambda h, x: h + x * OTHER),
+        ],
+    )
+    def test_a_step_that_does_another_thing_gets_another(self, one: Any, other: Any) -> None:
+        def results(step: Any) -> list[Any]:
+            h, x = (tg.tensor(v, requires_grad=True) for v in ([[0.5, -0.5]], [[[1.0, 2.0]]] * 3))
+            last, ys = tg.scan(lambda h, x: (step(h, x), h), h, x, fused=True)
+            return [last, ys, *tg.grad(last.sum() + ys.sum(), [h, x])]
+
+        with np.errstate(all="ignore"):
+            for step in (one, other):
+                plans._known.clear()
+                true = results(step)
+                plans._known.clear()
+                results(other if step is one else one)
+                for a, b in zip(results(step), true, strict=True):
+                    np.testing.assert_array_equal(a.numpy(), b.numpy())
 
 
 def work(steps: int, fused: bool) -> int:

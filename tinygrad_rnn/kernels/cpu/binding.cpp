@@ -3,23 +3,14 @@
 // Shapes have been checked against the contract; what is checked here is what memory safety needs:
 // one dtype, C order (a copy is made of anything else), sizes that belong together. NumPy's own C
 // interface is used as it is: a call with fifteen arrays costs less than a microsecond.
-#define PY_SSIZE_T_CLEAN
-#define NPY_NO_DEPRECATED_API NPY_2_0_API_VERSION
-#define NPY_TARGET_VERSION NPY_2_0_API_VERSION
-#include <Python.h>
-#include <numpy/arrayobject.h>
+#include "binding.hpp"
 
 #include <algorithm>
-#include <new>
 #include <vector>
-
-#include "levels.hpp"
 
 namespace tgrnn {
 
 int asked_threads = 1;
-PyObject *cross_entropy(PyObject *, PyObject *const *, Py_ssize_t); // neighbours.cpp
-PyObject *adam(PyObject *, PyObject *const *, Py_ssize_t);
 
 namespace {
 
@@ -78,8 +69,6 @@ private:
 template <class T> T *data(PyObject *o) {
   return o ? static_cast<T *>(PyArray_DATA(reinterpret_cast<PyArrayObject *>(o))) : nullptr;
 }
-
-template <class T> constexpr int type_of = sizeof(T) == 1 ? NPY_UINT8 : sizeof(T) == 4 ? NPY_FLOAT : NPY_DOUBLE;
 
 // Positions of the arguments that both functions begin with.
 enum Argument {
@@ -140,21 +129,6 @@ template <class T> Layer<T> layer(PyObject *const *a, Held &held) {
   return l;
 }
 
-template <class T, class Work> void without_lock(Work work) {
-  bool enough = true;
-  Py_BEGIN_ALLOW_THREADS
-  try {
-    work();
-  } catch (const std::bad_alloc &) {
-    enough = false;
-  }
-  Py_END_ALLOW_THREADS
-  if (!enough) {
-    PyErr_NoMemory();
-    throw 0;
-  }
-}
-
 // forward(those of `Argument`, keep, every_cell) -> (y, h_n, c_n, cs, gates, cells, tanh_cells, made_cells)
 template <class T> PyObject *forward(PyObject *const *a) {
   constexpr int type = type_of<T>;
@@ -175,7 +149,7 @@ template <class T> PyObject *forward(PyObject *const *a) {
   PyObject *made_cells = keep && saves_made_cells(l) ? made.array(type, {T_, B, padded}) : nullptr;
   const Forward<T> out{data<T>(y),     data<T>(h_n),   data<T>(c_n),        data<T>(cs),
                        data<T>(gates), data<T>(cells), data<T>(tanh_cells), data<T>(made_cells)};
-  without_lock<T>([&] {
+  without_lock([&] {
     if constexpr (sizeof(T) == 4)
       kernels.forward_float(l, out);
     else
@@ -228,7 +202,7 @@ template <class T> PyObject *backward(PyObject *const *a) {
   io.db_hh = result(6, {G * H});
   io.dw_hr = l.w_hr ? result(7, {l.out, H}) : nullptr;
   io.dw_ch = l.w_ch ? result(8, {(G - 1) * H}) : nullptr;
-  without_lock<T>([&] {
+  without_lock([&] {
     if constexpr (sizeof(T) == 4)
       kernels.backward_float(l, io);
     else
@@ -298,7 +272,7 @@ template <class T> PyObject *step(Cell cell, PyObject *const *a) {
   Made made;
   PyObject *y = made.array(type, {B, H}), *h = made.array(type, {L, B, H});
   PyObject *c = lstm ? made.array(type, {L, B, H}) : nullptr;
-  without_lock<T>([&] {
+  without_lock([&] {
     Forward<T> out{data<T>(y), data<T>(h), data<T>(c), nullptr, nullptr, nullptr, nullptr};
     for (Layer<T> &layer : layers) {
       if constexpr (sizeof(T) == 4)
@@ -363,6 +337,10 @@ PyMethodDef methods[] = {
     {"step", _PyCFunction_CAST(call_step), METH_FASTCALL, nullptr},
     {"cross_entropy", _PyCFunction_CAST(cross_entropy), METH_FASTCALL, nullptr},
     {"adam", _PyCFunction_CAST(adam), METH_FASTCALL, nullptr},
+    {"product", _PyCFunction_CAST(product), METH_FASTCALL, nullptr},
+    {"sum_of_products", _PyCFunction_CAST(sum_of_products), METH_FASTCALL, nullptr},
+    {"evaluate", _PyCFunction_CAST(evaluate), METH_FASTCALL, nullptr},
+    {"pack", pack, METH_O, nullptr},
     {"set_num_threads", set_num_threads, METH_O, nullptr},
     {"get_num_threads", get_num_threads, METH_NOARGS, nullptr},
     {"level", level, METH_NOARGS, nullptr},

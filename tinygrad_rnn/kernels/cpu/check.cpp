@@ -1,5 +1,5 @@
-// Runs every cell, and the layers' neighbours, on drawn sizes, lengths and threads, for the
-// sanitizers: `make sanitize`.
+// Runs every cell, the layers' neighbours, products and chains on drawn sizes, lengths and threads, for
+// the sanitizers: `make sanitize`.
 //
 // Arrays have exactly the size they need, so that a step beyond an end is noticed. The results with
 // several threads must be those with one.
@@ -141,6 +141,68 @@ template <class T> bool neighbours(const Kernels &kernels, void (*cross_entropy)
   return true;
 }
 
+// However the operands lie: straight, turned, in panels, or in lines.
+template <class T> bool multiplied(void (*product)(const Product<T> &), void (*pack)(const Matrix<T> &, T *), long lanes) {
+  const long m = integer(1, 120), k = integer(1, integer(0, 3) ? 60 : 700), n = integer(1, integer(0, 3) ? 60 : 400);
+  const auto a = drawn<T>(m * k), b = drawn<T>(k * n);
+  const bool a_turned = integer(0, 1), b_turned = integer(0, 1), in_lines = a_turned && !b_turned && integer(0, 1);
+  std::vector<T> panels(k * ((n + lanes - 1) / lanes * lanes)), c(m * n), first(m * n);
+  std::vector<const T *> a_lines, b_lines;
+  for (long i = 0; i < k; i++) a_lines.push_back(a.data() + i * m), b_lines.push_back(b.data() + i * n);
+  Product<T> p{};
+  p.a = {a.data(), m, k, a_turned ? 1 : k, a_turned ? m : 1, in_lines ? a_lines.data() : nullptr};
+  p.b = {b.data(), k, n, b_turned ? 1 : n, b_turned ? k : 1, in_lines ? b_lines.data() : nullptr};
+  if (in_lines) p.a.data = p.b.data = nullptr;
+  for (long i = 0; i < m; i++)
+    for (long j = 0; j < n; j++)
+      for (long l = 0; l < k; l++) first[i * n + j] += a[a_turned ? l * m + i : i * k + l] * b[b_turned ? j * k + l : l * n + j];
+  for (p.threads = 1; p.threads <= 3; p.threads++)
+    for (int packed = 0; packed <= !in_lines; packed++) {
+      Product<T> q = p;
+      if ((q.packed = packed)) pack(p.b, panels.data()), q.b = {panels.data(), k, n, 0, 0, nullptr};
+      q.c = c.data();
+      product(q);
+      if (!same(c, first)) {
+        std::printf("product, %ld x %ld x %ld, turned %d %d, in lines %d, packed %d: wrong with %d threads\n", m, k, n, a_turned, b_turned,
+                    in_lines, packed, p.threads);
+        return false;
+      }
+    }
+  return true;
+}
+
+// What lies row by row must give what lies together.
+template <class T> bool chained(void (*evaluate)(const Chain<T> &)) {
+  const long rows = integer(1, 5), columns = integer(1, integer(0, 1) ? 20 : 600);
+  const int inputs = (int)integer(1, 4), numbers = (int)integer(0, 2), own = (int)integer(1, 6), length = own + (int)integer(0, 20);
+  std::vector<Instruction> code(length);
+  auto any = [&] { return (unsigned char)integer(0, inputs + numbers + own - 1); };
+  for (auto &i : code) i = {(Code)integer(0, (int)Code::count - 1), any(), any(), (unsigned char)(inputs + numbers + integer(0, own - 1))};
+  for (int i = 0; i < own; i++) code[i] = {Code::negative, (unsigned char)integer(0, inputs - 1), 0, (unsigned char)(inputs + numbers + i)};
+  const unsigned char results[] = {any(), any(), any()};
+  const auto given = drawn<T>(numbers);
+  std::vector<std::vector<T>> data, outputs[2];
+  for (int i = 0; i < inputs; i++) data.push_back(drawn<T>(rows * columns));
+  for (int flat = 0; flat < 2; flat++) {
+    std::vector<Input<T>> in;
+    std::vector<T *> out;
+    for (auto &d : data) in.push_back({d.data(), columns});
+    outputs[flat].assign(3, std::vector<T>(rows * columns));
+    for (auto &o : outputs[flat]) out.push_back(o.data());
+    evaluate({flat ? 1 : rows, flat ? rows * columns : columns, in.data(), given.data(), inputs, numbers, inputs + numbers + own, length, 3,
+              code.data(), results, out.data()});
+  }
+  for (int i = 0; i < 3; i++)
+    for (long k = 0; k < rows * columns; k++) {
+      const T a = outputs[0][i][k], b = outputs[1][i][k];
+      if (!(a == b) && (a == a || b == b)) {
+        std::printf("chain of %d, %ld x %ld: together not as row by row\n", length, rows, columns);
+        return false;
+      }
+    }
+  return true;
+}
+
 } // namespace
 
 int main(int count, char **arguments) {
@@ -150,7 +212,10 @@ int main(int count, char **arguments) {
     if (!once<float>(kernels, kernels.forward_float, kernels.backward_float, kernels.lanes_float) ||
         !once<double>(kernels, kernels.forward_double, kernels.backward_double, kernels.lanes_double) ||
         !neighbours<float>(kernels, kernels.cross_entropy_float, kernels.adam_float) ||
-        !neighbours<double>(kernels, kernels.cross_entropy_double, kernels.adam_double))
+        !neighbours<double>(kernels, kernels.cross_entropy_double, kernels.adam_double) ||
+        !multiplied<float>(kernels.product_float, kernels.pack_float, kernels.lanes_float) ||
+        !multiplied<double>(kernels.product_double, kernels.pack_double, kernels.lanes_double) ||
+        !chained<float>(kernels.evaluate_float) || !chained<double>(kernels.evaluate_double))
       return 1;
   std::printf("%s: %d rounds\n", kernels.name, rounds);
 }

@@ -7,6 +7,8 @@
 
 #include <cstdint>
 
+#include "chain.hpp"
+#include "matrices.hpp"
 #include "training.hpp"
 
 namespace tgrnn {
@@ -28,10 +30,10 @@ struct Rounded {
 };
 
 // Weights, row after row; also rounded, where they are to be read so.
-template <class T> struct Matrix {
+template <class T> struct Weight {
   const T *data = nullptr;
   Rounded rounded = {nullptr, nullptr};
-  Matrix(const T *data = nullptr) : data(data) {}
+  Weight(const T *data = nullptr) : data(data) {}
   operator const T *() const { return data; }
 };
 
@@ -39,7 +41,7 @@ template <class T> struct Layer {
   Cell cell;
   long steps, batch, features, hidden, out; // T, B, I, H, P
   const T *x, *h0, *c0;
-  Matrix<T> w_ih, w_hh;
+  Weight<T> w_ih, w_hh;
   const T *b_ih, *b_hh, *w_hr, *w_ch;
   const int64_t *lengths;
   const bool *reset;
@@ -74,6 +76,12 @@ struct Kernels {
   void (*cross_entropy_double)(const Logits<double> &);
   void (*adam_float)(const AdamStep<float> &);
   void (*adam_double)(const AdamStep<double> &);
+  void (*product_float)(const Product<float> &);
+  void (*product_double)(const Product<double> &);
+  void (*pack_float)(const Matrix<float> &, float *);
+  void (*pack_double)(const Matrix<double> &, double *);
+  void (*evaluate_float)(const Chain<float> &);
+  void (*evaluate_double)(const Chain<double> &);
 };
 
 // Gates whose weights are stacked.

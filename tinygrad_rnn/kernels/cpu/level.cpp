@@ -1,6 +1,8 @@
 // The kernels for the instruction set that this file is compiled for; LEVEL names it.
+#include "elementwise.hpp"
 #include "gru.hpp"
 #include "lstm.hpp"
+#include "matmul.hpp"
 #include "neighbours.hpp"
 #include "rnn.hpp"
 
@@ -41,6 +43,7 @@ template <class T> void backward(const Layer<T> &layer, const Backward<T> &io) {
 extern const Kernels kernels = {
     NAME(LEVEL), lanes<float>, lanes<double>, forward<float>, forward<double>, backward<float>, backward<double>,
     cross_entropy<float>, cross_entropy<double>, adam<float>, adam<double>,
+    product<float>, product<double>, pack<float>, pack<double>, evaluate<float>, evaluate<double>,
 };
 
 } // namespace tgrnn::LEVEL

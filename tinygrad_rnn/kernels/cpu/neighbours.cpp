@@ -1,13 +1,9 @@
 // The Python face of the layers' neighbours: arrays by the buffer protocol, with results in arrays
 // that the caller made. What is checked here is what memory safety needs.
-#define PY_SSIZE_T_CLEAN
-#include <Python.h>
-
-#include "levels.hpp"
+#define NO_IMPORT_ARRAY
+#include "binding.hpp"
 
 namespace tgrnn {
-
-extern int asked_threads;
 
 namespace {
 
@@ -60,11 +56,7 @@ template <class T> void cross_entropy(PyObject *const *a, const Held &x, const c
   l.smoothing = T(PyFloat_AsDouble(a[3]));
   if (PyErr_Occurred()) throw 0;
   l.threads = useful_threads(x.count());
-  const auto run = [&] {
-    Py_BEGIN_ALLOW_THREADS
-    kernel(l);
-    Py_END_ALLOW_THREADS
-  };
+  const auto run = [&] { without_lock([&] { kernel(l); }); };
   if (a[2] == Py_None) {
     l.out = static_cast<T *>(out.data(type, l.rows, "losses"));
     return run();
@@ -85,9 +77,7 @@ template <class T> void adam(PyObject *const *a, const Held &p, const char *type
   for (int i = 0; i < 9; i++) *settings[i] = (T)PyFloat_AsDouble(a[4 + i]);
   if (PyErr_Occurred()) throw 0;
   s.threads = useful_threads(s.count);
-  Py_BEGIN_ALLOW_THREADS
-  kernel(s);
-  Py_END_ALLOW_THREADS
+  without_lock([&] { kernel(s); });
 }
 
 } // namespace

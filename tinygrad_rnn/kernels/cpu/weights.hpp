@@ -11,14 +11,14 @@ namespace tgrnn::LEVEL {
 // Weights (gates * H, depth) that multiply from the right, turned: each of their rows is a column.
 template <class T> struct GatePanels : Panels<T> {
   static constexpr int V = lanes<T>;
-  Matrix<T> w;
+  Weight<T> w;
   long *first; // by vector of columns: its first row, and how many there are
   int *counts;
   bool packed;
 
   // A panel holds, of `units` vectors of units, the gates [gate, gate + gates); or, with units = 0,
   // gate follows gate as they are stored, each in whole vectors.
-  GatePanels(Scratch &scratch, Matrix<T> w, long hidden, long depth, int gate, int gates, int units, bool packed)
+  GatePanels(Scratch &scratch, Weight<T> w, long hidden, long depth, int gate, int gates, int units, bool packed)
       : w(w), packed(packed && !w.rounded.data) {
     const long blocks = parts(hidden, V);
     this->depth = depth;

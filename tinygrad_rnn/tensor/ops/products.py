@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ...kernels.products import product
 from ..backend import Array
 from ..errors import ShapeError
 from ..graph import Op
@@ -28,8 +29,8 @@ def _flat(a: Any) -> Any:
 def _matmul(xp: Any, a: Array, b: Array) -> Array:
     """The matrix product a @ b: of vectors, matrices, and stacks of matrices that broadcast."""
     if b.ndim == 2 and a.ndim > 2:  # one large product beats a stack of small ones
-        return (_flat(a) @ b).reshape(*a.shape[:-1], b.shape[-1])
-    return xp.matmul(a, b)
+        return product(_flat(a), b).reshape(*a.shape[:-1], b.shape[-1])
+    return product(a, b)
 
 
 def _in_a(g: Any, b: Any, shapes: Any) -> Any:
@@ -37,7 +38,7 @@ def _in_a(g: Any, b: Any, shapes: Any) -> Any:
         return g.reshape((*g.shape, 1)) * b
     if len(shapes[0]) == 1:
         return (b @ g.reshape((*g.shape, 1))).reshape((*g.shape[:-1], shapes[0][0]))
-    return g @ b.mT
+    return product(g, b.mT)
 
 
 def _in_b(g: Any, a: Any, shapes: Any) -> Any:
@@ -49,8 +50,8 @@ def _in_b(g: Any, a: Any, shapes: Any) -> Any:
         return (a.mT @ g.reshape((*g.shape, 1))).reshape((*a.shape[:-2], a.shape[-1]))
     if len(shapes[1]) == 2:
         # One b for the whole stack: one product sums over the stack as it goes.
-        return _flat(a).mT @ _flat(g)
-    return a.mT @ g
+        return product(_flat(a).mT, _flat(g))
+    return product(a.mT, g)
 
 
 matmul = Op(

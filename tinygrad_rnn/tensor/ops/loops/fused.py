@@ -17,6 +17,7 @@ from ..elementwise import alias
 from ..indexing import getitem, is_basic
 from ..movement import reshape, unstack
 from ..products import matmul
+from .plans import planned
 from .program import Program
 from .recording import Call, Recording, Slot, held, stranger
 from .replay import Loop, replayed
@@ -150,7 +151,7 @@ def _arranged(
         return Slot(number, found.live)
 
     slots = [[result(v) for v in values] for values in (new, ys)]
-    program = Program(calls, range(len(carry)), list(rows), list(fixed), *slots)
+    program = planned(calls, range(len(carry)), list(rows), list(fixed), *slots)
     return program, list(rows.values()), list(fixed.values())
 
 

@@ -7,11 +7,15 @@ their rules read, and so what is kept, where each cotangent goes. `replay` runs 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from operator import itemgetter
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from ...graph import names
 from ..products import matmul
+from .chains import Item, chained
 from .recording import Call, Slot
 
 
@@ -25,6 +29,7 @@ class Forward(NamedTuple):
     live: tuple[bool, ...]  # which arguments are not taken as constants
     several: bool
     scalar: bool  # NumPy would give a scalar in place of an array
+    matrix: int | None  # the constant with which this multiplies from the right, if that is all
 
 
 class Backward(NamedTuple):
@@ -35,6 +40,7 @@ class Backward(NamedTuple):
     pick: Callable[[Any], Any]
     joint: bool  # whether the rule gives the cotangents of all inputs
     targets: tuple[Target, ...]
+    matrix: int | None = None  # the constant whose transpose this multiplies with, if that is all
 
 
 class Target(NamedTuple):
@@ -69,20 +75,25 @@ class Program:
             if needed.intersection(call.outs):
                 used.append(call)
                 needed.update(a.number for a in call.args if isinstance(a, Slot))
-        self.matrices = {
-            constants.index(call.args[1].number)
-            for call in used
-            if _is_product(call) and call.args[1].number in constants
-        }
-        self._plan_forward(used[::-1], [*carry, *sequences, *constants], new, ys)
+        forward = self._plan_forward(used[::-1], [*carry, *sequences], constants, new, ys)
         self._plan_backward(used, carry, sequences, constants, new, ys)
+        wanted = [*self.read_forwards, *self.kept_at]
+        self.forward_chained = chained(*forward, (), wanted)
 
     def _plan_forward(
-        self, calls: Sequence[Call], inputs: Sequence[int], new: Sequence[Slot], ys: Sequence[Slot]
-    ) -> None:
+        self,
+        calls: Sequence[Call],
+        before: Sequence[int],
+        constants: Sequence[int],
+        new: Sequence[Slot],
+        ys: Sequence[Slot],
+    ) -> tuple[list[Item], dict[int, Any], dict[int, tuple[int, ...]]]:
+        inputs = [*before, *constants]
         self.at = {number: place for place, number in enumerate(inputs)}
         self.blank: list[Any] = []  # what the places after the inputs hold before a step
         self.forward: list[Forward] = []
+        items: list[Item] = []
+        shapes: dict[int, tuple[int, ...]] = {}
 
         def place(value: Any = None) -> int:
             self.blank.append(value)
@@ -92,13 +103,23 @@ class Program:
             args = [self.at[a.number] if isinstance(a, Slot) else place(a) for a in call.args]
             self.at |= {number: place() for number in call.outs}
             out = self.at[call.outs[0]]
+            shapes |= dict(zip(args, call.shapes, strict=True))
             scalar = not call.several and call.results[0].shape == ()
-            pick = _picker(args)
             self.forward.append(
-                Forward(call.op, pick, call.params, out, call.live, call.several, scalar)
+                Forward(
+                    call.op, picker(args), call.params, out, call.live, call.several, scalar,
+                    _multiplied_with(call, constants),
+                )
+            )  # fmt: skip
+            function = None if call.several or scalar else partial(call.op.forward, np)
+            outs = tuple([self.at[number] for number in call.outs])
+            items.append(
+                _item(call, self.forward[-1], args, outs, function, args, call.params, False)
             )
-        self.pick_new = _picker(self.at[slot.number] for slot in new)
-        self.pick_ys = _picker(self.at[slot.number] for slot in ys)
+        self.pick_new = picker(self.at[slot.number] for slot in new)
+        self.pick_ys = picker(self.at[slot.number] for slot in ys)
+        self.read_forwards = [self.at[slot.number] for slot in (*new, *ys)]
+        return items, _literals(self.blank, len(inputs)), shapes
 
     def _plan_backward(
         self,
@@ -113,6 +134,8 @@ class Program:
         self.blank_g: list[Any] = []  # the others, and None where there is no cotangent
         self.backward: list[Backward] = []
         self.sums: list[tuple[int, bool]] = []  # of which constant, and whether of products
+        items: list[Item] = []
+        shapes: dict[int, tuple[int, ...]] = {}
         kept: dict[Slot, int] = {}  # the places of what is kept, counted from the end
         cotangents: dict[int, int] = {}
 
@@ -134,8 +157,18 @@ class Program:
             self.sums.append((constants.index(number), of_products))
             return len(self.sums) - 1
 
-        def instruct(g: int, rule: Any, places: Iterable[int], joint: bool, *targets: Any) -> None:
-            self.backward.append(Backward(g, rule, _picker(places), joint, targets))
+        def instruct(
+            call: Call, g: int, rule: Any, places: Iterable[int], joint: bool, *targets: Any,
+            matrix: int | None = None,
+        ) -> None:  # fmt: skip
+            places = tuple(places)
+            self.backward.append(Backward(g, rule, picker(places), joint, targets, matrix))
+            outs = tuple([t.place for t in targets if not t.summed])
+            alone = not joint and len(outs) == 1 and targets[0].shape == call.results[0].shape
+            function = rule if alone and g in places and not call.several else None
+            items.append(
+                _item(call, self.backward[-1], (g, *places), outs, function, places, {}, True)
+            )
 
         def target(call: Call, i: int) -> Target:
             number = call.args[i].number
@@ -151,51 +184,83 @@ class Program:
             op, g = call.op, cotangent_at(call.outs[0])
             if call.several:
                 gs, g = [cotangents.get(number, nowhere) for number in call.outs], place()
-                instruct(0, _unless_none, gs, False, Target(0, g, None, False))
+                instruct(call, 0, _unless_none, gs, False, Target(0, g, None, False))
 
             def read(name: str, call: Call = call, g: int = g) -> int:
                 op = call.op
                 if name == "g":
+                    shapes[g] = call.results[0].shape
                     return g
                 if name == "xp":
                     return 0
                 if name == "y" and call.several:
                     made = place()
                     outs = [value_at(Slot(number, True)) for number in call.outs]
-                    instruct(0, _tuple, outs, False, Target(0, made, None, False))
+                    instruct(call, 0, _tuple, outs, False, Target(0, made, None, False))
                     return made
                 if name == "y":
-                    return value_at(Slot(call.outs[0], True))
+                    at = value_at(Slot(call.outs[0], True))
+                    shapes[at] = call.results[0].shape
+                    return at
                 if name in op.inputs:
-                    a = call.args[op.inputs.index(name)]
-                    return value_at(a) if isinstance(a, Slot) else place(a)
+                    i = op.inputs.index(name)
+                    a = call.args[i]
+                    at = value_at(a) if isinstance(a, Slot) else place(a)
+                    shapes[at] = call.shapes[i]
+                    return at
                 settings = {"shapes": call.shapes, "needs": list(call.live)}
                 return place({**op.parameters, **call.params, **settings}[name])
 
             wanted = [i for i, live in enumerate(call.live) if live]
             if op.joint is not None:
                 targets = [target(call, i) for i in wanted]
-                instruct(g, op.joint, [*map(read, names(op.joint))], True, *targets)
+                instruct(call, g, op.joint, [*map(read, names(op.joint))], True, *targets)
                 continue
             for i in wanted:
                 rule = op.rules.get(op.inputs[i])
                 if rule is None:
                     continue
-                if i == 1 and _is_product(call) and call.args[1].number in constants:
+                matrix = _multiplied_with(call, constants)
+                if i == 1 and matrix is not None:
                     total = sum_at(call.args[1].number, True)
-                    instruct(g, _tuple, (read("a"), g), False, Target(1, total, None, True))
+                    instruct(call, g, _tuple, (read("a"), g), False, Target(1, total, None, True))
                 else:
-                    instruct(g, rule, [*map(read, names(rule))], False, target(call, i))
-        self.pick_kept = _picker(self.at[slot.number] for slot in reversed(kept))
+                    places = [*map(read, names(rule))]
+                    instruct(call, g, rule, places, False, target(call, i), matrix=matrix)
+        self.kept_at = [self.at[slot.number] for slot in reversed(kept)]
+        self.pick_kept = picker(self.kept_at)
         self.kept_live = [slot.live for slot in reversed(kept)]
         self.carry_at, self.sequences_at = (
             [cotangents.get(number) for number in numbers] for numbers in (carry, sequences)
         )
+        filled = [at for at in self.seeds if at is not None]
+        wanted = [at for at in (*self.carry_at, *self.sequences_at) if at is not None]
+        literals = {0: np, **_literals(self.blank_g, 1 + len(constants))}
+        self.backward_chained = chained(items, literals, shapes, filled, wanted)
 
 
-def _is_product(call: Call) -> bool:
-    """Whether this multiplies with a matrix that may be the same at every step."""
-    return call.op is matmul and isinstance(call.args[1], Slot) and len(call.shapes[1]) == 2
+def _multiplied_with(call: Call, constants: Sequence[int]) -> int | None:
+    """Which constant this multiplies with from the right, if it is such a product."""
+    if call.op is not matmul or not isinstance(call.args[1], Slot) or len(call.shapes[1]) != 2:
+        return None
+    number = call.args[1].number
+    return constants.index(number) if number in constants else None
+
+
+def _literals(blank: Sequence[Any], first: int) -> dict[int, Any]:
+    """What is always at a place: what a list of values begins with there."""
+    return {first + i: value for i, value in enumerate(blank) if value is not None}
+
+
+def _item(
+    call: Call, instruction: Any, reads: Iterable[int], writes: tuple[int, ...], function: Any,
+    args: Iterable[int], params: dict[str, Any], adds: bool,
+) -> Item:  # fmt: skip
+    y = call.results[0]
+    kind = (tuple(y.shape), y.dtype)
+    if y.dtype.char not in "fd":
+        function = None
+    return Item(instruction, (*reads,), writes, function, (*args,), params, kind, adds)
 
 
 def _unless_none(*values: Any) -> tuple[Any, ...] | None:
@@ -206,7 +271,7 @@ def _tuple(*values: Any) -> tuple[Any, ...]:
     return values
 
 
-def _picker(places: Iterable[int]) -> Callable[[Any], Any]:
+def picker(places: Iterable[int]) -> Callable[[Any], Any]:
     """What picks values out of a list, as a tuple."""
     at = tuple(places)
     if len(at) > 1:

@@ -7,14 +7,17 @@ leave a graph: that is how second derivatives come about.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
+from ....kernels.chains import natively
+from ....kernels.products import Multiplier, sum_of_products
 from ...graph import Op, Traced
 from ...shapes import sum_to
 from ..indexing import Part, Sum
-from .program import Program
+from .chains import Chain
+from .program import Program, picker
 from .recording import held
 
 ROWS = 4096  # of factors that are held back until they are multiplied
@@ -52,13 +55,15 @@ class Loop:
     def run(self, xp: Any, *values: Any) -> tuple[Any, ...]:
         """The last carry, and the ys of all steps, stacked."""
         carry, xs, constants = self.parted(values)
+        instructions = self._instructions(xp, constants)
         stacked: list[Any] = []
         self.runs = []
         for segment in self.segments:
             before = carry
             keep = self.keep and segment is self.segments[-1]  # the first that will be asked for
             kept: list[Any] = []  # consumed by the backward pass: another one runs the steps again
-            for t, now, ys, read in self._steps(xp, segment, before, xs, constants, keep):
+            steps = self._steps(xp, instructions, segment, before, xs, constants, keep)
+            for t, now, ys, read in steps:
                 carry = now
                 if not stacked:
                     stacked = [xp.empty((len(self.order), *y.shape), y.dtype) for y in ys]
@@ -69,34 +74,40 @@ class Loop:
             self.runs.append((segment, before, kept))
         return (*carry, *stacked)
 
+    def _instructions(self, xp: Any, constants: Any) -> list[Any]:
+        """How to apply each operation to arrays, and where to."""
+        program = self.program
+        plan = program.forward_chained if natively(xp) else program.forward
+        return [_instruction(xp, f, constants) for f in plan]
+
+    def _on_tensors(self) -> list[Any]:
+        """The same on Tensors: what was recorded as a constant is one."""
+
+        def applied(op: Op, live: tuple[bool, ...], *args: Any, **params: Any) -> Any:
+            return op(*map(held, args, live), **params)
+
+        return [
+            (partial(applied, f.op, f.live), f.pick, f.params, f.out, f.several, False)
+            for f in self.program.forward
+        ]
+
     def _steps(
-        self, xp: Any, steps: range, carry: Any, xs: Any, constants: Any, keep: bool
+        self,
+        xp: Any,
+        instructions: list[Any],
+        steps: range,
+        carry: Any,
+        xs: Any,
+        constants: Any,
+        keep: bool,
     ) -> Iterator[tuple[int, Any, Any, Any]]:
         """Runs some steps; for each of them the new carry, the ys, and what the rules read."""
         program = self.program
         traced = isinstance(carry[0], Traced)
-        instructions: list[Any] = [
-            (
-                partial(_on_tensors, f.op, f.live) if traced else partial(f.op.forward, xp),
-                f.pick, f.params, f.out, f.several, f.scalar and not traced,
-            )
-            for f in program.forward
-        ]  # fmt: skip
-        if not traced:
-            # Products with what lies in memory row by row are up to twice as fast.
-            constants = [
-                xp.ascontiguousarray(c) if i in program.matrices else c
-                for i, c in enumerate(constants)
-            ]
         rest = [*constants, *program.blank]
         for t in steps:
             values = [*carry, *[x[t, ...] for x in xs], *rest]
-            for apply, pick, params, out, several, scalar in instructions:
-                y = apply(*pick(values), **params) if params else apply(*pick(values))
-                if several:
-                    values[out : out + len(y)] = y
-                else:
-                    values[out] = xp.asarray(y) if scalar else y
+            _apply(xp, instructions, values)
             carry = program.pick_new(values)
             kept = program.pick_kept(values) if keep else None
             if traced and kept:
@@ -117,19 +128,23 @@ class Loop:
         program, width = self.program, len(start)
         carry, totals = gs[:width], [Total(xp, products) for _, products in program.sums]
         columns: list[list[Any]] = [[None] * len(self.order) for _ in xs]
+        rules: list[Any] = [*program.backward]
         if not traced:
-            constants = [
-                xp.ascontiguousarray(c.mT).mT if i in program.matrices else c
-                for i, c in enumerate(constants)
-            ]
+            rules = [
+                b if type(b) is Chain or b.matrix is None
+                else b._replace(rule=Multiplier(xp, constants[b.matrix].mT), pick=picker([b.g]))
+                for b in (program.backward_chained if natively(xp) else rules)
+            ]  # fmt: skip
+        instructions = self._on_tensors() if traced else None
         rest = [xp, *constants, *program.blank_g]
         for segment, before, kept in reversed(runs):
             if not kept:  # of another segment, or another pass
-                steps = self._steps(xp, segment, before, xs, constants, True)
+                instructions = instructions or self._instructions(xp, constants)
+                steps = self._steps(xp, instructions, segment, before, xs, constants, True)
                 kept.extend(read for *_, read in steps)
             for t in reversed(segment):
                 ys = [None if g is None else g[t, ...] for g in gs[width:]]
-                found = _reverse(program, [*rest, *kept.pop()], (*carry, *ys), totals)
+                found = _reverse(program.seeds, rules, [*rest, *kept.pop()], (*carry, *ys), totals)
                 carry = [None if at is None else found[at] for at in program.carry_at]
                 for column, at in zip(columns, program.sequences_at, strict=True):
                     column[t] = None if at is None else found[at]
@@ -144,12 +159,41 @@ class Loop:
         return [*carry, *stacked, *of_constants]
 
 
-def _on_tensors(op: Op, live: tuple[bool, ...], *args: Any, **params: Any) -> Any:
-    """Applies an operation to what was recorded as constants as to constants."""
-    return op(*map(held, args, live), **params)
+def _apply(xp: Any, instructions: list[Any], values: list[Any]) -> None:
+    """One step's operations, on the values at their places."""
+    for apply, pick, params, out, several, scalar in instructions:
+        if pick is None:
+            if not apply.run(values):
+                _apply(xp, params, values)
+            continue
+        y = apply(*pick(values), **params) if params else apply(*pick(values))
+        if several:
+            values[out : out + len(y)] = y
+        else:
+            values[out] = xp.asarray(y) if scalar else y
 
 
-def _reverse(program: Program, values: list[Any], gs: Sequence[Any], totals: list[Total]) -> Any:
+def _instruction(xp: Any, f: Any, constants: Any) -> Any:
+    if type(f) is Chain:
+        return f, None, [_instruction(xp, one, constants) for one in f.instead], 0, False, False
+    if f.matrix is None:
+        apply: Any = partial(f.op.forward, xp)
+    else:
+        apply = _left_of(Multiplier(xp, constants[f.matrix]))
+    return apply, f.pick, f.params, f.out, f.several, f.scalar
+
+
+def _left_of(multiplier: Multiplier) -> Callable[[Any, Any], Any]:
+    return lambda a, _: multiplier(a)
+
+
+def _reverse(
+    seeds: Sequence[int | None],
+    rules: Sequence[Any],
+    values: list[Any],
+    gs: Sequence[Any],
+    totals: list[Total],
+) -> Any:
     """One step's rules: the values, with the cotangents at their places."""
     owned: set[int] = set()  # where a buffer is that may be written into
 
@@ -173,12 +217,13 @@ def _reverse(program: Program, values: list[Any], gs: Sequence[Any], totals: lis
             held += g
             values[at] = held
 
-    for at, g in zip(program.seeds, gs, strict=True):
+    for at, g in zip(seeds, gs, strict=True):
         if at is not None and g is not None:
             deposit(at, g)
-    for here, rule, pick, joint, targets in program.backward:
+
+    def apply(here: int, rule: Any, pick: Any, joint: bool, targets: Any, _: Any) -> None:
         if values[here] is None:
-            continue
+            return
         found = rule(*pick(values))
         for i, at, shape, summed in targets:
             g = found[i] if joint else found
@@ -193,6 +238,15 @@ def _reverse(program: Program, values: list[Any], gs: Sequence[Any], totals: lis
                 values[at] = g
             else:
                 deposit(at, g)
+
+    for instruction in rules:
+        if type(instruction) is not Chain:
+            apply(*instruction)
+        elif instruction.run(values):
+            owned.difference_update(instruction.outputs)
+        else:
+            for one in instruction.instead:
+                apply(*one)
     return values
 
 
@@ -231,9 +285,9 @@ class Total:
             self.sum.add(term)
 
     def _multiply(self) -> None:
-        a, g = (self.xp.concat(parts) for parts in zip(*self.factors, strict=True))
+        a, g = zip(*self.factors, strict=True)
         self.factors, self.rows = [], 0
-        self._add(a.mT @ g)
+        self._add(sum_of_products(self.xp, a, g))
 
     def result(self, shape: tuple[int, ...]) -> Any:
         """All of it, in the constant's shape; None if there was none."""

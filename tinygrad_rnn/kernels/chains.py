@@ -1,0 +1,109 @@
+"""Elementwise arithmetic in one native pass: written down by running it on symbols."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.lib.mixins import NDArrayOperatorsMixin
+
+from .products import native
+
+Array = Any
+
+# What there is, in the order of enum class Code in chain.hpp.
+FUNCTIONS = (
+    np.add, np.subtract, np.multiply, np.divide, np.maximum, np.minimum, np.negative, np.absolute,
+    np.sign, np.tanh,
+)  # fmt: skip
+REGISTERS = 255
+
+
+def natively(xp: Any) -> bool:
+    """Whether native code takes arrays of a module."""
+    return native is not None and xp is np
+
+
+class Symbol(NDArrayOperatorsMixin):
+    """Stands for an array: what NumPy is told to do with it is put down on a tape.
+
+    Only what native code has; anything else raises TypeError.
+    """
+
+    __slots__ = ("args", "function", "number", "tape")
+
+    def __init__(
+        self, tape: list[Symbol], function: Any = None, args: tuple[Any, ...] = ()
+    ) -> None:
+        self.tape, self.function, self.args, self.number = tape, function, args, len(tape)
+        tape.append(self)
+
+    def __array_ufunc__(
+        self, function: Any, method: str, *args: Any, out: Any = None, **settings: Any
+    ) -> Any:
+        known = all(type(a) in (Symbol, int, float) for a in args)
+        if method != "__call__" or settings or function not in FUNCTIONS or not known:
+            return NotImplemented
+        return Symbol(self.tape, function, args)
+
+    def __array_function__(self, *_: Any) -> Any:
+        return NotImplemented
+
+    def __bool__(self) -> bool:
+        raise TypeError("a symbol has no truth")
+
+
+class Code(NamedTuple):
+    """Instructions for native code."""
+
+    steps: bytes
+    registers: int
+    numbers: tuple[float, ...]
+    results: bytes
+    inputs: tuple[int, ...]  # the numbers on the tape of the symbols that go in
+
+    def __call__(self, arrays: tuple[Array, ...]) -> tuple[Array, ...] | None:
+        """The results for some inputs; None if it does not take them."""
+        found: tuple[Array, ...] | None = native.evaluate(*self[:4], arrays)
+        return found
+
+
+def compiled(tape: Sequence[Symbol], results: Sequence[Symbol]) -> Code | None:
+    """Instructions for what was put down, as far as the results need it.
+
+    **Returns** None for what is not worth it (less than two functions), or too long.
+    """
+    last: dict[int, int] = {s.number: len(tape) for s in results}  # where each is used last
+    for s in reversed(tape):
+        if s.number in last:
+            for a in s.args:
+                if type(a) is Symbol:
+                    last.setdefault(a.number, s.number)
+    used = [s for s in tape if s.number in last]
+    inputs = [s for s in used if s.function is None]
+    functions = [s for s in used if s.function is not None]
+    given = {repr(a): float(a) for s in functions for a in s.args if type(a) is not Symbol}
+    numbers = list(given)  # -0.0 is not 0.0
+    register = {s.number: i for i, s in enumerate(inputs)}
+    count, free = len(inputs) + len(numbers), list[int]()
+    steps = bytearray()
+    for s in functions:
+        args = [
+            register[a.number] if type(a) is Symbol else len(inputs) + numbers.index(repr(a))
+            for a in s.args
+        ]
+        for a in {a.number for a in s.args if type(a) is Symbol}:
+            if last[a] == s.number and tape[a].function is not None:
+                free.append(register[a])
+        if not free:
+            free.append(count)
+            count += 1
+        register[s.number] = free.pop()
+        if count > REGISTERS:
+            return None
+        steps += bytes([FUNCTIONS.index(s.function), args[0], args[-1], register[s.number]])
+    if len(functions) < 2 or not inputs:
+        return None
+    places = bytes([register[s.number] for s in results])
+    return Code(bytes(steps), count, tuple(given.values()), places, tuple(s.number for s in inputs))
