@@ -11,11 +11,10 @@ from hypothesis import strategies as st
 
 from tinygrad_rnn.kernels import chains, cpu
 from tinygrad_rnn.kernels.chains import FUNCTIONS, Code, Symbol, compiled
-from tinygrad_rnn.kernels.cpu import functions
 
 from ..drawing import Searched
 
-pytestmark = pytest.mark.skipif(functions._native is None, reason=cpu.describe())
+pytestmark = pytest.mark.skipif(chains.native is None, reason=cpu.describe())
 dtypes = pytest.mark.parametrize("dtype", ["float32", "float64"])
 
 ODD = [0.0, -0.0, np.inf, -np.inf, np.nan, 1e-40, 1.0]

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 import tinygrad_rnn as tg
 from tinygrad_rnn.kernels import cpu, products
-from tinygrad_rnn.kernels.cpu import functions
 from tinygrad_rnn.kernels.products import Multiplier, product, sum_of_products
 
 from ..drawing import Searched
@@ -19,7 +18,7 @@ from ..drawing import Searched
 Matrix = np.ndarray[Any, Any]
 
 dtypes = pytest.mark.parametrize("dtype", ["float32", "float64"])
-native = pytest.mark.skipif(functions._native is None, reason=cpu.describe())
+native = pytest.mark.skipif(products.native is None, reason=cpu.describe())
 
 
 @pytest.fixture(autouse=True)

@@ -242,9 +242,7 @@ def _reverse(
     for instruction in rules:
         if type(instruction) is not Chain:
             apply(*instruction)
-        elif instruction.run(values):
-            owned.difference_update(instruction.outputs)
-        else:
+        elif not instruction.run(values):
             for one in instruction.instead:
                 apply(*one)
     return values
