@@ -80,7 +80,7 @@ def test_native_equals_reference(
 ) -> None:
     d = Searched(data)
     if d.one_of([True, False]):  # one step of few rows, two threads' worth of rows, several chunks
-        sizes = d.one_of([(1, 1), (1, 9), (3, 70), (150, 3)])
+        sizes = d.one_of([(1, 1), (1, 9), (3, 70), (180, 3)])
     else:
         sizes = d.integer(1, 9), d.integer(1, 9)
     drawn, constants, options = sequence(d, name, *sizes, d.integer(1, 70), d.integer(1, 70))

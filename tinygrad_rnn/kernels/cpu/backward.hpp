@@ -9,7 +9,7 @@
 
 namespace tgrnn::LEVEL {
 
-constexpr long gradient_rows = 256; // rows, of all steps together, that make a chunk
+constexpr long gradient_rows = 512; // rows, of all steps together, that make a chunk
 
 // What a cell is told of a step: rows [0, running) take it; the others up to `rows` have taken
 // the one that was before in this pass, and have only that one's product to receive.

@@ -166,7 +166,7 @@ template <class T, int Gates, bool Extras> struct LstmBackward {
                 gates_of(pass, share, s, r, j, dh);
             }
           });
-    if (!extras.projects()) return;
+    if (!extras.projects() || s.running == 0) return;
     if (!share.by_rows) team.barrier();
     for (long r = 0; r < s.running; r++) s.spare[r] = s.to[r] + pass.width;
     sweep(projection, share.from(projection.count()), share.to(projection.count()), s.spare, s.running, projection.depth,
