@@ -69,6 +69,26 @@ def test_plain_layers_take_the_short_way_which_is_the_long_one(
         np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=tolerance, atol=tolerance)
 
 
+@native
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("batch", [1, 2, 3])
+def test_weights_may_lie_anywhere(batch: int, dtype: str) -> None:
+    rng = np.random.default_rng(0)
+
+    def at(offset: int, *shape: int) -> Any:
+        """An array that begins so many elements after another would."""
+        room = rng.normal(size=offset + int(np.prod(shape))).astype(dtype) / 16
+        return room[offset:].reshape(shape)
+
+    for hidden in (128, 144, 150):
+        for offset in range(17):
+            x, h = at(0, batch, 160), at(0, 1, batch, hidden)
+            w_ih, w_hh = at(offset, hidden, 160), at(offset, hidden, hidden)
+            y, *_ = dispatch.step("rnn_relu", x, h, None, (w_ih, w_hh))
+            expected = np.maximum(x @ w_ih.T + h[0] @ w_hh.T, 0)
+            np.testing.assert_allclose(y, expected, atol=1e-5 if dtype == "float32" else 1e-13)
+
+
 OPTIONS: list[tuple[str, dict[str, Any]]] = [
     *((cell, {"zoneout": 0.2}) for cell in CELLS),
     *((cell, {"residual": True}) for cell in CELLS),

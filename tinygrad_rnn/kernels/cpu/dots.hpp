@@ -41,7 +41,19 @@ template <class T, class W, class To> inline void set_down(const W *sum, To *to)
   }
 }
 
+template <class T, int... I> constexpr Bits<T> counted(std::integer_sequence<int, I...>) { return Bits<T>{I...}; }
+
+// The vector's lanes [from, to), the others zero.
+template <class T> inline Vector<T> some_lanes(Vector<T> v, int from, int to) {
+  const Bits<T> at = counted<T>(std::make_integer_sequence<int, lanes<T>>{});
+  return (Vector<T>)((Bits<T>)v & (at >= from) & (at < to));
+}
+
 // to[m * ld_to + n] = a[m] . w[n * ld] for M rows a and 4 rows w, or fewer: the last is taken again.
+//
+// One row or two take as long as the weights take to be read, and those are read faster if no vector
+// lies across cache lines. So the first lanes of a row, up to a line's begin, and the last ones are
+// taken from whole vectors that reach into the rest.
 template <class T, int M>
 inline void dots_of(const T *const *a, const T *w, int count, long ld, long depth, T *to, long ld_to) {
   constexpr int V = lanes<T>, N = 4;
@@ -49,17 +61,26 @@ inline void dots_of(const T *const *a, const T *w, int count, long ld, long dept
   Vector<T> sum[M][N] = {};
   const T *rows[N];
   for (int n = 0; n < N; n++) rows[n] = w + (n < count ? n : count - 1) * ld;
-  for (long k = 0; k < depth; k += V) {
-    const int some = (int)smaller(V, depth - k);
+  const auto add = [&](auto load_some) __attribute__((always_inline)) {
     Vector<T> x[M];
 #pragma GCC unroll 4
-    for (int m = 0; m < M; m++) x[m] = load(a[m] + k, some);
+    for (int m = 0; m < M; m++) x[m] = load_some(a[m]);
 #pragma GCC unroll 4
     for (int n = 0; n < N; n++) {
-      const Vector<T> y = load(rows[n] + k, some);
+      const Vector<T> y = load_some(rows[n]);
 #pragma GCC unroll 4
       for (int m = 0; m < M; m++) sum[m][n] += x[m] * y;
     }
+  };
+  if (depth < 2 * V) {
+    for (long k = 0; k < depth; k += V) add([&](const T *p) { return load(p + k, (int)smaller(V, depth - k)); });
+  } else {
+    const bool aligned = M <= 2 && ld % V == 0 && depth >= 8 * V;
+    const int before = aligned ? (int)(-(reinterpret_cast<uintptr_t>(w) / sizeof(T)) % V) : 0;
+    if (before) add([&](const T *p) { return some_lanes<T>(load(p), 0, before); });
+    long k = before;
+    for (; k + V <= depth; k += V) add([&](const T *p) { return load(p + k); });
+    if (k < depth) add([&](const T *p) { return some_lanes<T>(load(p + depth - V), (int)(V - depth + k), V); });
   }
 #pragma GCC unroll 4
   for (int m = 0; m < M; m++) {
