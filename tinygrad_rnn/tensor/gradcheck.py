@@ -65,10 +65,12 @@ def gradient_errors(
                 f"gradcheck: input {i}: expected a float64 array or leaf that requires grad, got "
                 f"{x!r}"
             )
-    generator = Generator(seed)
+    name, generator = getattr(fn, "__name__", type(fn).__name__), Generator(seed)
     errors = []
     for level in range(1, order + 1):
-        errors.append(_worst_error(fn, xs, level, tolerance, generator))
+        errors.append(
+            _worst_error(fn, xs, f"{name}: derivative of order {level}", tolerance, generator)
+        )
         if level < order:
             fn, xs = _gradient_of(fn, xs, generator)
     return errors
@@ -104,7 +106,7 @@ def _gradient_of(
 
 
 def _worst_error(
-    fn: Callable[..., Any], xs: list[Tensor], level: int, tolerance: float, generator: Generator
+    fn: Callable[..., Any], xs: list[Tensor], which: str, tolerance: float, generator: Generator
 ) -> float:
     """Compares <w, J u> both ways for drawn w and u, then J entry by entry where it is small."""
     ys = _outputs(fn, xs)
@@ -138,8 +140,8 @@ def _worst_error(
             worst = _distance(found, true)
         if not worst <= tolerance:
             raise GradcheckError(
-                f"gradcheck: derivative of order {level}, {what}: the rules give {found}, finite "
-                f"differences {true}: they differ by {worst:.1e}, more than {tolerance:.0e}"
+                f"gradcheck: {which}, {what}: the rules give {found}, finite differences {true}: "
+                f"they differ by {worst:.1e}, more than {tolerance:.0e}"
             )
         return worst
 
