@@ -21,6 +21,7 @@ from pathlib import Path
 
 from ..data import TextError
 from .translate import TranslateConfig
+from .translation_training import Texts
 
 MODULES = Path("/usr/share/sword/modules/texts/ztext")
 ENGLISH, SPANISH = "engKJV2006eb", "spaRV1909eb"
@@ -31,8 +32,6 @@ CONFIG = TranslateConfig(
     source_symbols="bpe", target_symbols="bpe", most=4000, longest=60, tied=True,
     batch=64, steps=4_500, lr=2e-3,
 )  # fmt: skip
-
-Texts = tuple[str, str]
 
 _ASIDE = re.compile(r"<(note|title)\b.*?</\1>", re.S)  # said about the verse, not in it
 _MARK = re.compile(r"<[^>]*>")
