@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ ODD = [0.0, -0.0, np.inf, -np.inf, np.nan, 1e-40, 1.0]
 
 def written(function: Any, count: int) -> Code:
     tape: list[Symbol] = []
-    code = compiled(tape, function(*(Symbol(tape) for _ in range(count))))
+    code = compiled(tape, [(y,) for y in function(*(Symbol(tape) for _ in range(count)))])
     assert code is not None
     return code
 
@@ -65,6 +66,34 @@ def test_drawn_chains_on_drawn_arrays(dtype: str, data: st.DataObject) -> None:
     for a, b in zip(found, true, strict=True):
         assert a.dtype == dtype
         np.testing.assert_array_equal(a, b)
+
+
+@dtypes
+@given(data=st.data())
+def test_columns_go_in_and_come_out_side_by_side(dtype: str, data: st.DataObject) -> None:
+    d = Searched(data)
+    width, rows = d.one_of([1, 5, 16, 300]), d.one_of([(), (1,), (4,), (2, 3)])
+    rng = np.random.default_rng(d.integer(0, 99))
+    starts = [d.integer(0, 20) for _ in range(3)]
+    shapes = [(*rows, s + width + d.integer(0, 3)) for s in starts]
+    shapes[2] = d.one_of([shapes[2], shapes[2][-1:]])  # a row for all
+    wide = [rng.normal(size=shape).astype(dtype) for shape in shapes]
+    x = rng.normal(size=(*rows, width)).astype(dtype)
+    tape: list[Symbol] = []
+    a, b, c, whole = [Symbol(tape) for _ in range(4)]
+    total = a * b + c
+    results = [(total,), (whole, total, a), (total - whole,)]
+    code = compiled(tape, results, dict(enumerate(starts)), width)
+    assert code is not None
+    inputs = [laid_out(d, w) for w in wide] + [laid_out(d, x)]
+    found = code(tuple(inputs[n] for n in code.inputs))
+    a, b, c = (w[..., s : s + width] for w, s in zip(wide, starts, strict=True))
+    total = a * b + c
+    true = [total, np.concat([x, total, a], axis=-1), total - x]
+    assert found is not None
+    for y, t in zip(found, true, strict=True):
+        assert y.dtype == dtype
+        np.testing.assert_array_equal(y, t)
 
 
 @dtypes
@@ -138,15 +167,15 @@ def test_what_a_symbol_cannot_stand_for(function: Any) -> None:
 def test_what_is_not_worth_a_chain_or_too_long_for_one() -> None:
     tape: list[Symbol] = []
     x = Symbol(tape)
-    assert compiled(tape, [x]) is None
-    assert compiled(tape, [x + 1]) is None
-    assert compiled(tape, [(x + 1) * 2]) is not None
+    assert compiled(tape, [(x,)]) is None
+    assert compiled(tape, [(x + 1,)]) is None
+    assert compiled(tape, [((x + 1) * 2,)]) is not None
     many = [x * (i + 0.5) for i in range(300)]
-    assert compiled(tape, many) is None
+    assert compiled(tape, [(y,) for y in many]) is None
     total = many[0]
     for _ in range(300):
         total = total * 0.5 + 1
-    assert compiled(tape, [total]) is not None  # registers are used again
+    assert compiled(tape, [(total,)]) is not None  # registers are used again
 
 
 def test_memory_is_safe_whatever_the_code() -> None:
@@ -160,5 +189,21 @@ def test_memory_is_safe_whatever_the_code() -> None:
         (b"", 0, b""),
         (b"", 256, b""),
     ]:
+        widths = bytes([1] * len(results))
         with pytest.raises(ValueError, match="registers"):
-            chains.native.evaluate(steps, registers, (), results, (x,))
+            chains.native.evaluate(steps, registers, (), results, widths, 0, b"", (x,))
+    step = bytes([0, 0, 0, 1])
+    for results, widths, columns, starts in [
+        (b"\x01", b"\x02", 0, b""),
+        (b"\x01\x01", b"\x01", 0, b""),
+        (b"\x01", b"\x01", -1, b""),
+        (b"\x01", b"\x01", 2, b"\x00"),
+    ]:
+        with pytest.raises(ValueError, match="layout"):
+            chains.native.evaluate(step, 2, (), results, widths, columns, starts, (x,))
+    for columns, start in [(2, 2), (4, 0), (2, 2**62), (2, -1), (0, 1)]:
+        starts = array("l", [start]).tobytes()
+        found = chains.native.evaluate(step, 2, (), b"\x01", b"\x01", columns, starts, (x,))
+        assert found is None, (columns, start)
+    one = np.ones(())
+    assert chains.native.evaluate(step, 2, (), b"\x01\x01", b"\x02", 0, b"", (one,)) is None

@@ -321,6 +321,53 @@ class TestChains:
             tolerance = 300 * np.finfo(dtype).eps
             np.testing.assert_allclose(a.numpy(), c.numpy(), rtol=tolerance, atol=tolerance)
 
+    @pytest.mark.skipif(not natively(np), reason="without native code there are none")
+    @pytest.mark.parametrize(
+        "of_columns",
+        [
+            lambda z: z[:, :4] * tg.tanh(z[:, 4:8]) - z[:, 8:],  # each column once
+            lambda z: tg.sigmoid(z[:, 8:]) * tg.tanh(z[..., :4]) - z[..., 4:-4],
+            lambda z: z[:, :4] * tg.tanh(z[:, 3:7]) - z[:, 8:],  # one twice, one never
+            lambda z: z[:, :4] * tg.tanh(z[:, :4]) - z[:, 4:8] * z[:, 8:],
+            lambda z: z[:, :4] * tg.tanh(z[:, 4:8]) - z[:, 9:].sum(axis=-1, keepdims=True),
+            lambda z: tg.tanh(z[:, :4]) * 2 - z[:, 4:].sum(axis=-1, keepdims=True),
+            lambda z: tg.tanh(z[:, ::3]) * 2 - z[:, ::-1][:, 2:6],
+            lambda z: tg.tanh(z[:, :4] @ z[:4, 4:8]) + z[:, 8:] * 2 + 1,
+            lambda z: tg.tanh(z[0, :4] * z[:, 4:8]) + z[:, 8:] * 2 + 1,
+            lambda z: (z[:, :6] * z[:, 6:] + 1)[:, :4] * tg.tanh(z[:, :4]),
+            lambda z: (z * z[:1] + 1)[:, :4] * tg.tanh(z[:, :4] + 1) - z[:, 4:8] * z[:, 8:],
+        ],
+    )
+    @pytest.mark.parametrize("also", [None, lambda z: z.sum(axis=-1), lambda z: z[:, :4]])
+    def test_columns_of_what_need_not_be_there(
+        self, of_columns: Any, also: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        w, b, x, h = drawn(4, 12), drawn(12), drawn(5, 4, 12), drawn(4, 4)
+
+        def step(state: Any, x: Any) -> Any:
+            h, c = state
+            z = (h @ w + tg.tanh(x)) * 0.5 + b
+            c = c * 0.5 + of_columns(z)
+            return (tg.tanh(c), c), (c if also is None else (c, also(z)))
+
+        def results(fused: bool = True) -> list[Any]:
+            last, ys = tg.scan(step, (h, h * 0.5), x, fused=fused)
+            values = [*last, *(ys if isinstance(ys, tuple) else (ys,))]
+            losses = [sum(tg.sin(v).sum() for v in values), last[1].sum()]
+            return [*values, *(g for loss in losses for g in tg.grad(
+                loss, [w, b, x, h], retain_graph=True))]  # fmt: skip
+
+        plans._known.clear()
+        wanted = results(fused=False)
+        found = [results()]
+        monkeypatch.setattr(chains.Chain, "run", lambda *_: False)
+        found.append(results())  # the instructions that a chain stands for
+        monkeypatch.setattr(replay, "natively", lambda xp: False)
+        found.append(results())
+        for values in found:
+            for y, t in zip(values, wanted, strict=True):
+                np.testing.assert_allclose(y.numpy(), t.numpy(), rtol=1e-11, atol=1e-12)
+
 
 class TestPlans:
     """A program is planned once for all loops that do the same."""

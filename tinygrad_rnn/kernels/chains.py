@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -60,21 +61,32 @@ class Code(NamedTuple):
     steps: bytes
     registers: int
     numbers: tuple[float, ...]
-    results: bytes
+    results: bytes  # registers
+    widths: bytes  # of how many results, side by side, each array is made
+    columns: int  # of a result; 0 where they are the inputs' own
+    starts: bytes  # of the columns in each input, as C's long, -1 for all of it; or nothing
     inputs: tuple[int, ...]  # the numbers on the tape of the symbols that go in
 
     def __call__(self, arrays: tuple[Array, ...]) -> tuple[Array, ...] | None:
         """The results for some inputs; None if it does not take them."""
-        found: tuple[Array, ...] | None = native.evaluate(*self[:4], arrays)
+        found: tuple[Array, ...] | None = native.evaluate(*self[:7], arrays)
         return found
 
 
-def compiled(tape: Sequence[Symbol], results: Sequence[Symbol]) -> Code | None:
+def compiled(
+    tape: Sequence[Symbol],
+    results: Sequence[Sequence[Symbol]],
+    parts: dict[int, int] | None = None,
+    columns: int = 0,
+) -> Code | None:
     """Instructions for what was put down, as far as the results need it.
 
-    **Returns** None for what is not worth it (less than two functions), or too long.
+    **Arguments** results: for each array what lies side by side along its last axis. parts: of
+    inputs of which only some columns go in, by number the first of these columns; `columns` says
+    how many. **Returns** None for what is not worth it (less than two functions), or too long.
     """
-    last: dict[int, int] = {s.number: len(tape) for s in results}  # where each is used last
+    flat = [s for beside in results for s in beside]
+    last: dict[int, int] = {s.number: len(tape) for s in flat}  # where each is used last
     for s in reversed(tape):
         if s.number in last:
             for a in s.args:
@@ -105,5 +117,10 @@ def compiled(tape: Sequence[Symbol], results: Sequence[Symbol]) -> Code | None:
         steps += bytes([FUNCTIONS.index(s.function), args[0], args[-1], register[s.number]])
     if len(functions) < 2 or not inputs:
         return None
-    places = bytes([register[s.number] for s in results])
-    return Code(bytes(steps), count, tuple(given.values()), places, tuple(s.number for s in inputs))
+    widths = bytes([len(beside) for beside in results])
+    parted = parts and any(s.number in parts for s in inputs)
+    starts = array("l", [parts.get(s.number, -1) for s in inputs] if parts and parted else [])
+    return Code(
+        bytes(steps), count, tuple(given.values()), bytes([register[s.number] for s in flat]),
+        widths, columns if parted else 0, starts.tobytes(), tuple(s.number for s in inputs),
+    )  # fmt: skip

@@ -23,7 +23,7 @@ _ENTRY = re.compile(r"([a-z']+)(?:\(\d+\))? ([A-Z0-9 ]+?)\s*(?:#.*)?")
 
 CONFIG = TranslateConfig(
     source_symbols="chars", target_symbols="words", hidden=256, layers=2, embedding=128,
-    dropout=0.3, attention="additive", batch=128, steps=16_000, lr=2e-3, longest=40,
+    dropout=0.3, attention="additive", batch=128, steps=12_000, lr=2e-3, longest=40,
 )  # fmt: skip
 
 

@@ -29,8 +29,8 @@ TEST, WATCH = 1_000, 500  # verses
 
 CONFIG = TranslateConfig(
     cell="lstm", hidden=256, layers=1, embedding=256, dropout=0.3, attention="general",
-    source_symbols="bpe", target_symbols="bpe", most=4000, longest=60, tied=True,
-    batch=64, steps=4_500, lr=2e-3,
+    source_symbols="bpe", target_symbols="bpe", most=2000, longest=80, tied=True,
+    batch=64, steps=6_000, lr=2e-3,
 )  # fmt: skip
 
 _ASIDE = re.compile(r"<(note|title)\b.*?</\1>", re.S)  # said about the verse, not in it

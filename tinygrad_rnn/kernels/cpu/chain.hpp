@@ -16,6 +16,11 @@ template <class T> struct Input {
   long down; // from row to row
 };
 
+template <class T> struct Output {
+  T *data;
+  long down;
+};
+
 template <class T> struct Chain {
   long rows, columns;
   const Input<T> *inputs;
@@ -23,7 +28,7 @@ template <class T> struct Chain {
   int input_count, number_count, registers, length, output_count;
   const Instruction *code;
   const unsigned char *results; // the outputs' registers
-  T *const *outputs;            // each in C order
+  const Output<T> *outputs;
 };
 
 } // namespace tgrnn

@@ -190,10 +190,10 @@ template <class T> bool chained(void (*evaluate)(const Chain<T> &)) {
   for (int i = 0; i < inputs; i++) data.push_back(drawn<T>(rows * columns));
   for (int flat = 0; flat < 2; flat++) {
     std::vector<Input<T>> in;
-    std::vector<T *> out;
+    std::vector<Output<T>> out;
     for (auto &d : data) in.push_back({d.data(), columns});
     outputs[flat].assign(3, std::vector<T>(rows * columns));
-    for (auto &o : outputs[flat]) out.push_back(o.data());
+    for (auto &o : outputs[flat]) out.push_back({o.data(), columns});
     evaluate({flat ? 1 : rows, flat ? rows * columns : columns, in.data(), given.data(), inputs, numbers, inputs + numbers + own, length, 3,
               code.data(), results, out.data()});
   }

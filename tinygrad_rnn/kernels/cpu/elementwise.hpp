@@ -35,11 +35,11 @@ public:
         }
         for (int i = 0; i < chain.output_count; i++) {
           const int r = chain.results[i];
-          if (direct[i]) at[r] = to[r] = count == whole ? chain.outputs[i] + row * chain.columns + from : own(r);
+          if (direct[i]) at[r] = to[r] = count == whole ? output(i, row) + from : own(r);
         }
         for (int i = 0; i < chain.length; i++) execute(chain.code[i], whole);
         for (int i = 0; i < chain.output_count; i++)
-          if (!direct[i] || count < whole) memcpy(chain.outputs[i] + row * chain.columns + from, at[chain.results[i]], count * sizeof(T));
+          if (!direct[i] || count < whole) memcpy(output(i, row) + from, at[chain.results[i]], count * sizeof(T));
       }
   }
 
@@ -52,6 +52,7 @@ private:
   bool direct[256];
 
   T *own(int i) const { return registers + i * stretch; }
+  T *output(int i, long row) const { return chain.outputs[i].data + row * chain.outputs[i].down; }
 
   template <class Function> void each(const Instruction &i, long count, Function function) {
     const T *a = at[i.a], *b = at[i.b];

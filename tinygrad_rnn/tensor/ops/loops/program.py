@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...graph import names
+from ..indexing import getitem
 from ..products import matmul
 from .chains import Item, chained
 from .recording import Call, Slot
@@ -111,11 +112,12 @@ class Program:
                     _multiplied_with(call, constants),
                 )
             )  # fmt: skip
-            function = None if call.several or scalar else partial(call.op.forward, np)
+            columns = _columns(call)
+            known = not (call.several or scalar or columns)
+            function = partial(call.op.forward, np) if known else None
             outs = tuple([self.at[number] for number in call.outs])
-            items.append(
-                _item(call, self.forward[-1], args, outs, function, args, call.params, False)
-            )
+            item = _item(call, self.forward[-1], args, outs, function, args, call.params, False)
+            items.append(item._replace(part=(args[0], columns.start)) if columns else item)
         self.pick_new = picker(self.at[slot.number] for slot in new)
         self.pick_ys = picker(self.at[slot.number] for slot in ys)
         self.read_forwards = [self.at[slot.number] for slot in (*new, *ys)]
@@ -159,16 +161,18 @@ class Program:
 
         def instruct(
             call: Call, g: int, rule: Any, places: Iterable[int], joint: bool, *targets: Any,
-            matrix: int | None = None,
+            matrix: int | None = None, beside: bool = False,
         ) -> None:  # fmt: skip
             places = tuple(places)
             self.backward.append(Backward(g, rule, picker(places), joint, targets, matrix))
             outs = tuple([t.place for t in targets if not t.summed])
             alone = not joint and len(outs) == 1 and targets[0].shape == call.results[0].shape
             function = rule if alone and g in places and not call.several else None
-            items.append(
-                _item(call, self.backward[-1], (g, *places), outs, function, places, {}, True)
-            )
+            item = _item(call, self.backward[-1], (g, *places), outs, function, places, {}, True)
+            if beside:
+                kind = call.shapes[0], item.kind[1]
+                item = item._replace(function=None, args=places[1:], kind=kind, beside=True)
+            items.append(item)
 
         def target(call: Call, i: int) -> Target:
             number = call.args[i].number
@@ -178,7 +182,16 @@ class Program:
 
         nowhere = place()  # nothing ever comes there
         self.seeds = [cotangent_at(s.number) if s.live else None for s in (*new, *ys)]
+        tiled = _tiled(calls)
         for call in calls:
+            if call.outs[0] in tiled:
+                last, pieces = tiled[call.outs[0]]
+                gs = [cotangents.get(piece.outs[0], nowhere) for piece in pieces]
+                if call is last and any(g != nowhere for g in gs):
+                    widths = [piece.results[0].shape[-1] for piece in pieces]
+                    rule = partial(_side_by_side, widths)
+                    instruct(call, 0, rule, (0, *gs), False, target(call, 0), beside=True)
+                continue
             if not any(call.live) or not cotangents.keys() & {*call.outs}:
                 continue
             op, g = call.op, cotangent_at(call.outs[0])
@@ -245,6 +258,54 @@ def _multiplied_with(call: Call, constants: Sequence[int]) -> int | None:
         return None
     number = call.args[1].number
     return constants.index(number) if number in constants else None
+
+
+def _columns(call: Call) -> range | None:
+    """Which columns this reads, if it is columns beside each other of all rows, and no more."""
+    if call.op is not getitem or not call.shapes[0]:
+        return None
+    index, shape = call.params["index"], call.shapes[0]
+    *before, last = index if isinstance(index, tuple) else (index,)
+    rows = [slice(None)] * (len(shape) - 1)
+    if (before != rows and before != [...]) or not isinstance(last, slice):
+        return None
+    columns = range(*last.indices(shape[-1]))
+    return columns if columns and columns.step == 1 else None
+
+
+def _tiled(calls: Sequence[Call]) -> dict[int, tuple[Call, list[Call]]]:
+    """What reads all columns of a value, once, in pieces: by the number of each piece that is read
+    the last of these calls, and all of them from left to right."""
+    readers: dict[int, list[tuple[range, Call]]] = {}
+    for call in calls:
+        columns = _columns(call) if any(call.live) else None
+        if columns is not None and isinstance(call.args[0], Slot):
+            readers.setdefault(call.args[0].number, []).append((columns, call))
+    found = {}
+    for pairs in readers.values():
+        last = pairs[-1][1]
+        pairs.sort(key=lambda pair: pair[0].start)
+        ends = [0, *[columns.stop for columns, _ in pairs]]
+        width = last.shapes[0][-1]
+        if len(pairs) > 1 and ends[-1] == width and ends[:-1] == [c.start for c, _ in pairs]:
+            pieces = [call for _, call in pairs]
+            found.update({call.outs[0]: (last, pieces) for call in pieces})
+    return found
+
+
+def _side_by_side(widths: Sequence[int], xp: Any, *gs: Any) -> Any:
+    """The cotangent of a value from those of its columns; None if there are none."""
+    some = next((g for g in gs if g is not None), None)
+    if some is None:
+        return None
+    zero = xp.zeros_like(some[..., :1])
+    return xp.concat(
+        [
+            xp.broadcast_to(zero, (*zero.shape[:-1], width)) if g is None else g
+            for g, width in zip(gs, widths, strict=True)
+        ],
+        axis=-1,
+    )
 
 
 def _literals(blank: Sequence[Any], first: int) -> dict[int, Any]:
