@@ -369,6 +369,17 @@ class TestChains:
                 np.testing.assert_allclose(y.numpy(), t.numpy(), rtol=1e-11, atol=1e-12)
 
 
+    def test_what_is_handed_through_a_chain_comes_out_of_it(self) -> None:
+        w, u, x, h = drawn(4, 4), drawn(4, 4), drawn(5, 3, 4), drawn(3, 4)
+
+        def step(h: Any, x: Any) -> Any:
+            z = tg.sigmoid(x + h @ w)
+            h = (1 - z) * h + z * tg.tanh(x + (z * h) @ u)
+            return h, h
+
+        compare(step, h, x, w, u)
+
+
 class TestPlans:
     """A program is planned once for all loops that do the same."""
 
