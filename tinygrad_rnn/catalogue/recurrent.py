@@ -129,7 +129,7 @@ def _layer(d: Draw, build: Callable[..., Any], **options: Sequence[Any]) -> Case
         module.train(not evaluation)
         masks = generator.state
         x = real(d, (steps, batch, WIDE if wide else features))
-        begin = module.begin(0, Tensor(x[0]))
+        begin = module.begin(0, Tensor(x))
         sizes = [p.shape[1] for p in (begin if isinstance(begin, tuple) else (begin,))]
         rows = module.num_layers * module.directions
         inputs = [x, *(real(d, (rows, batch, n)) for n in sizes if known)]

@@ -63,12 +63,15 @@ class Module:
             if isinstance(value, Module):
                 yield from value.named_modules(name)
 
-    def _named(self) -> Iterator[tuple[str, Parameter]]:
+    def _named(self, prefix: str = "") -> Iterator[tuple[str, Parameter]]:
         """Every name of every parameter: a tied one under each of its names."""
-        for prefix, module in self.named_modules():
-            for name, value in _members(module.children(), prefix):
-                if isinstance(value, Parameter):
-                    yield name, value
+        members = list(_members(self.children(), prefix))
+        for name, value in members:
+            if isinstance(value, Parameter):
+                yield name, value
+        for name, value in members:
+            if isinstance(value, Module):
+                yield from value._named(name)
 
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
         """The parameters with their names; each once, however many modules share it."""
@@ -168,9 +171,14 @@ class Module:
         return ""
 
 
+PLAIN = frozenset({int, float, bool, str, type(None)})  # what most attributes are: none of these
+
+
 def _members(items: Iterable[tuple[Any, Any]], prefix: str) -> Iterator[tuple[str, Any]]:
     """Modules and parameters among named values, those in lists, tuples and dicts too."""
     for key, value in items:
+        if type(value) in PLAIN:
+            continue
         name = f"{prefix}.{key}" if prefix else str(key)
         if isinstance(value, (Parameter, Module)):
             yield name, value

@@ -129,7 +129,7 @@ class Recurrent(RecurrentLayer):
 
     def begin(self, row: int, x: Tensor) -> State:
         """What the cell says."""
-        return self.cells[row].initial(x)
+        return self.cells[row].initial(x[0])
 
     def _run(self, row: int, x: Tensor, state: State, course: Course) -> Run:
         cell = self.cells[row]

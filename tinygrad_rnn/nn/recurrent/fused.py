@@ -61,7 +61,7 @@ class FusedLayer(RecurrentLayer):
             for part, size in zip("hc", recurrence.sizes if learn_initial else (), strict=False):
                 zeros = creation.zeros((size,), dtype=dtype, device=device)
                 setattr(self, f"{part}0{self.suffix(row)}", Parameter(zeros))
-        self._zones(self.begin(0, creation.zeros((1, 1))), 1, training=False)  # refuses wrong ones
+        self._zones(self.begin(0, creation.zeros((1, 1, 1))), 1, training=False)  # refuses wrong ones
 
     def suffix(self, row: int) -> str:
         """What follows the names of a row's weights."""
@@ -72,7 +72,7 @@ class FusedLayer(RecurrentLayer):
         """Zeros, or what is learned."""
 
         def part(name: str, size: int) -> Tensor:
-            zeros = creation.zeros((x.shape[0], size), dtype=x.dtype, device=x.device)
+            zeros = creation.zeros((x.shape[1], size), dtype=x.dtype, device=x.device)
             return zeros + getattr(self, name + self.suffix(row)) if self.learn_initial else zeros
 
         begin = tuple(part(*of) for of in zip(("h0", "c0"), self.recurrence.sizes, strict=False))
@@ -83,7 +83,7 @@ class FusedLayer(RecurrentLayer):
         if course.training:
             w, h_mask = self._masked(w, x)
         if self.learn_initial and course.reset is not None:
-            course = replace(course, initial=self.begin(row, x[0]))
+            course = replace(course, initial=self.begin(row, x))
         return self.recurrence.run(x, state, w, course, h_mask)
 
     def _quick(self, x: Tensor, state: State) -> tuple[Tensor, State] | None:

@@ -73,7 +73,7 @@ class RecurrentLayer(Module):
 
     @abstractmethod
     def begin(self, row: int, x: Tensor) -> State:
-        """The state before the first step. **Arguments** x: (B, ...), any step's."""
+        """The state before the first step. **Arguments** x: (T, B, ...), the input."""
 
     @abstractmethod
     def _run(self, row: int, x: Tensor, state: State, course: Course) -> Run:
@@ -116,7 +116,7 @@ class RecurrentLayer(Module):
         if lengths is not None:
             lengths = lengths_of(self.name, "lengths", lengths, batch, steps).to(x.device)
         resets = self._resets(reset, lengths, steps, batch, x.device)
-        first = self._first(state, x[0])
+        first = self._first(state, x)
         y, last, states = self._through(x, first, lengths, resets, self.training, return_states)
         if self.batch_first:
             y = y.swapaxes(0, 1) if isinstance(y, Tensor) else tuple(v.swapaxes(0, 1) for v in y)
@@ -143,7 +143,7 @@ class RecurrentLayer(Module):
         with no_grad():
             x = x.expand_dims(axis=0)
             self._check(x)
-            first = self._first(state, x[0])
+            first = self._first(state, x)
             y, last, _ = self._through(x, first, None, (None, None), False, False)
             return y[0], stacked(last)
 
@@ -249,7 +249,7 @@ class RecurrentLayer(Module):
         return y
 
     def _first(self, state: State, x: Tensor) -> list[State]:
-        """The state before the first step of every row. **Arguments** x: a step's, (B, ...)."""
+        """The state before the first step of every row. **Arguments** x: (T, B, ...)."""
         rows = self.num_layers * self.directions
         if state is None:
             return [self.begin(row, x) for row in range(rows)]
