@@ -10,12 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tinygrad_rnn.kernels import chains, cpu
+from tinygrad_rnn.kernels import cpu
 from tinygrad_rnn.kernels.chains import FUNCTIONS, Code, Symbol, compiled
+from tinygrad_rnn.kernels.cpu import functions
 
 from ..drawing import Searched
 
-pytestmark = pytest.mark.skipif(chains.native is None, reason=cpu.describe())
+pytestmark = pytest.mark.skipif(functions.native is None, reason=cpu.describe())
 dtypes = pytest.mark.parametrize("dtype", ["float32", "float64"])
 
 ODD = [0.0, -0.0, np.inf, -np.inf, np.nan, 1e-40, 1.0]
@@ -191,7 +192,7 @@ def test_memory_is_safe_whatever_the_code() -> None:
     ]:
         widths = bytes([1] * len(results))
         with pytest.raises(ValueError, match="registers"):
-            chains.native.evaluate(steps, registers, (), results, widths, 0, b"", (x,))
+            functions.native.evaluate(steps, registers, (), results, widths, 0, b"", (x,))
     step = bytes([0, 0, 0, 1])
     for results, widths, columns, starts in [
         (b"\x01", b"\x02", 0, b""),
@@ -200,10 +201,10 @@ def test_memory_is_safe_whatever_the_code() -> None:
         (b"\x01", b"\x01", 2, b"\x00"),
     ]:
         with pytest.raises(ValueError, match="layout"):
-            chains.native.evaluate(step, 2, (), results, widths, columns, starts, (x,))
+            functions.native.evaluate(step, 2, (), results, widths, columns, starts, (x,))
     for columns, start in [(2, 2), (4, 0), (2, 2**62), (2, -1), (0, 1)]:
         starts = array("l", [start]).tobytes()
-        found = chains.native.evaluate(step, 2, (), b"\x01", b"\x01", columns, starts, (x,))
+        found = functions.native.evaluate(step, 2, (), b"\x01", b"\x01", columns, starts, (x,))
         assert found is None, (columns, start)
     one = np.ones(())
-    assert chains.native.evaluate(step, 2, (), b"\x01\x01", b"\x02", 0, b"", (one,)) is None
+    assert functions.native.evaluate(step, 2, (), b"\x01\x01", b"\x02", 0, b"", (one,)) is None

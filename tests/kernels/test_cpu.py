@@ -18,7 +18,7 @@ from tinygrad_rnn.kernels.cpu import functions
 
 from ..drawing import Searched
 
-pytestmark = pytest.mark.skipif(functions._native is None, reason=cpu.describe())
+pytestmark = pytest.mark.skipif(functions.native is None, reason=cpu.describe())
 
 CELLS: dict[str, tuple[str, int, dict[str, Any]]] = {
     "rnn tanh": ("rnn", 1, {"activation": "tanh"}),

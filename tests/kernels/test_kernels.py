@@ -29,7 +29,7 @@ IMPLEMENTATIONS = [
         cpu,
         "cpu",
         id="native",
-        marks=pytest.mark.skipif(functions._native is None, reason=cpu.describe()),
+        marks=pytest.mark.skipif(functions.native is None, reason=cpu.describe()),
     ),
     pytest.param(dispatch, "cpu", id="picked"),
 ]

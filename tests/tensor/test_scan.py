@@ -368,7 +368,6 @@ class TestChains:
             for y, t in zip(values, wanted, strict=True):
                 np.testing.assert_allclose(y.numpy(), t.numpy(), rtol=1e-11, atol=1e-12)
 
-
     def test_what_is_handed_through_a_chain_comes_out_of_it(self) -> None:
         w, u, x, h = drawn(4, 4), drawn(4, 4), drawn(5, 3, 4), drawn(3, 4)
 

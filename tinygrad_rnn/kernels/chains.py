@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
-from .products import native
+from .cpu import functions
 
 Array = Any
 
@@ -23,7 +23,7 @@ REGISTERS = 255
 
 def natively(xp: Any) -> bool:
     """Whether native code takes arrays of a module."""
-    return native is not None and xp is np
+    return functions.native is not None and xp is np
 
 
 class Symbol(NDArrayOperatorsMixin):
@@ -69,7 +69,7 @@ class Code(NamedTuple):
 
     def __call__(self, arrays: tuple[Array, ...]) -> tuple[Array, ...] | None:
         """The results for some inputs; None if it does not take them."""
-        found: tuple[Array, ...] | None = native.evaluate(*self[:7], arrays)
+        found: tuple[Array, ...] | None = functions.native.evaluate(*self[:7], arrays)
         return found
 
 

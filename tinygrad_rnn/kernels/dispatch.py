@@ -9,18 +9,15 @@ from inspect import signature
 from types import ModuleType
 from typing import Any
 
-import numpy as np
-
 from . import cpu, reference
 from .contract import check
 
 IMPLEMENTATIONS: dict[str, ModuleType] = {"reference": reference, "cpu": cpu}
 
-# The name of the one that is to run everything, if any.
-FORCED = os.environ.get("TINYGRAD_RNN_KERNELS", "")
-if FORCED and FORCED not in IMPLEMENTATIONS:
+wanted = os.environ.get("TINYGRAD_RNN_KERNELS", "")  # "reference" turns native code off
+if wanted and wanted not in IMPLEMENTATIONS:
     raise ImportError(
-        f"TINYGRAD_RNN_KERNELS: expected one of {', '.join(IMPLEMENTATIONS)}; got {FORCED!r}"
+        f"TINYGRAD_RNN_KERNELS: expected one of {', '.join(IMPLEMENTATIONS)}; got {wanted!r}"
     )
 
 
@@ -29,14 +26,7 @@ def pick(xp: Any, arrays: dict[str, Any]) -> ModuleType:
 
     **Arguments** arrays: the call's, by name, checked against the contract.
     """
-    if FORCED != "reference" and cpu.runs(xp, arrays):
-        return cpu
-    return reference
-
-
-def native(xp: Any, *arrays: Any) -> bool:
-    """Whether native code takes arrays: of NumPy's, in C order, float32 or float64 all of them."""
-    return FORCED != "reference" and xp is np and cpu.takes(*arrays)
+    return cpu if cpu.runs(xp, arrays) else reference
 
 
 def _inputs(forward: Callable[..., Any]) -> list[str]:
@@ -106,11 +96,11 @@ def step(
     (y, h, c), y being (B, H); None where native code does not have it or the arrays are not as it
     wants them: then the forward functions run it, or say what is wrong.
     """
-    return None if FORCED == "reference" else cpu.step(cell, x, h, c, weights, rounded)
+    return cpu.step(cell, x, h, c, weights, rounded)
 
 
 def describe() -> str:
     """Which implementation runs, and why."""
-    if FORCED == "reference":
-        return "reference (array code), by TINYGRAD_RNN_KERNELS"
+    if cpu.functions.native is None:
+        return f"reference (array code); native code: {cpu.describe()}"
     return f"cpu: {cpu.describe()}; reference (array code) for the rest"

@@ -6,12 +6,9 @@ from collections.abc import Sequence
 from math import prod
 from typing import Any
 
-from .cpu.functions import _native
-from .dispatch import FORCED
+from .cpu import functions
 
 Array = Any
-
-native: Any = None if FORCED == "reference" else _native
 
 
 def product(a: Array, b: Array) -> Any:
@@ -21,12 +18,14 @@ def product(a: Array, b: Array) -> Any:
     >>> product(np.ones((2, 3)), np.ones((3, 4))).shape
     (2, 4)
     """
+    native = functions.native
     found = None if native is None else native.product(a, b)
     return a @ b if found is None else found
 
 
 def sum_of_products(xp: Any, a: Sequence[Array], b: Sequence[Array]) -> Array:
     """The sum of a_i^T b_i, for matrices a_i and b_i of equally many rows."""
+    native = functions.native
     found = None if native is None else native.sum_of_products(tuple(a), tuple(b))
     return product(xp.concat(a).mT, xp.concat(b)) if found is None else found
 
@@ -43,7 +42,8 @@ class Multiplier:
 
     def __init__(self, xp: Any, b: Array) -> None:
         self.columns = b.shape[1]
-        self.panels = None if native is None else native.pack(b)
+        self.native = functions.native
+        self.panels = None if self.native is None else self.native.pack(b)
         # Products with what lies in memory row by row are up to twice as fast.
         self.b = xp.ascontiguousarray(b) if self.panels is None else b
 
@@ -51,7 +51,7 @@ class Multiplier:
         """a @ b, for a (..., K)."""
         if self.panels is not None:
             rows = a if a.ndim == 2 else a.reshape((prod(a.shape[:-1]), a.shape[-1]))
-            found = native.product(rows, self.panels, self.columns)
+            found = self.native.product(rows, self.panels, self.columns)
             if found is not None:
                 return found if a.ndim == 2 else found.reshape((*a.shape[:-1], self.columns))
         return a @ self.b

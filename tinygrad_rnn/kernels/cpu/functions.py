@@ -13,12 +13,15 @@ from typing import Any
 
 import numpy as np
 
-_native: Any = None
+native: Any = None  # the compiled module: the one place that says whether native code runs
 absent = ""
-try:
-    _native = import_module("tinygrad_rnn.kernels.cpu._native")
-except ImportError as error:  # no compiler where the package was installed
-    absent = f"not compiled ({error})"
+if os.environ.get("TINYGRAD_RNN_KERNELS") == "reference":
+    absent = "turned off by TINYGRAD_RNN_KERNELS"
+else:
+    try:
+        native = import_module("tinygrad_rnn.kernels.cpu._native")
+    except ImportError as error:  # no compiler where the package was installed
+        absent = f"not compiled ({error})"
 
 Array = Any
 Arrays = tuple[Array | None, ...]
@@ -35,7 +38,7 @@ def runs(xp: Any, arrays: dict[str, Any]) -> bool:
     """Whether native code takes the arrays: NumPy's, of one floating dtype, none of them empty."""
     dtype = arrays["x"].dtype
     return (
-        _native is not None
+        native is not None
         and xp is np
         and dtype.char in "fd"
         and all(
@@ -47,7 +50,7 @@ def runs(xp: Any, arrays: dict[str, Any]) -> bool:
 
 def takes(*arrays: Array) -> bool:
     """Whether native code works on arrays: NumPy's, in C order, of one of its two dtypes."""
-    return _native is not None and all(
+    return native is not None and all(
         type(a) is np.ndarray
         and a.dtype is arrays[0].dtype
         and a.dtype.char in "fd"
@@ -59,9 +62,9 @@ def takes(*arrays: Array) -> bool:
 
 def describe() -> str:
     """Which instructions are used, or why none are."""
-    if _native is None:
+    if native is None:
         return absent
-    return f"{_native.level().replace('x86_64_', 'x86-64-')}, {get_num_threads()} threads"
+    return f"{native.level().replace('x86_64_', 'x86-64-')}, {get_num_threads()} threads"
 
 
 def set_num_threads(count: int) -> None:
@@ -71,13 +74,13 @@ def set_num_threads(count: int) -> None:
     >>> before = tg.get_num_threads()
     >>> tg.set_num_threads(before)
     """
-    if _native is not None:
-        _native.set_num_threads(count)
+    if native is not None:
+        native.set_num_threads(count)
 
 
 def get_num_threads() -> int:
     """How many threads the native kernels may use: one, where there are none."""
-    return 1 if _native is None else int(_native.get_num_threads())
+    return 1 if native is None else int(native.get_num_threads())
 
 
 def _threads_at_start() -> int:
@@ -89,7 +92,7 @@ set_num_threads(_threads_at_start())
 
 
 def _forward(cell: int, keep: bool, *inputs: Any, every_cell: bool = False) -> tuple[Arrays, Any]:
-    y, h_n, c_n, cs, *saved = _native.forward(cell, *inputs, keep, every_cell)
+    y, h_n, c_n, cs, *saved = native.forward(cell, *inputs, keep, every_cell)
     outputs = (y, h_n) if c_n is None else (y, h_n, c_n, cs) if every_cell else (y, h_n, c_n)
     return outputs, ((cell, *inputs), (y, *saved)) if keep else None
 
@@ -98,7 +101,7 @@ def _backward(g: Arrays, saved: Any, needs: Sequence[bool]) -> tuple[Array | Non
     """The cotangents of x, h0, c0, w_ih, w_hh, b_ih, b_hh, w_hr, w_ch."""
     inputs, kept = saved
     asked = sum(1 << i for i, need in enumerate(needs) if need)
-    result: tuple[Array | None, ...] = _native.backward(*inputs, asked, *g, *kept)
+    result: tuple[Array | None, ...] = native.backward(*inputs, asked, *g, *kept)
     return result
 
 
@@ -106,9 +109,9 @@ def step(
     cell: str, x: Array, h: Array, c: Array | None, weights: Arrays, rounded: Arrays | None = None
 ) -> Arrays | None:
     """See `kernels.step`."""
-    if _native is None:
+    if native is None:
         return None
-    found: Arrays | None = _native.step(STEPS[cell], x, h, c, weights, rounded)
+    found: Arrays | None = native.step(STEPS[cell], x, h, c, weights, rounded)
     return found
 
 
@@ -179,10 +182,10 @@ def cross_entropy(
     """The losses of rows of logits; or with weights what their cotangent brings: see `kernels`."""
     made = np.empty(targets.shape if weights is None else x.shape, x.dtype)
     given = None if weights is None else np.ascontiguousarray(weights, x.dtype)
-    _native.cross_entropy(x, np.ascontiguousarray(targets, np.int64), given, smoothing, made)
+    native.cross_entropy(x, np.ascontiguousarray(targets, np.int64), given, smoothing, made)
     return made
 
 
 def adam(p: Array, g: Array, m: Array, v: Array, *settings: float) -> None:
     """Adam's step in place: see `kernels`. The settings are those of AdamStep in training.hpp."""
-    _native.adam(p, g, m, v, *settings)
+    native.adam(p, g, m, v, *settings)
