@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tinygrad_rnn as tg
+from tinygrad_rnn.kernels import dispatch
 from tinygrad_rnn.kernels.cpu import functions
 
 from ..drawing import Searched
