@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tinygrad_rnn as tg
+from tinygrad_rnn.kernels.cpu import functions
 from tinygrad_rnn.tensor.ops.indexing import Part
 
 
@@ -42,6 +43,33 @@ def test_two_leaves_never_share_a_gradient() -> None:
     assert b.grad is not None
     a.grad.data[...] = 7.0
     assert b.grad.tolist() == [1.0, 1.0]
+
+
+@pytest.mark.parametrize("native", [True, False])
+@pytest.mark.parametrize("kind", ["rnn", "gru", "gru after", "lstm", "options", "row", "rows"])
+def test_a_gradient_that_is_not_copied_is_nobody_elses(
+    kind: str, native: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not native:
+        monkeypatch.setattr(functions, "native", None)
+    of = {
+        "rnn": tg.nn.RNN, "gru": tg.nn.GRU, "lstm": tg.nn.LSTM, "rows": tg.nn.Linear,
+        "row": tg.nn.Linear, "gru after": lambda i, h: tg.nn.GRU(i, h, reset_after=True),
+        "options": lambda i, h: tg.nn.LSTM(i, h, num_layers=2, proj_size=2, peephole=True),
+    }[kind]  # fmt: skip
+    layer: Any = of(3, 3)
+    x = tg.randn(*{"row": (3,), "rows": (5, 3)}.get(kind, (4, 2, 3)), requires_grad=True)
+    y = layer(x) if isinstance(layer, tg.nn.Linear) else layer(x)[0]
+    g = tg.ones_like(y)
+    y.backward(g, retain_graph=True)
+    grads = [leaf.grad.data for leaf in (x, *layer.parameters())]
+    held = [g.data, y.data, x.data, *(p.data for p in layer.parameters())]
+    for i, one in enumerate(grads):
+        assert not any(np.may_share_memory(one, other) for other in [*held, *grads[:i]])
+    before = [one.copy() for one in grads]
+    y.backward(g)
+    for one, other in zip(grads, before, strict=True):
+        np.testing.assert_allclose(one, 2 * other, rtol=1e-6)
 
 
 def test_a_second_backward_names_the_operation_and_the_remedy() -> None:

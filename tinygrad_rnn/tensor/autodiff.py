@@ -39,15 +39,16 @@ def enable_grad() -> AbstractContextManager[None]:
 
 def walk(
     starts: Sequence[tuple[Edge, Any]], only: set[Node] | None, create_graph: bool, retain: bool
-) -> Iterator[tuple[Node, list[Any]]]:
+) -> Iterator[tuple[Node, list[Any], bool]]:
     """Runs the rules from the starts back, and yields each node with its outputs' cotangents.
 
-    `only` bounds the walk to some nodes; what a rule gives for others is dropped.
+    `only` bounds the walk to some nodes; what a rule gives for others is dropped. Whether nobody
+    else holds the first cotangent comes with it.
     """
     table: dict[Node, list[Any]] = {}
     heap: list[tuple[int, Node]] = []
 
-    def deposit(edge: Edge, g: Any) -> None:
+    def deposit(edge: Edge, g: Any, owned: bool = False) -> None:
         node, i = edge
         slots = table.get(node)
         if slots is None:
@@ -55,7 +56,7 @@ def walk(
             heappush(heap, (node.serial, node))
         held = slots[i]
         if held is None:
-            slots[i] = Sum(g) if type(g) is Part else g
+            slots[i] = Sum(g, owned) if owned or type(g) is Part else g
         elif type(held) is Sum:
             held.add(g)
         else:
@@ -67,12 +68,15 @@ def walk(
     hooked = len(hooks) > 0
     while heap:
         node = heappop(heap)[1]
-        gs = [g.total if type(g) is Sum else g for g in table.pop(node)]
+        slots = table.pop(node)
+        gs = [g.total if type(g) is Sum else g for g in slots]
+        owned = type(slots[0]) is Sum and slots[0].owned
         if hooked and node in hooks:
+            owned = False
             for i, hook in list(hooks[node]):
                 gs[i] = gs[i] if gs[i] is None else hook(gs[i])
         if node.op is None or only is not None:
-            yield node, gs
+            yield node, gs, owned
             if node.op is None:
                 continue
         if node.kept is None:
@@ -80,7 +84,7 @@ def walk(
                 f"the graph behind {node.op.name!r} has been freed by an earlier backward: "
                 "pass retain_graph=True to that one"
             )
-        shapes = node.shapes
+        shapes, fresh = node.shapes, node.op.fresh and not create_graph
         for i, g in pull_back(node, gs, create_graph):
             edge = node.edges[i]
             if edge is None or g is None:
@@ -94,7 +98,8 @@ def walk(
                     "backward: run the forward pass again after changing parameters"
                 )
             if only is None or target in only:
-                deposit(edge, g if g.shape == shapes[i] else sum_to(g, shapes[i]))
+                owned = fresh and g is not gs[0]
+                deposit(edge, g if g.shape == shapes[i] else sum_to(g, shapes[i]), owned)
         if not retain:
             node.kept = None
 
@@ -163,7 +168,7 @@ def cotangents(
     places = set(wanted)
     return {
         (node, i): g
-        for node, gs in walk(
+        for node, gs, _ in walk(
             [s for s in starts if s[0][0] in only], only, create_graph=create_graph, retain=retain
         )
         for i, g in enumerate(gs)
@@ -204,10 +209,11 @@ def backward(y: Traced, gradient: Any = None, *, retain_graph: bool = False) -> 
     g = starting_cotangent(y, gradient, "backward")
     assert y.edge is not None
     start = (y.edge, g.array if isinstance(g, Traced) else g)
-    for node, (g, *_) in walk([start], None, create_graph=False, retain=retain_graph):
+    for node, (g, *_), owned in walk([start], None, create_graph=False, retain=retain_graph):
         if isinstance(node, Leaf):
-            if node.grad is None:  # a copy: what a rule gave may be shared
-                node.grad = backend.module_of(g).array(g, dtype=node.dtype)
+            if node.grad is None:
+                mine = owned and g.ndim and g.dtype == node.dtype
+                node.grad = g if mine else backend.module_of(g).array(g, dtype=node.dtype)
             else:
                 node.grad += g
 

@@ -156,7 +156,9 @@ class Op:
     **Arguments** forward: a function `(xp, *inputs, *, parameters)` on raw arrays. name: what
     errors call it. expects: what its inputs must satisfy, said in errors. composed: the same
     function of ordinary operations, for a fused operation whose rule reads `saved`; its forward
-    takes `keep` as well (whether anyone will differentiate) and returns `(outputs, saved)`.
+    takes `keep` as well (whether anyone will differentiate) and returns `(outputs, saved)`. fresh:
+    the rules give arrays that nobody else holds, or `g` itself, so that the engine need not copy
+    what becomes a `.grad`.
 
     >>> import numpy as np, tinygrad_rnn as tg
     >>> cube = tg.Op("cube", lambda xp, x: x**3).vjp(x=lambda g, x: 3 * g * x**2)
@@ -166,9 +168,15 @@ class Op:
     """
 
     def __init__(
-        self, name: str, forward: Rule, *, expects: str = "", composed: Rule | None = None
+        self,
+        name: str,
+        forward: Rule,
+        *,
+        expects: str = "",
+        composed: Rule | None = None,
+        fresh: bool = False,
     ) -> None:
-        self.name, self.forward, self.composed = name, forward, composed
+        self.name, self.forward, self.composed, self.fresh = name, forward, composed, fresh
         signature = inspect.signature(forward)
         given = list(signature.parameters.values())[1:]
         self.variadic = any(p.kind is p.VAR_POSITIONAL for p in given)

@@ -145,6 +145,9 @@ private:
               const long at = p * widest * V;
               for (int v = 0; v < width * V; v += V)
                 store(zs[r] + at + v, load(tile + v) + load(bias + at + v));
+            },
+            [&](long p, int width, long r) {
+              for (int v = 0; v < width * V; v += 64 / (int)sizeof(T)) __builtin_prefetch(zs[r] + p * widest * V + v, 1);
             });
       if (!share.by_rows) team.barrier();
       for (long s = begin; s < end; s++) {

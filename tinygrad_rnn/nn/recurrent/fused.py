@@ -61,9 +61,8 @@ class FusedLayer(RecurrentLayer):
             for part, size in zip("hc", recurrence.sizes if learn_initial else (), strict=False):
                 zeros = creation.zeros((size,), dtype=dtype, device=device)
                 setattr(self, f"{part}0{self.suffix(row)}", Parameter(zeros))
-        self._zones(
-            self.begin(0, creation.zeros((1, 1, 1))), 1, training=False
-        )  # refuses wrong ones
+        begin = self.begin(0, creation.zeros((1, 1, 1)))
+        self._zones(begin, 1, training=False)  # refuses wrong ones
 
     def suffix(self, row: int) -> str:
         """What follows the names of a row's weights."""

@@ -70,6 +70,8 @@ def like(state: State, tensors: Sequence[Tensor]) -> State:
 
 def stacked(states: Sequence[State]) -> State:
     """Several states as one, each part with a new first axis."""
+    if len(states) == 1:
+        return like(states[0], [part.expand_dims(axis=0) for part in parts(states[0])])
     return like(states[0], [ops.stack(part) for part in zip(*map(parts, states), strict=True)])
 
 

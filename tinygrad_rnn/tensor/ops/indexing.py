@@ -97,9 +97,9 @@ class Sum:
 
     __slots__ = ("owned", "total")
 
-    def __init__(self, term: Any) -> None:
-        self.owned = type(term) is Part
-        self.total = term.spread() if self.owned else term
+    def __init__(self, term: Any, owned: bool = False) -> None:
+        self.owned = owned or type(term) is Part
+        self.total = term.spread() if type(term) is Part else term
 
     def add(self, term: Any) -> None:
         if type(term) is Part:

@@ -406,9 +406,11 @@ def rounded(w: Any) -> tuple[Any, ...]:
 
 _SHAPES = "x (T, B, I), h0 (B, H), w_ih ({0}H, I), w_hh ({0}H, H) and biases ({0}H,)"
 
-rnn = Op("rnn", kernels.rnn_forward, composed=_rnn_by_steps, expects=_SHAPES.format(""))
-gru = Op("gru", kernels.gru_forward, composed=_gru_by_steps, expects=_SHAPES.format(3))
-lstm = Op("lstm", kernels.lstm_forward, composed=_lstm_by_steps, expects=_SHAPES.format(4))
+rnn = Op("rnn", kernels.rnn_forward, composed=_rnn_by_steps, expects=_SHAPES.format(""), fresh=True)
+gru = Op("gru", kernels.gru_forward, composed=_gru_by_steps, expects=_SHAPES.format(3), fresh=True)
+lstm = Op(
+    "lstm", kernels.lstm_forward, composed=_lstm_by_steps, expects=_SHAPES.format(4), fresh=True
+)
 
 rnn.vjp(kernels.rnn_backward)
 gru.vjp(kernels.gru_backward)
