@@ -53,6 +53,7 @@ def learnt() -> TranslationTraining:
         {"attention": "location", "truth": "inverse-sigmoid:3", "bridge": False},
         {"attention": "coverage", "feeding": True, "tied": True},
         {"source_symbols": "chars", "target_symbols": "chars", "attention": "multi-head"},
+        {"copy": True},
     ],
     ids=str,
 )
@@ -164,6 +165,21 @@ def test_scheduled_sampling_reads_what_was_written() -> None:
     assert differ[0].loss != differ[1].loss
 
 
+def test_words_that_were_never_written_are_copied() -> None:
+    said, never = [f"w{i}" for i in range(30)], [f"v{i}" for i in range(10)]
+    pairs = [(f"say {w} now", f"she says {w}") for w in said] * 2
+    pairs += [(f"not {w} now", "nothing") for w in never + said[:10]]
+    config = tiny(
+        hidden=24, embedding=12, steps=150, lr=0.02, dropout=0.0, smoothing=0.0, copy=True
+    )
+    run = TranslationTraining(pairs, config, heldout=pairs[:3])
+    for _ in run:
+        pass
+    assert run.translator.source.symbols == run.translator.target.symbols
+    found = run.translator.translate([f"say {w} now" for w in never])
+    assert [best.text for [best] in found] == [f"she says {w}" for w in never]
+
+
 def test_long_pairs_are_left_out() -> None:
     run = TranslationTraining([*PAIRS, ("0 " * 99, "null")], tiny(longest=5), heldout=PAIRS[:3])
     assert run.left_out == 1
@@ -196,6 +212,8 @@ def test_other_pairs_are_refused(tmp_path: Path) -> None:
         ({"smoothing": 1.0}, "smoothing must be at least 0 and below 1"),
         ({"attention": "multi-head", "hidden": 6}, "a multiple of the 4 heads, not 6"),
         ({"attention": "none", "bridge": False}, "nothing of the source is left"),
+        ({"attention": "none", "copy": True}, "copy needs an attention"),
+        ({"copy": True, "source_symbols": "chars"}, "make target_symbols chars, .*, not words"),
         ({"truth": "often"}, "truth must be one of constant, .*, not 'often'"),
         ({"truth": "linear:x"}, "truth must be one of constant, .*, not 'linear:x'"),
         ({"truth": "exponential:2"}, "a probability from 0 to below 1, got 2"),

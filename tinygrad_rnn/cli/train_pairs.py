@@ -59,6 +59,9 @@ def translate(
     tied: Annotated[
         bool | None, _option("tied", "One matrix as the target's embedding and output.")
     ] = None,
+    copy: Annotated[
+        bool | None, _option("copy", "Let symbols of the source be copied; one vocabulary.")
+    ] = None,
     source_symbols: Annotated[str | None, _option("source_symbols", SYMBOLS)] = None,
     target_symbols: Annotated[str | None, _option("target_symbols", SYMBOLS)] = None,
     most: Annotated[int | None, _option("most", "Symbols in a vocabulary.")] = None,

@@ -57,6 +57,7 @@ class TranslateConfig:
     bridge: bool = True  # whether the decoder begins with what the encoder ends with
     feeding: bool = False  # whether a step is told what the one before made of the source
     tied: bool = False  # whether one matrix serves as the target's embedding and its output
+    copy: bool = False  # whether symbols of the source may be copied; both sides share a vocabulary
     source_symbols: str = "words"  # what the sources are made of: chars, words, bpe
     target_symbols: str = "words"
     most: int = 8000  # symbols in a vocabulary
@@ -88,6 +89,13 @@ class TranslateConfig:
             raise SettingError(f"hidden must be a multiple of the 4 heads, not {self.hidden}")
         if self.attention == "none" and not self.bridge:
             raise SettingError("without attention and bridge nothing of the source is left to read")
+        if self.copy and self.attention == "none":
+            raise SettingError("copy needs an attention, whose weights say what to copy")
+        if self.copy and self.source_symbols != self.target_symbols:
+            raise SettingError(
+                "copy needs one vocabulary for both sides: make target_symbols "
+                f"{self.source_symbols}, as source_symbols is, not {self.target_symbols}"
+            )
         self.schedule()
 
     def schedule(self) -> nn.teacher_forcing.Schedule:
@@ -132,6 +140,7 @@ def translation_model(
         kind and kind(size, encoder.memory_size, generator=generator),
         input_feeding=config.feeding,
         tied=config.tied,
+        copy=config.copy,
         dropout=config.dropout,
         generator=generator,
     )

@@ -55,11 +55,15 @@ class TranslationTraining(Run):
         if heldout is None:
             pairs, heldout = parted(pairs, config.seed)
         if known is None:
-            sides = zip(("source", "target"), zip(*pairs, strict=True), strict=False)
-            source, target = (
-                VOCABULARIES[getattr(config, f"{side}_symbols")].of(texts, config.most)
-                for side, texts in sides
-            )
+            sources, targets = zip(*pairs, strict=True)
+            kinds = [VOCABULARIES[s] for s in (config.source_symbols, config.target_symbols)]
+            if config.copy:
+                source = target = kinds[0].of(sources + targets, config.most)
+            else:
+                source, target = (
+                    kind.of(texts, config.most)
+                    for kind, texts in zip(kinds, (sources, targets), strict=True)
+                )
         else:
             source, target = known
         model = translation_model(config, len(source), len(target), generator)
