@@ -190,9 +190,20 @@ def phones(
 
 def task(
     name: Annotated[str, typer.Argument(help="copy, reverse or sort.")],
-    hidden: Annotated[int | None, _option("hidden", "Units in a layer.", OF_TASKS)] = None,
+    hidden: Annotated[
+        int | None,
+        typer.Option(
+            help="Units in a layer.",
+            show_default=f"{OF_TASKS.hidden}, to sort {tasks.SORTING.hidden}",
+        ),
+    ] = None,
     attention: Annotated[str | None, _option("attention", "Its kind.", OF_TASKS)] = None,
-    steps: Annotated[int | None, _option("steps", "Updates.", OF_TASKS)] = None,
+    steps: Annotated[
+        int | None,
+        typer.Option(
+            help="Updates.", show_default=f"{OF_TASKS.steps}, to sort {tasks.SORTING.steps}"
+        ),
+    ] = None,
     seed: Annotated[int | None, _option("seed", "Fixes all that is random.", OF_TASKS)] = None,
     device: Device = None,
     out: Annotated[
@@ -205,7 +216,7 @@ def task(
     out = out or Path("runs") / name
     saved = checked(io.load_checkpoint(out), out) if resume else None
     with use_device(device or default_device()):
-        config = None if saved else replace(OF_TASKS, **given)
+        config = None if saved else replace(tasks.config(name), **given)
         learnt, watched, longer = (
             tasks.examples(name, count, lengths, seed)
             for seed, (count, lengths) in enumerate(

@@ -9,6 +9,7 @@ step must look everywhere, which does not carry over.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from string import ascii_lowercase
 
 from ..tensor.random import Generator
@@ -26,6 +27,14 @@ CONFIG = TranslateConfig(
     source_symbols="chars", target_symbols="chars", cell="rnn", hidden=64, embedding=32,
     dropout=0.0, attention="location", bridge=False, smoothing=0.0, batch=64, steps=1000, lr=5e-3,
 )  # fmt: skip
+SORTING = replace(
+    CONFIG, hidden=128, steps=3000
+)  # which letter is next is harder to say than where
+
+
+def config(task: str) -> TranslateConfig:
+    """A task's settings."""
+    return SORTING if task == "sort" else CONFIG
 
 
 def examples(task: str, count: int, lengths: tuple[int, int], seed: int) -> list[tuple[str, str]]:
