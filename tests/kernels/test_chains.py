@@ -192,7 +192,7 @@ def test_memory_is_safe_whatever_the_code() -> None:
     ]:
         widths = bytes([1] * len(results))
         with pytest.raises(ValueError, match="registers"):
-            functions.native.evaluate(steps, registers, (), results, widths, 0, b"", (x,))
+            functions.native.evaluate(steps, registers, (), results, widths, 0, b"", (x,), ())
     step = bytes([0, 0, 0, 1])
     for results, widths, columns, starts in [
         (b"\x01", b"\x02", 0, b""),
@@ -201,10 +201,10 @@ def test_memory_is_safe_whatever_the_code() -> None:
         (b"\x01", b"\x01", 2, b"\x00"),
     ]:
         with pytest.raises(ValueError, match="layout"):
-            functions.native.evaluate(step, 2, (), results, widths, columns, starts, (x,))
+            functions.native.evaluate(step, 2, (), results, widths, columns, starts, (x,), ())
     for columns, start in [(2, 2), (4, 0), (2, 2**62), (2, -1), (0, 1)]:
         starts = array("l", [start]).tobytes()
-        found = functions.native.evaluate(step, 2, (), b"\x01", b"\x01", columns, starts, (x,))
+        found = functions.native.evaluate(step, 2, (), b"\x01", b"\x01", columns, starts, (x,), ())
         assert found is None, (columns, start)
     one = np.ones(())
-    assert functions.native.evaluate(step, 2, (), b"\x01\x01", b"\x02", 0, b"", (one,)) is None
+    assert functions.native.evaluate(step, 2, (), b"\x01\x01", b"\x02", 0, b"", (one,), ()) is None

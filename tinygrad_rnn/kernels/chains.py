@@ -58,18 +58,18 @@ class Symbol(NDArrayOperatorsMixin):
 class Code(NamedTuple):
     """Instructions for native code."""
 
-    steps: bytes
-    registers: int
-    numbers: tuple[float, ...]
-    results: bytes  # registers
-    widths: bytes  # of how many results, side by side, each array is made
-    columns: int  # of a result; 0 where they are the inputs' own
-    starts: bytes  # of the columns in each input, as C's long, -1 for all of it; or nothing
+    told: tuple[Any, ...]  # what native code is told of them: see `compiled`
     inputs: tuple[int, ...]  # the numbers on the tape of the symbols that go in
 
-    def __call__(self, arrays: tuple[Array, ...]) -> tuple[Array, ...] | None:
-        """The results for some inputs; None if it does not take them."""
-        found: tuple[Array, ...] | None = functions.native.evaluate(*self[:7], arrays)
+    def __call__(
+        self, arrays: tuple[Array, ...], rooms: tuple[Array | None, ...] = ()
+    ) -> tuple[Array, ...] | None:
+        """The results for some inputs; None if it does not take them.
+
+        **Arguments** rooms: for each result an array to put it into, or None for a new one; one
+        that it does not fit is left alone.
+        """
+        found: tuple[Array, ...] | None = functions.native.evaluate(*self.told, arrays, rooms)
         return found
 
 
@@ -117,10 +117,16 @@ def compiled(
         steps += bytes([FUNCTIONS.index(s.function), args[0], args[-1], register[s.number]])
     if len(functions) < 2 or not inputs:
         return None
-    widths = bytes([len(beside) for beside in results])
-    parted = parts and any(s.number in parts for s in inputs)
-    starts = array("l", [parts.get(s.number, -1) for s in inputs] if parts and parted else [])
-    return Code(
-        bytes(steps), count, tuple(given.values()), bytes([register[s.number] for s in flat]),
-        widths, columns if parted else 0, starts.tobytes(), tuple(s.number for s in inputs),
-    )  # fmt: skip
+    firsts = [(parts or {}).get(s.number, -1) for s in inputs]
+    parted = max(firsts) >= 0
+    starts = array("l", firsts if parted else [])
+    told = (
+        bytes(steps),
+        count,  # of registers
+        tuple(given.values()),  # the numbers
+        bytes([register[s.number] for s in flat]),  # the results' registers
+        bytes([len(beside) for beside in results]),  # how many of them, side by side, in an array
+        columns if parted else 0,  # of a result; 0 where they are the inputs' own
+        starts.tobytes(),  # of the columns in each input, -1 for all of it; or nothing
+    )
+    return Code(told, tuple(s.number for s in inputs))

@@ -42,12 +42,19 @@ template <class T> bool input(PyArrayObject *a, const Shape &shape, long start, 
   return true;
 }
 
+// Whether an array has this shape, and may be written to as it lies.
+template <class T> bool fits(PyObject *o, const Shape &shape) {
+  return PyArray_CheckExact(o) && PyArray_TYPE(array(o)) == type_of<T> && PyArray_ISCARRAY(array(o)) && PyArray_NDIM(array(o)) == shape.axes &&
+         PyArray_CompareLists(PyArray_DIMS(array(o)), shape.of, shape.axes);
+}
+
 // What the call says of its arrays.
 struct Layout {
   const unsigned char *widths; // of how many results, side by side, each array is made
   int made;
   long columns;       // of what goes through; 0 where they are the inputs' own
   const long *starts; // of the columns in each input, below 0 for all of it; or null
+  PyObject *rooms;    // for each array one to put it into, or None for a new one; or no tuple
 };
 
 template <class T> PyObject *evaluated(Chain<T> &chain, const Layout &layout, PyObject *numbers, PyObject *arrays, void (*evaluate)(const Chain<T> &)) {
@@ -76,7 +83,8 @@ template <class T> PyObject *evaluated(Chain<T> &chain, const Layout &layout, Py
   for (int i = 0, next = 0; i < layout.made; i++) {
     const long width = layout.widths[i] * chain.columns;
     if (shape.axes) shape.of[shape.axes - 1] = width;
-    PyObject *o = PyArray_SimpleNew(shape.axes, shape.of, type_of<T>);
+    PyObject *room = PyTuple_Check(layout.rooms) && i < PyTuple_GET_SIZE(layout.rooms) ? PyTuple_GET_ITEM(layout.rooms, i) : Py_None;
+    PyObject *o = fits<T>(room, shape) ? Py_NewRef(room) : PyArray_SimpleNew(shape.axes, shape.of, type_of<T>);
     if (!o) return nullptr;
     made.of[made.count++] = o;
     for (long at = 0; at < width; at += chain.columns) outputs[next++] = {static_cast<T *>(PyArray_DATA(array(o))) + at, width};
@@ -120,14 +128,14 @@ template <class T> PyObject *run(PyObject *const *args, const Layout &layout, vo
 
 } // namespace
 
-// evaluate(code, registers, numbers, results, widths, columns, starts, inputs) -> arrays
+// evaluate(code, registers, numbers, results, widths, columns, starts, inputs, rooms) -> arrays
 PyObject *evaluate(PyObject *, PyObject *const *args, Py_ssize_t count) {
-  if (count != 8 || !PyBytes_Check(args[0]) || !PyTuple_Check(args[2]) || !PyBytes_Check(args[3]) || !PyBytes_Check(args[4]) ||
+  if (count != 9 || !PyBytes_Check(args[0]) || !PyTuple_Check(args[2]) || !PyBytes_Check(args[3]) || !PyBytes_Check(args[4]) ||
       !PyBytes_Check(args[6]) || !PyTuple_Check(args[7]))
-    return PyErr_Format(PyExc_TypeError, "evaluate: expected code, registers, numbers, results, widths, columns, starts and inputs");
+    return PyErr_Format(PyExc_TypeError, "evaluate: expected code, registers, numbers, results, widths, columns, starts, inputs and rooms");
   const Py_ssize_t inputs = PyTuple_GET_SIZE(args[7]), starts = PyBytes_GET_SIZE(args[6]);
   const Layout layout{reinterpret_cast<const unsigned char *>(PyBytes_AS_STRING(args[4])), (int)PyBytes_GET_SIZE(args[4]), PyLong_AsLong(args[5]),
-                      starts ? reinterpret_cast<const long *>(PyBytes_AS_STRING(args[6])) : nullptr};
+                      starts ? reinterpret_cast<const long *>(PyBytes_AS_STRING(args[6])) : nullptr, args[8]};
   Py_ssize_t results = 0;
   for (int i = 0; i < layout.made; i++) results += layout.widths[i];
   if (PyErr_Occurred() || layout.columns < 0 || results != PyBytes_GET_SIZE(args[3]) || (starts && starts != inputs * (Py_ssize_t)sizeof(long)))

@@ -9,6 +9,7 @@ what it is given, the instructions themselves run.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from ....kernels.chains import Code, Symbol, compiled
@@ -37,22 +38,39 @@ class Chain(NamedTuple):
     """Instructions that run as one."""
 
     code: Code
-    inputs: tuple[int, ...]  # places
+    pick: Callable[[Any], Any]  # what goes in
     outputs: tuple[tuple[int, int], ...]  # places, and which array comes there
     copies: tuple[tuple[int, int], ...]  # places, and the place whose value comes there
+    stacks: tuple[int | None, ...]  # which of the stacks each array belongs to, if any does
     instead: tuple[Any, ...]  # the instructions themselves
 
-    def run(self, values: list[Any]) -> bool:
-        """Whether native code has run it."""
-        found = self.code(tuple([values[i] for i in self.inputs]))
+    def run(self, values: list[Any], rooms: Sequence[Any] = ()) -> bool:
+        """Whether native code has run it.
+
+        **Arguments** rooms: where in each stack this step's part has its place, if that is known.
+        """
+        if rooms and self.stacks:
+            into = tuple([None if k is None else rooms[k] for k in self.stacks])
+            found = self.code(self.pick(values), into)
+        else:
+            found = self.code(self.pick(values))
         if found is None:
             return False
-        copied = [values[i] for _, i in self.copies]
+        if self.copies:
+            copied = [values[i] for _, i in self.copies]
+            for (place, _), value in zip(self.copies, copied, strict=True):
+                values[place] = value
         for place, i in self.outputs:
             values[place] = found[i]
-        for (place, _), value in zip(self.copies, copied, strict=True):
-            values[place] = value
         return True
+
+
+def picker(places: Iterable[int]) -> Callable[[Any], Any]:
+    """What picks values out of a list, as a tuple."""
+    at = tuple(places)
+    if len(at) > 1:
+        return itemgetter(*at)
+    return (lambda values: (values[at[0]],)) if at else (lambda values: ())
 
 
 class _Beside:
@@ -187,7 +205,7 @@ class _Link:
         self.items.append(item)
         return True
 
-    def made(self, wanted: set[int]) -> list[_Done]:
+    def made(self, wanted: set[int], stacked: Sequence[int | None]) -> list[_Done]:
         """The chain; or its instructions, where it is not worth being one."""
         shape, places = self.kind[0], sorted(self.writes & wanted)
         arrays: list[tuple[Symbol, ...]] = []
@@ -208,10 +226,18 @@ class _Link:
             return [_Done(i.instruction, {*i.reads}, {*i.writes}) for i in self.items]
         skipped = [i for i in self.columns.items if self.skipped & {*i.writes}]
         instead = [*skipped, *self.items]
+        stacks: list[int | None] = [None] * len(arrays)
+        for place, i in outputs:
+            if place in stacked:  # and will not be another's, which would be put there as well
+                stacks[i] = stacked.index(place)
         chain = Chain(
-            code, tuple([self.leaves[n] for n in code.inputs]), tuple(outputs), tuple(copies),
+            code,
+            picker(self.leaves[n] for n in code.inputs),
+            tuple(outputs),
+            tuple(copies),
+            tuple(stacks) if any(k is not None for k in stacks) else (),
             tuple([i.instruction for i in instead]),
-        )  # fmt: skip
+        )
         return [_Done(chain, {p for i in instead for p in i.reads} - self.skipped, self.writes)]
 
 
@@ -229,12 +255,13 @@ def chained(
     shapes: dict[int, Shape],
     filled: Iterable[int],
     wanted: Iterable[int],
+    stacked: Sequence[int | None],
 ) -> list[Any]:
     """Instructions, and chains of them, that do what the items do in their order.
 
     **Arguments** literals: what is always at a place. shapes: of what is elsewhere. filled: the
     places where something is at first, if anything comes there. wanted: those that are read in the
-    end.
+    end. stacked: those of them whose values at all steps will be put together.
     """
     done: list[_Done] = []
     columns = _Columns(items, wanted)
@@ -267,7 +294,9 @@ def chained(
                 written |= writes
                 later.append(item)
         needed = {*wanted, *(p for item in later for p in (*item.reads, *item.writes))}
-        done.extend(link.made(needed))
+        changed = {p for item in later for p in item.writes}
+        final = [None if place in changed else place for place in stacked]
+        done.extend(link.made(needed, final))
         rest = later
     live, kept = {*wanted}, list[Any]()
     for one in reversed(done):  # columns were read, and chains made, that nobody needs

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from operator import itemgetter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,7 +15,7 @@ import numpy as np
 from ...graph import names
 from ..indexing import getitem
 from ..products import matmul
-from .chains import Item, chained
+from .chains import Item, chained, picker
 from .recording import Call, Slot
 
 
@@ -79,7 +78,7 @@ class Program:
         forward = self._plan_forward(used[::-1], [*carry, *sequences], constants, new, ys)
         self._plan_backward(used, carry, sequences, constants, new, ys)
         wanted = [*self.read_forwards, *self.kept_at]
-        self.forward_chained = chained(*forward, (), wanted)
+        self.forward_chained = chained(*forward, (), wanted, self.ys_at)
 
     def _plan_forward(
         self,
@@ -119,7 +118,8 @@ class Program:
             item = _item(call, self.forward[-1], args, outs, function, args, call.params, False)
             items.append(item._replace(part=(args[0], columns.start)) if columns else item)
         self.pick_new = picker(self.at[slot.number] for slot in new)
-        self.pick_ys = picker(self.at[slot.number] for slot in ys)
+        self.ys_at = [self.at[slot.number] for slot in ys]
+        self.pick_ys = picker(self.ys_at)
         self.read_forwards = [self.at[slot.number] for slot in (*new, *ys)]
         return items, _literals(self.blank, len(inputs)), shapes
 
@@ -249,7 +249,7 @@ class Program:
         filled = [at for at in self.seeds if at is not None]
         wanted = [at for at in (*self.carry_at, *self.sequences_at) if at is not None]
         literals = {0: np, **_literals(self.blank_g, 1 + len(constants))}
-        self.backward_chained = chained(items, literals, shapes, filled, wanted)
+        self.backward_chained = chained(items, literals, shapes, filled, wanted, self.sequences_at)
 
 
 def _multiplied_with(call: Call, constants: Sequence[int]) -> int | None:
@@ -330,11 +330,3 @@ def _unless_none(*values: Any) -> tuple[Any, ...] | None:
 
 def _tuple(*values: Any) -> tuple[Any, ...]:
     return values
-
-
-def picker(places: Iterable[int]) -> Callable[[Any], Any]:
-    """What picks values out of a list, as a tuple."""
-    at = tuple(places)
-    if len(at) > 1:
-        return itemgetter(*at)
-    return (lambda values: (values[at[0]],)) if at else (lambda values: ())

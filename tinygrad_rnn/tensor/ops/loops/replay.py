@@ -16,8 +16,8 @@ from ....kernels.products import Multiplier, sum_of_products
 from ...graph import Op, Traced
 from ...shapes import sum_to
 from ..indexing import Part, Sum
-from .chains import Chain
-from .program import Program, picker
+from .chains import Chain, picker
+from .program import Program
 from .recording import held
 
 ROWS = 4096  # of factors that are held back until they are multiplied
@@ -56,23 +56,21 @@ class Loop:
         """The last carry, and the ys of all steps, stacked."""
         carry, xs, constants = self.parted(values)
         instructions = self._instructions(xp, constants)
-        stacked: list[Any] = []
+        stacks = [Stack(xp, len(self.order)) for _ in self.program.ys_at]
         self.runs = []
         for segment in self.segments:
             before = carry
             keep = self.keep and segment is self.segments[-1]  # the first that will be asked for
             kept: list[Any] = []  # consumed by the backward pass: another one runs the steps again
-            steps = self._steps(xp, instructions, segment, before, xs, constants, keep)
-            for t, now, ys, read in steps:
+            steps = self._steps(xp, instructions, segment, before, xs, constants, keep, stacks)
+            for now, read in steps:
                 carry = now
-                if not stacked:
-                    stacked = [xp.empty((len(self.order), *y.shape), y.dtype) for y in ys]
-                for whole, y in zip(stacked, ys, strict=True):
-                    whole[t] = y
                 if keep:
                     kept.append(read)
             self.runs.append((segment, before, kept))
-        return (*carry, *stacked)
+        ys = [stack.result() for stack in stacks]
+        # A carry that lies in a stack would keep all of it.
+        return (*[v if v.base is None else v.copy() for v in carry], *ys)
 
     def _instructions(self, xp: Any, constants: Any) -> list[Any]:
         """How to apply each operation to arrays, and where to."""
@@ -100,19 +98,26 @@ class Loop:
         xs: Any,
         constants: Any,
         keep: bool,
-    ) -> Iterator[tuple[int, Any, Any, Any]]:
-        """Runs some steps; for each of them the new carry, the ys, and what the rules read."""
+        stacks: Sequence[Stack] = (),
+    ) -> Iterator[tuple[Any, Any]]:
+        """Runs some steps; for each of them the new carry, and what the rules read.
+
+        **Arguments** stacks: where the ys come; nowhere, if they are known already.
+        """
         program = self.program
         traced = isinstance(carry[0], Traced)
         rest = [*constants, *program.blank]
         for t in steps:
             values = [*carry, *[x[t, ...] for x in xs], *rest]
-            _apply(xp, instructions, values)
+            _apply(xp, instructions, values, [stack.room(t) for stack in stacks])
             carry = program.pick_new(values)
             kept = program.pick_kept(values) if keep else None
             if traced and kept:
                 kept = [held(v, live) for v, live in zip(kept, program.kept_live, strict=True)]
-            yield t, carry, program.pick_ys(values), kept
+            if stacks:
+                for stack, y in zip(stacks, program.pick_ys(values), strict=True):
+                    stack.put(t, y)
+            yield carry, kept
 
     # ------------------------------------------------------------ in reverse
 
@@ -127,7 +132,8 @@ class Loop:
         runs: list[Any] = [(self.order, start, [])] if traced else self.runs
         program, width = self.program, len(start)
         carry, totals = gs[:width], [Total(xp, products) for _, products in program.sums]
-        columns: list[list[Any]] = [[None] * len(self.order) for _ in xs]
+        kind = Stack if not traced else TracedStack
+        stacks = [kind(xp, len(self.order)) for _ in xs]
         rules: list[Any] = [*program.backward]
         if not traced:
             rules = [
@@ -141,29 +147,31 @@ class Loop:
             if not kept:  # of another segment, or another pass
                 instructions = instructions or self._instructions(xp, constants)
                 steps = self._steps(xp, instructions, segment, before, xs, constants, True)
-                kept.extend(read for *_, read in steps)
+                kept.extend(read for _, read in steps)
             for t in reversed(segment):
                 ys = [None if g is None else g[t, ...] for g in gs[width:]]
-                found = _reverse(program.seeds, rules, [*rest, *kept.pop()], (*carry, *ys), totals)
+                found = [*rest, *kept.pop()]
+                rooms = [stack.room(t) for stack in stacks]
+                _reverse(program.seeds, rules, found, (*carry, *ys), totals, rooms)
                 carry = [None if at is None else found[at] for at in program.carry_at]
-                for column, at in zip(columns, program.sequences_at, strict=True):
-                    column[t] = None if at is None else found[at]
+                for stack, at in zip(stacks, program.sequences_at, strict=True):
+                    stack.put(t, None if at is None else found[at])
         of_constants: list[Any] = [None] * len(constants)
         for (i, _), total in zip(program.sums, totals, strict=True):
             g = total.result(values[len(start) + len(xs) + i].shape)
             of_constants[i] = g if of_constants[i] is None else of_constants[i] + g
         stacked = [
-            _stacked(xp, column) if needed else None
-            for column, needed in zip(columns, needs[width:], strict=False)
+            stack.result() if needed else None
+            for stack, needed in zip(stacks, needs[width:], strict=False)
         ]
         return [*carry, *stacked, *of_constants]
 
 
-def _apply(xp: Any, instructions: list[Any], values: list[Any]) -> None:
+def _apply(xp: Any, instructions: list[Any], values: list[Any], rooms: Sequence[Any] = ()) -> None:
     """One step's operations, on the values at their places."""
     for apply, pick, params, out, several, scalar in instructions:
         if pick is None:
-            if not apply.run(values):
+            if not apply.run(values, rooms):
                 _apply(xp, params, values)
             continue
         y = apply(*pick(values), **params) if params else apply(*pick(values))
@@ -193,37 +201,31 @@ def _reverse(
     values: list[Any],
     gs: Sequence[Any],
     totals: list[Total],
-) -> Any:
-    """One step's rules: the values, with the cotangents at their places."""
+    rooms: Sequence[Any],
+) -> None:
+    """One step's rules: puts the cotangents at their places among the values."""
     owned: set[int] = set()  # where a buffer is that may be written into
-
-    def deposit(at: int, g: Any) -> None:
-        held = values[at]
-        if held is None:
-            if type(g) is Part:
-                g = g.spread()
-                owned.add(at)
-            values[at] = g
-            return
-        if at not in owned:
-            owned.add(at)
-            if type(g) is not Part:
-                values[at] = held + g
-                return
-            values[at] = held = held.copy()
-        if type(g) is Part:
-            g.add_to(held)
-        else:
-            held += g
-            values[at] = held
-
     for at, g in zip(seeds, gs, strict=True):
         if at is not None and g is not None:
-            deposit(at, g)
+            _deposit(values, owned, at, g)
+    _pull(rules, values, owned, totals, rooms)
 
-    def apply(here: int, rule: Any, pick: Any, joint: bool, targets: Any, _: Any) -> None:
+
+def _pull(
+    rules: Sequence[Any],
+    values: list[Any],
+    owned: set[int],
+    totals: list[Total],
+    rooms: Sequence[Any] = (),
+) -> None:
+    for instruction in rules:
+        if type(instruction) is Chain:
+            if not instruction.run(values, rooms):
+                _pull(instruction.instead, values, owned, totals)
+            continue
+        here, rule, pick, joint, targets, _ = instruction
         if values[here] is None:
-            return
+            continue
         found = rule(*pick(values))
         for i, at, shape, summed in targets:
             g = found[i] if joint else found
@@ -237,23 +239,81 @@ def _reverse(
             if values[at] is None and type(g) is not Part:
                 values[at] = g
             else:
-                deposit(at, g)
-
-    for instruction in rules:
-        if type(instruction) is not Chain:
-            apply(*instruction)
-        elif not instruction.run(values):
-            for one in instruction.instead:
-                apply(*one)
-    return values
+                _deposit(values, owned, at, g)
 
 
-def _stacked(xp: Any, column: list[Any]) -> Any:
-    """The cotangents of a sequence's elements as the sequence's; None if there are none."""
-    some = next((g for g in column if g is not None), None)
-    if some is None:
+def _deposit(values: list[Any], owned: set[int], at: int, g: Any) -> None:
+    """Adds a cotangent to what is at a place."""
+    held = values[at]
+    if held is None:
+        if type(g) is Part:
+            g = g.spread()
+            owned.add(at)
+        values[at] = g
+        return
+    if at not in owned:
+        owned.add(at)
+        if type(g) is not Part:
+            values[at] = held + g
+            return
+        values[at] = held = held.copy()
+    if type(g) is Part:
+        g.add_to(held)
+    else:
+        held += g
+        values[at] = held
+
+
+class Stack:
+    """What all steps give, one upon another; zeros for those that give nothing."""
+
+    def __init__(self, xp: Any, steps: int) -> None:
+        self.xp, self.steps = xp, steps
+        self.whole: Any = None
+        self.last: Any = None
+        self.missing: list[int] = []
+
+    def room(self, t: int) -> Any:
+        """Where what a step gives will be; None as long as nobody knows its shape."""
+        self.last = None if self.whole is None else self.whole[t, ...]
+        return self.last
+
+    def put(self, t: int, y: Any) -> None:
+        """Takes what a step gives, if it is not in its room already; of that step alone."""
+        if y is None:
+            self.missing.append(t)
+        elif self.whole is None:
+            self.whole = self.xp.empty((self.steps, *y.shape), y.dtype)
+            self.whole[t] = y
+        elif y is not self.last:
+            self.whole[t] = y
+
+    def result(self) -> Any:
+        """All of it; None if there was nothing."""
+        if self.whole is not None and self.missing:
+            self.whole[self.missing] = 0
+        return self.whole
+
+
+class TracedStack(Stack):
+    """The same of Tensors."""
+
+    def room(self, t: int) -> Any:
+        """Nowhere: a Tensor is not written into."""
         return None
-    return xp.stack([xp.zeros_like(some) if g is None else g for g in column])
+
+    def put(self, t: int, y: Any) -> None:
+        """Takes what a step gives."""
+        self.whole = self.whole or [None] * self.steps
+        self.whole[t] = y
+
+    def result(self) -> Any:
+        """All of it; None if there was nothing."""
+        some = next((g for g in self.whole or () if g is not None), None)
+        if some is None:
+            return None
+        zero = self.xp.zeros_like(some)
+        return self.xp.stack([zero if g is None else g for g in self.whole])
 
 
 class Total:
@@ -270,7 +330,9 @@ class Total:
         if not self.products:
             self._add(term)
             return
-        a, g = (v.reshape((-1, v.shape[-1])) for v in term)
+        a, g = term
+        if a.ndim != 2 or g.ndim != 2:
+            a, g = (v.reshape((-1, v.shape[-1])) for v in term)
         self.factors.append((a, g))
         self.rows += a.shape[0]
         if self.rows >= ROWS:
