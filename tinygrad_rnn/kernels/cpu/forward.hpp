@@ -147,7 +147,7 @@ private:
                 store(zs[r] + at + v, load(tile + v) + load(bias + at + v));
             },
             [&](long p, int width, long r) {
-              for (int v = 0; v < width * V; v += 64 / (int)sizeof(T)) __builtin_prefetch(zs[r] + p * widest * V + v, 1);
+              fetch<1>(zs[r] + p * widest * V, width * V);
             });
       if (!share.by_rows) team.barrier();
       for (long s = begin; s < end; s++) {

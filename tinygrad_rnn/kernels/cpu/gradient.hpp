@@ -42,7 +42,7 @@ public:
               }
             },
             [&](long p, int width, long r) {
-              for (int v = 0; v < width * V; v += 64 / (int)sizeof(T)) __builtin_prefetch(targets[m + r] + p * widest * V + v, 1);
+              fetch<1>(targets[m + r] + p * widest * V, width * V);
             });
   }
 

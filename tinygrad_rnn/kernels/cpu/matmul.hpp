@@ -140,7 +140,7 @@ private:
         }
       }, [&](long p, int width, long r) {
         const T *c = product.c + (m + r) * b.columns + column + p * widest * V;
-        for (int v = 0; v < width * V; v += 64 / (int)sizeof(T)) __builtin_prefetch(c + v, 1);
+        fetch<1>(c, width * V);
       });
     }
   }

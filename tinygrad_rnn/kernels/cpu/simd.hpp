@@ -78,6 +78,11 @@ template <class T, class Pick> inline Vector<T> shuffle(Vector<T> a, Vector<T> b
   return shuffle<T, Pick>(a, b, std::make_integer_sequence<int, lanes<T>>{});
 }
 
+// Fetches so many elements: to be read, or to be written.
+template <int Write, class T> inline void fetch(const T *p, long count) {
+  for (long k = 0; k < count; k += 64 / (long)sizeof(T)) __builtin_prefetch(p + k, Write);
+}
+
 inline long smaller(long a, long b) { return a < b ? a : b; }
 inline long larger(long a, long b) { return a > b ? a : b; }
 inline long parts(long n, long size) { return (n + size - 1) / size; }
