@@ -8,13 +8,13 @@ namespace tgrnn {
 namespace {
 
 // An array in C order, held until the call ends.
-class Held {
+class Buffer {
 public:
-  Held(PyObject *array, bool written = false) {
+  Buffer(PyObject *array, bool written = false) {
     if (PyObject_GetBuffer(array, &view, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT | (written ? PyBUF_WRITABLE : 0))) throw 0;
   }
-  Held(const Held &) = delete;
-  ~Held() { PyBuffer_Release(&view); }
+  Buffer(const Buffer &) = delete;
+  ~Buffer() { PyBuffer_Release(&view); }
 
   char type() const { return view.format && view.format[0] && !view.format[1] ? view.format[0] : 0; }
   long count() const { return view.len / view.itemsize; }
@@ -31,7 +31,7 @@ private:
   Py_buffer view{};
 };
 
-int useful_threads(long elements) { return elements > 100000 ? asked_threads : 1; }
+int threads_for(long elements) { return threads_if(elements > 100000); }
 
 template <class Work> PyObject *answered(Work work) {
   try {
@@ -42,8 +42,8 @@ template <class Work> PyObject *answered(Work work) {
   Py_RETURN_NONE;
 }
 
-template <class T> void cross_entropy(PyObject *const *a, const Held &x, const char *type, void (*kernel)(const Logits<T> &)) {
-  const Held targets(a[1]), out(a[4], true);
+template <class T> void cross_entropy(PyObject *const *a, const Buffer &x, const char *type, void (*kernel)(const Logits<T> &)) {
+  const Buffer targets(a[1]), out(a[4], true);
   Logits<T> l{};
   l.x = static_cast<T *>(x.data(type, x.count(), "x"));
   l.rows = targets.count(), l.classes = l.rows ? x.count() / l.rows : 0;
@@ -55,28 +55,28 @@ template <class T> void cross_entropy(PyObject *const *a, const Held &x, const c
     }
   l.smoothing = T(PyFloat_AsDouble(a[3]));
   if (PyErr_Occurred()) throw 0;
-  l.threads = useful_threads(x.count());
+  l.threads = threads_for(x.count());
   const auto run = [&] { without_lock([&] { kernel(l); }); };
   if (a[2] == Py_None) {
     l.out = static_cast<T *>(out.data(type, l.rows, "losses"));
     return run();
   }
-  const Held weights(a[2]);
+  const Buffer weights(a[2]);
   l.weights = static_cast<T *>(weights.data(type, l.rows, "weights"));
   l.out = static_cast<T *>(out.data(type, l.rows * l.classes, "the cotangent"));
   run();
 }
 
-template <class T> void adam(PyObject *const *a, const Held &p, const char *type, void (*kernel)(const AdamStep<T> &)) {
-  const Held g(a[1]), m(a[2], true), v(a[3], true);
+template <class T> void adam(PyObject *const *a, const Buffer &p, const char *type, void (*kernel)(const AdamStep<T> &)) {
+  const Buffer g(a[1]), m(a[2], true), v(a[3], true);
   AdamStep<T> s{};
   s.count = p.count();
-  auto of = [&](const Held &array, const char *name) { return static_cast<T *>(array.data(type, s.count, name)); };
+  auto of = [&](const Buffer &array, const char *name) { return static_cast<T *>(array.data(type, s.count, name)); };
   s.p = of(p, "p"), s.g = of(g, "g"), s.m = of(m, "m"), s.v = of(v, "v");
   T *const settings[] = {&s.b1, &s.b2, &s.rest1, &s.rest2, &s.shrink, &s.decay, &s.scale, &s.eps, &s.rate};
   for (int i = 0; i < 9; i++) *settings[i] = (T)PyFloat_AsDouble(a[4 + i]);
   if (PyErr_Occurred()) throw 0;
-  s.threads = useful_threads(s.count);
+  s.threads = threads_for(s.count);
   without_lock([&] { kernel(s); });
 }
 
@@ -86,7 +86,7 @@ template <class T> void adam(PyObject *const *a, const Held &p, const char *type
 PyObject *cross_entropy(PyObject *, PyObject *const *a, Py_ssize_t count) {
   if (count != 5) return PyErr_Format(PyExc_TypeError, "cross_entropy: expected 5 arguments");
   return answered([&] {
-    const Held x(a[0]);
+    const Buffer x(a[0]);
     const Kernels &kernels = best_kernels();
     if (x.type() == 'd') return cross_entropy<double>(a, x, "d", kernels.cross_entropy_double);
     cross_entropy<float>(a, x, "f", kernels.cross_entropy_float);
@@ -97,7 +97,7 @@ PyObject *cross_entropy(PyObject *, PyObject *const *a, Py_ssize_t count) {
 PyObject *adam(PyObject *, PyObject *const *a, Py_ssize_t count) {
   if (count != 13) return PyErr_Format(PyExc_TypeError, "adam: expected 13 arguments");
   return answered([&] {
-    const Held p(a[0], true);
+    const Buffer p(a[0], true);
     const Kernels &kernels = best_kernels();
     if (p.type() == 'd') return adam<double>(a, p, "d", kernels.adam_double);
     adam<float>(a, p, "f", kernels.adam_float);

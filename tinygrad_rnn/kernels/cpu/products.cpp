@@ -22,9 +22,6 @@ template <class T> bool matrix(PyArrayObject *o, Matrix<T> &m) {
   return true;
 }
 
-// Threads that pay for themselves: to wake one costs what some million products cost.
-int useful_threads(double work) { return work > 4e6 ? asked_threads : 1; }
-
 // Whether it beats NumPy's libraries. They have something of their own for vectors, and for a few rows.
 bool pays(long rows, long depth, long columns, bool straight) {
   if (rows * depth * columns < 1 << 16) return true; // what counts is the call
@@ -38,7 +35,7 @@ template <class T> PyObject *run(Product<T> &p, Multiply<T> multiply) {
   PyObject *c = PyArray_SimpleNew(2, const_cast<npy_intp *>(shape), type_of<T>);
   if (!c) return nullptr;
   p.c = static_cast<T *>(PyArray_DATA(reinterpret_cast<PyArrayObject *>(c)));
-  p.threads = useful_threads(2.0 * p.a.rows * p.a.columns * p.b.columns);
+  p.threads = threads_if(2.0 * p.a.rows * p.a.columns * p.b.columns > 4e6); // to wake one costs what some million products do
   try {
     without_lock([&] { multiply(p); });
   } catch (int) {
