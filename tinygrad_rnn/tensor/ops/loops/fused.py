@@ -24,6 +24,9 @@ from .replay import Loop, replayed
 
 ELEMENTWISE = frozenset(op for op in vars(elementwise).values() if isinstance(op, Op))
 
+MANY = 32  # rows, with which a product is worth reading its matrix once more
+NEAR = 1 << 20  # elements: what a few megabytes of cache hold
+
 Body = Callable[..., tuple[Any, Any]]
 
 
@@ -155,6 +158,12 @@ def _arranged(
     return program, list(rows.values()), list(fixed.values())
 
 
+def _better_by_steps(call: Call, steps: int) -> bool:
+    """Whether a product is as fast a step at a time, and too large to be near when it is read."""
+    size = call.results[0].size
+    return bool(size >= MANY * call.shapes[1][1] and steps * size > NEAR)
+
+
 def _value(v: Any, made: type[Traced]) -> Any:
     """A result of a step, that may be an array of the user's."""
     if isinstance(v, Traced):
@@ -183,7 +192,8 @@ def _for_all_steps(
         )
         return params if fits else None
     if call.op is matmul:
-        return params if elements == [True, False] and len(call.shapes[1]) == 2 else None
+        whole = elements == [True, False] and len(call.shapes[1]) == 2
+        return params if whole and not _better_by_steps(call, steps) else None
     if call.op is reshape:
         return {"shape": (steps, *call.results[0].shape)}
     if call.op is unstack:
