@@ -14,6 +14,7 @@ import tinygrad_rnn as tg
 from tinygrad_rnn.kernels.chains import natively
 from tinygrad_rnn.tensor.graph import recorders, watch
 from tinygrad_rnn.tensor.ops.loops import chains, plans, program, replay
+from tinygrad_rnn.tensor.ops.loops import fused as hoisting
 
 RNG = np.random.default_rng(0)
 ROW, OTHER = np.array([[1.0, 2.0], [3.0, 4.0]], "float32")
@@ -367,6 +368,59 @@ class TestChains:
         for values in found:
             for y, t in zip(values, wanted, strict=True):
                 np.testing.assert_allclose(y.numpy(), t.numpy(), rtol=1e-11, atol=1e-12)
+
+    @pytest.mark.skipif(not natively(np), reason="without native code there are none")
+    @pytest.mark.parametrize("every", [None, 2])
+    def test_what_is_made_again_need_not_be_kept(
+        self, every: int | None, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        w, x, h = drawn(4, 4), drawn(5, 3, 4), drawn(3, 4)
+
+        def step(h: Any, x: Any) -> Any:
+            i = tg.sigmoid(x + h @ w)
+            rest = (1 - i) * 2  # two instructions from what is kept
+            h = tg.tanh(rest * h) / (1 + abs(i)) * i + tg.tanh(h + h) * rest
+            return h, h
+
+        compare(step, h, x, w)
+        plans._known.clear()
+
+        def gradients() -> Any:
+            y = tg.scan(step, h, x, fused=True, checkpoint_every=every)[1]
+            return [g.numpy() for g in tg.grad((y * y).sum(), [h, x, w])]
+
+        found = gradients()
+        (known,) = plans._known.values()
+        dropped = len(known.kept_at) - len({*known.kept_at} & {*known.kept_at_chained})
+        assert dropped >= 2
+        monkeypatch.setattr(chains.Chain, "run", lambda *_: False)
+        for a, b in zip(found, gradients(), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-12)
+        monkeypatch.setattr(replay, "natively", lambda xp: False)
+        for a, b in zip(found, gradients(), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-12)
+
+    def test_a_long_line_of_cheap_operations_is_planned_in_time(self) -> None:
+        def step(h: Any, x: Any) -> Any:
+            for _ in range(60):
+                h = h + h * 0.01
+            return tg.tanh(h * x), h
+
+        compare(step, drawn(2, 3), drawn(4, 2, 3))
+
+    def test_large_products_stay_in_the_loop(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(hoisting, "NEAR", 100)
+        monkeypatch.setattr(hoisting, "MANY", 3)
+        w, u, x, h = drawn(4, 8), drawn(6, 8), drawn(5, 3, 6), drawn(3, 4)
+
+        def step(h: Any, x: Any) -> Any:
+            z = x @ u + h @ w
+            h = tg.tanh(z[:, :4]) * z[:, 4:]
+            return h, h
+
+        plans._known.clear()
+        compare(step, h, x, w, u)
+        assert any(f.matrix is not None for p in plans._known.values() for f in p.forward[:1])
 
     def test_what_is_handed_through_a_chain_comes_out_of_it(self) -> None:
         w, u, x, h = drawn(4, 4), drawn(4, 4), drawn(5, 3, 4), drawn(3, 4)

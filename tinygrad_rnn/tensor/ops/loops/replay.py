@@ -55,6 +55,7 @@ class Loop:
     def run(self, xp: Any, *values: Any) -> tuple[Any, ...]:
         """The last carry, and the ys of all steps, stacked."""
         carry, xs, constants = self.parted(values)
+        self.chained = natively(xp)
         instructions = self._instructions(xp, constants)
         stacks = [Stack(xp, len(self.order)) for _ in self.program.ys_at]
         self.runs = []
@@ -75,7 +76,7 @@ class Loop:
     def _instructions(self, xp: Any, constants: Any) -> list[Any]:
         """How to apply each operation to arrays, and where to."""
         program = self.program
-        plan = program.forward_chained if natively(xp) else program.forward
+        plan = program.forward_chained if self.chained else program.forward
         return [_instruction(xp, f, constants) for f in plan]
 
     def _on_tensors(self) -> list[Any]:
@@ -106,12 +107,14 @@ class Loop:
         """
         program = self.program
         traced = isinstance(carry[0], Traced)
+        in_chains = self.chained and not traced
+        pick_kept = program.pick_kept_chained if in_chains else program.pick_kept
         rest = [*constants, *program.blank]
         for t in steps:
             values = [*carry, *[x[t, ...] for x in xs], *rest]
             _apply(xp, instructions, values, [stack.room(t) for stack in stacks])
             carry = program.pick_new(values)
-            kept = program.pick_kept(values) if keep else None
+            kept = pick_kept(values) if keep else None
             if traced and kept:
                 kept = [held(v, live) for v, live in zip(kept, program.kept_live, strict=True)]
             if stacks:
@@ -139,17 +142,18 @@ class Loop:
             rules = [
                 b if type(b) is Chain or b.matrix is None
                 else b._replace(rule=Multiplier(xp, constants[b.matrix].mT), pick=picker([b.g]))
-                for b in (program.backward_chained if natively(xp) else rules)
+                for b in (program.backward_chained if self.chained else rules)
             ]  # fmt: skip
         instructions = self._on_tensors() if traced else None
         rest = [xp, *constants, *program.blank_g]
+        by_step = [None if g is None else _by_step(g) for g in gs[width:]]
         for segment, before, kept in reversed(runs):
             if not kept:  # of another segment, or another pass
                 instructions = instructions or self._instructions(xp, constants)
                 steps = self._steps(xp, instructions, segment, before, xs, constants, True)
                 kept.extend(read for _, read in steps)
             for t in reversed(segment):
-                ys = [None if g is None else g[t, ...] for g in gs[width:]]
+                ys = [None if at is None else at(t) for at in by_step]
                 found = [*rest, *kept.pop()]
                 rooms = [stack.room(t) for stack in stacks]
                 _reverse(program.seeds, rules, found, (*carry, *ys), totals, rooms)
@@ -165,6 +169,14 @@ class Loop:
             for stack, needed in zip(stacks, needs[width:], strict=False)
         ]
         return [*carry, *stacked, *of_constants]
+
+
+def _by_step(g: Any) -> Callable[[int], Any]:
+    """The parts of a cotangent, which are one and the same for all steps of a sum or a mean."""
+    if not isinstance(g, Traced) and g.strides[0] == 0:
+        one = g[0, ...].copy()
+        return lambda t: one
+    return lambda t: g[t, ...]
 
 
 def _apply(xp: Any, instructions: list[Any], values: list[Any], rooms: Sequence[Any] = ()) -> None:
