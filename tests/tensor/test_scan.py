@@ -268,6 +268,42 @@ class TestFused:
             with pytest.raises(tg.GraphError, match=words):
                 tg.scan(step, tg.ones((3, 2)), tg.ones((4, 3, 2)), fused=True)
 
+    def test_a_value_kept_from_the_step_before_is_refused(self) -> None:
+        before: list[Any] = []
+
+        def delayed(h: Any, x: Any) -> Any:
+            new = tg.tanh(h * x)
+            seen = before.pop() if before else new
+            before.append(new)
+            return seen + h, h
+
+        with pytest.raises(tg.GraphError, match="something new to 'add'"):
+            tg.scan(delayed, tg.ones((3, 2)), tg.ones((4, 3, 2), requires_grad=True), fused=True)
+
+    def test_a_graph_that_ends_at_one_step_only_is_refused(self) -> None:
+        count = iter(range(100))
+
+        def cut(h: Any, x: Any) -> Any:
+            with tg.no_grad() if next(count) else tg.enable_grad():
+                y = tg.tanh(h * x)
+            return y + h, h
+
+        with pytest.raises(tg.GraphError, match="at one step"):
+            tg.scan(cut, tg.ones((3, 2)), tg.ones((4, 3, 2), requires_grad=True), fused=True)
+
+    def test_the_second_look_at_a_step_computes_nothing(self) -> None:
+        calls: list[Any] = []
+
+        @tg.operation
+        def counted(xp: Any, x: Any) -> Any:
+            calls.extend([x] if isinstance(x, np.ndarray) else [])
+            return xp.exp(x)
+
+        counted.vjp(x=lambda g, y: g * y)
+        x = tg.ones((5, 3, 2), requires_grad=True)
+        tg.scan(lambda h, x: (counted(tg.tanh(h)) + x, h), tg.ones((3, 2)), x, fused=True)
+        assert len(calls) == 1 + 5
+
     def test_a_carry_that_changes_is_refused(self) -> None:
         x = tg.ones((4, 3, 2))
         with pytest.raises(tg.ShapeError, match=r"float32\[2\] before, and float32\[3, 2\] after"):

@@ -72,6 +72,9 @@ watch = Watch()
 class Recorder(Protocol):
     """What is told of every operation that a thread calls."""
 
+    def repeated(self, op: Op, args: tuple[Any, ...], params: dict[str, Any]) -> Any:
+        """What an operation is to give without being applied; None, to apply it."""
+
     def called(self, op: Op, args: tuple[Any, ...], params: dict[str, Any], result: Any) -> None:
         """An operation was applied to traced values, or to arrays."""
 
@@ -301,6 +304,10 @@ class Op:
         if self.composed is not None:
             recorders[get_ident()] = recorder
             return self.composed(*args, **{**self.parameters, **params})
+        known = recorder.repeated(self, args, params)
+        if known is not None:
+            recorders[get_ident()] = recorder
+            return known
         try:
             result = self(*args, **params)
         finally:

@@ -60,11 +60,13 @@ def repeated(
 
     state, sequences = values(carry), values(xs)
 
-    def record(t: int, state: list[Any]) -> tuple[Recording, list[Any], Any]:
+    def record(
+        t: int, state: list[Any], like: Recording | None = None
+    ) -> tuple[Recording, list[Any], Any]:
         reals = [grad_mode.on and v.array.dtype.kind == "f" for v in state]
         before = [stranger(v, live) for v, live in zip(state, reals, strict=True)]
         x = [stranger(wrap(made, v.array[t, ...], None), v.edge is not None) for v in sequences]
-        recording = Recording("scan", [*before, *x])
+        recording = Recording("scan", [*before, *x], like)
         new, y = recording.run(lambda: body(shaped(carry, iter(before)), *shaped(xs, iter(x))))
         after = list(flat(new))
         shapes = [[(v.shape, v.dtype) for v in parts] for parts in (state, after)]
@@ -77,7 +79,7 @@ def repeated(
         return recording, after, y
 
     recording, after, y = record(order[0], state)
-    again, *_ = record(order[1], after)
+    again, *_ = record(order[1], after, recording)
     recording.agrees_with(again)
     program, sequences, constants = _arranged(recording, state, sequences, after, list(flat(y)))
     inputs = [*state, *sequences, *constants]

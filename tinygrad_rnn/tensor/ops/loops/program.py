@@ -17,6 +17,7 @@ from ..indexing import getitem
 from ..products import matmul
 from .chains import Item, chained, picker
 from .recording import Call, Slot
+from .remade import remade
 
 
 class Forward(NamedTuple):
@@ -77,7 +78,7 @@ class Program:
                 needed.update(a.number for a in call.args if isinstance(a, Slot))
         forward = self._plan_forward(used[::-1], [*carry, *sequences], constants, new, ys)
         self._plan_backward(used, carry, sequences, constants, new, ys)
-        wanted = [*self.read_forwards, *self.kept_at]
+        wanted = [*self.read_forwards, *self.kept_at_chained]
         self.forward_chained = chained(*forward, (), wanted, self.ys_at)
 
     def _plan_forward(
@@ -248,8 +249,44 @@ class Program:
         )
         filled = [at for at in self.seeds if at is not None]
         wanted = [at for at in (*self.carry_at, *self.sequences_at) if at is not None]
+        made = self._plan_remaking(calls[::-1], kept, constants, (*new, *ys), place, shapes)
         literals = {0: np, **_literals(self.blank_g, 1 + len(constants))}
-        self.backward_chained = chained(items, literals, shapes, filled, wanted, self.sequences_at)
+        self.backward_chained = chained(
+            [*made, *items], literals, shapes, filled, wanted, self.sequences_at
+        )
+
+    def _plan_remaking(
+        self,
+        calls: Sequence[Call],
+        kept: dict[Slot, int],
+        constants: Sequence[int],
+        handed_on: Sequence[Slot],
+        place: Callable[..., int],
+        shapes: dict[int, tuple[int, ...]],
+    ) -> list[Item]:
+        """What native code makes again, at the places where it would be kept."""
+        again = remade(calls, list(kept), constants, [slot.number for slot in handed_on])
+        at = {number: 1 + i for i, number in enumerate(constants)}
+        at |= {slot.number: kept_at for slot, kept_at in kept.items()}
+        items: list[Item] = []
+        for call in again:
+            args = [at[a.number] if isinstance(a, Slot) else place(a) for a in call.args]
+            to = at[call.outs[0]] = at[call.outs[0]] if call.outs[0] in at else place()
+            shapes[to] = tuple(call.results[0].shape)
+            rule = partial(call.op.forward, np)
+            instruction = Backward(
+                0, partial(rule, **call.params), picker(args), False, (Target(0, to, None, False),)
+            )
+            items.append(_item(call, instruction, args, (to,), rule, args, call.params, False))
+        self.blank.append(None)  # what is kept of what is made again
+        nothing = self.split[1] + len(constants) + len(self.blank) - 1
+        numbers = {call.outs[0] for call in again}
+        self.kept_at_chained = [
+            nothing if slot.number in numbers else kept_at
+            for slot, kept_at in zip(reversed(kept), self.kept_at, strict=True)
+        ]
+        self.pick_kept_chained = picker(self.kept_at_chained)
+        return items
 
 
 def _multiplied_with(call: Call, constants: Sequence[int]) -> int | None:

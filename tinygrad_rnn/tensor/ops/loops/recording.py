@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from ... import backend
 from ...errors import GraphError
-from ...graph import Leaf, Op, Traced, hooks, recorders, wrap
+from ...graph import Leaf, Op, Traced, grad_mode, hooks, recorders, wrap
 
 
 class Slot(NamedTuple):
@@ -37,10 +37,14 @@ class Call(NamedTuple):
 
 
 class Recording:
-    """What one run of a function of numbered values does."""
+    """What one run of a function of numbered values does.
 
-    def __init__(self, what: str, inputs: Sequence[Traced]) -> None:
-        self.what, self.calls, self.count = what, list[Call](), 0
+    **Arguments** inputs: those values. like: another run, with values of the same shapes. What does
+    the same as there is not computed: only what the function does is of interest.
+    """
+
+    def __init__(self, what: str, inputs: Sequence[Traced], like: Recording | None = None) -> None:
+        self.what, self.calls, self.count, self.like = what, list[Call](), 0, like
         self.by_edge: dict[Any, int] = {}
         self.by_array: dict[int, int] = {}
         self.alive: list[Any] = []  # so that no array takes the place, and the id, of another
@@ -92,6 +96,28 @@ class Recording:
         found = tuple([self.find(a, keep) for a, keep in zip(args, live, strict=True)])
         outs = self.number(results)
         self.calls.append(Call(op, found, params, outs, results, several, live, shapes))
+
+    def repeated(self, op: Op, args: tuple[Any, ...], params: dict[str, Any]) -> Any:
+        """What stands for the result of an operation that the other run has as well, or None."""
+        place = len(self.calls)
+        if self.like is None or place >= len(self.like.calls):
+            return None
+        call = self.like.calls[place]
+        traced = any(isinstance(a, Traced) and a.edge is not None for a in args)
+        recorded = traced and op.differentiable and grad_mode.on
+        if (
+            call.op is not op
+            or len(call.args) != len(args)
+            or recorded != (call.results[0].edge is not None)
+        ):
+            return None
+        found = tuple([self.find(a, live) for a, live in zip(args, call.live, strict=True)])
+        if not (same(call.args, found) and same(call.params, params)):
+            return None
+        # Values of their own, so that one that was kept from the other run is not taken for this.
+        results = tuple([stranger(y, y.edge is not None) for y in call.results])
+        self.calls.append(call._replace(results=results, outs=self.number(results)))
+        return results if call.several else results[0]
 
     def read(self, value: Traced) -> None:
         """Refuses a look at what differs from run to run."""
