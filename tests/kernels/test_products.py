@@ -89,7 +89,9 @@ def test_sum_of_products_is_that_of_what_lies_below_each_other(
     rows = [d.integer(0, 40) for _ in range(d.integer(1, 20))]
     a, b = ([drawn(d, k, columns, dtype) for k in rows] for columns in (m, n))
     tg.set_num_threads(d.integer(1, 3))
-    assert_exact(sum_of_products(np, a, b), np.concat(a).T, np.concat(b))
+    found = sum_of_products(np, a, b)
+    assert_exact(found, np.concat(a).T, np.concat(b))
+    assert found.flags.c_contiguous
 
 
 @native
