@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from math import prod
 from typing import Any
 
-import numpy as np
-
 from .cpu import functions
 
 Array = Any
@@ -28,14 +26,8 @@ def product(a: Array, b: Array) -> Any:
 def sum_of_products(xp: Any, a: Sequence[Array], b: Sequence[Array]) -> Array:
     """The sum of a_i^T b_i, for matrices a_i and b_i of equally many rows."""
     native = functions.native
-    if native is not None:
-        # What is on the right is packed, which costs most where it has left the cache.
-        turned = b[0].shape[-1] > 2 * a[0].shape[-1]
-        left, right = (b, a) if turned else (a, b)
-        found = native.sum_of_products(tuple(left), tuple(right))
-        if found is not None:
-            return np.ascontiguousarray(found.T) if turned else found
-    return product(xp.concat(a).mT, xp.concat(b))
+    found = None if native is None else native.sum_of_products(tuple(a), tuple(b))
+    return product(xp.concat(a).mT, xp.concat(b)) if found is None else found
 
 
 class Multiplier:

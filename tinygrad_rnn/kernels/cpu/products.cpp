@@ -2,6 +2,8 @@
 #define NO_IMPORT_ARRAY
 #include "binding.hpp"
 
+#include <algorithm>
+#include <memory>
 #include <vector>
 
 namespace tgrnn {
@@ -29,15 +31,31 @@ bool pays(long rows, long depth, long columns, bool straight) {
   return rows > (straight ? 8 : 4) || depth * columns > 1 << 17;
 }
 
-// Sets p's threads and c, a new array, and runs it.
-template <class T> PyObject *run(Product<T> &p, Multiply<T> multiply) {
-  const npy_intp shape[] = {p.a.rows, p.b.columns};
+// to (columns, rows) = from (rows, columns), turned: a square of them that fits the first cache at a time.
+template <class T> void turn(const T *from, long rows, long columns, T *to) {
+  constexpr long side = 64 / sizeof(T);
+  for (long j = 0; j < columns; j += side)
+    for (long i = 0; i < rows; i += side) {
+      const long end = std::min(i + side, rows), last = std::min(j + side, columns);
+      for (long n = j; n < last; n++)
+        for (long m = i; m < end; m++) to[n * rows + m] = from[m * columns + n];
+    }
+}
+
+// Sets p's threads and c, a new array, and runs it; turned: what it gives is the transpose.
+template <class T> PyObject *run(Product<T> &p, Multiply<T> multiply, bool turned = false) {
+  const npy_intp shape[] = {turned ? p.b.columns : p.a.rows, turned ? p.a.rows : p.b.columns};
   PyObject *c = PyArray_SimpleNew(2, const_cast<npy_intp *>(shape), type_of<T>);
   if (!c) return nullptr;
-  p.c = static_cast<T *>(PyArray_DATA(reinterpret_cast<PyArrayObject *>(c)));
+  T *const result = p.c = static_cast<T *>(PyArray_DATA(reinterpret_cast<PyArrayObject *>(c)));
   p.threads = threads_if(2.0 * p.a.rows * p.a.columns * p.b.columns > 4e6); // to wake one costs what some million products do
   try {
-    without_lock([&] { multiply(p); });
+    without_lock([&] {
+      const std::unique_ptr<T[]> aside(turned ? new T[p.a.rows * p.b.columns] : nullptr);
+      if (turned) p.c = aside.get();
+      multiply(p);
+      if (turned) turn(p.c, p.a.rows, p.b.columns, result);
+    });
   } catch (int) {
     Py_DECREF(c);
     return nullptr;
@@ -73,10 +91,13 @@ template <class T> PyObject *summed(PyObject *left, PyObject *right, Multiply<T>
   for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(left); i++)
     if (!listed(PyTuple_GET_ITEM(left, i), p.a.rows, a) || !listed(PyTuple_GET_ITEM(right, i), p.b.columns, b) || a.size() != b.size())
       return Py_NewRef(Py_None);
+  // What is on the right is packed, which takes longest where it has left the cache: the narrower one is.
+  const bool turned = p.b.columns > 2 * p.a.rows;
+  if (turned) std::swap(p.a.rows, p.b.columns), std::swap(a, b);
   p.a.columns = p.b.rows = (long)a.size();
   p.a.down = p.b.right = 1;
   p.a.lines = a.data(), p.b.lines = b.data();
-  return run(p, multiply);
+  return run(p, multiply, turned);
 }
 
 template <class T> PyObject *packed(PyArrayObject *o, long lanes, Pack<T> pack) {
