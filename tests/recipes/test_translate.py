@@ -138,6 +138,22 @@ def test_a_checkpoint_gives_the_model_back(learnt: TranslationTraining, tmp_path
         Translator.load(tmp_path)
 
 
+def test_a_checkpoint_from_before_a_setting_was_there(
+    learnt: TranslationTraining, tmp_path: Path
+) -> None:
+    state = learnt.checkpoint()
+    del state["config"]["copy"]
+    save_checkpoint(tmp_path, state)
+    again = Translator.load(tmp_path)
+    assert (
+        again.translate(["1 2 0"])[0][0].text == learnt.translator.translate(["1 2 0"])[0][0].text
+    )
+    state["config"]["pointer"] = True
+    save_checkpoint(tmp_path, state)
+    with pytest.raises(CheckpointError, match="not one of train translate"):
+        Translator.load(tmp_path)
+
+
 def test_byte_pairs(tmp_path: Path) -> None:
     pytest.importorskip("tokenizers")
     run = TranslationTraining(PAIRS, tiny(source_symbols="bpe", target_symbols="bpe", most=270))

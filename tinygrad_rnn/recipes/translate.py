@@ -277,11 +277,14 @@ _ENTRIES = {"config", "source_vocabulary", "target_vocabulary", "model", "step",
 
 
 def checked(state: dict[str, Any], folder: str | Path) -> dict[str, Any]:
-    """A checkpoint's state, if it is one of this recipe; raises CheckpointError otherwise."""
-    settings = {field.name for field in fields(TranslateConfig)}
-    if not state.keys() >= _ENTRIES or set(state["config"]) != settings:
+    """A checkpoint's state, if it is one of this recipe; raises CheckpointError otherwise.
+
+    A setting that there was not yet when it was written is as it is by default.
+    """
+    defaults = {field.name: field.default for field in fields(TranslateConfig)}
+    if not state.keys() >= _ENTRIES or not state["config"].keys() <= defaults.keys():
         raise CheckpointError(f"the checkpoint in {folder} is not one of train translate")
-    return state
+    return {**state, "config": {**defaults, **state["config"]}}
 
 
 def vocabularies(state: dict[str, Any]) -> tuple[Vocabulary, Vocabulary]:
