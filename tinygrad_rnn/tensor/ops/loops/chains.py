@@ -122,9 +122,7 @@ class _Link:
         self.starts: dict[int, int] = {}  # the first columns of what goes in, if not all
         self.items: list[Item] = []
         self.writes: set[int] = set()
-        self.skipped: set[int] = (
-            set()
-        )  # places of columns, and what they are of, that it does without
+        self.skipped: set[int] = set()  # columns, and what they are of, that need not be there
 
     def leaf(self, place: int) -> Symbol:
         symbol = Symbol(self.tape)

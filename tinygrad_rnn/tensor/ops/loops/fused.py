@@ -9,6 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
+
+from ....kernels.chains import natively
 from ...backend import is_array
 from ...errors import ShapeError
 from ...graph import Op, Traced, grad_mode, wrap
@@ -161,9 +164,13 @@ def _arranged(
 
 
 def _better_by_steps(call: Call, steps: int) -> bool:
-    """Whether a product is as fast a step at a time, and too large to be near when it is read."""
-    size = call.results[0].size
-    return bool(size >= MANY * call.shapes[1][1] and steps * size > NEAR)
+    """Whether a product is as fast a step at a time, and too large to be near when it is read.
+
+    Native ones are, whose matrices are packed once for all steps.
+    """
+    array = call.results[0].array
+    large = array.size >= MANY * call.shapes[1][1] and steps * array.size > NEAR
+    return large and type(array) is np.ndarray and natively(np)
 
 
 def _value(v: Any, made: type[Traced]) -> Any:
