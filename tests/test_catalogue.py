@@ -22,6 +22,7 @@ from tinygrad_rnn.catalogue import (
     sequence,
 )
 from tinygrad_rnn.tensor import ops
+from tinygrad_rnn.tensor.random import default_generator
 
 from .drawing import Searched
 
@@ -49,6 +50,18 @@ def test_derivatives_agree_with_finite_differences_to_second_order(
 ) -> None:
     case = row.draw(Searched(data))
     case.errors(row.function)
+
+
+@named
+def test_the_same_draws_are_the_same_case(row: Row) -> None:
+    before = default_generator().state
+    once, again = (row.draw(Seeded(7)) for _ in range(2))
+    modules = [case.module.state_dict() if case.module else {} for case in (once, again)]
+    for a, b in zip(
+        [*once.inputs, *modules[0].values()], [*again.inputs, *modules[1].values()], strict=True
+    ):
+        np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
+    assert default_generator().state == before
 
 
 @operations

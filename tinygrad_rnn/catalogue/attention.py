@@ -9,6 +9,7 @@ import numpy as np
 from .. import nn
 from ..tensor.random import Generator
 from ..tensor.tensor import Tensor
+from .build import module_row
 from .case import Array, Case, Draw, Row, real
 from .reductions import off_the_edge
 
@@ -16,7 +17,7 @@ F64: dict[str, Any] = {"dtype": "float64"}
 
 
 def _row(name: str, draw: Any, kind: str = "layer") -> Row:
-    return Row(name, kind, lambda: None, draw)
+    return module_row(kind, draw, name)
 
 
 def _lengths(d: Draw, steps: int, batch: int) -> list[int] | None:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..tensor import ops
+from ..tensor.random import Generator, default_generator
 from .case import Array, Case, Domain, Draw, Row, an_axis, broadcastable, real, shape, some_axes
 
 Options = dict[str, Sequence[Any]]  # a parameter's name, and the values to draw it from
@@ -20,6 +21,24 @@ def row(
     """A row for the operation of a name; compared with NumPy's function of that name, if any."""
     find = attrgetter(name)
     return Row(name, kind, find(ops), draw, reference or find(np))
+
+
+def module_row(kind: str, build: Callable[[Draw], Case], name: str) -> Row:
+    """A row for a cell or a layer, which the case holds: there is no function to hand over.
+
+    Its weights are drawn from a seed: the same draws, the same case.
+    """
+
+    def draw(d: Draw) -> Case:
+        generator, seed = default_generator(), d.integer(0, 2**32 - 1)
+        before = generator.state
+        generator.state = Generator(seed).state
+        try:
+            return build(d)
+        finally:
+            generator.state = before
+
+    return Row(name, kind, lambda: None, draw)
 
 
 def chosen(d: Draw, options: Options) -> dict[str, Any]:

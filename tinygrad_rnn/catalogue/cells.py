@@ -10,9 +10,8 @@ import numpy as np
 
 from .. import nn
 from ..tensor import backend
-from .build import chosen, row
+from .build import chosen, module_row, row
 from .case import Array, Case, Draw, Row, positive, real
-from .recurrent import module_row
 from .steps import logistic
 
 # ---------------------------------------------------------------- steps

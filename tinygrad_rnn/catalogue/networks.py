@@ -9,8 +9,9 @@ import numpy as np
 
 from .. import nn
 from ..tensor.random import Generator
+from .build import module_row
 from .case import Case, Draw, distinct, real, shape
-from .recurrent import RECURRENT, module_row
+from .recurrent import RECURRENT
 from .structured import STRUCTURED
 
 

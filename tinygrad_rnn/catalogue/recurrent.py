@@ -12,13 +12,8 @@ from ..nn.recurrent.stack import RecurrentLayer
 from ..tensor.graph import watch
 from ..tensor.random import Generator
 from ..tensor.tensor import Tensor
-from .build import chosen
+from .build import chosen, module_row
 from .case import Case, Draw, Row, real
-
-
-def module_row(kind: str, build: Callable[[Draw], Case], name: str) -> Row:
-    """A row for a cell or a layer, which the case holds: there is no function to hand over."""
-    return Row(name, kind, lambda: None, build)
 
 
 def _cell(d: Draw, cell: Any, states: int, **options: Sequence[Any]) -> Case:

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from .. import nn
-from .case import Case, Draw, Row, real
+from .build import module_row
+from .case import Case, Draw, real
 
 REDUCTIONS = ("mean", "sum", "none")
 
@@ -50,6 +51,6 @@ def _crf(d: Draw) -> Case:
 
 
 STRUCTURED = [
-    Row("ctc_loss", "loss", lambda: None, _ctc_loss),
-    Row("CRF", "layer", lambda: None, _crf),
+    module_row("loss", _ctc_loss, "ctc_loss"),
+    module_row("layer", _crf, "CRF"),
 ]
