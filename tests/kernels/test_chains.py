@@ -129,6 +129,32 @@ def test_what_goes_in_is_left_as_it_was_and_what_comes_out_is_ones_own() -> None
     assert len({id(a) for a in found}) == 4
 
 
+def test_results_are_put_into_rooms_that_fit_them() -> None:
+    x = np.arange(12.0).reshape(3, 4)
+    code = written(lambda x: [x * 2 + 1, -x * 3], 1)
+    whole = np.zeros((2, 3, 4))
+    found = code((x,), (whole[1], None))
+    assert found is not None
+    assert found[0].base is whole
+    np.testing.assert_array_equal(whole, [np.zeros((3, 4)), x * 2 + 1])
+    np.testing.assert_array_equal(found[1], x * -3)
+    fixed = np.zeros((3, 4))
+    fixed.setflags(write=False)
+    for room in [
+        np.zeros((4, 3)),
+        np.zeros((3, 4), "f"),
+        np.zeros((4, 3)).T,
+        fixed,
+        np.zeros(12),
+        1,
+    ]:
+        found = code((x,), (room,))
+        assert found is not None
+        assert found[0] is not room
+        np.testing.assert_array_equal(found[0], x * 2 + 1)
+        assert not np.any(np.asarray(room) == 3)
+
+
 def test_arrays_that_it_does_not_take() -> None:
     code = written(lambda x, y: [x * y + 1], 2)
     x = np.ones((3, 4))

@@ -94,13 +94,13 @@ def compiled(
                     last.setdefault(a.number, s.number)
     used = [s for s in tape if s.number in last]
     inputs = [s for s in used if s.function is None]
-    functions = [s for s in used if s.function is not None]
-    given = {repr(a): float(a) for s in functions for a in s.args if type(a) is not Symbol}
+    applied = [s for s in used if s.function is not None]
+    given = {repr(a): float(a) for s in applied for a in s.args if type(a) is not Symbol}
     numbers = list(given)  # -0.0 is not 0.0
     register = {s.number: i for i, s in enumerate(inputs)}
     count, free = len(inputs) + len(numbers), list[int]()
     steps = bytearray()
-    for s in functions:
+    for s in applied:
         args = [
             register[a.number] if type(a) is Symbol else len(inputs) + numbers.index(repr(a))
             for a in s.args
@@ -115,7 +115,7 @@ def compiled(
         if count > REGISTERS:
             return None
         steps += bytes([FUNCTIONS.index(s.function), args[0], args[-1], register[s.number]])
-    if len(functions) < 2 or not inputs:
+    if len(applied) < 2 or not inputs:
         return None
     firsts = [(parts or {}).get(s.number, -1) for s in inputs]
     parted = max(firsts) >= 0
