@@ -39,6 +39,19 @@ def test_the_right_shapes_pass() -> None:
     assert tg.lstm(**arrays())[0].shape == (T, B, P)
 
 
+def test_a_table_is_of_two_axes_and_its_ids_are_whole_numbers() -> None:
+    table = {"x": (7, I)}
+    ids = np.full((T, B), 6)
+    assert tg.lstm(**arrays(**table), ids=ids)[0].shape == (T, B, P)
+    for wrong in (ids > 0, ids * 1.0, ids[0]):
+        with pytest.raises(tg.ShapeError, match="ids: expected whole numbers"):
+            tg.lstm(**arrays(**table), ids=wrong)
+    with pytest.raises(tg.ShapeError, match="or 2 with ids"):
+        tg.lstm(**arrays(), ids=ids)
+    with pytest.raises(tg.ShapeError, match="h0: expected"):
+        tg.lstm(**arrays(**table), ids=ids[:, :2])
+
+
 @pytest.mark.parametrize("name", RIGHT)
 def test_a_wrong_shape_is_refused_by_name(name: str) -> None:
     for shape in [(*RIGHT[name][:-1], RIGHT[name][-1] + 1), (1,), (1, 1), (2, 1, 1), ()]:

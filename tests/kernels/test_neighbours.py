@@ -113,6 +113,7 @@ def test_threads_change_no_bit(threads: int) -> None:
         step(*copies)
         return [
             *copies,
+            kernels.add_rows(np, np.zeros((401, 401), "float32"), targets % 7, x),
             kernels.cross_entropy(np, x, targets),
             kernels.cross_entropy_gradient(np, x, targets, weights),
         ]
@@ -147,6 +148,10 @@ def test_memory_is_safe_without_the_contract() -> None:
         call(x, targets, None, 0.0, out)
     with pytest.raises(TypeError, match="expected 5"):
         call(x, targets)
+    with pytest.raises(ValueError, match="rows: its type or size does not fit"):
+        functions.native.add_rows(x, targets, np.zeros((2, 2)))
+    with pytest.raises(ValueError, match="ids: its type or size does not fit"):
+        functions.native.add_rows(x, targets.astype("int32"), x)
     with pytest.raises(ValueError, match="g: its type or size does not fit"):
         functions.native.adam(np.zeros(3), np.zeros(2), np.zeros(3), np.zeros(3), *[0.5] * 9)
 
@@ -165,6 +170,27 @@ def step(p: Any, g: Any, m: Any, v: Any, decay: float = 0.0, decoupled: bool = F
         decay=decay,
         decoupled=decoupled,
     )
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("shape", [(), (1,), (40,), (3, 5), (0,)])
+@pytest.mark.parametrize("width", [(), (1,), (16,), (33,), (3, 7)])
+def test_add_rows(way: str, shape: tuple[int, ...], width: tuple[int, ...], dtype: str) -> None:
+    rng = np.random.default_rng(0)
+    table, rows = rng.normal(size=(9, *width)).astype(dtype), rng.normal(size=(*shape, *width))
+    ids = rng.integers(-9, 9, shape)
+    expected = table.astype("float64")
+    np.add.at(expected, ids, rows)
+    found = kernels.add_rows(np, table, ids, rows.astype(dtype))
+    assert found is table
+    np.testing.assert_allclose(table, expected, 30 * TOLERANCE[dtype], 10 * TOLERANCE[dtype])
+
+
+@native
+def test_rows_outside_of_a_table_are_refused() -> None:
+    for outside in (-10, 9):
+        with pytest.raises(IndexError, match=f"index {outside} is outside the 9 rows"):
+            kernels.add_rows(np, np.zeros((9, 2)), np.array([0, outside]), np.ones((2, 2)))
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE)

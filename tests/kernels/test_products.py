@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import tinygrad_rnn as tg
 from tinygrad_rnn.kernels import cpu
 from tinygrad_rnn.kernels.cpu import functions
-from tinygrad_rnn.kernels.products import Multiplier, product, sum_of_products
+from tinygrad_rnn.kernels.products import Multiplier, add_product, product, sum_of_products
 
 from ..drawing import Searched
 
@@ -92,6 +92,19 @@ def test_sum_of_products_is_that_of_what_lies_below_each_other(
     found = sum_of_products(np, a, b)
     assert_exact(found, np.concat(a).T, np.concat(b))
     assert found.flags.c_contiguous
+
+
+@dtypes
+@given(data=st.data())
+def test_a_product_is_added(dtype: str, data: st.DataObject) -> None:
+    d = Searched(data)
+    m, k, n = sizes(d)
+    a, b = drawn(d, m, k, dtype), drawn(d, k, n, dtype)
+    tg.set_num_threads(d.integer(1, 3))
+    c = drawn(d, m, n, dtype).copy()
+    before = c.copy()
+    add_product(c, a, b)
+    assert_exact(c, np.hstack([a, before]), np.vstack([b, np.eye(n, dtype=dtype)]))
 
 
 @native

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import tinygrad_rnn as tg
+from tinygrad_rnn.kernels import neighbours
 
 
 def test_linear() -> None:
@@ -52,6 +53,11 @@ def test_layer_norm() -> None:
     np.testing.assert_allclose(layer(tg.tensor(x)).numpy(), want)
 
 
+def linear(x: tg.Tensor, targets: Any, **options: Any) -> tg.Tensor:
+    """The loss of a linear map of 4 features to 3 classes."""
+    return tg.nn.linear_cross_entropy(x, tg.ones((3, 4), dtype=x.dtype), targets, **options)
+
+
 class TestLosses:
     logits = np.random.default_rng(0).normal(size=(2, 3, 4))
     targets = np.array([[0, 3, -1], [2, -1, 1]])
@@ -70,6 +76,32 @@ class TestLosses:
             np.testing.assert_allclose(loss(reduction="none").numpy(), self.losses(), atol=1e-12)
             assert loss(reduction="sum").item() == pytest.approx(self.losses().sum())
             assert loss().item() == pytest.approx(self.losses().sum() / 4)
+
+    @pytest.mark.parametrize("rows", [1, 2, 100])
+    @pytest.mark.parametrize("reduction", ["mean", "sum"])
+    def test_of_a_linear_map_some_rows_at_a_time(
+        self, rows: int, reduction: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Values and gradients are those of all logits, however many rows are held at once."""
+        monkeypatch.setattr(neighbours, "CHUNK", 1)
+        monkeypatch.setattr(neighbours, "LEAST", rows)
+        rng = np.random.default_rng(0)
+        given = [tg.tensor(rng.normal(size=s), requires_grad=True) for s in ((2, 3, 5), (4, 5), 4)]
+        x, w, b = given
+        options: dict[str, Any] = {
+            "ignore_index": -1, "label_smoothing": 0.2, "reduction": reduction,
+        }  # fmt: skip
+        for bias in (b, None):
+            wanted = given if bias is not None else given[:2]
+            loss = tg.nn.linear_cross_entropy(x, w, self.targets, linear_bias=bias, **options)
+            whole = tg.nn.cross_entropy(tg.linear(x, w, bias), self.targets, **options)
+            assert loss.item() == pytest.approx(whole.item())
+            found = [tg.grad(f, wanted, retain_graph=True) for f in (3 * loss, 3 * whole)]
+            for a, e in zip(*found, strict=True):
+                np.testing.assert_allclose(a.numpy(), e.numpy(), atol=1e-12)
+            twice = tg.grad(loss, wanted)  # nothing that was handed out is part of another's
+            for a, e in zip(twice, found[0], strict=True):
+                np.testing.assert_allclose(3 * a.numpy(), e.numpy(), atol=1e-12)
 
     def test_label_smoothing_spreads_the_target(self) -> None:
         targets = np.array([1, 2])
@@ -106,6 +138,11 @@ class TestLosses:
             (lambda x: tg.nn.cross_entropy(x, [0]), tg.ShapeError, r"shape \[2\].*\[1\]"),
             (lambda x: tg.nn.cross_entropy(x, [0.0, 1.0]), tg.ShapeError, "integer targets"),
             (lambda x: tg.nn.cross_entropy(x, [0, 1], reduction="x"), ValueError, "mean, sum or"),
+            (lambda x: linear(x, [0, 3]), IndexError, "target 3 is outside the 3 classes"),
+            (lambda x: linear(x, [0]), tg.ShapeError, r"shape \[2\] for \[2, 4\], features last"),
+            (lambda x: linear(x, [0, 1], reduction="none"), ValueError, "single losses take cross"),
+            (lambda x: linear(x[:, :3], [0, 1]), tg.ShapeError, "expected 4 features"),
+            (lambda x: linear(x, [0, 1], label_smoothing=2.0), ValueError, "label_smoothing 2.0"),
             (lambda x: tg.nn.mse_loss(x, [1.0]), tg.ShapeError, "of one shape"),
         ],
     )

@@ -64,6 +64,32 @@ def test_fused_is_composed_with_any_options(kind: str, data: st.DataObject) -> N
             np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-11)
 
 
+@every_kind
+@given(data=st.data())
+def test_a_table_is_read_as_its_vectors_would_be(kind: str, data: st.DataObject) -> None:
+    """In all that a layer returns, and in every gradient, with any options."""
+    d, generator = Searched(data), tg.Generator(0)
+    layer = drawn_layer(d, kind, generator)
+    vectors, state, options = drawn_call(d, layer)
+    entries = d.integer(1, 5)
+    table = d.reals((entries, 3))
+    ids = np.array([d.integer(-entries, entries - 1) for _ in range(vectors[..., 0].size)])
+    ids = ids.reshape(vectors.shape[:2])
+    masks = generator.state
+
+    def run(read: bool) -> list[Array]:
+        generator.state = masks
+        given = tg.tensor(table, requires_grad=True)
+        x, rows = (given, ids) if read else (tg.take(given, ids, axis=0), None)
+        ys = flat(layer(x, as_state(state), ids=rows, **options))
+        ws = [tg.tensor(np.cos(np.arange(y.size)).reshape(y.shape)) for y in ys]
+        found = tg.grad(ys, [given, *layer.parameters()], ws)
+        return [v.numpy() for v in (*ys, *found)]
+
+    for a, b in zip(run(True), run(False), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-11)
+
+
 def count_nodes(fn: Any) -> Counter[str]:
     """How many nodes of each operation a function leaves."""
     counts: Counter[str] = Counter()

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tinygrad_rnn as tg
+from tinygrad_rnn.kernels.cpu import functions
 
 Array = Any
 
@@ -234,6 +235,11 @@ def test_a_gru_with_one_bias_refuses_two_and_names_the_remedy() -> None:
         (lambda m: m(tg.zeros((5, 2, 3)), lengths=[1.0, 2.0]), tg.ShapeError, "2 whole numbers"),
         (lambda m: m(tg.zeros((5, 2, 3)), lengths=[1, 6]), tg.ShapeError, "row 1 has 6 of 5"),
         (lambda m: m(tg.zeros((5, 2, 3)), lengths=[-1, 5]), tg.ShapeError, "row 0 has -1 of 5"),
+        (lambda m: m(tg.zeros((5, 3)), ids=[[0.0]]), TypeError, "ids: expected integers, .*astype"),
+        (lambda m: m(tg.zeros((5, 3)), ids=[1]), tg.ShapeError, r"expected \(T, B\), .* got \[1\]"),
+        (lambda m: m(tg.zeros((5, 3)), ids=tg.zeros((0, 2), dtype=int)), tg.ShapeError, "empty"),
+        (lambda m: m(tg.zeros((5, 2, 3)), ids=[[1]]), tg.ShapeError, r"a table \(V, features\)"),
+        (lambda m: m(tg.zeros((5, 4)), ids=[[1]]), tg.ShapeError, "x: expected 3 features"),
     ],
 )
 def test_wrong_input_is_told_what_was_expected(
@@ -241,6 +247,15 @@ def test_wrong_input_is_told_what_was_expected(
 ) -> None:
     with pytest.raises(error, match=f"LSTM: .*{words}"):
         call(tg.nn.LSTM(3, 4))
+
+
+@pytest.mark.parametrize("way", ["native", "reference"])
+def test_rows_outside_a_table_are_refused(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if way == "reference":
+        monkeypatch.setattr(functions, "native", None)
+    for outside in (5, -6):
+        with pytest.raises(IndexError, match=f"{outside} is (outside|out of bounds)"):
+            tg.nn.LSTM(3, 4)(tg.zeros((5, 3)), ids=[[0], [outside]])
 
 
 @pytest.mark.parametrize(

@@ -111,6 +111,8 @@ def _layer(d: Draw, build: Callable[..., Any], **options: Sequence[Any]) -> Case
     lengths = d.one_of([None, [d.integer(0, steps) for _ in range(batch)]])
     reset = d.one_of([None, d.reals((steps, batch)) > 0.5])
     return_states = d.one_of([True, False])
+    table = d.one_of([None, d.integer(1, 4)])  # of so many rows, which are read
+    ids = [[d.integer(0, (table or 1) - 1) for _ in range(batch)] for _ in range(steps)]
 
     def case(given: dict[str, Any]) -> Case:
         wide = given.get("layer_norm")
@@ -123,8 +125,9 @@ def _layer(d: Draw, build: Callable[..., Any], **options: Sequence[Any]) -> Case
         _spread(module, d)
         module.train(not evaluation)
         masks = generator.state
-        x = real(d, (steps, batch, WIDE if wide else features))
-        begin = module.begin(0, Tensor(x))
+        shape = (steps, batch) if table is None else (table,)
+        x = real(d, (*shape, WIDE if wide else features))
+        begin = module.begin(0, Tensor(x), batch)
         sizes = [p.shape[1] for p in (begin if isinstance(begin, tuple) else (begin,))]
         rows = module.num_layers * module.directions
         inputs = [x, *(real(d, (rows, batch, n)) for n in sizes if known)]
@@ -133,11 +136,13 @@ def _layer(d: Draw, build: Callable[..., Any], **options: Sequence[Any]) -> Case
             generator.state = masks  # the same masks at every call
             first = None if not known else state if len(sizes) > 1 else state[0]
             swap = given["batch_first"]
+            rows = None if table is None else np.array(ids).T if swap else ids
             return tuple(
                 _flat(
                     module(
-                        x.swapaxes(0, 1) if swap else x,
+                        x.swapaxes(0, 1) if swap and table is None else x,
                         first,
+                        ids=rows,
                         lengths=lengths,
                         reset=reset.T if swap and reset is not None else reset,
                         return_states=return_states,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from ..tensor import backend
@@ -23,6 +25,25 @@ def _surprise(x: Array, targets: Array, smoothing: float = 0.0) -> Array:
     logs = np.log(_softmax(x, -1))
     hit = np.take_along_axis(logs, targets[..., None], axis=-1)[..., 0]
     return np.asarray(-(1 - smoothing) * hit - smoothing * logs.mean(axis=-1))
+
+
+def _linear_cross_entropy(d: Draw) -> Case:
+    rows, features, classes = d.integer(0, 3), d.integer(1, 3), d.integer(1, 4)
+    targets = np.array([d.integer(0, classes - 1) for _ in range(rows)], dtype=np.int64)
+    options = {"smoothing": 0.3} if d.integer(0, 1) else {}
+    shapes = [(rows, features), (classes, features), (rows,), (classes,)]
+    inputs = [real(d, shape) for shape in shapes[: d.integer(3, 4)]]
+
+    def call(f: Any, x: Any, w: Any, weights: Any, *b: Any) -> Any:
+        return f(x, w, backend.to_device(targets), weights, *b, **options)
+
+    return Case(inputs, call)
+
+
+def _total_surprise(
+    x: Array, w: Array, targets: Array, weights: Array, b: Array | float = 0.0, **options: float
+) -> Array:
+    return np.asarray((weights * _surprise(x @ w.T + b, targets, **options)).sum())
 
 
 def _softmax(x: Array, axis: int) -> Array:
@@ -70,6 +91,7 @@ REDUCTIONS = [
     along_axis("log_softmax", reference=lambda x, axis: np.log(_softmax(x, axis))),
     along_axis("sparsemax", off_the_edge, _sparsemax),
     row("softmax_cross_entropy", _softmax_cross_entropy, _surprise),
+    row("linear_cross_entropy", _linear_cross_entropy, _total_surprise),
     # without a gradient
     reduction("any", with_zeros, kind="constant"),
     reduction("all", with_zeros, kind="constant"),

@@ -41,6 +41,9 @@ def sequence(d: Draw, name: str, *sizes: int) -> tuple[Given, Given, Given]:
     shapes |= {k: shape for k, shape in optional.items() if d.one_of([True, False])}
     if out != hidden or (name == "lstm" and d.one_of([False, True])):
         shapes["w_hr"] = (out, hidden)
+    table = d.one_of([None, d.integer(1, 9)])  # of so many rows, which are read
+    if table is not None:
+        shapes["x"] = (table, features)
     inputs = {k: real(d, shape) for k, shape in shapes.items()}
     for k in ("w_ih", "w_hh"):
         inputs[k] = inputs[k] / np.sqrt(hidden)
@@ -54,6 +57,10 @@ def sequence(d: Draw, name: str, *sizes: int) -> tuple[Given, Given, Given]:
     if name != "lstm":
         del constants["c_zone"]
     constants = {k: d.one_of([None, value]) for k, value in constants.items()}
+    constants["ids"] = None
+    if table is not None:
+        ids = [d.integer(-table, table - 1) for _ in range(steps * batch)]
+        constants["ids"] = np.array(ids).reshape(steps, batch)
     if name == "lstm":
         options["cell_clip"] = _clip_off_the_kinks(d, inputs, constants, options)
     return inputs, constants, options
@@ -85,8 +92,9 @@ def _clip_off_the_kinks(d: Draw, inputs: Given, constants: Given, options: Given
         h, c = ops.lstm_step(x, *state, **given, cell_clip=clip)
         return h, (h, c)
 
+    x = inputs["x"] if constants["ids"] is None else inputs["x"][constants["ids"]]
     by_steps(
-        step, inputs["x"], (inputs["h0"], inputs["c0"]), lengths=constants["lengths"],
+        step, x, (inputs["h0"], inputs["c0"]), lengths=constants["lengths"],
         reset=constants["reset"], zones=(constants["h_zone"], constants["c_zone"]),
         reverse=options["reverse"],
     )  # fmt: skip

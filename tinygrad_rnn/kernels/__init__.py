@@ -3,7 +3,7 @@
 A kernel runs one layer in one direction over a whole sequence. With G gates, T steps, B rows, I
 features, H hidden units, and P features of h (H, or those of an LSTM's projection):
 
-    x        (T, B, I)   the inputs, time first
+    x        (T, B, I)   the inputs, time first; with ids (V, I), a table that they are rows of
     h0       (B, P)      the state before the first step, and for an LSTM
     c0       (B, H)
     w_ih     (G*H, I)    input weights of the gates, stacked in PyTorch's order
@@ -19,6 +19,7 @@ features, H hidden units, and P features of h (H, or those of an LSTM's projecti
     h_mask   (B, P)      multiplies h where it enters the recurrent products, or None
     h_zone   (T, B, P)   the share of the old h that survives each step, or None; (1, 1, 1) for one
     c_zone   (T, B, H)   share at all places; and of the old c
+    ids      (T, B)      which row of the table is the input, as NumPy indexes it; or None
 
     reverse              runs from each row's own last step to its first
     coupled_gates        an LSTM of three gates i, g, o, with f = 1 - i
@@ -37,7 +38,7 @@ row's last step in running order, the initial ones where a row is empty. `saved`
 backward function needs, None if `keep` is false. A backward function takes the cotangents g of the
 outputs (None where absent) and gives one for each input, in order, in arrays that are nobody
 else's; None for those that `needs` does not ask for and for those that have none: lengths, reset,
-h_mask, h_zone and c_zone are constants.
+h_mask, h_zone, c_zone and ids are constants.
 
 The signatures are those of `reference`, and an implementation is a module with the same six
 functions. The functions here check what they are given (`contract.py`) and hand it to the
@@ -58,17 +59,25 @@ from .dispatch import (
     rnn_forward,
     step,
 )
-from .neighbours import adam, cross_entropy, cross_entropy_gradient
+from .neighbours import (
+    adam,
+    add_rows,
+    cross_entropy,
+    cross_entropy_gradient,
+    linear_cross_entropy,
+)
 from .rounding import rounded
 
 __all__ = [
     "IMPLEMENTATIONS",
     "adam",
+    "add_rows",
     "cross_entropy",
     "cross_entropy_gradient",
     "describe",
     "gru_backward",
     "gru_forward",
+    "linear_cross_entropy",
     "lstm_backward",
     "lstm_forward",
     "pick",

@@ -10,17 +10,22 @@ GATES = {"rnn": 1, "gru": 3, "lstm": 4}
 
 def check(operation: str, arrays: dict[str, Any], options: dict[str, Any]) -> None:
     """**Raises** ValueError naming the array or option that is not as the contract has it."""
-    x, h0, w_hr = arrays["x"], arrays["h0"], arrays.get("w_hr")
-    if x.ndim != 3 or h0.ndim != 2 or (w_hr is not None and w_hr.ndim != 2):
-        raise ValueError("expected 3 axes of x, 2 of h0 and w_hr")
+    x, h0, w_hr, ids = arrays["x"], arrays["h0"], arrays.get("w_hr"), arrays.get("ids")
+    if x.ndim != (3 if ids is None else 2) or h0.ndim != 2 or (w_hr is not None and w_hr.ndim != 2):
+        raise ValueError("expected 3 axes of x, or 2 with ids; 2 of h0 and w_hr")
+    if ids is not None and (ids.ndim != 2 or ids.dtype.kind not in "iu"):
+        raise ValueError(f"ids: expected whole numbers (T, B), got {ids.dtype} {ids.shape}")
+    steps, batch = x.shape[:2] if ids is None else ids.shape
     out = h0.shape[1]
     hidden = out if w_hr is None else w_hr.shape[1]
     coupled = bool(options.get("coupled_gates"))
-    expected = _shapes(*x.shape, out, hidden, 3 if coupled else GATES[operation])
+    gates = 3 if coupled else GATES[operation]
+    expected = _shapes(steps, batch, x.shape[-1], out, hidden, gates)
     for name, array in arrays.items():
         if array.shape != expected[name]:
             everywhere = name in ("h_zone", "c_zone") and array.shape == (1, 1, 1)
-            if not everywhere:
+            table = name == "x" and ids is not None
+            if not (everywhere or table):
                 raise ValueError(f"{name}: expected {expected[name]}, got {array.shape}")
     if options:
         _check_options(options)
@@ -48,6 +53,7 @@ def _shapes(
         "h_mask": (batch, out),
         "h_zone": (steps, batch, out),
         "c_zone": (steps, batch, hidden),
+        "ids": (steps, batch),
     }
 
 

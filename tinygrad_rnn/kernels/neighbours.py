@@ -1,4 +1,4 @@
-"""What surrounds a layer in training: the cross-entropy of logits, and Adam's step.
+"""What surrounds a layer in training: the cross-entropy of logits, sums of rows, and Adam's step.
 
 Here in array code; natively in one or two passes over memory, where there is native code.
 """
@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from . import cpu
+from .products import Multiplier, add_product
 
 Array = Any
 
@@ -30,22 +31,97 @@ def cross_entropy(xp: Any, x: Array, targets: Array, *, smoothing: float = 0.0) 
 
 
 def cross_entropy_gradient(
-    xp: Any, x: Array, targets: Array, weights: Array, *, smoothing: float = 0.0
+    xp: Any,
+    x: Array,
+    targets: Array,
+    weights: Array,
+    *,
+    smoothing: float = 0.0,
+    out: Array | None = None,
 ) -> Array:
     """(softmax(x) - what it should be: one at the target, unless smoothed) * weight.
 
-    **Arguments** x: (..., C); targets, weights: (...). **Returns** (..., C).
+    **Arguments** x: (..., C); targets, weights: (...). out: where to put it, if anywhere: x itself
+    will do. **Returns** (..., C).
     """
     if cpu.takes(x):
-        return cpu.cross_entropy(x, targets, weights, smoothing)
+        return cpu.cross_entropy(x, targets, weights, smoothing, out)
     x = xp.ascontiguousarray(x)  # so that e is, too, and its rows are a view of it
-    e = x - _peak(xp, x)
+    e = xp.subtract(x, _peak(xp, x), out=out)
     xp.exp(e, out=e)
     e *= xp.expand_dims(weights / e.sum(axis=-1), -1)
     if smoothing:
         e -= xp.expand_dims(weights * (smoothing / x.shape[-1]), -1)
     e.reshape(targets.size, x.shape[-1])[_at(xp, targets)] -= (1 - smoothing) * weights.reshape(-1)
     return e
+
+
+CHUNK = 1 << 21  # logits that are held at once: they stay in the cache
+LEAST = 128  # rows of them: fewer would leave the products waiting for the weights
+
+
+def linear_cross_entropy(
+    xp: Any,
+    x: Array,
+    w: Array,
+    targets: Array,
+    weights: Array,
+    b: Array | None = None,
+    *,
+    smoothing: float = 0.0,
+    keep: bool = True,
+) -> tuple[Array, Any]:
+    """The sum of weights * cross_entropy(x w' + b, targets), some rows of logits at a time.
+
+    The logits of all rows are never in memory. As the cotangent of a sum is one number, what it
+    will be multiplied with is made of each row's logits while they are there.
+
+    **Arguments** x: (N, I); w: (C, I); b: (C,), or None; targets, weights: (N,). **Returns** the
+    sum, (), and the gradients of x, w, weights and b (None without keep, or without b).
+    """
+
+    def zeros(a: Array) -> Array:
+        return xp.zeros(a.shape, a.dtype) if keep and a is not None else None
+
+    rows = max(LEAST, CHUNK // max(1, len(w)))
+    losses = xp.empty(len(x), x.dtype)
+    to_logits, to_x = Multiplier(xp, w.T), Multiplier(xp, w) if keep else None
+    dx, dw, db = zeros(x), zeros(w), zeros(b)
+    for first in range(0, len(x), rows):
+        part = slice(first, first + rows)
+        z = to_logits(x[part])
+        if b is not None:
+            z += b
+        losses[part] = cross_entropy(xp, z, targets[part], smoothing=smoothing)
+        if to_x is None:
+            continue
+        dz = cross_entropy_gradient(xp, z, targets[part], weights[part], smoothing=smoothing, out=z)
+        dx[part] = to_x(dz)
+        add_product(dw, dz.T, x[part])
+        if db is not None:
+            db += dz.sum(axis=0)
+    return xp.sum(weights * losses), (dx, dw, losses, db) if keep else None
+
+
+def add_rows(xp: Any, table: Array, ids: Array, rows: Array) -> Array:
+    """Adds rows to those of a table that ids name, in place: each, however often they name one.
+
+    **Arguments** table: (V, ...); ids: whole numbers, as NumPy indexes; rows: for each of them one
+    of the table's. **Returns** the table.
+    """
+    if cpu.takes(table, rows):
+        cpu.add_rows(table, ids, rows)
+    elif xp is np and rows.size:
+        # Sorted, each run of equal ids is one sum. add.at is 10 times slower.
+        flat = ids.reshape(-1) % len(table)
+        order = np.argsort(flat, kind="stable")
+        named, starts = np.unique(flat[order], return_index=True)
+        terms = rows.reshape(flat.size, -1)[order]
+        sums = np.add.reduceat(terms, starts, axis=0)
+        table[named] += sums.reshape(len(named), *table.shape[1:])
+    else:
+        xp.add.at(table, ids, rows)
+    return table
 
 
 def adam(

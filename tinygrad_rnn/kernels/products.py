@@ -23,6 +23,20 @@ def product(a: Array, b: Array) -> Any:
     return a @ b if found is None else found
 
 
+def add_product(c: Array, a: Array, b: Array) -> None:
+    """c += a @ b.
+
+    >>> import numpy as np
+    >>> c = np.ones((2, 4))
+    >>> add_product(c, np.ones((2, 3)), np.ones((3, 4)))
+    >>> c[0]
+    array([4., 4., 4., 4.])
+    """
+    native = functions.native
+    if native is None or not native.add_product(c, a, b):
+        c += a @ b
+
+
 def sum_of_products(xp: Any, a: Sequence[Array], b: Sequence[Array]) -> Array:
     """The sum of a_i^T b_i, for matrices a_i and b_i of equally many rows."""
     native = functions.native

@@ -14,6 +14,7 @@ from .loss import (
     activation_regularization,
     binary_cross_entropy_with_logits,
     cross_entropy,
+    linear_cross_entropy,
     mse_loss,
     nll_loss,
     temporal_activation_regularization,
@@ -28,7 +29,7 @@ __all__ = [
     "Module", "ModuleList", "Parameter", "Sequential", "StateDictError",
     "Dropout", "Embedding", "LayerNorm", "Linear", "dropout", "CRF",
     "activation_regularization", "binary_cross_entropy_with_logits", "cross_entropy", "ctc_loss",
-    "mse_loss", "nll_loss", "temporal_activation_regularization",
+    "linear_cross_entropy", "mse_loss", "nll_loss", "temporal_activation_regularization",
 ]  # fmt: skip
 __all__ += _recurrent.__all__
 __all__ += _attention.__all__

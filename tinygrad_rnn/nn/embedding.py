@@ -9,7 +9,7 @@ from ..tensor.random import Generator
 from ..tensor.tensor import Tensor
 from . import init
 from .checks import positive, probability
-from .dropout import dropout_mask
+from .dropout import Dropout, dropout_mask
 from .module import Module, Parameter
 
 
@@ -66,6 +66,18 @@ class Embedding(Module):
             return y
         real = (ids != self.padding_idx).expand_dims(axis=-1)
         return cast(Tensor, ops.where(real, y, y.detach()))  # no gradient for the padding's vector
+
+    def inputs(self, ids: Any, dropout: Dropout) -> tuple[Tensor, Any]:
+        """What recurrent layers are to read: `x, ids = ...` for `layers(x, ids=ids)`.
+
+        The vectors after a dropout, with None; or, where each symbol has the same vector at every
+        step, the whole table, of which the layers read rows.
+
+        **Arguments** ids: integers (T, B).
+        """
+        dropped = (self.training and self.dropout) or (dropout.training and dropout.p)
+        varies = self.padding_idx is not None or dropped
+        return (dropout(self(ids)), None) if varies else (self.weight, ids)
 
     def describe(self) -> str:
         """Its sizes, and its dropout."""

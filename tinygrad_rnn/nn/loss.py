@@ -7,7 +7,7 @@ from typing import Any
 from ..tensor import creation, ops
 from ..tensor.errors import ShapeError
 from ..tensor.tensor import Tensor
-from .checks import is_tensor
+from .checks import features_last, is_tensor
 
 
 def reduce(name: str, losses: Tensor, reduction: str, count: Any = None) -> Tensor:
@@ -40,11 +40,60 @@ def cross_entropy(
     >>> round(tg.nn.cross_entropy(tg.zeros((3, 4)), [0, 1, 2]).item(), 4)
     1.3863
     """
-    targets, counts = _targets("cross_entropy", logits, targets, ignore_index)
-    if not 0 <= label_smoothing <= 1:
-        raise ValueError(f"cross_entropy: label_smoothing {label_smoothing} is not in [0, 1]")
+    targets, counts = _targets("cross_entropy", logits, None, targets, ignore_index)
+    _share("cross_entropy", label_smoothing)
     losses = ops.softmax_cross_entropy(logits, targets, smoothing=label_smoothing)
     return _counted("cross_entropy", losses, counts, reduction)
+
+
+def linear_cross_entropy(
+    x: Tensor,
+    linear_weight: Tensor,
+    targets: Any,
+    *,
+    linear_bias: Tensor | None = None,
+    ignore_index: int = -100,
+    label_smoothing: float = 0.0,
+    reduction: str = "mean",
+) -> Tensor:
+    """`cross_entropy` of x linear_weight' + linear_bias, whose logits are never all in memory.
+
+    For many classes, as a vocabulary has: the logits of some rows at a time, and what they bring
+    to the gradients while they are there. Where the loss is differentiated once, nothing is
+    computed twice.
+
+    **Arguments** x: (..., I); linear_weight: (C, I); targets: (...) integers below C; linear_bias:
+    (C,), or None; the others as `cross_entropy` takes them. reduction: `mean` or `sum`.
+    **Returns** a scalar. **Raises** as `cross_entropy`.
+
+    >>> import tinygrad_rnn as tg
+    >>> head = tg.nn.Linear(8, 50_000)
+    >>> x, targets = tg.randn(20, 4, 8), tg.zeros((20, 4), dtype="int64")
+    >>> loss = tg.nn.linear_cross_entropy(x, head.weight, targets, linear_bias=head.bias)
+    >>> loss.shape
+    ()
+    """
+    name = "linear_cross_entropy"
+    is_tensor(name, "x", x)
+    is_tensor(name, "linear_weight", linear_weight)
+    if reduction not in ("mean", "sum"):
+        raise ValueError(
+            f"{name}: reduction: expected mean or sum, got {reduction!r}: for single losses take "
+            "cross_entropy(linear(x, weight, bias), targets)"
+        )
+    classes, features = linear_weight.shape
+    features_last(name, x, features)
+    targets, counts = _targets(name, x, classes, targets, ignore_index)
+    _share(name, label_smoothing)
+    if counts is None:
+        counts = creation.ones(targets.shape, dtype=x.dtype, device=x.device)
+    if reduction == "mean":
+        counts = counts / ops.maximum(counts.sum(), 1)
+    loss: Tensor = ops.linear_cross_entropy(
+        x.reshape(-1, features), linear_weight, targets.reshape(-1), counts.reshape(-1),
+        linear_bias, smoothing=label_smoothing,
+    )  # fmt: skip
+    return loss
 
 
 def nll_loss(
@@ -58,7 +107,7 @@ def nll_loss(
     >>> round(tg.nn.nll_loss(tg.log_softmax(tg.zeros((1, 2))), [1]).item(), 4)
     0.6931
     """
-    targets, counts = _targets("nll_loss", log_probs, targets, ignore_index)
+    targets, counts = _targets("nll_loss", log_probs, None, targets, ignore_index)
     flat, classes = targets.reshape(-1), log_probs.shape[-1]
     rows = creation.arange(flat.size, device=flat.device)
     losses: Tensor = -log_probs.reshape(-1, classes)[rows, flat].reshape(targets.shape)
@@ -159,21 +208,33 @@ def _like(name: str, prediction: Any, target: Any) -> Tensor:
     return like
 
 
-def _targets(name: str, scores: Any, targets: Any, ignore_index: int) -> tuple[Tensor, Any]:
-    """Targets in which the ignored are 0, and which count (None: all), as numbers."""
+def _share(name: str, label_smoothing: float) -> None:
+    if not 0 <= label_smoothing <= 1:
+        raise ValueError(f"{name}: label_smoothing {label_smoothing} is not in [0, 1]")
+
+
+def _targets(
+    name: str, scores: Any, classes: int | None, targets: Any, ignore_index: int
+) -> tuple[Tensor, Any]:
+    """Targets in which the ignored are 0, and which count (None: all), as numbers.
+
+    **Arguments** scores: (..., C), or of so many classes what scores will be made of.
+    """
     is_tensor(name, "the first argument", scores)
     targets = creation.as_tensor(targets, device=scores.device)
     if targets.dtype.kind not in "iu" or scores.ndim == 0 or targets.shape != scores.shape[:-1]:
+        last = "classes" if classes is None else "features"
         raise ShapeError(
             f"{name}: expected integer targets of shape {list(scores.shape[:-1])} for "
-            f"{list(scores.shape)}, classes last; got {targets.dtype} {list(targets.shape)}"
+            f"{list(scores.shape)}, {last} last; got {targets.dtype} {list(targets.shape)}"
         )
+    classes = scores.shape[-1] if classes is None else classes
     ignored = targets == ignore_index
     if scores.device == "cpu":  # elsewhere it would wait for the device
-        wrong = ~ignored.data & ((targets.data < 0) | (targets.data >= scores.shape[-1]))
+        wrong = ~ignored.data & ((targets.data < 0) | (targets.data >= classes))
         if wrong.any():
             raise IndexError(
-                f"{name}: target {targets.data[wrong][0]} is outside the {scores.shape[-1]} classes"
+                f"{name}: target {targets.data[wrong][0]} is outside the {classes} classes"
             )
         if not ignored.data.any():
             return targets, None

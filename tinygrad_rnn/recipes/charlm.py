@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from ..data import CharVocabulary
 from ..io import CheckpointError, load_checkpoint
-from ..nn import GRU, LSTM, RNN, Dropout, Embedding, Linear, Module
+from ..nn import GRU, LSTM, RNN, Dropout, Embedding, Linear, Module, linear_cross_entropy
 from ..nn.decoding import check_sampling, draw, probabilities
 from ..nn.utils import quantized
 from ..tensor.autodiff import no_grad
@@ -86,8 +86,23 @@ class CharModel(Module):
 
         **Returns** the logits (T, B, V) of what comes next, and the new state.
         """
-        y, state = self.layers(self.dropout(self.embedding(ids)), state)
-        return self.head(self.dropout(y)), state
+        y, state = self._read(ids, state)
+        return self.head(y), state
+
+    def loss(self, ids: Tensor, targets: Tensor, state: State = None) -> tuple[Tensor, State]:
+        """The mean surprise at what comes next, in nats; the logits are never all in memory.
+
+        **Arguments** ids, targets: (T, B) integers. **Returns** a scalar, and the new state.
+        """
+        y, state = self._read(ids, state)
+        head = self.head
+        return linear_cross_entropy(y, head.weight, targets, linear_bias=head.bias), state
+
+    def _read(self, ids: Tensor, state: State) -> tuple[Tensor, State]:
+        """What the layers make of a stretch of text, (T, B, H), and the new state."""
+        x, rows = self.embedding.inputs(ids, self.dropout)
+        y, state = self.layers(x, state, ids=rows)
+        return self.dropout(y), state
 
     def step(self, ids: Tensor, state: State = None) -> tuple[Tensor, State]:
         """Reads one character, as in evaluation, whichever mode the model is in.

@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..data import CharVocabulary, Streams, TextError
-from ..nn import cross_entropy
 from ..tensor.creation import as_tensor
 from ..tensor.random import Generator
 from ..tensor.tensor import Tensor
@@ -104,9 +103,7 @@ class Training(Run):
         self, x: NDArray[np.int64], y: NDArray[np.int64], state: State
     ) -> tuple[Tensor, State]:
         device = self.lm.model.device
-        logits, state = self.lm.model(as_tensor(x, device=device), state)
-        flat = logits.reshape(-1, len(self.lm.vocabulary))
-        return cross_entropy(flat, as_tensor(y.reshape(-1), device=device)), state
+        return self.lm.model.loss(as_tensor(x, device=device), as_tensor(y, device=device), state)
 
     # ------------------------------------------------------------ to disk and back
 

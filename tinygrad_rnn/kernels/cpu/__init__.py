@@ -2,6 +2,7 @@
 
 from .functions import (
     adam,
+    add_rows,
     cross_entropy,
     describe,
     get_num_threads,
@@ -19,6 +20,7 @@ from .functions import (
 
 __all__ = [
     "adam",
+    "add_rows",
     "cross_entropy",
     "describe",
     "get_num_threads",

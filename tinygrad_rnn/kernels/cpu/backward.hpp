@@ -1,11 +1,13 @@
 // The backward pass of any cell: step by step, then the weights' gradients of some steps at once.
 //
 // The gates' cotangents of a chunk of steps lie in one buffer that stays in the cache; dx and the
-// weights' gradients are taken from it when the chunk is complete. What the recurrence hands on to
+// weights' gradients are taken from it when the chunk is complete. Where inputs are rows of a table,
+// the cotangents of what each of them gave are summed first, and its products made in the end. What the recurrence hands on to
 // the step before, it keeps in `dh`, where the cotangents of the final state lie at first.
 #pragma once
 
 #include "gradient.hpp"
+#include "lookup.hpp"
 
 namespace tgrnn::LEVEL {
 
@@ -30,13 +32,14 @@ public:
   static constexpr int V = lanes<T>, first_recurrent = Cell::planes - Cell::gates;
 
   BackwardPass(const Layer<T> &layer, const Backward<T> &io)
-      : layer(layer), io(io), course(layer, scratch), padded(parts(layer.hidden, V) * V),
+      : layer(layer), io(io), course(layer, scratch), lookup(layer, scratch), padded(parts(layer.hidden, V) * V),
         padded_out(parts(layer.out, V) * V), dh(padded_copy(io.gh, layer.out, padded_out)),
         nothing(scratch.template zeros<T>(larger(Cell::planes * padded, larger(layer.features, layer.out)) + V)),
         width(Cell::planes * padded),
         stride(width + (layer.w_hr ? padded_out + padded : 0) + V), // no power of two: rows would share sets of the cache
         chunk(larger(1, smaller(layer.steps, gradient_rows / layer.batch))), most(chunk * layer.batch),
-        dz(scratch.template take<T>(most * stride)), bias(scratch.template zeros<T>(width)),
+        dz(scratch.template take<T>(most * stride)),
+        summed(scratch.template zeros<T>(lookup.count * Cell::gates * padded)), bias(scratch.template zeros<T>(width)),
         masked(layer.h_mask ? scratch.template take<T>(most * layer.out) : nullptr),
         past(layer.h_zone.shares ? scratch.template take<T>(layer.batch * padded_out) : nullptr),
         dzs(scratch.template take<const T *>(most)), dxs(scratch.template take<T *>(most)),
@@ -126,6 +129,7 @@ public:
   const Backward<T> &io;
   Scratch scratch;
   const Course<T> course;
+  const Lookup<T> lookup;
   const long padded, padded_out;
   T *const dh; // (B, padded_out)
   T *nothing;  // a row of zeros
@@ -133,7 +137,7 @@ public:
 
 private:
   const long stride, chunk, most;
-  T *dz, *bias, *masked, *past;
+  T *dz, *summed, *bias, *masked, *past; // summed: cotangents by row of a table
   const T **dzs;
   T **dxs;
   const T **room;
@@ -146,7 +150,8 @@ private:
 
   // No cotangent reaches inputs past a row's length.
   void clear() {
-    if (!io.dx || !layer.lengths) return;
+    if (io.dx && layer.ids) memset(io.dx, 0, layer.entries * layer.features * sizeof(T));
+    if (!io.dx || layer.ids || !layer.lengths) return;
     for (long b = 0; b < layer.batch; b++)
       for (long t = course.length(b); t < layer.steps; t++)
         memset(io.dx + (t * layer.batch + b) * layer.features, 0, layer.features * sizeof(T));
@@ -161,6 +166,10 @@ private:
       const long filled = recurrence(team, share, begin, end);
       team.barrier();
       gradients(team, share, begin, end, filled);
+      team.barrier();
+    }
+    for (long first = 0; first < lookup.count; first += most) {
+      of_table(team, share, first, smaller(most, lookup.count - first));
       team.barrier();
     }
   }
@@ -229,8 +238,12 @@ private:
         for (long r = 0; r < course.running(t); r++, k++) {
           const long b = course.row(r), at = t * layer.batch + b;
           dzs[k] = dz + k * stride;
-          dxs[k] = io.dx + at * layer.features;
-          in.operands[k] = layer.x + at * layer.features;
+          if (lookup.count) {
+            dxs[k] = summed + lookup.at(t, b) * Cell::gates * padded;
+          } else {
+            dxs[k] = io.dx + at * layer.features;
+            in.operands[k] = layer.x + at * layer.features;
+          }
           recurrent.operands[k] = h_before(t, b);
           if (masked) {
             T *row = masked + k * layer.out;
@@ -244,24 +257,54 @@ private:
       for (WeightGradient<T> *w : weights) w->begin(depth, stride);
     }
     team.barrier();
-    for (WeightGradient<T> *w : weights) w->pack(share);
-    if (io.dx) {
-      const long first = share.some_from(depth), I = layer.features;
-      sweep(w_ih, 0, w_ih.count(), dzs + first, share.some_to(depth) - first, w_ih.depth,
-            [&](long p, int width, long r, const T *tile) {
-              T *dx = dxs[first + r];
-              for (long v = 0, at = p * widest * V; v < width; v++, at += V)
-                store(dx + at, load(tile + v * V), (int)smaller(V, I - at));
-            });
+    for (WeightGradient<T> *w : weights)
+      if (w != &in || !lookup.count) w->pack(share);
+    if (lookup.count) {
+      const long vectors = Cell::gates * padded / V, from = share.some_from(vectors) * V, to = share.some_to(vectors) * V;
+      for (long k = 0; k < depth; k++)
+        for (long v = from; v < to; v += V) store(dxs[k] + v, load(dxs[k] + v) + load(dzs[k] + v));
+    } else {
+      inputs(share, depth);
     }
     team.barrier();
-    for (WeightGradient<T> *w : weights) w->add(share, begin == 0);
+    for (WeightGradient<T> *w : weights)
+      if (w != &in || !lookup.count) w->add(share, begin == 0);
     if (io.db_ih || io.db_hh)
       for (long v = share.some_from(width / V) * V; v < share.some_to(width / V) * V; v += V) {
         Vector<T> sum = load(bias + v);
         for (long k = 0; k < depth; k++) sum += load(dz + k * stride + v);
         store(bias + v, sum);
       }
+  }
+
+  // dx of the rows of a chunk.
+  void inputs(Share share, long depth) {
+    if (!io.dx) return;
+    const long first = share.some_from(depth), I = layer.features;
+    sweep(w_ih, 0, w_ih.count(), dzs + first, share.some_to(depth) - first, w_ih.depth,
+          [&](long p, int width, long r, const T *tile) {
+            T *dx = dxs[first + r];
+            for (long v = 0, at = p * widest * V; v < width; v++, at += V)
+              store(dx + at, load(tile + v * V), (int)smaller(V, I - at));
+          });
+  }
+
+  // The products of some rows of a table, as if they were the inputs of a chunk.
+  void of_table(Team &team, Share share, long first, long depth) {
+    if (share.id == 0) {
+      for (long k = 0; k < depth; k++) {
+        const T *row = in.operands[k] = lookup.rows[first + k];
+        dzs[k] = dz + k * stride;
+        dxs[k] = io.dx + (row - layer.x);
+        memcpy(dz + k * stride, summed + (first + k) * Cell::gates * padded, Cell::gates * padded * sizeof(T));
+      }
+      in.begin(depth, stride);
+    }
+    team.barrier();
+    in.pack(share);
+    inputs(share, depth);
+    team.barrier();
+    in.add(share, first == 0);
   }
 
   WeightGradient<T> *const weights[4] = {&in, &recurrent, &reset, &projection};

@@ -50,7 +50,7 @@ private:
 
 // Positions of the arguments that both functions begin with.
 enum Argument {
-  CELL, CELL_CLIP, REVERSE, X, H0, C0, W_IH, W_HH, B_IH, B_HH, W_HR, W_CH, LENGTHS, RESET, H_MASK, H_ZONE, C_ZONE, COMMON
+  CELL, CELL_CLIP, REVERSE, X, IDS, H0, C0, W_IH, W_HH, B_IH, B_HH, W_HR, W_CH, LENGTHS, RESET, H_MASK, H_ZONE, C_ZONE, COMMON
 };
 
 // The i-th size of an array of so many axes; 0 if it is none.
@@ -66,14 +66,22 @@ template <class T> Layer<T> layer(PyObject *const *a, Held &held) {
   l.cell_clip = a[CELL_CLIP] == Py_None ? T(0) : T(PyFloat_AsDouble(a[CELL_CLIP]));
   if (PyErr_Occurred()) throw 0;
   l.reverse = PyObject_IsTrue(a[REVERSE]);
-  l.steps = size(a[X], 3, 0), l.batch = size(a[X], 3, 1), l.features = size(a[X], 3, 2);
+  const bool table = a[IDS] != Py_None;
+  l.steps = table ? size(a[IDS], 2, 0) : size(a[X], 3, 0), l.batch = table ? size(a[IDS], 2, 1) : size(a[X], 3, 1);
+  l.entries = table ? size(a[X], 2, 0) : 0, l.features = table ? size(a[X], 2, 1) : size(a[X], 3, 2);
   l.out = size(a[H0], 2, 1);
   l.hidden = a[W_HR] == Py_None ? l.out : size(a[W_HR], 2, 1);
   const long G = gates(l.cell), B = l.batch, H = l.hidden, P = l.out;
   auto get = [&](Argument i, std::initializer_list<npy_intp> shape, const char *name) {
     return static_cast<const T *>(held.data(a[i], type, shape, name));
   };
-  l.x = get(X, {l.steps, B, l.features}, "x");
+  l.x = table ? get(X, {l.entries, l.features}, "x") : get(X, {l.steps, B, l.features}, "x");
+  l.ids = static_cast<const int64_t *>(held.data(a[IDS], NPY_INT64, {l.steps, B}, "ids"));
+  for (long i = 0; table && i < l.steps * B; i++)
+    if (l.ids[i] < -l.entries || l.ids[i] >= l.entries) {
+      PyErr_Format(PyExc_IndexError, "ids: %ld is outside a table of %ld rows", (long)l.ids[i], l.entries);
+      throw 0;
+    }
   l.h0 = get(H0, {B, P}, "h0");
   l.c0 = get(C0, {B, H}, "c0");
   l.w_ih = get(W_IH, {G * H, l.features}, "w_ih");
@@ -164,7 +172,7 @@ template <class T> PyObject *backward(PyObject *const *a) {
   auto result = [&](int i, std::initializer_list<npy_intp> shape) -> T * {
     return (needs >> i & 1) ? data<T>(results[i] = made.array(type, shape)) : nullptr;
   };
-  io.dx = result(0, {T_, B, l.features});
+  io.dx = l.ids ? result(0, {l.entries, l.features}) : result(0, {T_, B, l.features});
   io.dh0 = result(1, {B, l.out});
   io.dc0 = lstm ? result(2, {B, H}) : nullptr;
   io.dw_ih = result(3, {G * H, l.features});
@@ -187,8 +195,8 @@ template <class T> PyObject *backward(PyObject *const *a) {
 template <PyObject *(*Float)(PyObject *const *), PyObject *(*Double)(PyObject *const *), Py_ssize_t Count>
 PyObject *call(PyObject *, PyObject *const *a, Py_ssize_t count) {
   try {
-    if (count != Count || !size(a[X], 3, 0) || !size(a[H0], 2, 0))
-      return PyErr_Format(PyExc_TypeError, "expected %zd arguments, x (T, B, I) and h0 (B, H)", Count);
+    if (count != Count || !PyArray_Check(a[X]) || !size(a[H0], 2, 0) || !(a[IDS] == Py_None ? size(a[X], 3, 0) : size(a[IDS], 2, 0)))
+      return PyErr_Format(PyExc_TypeError, "expected %zd arguments, x (T, B, I), or ids (T, B), and h0 (B, H)", Count);
     switch (PyArray_TYPE(reinterpret_cast<PyArrayObject *>(a[X]))) {
     case NPY_FLOAT: return Float(a);
     case NPY_DOUBLE: return Double(a);
@@ -215,8 +223,10 @@ PyMethodDef methods[] = {
     {"backward", _PyCFunction_CAST((call<backward<float>, backward<double>, COMMON + 10>)), METH_FASTCALL, nullptr},
     {"step", _PyCFunction_CAST(step), METH_FASTCALL, nullptr},
     {"cross_entropy", _PyCFunction_CAST(cross_entropy), METH_FASTCALL, nullptr},
+    {"add_rows", _PyCFunction_CAST(add_rows), METH_FASTCALL, nullptr},
     {"adam", _PyCFunction_CAST(adam), METH_FASTCALL, nullptr},
     {"product", _PyCFunction_CAST(product), METH_FASTCALL, nullptr},
+    {"add_product", _PyCFunction_CAST(add_product), METH_FASTCALL, nullptr},
     {"sum_of_products", _PyCFunction_CAST(sum_of_products), METH_FASTCALL, nullptr},
     {"evaluate", _PyCFunction_CAST(evaluate), METH_FASTCALL, nullptr},
     {"pack", pack, METH_O, nullptr},

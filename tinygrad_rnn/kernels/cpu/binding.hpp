@@ -68,10 +68,12 @@ template <class T> T *data(PyObject *o) {
 
 PyObject *step(PyObject *, PyObject *const *, Py_ssize_t);
 PyObject *product(PyObject *, PyObject *const *, Py_ssize_t);
+PyObject *add_product(PyObject *, PyObject *const *, Py_ssize_t);
 PyObject *sum_of_products(PyObject *, PyObject *const *, Py_ssize_t);
 PyObject *pack(PyObject *, PyObject *);
 PyObject *evaluate(PyObject *, PyObject *const *, Py_ssize_t);
 PyObject *cross_entropy(PyObject *, PyObject *const *, Py_ssize_t);
+PyObject *add_rows(PyObject *, PyObject *const *, Py_ssize_t);
 PyObject *adam(PyObject *, PyObject *const *, Py_ssize_t);
 
 } // namespace tgrnn

@@ -56,12 +56,16 @@ template <class T> bool once(const Kernels &kernels, void (*forward)(const Layer
   const bool lstm = is_lstm(l.cell), projects = lstm && integer(0, 1);
   if (projects) l.out = integer(1, 70);
   const long T_ = l.steps, B = l.batch, I = l.features, H = l.hidden, P = l.out, G = gates(l.cell);
-  const auto x = drawn<T>(T_ * B * I), h0 = drawn<T>(B * P), c0 = drawn<T>(B * H), w_ih = drawn<T>(G * H * I),
+  if (integer(0, 1)) l.entries = integer(1, 30);
+  const auto x = drawn<T>((l.entries ? l.entries : T_ * B) * I), h0 = drawn<T>(B * P), c0 = drawn<T>(B * H), w_ih = drawn<T>(G * H * I),
              w_hh = drawn<T>(G * H * P), b_ih = drawn<T>(G * H), b_hh = drawn<T>(G * H), w_hr = drawn<T>(P * H), w_ch = drawn<T>((G - 1) * H);
   const auto gy = drawn<T>(T_ * B * P), gh = drawn<T>(B * P), gc = drawn<T>(B * H), gcs = drawn<T>(T_ * B * H),
              h_mask = drawn<T>(B * P), h_zone = drawn<T>(T_ * B * P), c_zone = drawn<T>(T_ * B * H), share = drawn<T>(1);
   std::vector<int64_t> lengths(B);
   for (auto &n : lengths) n = integer(0, T_);
+  std::vector<int64_t> ids(T_ * B);
+  for (auto &id : ids) id = integer(-l.entries, std::max(0L, l.entries - 1));
+  l.ids = l.entries ? ids.data() : nullptr;
   l.x = x.data(), l.h0 = h0.data(), l.c0 = lstm ? c0.data() : nullptr, l.w_ih = w_ih.data(), l.w_hh = w_hh.data();
   l.b_ih = integer(0, 2) ? b_ih.data() : nullptr;
   l.b_hh = integer(0, 2) && l.cell != Cell::gru ? b_hh.data() : nullptr;
@@ -85,7 +89,7 @@ template <class T> bool once(const Kernels &kernels, void (*forward)(const Layer
   for (int threads = 1; threads <= 3; threads++) {
     l.threads = threads;
     std::vector<T> y(T_ * B * P), h_n(B * P), c_n(B * H), cs(T_ * B * H), gates(T_ * B * planes * padded), cells(T_ * B * padded),
-        tanh_cells(T_ * B * padded), made_cells(T_ * B * padded), dx(T_ * B * I), dh0(B * P), dc0(B * H), dw_ih(G * H * I), dw_hh(G * H * P),
+        tanh_cells(T_ * B * padded), made_cells(T_ * B * padded), dx(x.size()), dh0(B * P), dc0(B * H), dw_ih(G * H * I), dw_hh(G * H * P),
         db_ih(G * H), db_hh(G * H), dw_hr(projects ? P * H : 0), dw_ch(l.w_ch ? (G - 1) * H : 0);
     forward(l, {y.data(), h_n.data(), c_n.data(), nullptr, nullptr, nullptr, nullptr, nullptr}); // nobody differentiates
     forward(l, {y.data(), h_n.data(), c_n.data(), lstm ? cs.data() : nullptr, planes ? gates.data() : nullptr, lstm ? cells.data() : nullptr,
@@ -121,22 +125,28 @@ template <class T> bool once(const Kernels &kernels, void (*forward)(const Layer
   return true;
 }
 
-template <class T> bool neighbours(const Kernels &kernels, void (*cross_entropy)(const Logits<T> &), void (*adam)(const AdamStep<T> &)) {
+template <class T> bool neighbours(const Kernels &kernels, void (*cross_entropy)(const Logits<T> &), void (*add_rows)(const RowSums<T> &),
+                                     void (*adam)(const AdamStep<T> &)) {
   Logits<T> l{};
   l.rows = integer(1, 20), l.classes = integer(1, 100);
   const auto x = drawn<T>(l.rows * l.classes), weights = drawn<T>(l.rows), g = drawn<T>(l.rows * l.classes);
   std::vector<int64_t> targets(l.rows);
   for (auto &t : targets) t = integer(0, l.classes - 1);
   l.x = x.data(), l.targets = targets.data(), l.smoothing = T(0.1 * (double)integer(0, 1));
+  std::vector<int64_t> ids(l.rows);
+  const long entries = integer(1, 10);
+  for (auto &id : ids) id = integer(-entries, entries - 1);
   std::vector<T> first;
   for (int threads = 1; threads <= 3; threads++) {
+    std::vector<T> table(entries * l.classes);
+    add_rows({table.data(), ids.data(), g.data(), entries, l.rows, l.classes, threads});
     std::vector<T> losses(l.rows), gradient(x.size()), p(x), m(x.size()), v(x.size());
     l.threads = threads;
     l.weights = nullptr, l.out = losses.data(), cross_entropy(l);
     l.weights = weights.data(), l.out = gradient.data(), cross_entropy(l);
     adam({p.data(), g.data(), m.data(), v.data(), (long)p.size(), T(0.9), T(0.99), T(0.1), T(0.01), 1, 0, 1, T(1e-8), T(1e-3), threads});
     std::vector<T> all;
-    for (const auto *w : {&losses, &gradient, &p, &m, &v}) all.insert(all.end(), w->begin(), w->end());
+    for (const auto *w : {&table, &losses, &gradient, &p, &m, &v}) all.insert(all.end(), w->begin(), w->end());
     if (threads == 1) first = all;
     if (all != first) {
       std::printf("%s, %ld rows of %ld classes: %d threads differ from one\n", kernels.name, l.rows, l.classes, threads);
@@ -167,6 +177,12 @@ template <class T> bool multiplied(void (*product)(const Product<T> &), void (*p
       if ((q.packed = packed)) pack(p.b, panels.data()), q.b = {panels.data(), k, n, 0, 0, nullptr};
       q.c = c.data();
       product(q);
+      if ((q.adds = integer(0, 1))) {
+        for (T &x : c) x /= 2;
+        std::vector<T> half(c);
+        product(q);
+        for (size_t i = 0; i < c.size(); i++) c[i] -= half[i];
+      }
       if (!same(c, first)) {
         std::printf("product, %ld x %ld x %ld, turned %d %d, in lines %d, packed %d: wrong with %d threads\n", m, k, n, a_turned, b_turned,
                     in_lines, packed, p.threads);
@@ -216,8 +232,8 @@ int main(int count, char **arguments) {
   for (int i = 0; i < rounds; i++)
     if (!once<float>(kernels, kernels.forward_float, kernels.backward_float, kernels.lanes_float) ||
         !once<double>(kernels, kernels.forward_double, kernels.backward_double, kernels.lanes_double) ||
-        !neighbours<float>(kernels, kernels.cross_entropy_float, kernels.adam_float) ||
-        !neighbours<double>(kernels, kernels.cross_entropy_double, kernels.adam_double) ||
+        !neighbours<float>(kernels, kernels.cross_entropy_float, kernels.add_rows_float, kernels.adam_float) ||
+        !neighbours<double>(kernels, kernels.cross_entropy_double, kernels.add_rows_double, kernels.adam_double) ||
         !multiplied<float>(kernels.product_float, kernels.pack_float, kernels.lanes_float) ||
         !multiplied<double>(kernels.product_double, kernels.pack_double, kernels.lanes_double) ||
         !chained<float>(kernels.evaluate_float) || !chained<double>(kernels.evaluate_double))

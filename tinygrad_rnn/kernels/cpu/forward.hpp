@@ -1,11 +1,12 @@
 // The forward pass of any cell: the inputs of some steps through one product, then step by step.
 //
 // Steps are taken in chunks, so that what the product gives is still in the cache when the
-// recurrence reads it. A cell says how many gates it has, packs its recurrent weights, and says
+// recurrence reads it. Rows of a table are multiplied once, before all steps. A cell says how many gates it has, packs its recurrent weights, and says
 // what a step does with the rows that run.
 #pragma once
 
 #include "course.hpp"
+#include "lookup.hpp"
 #include "weights.hpp"
 
 namespace tgrnn::LEVEL {
@@ -28,7 +29,7 @@ public:
   static constexpr int V = lanes<T>;
 
   ForwardPass(const Layer<T> &layer, const Forward<T> &out)
-      : layer(layer), out(out), course(layer, scratch), blocks(parts(layer.hidden, V)), padded(blocks * V),
+      : layer(layer), out(out), course(layer, scratch), lookup(layer, scratch), blocks(parts(layer.hidden, V)), padded(blocks * V),
         width(Cell::planes * padded), chunk(larger(1, smaller(layer.steps, chunk_rows / layer.batch))),
         pack_weights(layer.steps * layer.batch > few_rows), inputs(scratch, layer.w_ih, layer.hidden, layer.features, 0, Cell::gates, 0, pack_weights), cell(*this) {
     bias = scratch.template zeros<T>(inputs.vectors * V);
@@ -37,6 +38,10 @@ public:
     nothing = scratch.template zeros<T>(larger(padded, layer.out));
     if (layer.h_mask) masked = scratch.template take<T>(layer.threads * layer.batch * layer.out);
     gates = out.gates ? out.gates : scratch.template take<T>(chunk * layer.batch * width);
+    if (!lookup.count) return;
+    T *products = scratch.template take<T>(lookup.count * inputs.vectors * V);
+    projected = scratch.template take<T *>(lookup.count);
+    for (long k = 0; k < lookup.count; k++) projected[k] = products + k * inputs.vectors * V;
   }
 
   void run() {
@@ -65,6 +70,7 @@ public:
   const Forward<T> &out;
   Scratch scratch;
   const Course<T> course;
+  const Lookup<T> lookup;
   const long blocks, padded, width, chunk;
   const bool pack_weights;
   T *nothing; // a row of zeros
@@ -73,6 +79,7 @@ private:
   GatePanels<T> inputs;
   Cell cell;
   T *bias, *gates, *masked = nullptr;
+  T **projected = nullptr; // of each row of a table that occurs, the gates' part of the input
   const T **room;
 
   long room_of_thread() const { return 2 * chunk * layer.batch + 5 * layer.batch; }
@@ -119,11 +126,26 @@ private:
     return gates + ((out.gates ? t : s) * layer.batch + b) * width;
   }
 
+  // The gates' part of some inputs, of the panels [from, to).
+  void project(const T *const *xs, T *const *zs, long rows, long from, long to) const {
+    sweep(inputs, from, to, xs, rows, inputs.depth,
+          [&](long p, int width, long r, const T *tile) {
+            const long at = p * widest * V;
+            for (int v = 0; v < width * V; v += V) store(zs[r] + at + v, load(tile + v) + load(bias + at + v));
+          },
+          [&](long p, int width, long r) { fetch<1>(zs[r] + p * widest * V, width * V); });
+  }
+
   void part(Team &team, Share share) {
     const long B = layer.batch, P = layer.out;
     inputs.pack(share.some_from(inputs.count()), share.some_to(inputs.count()));
     cell.pack(share);
     team.barrier();
+    if (lookup.count) {
+      const long first = share.some_from(lookup.count);
+      project(lookup.rows + first, projected + first, share.some_to(lookup.count) - first, 0, inputs.count());
+      team.barrier();
+    }
     const T **xs = room + share.id * room_of_thread();
     T **zs = const_cast<T **>(xs + chunk * B), **z = zs + chunk * B;
     const T **h = const_cast<const T **>(z + B);
@@ -136,19 +158,17 @@ private:
         const long t = course.time(s);
         for (long r = 0; r < share.rows(course.running(t)); r++, rows++) {
           const long b = course.row(share.position(r));
-          xs[rows] = layer.x + (t * B + b) * layer.features;
+          xs[rows] = lookup.count ? projected[lookup.at(t, b)] : layer.x + (t * B + b) * layer.features;
           zs[rows] = gate(t, s - begin, b);
         }
       }
-      sweep(inputs, share.from(inputs.count()), share.to(inputs.count()), xs, rows, inputs.depth,
-            [&](long p, int width, long r, const T *tile) {
-              const long at = p * widest * V;
-              for (int v = 0; v < width * V; v += V)
-                store(zs[r] + at + v, load(tile + v) + load(bias + at + v));
-            },
-            [&](long p, int width, long r) {
-              fetch<1>(zs[r] + p * widest * V, width * V);
-            });
+      const long from = share.from(inputs.count()), to = share.to(inputs.count());
+      if (lookup.count) {
+        const long at = from * widest * V, end = smaller(to * widest, inputs.vectors) * V;
+        for (long r = 0; r < rows; r++) memcpy(zs[r] + at, xs[r] + at, (end - at) * sizeof(T));
+      } else {
+        project(xs, zs, rows, from, to);
+      }
       if (!share.by_rows) team.barrier();
       for (long s = begin; s < end; s++) {
         const long t = course.time(s), n = share.rows(course.running(t));

@@ -42,7 +42,7 @@ def runs(xp: Any, arrays: dict[str, Any]) -> bool:
         and xp is np
         and dtype.char in "fd"
         and all(
-            a.size > 0 and (a.dtype is dtype or n in ("lengths", "reset"))
+            a.size > 0 and (a.dtype is dtype or n in ("lengths", "reset", "ids"))
             for n, a in arrays.items()
         )
     )
@@ -118,13 +118,13 @@ def step(
 def rnn_forward(
     xp: Any, x: Array, h0: Array, w_ih: Array, w_hh: Array, b_ih: Array | None = None,
     b_hh: Array | None = None, lengths: Array | None = None, reset: Array | None = None,
-    h_mask: Array | None = None, h_zone: Array | None = None, *,
+    h_mask: Array | None = None, h_zone: Array | None = None, ids: Array | None = None, *,
     activation: str = "tanh", reverse: bool = False, keep: bool = True,
 ) -> tuple[Arrays, Any]:  # fmt: skip
     """See `kernels`."""
     cell = RNN_TANH if activation == "tanh" else RNN_RELU
     return _forward(
-        cell, keep, None, reverse, x, h0, None, w_ih, w_hh, b_ih, b_hh, None, None,
+        cell, keep, None, reverse, x, ids, h0, None, w_ih, w_hh, b_ih, b_hh, None, None,
         lengths, reset, h_mask, h_zone, None,
     )  # fmt: skip
 
@@ -132,13 +132,13 @@ def rnn_forward(
 def gru_forward(
     xp: Any, x: Array, h0: Array, w_ih: Array, w_hh: Array, b_ih: Array | None = None,
     b_hh: Array | None = None, lengths: Array | None = None, reset: Array | None = None,
-    h_mask: Array | None = None, h_zone: Array | None = None, *,
+    h_mask: Array | None = None, h_zone: Array | None = None, ids: Array | None = None, *,
     reset_after: bool = False, reverse: bool = False, keep: bool = True,
 ) -> tuple[Arrays, Any]:  # fmt: skip
     """See `kernels`."""
     cell = GRU_RESET_AFTER if reset_after else GRU
     return _forward(
-        cell, keep, None, reverse, x, h0, None, w_ih, w_hh, b_ih, b_hh, None, None,
+        cell, keep, None, reverse, x, ids, h0, None, w_ih, w_hh, b_ih, b_hh, None, None,
         lengths, reset, h_mask, h_zone, None,
     )  # fmt: skip
 
@@ -147,14 +147,15 @@ def lstm_forward(
     xp: Any, x: Array, h0: Array, c0: Array, w_ih: Array, w_hh: Array, b_ih: Array | None = None,
     b_hh: Array | None = None, w_hr: Array | None = None, w_ch: Array | None = None,
     lengths: Array | None = None, reset: Array | None = None, h_mask: Array | None = None,
-    h_zone: Array | None = None, c_zone: Array | None = None, *, coupled_gates: bool = False,
-    cell_clip: float | None = None, every_cell: bool = False, reverse: bool = False,
-    keep: bool = True,
+    h_zone: Array | None = None, c_zone: Array | None = None, ids: Array | None = None, *,
+    coupled_gates: bool = False, cell_clip: float | None = None, every_cell: bool = False,
+    reverse: bool = False, keep: bool = True,
 ) -> tuple[Arrays, Any]:  # fmt: skip
     """See `kernels`."""
     return _forward(
-        LSTM_COUPLED if coupled_gates else LSTM, keep, cell_clip, reverse, x, h0, c0, w_ih, w_hh,
-        b_ih, b_hh, w_hr, w_ch, lengths, reset, h_mask, h_zone, c_zone, every_cell=every_cell,
+        LSTM_COUPLED if coupled_gates else LSTM, keep, cell_clip, reverse, x, ids, h0, c0,
+        w_ih, w_hh, b_ih, b_hh, w_hr, w_ch, lengths, reset, h_mask, h_zone, c_zone,
+        every_cell=every_cell,
     )  # fmt: skip
 
 
@@ -162,7 +163,7 @@ def rnn_backward(xp: Any, g: Arrays, saved: Any, needs: Sequence[bool], *_: Any)
     """See `kernels`."""
     needs = (*needs[:2], False, *needs[2:6])
     dx, dh0, _none, *dw = _backward((*g, None, None), saved, needs)
-    return (dx, dh0, *dw[:4], *(None,) * 4)
+    return (dx, dh0, *dw[:4], *(None,) * 5)
 
 
 gru_backward = rnn_backward
@@ -170,20 +171,29 @@ gru_backward = rnn_backward
 
 def lstm_backward(xp: Any, g: Arrays, saved: Any, needs: Sequence[bool], *_: Any) -> Arrays:
     """See `kernels`."""
-    return (*_backward((*g, None)[:4], saved, needs[:9]), *(None,) * 5)
+    return (*_backward((*g, None)[:4], saved, needs[:9]), *(None,) * 6)
 
 
 # ---------------------------------------------------------------- the neighbours of a layer
 
 
 def cross_entropy(
-    x: Array, targets: Array, weights: Array | None = None, smoothing: float = 0.0
+    x: Array,
+    targets: Array,
+    weights: Array | None = None,
+    smoothing: float = 0.0,
+    out: Array | None = None,
 ) -> Array:
     """The losses of rows of logits; or with weights what their cotangent brings: see `kernels`."""
-    made = np.empty(targets.shape if weights is None else x.shape, x.dtype)
+    made = np.empty(targets.shape if weights is None else x.shape, x.dtype) if out is None else out
     given = None if weights is None else np.ascontiguousarray(weights, x.dtype)
     native.cross_entropy(x, np.ascontiguousarray(targets, np.int64), given, smoothing, made)
     return made
+
+
+def add_rows(table: Array, ids: Array, rows: Array) -> None:
+    """Adds rows to those of a table that ids name: see `kernels`."""
+    native.add_rows(table, np.ascontiguousarray(ids, np.int64), rows)
 
 
 def adam(p: Array, g: Array, m: Array, v: Array, *settings: float) -> None:

@@ -40,7 +40,10 @@ template <class T> struct Weight {
 template <class T> struct Layer {
   Cell cell;
   long steps, batch, features, hidden, out; // T, B, I, H, P
-  const T *x, *h0, *c0;
+  long entries;                             // V, of the table that x is if there are ids
+  const T *x;
+  const int64_t *ids; // from -V to V - 1
+  const T *h0, *c0;
   Weight<T> w_ih, w_hh;
   const T *b_ih, *b_hh, *w_hr, *w_ch;
   const int64_t *lengths;
@@ -74,6 +77,8 @@ struct Kernels {
   void (*backward_double)(const Layer<double> &, const Backward<double> &);
   void (*cross_entropy_float)(const Logits<float> &);
   void (*cross_entropy_double)(const Logits<double> &);
+  void (*add_rows_float)(const RowSums<float> &);
+  void (*add_rows_double)(const RowSums<double> &);
   void (*adam_float)(const AdamStep<float> &);
   void (*adam_double)(const AdamStep<double> &);
   void (*product_float)(const Product<float> &);

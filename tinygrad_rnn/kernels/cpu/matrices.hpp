@@ -12,10 +12,10 @@ template <class T> struct Matrix {
   const T *const *lines;
 };
 
-// c = a b, and c is in C order. One of b's strides is 1; or b lies in panels, as `pack` left it.
+// c = a b, or c += a b, and c is in C order. One of b's strides is 1; or b lies in panels, as `pack` left it.
 template <class T> struct Product {
   Matrix<T> a, b;
-  bool packed;
+  bool packed, adds;
   T *c;
   int threads;
 };

@@ -17,6 +17,7 @@ public:
   ~Buffer() { PyBuffer_Release(&view); }
 
   char type() const { return view.format && view.format[0] && !view.format[1] ? view.format[0] : 0; }
+  long rows() const { return view.ndim ? view.shape[0] : 0; }
   long count() const { return view.len / view.itemsize; }
 
   // Its elements; throws unless it has so many, of one of the types that struct calls by these letters.
@@ -67,6 +68,22 @@ template <class T> void cross_entropy(PyObject *const *a, const Buffer &x, const
   run();
 }
 
+template <class T> void add_rows(PyObject *const *a, const Buffer &table, const char *type, void (*kernel)(const RowSums<T> &)) {
+  const Buffer ids(a[1]), rows(a[2]);
+  RowSums<T> s{};
+  s.entries = table.rows(), s.count = ids.count(), s.width = s.entries ? table.count() / s.entries : 0;
+  s.table = static_cast<T *>(table.data(type, table.count(), "table"));
+  s.ids = static_cast<int64_t *>(ids.data("lq", s.count, "ids"));
+  s.rows = static_cast<T *>(rows.data(type, s.count * s.width, "rows"));
+  for (long i = 0; i < s.count; i++)
+    if (s.ids[i] < -s.entries || s.ids[i] >= s.entries) {
+      PyErr_Format(PyExc_IndexError, "index %ld is outside the %ld rows", (long)s.ids[i], s.entries);
+      throw 0;
+    }
+  s.threads = threads_for(s.count * s.width);
+  without_lock([&] { kernel(s); });
+}
+
 template <class T> void adam(PyObject *const *a, const Buffer &p, const char *type, void (*kernel)(const AdamStep<T> &)) {
   const Buffer g(a[1]), m(a[2], true), v(a[3], true);
   AdamStep<T> s{};
@@ -90,6 +107,17 @@ PyObject *cross_entropy(PyObject *, PyObject *const *a, Py_ssize_t count) {
     const Kernels &kernels = best_kernels();
     if (x.type() == 'd') return cross_entropy<double>(a, x, "d", kernels.cross_entropy_double);
     cross_entropy<float>(a, x, "f", kernels.cross_entropy_float);
+  });
+}
+
+// add_rows(table, ids, rows)
+PyObject *add_rows(PyObject *, PyObject *const *a, Py_ssize_t count) {
+  if (count != 3) return PyErr_Format(PyExc_TypeError, "add_rows: expected 3 arguments");
+  return answered([&] {
+    const Buffer table(a[0], true);
+    const Kernels &kernels = best_kernels();
+    if (table.type() == 'd') return add_rows<double>(a, table, "d", kernels.add_rows_double);
+    add_rows<float>(a, table, "f", kernels.add_rows_float);
   });
 }
 

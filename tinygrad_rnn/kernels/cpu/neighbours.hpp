@@ -1,5 +1,5 @@
 // What surrounds the layers in training, each in as few passes over memory as it can be: the
-// cross-entropy of logits, its cotangent, and Adam's step.
+// cross-entropy of logits, its cotangent, sums of rows, and Adam's step.
 #pragma once
 
 #include "math.hpp"
@@ -103,6 +103,17 @@ template <class T> void cross_entropy(const Logits<T> &l) {
       const T share = l.weights[r] / total, even = l.weights[r] * l.smoothing / l.classes;
       for (long i = 0; i < l.classes; i++) out[i] = out[i] * share - even;
       out[l.targets[r]] -= l.weights[r] * (1 - l.smoothing);
+    }
+  });
+}
+
+// Threads divide the columns, so that every sum is in the order of the rows.
+template <class T> void add_rows(const RowSums<T> &s) {
+  in_parts(s.threads, s.width, lanes<T>, [&](long from, long to) {
+    for (long i = 0; i < s.count; i++) {
+      T *__restrict sum = s.table + (s.ids[i] < 0 ? s.ids[i] + s.entries : s.ids[i]) * s.width;
+      const T *__restrict row = s.rows + i * s.width;
+      for (long j = from; j < to; j++) sum[j] += row[j];
     }
   });
 }

@@ -42,13 +42,16 @@ template <class T> void turn(const T *from, long rows, long columns, T *to) {
     }
 }
 
+// To wake a thread costs what some million products do.
+template <class T> int threads_for(const Product<T> &p) { return threads_if(2.0 * p.a.rows * p.a.columns * p.b.columns > 4e6); }
+
 // Sets p's threads and c, a new array, and runs it; turned: what it gives is the transpose.
 template <class T> PyObject *run(Product<T> &p, Multiply<T> multiply, bool turned = false) {
   const npy_intp shape[] = {turned ? p.b.columns : p.a.rows, turned ? p.a.rows : p.b.columns};
   PyObject *c = PyArray_SimpleNew(2, const_cast<npy_intp *>(shape), type_of<T>);
   if (!c) return nullptr;
   T *const result = p.c = static_cast<T *>(PyArray_DATA(reinterpret_cast<PyArrayObject *>(c)));
-  p.threads = threads_if(2.0 * p.a.rows * p.a.columns * p.b.columns > 4e6); // to wake one costs what some million products do
+  p.threads = threads_for(p);
   try {
     without_lock([&] {
       const std::unique_ptr<T[]> aside(turned ? new T[p.a.rows * p.b.columns] : nullptr);
@@ -74,6 +77,21 @@ template <class T> PyObject *multiplied(PyArrayObject *left, PyArrayObject *righ
              !pays(p.a.rows, p.a.columns, p.b.columns, p.b.right == 1))
     return Py_NewRef(Py_None);
   return run(p, multiply);
+}
+
+template <class T> PyObject *added(PyArrayObject *c, PyArrayObject *left, PyArrayObject *right, Multiply<T> multiply) {
+  Product<T> p{};
+  Matrix<T> sum;
+  if (!matrix(left, p.a) || !matrix(right, p.b) || !matrix(c, sum) || (p.b.right != 1 && p.b.down != 1) || p.a.columns != p.b.rows ||
+      sum.rows != p.a.rows || sum.columns != p.b.columns || !PyArray_ISCARRAY(c))
+    Py_RETURN_FALSE;
+  p.adds = true, p.c = static_cast<T *>(PyArray_DATA(c)), p.threads = threads_for(p);
+  try {
+    without_lock([&] { multiply(p); });
+  } catch (int) {
+    return nullptr;
+  }
+  Py_RETURN_TRUE;
 }
 
 // Appends the rows of a matrix with so many columns to lines; false if they are not contiguous.
@@ -124,6 +142,23 @@ PyObject *product(PyObject *, PyObject *const *args, Py_ssize_t count) {
   if (type == NPY_FLOAT) return multiplied<float>(a, b, columns, kernels.lanes_float, kernels.product_float);
   if (type == NPY_DOUBLE) return multiplied<double>(a, b, columns, kernels.lanes_double, kernels.product_double);
   return Py_NewRef(Py_None);
+}
+
+// add_product(c, a, b) -> whether it was done: c += a @ b
+PyObject *add_product(PyObject *, PyObject *const *args, Py_ssize_t count) {
+  if (count != 3) return PyErr_Format(PyExc_TypeError, "add_product: expected c, a and b");
+  PyArrayObject *a[3];
+  for (int i = 0; i < 3; i++) {
+    if (!PyArray_CheckExact(args[i])) Py_RETURN_FALSE;
+    a[i] = reinterpret_cast<PyArrayObject *>(args[i]);
+    if (PyArray_TYPE(a[i]) != PyArray_TYPE(a[0])) Py_RETURN_FALSE;
+  }
+  const Kernels &kernels = best_kernels();
+  switch (PyArray_TYPE(a[0])) {
+  case NPY_FLOAT: return added<float>(a[0], a[1], a[2], kernels.product_float);
+  case NPY_DOUBLE: return added<double>(a[0], a[1], a[2], kernels.product_double);
+  default: Py_RETURN_FALSE;
+  }
 }
 
 // sum_of_products(a, b) -> the sum of a[i].T @ b[i], for two tuples of as many arrays

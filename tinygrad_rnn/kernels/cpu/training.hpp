@@ -16,6 +16,15 @@ template <class T> struct Logits {
   int threads;
 };
 
+// Rows (count, width) that are added to those of a table (entries, width) that ids name.
+template <class T> struct RowSums {
+  T *table;
+  const int64_t *ids; // from -entries to entries - 1
+  const T *rows;
+  long entries, count, width;
+  int threads;
+};
+
 // p = shrink p - rate m / (scale sqrt(v) + eps), with m and v the running means of g + decay p.
 template <class T> struct AdamStep {
   T *p;

@@ -17,6 +17,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from ..neighbours import add_rows
+
 Array = Any
 Arrays = tuple[Array | None, ...]
 
@@ -198,6 +200,11 @@ class Cotangent:
 # ---------------------------------------------------------------- gates and products
 
 
+def read(x: Array, ids: Array | None) -> Array:
+    """The inputs: x, or the rows of it that ids name."""
+    return x if ids is None else x[ids]
+
+
 def project(xp: Any, x: Array, w: Array, b: Array | None) -> Array:
     """x @ w.T + b for every step at once: (T, B, G)."""
     z = xp.matmul(x.reshape(-1, x.shape[-1]), w.T)
@@ -235,8 +242,10 @@ def product_over_time(a: Array, b: Array) -> Array:
 
 
 def in_weights(
+    xp: Any,
     needs: Sequence[bool],
     x: Array,
+    ids: Array | None,
     w_ih: Array,
     d_in: Array,
     d_rec: Array,
@@ -247,9 +256,14 @@ def in_weights(
     d_in is on the side of the input, d_rec on the recurrent one, into whose products h_in went.
     """
     need_x, need_w_ih, need_w_hh, need_b_ih, need_b_hh = needs
+    dx = None
+    if need_x:
+        dx = (d_in.reshape(-1, d_in.shape[-1]) @ w_ih).reshape(*d_in.shape[:-1], x.shape[-1])
+        if ids is not None:
+            dx = add_rows(xp, xp.zeros_like(x), ids, dx)
     return (
-        (d_in.reshape(-1, d_in.shape[-1]) @ w_ih).reshape(x.shape) if need_x else None,
-        product_over_time(d_in, x) if need_w_ih else None,
+        dx,
+        product_over_time(d_in, read(x, ids)) if need_w_ih else None,
         product_over_time(d_rec, h_in) if need_w_hh else None,
         d_in.sum(axis=(0, 1)) if need_b_ih else None,
         d_rec.sum(axis=(0, 1)) if need_b_hh else None,

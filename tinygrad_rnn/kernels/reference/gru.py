@@ -14,6 +14,7 @@ from .course import (
     in_weights,
     product_over_time,
     project,
+    read,
     squash,
     turned,
 )
@@ -31,12 +32,14 @@ def gru_forward(
     reset: Array | None = None,
     h_mask: Array | None = None,
     h_zone: Array | None = None,
+    ids: Array | None = None,
     *,
     reset_after: bool = False,
     reverse: bool = False,
     keep: bool = True,
 ) -> tuple[Arrays, Any]:
     """Gates r, z, n: h_t = z h_{t-1} + (1 - z) n; see `gru_step` for both forms of n."""
+    x = read(x, ids)
     course, width = Course(xp, x, lengths, reset, reverse), h0.shape[1]
     hs = State(course, h0, h_zone)
     gates = project(xp, x, w_ih, b_ih)
@@ -79,6 +82,7 @@ def gru_backward(
     w_ih: Array,
     w_hh: Array,
     h_mask: Array | None,
+    ids: Array | None,
     reset_after: bool,
 ) -> Arrays:
     """The cotangents of x, h0, w_ih, w_hh, b_ih, b_hh; none of the constants."""
@@ -124,7 +128,7 @@ def gru_backward(
             work *= h_mask
         dh.d += work
     need_x, need_h, *rest = needs[:6]
-    dx, dw_ih, dw_hh, db_ih, db_hh = in_weights((need_x, *rest), x, w_ih, dz, dz_rec, h_in)
+    dx, dw_ih, dw_hh, db_ih, db_hh = in_weights(xp, (need_x, *rest), x, ids, w_ih, dz, dz_rec, h_in)
     if dw_hh is not None and not reset_after:  # w_hn has seen r * h
         dw_hh[2 * width :] = product_over_time(dz[..., 2 * width :], gates[..., :width] * h_in)
-    return (dx, dh.d if need_h else None, dw_ih, dw_hh, db_ih, db_hh, None, None, None, None)
+    return (dx, dh.d if need_h else None, dw_ih, dw_hh, db_ih, db_hh, None, None, None, None, None)

@@ -16,6 +16,7 @@ from .course import (
     parts,
     product_over_time,
     project,
+    read,
     squash,
     turned,
 )
@@ -37,6 +38,7 @@ def lstm_forward(
     h_mask: Array | None = None,
     h_zone: Array | None = None,
     c_zone: Array | None = None,
+    ids: Array | None = None,
     *,
     coupled_gates: bool = False,
     cell_clip: float | None = None,
@@ -45,6 +47,7 @@ def lstm_forward(
     keep: bool = True,
 ) -> tuple[Arrays, Any]:
     """Gates i, f, g, o: c_t = f c_{t-1} + i g; h_t = o tanh(c_t); see `lstm_step` for the rest."""
+    x = read(x, ids)
     course, width = Course(xp, x, lengths, reset, reverse), c0.shape[1]
     hs, cs = State(course, h0, h_zone), State(course, c0, c_zone)
     gates = project(xp, x, w_ih, both(b_ih, b_hh))
@@ -116,6 +119,7 @@ def lstm_backward(
     w_hr: Array | None,
     w_ch: Array | None,
     h_mask: Array | None,
+    ids: Array | None,
 ) -> Arrays:
     """The cotangents of x, h0, c0, w_ih, w_hh, b_ih, b_hh, w_hr, w_ch; none of the constants."""
     hs, cs, gates, tanh_c, within = saved
@@ -176,7 +180,7 @@ def lstm_backward(
             dh.d *= h_mask
     need_x, need_h, need_c, *rest, need_w_hr, need_w_ch = needs[:9]
     h_in = hs.before if h_mask is None else hs.before * h_mask
-    dx, *dw = in_weights((need_x, *rest), x, w_ih, dz, dz, h_in)
+    dx, *dw = in_weights(xp, (need_x, *rest), x, ids, w_ih, dz, dz, h_in)
     dw_hr = dw_ch = None
     if dhs is not None and need_w_hr:
         dw_hr = product_over_time(dhs, gates[..., -width:] * tanh_c)
@@ -185,7 +189,7 @@ def lstm_backward(
         seen = [*((d, cs.before) for d in early), (late, cs.made)]
         dw_ch = xp.concatenate([(d * c).sum(axis=(0, 1)) for d, c in seen])
     states = (dh.d if need_h else None, dc.d if need_c else None)
-    return (dx, *states, *dw, dw_hr, dw_ch, None, None, None, None, None)
+    return (dx, *states, *dw, dw_hr, dw_ch, None, None, None, None, None, None)
 
 
 def _peepholes(w_ch: Array | None, width: int) -> tuple[Any, Any, Any]:

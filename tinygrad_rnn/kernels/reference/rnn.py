@@ -5,7 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from .course import Array, Arrays, Cotangent, Course, State, both, in_weights, project, turned
+from .course import (
+    Array,
+    Arrays,
+    Cotangent,
+    Course,
+    State,
+    both,
+    in_weights,
+    project,
+    read,
+    turned,
+)
 
 
 def rnn_forward(
@@ -20,12 +31,14 @@ def rnn_forward(
     reset: Array | None = None,
     h_mask: Array | None = None,
     h_zone: Array | None = None,
+    ids: Array | None = None,
     *,
     activation: str = "tanh",
     reverse: bool = False,
     keep: bool = True,
 ) -> tuple[Arrays, Any]:
     """h_t = act(w_ih x_t + b_ih + w_hh h_{t-1} + b_hh), act being tanh or relu."""
+    x = read(x, ids)
     course = Course(xp, x, lengths, reset, reverse)
     hs = State(course, h0, h_zone)
     z = course.each(project(xp, x, w_ih, both(b_ih, b_hh)))
@@ -54,6 +67,7 @@ def rnn_backward(
     w_ih: Array,
     w_hh: Array,
     h_mask: Array | None,
+    ids: Array | None,
     activation: str,
 ) -> Arrays:
     """The cotangents of x, h0, w_ih, w_hh, b_ih, b_hh; none of the constants."""
@@ -75,5 +89,5 @@ def rnn_backward(
             dh.d *= h_mask
     need_x, need_h, *rest = needs[:6]
     h_in = hs.before if h_mask is None else hs.before * h_mask
-    dx, *dw = in_weights((need_x, *rest), x, w_ih, dz, dz, h_in)
-    return (dx, dh.d if need_h else None, *dw, None, None, None, None)
+    dx, *dw = in_weights(xp, (need_x, *rest), x, ids, w_ih, dz, dz, h_in)
+    return (dx, dh.d if need_h else None, *dw, None, None, None, None, None)

@@ -127,7 +127,7 @@ class Recurrent(RecurrentLayer):
                 cells.append(cell)
         return cells
 
-    def begin(self, row: int, x: Tensor) -> State:
+    def begin(self, row: int, x: Tensor, batch: int) -> State:
         """What the cell says."""
         return self.cells[row].initial(x[0])
 
@@ -148,7 +148,7 @@ class Recurrent(RecurrentLayer):
 
         return course.run(step, x, state, fused=self.fused)
 
-    def _check(self, x: Tensor) -> None:
+    def _check(self, x: Tensor, axes: int = 3) -> None:
         if self.input_size is not None and x.shape[-1] != self.input_size:
             raise ShapeError(
                 f"Recurrent: x: expected {self.input_size} features on the last axis; got "

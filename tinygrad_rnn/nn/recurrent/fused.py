@@ -17,13 +17,14 @@ from ..dropout import dropout_mask
 from ..module import Parameter
 from .recurrence import Recurrence, Weights
 from .stack import RecurrentLayer
-from .states import Course, Run, State
+from .states import Course, Run, State, parts
 
 
 class FusedLayer(RecurrentLayer):
     """What RNN, GRU and LSTM share: weights of each row, their masks, learned initial states."""
 
     input_size: int
+    reads_tables = True
     rounded: tuple[Any, ...] | None = None  # what `round_` has made of all rows' matrices
 
     def __init__(
@@ -61,7 +62,7 @@ class FusedLayer(RecurrentLayer):
             for part, size in zip("hc", recurrence.sizes if learn_initial else (), strict=False):
                 zeros = creation.zeros((size,), dtype=dtype, device=device)
                 setattr(self, f"{part}0{self.suffix(row)}", Parameter(zeros))
-        begin = self.begin(0, creation.zeros((1, 1, 1)))
+        begin = self.begin(0, creation.zeros((1, 1, 1)), 1)
         self._zones(begin, 1, training=False)  # refuses wrong ones
 
     def suffix(self, row: int) -> str:
@@ -69,11 +70,11 @@ class FusedLayer(RecurrentLayer):
         layer, reverse = divmod(row, self.directions)
         return f"_l{layer}_reverse" if reverse else f"_l{layer}"
 
-    def begin(self, row: int, x: Tensor) -> State:
+    def begin(self, row: int, x: Tensor, batch: int) -> State:
         """Zeros, or what is learned."""
 
         def part(name: str, size: int) -> Tensor:
-            zeros = creation.zeros((x.shape[1], size), dtype=x.dtype, device=x.device)
+            zeros = creation.zeros((batch, size), dtype=x.dtype, device=x.device)
             return zeros + getattr(self, name + self.suffix(row)) if self.learn_initial else zeros
 
         begin = tuple(part(*of) for of in zip(("h0", "c0"), self.recurrence.sizes, strict=False))
@@ -81,10 +82,11 @@ class FusedLayer(RecurrentLayer):
 
     def _run(self, row: int, x: Tensor, state: State, course: Course) -> Run:
         w, h_mask = self.recurrence.held(self, self.suffix(row)), None
+        batch = parts(state)[0].shape[0]
         if course.training:
-            w, h_mask = self._masked(w, x)
+            w, h_mask = self._masked(w, batch)
         if self.learn_initial and course.reset is not None:
-            course = replace(course, initial=self.begin(row, x))
+            course = replace(course, initial=self.begin(row, x, batch))
         return self.recurrence.run(x, state, w, course, h_mask)
 
     def _quick(self, x: Tensor, state: State) -> tuple[Tensor, State] | None:
@@ -106,7 +108,7 @@ class FusedLayer(RecurrentLayer):
         matrices = [getattr(self, w + s) for s in suffixes for w in ("weight_ih", "weight_hh")]
         self.rounded = tuple(part for w in matrices for part in ops.recurrent.rounded(w))
 
-    def _masked(self, w: Weights, x: Tensor) -> tuple[Weights, Tensor | None]:
+    def _masked(self, w: Weights, batch: int) -> tuple[Weights, Tensor | None]:
         """The weights as this call sees them, and the mask of h: one for all steps."""
         if self.weight_dropout:
             w_hh = w["w_hh"]
@@ -114,14 +116,16 @@ class FusedLayer(RecurrentLayer):
             w = {**w, "w_hh": w_hh * mask}
         if not self.recurrent_dropout:
             return w, None
-        shape = (x.shape[1], self.output_size)
-        return w, dropout_mask(shape, self.recurrent_dropout, self.generator, like=x)
+        shape = (batch, self.output_size)
+        return w, dropout_mask(shape, self.recurrent_dropout, self.generator, like=w["w_hh"])
 
-    def _check(self, x: Tensor) -> None:
+    def _check(self, x: Tensor, axes: int = 3) -> None:
         features_last(self.name, x, self.input_size)
-        if x.ndim != 3:
-            axes = "(B, T, features)" if self.batch_first else "(T, B, features)"
-            raise ShapeError(f"{self.name}: x: expected {axes}, none empty; got {list(x.shape)}")
+        if x.ndim != axes:
+            expected = "(B, T, features)" if self.batch_first else "(T, B, features)"
+            raise ShapeError(
+                f"{self.name}: x: expected {expected}, none empty; got {list(x.shape)}"
+            )
         dtype = self.weight_ih_l0.dtype  # type: ignore[attr-defined]
         if x.dtype != dtype:
             raise TypeError(

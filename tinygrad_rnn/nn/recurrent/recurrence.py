@@ -151,9 +151,9 @@ class Recurrence(ABC):
     ) -> Run:
         """A sequence, as one node where that can be.
 
-        **Arguments** x: (T, B, features). h_mask: multiplies h where it enters the recurrent
-        products. **Returns** the output, the last state, and the state after every step (None, if
-        nobody wants it).
+        **Arguments** x: (T, B, features), or a table, if the course has ids. h_mask: multiplies h
+        where it enters the recurrent products. **Returns** the output, the last state, and the
+        state after every step (None, if nobody wants it).
         """
         if self.fused and course.initial is None and course.taps is None:
             return self.operation(x, state, w, h_mask, course)

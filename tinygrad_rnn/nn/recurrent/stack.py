@@ -32,6 +32,7 @@ class RecurrentLayer(Module):
     """What RNN, GRU, LSTM and Recurrent share: layers, directions, lengths, resets, states."""
 
     input_size: int | None  # features of x; None, where a cell of one's own does not say
+    reads_tables = False  # whether `_run` takes a table as its input, with ids in the course
 
     def __init__(
         self,
@@ -72,16 +73,16 @@ class RecurrentLayer(Module):
     # ------------------------------------------------------------ one row: a layer in a direction
 
     @abstractmethod
-    def begin(self, row: int, x: Tensor) -> State:
-        """The state before the first step. **Arguments** x: (T, B, ...), the input."""
+    def begin(self, row: int, x: Tensor, batch: int) -> State:
+        """The state before the first step. **Arguments** x: the input; batch: how many rows."""
 
     @abstractmethod
     def _run(self, row: int, x: Tensor, state: State, course: Course) -> Run:
         """A row over a sequence."""
 
     @abstractmethod
-    def _check(self, x: Tensor) -> None:
-        """Refuses an input that the first layer cannot take."""
+    def _check(self, x: Tensor, axes: int = 3) -> None:
+        """Refuses an input that the first layer cannot take; of so many axes, where it matters."""
 
     def _quick(self, x: Tensor, state: State) -> tuple[Tensor, State] | None:
         """A step of all layers at once, where nothing is in its way; what is wrong is not said."""
@@ -94,30 +95,36 @@ class RecurrentLayer(Module):
         x: Tensor,
         state: State = None,
         *,
+        ids: Any = None,
         lengths: Any = None,
         reset: Any = None,
         return_states: bool = False,
     ) -> tuple[Any, ...]:
         """Runs over a sequence.
 
-        **Arguments** x: (T, B, features), or (B, T, features) if batch_first. state: what the last
-        call returned: each part (num_layers * directions, B, H); as the layer begins, if None.
-        lengths: (B,) whole numbers from 0 to T, in any order; T throughout, if None. reset: truths,
-        (T, B), or (B, T) if batch_first: an episode begins with that step, and what came before
-        it is not seen, in either direction. return_states: whether to return the states, too.
+        **Arguments** x: (T, B, features), or (B, T, features) if batch_first; with ids a table,
+        (V, features). state: what the last call returned: each part (num_layers * directions, B,
+        H); as the layer begins, if None. ids: (T, B) whole numbers, or (B, T) if batch_first: what
+        is read is x[ids], and what RNN, GRU and LSTM compute of an input alone, its product with
+        the input weights, they compute once for each row of the table that occurs. lengths: (B,)
+        whole numbers from 0 to T, in any order; T throughout, if None. reset: truths, (T, B), or
+        (B, T) if batch_first: an episode begins with that step, and what came before it is not
+        seen, in either direction. return_states: whether to return the states, too.
 
         **Returns** the outputs, (T, B, H * directions), zero past a row's length; the state after
         each row's last step; with return_states the state after every step of every layer and
         direction, each part (num_layers * directions, T, B, H), or (..., B, T, H) if batch_first,
         zero past a row's length. **Raises** ShapeError, TypeError saying what was expected.
         """
-        x = self._time_first(x)
-        steps, batch = x.shape[:2]
+        x, ids = self._time_first(x, ids)
+        steps, batch = x.shape[:2] if ids is None else ids.shape
         if lengths is not None:
             lengths = lengths_of(self.name, "lengths", lengths, batch, steps).to(x.device)
         resets = self._resets(reset, lengths, steps, batch, x.device)
-        first = self._first(state, x)
-        y, last, states = self._through(x, first, lengths, resets, self.training, return_states)
+        first = self._first(state, x, batch)
+        y, last, states = self._through(
+            x, ids, steps, first, lengths, resets, self.training, return_states
+        )
         if self.batch_first:
             y = y.swapaxes(0, 1) if isinstance(y, Tensor) else tuple(v.swapaxes(0, 1) for v in y)
         if not return_states:
@@ -143,13 +150,15 @@ class RecurrentLayer(Module):
         with no_grad():
             x = x.expand_dims(axis=0)
             self._check(x)
-            first = self._first(state, x)
-            y, last, _ = self._through(x, first, None, (None, None), False, False)
+            first = self._first(state, x, x.shape[1])
+            y, last, _ = self._through(x, None, 1, first, None, (None, None), False, False)
             return y[0], stacked(last)
 
     def _through(
         self,
         x: Any,
+        ids: Tensor | None,
+        steps: int,
         first: list[State],
         lengths: Tensor | None,
         resets: tuple[Tensor | None, Tensor | None],
@@ -168,10 +177,10 @@ class RecurrentLayer(Module):
             for reverse in range(self.directions):
                 row = len(last)
                 course = Course(
-                    lengths=lengths, reset=resets[reverse], reverse=bool(reverse),
-                    zones=self._zones(first[row], len(x), training), training=training,
-                    every=every or self.seen is not None,
-                    taps=self._taps(first[row], len(x)),
+                    ids=None if layer else ids, lengths=lengths, reset=resets[reverse],
+                    reverse=bool(reverse), zones=self._zones(first[row], steps, training),
+                    training=training, every=every or self.seen is not None,
+                    taps=self._taps(first[row], steps),
                 )  # fmt: skip
                 y, end, all_ends = ran = self._run(row, x, first[row], course)
                 if self.seen is not None:
@@ -239,21 +248,42 @@ class RecurrentLayer(Module):
 
     # ------------------------------------------------------------ what comes in
 
-    def _time_first(self, x: Any) -> Tensor:
+    def _time_first(self, x: Any, ids: Any) -> tuple[Tensor, Tensor | None]:
+        """The input with time as its first axis; or a table, and ids with time first."""
         is_tensor(self.name, "x", x)
+        axes = "(B, T" if self.batch_first else "(T, B"
+        if ids is not None:
+            ids = creation.as_tensor(ids, device=x.device)
+            if ids.dtype.kind not in "iu":
+                raise TypeError(
+                    f"{self.name}: ids: expected integers, got {ids.dtype}: ids.astype(int)"
+                )
+            if ids.ndim != 2 or ids.size == 0 or x.ndim != 2:
+                raise ShapeError(
+                    f"{self.name}: ids: expected {axes}), none empty, and x a table (V, features); "
+                    f"got {list(ids.shape)} and {list(x.shape)}"
+                )
+            if self.batch_first:
+                ids = ids.swapaxes(0, 1)
+            if self.reads_tables and self.seen is None:
+                self._check(x, axes=2)
+                return x, ids
+            x = ops.take(x, ids, axis=0)
+            self._check(x)
+            return x, None
         if x.ndim < 2 or 0 in x.shape:
-            axes = "(B, T, ...)" if self.batch_first else "(T, B, ...)"
-            raise ShapeError(f"{self.name}: x: expected {axes}, none empty; got {list(x.shape)}")
+            raise ShapeError(
+                f"{self.name}: x: expected {axes}, ...), none empty; got {list(x.shape)}"
+            )
         self._check(x)
-        y: Tensor = x.swapaxes(0, 1) if self.batch_first else x
-        return y
+        return (x.swapaxes(0, 1) if self.batch_first else x), None
 
-    def _first(self, state: State, x: Tensor) -> list[State]:
-        """The state before the first step of every row. **Arguments** x: (T, B, ...)."""
+    def _first(self, state: State, x: Tensor, batch: int) -> list[State]:
+        """The state before the first step of every row. **Arguments** as of `begin`."""
         rows = self.num_layers * self.directions
         if state is None:
-            return [self.begin(row, x) for row in range(rows)]
-        begin = self.begin(0, x)
+            return [self.begin(row, x, batch) for row in range(rows)]
+        begin = self.begin(0, x, batch)
         given = list(state) if isinstance(state, (tuple, list)) else [state]
         expected = [[rows, *part.shape] for part in parts(begin)]
         got = [list(getattr(part, "shape", ())) for part in given]

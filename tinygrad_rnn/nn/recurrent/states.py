@@ -18,6 +18,7 @@ Run = tuple[Tensor, State, State]  # the output, the last state, the state after
 class Course:
     """How a row runs over a sequence; the words are those of the kernels' contract."""
 
+    ids: Tensor | None  # then the input is a table
     lengths: Tensor | None
     reset: Tensor | None
     zones: tuple[Tensor | None, ...]  # of each part of the state
@@ -29,7 +30,7 @@ class Course:
 
     def constants(self, h_mask: Tensor | None) -> tuple[Tensor | None, ...]:
         """What a fused operation takes after the weights."""
-        return (self.lengths, self.reset, h_mask, *self.zones)
+        return (self.lengths, self.reset, h_mask, *self.zones, self.ids)
 
     def run(
         self,
@@ -40,6 +41,8 @@ class Course:
         fused: bool,
     ) -> Run:
         """A step at each time; fused as `tg.scan` does it."""
+        if self.ids is not None:
+            x = ops.take(x, self.ids, axis=0)
         ran: Run = by_steps(
             step, x, state, lengths=self.lengths, reset=self.reset, initial=self.initial,
             zones=self.zones, taps=self.taps, reverse=self.reverse, fused=fused,

@@ -7,6 +7,7 @@ from typing import Any
 from ...tensor.random import Generator
 from ...tensor.tensor import Tensor
 from ..dropout import Dropout
+from ..embedding import Embedding
 from ..module import Module
 from ..recurrent.stack import RecurrentLayer
 from .bridge import reach
@@ -47,7 +48,11 @@ class Encoder(Module):
         as recurrent layers take them. **Returns** the memory, (S, B, memory_size), and the layers'
         last state.
         """
-        memory, state = self.layers(self.dropout(self.embedding(source)), lengths=lengths)
+        if isinstance(self.embedding, Embedding):
+            x, ids = self.embedding.inputs(source, self.dropout)
+        else:
+            x, ids = self.dropout(self.embedding(source)), None
+        memory, state = self.layers(x, ids=ids, lengths=lengths)
         return memory, state
 
 

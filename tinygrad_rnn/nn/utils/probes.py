@@ -143,7 +143,7 @@ def _activations(layer: FusedLayer, row: int, seen: Seen) -> dict[str, tuple[Ten
 
 def _states_before(layer: FusedLayer, row: int, seen: Seen, final: Tensor) -> Iterator[Tensor]:
     """Each part of the state that each step began from, (T, B, features)."""
-    course, anew = seen.course, parts(layer.begin(row, seen.x))
+    course, anew = seen.course, parts(layer.begin(row, seen.x, seen.x.shape[1]))
     for first, states, begin in zip(parts(seen.first), parts(seen.ran[2]), anew, strict=True):
         edge = first.expand_dims(axis=0)
         if course.reverse:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ... import kernels
 from .. import backend
 from ..backend import Array
 from ..graph import Op, Traced, operation
@@ -53,14 +54,8 @@ def scatter_add(buffer: Array, index: Any, value: Array) -> None:
     xp = backend.module_of(buffer)
     if not repeats(index):
         buffer[index] += value
-    elif xp is np and buffer.ndim > 1 and backend.is_array(index) and index.size:
-        # Whole rows: sorted, each run of equal indices is one sum. add.at is 10 times slower.
-        flat = index.reshape(-1) % len(buffer)
-        order = np.argsort(flat, kind="stable")
-        rows, starts = np.unique(flat[order], return_index=True)
-        terms = value.reshape(flat.size, -1)[order]
-        sums = np.add.reduceat(terms, starts, axis=0)
-        buffer[rows] += sums.reshape(len(rows), *buffer.shape[1:])
+    elif buffer.ndim > 1 and backend.is_array(index):
+        kernels.add_rows(xp, buffer, index, value)
     else:
         xp.add.at(buffer, index, value)
 

@@ -22,6 +22,7 @@ from .. import backend
 from ..graph import Op, Traced, recorders, watch, wrap
 from . import elementwise
 from .elementwise import clip, sqrt, where
+from .indexing import take
 from .loops.scan import scan
 from .movement import broadcast_to, matrix_transpose, unstack
 from .products import matmul
@@ -270,17 +271,22 @@ def by_steps(
     return y, last[0] if single else last, after
 
 
+def _read(x: Any, ids: Any) -> Any:
+    """The inputs: x, or the rows of it that ids name."""
+    return x if ids is None else take(x, ids, axis=0)
+
+
 def _rnn_by_steps(
     x: Any, h0: Any, w_ih: Any, w_hh: Any, b_ih: Any = None, b_hh: Any = None,
-    lengths: Any = None, reset: Any = None, h_mask: Any = None, h_zone: Any = None,
+    lengths: Any = None, reset: Any = None, h_mask: Any = None, h_zone: Any = None, ids: Any = None,
     *, activation: str = "tanh", reverse: bool = False,
 ) -> tuple[Any, Any]:  # fmt: skip
     """The vanilla RNN over a sequence, as one operation: see `rnn_step`.
 
     **Arguments** x: (T, B, I); h0: (B, H); weights and biases as `rnn_step` takes them; lengths,
-    reset, h_mask, h_zone: constants, as `lstm` takes them. activation: `tanh` or `relu`. reverse:
-    from each row's last step to its first. **Returns** y, (T, B, H), and the last h, (B, H).
-    **Raises** ShapeError.
+    reset, h_mask, h_zone, ids: constants, as `lstm` takes them. activation: `tanh` or `relu`.
+    reverse: from each row's last step to its first. **Returns** y, (T, B, H), and the last h,
+    (B, H). **Raises** ShapeError.
 
     >>> import tinygrad_rnn as tg
     >>> y, h = tg.rnn(tg.ones((2, 1, 1)), tg.zeros((1, 1)), tg.ones((1, 1)), tg.ones((1, 1)))
@@ -294,20 +300,22 @@ def _rnn_by_steps(
 
     zones = (h_zone,)
     return by_steps(
-        step, x, h0, lengths=lengths, reset=reset, zones=zones, reverse=reverse, every=False
-    )[:2]
+        step, _read(x, ids), h0, lengths=lengths, reset=reset, zones=zones, reverse=reverse,
+        every=False,
+    )[:2]  # fmt: skip
 
 
 def _gru_by_steps(
     x: Any, h0: Any, w_ih: Any, w_hh: Any, b_ih: Any = None, b_hh: Any = None,
-    lengths: Any = None, reset: Any = None, h_mask: Any = None, h_zone: Any = None,
+    lengths: Any = None, reset: Any = None, h_mask: Any = None, h_zone: Any = None, ids: Any = None,
     *, reset_after: bool = False, reverse: bool = False,
 ) -> tuple[Any, Any]:  # fmt: skip
     """The gated recurrent unit over a sequence, as one operation: see `gru_step`.
 
     **Arguments** x: (T, B, I); h0: (B, H); weights, biases and reset_after as `gru_step` takes
-    them; lengths, reset, h_mask, h_zone: constants, as `lstm` takes them. reverse: from each row's
-    last step to its first. **Returns** y, (T, B, H), and the last h, (B, H). **Raises** ShapeError.
+    them; lengths, reset, h_mask, h_zone, ids: constants, as `lstm` takes them. reverse: from each
+    row's last step to its first. **Returns** y, (T, B, H), and the last h, (B, H). **Raises**
+    ShapeError.
 
     >>> import tinygrad_rnn as tg
     >>> y, h = tg.gru(tg.ones((2, 1, 1)), tg.zeros((1, 1)), tg.ones((3, 1)), tg.ones((3, 1)))
@@ -321,14 +329,15 @@ def _gru_by_steps(
 
     zones = (h_zone,)
     return by_steps(
-        step, x, h0, lengths=lengths, reset=reset, zones=zones, reverse=reverse, every=False
-    )[:2]
+        step, _read(x, ids), h0, lengths=lengths, reset=reset, zones=zones, reverse=reverse,
+        every=False,
+    )[:2]  # fmt: skip
 
 
 def _lstm_by_steps(
     x: Any, h0: Any, c0: Any, w_ih: Any, w_hh: Any, b_ih: Any = None, b_hh: Any = None,
     w_hr: Any = None, w_ch: Any = None, lengths: Any = None, reset: Any = None,
-    h_mask: Any = None, h_zone: Any = None, c_zone: Any = None,
+    h_mask: Any = None, h_zone: Any = None, c_zone: Any = None, ids: Any = None,
     *, coupled_gates: bool = False, cell_clip: float | None = None, every_cell: bool = False,
     reverse: bool = False,
 ) -> tuple[Any, ...]:  # fmt: skip
@@ -338,7 +347,8 @@ def _lstm_by_steps(
     biases, coupled_gates and cell_clip as `lstm_step` takes them. Constants, or None: lengths,
     (B,), the valid steps of each row, 0 to T; reset, (T, B), true where a row begins anew, from
     zeros, before the step; h_mask, (B, H or P); h_zone and c_zone, as h and c of every step or
-    (1, 1, 1), the share of the old that survives a step (zoneout). every_cell: returns c of every
+    (1, 1, 1), the share of the old that survives a step (zoneout); ids, (T, B) whole numbers: x is
+    a table, (V, I), of which they are the rows that are read. every_cell: returns c of every
     step, too. reverse: from each row's last step to its first. **Returns** y, (T, B, H or P), zero
     past a row's length; the last h and c; and with every_cell cs, (T, B, H). **Raises** ShapeError.
 
@@ -359,7 +369,7 @@ def _lstm_by_steps(
 
     zones = (h_zone, c_zone)
     y, (h, c), states = by_steps(
-        step, x, (h0, c0), lengths=lengths, reset=reset, zones=zones, reverse=reverse,
+        step, _read(x, ids), (h0, c0), lengths=lengths, reset=reset, zones=zones, reverse=reverse,
         every=every_cell,
     )  # fmt: skip
     return (y, h, c, states[1]) if every_cell else (y, h, c)
@@ -404,7 +414,10 @@ def rounded(w: Any) -> tuple[Any, ...]:
     return w.array, whole, scales
 
 
-_SHAPES = "x (T, B, I), h0 (B, H), w_ih ({0}H, I), w_hh ({0}H, H) and biases ({0}H,)"
+_SHAPES = (
+    "x (T, B, I), or (V, I) with ids (T, B), h0 (B, H), w_ih ({0}H, I), w_hh ({0}H, H) and biases "
+    "({0}H,)"
+)
 
 rnn = Op("rnn", kernels.rnn_forward, composed=_rnn_by_steps, expects=_SHAPES.format(""), fresh=True)
 gru = Op("gru", kernels.gru_forward, composed=_gru_by_steps, expects=_SHAPES.format(3), fresh=True)

@@ -11,8 +11,17 @@ from ..backend import Array
 from ..graph import Op, operation
 from ..shapes import Axis, keep_dims
 from .indexing import take_along_axis
+from .linear import linear
+from .reductions import sum
 
-__all__ = ["log_softmax", "logsumexp", "softmax", "softmax_cross_entropy", "sparsemax"]
+__all__ = [
+    "linear_cross_entropy",
+    "log_softmax",
+    "logsumexp",
+    "softmax",
+    "softmax_cross_entropy",
+    "sparsemax",
+]
 
 
 def _peak(xp: Any, x: Array, axis: Axis) -> Array:
@@ -70,6 +79,36 @@ def softmax_cross_entropy(xp: Any, x: Array, targets: Array, *, smoothing: float
 _pulled_back = Op("softmax_cross_entropy", kernels.cross_entropy_gradient)
 
 
+def _by_logits(
+    x: Any, w: Any, targets: Any, weights: Any, b: Any = None, *, smoothing: float = 0.0
+) -> Any:
+    """The sum of weights * softmax_cross_entropy(x w' + b, targets).
+
+    The logits of all rows are never in memory.
+
+    **Arguments** x: (N, I); w: (C, I); targets: (N,) integers from 0 to C - 1; weights: (N,); b:
+    (C,), or None. smoothing: as there. **Returns** a scalar. **Raises** ShapeError.
+    """
+    losses = softmax_cross_entropy(linear(x, w, b), targets, smoothing=smoothing)
+    return sum(weights * losses)
+
+
+linear_cross_entropy = Op(
+    "linear_cross_entropy",
+    kernels.linear_cross_entropy,
+    composed=_by_logits,
+    expects="x (N, I), w (C, I), targets (N,), weights (N,) and b (C,)",
+    fresh=True,
+)
+
+
+def _in_linear(g: Any, saved: Any, needs: Any) -> tuple[Any, ...]:
+    dx, dw, losses, db = saved
+    parts = zip((dx, dw, None, losses, db), needs, strict=True)
+    return tuple([g * part if need and part is not None else None for part, need in parts])
+
+
+linear_cross_entropy.vjp(_in_linear)
 softmax.vjp(x=lambda xp, g, y, axis: y * (g - xp.sum(g * y, axis=axis, keepdims=True)))
 log_softmax.vjp(x=lambda xp, g, y, axis: g - xp.exp(y) * xp.sum(g, axis=axis, keepdims=True))
 
