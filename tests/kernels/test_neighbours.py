@@ -113,6 +113,7 @@ def test_threads_change_no_bit(threads: int) -> None:
         step(*copies)
         return [
             *copies,
+            kernels.sum_of_squares(p),
             kernels.add_rows(np, np.zeros((401, 401), "float32"), targets % 7, x),
             kernels.cross_entropy(np, x, targets),
             kernels.cross_entropy_gradient(np, x, targets, weights),
@@ -170,6 +171,16 @@ def step(p: Any, g: Any, m: Any, v: Any, decay: float = 0.0, decoupled: bool = F
         decay=decay,
         decoupled=decoupled,
     )
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("size", [0, 1, 31, 32, 33, 100_000])
+def test_sum_of_squares(way: str, size: int, dtype: str) -> None:
+    x = np.random.default_rng(size).normal(size=size).astype(dtype)
+    assert kernels.sum_of_squares(x) == pytest.approx(float((x.astype("float64") ** 2).sum()))
+    large = np.full(3, 1e30, dtype)  # whose squares float32 does not have
+    assert kernels.sum_of_squares(large) == pytest.approx(3e60)
+    assert not np.isfinite(kernels.sum_of_squares(np.array([1, np.nan], dtype)))
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE)

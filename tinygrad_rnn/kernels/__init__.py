@@ -65,6 +65,7 @@ from .neighbours import (
     cross_entropy,
     cross_entropy_gradient,
     linear_cross_entropy,
+    sum_of_squares,
 )
 from .rounding import rounded
 
@@ -85,4 +86,5 @@ __all__ = [
     "rnn_forward",
     "rounded",
     "step",
+    "sum_of_squares",
 ]

@@ -1,4 +1,5 @@
-"""What surrounds a layer in training: the cross-entropy of logits, sums of rows, and Adam's step.
+"""What surrounds a layer in training: the cross-entropy of logits, sums of rows and of squares,
+and Adam's step.
 
 Here in array code; natively in one or two passes over memory, where there is native code.
 """
@@ -122,6 +123,15 @@ def add_rows(xp: Any, table: Array, ids: Array, rows: Array) -> Array:
     else:
         xp.add.at(table, ids, rows)
     return table
+
+
+def sum_of_squares(x: Array) -> Any:
+    """In float64: the squares of float32 overflow where the root of their sum does not."""
+    if cpu.takes(x):
+        return cpu.sum_of_squares(x)
+    wide = x.astype("float64")
+    wide *= wide
+    return wide.sum()
 
 
 def adam(

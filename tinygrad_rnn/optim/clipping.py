@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from math import isfinite, sqrt
 
+from .. import kernels
 from ..tensor import backend
-from ..tensor.backend import Array
 from ..tensor.tensor import Tensor
 
 
@@ -31,7 +31,7 @@ def clip_grad_norm_(
     if not max_norm > 0:
         raise ValueError(f"clip_grad_norm_: max_norm: expected more than 0, got {max_norm}")
     gradients = [p.grad.data for p in parameters if p.grad is not None]
-    norm = sqrt(float(sum(_squares(g) for g in gradients)))
+    norm = sqrt(float(sum(kernels.sum_of_squares(g) for g in gradients)))
     if not isfinite(norm):
         if error_if_nonfinite:
             raise FloatingPointError(f"clip_grad_norm_: the gradients' norm is {norm}")
@@ -39,13 +39,6 @@ def clip_grad_norm_(
         for g in gradients:
             g *= max_norm / norm
     return norm
-
-
-def _squares(g: Array) -> Array:
-    """The sum of squares, in float64: those of float32 overflow where the norm does not."""
-    wide = g.astype("float64")
-    wide *= wide
-    return wide.sum()
 
 
 def clip_grad_value_(parameters: Iterable[Tensor], clip_value: float) -> None:

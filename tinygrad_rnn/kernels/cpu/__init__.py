@@ -15,6 +15,7 @@ from .functions import (
     runs,
     set_num_threads,
     step,
+    sum_of_squares,
     takes,
 )
 
@@ -33,5 +34,6 @@ __all__ = [
     "runs",
     "set_num_threads",
     "step",
+    "sum_of_squares",
     "takes",
 ]

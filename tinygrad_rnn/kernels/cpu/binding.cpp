@@ -224,6 +224,7 @@ PyMethodDef methods[] = {
     {"step", _PyCFunction_CAST(step), METH_FASTCALL, nullptr},
     {"cross_entropy", _PyCFunction_CAST(cross_entropy), METH_FASTCALL, nullptr},
     {"add_rows", _PyCFunction_CAST(add_rows), METH_FASTCALL, nullptr},
+    {"sum_of_squares", sum_of_squares, METH_O, nullptr},
     {"adam", _PyCFunction_CAST(adam), METH_FASTCALL, nullptr},
     {"product", _PyCFunction_CAST(product), METH_FASTCALL, nullptr},
     {"add_product", _PyCFunction_CAST(add_product), METH_FASTCALL, nullptr},

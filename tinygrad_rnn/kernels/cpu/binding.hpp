@@ -74,6 +74,7 @@ PyObject *pack(PyObject *, PyObject *);
 PyObject *evaluate(PyObject *, PyObject *const *, Py_ssize_t);
 PyObject *cross_entropy(PyObject *, PyObject *const *, Py_ssize_t);
 PyObject *add_rows(PyObject *, PyObject *const *, Py_ssize_t);
+PyObject *sum_of_squares(PyObject *, PyObject *);
 PyObject *adam(PyObject *, PyObject *const *, Py_ssize_t);
 
 } // namespace tgrnn

@@ -126,6 +126,7 @@ template <class T> bool once(const Kernels &kernels, void (*forward)(const Layer
 }
 
 template <class T> bool neighbours(const Kernels &kernels, void (*cross_entropy)(const Logits<T> &), void (*add_rows)(const RowSums<T> &),
+                                     void (*add_squares)(const Squares<T> &),
                                      void (*adam)(const AdamStep<T> &)) {
   Logits<T> l{};
   l.rows = integer(1, 20), l.classes = integer(1, 100);
@@ -146,6 +147,13 @@ template <class T> bool neighbours(const Kernels &kernels, void (*cross_entropy)
     l.weights = weights.data(), l.out = gradient.data(), cross_entropy(l);
     adam({p.data(), g.data(), m.data(), v.data(), (long)p.size(), T(0.9), T(0.99), T(0.1), T(0.01), 1, 0, 1, T(1e-8), T(1e-3), threads});
     std::vector<T> all;
+    double sum = 0, squares = 0;
+    for (T value : x) sum += (double)value * (double)value;
+    add_squares({x.data(), (long)x.size(), &squares, threads});
+    if (!(std::fabs(sum - squares) <= 1e-12 * sum)) {
+      std::printf("%s: %ld squares are summed wrongly\n", kernels.name, (long)x.size());
+      return false;
+    }
     for (const auto *w : {&table, &losses, &gradient, &p, &m, &v}) all.insert(all.end(), w->begin(), w->end());
     if (threads == 1) first = all;
     if (all != first) {
@@ -232,8 +240,8 @@ int main(int count, char **arguments) {
   for (int i = 0; i < rounds; i++)
     if (!once<float>(kernels, kernels.forward_float, kernels.backward_float, kernels.lanes_float) ||
         !once<double>(kernels, kernels.forward_double, kernels.backward_double, kernels.lanes_double) ||
-        !neighbours<float>(kernels, kernels.cross_entropy_float, kernels.add_rows_float, kernels.adam_float) ||
-        !neighbours<double>(kernels, kernels.cross_entropy_double, kernels.add_rows_double, kernels.adam_double) ||
+        !neighbours<float>(kernels, kernels.cross_entropy_float, kernels.add_rows_float, kernels.add_squares_float, kernels.adam_float) ||
+        !neighbours<double>(kernels, kernels.cross_entropy_double, kernels.add_rows_double, kernels.add_squares_double, kernels.adam_double) ||
         !multiplied<float>(kernels.product_float, kernels.pack_float, kernels.lanes_float) ||
         !multiplied<double>(kernels.product_double, kernels.pack_double, kernels.lanes_double) ||
         !chained<float>(kernels.evaluate_float) || !chained<double>(kernels.evaluate_double))

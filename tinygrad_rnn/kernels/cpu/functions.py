@@ -196,6 +196,11 @@ def add_rows(table: Array, ids: Array, rows: Array) -> None:
     native.add_rows(table, np.ascontiguousarray(ids, np.int64), rows)
 
 
+def sum_of_squares(x: Array) -> float:
+    """See `kernels`."""
+    return float(native.sum_of_squares(x))
+
+
 def adam(p: Array, g: Array, m: Array, v: Array, *settings: float) -> None:
     """Adam's step in place: see `kernels`. The settings are those of AdamStep in training.hpp."""
     native.adam(p, g, m, v, *settings)

@@ -79,6 +79,8 @@ struct Kernels {
   void (*cross_entropy_double)(const Logits<double> &);
   void (*add_rows_float)(const RowSums<float> &);
   void (*add_rows_double)(const RowSums<double> &);
+  void (*add_squares_float)(const Squares<float> &);
+  void (*add_squares_double)(const Squares<double> &);
   void (*adam_float)(const AdamStep<float> &);
   void (*adam_double)(const AdamStep<double> &);
   void (*product_float)(const Product<float> &);

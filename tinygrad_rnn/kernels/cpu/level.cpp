@@ -42,7 +42,8 @@ template <class T> void backward(const Layer<T> &layer, const Backward<T> &io) {
 
 extern const Kernels kernels = {
     NAME(LEVEL), lanes<float>, lanes<double>, forward<float>, forward<double>, backward<float>, backward<double>,
-    cross_entropy<float>, cross_entropy<double>, add_rows<float>, add_rows<double>, adam<float>, adam<double>,
+    cross_entropy<float>, cross_entropy<double>, add_rows<float>, add_rows<double>,
+    add_squares<float>, add_squares<double>, adam<float>, adam<double>,
     product<float>, product<double>, pack<float>, pack<double>, evaluate<float>, evaluate<double>,
 };
 

@@ -84,6 +84,13 @@ template <class T> void add_rows(PyObject *const *a, const Buffer &table, const 
   without_lock([&] { kernel(s); });
 }
 
+template <class T> double squares(const Buffer &x, const char *type, void (*kernel)(const Squares<T> &)) {
+  double sum = 0;
+  const Squares<T> s{static_cast<T *>(x.data(type, x.count(), "x")), x.count(), &sum, threads_for(x.count())};
+  without_lock([&] { kernel(s); });
+  return sum;
+}
+
 template <class T> void adam(PyObject *const *a, const Buffer &p, const char *type, void (*kernel)(const AdamStep<T> &)) {
   const Buffer g(a[1]), m(a[2], true), v(a[3], true);
   AdamStep<T> s{};
@@ -119,6 +126,18 @@ PyObject *add_rows(PyObject *, PyObject *const *a, Py_ssize_t count) {
     if (table.type() == 'd') return add_rows<double>(a, table, "d", kernels.add_rows_double);
     add_rows<float>(a, table, "f", kernels.add_rows_float);
   });
+}
+
+// sum_of_squares(x) -> a number
+PyObject *sum_of_squares(PyObject *, PyObject *array) {
+  try {
+    const Buffer x(array);
+    const Kernels &kernels = best_kernels();
+    const double sum = x.type() == 'd' ? squares<double>(x, "d", kernels.add_squares_double) : squares<float>(x, "f", kernels.add_squares_float);
+    return PyFloat_FromDouble(sum);
+  } catch (int) {
+    return nullptr;
+  }
 }
 
 // adam(p, g, m, v, b1, b2, 1 - b1, 1 - b2, shrink, decay, scale, eps, rate)

@@ -1,8 +1,9 @@
 // What surrounds the layers in training, each in as few passes over memory as it can be: the
-// cross-entropy of logits, its cotangent, sums of rows, and Adam's step.
+// cross-entropy of logits, its cotangent, sums of rows and of squares, and Adam's step.
 #pragma once
 
 #include "math.hpp"
+#include "memory.hpp"
 #include "pool.hpp"
 #include "training.hpp"
 
@@ -116,6 +117,28 @@ template <class T> void add_rows(const RowSums<T> &s) {
       for (long j = from; j < to; j++) sum[j] += row[j];
     }
   });
+}
+
+// Blocks are summed apart, and then in their order: whatever the threads, the same sum.
+template <class T> void add_squares(const Squares<T> &s) {
+  constexpr long block = 1 << 14, chains = 32;
+  const long blocks = parts(s.count, block);
+  Scratch scratch;
+  double *sums = scratch.take<double>(blocks);
+  in_parts(s.threads, blocks, 1, [&](long from, long to) {
+    for (long b = from; b < to; b++) {
+      const T *x = s.x + b * block;
+      const long n = smaller(block, s.count - b * block);
+      double sum[chains] = {};
+      long i = 0;
+      for (; i + chains <= n; i += chains)
+        for (long j = 0; j < chains; j++) sum[j] += (double)x[i + j] * (double)x[i + j];
+      for (long j = 0; i + j < n; j++) sum[j] += (double)x[i + j] * (double)x[i + j];
+      for (long j = 1; j < chains; j++) sum[0] += sum[j];
+      sums[b] = sum[0];
+    }
+  });
+  for (long b = 0; b < blocks; b++) *s.sum += sums[b];
 }
 
 template <class T> void adam(const AdamStep<T> &a) {

@@ -25,6 +25,14 @@ template <class T> struct RowSums {
   int threads;
 };
 
+// The sum of the squares of numbers, in double: those of float overflow where its root does not.
+template <class T> struct Squares {
+  const T *x;
+  long count;
+  double *sum;
+  int threads;
+};
+
 // p = shrink p - rate m / (scale sqrt(v) + eps), with m and v the running means of g + decay p.
 template <class T> struct AdamStep {
   T *p;

@@ -123,7 +123,7 @@ class RecurrentLayer(Module):
         resets = self._resets(reset, lengths, steps, batch, x.device)
         first = self._first(state, x, batch)
         y, last, states = self._through(
-            x, ids, steps, first, lengths, resets, self.training, return_states
+            x, ids, first, lengths, resets, self.training, return_states
         )
         if self.batch_first:
             y = y.swapaxes(0, 1) if isinstance(y, Tensor) else tuple(v.swapaxes(0, 1) for v in y)
@@ -151,14 +151,13 @@ class RecurrentLayer(Module):
             x = x.expand_dims(axis=0)
             self._check(x)
             first = self._first(state, x, x.shape[1])
-            y, last, _ = self._through(x, None, 1, first, None, (None, None), False, False)
+            y, last, _ = self._through(x, None, first, None, (None, None), False, False)
             return y[0], stacked(last)
 
     def _through(
         self,
         x: Any,
         ids: Tensor | None,
-        steps: int,
         first: list[State],
         lengths: Tensor | None,
         resets: tuple[Tensor | None, Tensor | None],
@@ -168,6 +167,7 @@ class RecurrentLayer(Module):
         """The output, and the last state and all states of every row."""
         last: list[State] = []
         states: list[State] = []
+        steps = len(x if ids is None else ids)
         for layer in range(self.num_layers):
             below = x
             if layer and training:
