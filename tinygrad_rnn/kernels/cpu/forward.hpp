@@ -20,7 +20,8 @@ template <class T> struct Step {
   const long *row;    // which rows of the batch they are
   const T *const *h;  // their h of the step before
   const T *const *a;  // the same as it enters the products: h, or h_mask * h
-  T *const *z;        // their gates: the input's part is there, the activations may be put there
+  const T *const *u;  // their gates' part of the input
+  T *const *z;        // where their gates' activations may be put: u may be there, too
   const T **spare;    // room for as many pointers
 };
 
@@ -82,7 +83,7 @@ private:
   T **projected = nullptr; // of each row of a table that occurs, the gates' part of the input
   const T **room;
 
-  long room_of_thread() const { return 2 * chunk * layer.batch + 5 * layer.batch; }
+  long room_of_thread() const { return 2 * chunk * layer.batch + 6 * layer.batch; }
 
   void add_bias(const T *b, int count) {
     for (int g = 0; b && g < count; g++)
@@ -149,26 +150,20 @@ private:
     const T **xs = room + share.id * room_of_thread();
     T **zs = const_cast<T **>(xs + chunk * B), **z = zs + chunk * B;
     const T **h = const_cast<const T **>(z + B);
-    const T **a = h + B, **spare = a + B;
+    const T **a = h + B, **u = a + B, **spare = u + B;
     long *row = reinterpret_cast<long *>(spare + B);
     for (long begin = 0; begin < layer.steps; begin += chunk) {
       const long end = smaller(begin + chunk, layer.steps);
       long rows = 0;
-      for (long s = begin; s < end; s++) {
+      for (long s = begin; !lookup.count && s < end; s++) {
         const long t = course.time(s);
         for (long r = 0; r < share.rows(course.running(t)); r++, rows++) {
           const long b = course.row(share.position(r));
-          xs[rows] = lookup.count ? projected[lookup.at(t, b)] : layer.x + (t * B + b) * layer.features;
+          xs[rows] = layer.x + (t * B + b) * layer.features;
           zs[rows] = gate(t, s - begin, b);
         }
       }
-      const long from = share.from(inputs.count()), to = share.to(inputs.count());
-      if (lookup.count) {
-        const long at = from * widest * V, end = smaller(to * widest, inputs.vectors) * V;
-        for (long r = 0; r < rows; r++) memcpy(zs[r] + at, xs[r] + at, (end - at) * sizeof(T));
-      } else {
-        project(xs, zs, rows, from, to);
-      }
+      project(xs, zs, rows, share.from(inputs.count()), share.to(inputs.count()));
       if (!share.by_rows) team.barrier();
       for (long s = begin; s < end; s++) {
         const long t = course.time(s), n = share.rows(course.running(t));
@@ -177,6 +172,7 @@ private:
           h[r] = course.anew(t, b)    ? nothing
                  : course.first(t, b) ? layer.h0 + b * P : out.y + (course.before(t) * B + b) * P;
           z[r] = gate(t, s - begin, b);
+          u[r] = lookup.count ? projected[lookup.at(t, b)] : z[r];
           a[r] = h[r];
           if (masked) {
             T *row = masked + (share.id * B + b) * P;
@@ -184,7 +180,7 @@ private:
             a[r] = row;
           }
         }
-        const Step<T> step{t, n, row, h, a, z, spare};
+        const Step<T> step{t, n, row, h, a, u, z, spare};
         cell.step(*this, team, share, step);
         if (!share.by_rows) team.barrier();
         if (layer.h_zone.shares) {

@@ -32,10 +32,11 @@ template <class T> struct GruAfterForward {
     sweep(w, share.from(w.count()), share.to(w.count()), s.a, s.rows, w.depth,
           [&](long p, int, long row, const T *tile) {
             const long j = p * V;
+            const T *ux = s.u[row] + j;
             T *gate = s.z[row] + j;
-            const Vector<T> r = sigmoid<T>(load(gate) + load(tile)), z = sigmoid<T>(load(gate + Hp) + load(tile + V)),
+            const Vector<T> r = sigmoid<T>(load(ux) + load(tile)), z = sigmoid<T>(load(ux + Hp) + load(tile + V)),
                             inner = load(tile + 2 * V) + load(bias + j),
-                            n = tanh<T>(load(gate + 2 * Hp) + r * inner);
+                            n = tanh<T>(load(ux + 2 * Hp) + r * inner);
             pass.put(s, row, j, n + z * (load(s.h[row] + j, (int)smaller(V, H - j)) - n));
             if (pass.out.gates)
               store(gate, r), store(gate + Hp, z), store(gate + 2 * Hp, n), store(gate + 3 * Hp, inner);
@@ -105,10 +106,11 @@ template <class T> struct GruForward {
           [&](long p, int width, long row, const T *tile) {
             const int units = width / 2; // the panel: r of each vector of units, then z of each
             for (long v = 0, j = p * 2 * V; v < units; v++, j += V) {
+              const T *ux = s.u[row] + j;
               T *gate = s.z[row] + j;
-              const Vector<T> r = sigmoid<T>(load(gate) + load(tile + v * V));
+              const Vector<T> r = sigmoid<T>(load(ux) + load(tile + v * V));
               store(gate, r);
-              store(gate + Hp, sigmoid<T>(load(gate + Hp) + load(tile + (units + v) * V)));
+              store(gate + Hp, sigmoid<T>(load(ux + Hp) + load(tile + (units + v) * V)));
               store(gate + 3 * Hp, r * load(s.a[row] + j, (int)smaller(V, H - j)));
             }
           });
@@ -118,7 +120,7 @@ template <class T> struct GruForward {
           [&](long p, int width, long row, const T *tile) {
             for (long v = 0, j = p * widest * V; v < width; v++, j += V) {
               T *gate = s.z[row] + j;
-              const Vector<T> n = tanh<T>(load(gate + 2 * Hp) + load(tile + v * V));
+              const Vector<T> n = tanh<T>(load(s.u[row] + j + 2 * Hp) + load(tile + v * V));
               store(gate + 2 * Hp, n);
               pass.put(s, row, j, n + load(gate + Hp) * (load(s.h[row] + j, (int)smaller(V, H - j)) - n));
             }

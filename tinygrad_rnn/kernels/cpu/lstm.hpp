@@ -75,13 +75,14 @@ template <class T, int Gates, bool Extras> struct LstmForward {
     sweep(w, share.from(w.count()), share.to(w.count()), s.a, s.rows, w.depth,
           [&](long p, int, long r, const T *tile) {
             const long j = p * V, b = s.row[r], at = t * B + b;
+            const T *ux = s.u[r] + j;
             T *z = s.z[r] + j;
             const T *c_before = (pass.course.anew(t, b)    ? pass.nothing
                                  : pass.course.first(t, b) ? c0 + b * Hp
                                                            : cells(pass, pass.course.before(t), b)) +
                                 j;
             const Vector<T> c_old = load(c_before);
-            auto gate = [&](int k) { return load(z + k * Hp) + load(tile + k * V); };
+            auto gate = [&](int k) { return load(ux + k * Hp) + load(tile + k * V); };
             const Vector<T> i = sigmoid<T>(extras.seen(gate(0), 0, j, c_old)),
                             f = Gates == 3 ? T(1) - i : sigmoid<T>(extras.seen(gate(1), 1, j, c_old)), g = tanh<T>(gate(G));
             const Vector<T> made = f * c_old + i * g, c = extras.clipped(made);

@@ -20,7 +20,7 @@ template <class T, bool Relu> struct RnnForward {
     sweep(w, share.from(w.count()), share.to(w.count()), s.a, s.rows, w.depth,
           [&](long p, int width, long r, const T *tile) {
             for (long v = 0, j = p * widest * V; v < width; v++, j += V) {
-              const Vector<T> z = load(s.z[r] + j) + load(tile + v * V), h = Relu ? (z < T(0) ? Vector<T>{} : z) : tanh<T>(z);
+              const Vector<T> z = load(s.u[r] + j) + load(tile + v * V), h = Relu ? (z < T(0) ? Vector<T>{} : z) : tanh<T>(z);
               pass.put(s, r, j, h);
             }
           });
