@@ -54,6 +54,13 @@ def check_cross_entropy(x: Any, targets: Any, weights: Any, smoothing: float = 0
     expected = (np.exp(log_p) - wanted) * weights[..., None]
     np.testing.assert_allclose(gradient, expected, 30 * tolerance, tolerance)
     assert (losses.dtype, gradient.dtype) == (x.dtype, x.dtype)
+    together, z = np.full_like(losses, 7), np.array(x, order="C")  # at once, and in its place
+    found = kernels.cross_entropy_gradient(
+        np, z, targets, weights, smoothing=smoothing, losses=together, out=z
+    )
+    assert found is z
+    np.testing.assert_allclose(together, losses, tolerance, tolerance)
+    np.testing.assert_allclose(z, gradient, 30 * tolerance, tolerance)
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE)
@@ -135,19 +142,20 @@ def test_memory_is_safe_without_the_contract() -> None:
     x, targets, out = np.zeros((2, 3)), np.zeros(2, np.int64), np.zeros(2)
     call = functions.native.cross_entropy
     for wrong in (
-        (x, targets, None, 0.0, out[:1].copy()),
-        (x, targets, None, 0.0, np.zeros(2, "float32")),
-        (x, targets, out[:1].copy(), 0.0, np.zeros((2, 3))),
-        (x, targets, out, 0.0, np.zeros((2, 2))),
-        (x, targets.astype("int32"), None, 0.0, out),
-        (x.astype("float16"), targets, None, 0.0, out),
+        (x, targets, None, 0.0, out[:1].copy(), None),
+        (x, targets, None, 0.0, np.zeros(2, "float32"), None),
+        (x, targets, out[:1].copy(), 0.0, None, np.zeros((2, 3))),
+        (x, targets, out, 0.0, None, np.zeros((2, 2))),
+        (x, targets, out, 0.0, out[:1].copy(), np.zeros((2, 3))),
+        (x, targets.astype("int32"), None, 0.0, out, None),
+        (x.astype("float16"), targets, None, 0.0, out, None),
     ):
         with pytest.raises(ValueError, match="does not fit"):
             call(*wrong)
     out.flags.writeable = False
     with pytest.raises(ValueError, match="read-only"):
-        call(x, targets, None, 0.0, out)
-    with pytest.raises(TypeError, match="expected 5"):
+        call(x, targets, None, 0.0, out, None)
+    with pytest.raises(TypeError, match="expected 6"):
         call(x, targets)
     with pytest.raises(ValueError, match="rows: its type or size does not fit"):
         functions.native.add_rows(x, targets, np.zeros((2, 2)))

@@ -38,15 +38,18 @@ def cross_entropy_gradient(
     weights: Array,
     *,
     smoothing: float = 0.0,
+    losses: Array | None = None,
     out: Array | None = None,
 ) -> Array:
     """(softmax(x) - what it should be: one at the target, unless smoothed) * weight.
 
-    **Arguments** x: (..., C); targets, weights: (...). out: where to put it, if anywhere: x itself
-    will do. **Returns** (..., C).
+    **Arguments** x: (..., C); targets, weights: (...). losses: where to put `cross_entropy`, if it
+    is wanted, too. out: where to put this, if anywhere: x itself will do. **Returns** (..., C).
     """
     if cpu.takes(x):
-        return cpu.cross_entropy(x, targets, weights, smoothing, out)
+        return cpu.cross_entropy(x, targets, weights, smoothing, losses=losses, out=out)
+    if losses is not None:
+        losses[...] = cross_entropy(xp, x, targets, smoothing=smoothing)
     x = xp.ascontiguousarray(x)  # so that e is, too, and its rows are a view of it
     e = xp.subtract(x, _peak(xp, x), out=out)
     xp.exp(e, out=e)
@@ -93,10 +96,12 @@ def linear_cross_entropy(
         z = to_logits(x[part])
         if b is not None:
             z += b
-        losses[part] = cross_entropy(xp, z, targets[part], smoothing=smoothing)
         if to_x is None:
+            losses[part] = cross_entropy(xp, z, targets[part], smoothing=smoothing)
             continue
-        dz = cross_entropy_gradient(xp, z, targets[part], weights[part], smoothing=smoothing, out=z)
+        dz = cross_entropy_gradient(
+            xp, z, targets[part], weights[part], smoothing=smoothing, losses=losses[part], out=z
+        )
         dx[part] = to_x(dz)
         add_product(dw, dz.T, x[part])
         if db is not None:

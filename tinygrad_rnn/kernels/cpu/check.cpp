@@ -143,8 +143,16 @@ template <class T> bool neighbours(const Kernels &kernels, void (*cross_entropy)
     add_rows({table.data(), ids.data(), g.data(), entries, l.rows, l.classes, threads});
     std::vector<T> losses(l.rows), gradient(x.size()), p(x), m(x.size()), v(x.size());
     l.threads = threads;
-    l.weights = nullptr, l.out = losses.data(), cross_entropy(l);
-    l.weights = weights.data(), l.out = gradient.data(), cross_entropy(l);
+    l.weights = nullptr, l.losses = losses.data(), l.cotangent = nullptr, cross_entropy(l);
+    const std::vector<T> alone(losses);
+    l.weights = weights.data(), l.losses = nullptr, l.cotangent = gradient.data(), cross_entropy(l);
+    std::vector<T> x_too(x); // in place, and both at once
+    Logits<T> both = l;
+    both.x = both.cotangent = x_too.data(), both.losses = losses.data(), cross_entropy(both);
+    if (losses != alone || x_too != gradient) {
+      std::printf("%s, %ld rows of %ld classes: both at once differ from each\n", kernels.name, l.rows, l.classes);
+      return false;
+    }
     adam({p.data(), g.data(), m.data(), v.data(), (long)p.size(), T(0.9), T(0.99), T(0.1), T(0.01), 1, 0, 1, T(1e-8), T(1e-3), threads});
     std::vector<T> all;
     double sum = 0, squares = 0;

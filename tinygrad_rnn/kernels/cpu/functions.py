@@ -182,12 +182,21 @@ def cross_entropy(
     targets: Array,
     weights: Array | None = None,
     smoothing: float = 0.0,
+    *,
+    losses: Array | None = None,
     out: Array | None = None,
 ) -> Array:
-    """The losses of rows of logits; or with weights what their cotangent brings: see `kernels`."""
+    """The losses of rows of logits; or with weights what their cotangent brings: see `kernels`.
+
+    **Arguments** losses: with weights, where to put those too. out: where to put the result.
+    """
     made = np.empty(targets.shape if weights is None else x.shape, x.dtype) if out is None else out
-    given = None if weights is None else np.ascontiguousarray(weights, x.dtype)
-    native.cross_entropy(x, np.ascontiguousarray(targets, np.int64), given, smoothing, made)
+    targets = np.ascontiguousarray(targets, np.int64)
+    if weights is None:
+        native.cross_entropy(x, targets, None, smoothing, made, None)
+    else:
+        weights = np.ascontiguousarray(weights, x.dtype)
+        native.cross_entropy(x, targets, weights, smoothing, losses, made)
     return made
 
 

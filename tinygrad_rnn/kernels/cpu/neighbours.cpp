@@ -3,6 +3,8 @@
 #define NO_IMPORT_ARRAY
 #include "binding.hpp"
 
+#include <memory>
+
 namespace tgrnn {
 
 namespace {
@@ -44,7 +46,7 @@ template <class Work> PyObject *answered(Work work) {
 }
 
 template <class T> void cross_entropy(PyObject *const *a, const Buffer &x, const char *type, void (*kernel)(const Logits<T> &)) {
-  const Buffer targets(a[1]), out(a[4], true);
+  const Buffer targets(a[1]);
   Logits<T> l{};
   l.x = static_cast<T *>(x.data(type, x.count(), "x"));
   l.rows = targets.count(), l.classes = l.rows ? x.count() / l.rows : 0;
@@ -57,15 +59,13 @@ template <class T> void cross_entropy(PyObject *const *a, const Buffer &x, const
   l.smoothing = T(PyFloat_AsDouble(a[3]));
   if (PyErr_Occurred()) throw 0;
   l.threads = threads_for(x.count());
-  const auto run = [&] { without_lock([&] { kernel(l); }); };
-  if (a[2] == Py_None) {
-    l.out = static_cast<T *>(out.data(type, l.rows, "losses"));
-    return run();
+  std::unique_ptr<Buffer> weights, losses, cotangent;
+  if (a[4] != Py_None) l.losses = static_cast<T *>((losses = std::make_unique<Buffer>(a[4], true))->data(type, l.rows, "losses"));
+  if (a[2] != Py_None) {
+    l.weights = static_cast<T *>((weights = std::make_unique<Buffer>(a[2]))->data(type, l.rows, "weights"));
+    l.cotangent = static_cast<T *>((cotangent = std::make_unique<Buffer>(a[5], true))->data(type, l.rows * l.classes, "the cotangent"));
   }
-  const Buffer weights(a[2]);
-  l.weights = static_cast<T *>(weights.data(type, l.rows, "weights"));
-  l.out = static_cast<T *>(out.data(type, l.rows * l.classes, "the cotangent"));
-  run();
+  without_lock([&] { kernel(l); });
 }
 
 template <class T> void add_rows(PyObject *const *a, const Buffer &table, const char *type, void (*kernel)(const RowSums<T> &)) {
@@ -106,9 +106,10 @@ template <class T> void adam(PyObject *const *a, const Buffer &p, const char *ty
 
 } // namespace
 
-// cross_entropy(x, targets, None, smoothing, losses), or (x, targets, weights, smoothing, x's cotangent)
+// cross_entropy(x, targets, weights, smoothing, losses, x's cotangent): None for what is not wanted, and
+// for the weights without a cotangent
 PyObject *cross_entropy(PyObject *, PyObject *const *a, Py_ssize_t count) {
-  if (count != 5) return PyErr_Format(PyExc_TypeError, "cross_entropy: expected 5 arguments");
+  if (count != 6) return PyErr_Format(PyExc_TypeError, "cross_entropy: expected 6 arguments");
   return answered([&] {
     const Buffer x(a[0]);
     const Kernels &kernels = best_kernels();

@@ -86,21 +86,18 @@ template <class T> inline T mean(const T *row, long n, T most) {
   return total / n;
 }
 
-// A row's loss, log sum exp(x) less what x is expected to be at the target; or with weights what its
+// A row's loss, log sum exp(x) less what x is expected to be at the target; and with weights what its
 // cotangent brings, (softmax(x) - the target's distribution) * weight.
 template <class T> void cross_entropy(const Logits<T> &l) {
   in_parts(l.threads, l.rows, 1, [&](long from, long to) {
     for (long r = from; r < to; r++) {
-      const T *row = l.x + r * l.classes, most = peak(row, l.classes);
-      if (!l.weights) {
-        const T total = sum_exp(row, l.classes, most, [](Vector<T>, long, int) {});
-        const T at = row[l.targets[r]] - most;
-        l.out[r] = log(total) - at;
-        if (l.smoothing) l.out[r] += l.smoothing * (at - mean(row, l.classes, most));
-        continue;
-      }
-      T *out = l.out + r * l.classes;
-      const T total = sum_exp(row, l.classes, most, [&](Vector<T> e, long at, int count) { store(out + at, e, count); });
+      const T *row = l.x + r * l.classes, most = peak(row, l.classes), at = row[l.targets[r]] - most;
+      const T spread = l.losses && l.smoothing ? l.smoothing * (at - mean(row, l.classes, most)) : T(0);
+      T *out = l.cotangent ? l.cotangent + r * l.classes : nullptr;
+      const T total = l.cotangent ? sum_exp(row, l.classes, most, [&](Vector<T> e, long i, int count) { store(out + i, e, count); })
+                                  : sum_exp(row, l.classes, most, [](Vector<T>, long, int) {});
+      if (l.losses) l.losses[r] = log(total) - at + spread;
+      if (!l.cotangent) continue;
       const T share = l.weights[r] / total, even = l.weights[r] * l.smoothing / l.classes;
       for (long i = 0; i < l.classes; i++) out[i] = out[i] * share - even;
       out[l.targets[r]] -= l.weights[r] * (1 - l.smoothing);

@@ -5,12 +5,12 @@
 
 namespace tgrnn {
 
-// Rows of logits (rows, classes), and what comes of each: its loss, or its part of the cotangent.
+// Rows of logits (rows, classes), and what comes of each: its loss, its part of the cotangent, or both.
 template <class T> struct Logits {
   const T *x;
   const int64_t *targets; // (rows,), below `classes`
   const T *weights;       // (rows,), of the cotangent only
-  T *out;                 // (rows,), or of x's shape
+  T *losses, *cotangent;  // (rows,); and of x's shape, which may be x itself; null where not wanted
   T smoothing;            // the share of each target's probability that is spread over all classes
   long rows, classes;
   int threads;

@@ -76,7 +76,11 @@ def softmax_cross_entropy(xp: Any, x: Array, targets: Array, *, smoothing: float
     return kernels.cross_entropy(xp, x, targets, smoothing=smoothing)
 
 
-_pulled_back = Op("softmax_cross_entropy", kernels.cross_entropy_gradient)
+def _gradient(xp: Any, x: Array, targets: Array, weights: Array, *, smoothing: float) -> Array:
+    return kernels.cross_entropy_gradient(xp, x, targets, weights, smoothing=smoothing)
+
+
+_pulled_back = Op("softmax_cross_entropy", _gradient)
 
 
 def _by_logits(
