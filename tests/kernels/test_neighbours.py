@@ -56,9 +56,12 @@ def check_cross_entropy(x: Any, targets: Any, weights: Any, smoothing: float = 0
     assert (losses.dtype, gradient.dtype) == (x.dtype, x.dtype)
     together, z = np.full_like(losses, 7), np.array(x, order="C")  # at once, and in its place
     found = kernels.cross_entropy_gradient(
-        np, z, targets, weights, smoothing=smoothing, losses=together, out=z
-    )
+        np, z, targets, weights, smoothing=smoothing, losses=together, out=z,
+        sums=(sums := np.ones(x.shape[-1], x.dtype)),
+    )  # fmt: skip
     assert found is z
+    total = 1 + gradient.reshape(-1, x.shape[-1]).sum(axis=0)
+    np.testing.assert_allclose(sums, total, 30 * tolerance, 30 * tolerance)
     np.testing.assert_allclose(together, losses, tolerance, tolerance)
     np.testing.assert_allclose(z, gradient, 30 * tolerance, tolerance)
 
@@ -142,20 +145,21 @@ def test_memory_is_safe_without_the_contract() -> None:
     x, targets, out = np.zeros((2, 3)), np.zeros(2, np.int64), np.zeros(2)
     call = functions.native.cross_entropy
     for wrong in (
-        (x, targets, None, 0.0, out[:1].copy(), None),
-        (x, targets, None, 0.0, np.zeros(2, "float32"), None),
-        (x, targets, out[:1].copy(), 0.0, None, np.zeros((2, 3))),
-        (x, targets, out, 0.0, None, np.zeros((2, 2))),
-        (x, targets, out, 0.0, out[:1].copy(), np.zeros((2, 3))),
-        (x, targets.astype("int32"), None, 0.0, out, None),
-        (x.astype("float16"), targets, None, 0.0, out, None),
+        (x, targets, None, 0.0, out[:1].copy(), None, None),
+        (x, targets, None, 0.0, np.zeros(2, "float32"), None, None),
+        (x, targets, out[:1].copy(), 0.0, None, np.zeros((2, 3)), None),
+        (x, targets, out, 0.0, None, np.zeros((2, 2)), None),
+        (x, targets, out, 0.0, out[:1].copy(), np.zeros((2, 3)), None),
+        (x, targets, out, 0.0, None, np.zeros((2, 3)), out.copy()),
+        (x, targets.astype("int32"), None, 0.0, out, None, None),
+        (x.astype("float16"), targets, None, 0.0, out, None, None),
     ):
         with pytest.raises(ValueError, match="does not fit"):
             call(*wrong)
     out.flags.writeable = False
     with pytest.raises(ValueError, match="read-only"):
-        call(x, targets, None, 0.0, out, None)
-    with pytest.raises(TypeError, match="expected 6"):
+        call(x, targets, None, 0.0, out, None, None)
+    with pytest.raises(TypeError, match="expected 7"):
         call(x, targets)
     with pytest.raises(ValueError, match="rows: its type or size does not fit"):
         functions.native.add_rows(x, targets, np.zeros((2, 2)))

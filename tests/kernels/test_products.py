@@ -73,6 +73,10 @@ def test_product_of_any_two_matrices(dtype: str, data: st.DataObject) -> None:
     multiplier = Multiplier(np, b)
     assert_exact(multiplier(a), a, b)
     assert_exact(multiplier(a[None, :, None])[0, :, 0], a, b)
+    bias = drawn(d, 1, n, dtype)[0]  # one term more of each sum
+    a_and_one, b_and_bias = np.hstack([a, np.ones((m, 1), dtype)]), np.vstack([b, bias])
+    for found in (product(a, b, bias), multiplier(a, bias)):
+        assert_exact(found, a_and_one, b_and_bias)
     if m:
         assert_exact(multiplier(a[0])[None], a[:1], b)
     np.testing.assert_array_equal(a, before[0])

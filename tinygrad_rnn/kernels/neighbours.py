@@ -40,14 +40,16 @@ def cross_entropy_gradient(
     smoothing: float = 0.0,
     losses: Array | None = None,
     out: Array | None = None,
+    sums: Array | None = None,
 ) -> Array:
     """(softmax(x) - what it should be: one at the target, unless smoothed) * weight.
 
     **Arguments** x: (..., C); targets, weights: (...). losses: where to put `cross_entropy`, if it
-    is wanted, too. out: where to put this, if anywhere: x itself will do. **Returns** (..., C).
+    is wanted, too. out: where to put this, if anywhere: x itself will do. sums: (C,), to which its
+    rows are added. **Returns** (..., C).
     """
     if cpu.takes(x):
-        return cpu.cross_entropy(x, targets, weights, smoothing, losses=losses, out=out)
+        return cpu.cross_entropy(x, targets, weights, smoothing, losses=losses, out=out, sums=sums)
     if losses is not None:
         losses[...] = cross_entropy(xp, x, targets, smoothing=smoothing)
     x = xp.ascontiguousarray(x)  # so that e is, too, and its rows are a view of it
@@ -56,7 +58,10 @@ def cross_entropy_gradient(
     e *= xp.expand_dims(weights / e.sum(axis=-1), -1)
     if smoothing:
         e -= xp.expand_dims(weights * (smoothing / x.shape[-1]), -1)
-    e.reshape(targets.size, x.shape[-1])[_at(xp, targets)] -= (1 - smoothing) * weights.reshape(-1)
+    rows = e.reshape(targets.size, x.shape[-1])
+    rows[_at(xp, targets)] -= (1 - smoothing) * weights.reshape(-1)
+    if sums is not None:
+        sums += rows.sum(axis=0)
     return e
 
 
@@ -87,25 +92,23 @@ def linear_cross_entropy(
     def zeros(a: Array) -> Array:
         return xp.zeros(a.shape, a.dtype) if keep and a is not None else None
 
-    rows = max(LEAST, CHUNK // max(1, len(w)))
+    most = max(LEAST, CHUNK // max(1, len(w)))
+    rows = max(1, -(-len(x) // max(1, round(len(x) / most))))  # equally many, about the most
     losses = xp.empty(len(x), x.dtype)
     to_logits, to_x = Multiplier(xp, w.T), Multiplier(xp, w) if keep else None
     dx, dw, db = zeros(x), zeros(w), zeros(b)
     for first in range(0, len(x), rows):
         part = slice(first, first + rows)
-        z = to_logits(x[part])
-        if b is not None:
-            z += b
+        z = to_logits(x[part], b)
         if to_x is None:
             losses[part] = cross_entropy(xp, z, targets[part], smoothing=smoothing)
             continue
         dz = cross_entropy_gradient(
-            xp, z, targets[part], weights[part], smoothing=smoothing, losses=losses[part], out=z
-        )
+            xp, z, targets[part], weights[part],
+            smoothing=smoothing, losses=losses[part], out=z, sums=db,
+        )  # fmt: skip
         dx[part] = to_x(dz)
         add_product(dw, dz.T, x[part])
-        if db is not None:
-            db += dz.sum(axis=0)
     return xp.sum(weights * losses), (dx, dw, losses, db) if keep else None
 
 

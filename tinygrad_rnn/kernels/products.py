@@ -11,16 +11,28 @@ from .cpu import functions
 Array = Any
 
 
-def product(a: Array, b: Array) -> Any:
+def product(a: Array, b: Array, bias: Array | None = None) -> Any:
     """a @ b, of whatever kind: natively if both are matrices of one real dtype on the CPU.
+
+    **Arguments** bias: (N,), added to each row of what (M, K) @ (K, N) gives, if there is one.
 
     >>> import numpy as np
     >>> product(np.ones((2, 3)), np.ones((3, 4))).shape
     (2, 4)
     """
     native = functions.native
-    found = None if native is None else native.product(a, b)
-    return a @ b if found is None else found
+    found = None if native is None else native.product(a, b, 0, bias)
+    return _biased(a @ b, bias) if found is None else found
+
+
+def _biased(y: Array, bias: Array | None) -> Array:
+    """y + bias, in place where that is possible."""
+    if bias is None:
+        return y
+    if bias.dtype == y.dtype and bias.shape == y.shape[-1:]:
+        y += bias
+        return y
+    return y + bias
 
 
 def add_product(c: Array, a: Array, b: Array) -> None:
@@ -61,11 +73,11 @@ class Multiplier:
         # Products with what lies in memory row by row are up to twice as fast.
         self.b = xp.ascontiguousarray(b) if self.panels is None else b
 
-    def __call__(self, a: Array) -> Array:
-        """a @ b, for a (..., K)."""
+    def __call__(self, a: Array, bias: Array | None = None) -> Array:
+        """a @ b + bias, for a (..., K) and bias (N,), or None."""
         if self.panels is not None:
             rows = a if a.ndim == 2 else a.reshape((prod(a.shape[:-1]), a.shape[-1]))
-            found = self.native.product(rows, self.panels, self.columns)
+            found = self.native.product(rows, self.panels, self.columns, bias)
             if found is not None:
                 return found if a.ndim == 2 else found.reshape((*a.shape[:-1], self.columns))
-        return a @ self.b
+        return _biased(a @ self.b, bias)

@@ -148,7 +148,9 @@ template <class T> bool neighbours(const Kernels &kernels, void (*cross_entropy)
     l.weights = weights.data(), l.losses = nullptr, l.cotangent = gradient.data(), cross_entropy(l);
     std::vector<T> x_too(x); // in place, and both at once
     Logits<T> both = l;
-    both.x = both.cotangent = x_too.data(), both.losses = losses.data(), cross_entropy(both);
+    both.x = both.cotangent = x_too.data(), both.losses = losses.data();
+    std::vector<T> sums(l.classes);
+    both.sums = sums.data(), cross_entropy(both);
     if (losses != alone || x_too != gradient) {
       std::printf("%s, %ld rows of %ld classes: both at once differ from each\n", kernels.name, l.rows, l.classes);
       return false;
@@ -192,7 +194,10 @@ template <class T> bool multiplied(void (*product)(const Product<T> &), void (*p
       Product<T> q = p;
       if ((q.packed = packed)) pack(p.b, panels.data()), q.b = {panels.data(), k, n, 0, 0, nullptr};
       q.c = c.data();
+      const auto bias = drawn<T>(n);
+      q.bias = integer(0, 1) ? bias.data() : nullptr;
       product(q);
+      for (long i = 0; q.bias && i < m * n; i++) c[i] -= bias[i % n];
       if ((q.adds = integer(0, 1))) {
         for (T &x : c) x /= 2;
         std::vector<T> half(c);

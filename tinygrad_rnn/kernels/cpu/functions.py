@@ -185,18 +185,20 @@ def cross_entropy(
     *,
     losses: Array | None = None,
     out: Array | None = None,
+    sums: Array | None = None,
 ) -> Array:
     """The losses of rows of logits; or with weights what their cotangent brings: see `kernels`.
 
-    **Arguments** losses: with weights, where to put those too. out: where to put the result.
+    **Arguments** losses: with weights, where to put those too. out: where to put the result. sums:
+    (C,), to which the result's rows are added.
     """
     made = np.empty(targets.shape if weights is None else x.shape, x.dtype) if out is None else out
     targets = np.ascontiguousarray(targets, np.int64)
     if weights is None:
-        native.cross_entropy(x, targets, None, smoothing, made, None)
+        native.cross_entropy(x, targets, None, smoothing, made, None, None)
     else:
         weights = np.ascontiguousarray(weights, x.dtype)
-        native.cross_entropy(x, targets, weights, smoothing, losses, made)
+        native.cross_entropy(x, targets, weights, smoothing, losses, made, sums)
     return made
 
 

@@ -136,7 +136,8 @@ private:
         for (long v = 0; v < width; v++) {
           const int count = (int)smaller(V, b.columns - at - v * V);
           const Vector<T> sum = load(tile + v * V);
-          store(c + v * V, k || product.adds ? sum + load(c + v * V, count) : sum, count);
+          const T *more = k || product.adds ? c + v * V : product.bias ? product.bias + at + v * V : nullptr;
+          store(c + v * V, more ? sum + load(more, count) : sum, count);
         }
       }, [&](long p, int width, long r) {
         const T *c = product.c + (m + r) * b.columns + column + p * widest * V;

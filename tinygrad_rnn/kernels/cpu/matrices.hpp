@@ -12,10 +12,11 @@ template <class T> struct Matrix {
   const T *const *lines;
 };
 
-// c = a b, or c += a b, and c is in C order. One of b's strides is 1; or b lies in panels, as `pack` left it.
+// c = a b, or c += a b, and c is in C order; with a bias (columns of b,) added to each row. One of b's strides is 1; or b lies in panels, as `pack` left it.
 template <class T> struct Product {
   Matrix<T> a, b;
   bool packed, adds;
+  const T *bias; // null if there is none, and with `adds`
   T *c;
   int threads;
 };

@@ -59,11 +59,12 @@ template <class T> void cross_entropy(PyObject *const *a, const Buffer &x, const
   l.smoothing = T(PyFloat_AsDouble(a[3]));
   if (PyErr_Occurred()) throw 0;
   l.threads = threads_for(x.count());
-  std::unique_ptr<Buffer> weights, losses, cotangent;
+  std::unique_ptr<Buffer> weights, losses, cotangent, sums;
   if (a[4] != Py_None) l.losses = static_cast<T *>((losses = std::make_unique<Buffer>(a[4], true))->data(type, l.rows, "losses"));
   if (a[2] != Py_None) {
     l.weights = static_cast<T *>((weights = std::make_unique<Buffer>(a[2]))->data(type, l.rows, "weights"));
     l.cotangent = static_cast<T *>((cotangent = std::make_unique<Buffer>(a[5], true))->data(type, l.rows * l.classes, "the cotangent"));
+    if (a[6] != Py_None && l.rows) l.sums = static_cast<T *>((sums = std::make_unique<Buffer>(a[6], true))->data(type, l.classes, "sums"));
   }
   without_lock([&] { kernel(l); });
 }
@@ -106,10 +107,10 @@ template <class T> void adam(PyObject *const *a, const Buffer &p, const char *ty
 
 } // namespace
 
-// cross_entropy(x, targets, weights, smoothing, losses, x's cotangent): None for what is not wanted, and
-// for the weights without a cotangent
+// cross_entropy(x, targets, weights, smoothing, losses, x's cotangent, sums to which its rows are added):
+// None for what is not wanted, and for the weights without a cotangent
 PyObject *cross_entropy(PyObject *, PyObject *const *a, Py_ssize_t count) {
-  if (count != 6) return PyErr_Format(PyExc_TypeError, "cross_entropy: expected 6 arguments");
+  if (count != 7) return PyErr_Format(PyExc_TypeError, "cross_entropy: expected 7 arguments");
   return answered([&] {
     const Buffer x(a[0]);
     const Kernels &kernels = best_kernels();

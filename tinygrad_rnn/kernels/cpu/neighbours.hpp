@@ -9,7 +9,7 @@
 
 namespace tgrnn::LEVEL {
 
-// work(from, to) on equal parts of [0, count), in multiples of `unit`, by as many threads.
+// work(from, to, thread) on equal parts of [0, count), in multiples of `unit`, by as many threads.
 template <class Work> void in_parts(int threads, long count, long unit, Work work) {
   struct Context {
     long count, unit;
@@ -18,7 +18,7 @@ template <class Work> void in_parts(int threads, long count, long unit, Work wor
   run(threads, [](void *given, Team &team, int id) {
     Context &c = *static_cast<Context *>(given);
     const long units = parts(c.count, c.unit);
-    c.work(units * id / team.size * c.unit, smaller(units * (id + 1) / team.size * c.unit, c.count));
+    c.work(units * id / team.size * c.unit, smaller(units * (id + 1) / team.size * c.unit, c.count), id);
   }, &context);
 }
 
@@ -89,7 +89,10 @@ template <class T> inline T mean(const T *row, long n, T most) {
 // A row's loss, log sum exp(x) less what x is expected to be at the target; and with weights what its
 // cotangent brings, (softmax(x) - the target's distribution) * weight.
 template <class T> void cross_entropy(const Logits<T> &l) {
-  in_parts(l.threads, l.rows, 1, [&](long from, long to) {
+  Scratch scratch;
+  T *sums = scratch.zeros<T>(l.sums ? l.threads * l.classes : 0); // each thread's own
+  in_parts(l.threads, l.rows, 1, [&](long from, long to, int id) {
+    T *mine = sums + id * l.classes;
     for (long r = from; r < to; r++) {
       const T *row = l.x + r * l.classes, most = peak(row, l.classes), at = row[l.targets[r]] - most;
       const T spread = l.losses && l.smoothing ? l.smoothing * (at - mean(row, l.classes, most)) : T(0);
@@ -101,13 +104,15 @@ template <class T> void cross_entropy(const Logits<T> &l) {
       const T share = l.weights[r] / total, even = l.weights[r] * l.smoothing / l.classes;
       for (long i = 0; i < l.classes; i++) out[i] = out[i] * share - even;
       out[l.targets[r]] -= l.weights[r] * (1 - l.smoothing);
+      for (long i = 0; l.sums && i < l.classes; i++) mine[i] += out[i];
     }
   });
+  for (long i = 0; l.sums && i < l.threads * l.classes; i++) l.sums[i % l.classes] += sums[i];
 }
 
 // Threads divide the columns, so that every sum is in the order of the rows.
 template <class T> void add_rows(const RowSums<T> &s) {
-  in_parts(s.threads, s.width, lanes<T>, [&](long from, long to) {
+  in_parts(s.threads, s.width, lanes<T>, [&](long from, long to, int) {
     for (long i = 0; i < s.count; i++) {
       T *__restrict sum = s.table + (s.ids[i] < 0 ? s.ids[i] + s.entries : s.ids[i]) * s.width;
       const T *__restrict row = s.rows + i * s.width;
@@ -122,7 +127,7 @@ template <class T> void add_squares(const Squares<T> &s) {
   const long blocks = parts(s.count, block);
   Scratch scratch;
   double *sums = scratch.take<double>(blocks);
-  in_parts(s.threads, blocks, 1, [&](long from, long to) {
+  in_parts(s.threads, blocks, 1, [&](long from, long to, int) {
     for (long b = from; b < to; b++) {
       const T *x = s.x + b * block;
       const long n = smaller(block, s.count - b * block);
@@ -139,7 +144,7 @@ template <class T> void add_squares(const Squares<T> &s) {
 }
 
 template <class T> void adam(const AdamStep<T> &a) {
-  in_parts(a.threads, a.count, 64, [&](long from, long to) {
+  in_parts(a.threads, a.count, 64, [&](long from, long to, int) {
     T *__restrict p = a.p, *__restrict m = a.m, *__restrict v = a.v;
     const T *__restrict g = a.g;
     const T b1 = a.b1, b2 = a.b2, rest1 = a.rest1, rest2 = a.rest2, shrink = a.shrink, decay = a.decay;

@@ -66,7 +66,8 @@ template <class T> PyObject *run(Product<T> &p, Multiply<T> multiply, bool turne
   return c;
 }
 
-template <class T> PyObject *multiplied(PyArrayObject *left, PyArrayObject *right, long columns, long lanes, Multiply<T> multiply) {
+template <class T>
+PyObject *multiplied(PyArrayObject *left, PyArrayObject *right, long columns, PyObject *bias, long lanes, Multiply<T> multiply) {
   Product<T> p{};
   if (!matrix(left, p.a)) return Py_NewRef(Py_None);
   p.packed = columns > 0;
@@ -76,6 +77,13 @@ template <class T> PyObject *multiplied(PyArrayObject *left, PyArrayObject *righ
   } else if (!matrix(right, p.b) || (p.b.right != 1 && p.b.down != 1) || p.a.columns != p.b.rows ||
              !pays(p.a.rows, p.a.columns, p.b.columns, p.b.right == 1))
     return Py_NewRef(Py_None);
+  if (bias != Py_None) {
+    if (!PyArray_CheckExact(bias)) return Py_NewRef(Py_None);
+    PyArrayObject *b = reinterpret_cast<PyArrayObject *>(bias);
+    if (PyArray_TYPE(b) != type_of<T> || !PyArray_ISCARRAY_RO(b) || PyArray_NDIM(b) != 1 || PyArray_SIZE(b) != p.b.columns)
+      return Py_NewRef(Py_None);
+    p.bias = static_cast<const T *>(PyArray_DATA(b));
+  }
   return run(p, multiply);
 }
 
@@ -129,18 +137,20 @@ template <class T> PyObject *packed(PyArrayObject *o, long lanes, Pack<T> pack) 
 
 } // namespace
 
-// product(a, b[, columns]) -> a @ b; with columns, b is what `pack` made of a matrix of so many
+// product(a, b[, columns[, bias]]) -> a @ b + bias; with columns that are not 0, b is what `pack` made of a
+// matrix of so many
 PyObject *product(PyObject *, PyObject *const *args, Py_ssize_t count) {
-  if (count < 2 || count > 3) return PyErr_Format(PyExc_TypeError, "product: expected a, b and columns");
+  if (count < 2 || count > 4) return PyErr_Format(PyExc_TypeError, "product: expected a, b, columns and a bias");
   if (!PyArray_CheckExact(args[0]) || !PyArray_CheckExact(args[1])) return Py_NewRef(Py_None);
   PyArrayObject *a = reinterpret_cast<PyArrayObject *>(args[0]), *b = reinterpret_cast<PyArrayObject *>(args[1]);
-  const long columns = count == 3 ? PyLong_AsLong(args[2]) : 0;
+  const long columns = count > 2 ? PyLong_AsLong(args[2]) : 0;
+  PyObject *bias = count > 3 ? args[3] : Py_None;
   if (columns == -1 && PyErr_Occurred()) return nullptr;
   const int type = PyArray_TYPE(a);
   if (type != PyArray_TYPE(b)) return Py_NewRef(Py_None);
   const Kernels &kernels = best_kernels();
-  if (type == NPY_FLOAT) return multiplied<float>(a, b, columns, kernels.lanes_float, kernels.product_float);
-  if (type == NPY_DOUBLE) return multiplied<double>(a, b, columns, kernels.lanes_double, kernels.product_double);
+  if (type == NPY_FLOAT) return multiplied<float>(a, b, columns, bias, kernels.lanes_float, kernels.product_float);
+  if (type == NPY_DOUBLE) return multiplied<double>(a, b, columns, bias, kernels.lanes_double, kernels.product_double);
   return Py_NewRef(Py_None);
 }
 

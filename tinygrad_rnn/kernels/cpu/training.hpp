@@ -11,6 +11,7 @@ template <class T> struct Logits {
   const int64_t *targets; // (rows,), below `classes`
   const T *weights;       // (rows,), of the cotangent only
   T *losses, *cotangent;  // (rows,); and of x's shape, which may be x itself; null where not wanted
+  T *sums;                // (classes,), to which the cotangent's rows are added; null where not wanted
   T smoothing;            // the share of each target's probability that is spread over all classes
   long rows, classes;
   int threads;

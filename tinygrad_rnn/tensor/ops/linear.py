@@ -9,6 +9,7 @@ from __future__ import annotations
 from math import prod
 from typing import Any
 
+from ...kernels.products import product
 from ..backend import Array
 from ..graph import Op
 from .movement import matrix_transpose
@@ -18,13 +19,11 @@ __all__ = ["linear"]
 
 
 def _forward(xp: Any, x: Array, w: Array, b: Array | None = None, *, keep: bool) -> Any:
-    y = matmul(x, w.mT)
-    if b is None:
-        return y, None
-    if b.dtype == y.dtype and b.shape == y.shape[-1:]:
-        y += b
-        return y, None
-    return y + b, None
+    if b is not None and b.ndim != 1:
+        raise ValueError("b has more axes than one" if b.ndim else "b has no axis")
+    if x.ndim > 2:
+        return product(_flat(x), w.mT, b).reshape(*x.shape[:-1], w.shape[0]), None
+    return product(x, w.mT, b), None
 
 
 def _by_product(x: Any, w: Any, b: Any = None) -> Any:
