@@ -33,8 +33,19 @@ def training(case: str) -> Any:
     charlm.CELLS["gru"] = partial(nn.GRU, reset_after=True)
     if case == "words":
         config = Config("lstm", embedding=256, batch=32, bptt=35, lr=1e-3)
-        return Training(words(8000, 500_000), config)
-    return Training(default_text()[1], Config(case))
+        return Training(whole(words(8000, 500_000), config), config)
+    config = Config(case)
+    return Training(whole(default_text()[1], config), config)
+
+
+def whole(text: str, config: Any) -> str:
+    """A text cut so that all windows of a pass are whole: a shorter one would be the least."""
+
+    def rest(n: int) -> int:
+        learnt = n - max(1, n // 20)  # the rest is held out
+        return int((learnt - 1) // config.batch % config.bptt)
+
+    return text[: next(n for n in range(len(text), 0, -1) if rest(n) == 0)]
 
 
 def words(count: int, length: int) -> str:
