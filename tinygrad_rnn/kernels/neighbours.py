@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from . import cpu
-from .products import Multiplier, add_product
+from .products import Multiplier, add_product, product
 
 Array = Any
 
@@ -86,18 +86,15 @@ def linear_cross_entropy(
     will be multiplied with is made of each row's logits while they are there.
 
     **Arguments** x: (N, I); w: (C, I); b: (C,), or None; targets, weights: (N,). **Returns** the
-    sum, (), and the gradients of x, w, weights and b (None without keep, or without b).
+    sum, (), and the gradients of x, w, weights (they are the losses) and b; None without keep.
     """
-
-    def zeros(a: Array) -> Array:
-        return xp.zeros(a.shape, a.dtype) if keep and a is not None else None
-
     most = max(LEAST, CHUNK // max(1, len(w)))
     rows = max(1, -(-len(x) // max(1, round(len(x) / most))))  # equally many, about the most
     losses = xp.empty(len(x), x.dtype)
     to_logits, to_x = Multiplier(xp, w.T), Multiplier(xp, w) if keep else None
-    dx, dw, db = zeros(x), zeros(w), zeros(b)
-    for first in range(0, len(x), rows):
+    dx, dw = xp.empty(x.shape, x.dtype), None
+    db = None if b is None else xp.zeros(b.shape, b.dtype)
+    for first in range(0, max(1, len(x)), rows):
         part = slice(first, first + rows)
         z = to_logits(x[part], b)
         if to_x is None:
@@ -108,7 +105,10 @@ def linear_cross_entropy(
             smoothing=smoothing, losses=losses[part], out=z, sums=db,
         )  # fmt: skip
         dx[part] = to_x(dz)
-        add_product(dw, dz.T, x[part])
+        if dw is None:
+            dw = product(dz.T, x[part])
+        else:
+            add_product(dw, dz.T, x[part])
     return xp.sum(weights * losses), (dx, dw, losses, db) if keep else None
 
 
