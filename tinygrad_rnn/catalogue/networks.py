@@ -68,6 +68,22 @@ def _class_loss(d: Draw, loss: Callable[..., Any], **options: Sequence[Any]) -> 
     return Case([real(d, (*whole, classes))], lambda _, x: loss(x, targets, **chosen))
 
 
+def _linear_loss(d: Draw) -> Case:
+    whole, features, classes = shape(d, most=2, smallest=1), d.integer(1, 3), d.integer(1, 4)
+    targets = np.array(d.reals(whole) > 0, dtype=np.int64) * (classes - 1)
+    options: dict[str, Any] = {
+        "ignore_index": d.one_of((-100, 0)),
+        "label_smoothing": d.one_of((0.0, 0.1)),
+        "reduction": d.one_of(("mean", "sum")),
+    }
+    inputs = [real(d, s) for s in ((*whole, features), (classes, features), (classes,))]
+
+    def call(_: Any, x: Any, w: Any, b: Any = None) -> Any:
+        return nn.linear_cross_entropy(x, w, targets, linear_bias=b, **options)
+
+    return Case(inputs[: d.integer(2, 3)], call)
+
+
 def _pair_loss(d: Draw, loss: Callable[..., Any]) -> Case:
     whole = shape(d, smallest=1)
     reduction = d.one_of(["mean", "sum", "none"])
@@ -101,6 +117,7 @@ NETWORKS = [
         ),
         "cross_entropy",
     ),
+    module_row("loss", _linear_loss, "linear_cross_entropy"),
     module_row(
         "loss",
         lambda d: _class_loss(d, nn.nll_loss, ignore_index=(-100, 0), reduction=REDUCTIONS),

@@ -62,7 +62,9 @@ def _smooth(build: Callable[[dict[str, Any]], Case], given: dict[str, Any]) -> C
         given = {**given, "layer_norm": False}
     if least["clip"] < 1e-3:
         given = {**given, "cell_clip": None}
-    return case if min(least["sqrt"] / STEEP, least["clip"] / 1e-3) >= 1 else build(given)
+    if min(least["sqrt"] / STEEP, least["clip"] / 1e-3) >= 1:
+        return case
+    return _smooth(build, given)  # another case, which may be too steep in the other way
 
 
 def _spread(module: nn.Module, d: Draw) -> None:

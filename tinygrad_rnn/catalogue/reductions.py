@@ -91,7 +91,7 @@ REDUCTIONS = [
     along_axis("log_softmax", reference=lambda x, axis: np.log(_softmax(x, axis))),
     along_axis("sparsemax", off_the_edge, _sparsemax),
     row("softmax_cross_entropy", _softmax_cross_entropy, _surprise),
-    row("linear_cross_entropy", _linear_cross_entropy, _total_surprise),
+    row("linear_softmax_cross_entropy", _linear_cross_entropy, _total_surprise),
     # without a gradient
     reduction("any", with_zeros, kind="constant"),
     reduction("all", with_zeros, kind="constant"),

@@ -89,7 +89,7 @@ def linear_cross_entropy(
         counts = creation.ones(targets.shape, dtype=x.dtype, device=x.device)
     if reduction == "mean":
         counts = counts / ops.maximum(counts.sum(), 1)
-    loss: Tensor = ops.linear_cross_entropy(
+    loss: Tensor = ops.linear_softmax_cross_entropy(
         x.reshape(-1, features), linear_weight, targets.reshape(-1), counts.reshape(-1),
         linear_bias, smoothing=label_smoothing,
     )  # fmt: skip

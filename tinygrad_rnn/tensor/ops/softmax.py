@@ -15,7 +15,7 @@ from .linear import linear
 from .reductions import sum
 
 __all__ = [
-    "linear_cross_entropy",
+    "linear_softmax_cross_entropy",
     "log_softmax",
     "logsumexp",
     "softmax",
@@ -97,8 +97,8 @@ def _by_logits(
     return sum(weights * losses)
 
 
-linear_cross_entropy = Op(
-    "linear_cross_entropy",
+linear_softmax_cross_entropy = Op(
+    "linear_softmax_cross_entropy",
     kernels.linear_cross_entropy,
     composed=_by_logits,
     expects="x (N, I), w (C, I), targets (N,), weights (N,) and b (C,)",
@@ -112,7 +112,7 @@ def _in_linear(g: Any, saved: Any, needs: Any) -> tuple[Any, ...]:
     return tuple([g * part if need and part is not None else None for part, need in parts])
 
 
-linear_cross_entropy.vjp(_in_linear)
+linear_softmax_cross_entropy.vjp(_in_linear)
 softmax.vjp(x=lambda xp, g, y, axis: y * (g - xp.sum(g * y, axis=axis, keepdims=True)))
 log_softmax.vjp(x=lambda xp, g, y, axis: g - xp.exp(y) * xp.sum(g, axis=axis, keepdims=True))
 
