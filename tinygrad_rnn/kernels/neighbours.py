@@ -109,7 +109,7 @@ def linear_cross_entropy(
             dw = product(dz.T, x[part])
         else:
             add_product(dw, dz.T, x[part])
-    return xp.sum(weights * losses), (dx, dw, losses, db) if keep else None
+    return xp.sum(weights * losses), [dx, dw, losses, db] if keep else None
 
 
 def add_rows(xp: Any, table: Array, ids: Array, rows: Array) -> Array:

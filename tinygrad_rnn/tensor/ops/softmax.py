@@ -106,10 +106,24 @@ linear_softmax_cross_entropy = Op(
 )
 
 
-def _in_linear(g: Any, saved: Any, needs: Any) -> tuple[Any, ...]:
+def _in_linear(
+    xp: Any, g: Any, saved: Any, needs: Any, x: Any, w: Any, targets: Any, weights: Any, b: Any,
+    smoothing: float,
+) -> tuple[Any, ...]:  # fmt: skip
+    """What the forward function has made is as large as w: it is handed out, and not copied."""
+    if not saved:  # handed out before: whoever asks again waits for it again
+        _, again = kernels.linear_cross_entropy(xp, x, w, targets, weights, b, smoothing=smoothing)
+        saved.extend(again)
     dx, dw, losses, db = saved
-    parts = zip((dx, dw, None, losses, db), needs, strict=True)
-    return tuple([g * part if need and part is not None else None for part, need in parts])
+    saved.clear()
+    made = [
+        part if need else None for part, need in zip((dx, dw, None, losses, db), needs, strict=True)
+    ]
+    if not (xp is np and g == 1):
+        for part in made:
+            if part is not None:
+                part *= g
+    return tuple(made)
 
 
 linear_softmax_cross_entropy.vjp(_in_linear)
