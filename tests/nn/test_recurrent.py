@@ -235,6 +235,7 @@ def test_a_gru_with_one_bias_refuses_two_and_names_the_remedy() -> None:
         (lambda m: m(tg.zeros((5, 2, 3)), lengths=[1.0, 2.0]), tg.ShapeError, "2 whole numbers"),
         (lambda m: m(tg.zeros((5, 2, 3)), lengths=[1, 6]), tg.ShapeError, "row 1 has 6 of 5"),
         (lambda m: m(tg.zeros((5, 2, 3)), lengths=[-1, 5]), tg.ShapeError, "row 0 has -1 of 5"),
+        (lambda m: m(tg.zeros((5, 2), dtype="int64")), TypeError, "embedding.weight, ids=x"),
         (lambda m: m(tg.zeros((5, 3)), ids=[[0.0]]), TypeError, "ids: expected integers, .*astype"),
         (lambda m: m(tg.zeros((5, 3)), ids=[1]), tg.ShapeError, r"expected \(T, B\), .* got \[1\]"),
         (lambda m: m(tg.zeros((5, 3)), ids=tg.zeros((0, 2), dtype=int)), tg.ShapeError, "empty"),

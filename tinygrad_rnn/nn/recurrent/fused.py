@@ -120,6 +120,11 @@ class FusedLayer(RecurrentLayer):
         return w, dropout_mask(shape, self.recurrent_dropout, self.generator, like=w["w_hh"])
 
     def _check(self, x: Tensor, axes: int = 3) -> None:
+        if x.dtype.kind in "iu":
+            raise TypeError(
+                f"{self.name}: x: expected vectors, got {x.dtype}: rows of a table are read by "
+                "layer(embedding.weight, ids=x)"
+            )
         features_last(self.name, x, self.input_size)
         if x.ndim != axes:
             expected = "(B, T, features)" if self.batch_first else "(T, B, features)"
