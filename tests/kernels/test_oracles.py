@@ -235,6 +235,8 @@ def test_values_and_gradients_are_pytorchs(kind: str, lengths: Any, reverse: boo
 def by_rows(torch: Any, name: str, xs: Given, constants: Given, options: Given) -> list[Any]:
     """A layer in PyTorch's plainest operations: the outputs as ours are."""
     x, lstm = xs["x"], name == "lstm"
+    if constants["ids"] is not None:
+        x = x[torch.tensor(constants["ids"])]
     first = [xs["h0"], xs["c0"]] if lstm else [xs["h0"]]
     weights = {k: v for k, v in xs.items() if k not in ("x", "h0", "c0")}
     zones = [constants["h_zone"], constants.get("c_zone")][: len(first)]
