@@ -38,6 +38,29 @@ def test_embedding() -> None:
         tg.nn.Embedding(5, 2, padding_idx=5)
 
 
+@pytest.mark.parametrize(
+    ("options", "p", "training", "table"),
+    [
+        ({}, 0.0, True, True),
+        ({}, 0.5, False, True),
+        ({"dropout": 0.5}, 0.5, False, True),
+        ({}, 0.5, True, False),
+        ({"dropout": 0.5}, 0.0, True, False),
+        ({"padding_idx": 0}, 0.0, False, False),
+    ],
+)
+def test_a_table_is_handed_over_where_no_vector_changes(
+    options: Any, p: float, training: bool, table: bool
+) -> None:
+    embedding, dropout = tg.nn.Embedding(5, 2, **options), tg.nn.Dropout(p)
+    embedding.train(training)
+    dropout.train(training)
+    x, ids = embedding.inputs([[4, 0], [1, 2]], dropout)
+    assert (x is embedding.weight) == table
+    assert (ids is not None) == table
+    assert x.shape == ((5, 2) if table else (2, 2, 2))
+
+
 def test_dropout_zeroes_with_probability_p_and_keeps_the_mean() -> None:
     y = tg.nn.Dropout(0.25, generator=tg.Generator(0))(tg.ones((100_000,))).numpy()
     assert np.unique(y).tolist() == pytest.approx([0.0, 4 / 3])

@@ -2,8 +2,9 @@
 //
 // The gates' cotangents of a chunk of steps lie in one buffer that stays in the cache; dx and the
 // weights' gradients are taken from it when the chunk is complete. Where inputs are rows of a table,
-// the cotangents of what each of them gave are summed first, and its products made in the end. What the recurrence hands on to
-// the step before, it keeps in `dh`, where the cotangents of the final state lie at first.
+// the cotangents of what each of them gave are summed first, and its products made in the end. What
+// the recurrence hands on to the step before, it keeps in `dh`, where the cotangents of the final
+// state lie at first.
 #pragma once
 
 #include "gradient.hpp"
