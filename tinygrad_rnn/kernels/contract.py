@@ -2,38 +2,53 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
 
 GATES = {"rnn": 1, "gru": 3, "lstm": 4}
 
+Shape = tuple[int, ...]
 
-def check(operation: str, arrays: dict[str, Any], options: dict[str, Any]) -> None:
-    """**Raises** ValueError naming the array or option that is not as the contract has it."""
+
+def checker(operation: str, inputs: Sequence[str]) -> Callable[..., bool]:
+    """What checks the calls of an operation, whose arrays come in this order.
+
+    **Returns** a function of the arrays' shapes, None for those that are not there, and of the
+    options. It says whether no array is empty, and **raises** ValueError naming the array or option
+    that is not as the contract has it. What was right is known again.
+    """
+
+    @lru_cache(1024)
+    def check(shapes: Sequence[Shape | None], **options: Any) -> bool:
+        arrays = {n: shape for n, shape in zip(inputs, shapes, strict=True) if shape is not None}
+        _check_shapes(operation, arrays, bool(options.get("coupled_gates")))
+        _check_options(options)
+        if operation == "gru" and "b_hh" in arrays and not options.get("reset_after"):
+            raise ValueError("b_hh: expected None without reset_after: one bias a gate")
+        return all(0 not in shape for shape in arrays.values())
+
+    return check
+
+
+def _check_shapes(operation: str, arrays: dict[str, Shape], coupled: bool) -> None:
     x, h0, w_hr, ids = arrays["x"], arrays["h0"], arrays.get("w_hr"), arrays.get("ids")
-    if x.ndim != (3 if ids is None else 2) or h0.ndim != 2 or (w_hr is not None and w_hr.ndim != 2):
+    if len(x) != (3 if ids is None else 2) or len(h0) != 2 or (w_hr is not None and len(w_hr) != 2):
         raise ValueError("expected 3 axes of x, or 2 with ids; 2 of h0 and w_hr")
-    if ids is not None and (ids.ndim != 2 or ids.dtype.kind not in "iu"):
-        raise ValueError(f"ids: expected whole numbers (T, B), got {ids.dtype} {ids.shape}")
-    steps, batch = x.shape[:2] if ids is None else ids.shape
-    out = h0.shape[1]
-    hidden = out if w_hr is None else w_hr.shape[1]
-    coupled = bool(options.get("coupled_gates"))
-    gates = 3 if coupled else GATES[operation]
-    expected = _shapes(steps, batch, x.shape[-1], out, hidden, gates)
-    for name, array in arrays.items():
-        if array.shape != expected[name]:
-            everywhere = name in ("h_zone", "c_zone") and array.shape == (1, 1, 1)
+    if ids is not None and len(ids) != 2:
+        raise ValueError(f"ids: expected whole numbers (T, B), got {ids}")
+    steps, batch = x[:2] if ids is None else ids
+    out = h0[1]
+    hidden = out if w_hr is None else w_hr[1]
+    expected = _shapes(steps, batch, x[-1], out, hidden, 3 if coupled else GATES[operation])
+    for name, shape in arrays.items():
+        if shape != expected[name]:
+            everywhere = name in ("h_zone", "c_zone") and shape == (1, 1, 1)
             table = name == "x" and ids is not None
             if not (everywhere or table):
-                raise ValueError(f"{name}: expected {expected[name]}, got {array.shape}")
-    if options:
-        _check_options(options)
-    if operation == "gru" and "b_hh" in arrays and not options.get("reset_after"):
-        raise ValueError("b_hh: expected None without reset_after: one bias a gate")
+                raise ValueError(f"{name}: expected {expected[name]}, got {shape}")
 
 
-@lru_cache(1024)
 def _shapes(
     steps: int, batch: int, features: int, out: int, hidden: int, gates: int
 ) -> dict[str, tuple[int, ...]]:

@@ -10,7 +10,7 @@ from types import ModuleType
 from typing import Any
 
 from . import cpu, reference
-from .contract import check
+from .contract import checker
 
 IMPLEMENTATIONS: dict[str, ModuleType] = {"reference": reference, "cpu": cpu}
 
@@ -21,12 +21,12 @@ if wanted and wanted not in IMPLEMENTATIONS:
     )
 
 
-def pick(xp: Any, arrays: dict[str, Any]) -> ModuleType:
-    """The implementation that runs a call, by the kind, dtype and sizes of its arrays.
+def pick(xp: Any, floats: Sequence[Any]) -> ModuleType:
+    """The implementation that runs a call, by the kind and the dtype of its arrays.
 
-    **Arguments** arrays: the call's, by name, checked against the contract.
+    **Arguments** floats: the call's arrays of real numbers, or None, x first; none of them empty.
     """
-    return cpu if cpu.runs(xp, arrays) else reference
+    return cpu if cpu.runs(xp, floats) else reference
 
 
 def _inputs(forward: Callable[..., Any]) -> list[str]:
@@ -40,15 +40,17 @@ def _forward(operation: str) -> Callable[..., Any]:
     name = f"{operation}_forward"
     plain = getattr(reference, name)
     inputs = _inputs(plain)
+    check, lengths = checker(operation, inputs), inputs.index("lengths")
 
     @wraps(plain)
     def run(xp: Any, *given: Any, keep: bool = True, **options: Any) -> tuple[Any, Any]:
-        arrays = dict(zip(inputs, given, strict=False))
-        arrays |= {n: options.pop(n) for n in [n for n in options if n in inputs]}
-        arrays = {n: a for n, a in arrays.items() if a is not None}
-        check(operation, arrays, options)
-        picked = pick(xp, arrays)
-        outputs, saved = getattr(picked, name)(xp, **arrays, keep=keep, **options)
+        given += tuple([options.pop(n, None) for n in inputs[len(given) :]])
+        ids = given[-1]
+        if ids is not None and ids.dtype.kind not in "iu":
+            raise ValueError(f"ids: expected whole numbers (T, B), got {ids.dtype} {ids.shape}")
+        some = check(tuple([None if a is None else a.shape for a in given]), **options)
+        picked = pick(xp, (*given[:lengths], *given[lengths + 2 : -1])) if some else reference
+        outputs, saved = getattr(picked, name)(xp, *given, keep=keep, **options)
         return outputs, (picked, saved) if keep else None
 
     return run

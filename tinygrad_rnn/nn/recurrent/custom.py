@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any, Protocol, cast
 
 from ...tensor.errors import ShapeError
@@ -134,7 +133,7 @@ class Recurrent(RecurrentLayer):
     def _run(self, row: int, x: Tensor, state: State, course: Course) -> Run:
         cell = self.cells[row]
         if course.reset is not None:
-            course = replace(course, initial=cell.initial(x[0]))
+            course = course._replace(initial=cell.initial(x[0]))
         shapes = [part.shape for part in parts(state)]
 
         def step(x: Tensor, state: State) -> tuple[Tensor, State]:

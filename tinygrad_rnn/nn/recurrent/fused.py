@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import cached_property
 from operator import itemgetter
 from typing import Any
@@ -72,13 +71,15 @@ class FusedLayer(RecurrentLayer):
 
     def begin(self, row: int, x: Tensor, batch: int) -> State:
         """Zeros, or what is learned."""
-
-        def part(name: str, size: int) -> Tensor:
-            zeros = creation.zeros((batch, size), dtype=x.dtype, device=x.device)
-            return zeros + getattr(self, name + self.suffix(row)) if self.learn_initial else zeros
-
-        begin = tuple(part(*of) for of in zip(("h0", "c0"), self.recurrence.sizes, strict=False))
-        return begin if len(begin) > 1 else begin[0]
+        begin = [
+            creation.zeros((batch, size), dtype=x.dtype, device=x.device)
+            for size in self.recurrence.sizes
+        ]
+        if self.learn_initial:
+            names = ("h0", "c0")[: len(begin)]
+            learned = [getattr(self, name + self.suffix(row)) for name in names]
+            begin = [zeros + part for zeros, part in zip(begin, learned, strict=True)]
+        return tuple(begin) if len(begin) > 1 else begin[0]
 
     def _run(self, row: int, x: Tensor, state: State, course: Course) -> Run:
         w, h_mask = self.recurrence.held(self, self.suffix(row)), None
@@ -86,7 +87,7 @@ class FusedLayer(RecurrentLayer):
         if course.training:
             w, h_mask = self._masked(w, batch)
         if self.learn_initial and course.reset is not None:
-            course = replace(course, initial=self.begin(row, x, batch))
+            course = course._replace(initial=self.begin(row, x, batch))
         return self.recurrence.run(x, state, w, course, h_mask)
 
     def _quick(self, x: Tensor, state: State) -> tuple[Tensor, State] | None:

@@ -218,6 +218,8 @@ class RecurrentLayer(Module):
     def _zones(self, state: State, steps: int, training: bool) -> tuple[Any, ...]:
         """For each part of the state what survives of it: masks in training, else their mean."""
         kept = parts(state)
+        if self.zoneout == 0:
+            return (None,) * len(kept)
         if isinstance(self.zoneout, (int, float)):
             rates: Sequence[float] = (self.zoneout,) * len(kept)
         else:

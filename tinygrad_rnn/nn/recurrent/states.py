@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from ...tensor import ops
 from ...tensor.ops.recurrent import by_steps
@@ -14,8 +14,7 @@ State = Any  # a Tensor, (B, ...), or a tuple of them
 Run = tuple[Tensor, State, State]  # the output, the last state, the state after every step
 
 
-@dataclass(frozen=True, kw_only=True)
-class Course:
+class Course(NamedTuple):
     """How a row runs over a sequence; the words are those of the kernels' contract."""
 
     ids: Tensor | None  # then the input is a table
