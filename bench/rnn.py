@@ -1,8 +1,9 @@
 """Recurrent layers over whole sequences: ours, PyTorch's, JAX's, onnxruntime's, plain NumPy.
 
 A case is a cell, the sizes B x T x I x H, and what is run: `forward` (nobody differentiates), or
-`training`: forward, and the gradients of the input and of all weights. The GRU is PyTorch's form,
-which all of them have. `ragged` is two layers in both directions on rows of different lengths.
+`training`: forward, and the gradients of the input and of all weights; `memory` is what that needs
+at its peak. The GRU is PyTorch's form, which all of them have. `ragged` is two layers in both
+directions on rows of different lengths.
 """
 
 from __future__ import annotations
@@ -29,16 +30,16 @@ THREADS = int(os.environ.get("OMP_NUM_THREADS", "1"))
 
 CASES = {
     f"{cell} {'x'.join(map(str, size))} {what}": ""
-    for what in ("forward", "training")
+    for what in ("forward", "training", "memory")
     for cell in ("lstm", "gru", "rnn", "ragged")
     for size in (SIZES if cell != "ragged" else [RAGGED])
 }
 
 
 def parsed(case: str) -> tuple[str, tuple[int, ...], bool]:
-    """A case's cell, its sizes B, T, I, H, and whether it is training."""
+    """A case's cell, its sizes B, T, I, H, and whether gradients are taken."""
     cell, size, what = case.split()
-    return cell, tuple(map(int, size.split("x"))), what == "training"
+    return cell, tuple(map(int, size.split("x"))), what in ("training", "memory")
 
 
 def flops(case: str) -> float:

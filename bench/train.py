@@ -3,6 +3,7 @@
 Both libraries start from the same weights, read the same windows, and do all that an update is:
 embedding, layer, logits, cross-entropy, gradients, clipping, Adam, the schedule of its rate. The
 losses of the first updates are compared one by one. The GRU is PyTorch's form, which both have.
+Cases of memory are what an update needs at its peak.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ CASES = {
     "lstm": "LSTM 256, 64 x 32 characters",
     "words": "LSTM 256, 32 x 35 of 8,000 words",
 }
+CASES |= {f"{case} memory": what for case, what in CASES.items()}
 COMPARED = 200  # updates
 THREADS = int(os.environ.get("OMP_NUM_THREADS", "1"))
 
@@ -61,7 +63,7 @@ class Library:
     def __getattr__(self, case: str) -> Any:
         if case not in CASES:
             raise AttributeError(case)
-        return self.updates(training(case))
+        return self.updates(training(case.removesuffix(" memory")))
 
     def updates(self, run: Any) -> Callable[[], float]:
         """What makes the next update of a run."""

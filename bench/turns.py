@@ -129,13 +129,14 @@ def measure(
         best = {name: min(t) for name, t in turns.items()}
         first = next(iter(best))
         for name, t in turns.items():
-            unit, scale = ("MB", 1e-6) if kind == "memory" else ("us", 1e6)
+            unit, scale, digits = ("MB", 1e-6, 1) if kind == "memory" else ("us", 1e6, 0)
             ratio = best[name] / best[first]
             label = f"{case}: {what}" if name == first else ""
-            speed = f"{flops(case) / best[name] * 1e-9:>9.1f} GFLOP/s" if flops else ""
+            counted = flops is not None and kind == "time"
+            speed = f"{flops(case) / best[name] * 1e-9:>9.1f} GFLOP/s" if counted else ""
             print(
-                f"{label:<56}{name:<15}{best[name] * scale:>10,.0f} {unit}"
-                f"{median(t) * scale:>10,.0f} {unit}{ratio:>9.2f}{speed}",
+                f"{label:<56}{name:<15}{best[name] * scale:>10,.{digits}f} {unit}"
+                f"{median(t) * scale:>10,.{digits}f} {unit}{ratio:>9.2f}{speed}",
                 flush=True,
             )
             figures.append(
@@ -144,24 +145,25 @@ def measure(
             )  # fmt: skip
     for peer in running:
         peer.close()
-    if flops:
-        _means(figures)
+    for unit in ("us", "MB") if flops else ():
+        _means([f for f in figures if f["unit"] == unit], unit)
     if given.json:
         Path(given.json).write_text(json.dumps({"machine": machine, "figures": figures}, indent=2))
 
 
-def _means(figures: list[dict[str, Any]]) -> None:
+def _means(figures: list[dict[str, Any]], unit: str) -> None:
     """Prints the geometric means of the ratios, and of those to the best of the others."""
     ratios: dict[str, list[float]] = {}
     nearest: dict[str, float] = {}
-    ours = figures[0]["library"]
     for f in figures:
-        if f["library"] != ours:
+        if f["library"] != figures[0]["library"]:
             ratios.setdefault(f["library"], []).append(f["ratio"])
             nearest[f["case"]] = min(nearest.get(f["case"], inf), f["ratio"])
-    ratios["the best of each case"] = list(nearest.values())
+    if nearest:
+        ratios["the best of each case"] = list(nearest.values())
     for name, r in ratios.items():
-        print(f"{name}: {exp(mean(map(log, r))):.2f} in the geometric mean, {min(r):.2f} at least")
+        middle = exp(mean(map(log, r)))
+        print(f"{name}, {unit}: {middle:.2f} in the geometric mean, {min(r):.2f} at least")
 
 
 if __name__ == "__main__":
