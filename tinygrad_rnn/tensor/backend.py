@@ -79,8 +79,11 @@ def to_host(array: Array) -> np.ndarray[Any, Any]:
 
 def to_device(array: Array, device: str | None = None) -> Array:
     """An array on a device (the default one, if None); without a copy if it is there already."""
-    kind, index = parse(device or default_device())
-    if kind == _entry(array)[0] and (index is None or array.device.id == index):
+    device, here = device or default_device(), _entry(array)[0]
+    if device == here:
+        return array
+    kind, index = parse(device)
+    if kind == here and array.device.id == index:
         return array
     module = _module(kind)
     if index is None:

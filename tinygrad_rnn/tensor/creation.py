@@ -202,6 +202,7 @@ def _python_dtype(array: np.ndarray[Any, Any]) -> Any:
 
 
 def _place(array: np.ndarray[Any, Any], device: str | None, requires_grad: bool) -> Tensor:
-    x = as_tensor(array, device=device or backend.default_device())
-    x.requires_grad = requires_grad
+    x = wrap(Tensor, backend.to_device(array, device), None)
+    if requires_grad:
+        x.requires_grad = True
     return x

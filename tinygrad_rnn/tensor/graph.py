@@ -26,6 +26,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from operator import itemgetter
 from threading import get_ident
+from types import MethodType
 from typing import Any, ClassVar, Protocol, Self, TypeVar, cast
 
 import numpy as np
@@ -319,7 +320,7 @@ class Op:
         """In a class body an operation is a method: `x.tanh()` is `tanh(x)`."""
         if instance is None:
             return cast(Callable[..., T], self)
-        return lambda *args, **params: cast(T, self(instance, *args, **params))
+        return MethodType(self, instance)
 
     def __repr__(self) -> str:
         return f"<operation {self.name}{self.__signature__}>"

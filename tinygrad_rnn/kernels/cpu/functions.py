@@ -40,7 +40,10 @@ def runs(xp: Any, floats: Sequence[Array | None]) -> bool:
         return False
     assert floats[0] is not None
     dtype = floats[0].dtype
-    return dtype.char in "fd" and all(a is None or a.dtype is dtype for a in floats)
+    for a in floats:
+        if a is not None and a.dtype is not dtype:
+            return False
+    return dtype.char in "fd"
 
 
 def takes(*arrays: Array) -> bool:
@@ -95,7 +98,9 @@ def _forward(cell: int, keep: bool, *inputs: Any, every_cell: bool = False) -> t
 def _backward(g: Arrays, saved: Any, needs: Sequence[bool]) -> tuple[Array | None, ...]:
     """The cotangents of x, h0, c0, w_ih, w_hh, b_ih, b_hh, w_hr, w_ch."""
     inputs, kept = saved
-    asked = sum(1 << i for i, need in enumerate(needs) if need)
+    asked = 0  # a bit for each
+    for i, need in enumerate(needs):
+        asked |= need << i
     result: tuple[Array | None, ...] = native.backward(*inputs, asked, *g, *kept)
     return result
 

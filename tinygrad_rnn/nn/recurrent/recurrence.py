@@ -72,7 +72,7 @@ class Recurrence(ABC):
         """The names of the gates' biases."""
         return ("bias_ih", "bias_hh") if self.bias else ()
 
-    @property
+    @cached_property
     def fused(self) -> bool:
         """Whether the operation can do all that is asked for."""
         free = any(getattr(self, name) not in known for name, known in self.plain.items())
