@@ -30,16 +30,20 @@ template <class T> struct GruAfterForward {
   void step(const Pass &pass, Team &, Share share, const Step<T> &s) {
     const long H = pass.layer.hidden, Hp = pass.padded;
     sweep(w, share.from(w.count()), share.to(w.count()), s.a, s.rows, w.depth,
-          [&](long p, int, long row, const T *tile) {
+          [&](long p, int, long row, T *tile) {
             const long j = p * V;
             const T *ux = s.u[row] + j;
-            T *gate = s.z[row] + j;
             const Vector<T> r = sigmoid<T>(load(ux) + load(tile)), z = sigmoid<T>(load(ux + Hp) + load(tile + V)),
-                            inner = load(tile + 2 * V) + load(bias + j),
-                            n = tanh<T>(load(ux + 2 * Hp) + r * inner);
+                            inner = load(tile + 2 * V) + load(bias + j);
+            store(tile, load(ux + 2 * Hp) + r * inner), store(tile + V, z);
+            if (T *gate = s.z[row] + j; pass.out.gates) store(gate, r), store(gate + Hp, z), store(gate + 3 * Hp, inner);
+          },
+          Nothing(),
+          [&](long p, int, long row, const T *tile) {
+            const long j = p * V;
+            const Vector<T> n = tanh<T>(load(tile)), z = load(tile + V);
             pass.put(s, row, j, n + z * (load(s.h[row] + j, (int)smaller(V, H - j)) - n));
-            if (pass.out.gates)
-              store(gate, r), store(gate + Hp, z), store(gate + 2 * Hp, n), store(gate + 3 * Hp, inner);
+            if (pass.out.gates) store(s.z[row] + j + 2 * Hp, n);
           });
   }
 

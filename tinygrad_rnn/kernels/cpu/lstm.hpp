@@ -73,7 +73,7 @@ template <class T, int Gates, bool Extras> struct LstmForward {
     const long H = pass.layer.hidden, Hp = pass.padded, B = pass.layer.batch, t = s.t;
     const bool keep = pass.out.gates;
     sweep(w, share.from(w.count()), share.to(w.count()), s.a, s.rows, w.depth,
-          [&](long p, int, long r, const T *tile) {
+          [&](long p, int, long r, T *tile) {
             const long j = p * V, b = s.row[r], at = t * B + b;
             const T *ux = s.u[r] + j;
             T *z = s.z[r] + j;
@@ -86,7 +86,7 @@ template <class T, int Gates, bool Extras> struct LstmForward {
             const Vector<T> i = sigmoid<T>(extras.seen(gate(0), 0, j, c_old)),
                             f = Gates == 3 ? T(1) - i : sigmoid<T>(extras.seen(gate(1), 1, j, c_old)), g = tanh<T>(gate(G));
             const Vector<T> made = f * c_old + i * g, c = extras.clipped(made);
-            const Vector<T> o = sigmoid<T>(extras.seen(gate(O), Gates - 2, j, c)), u = tanh<T>(c);
+            const Vector<T> o = sigmoid<T>(extras.seen(gate(O), Gates - 2, j, c));
             const int some = (int)smaller(V, H - j);
             Vector<T> after = c;
             if (extras.zones()) {
@@ -95,16 +95,22 @@ template <class T, int Gates, bool Extras> struct LstmForward {
             }
             store(cells(pass, t, b) + j, after);
             if (pass.out.cs) store(pass.out.cs + at * H + j, after, some);
+            store(tile, o), store(tile + V, c);
+            if (keep) {
+              store(z, i), store(z + G * Hp, g), store(z + O * Hp, o);
+              if (Gates == 4) store(z + Hp, f);
+              if (Extras && pass.out.made_cells) store(pass.out.made_cells + at * Hp + j, made);
+            }
+          },
+          Nothing(),
+          [&](long p, int, long r, const T *tile) {
+            const long j = p * V, b = s.row[r];
+            const Vector<T> o = load(tile), u = tanh<T>(load(tile + V));
             if (extras.projects())
               store(squashed + b * Hp + j, o * u);
             else
               pass.put(s, r, j, o * u);
-            if (keep) {
-              store(z, i), store(z + G * Hp, g), store(z + O * Hp, o);
-              if (Gates == 4) store(z + Hp, f);
-              store(pass.out.tanh_cells + at * Hp + j, u);
-              if (Extras && pass.out.made_cells) store(pass.out.made_cells + at * Hp + j, made);
-            }
+            if (keep) store(pass.out.tanh_cells + (t * B + b) * Hp + j, u);
           });
     if (!extras.projects()) return;
     if (!share.by_rows) team.barrier();

@@ -95,14 +95,16 @@ template <class T, class Weights> struct Entering {
 };
 
 struct Nothing {
-  void operator()(long, int, long) const {}
+  template <class... Anything> void operator()(Anything...) const {}
 };
 
 // Runs rows a[0..rows) through panels [from, to): finish(panel, width, row, tile's row), and before
-// the tile is made ready(panel, width, row), which may fetch what finish will want.
-template <class T, class Weights, class Finish, class Ready = Nothing>
+// the tile is made ready(panel, width, row), which may fetch what finish will want. When all rows of
+// a tile are finished, follow(panel, width, row, tile's row): what would have to wait for long
+// dependent computations of its own row has others to do meanwhile.
+template <class T, class Weights, class Finish, class Ready = Nothing, class Follow = Nothing>
 inline void sweep(const Weights &w, long from, long to, const T *const *a, long rows, long depth, Finish finish,
-                  Ready ready = {}) {
+                  Ready ready = {}, Follow follow = {}) {
   alignas(64) T tile[24 * lanes<T>];
   const Entering<T, Weights> entering(w, a, rows, depth);
   for (long p = from; p < to; p++) {
@@ -114,6 +116,7 @@ inline void sweep(const Weights &w, long from, long to, const T *const *a, long 
       for (int k = 0; k < m; k++) ready(p, width, r + k);
       entering.multiply(w, p, width, r, m, depth, tile);
       for (int k = 0; k < m; k++) finish(p, width, r + k, tile + (long)k * width * lanes<T>);
+      for (int k = 0; k < m; k++) follow(p, width, r + k, tile + (long)k * width * lanes<T>);
       r += m;
     }
   }
