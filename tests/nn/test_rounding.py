@@ -60,9 +60,9 @@ def test_whole_numbers_compute_what_the_rounded_weights_do(cell: str, data: st.D
     layer = tg.nn.utils.quantized(made(cell, features, hidden, layers))
     x = drawn(batch, features)
     state = layer.step(x)[1]
-    quick = layer._quick(x, state)
+    quick = layer._at_once(x, state, training=False)
     plain, layer.rounded = layer.rounded, None
-    slow = layer._quick(x, state)
+    slow = layer._at_once(x, state, training=False)
     assert plain is not None
     # What enters moves by at most its largest over 65024, at random: six deviations of the sums.
     atol = 8 * abs(x.numpy()).max() * np.sqrt((features + hidden) / hidden) / 65024
@@ -71,6 +71,18 @@ def test_whole_numbers_compute_what_the_rounded_weights_do(cell: str, data: st.D
         differ |= bool((a.numpy() != b.numpy()).any())
         np.testing.assert_allclose(a.numpy(), b.numpy(), atol=atol)
     assert differ or hidden < 8  # or else the whole numbers are not used
+
+
+@native
+@pytest.mark.parametrize(("hidden", "used"), [(64, False), (200, True)])
+def test_sequences_use_whole_numbers_where_there_are_many_weights(hidden: int, used: bool) -> None:
+    layer, x = tg.nn.utils.quantized(made("lstm", 20, hidden, 2)), drawn(30, 2, 20)
+    with tg.no_grad():
+        quick = layer(x)[0].numpy()
+        layer.rounded = None
+        slow = layer(x)[0].numpy()
+    assert (quick != slow).any() == used
+    np.testing.assert_allclose(quick, slow, atol=1e-3)
 
 
 def test_every_option_and_a_whole_sequence_compute_with_the_rounded_weights() -> None:

@@ -1,4 +1,4 @@
-"""One step at a time: the same as a sequence, whichever way it takes; what it refuses, and sees."""
+"""Inference: a step, a sequence: the same, whichever way they take; what is refused, and seen."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_plain_layers_take_the_short_way_which_is_the_long_one(
     y, state = layer.step(x[0])
     ys = [y]
     for t in range(1, 4):
-        assert layer._quick(x[t], state) is not None
+        assert layer._at_once(x[t], state, training=False) is not None
         y, state = layer.step(x[t], state)
         assert not y.requires_grad
         ys.append(y)
@@ -84,9 +84,78 @@ def test_weights_may_lie_anywhere(batch: int, dtype: str) -> None:
         for offset in range(17):
             x, h = at(0, batch, 160), at(0, 1, batch, hidden)
             w_ih, w_hh = at(offset, hidden, 160), at(offset, hidden, hidden)
-            y, *_ = dispatch.step("rnn_relu", x, h, None, (w_ih, w_hh))
+            y, *_ = dispatch.plain("rnn_relu", 1, x, h, None, (w_ih, w_hh))
             expected = np.maximum(x @ w_ih.T + h[0] @ w_hh.T, 0)
             np.testing.assert_allclose(y, expected, atol=1e-5 if dtype == "float32" else 1e-13)
+
+
+@native
+@cells
+@given(data=st.data())
+def test_a_sequence_in_inference_takes_the_short_way_to_the_same_bits(
+    cell: str, data: st.DataObject
+) -> None:
+    d = Searched(data)
+    steps, batch, features, hidden, layers = (d.integer(1, n) for n in (40, 9, 40, 40, 3))
+    if d.one_of([False, True]):  # so large that threads split the hidden units
+        batch, hidden = 2, 150
+    dtype, batch_first = d.one_of(["float32", "float64"]), d.one_of([True, False])
+    layer = made(cell, features, hidden, layers, batch_first=batch_first, dtype=dtype)
+    x = drawn(batch, steps, features, dtype=dtype)
+    state = begun(layer, x[:, 0]) if d.one_of([True, False]) else None
+    if not batch_first:
+        x = x.swapaxes(0, 1)
+    time_first = x.swapaxes(0, 1) if batch_first else x
+    assert layer._at_once(time_first, state, training=True) is not None
+    threads = tg.get_num_threads()
+    tg.set_num_threads(d.integer(1, 3))
+    expected = layer(x, state)
+    with tg.no_grad():
+        found = layer(x, state)
+    tg.set_num_threads(threads)
+    for a, b in zip(flat(found), flat(expected), strict=True):
+        assert b.requires_grad
+        assert not a.requires_grad
+        assert a.dtype == b.dtype
+        np.testing.assert_array_equal(a.numpy(), b.numpy())
+
+
+CALLS: list[tuple[dict[str, Any], dict[str, Any]]] = [
+    ({"bidirectional": True}, {}),
+    ({"residual": True}, {}),
+    ({"learn_initial": True}, {}),
+    ({}, {"lengths": [1, 3]}),
+    ({}, {"reset": np.eye(4, 2) > 0}),
+    ({}, {"ids": np.arange(8).reshape(4, 2) % 4}),
+    ({}, {"return_states": True}),
+]
+
+
+@cells
+@pytest.mark.parametrize(("options", "more"), CALLS)
+def test_whatever_is_asked_for_is_there_in_inference(
+    cell: str, options: dict[str, Any], more: dict[str, Any]
+) -> None:
+    layer = made(cell, 5, 5, 2, **options)
+    for name, p in layer.named_parameters():
+        if name.startswith(("h0", "c0")):
+            p.data = p.numpy() + 0.5
+    x = drawn(4, 5) if "ids" in more else drawn(4, 2, 5)
+    expected = layer(x, **more)
+    with tg.no_grad():
+        found = layer(x, **more)
+    for a, b in zip(flat(found), flat(expected), strict=True):
+        np.testing.assert_allclose(a.numpy(), b.numpy(), atol=1e-6)
+
+
+@cells
+@pytest.mark.parametrize("mask", ["dropout", "recurrent_dropout", "weight_dropout"])
+def test_masks_are_drawn_in_training_mode_whoever_differentiates(cell: str, mask: str) -> None:
+    layer, x = made(cell, 5, 5, 2, **{mask: 0.5}), drawn(4, 2, 5)
+    with tg.no_grad():
+        assert (layer(x)[0] != layer(x)[0]).any()
+        layer.eval()
+        assert (layer(x)[0] == layer(x)[0]).all()
 
 
 OPTIONS: list[tuple[str, dict[str, Any]]] = [
@@ -107,7 +176,7 @@ def test_what_is_more_than_plain_takes_the_long_way(cell: str, options: dict[str
     layer = made(cell, 3, 4, 2, **options).eval()
     x = drawn(3, 2, 3)
     state = begun(layer, x[0])
-    assert layer._quick(x[1], state) is None
+    assert layer._at_once(x[1], state, training=False) is None
     for t in (1, 2):
         y, state = layer.step(x[t], state)
     np.testing.assert_allclose(y.numpy(), layer(x)[0][-1].numpy(), atol=1e-6)
@@ -160,7 +229,44 @@ def test_what_is_wrong_is_answered_as_the_long_way_does(
         return tuple, str([(v.dtype, v.shape) for v in found])
 
     short = answer()
-    monkeypatch.setattr(type(layer), "_quick", lambda *_: None)
+    monkeypatch.setattr(type(layer), "_at_once", lambda *_, **__: None)
+    assert short == answer()
+
+
+SEQUENCES: list[Callable[[Any, tg.Tensor, Any], Any]] = [
+    lambda layer, x, s: layer(x.numpy(), s),
+    lambda layer, x, s: layer(x[:, :, :2], s),
+    lambda layer, x, s: layer(x[0], s),
+    lambda layer, x, s: layer(x[:0], s),
+    lambda layer, x, s: layer(x[:, :1], s),
+    lambda layer, x, s: layer(x.astype("float64"), s),
+    lambda layer, x, s: layer(x, s[0]),
+    lambda layer, x, s: layer(x, (s[0], None)),
+    lambda layer, x, s: layer(x, (None, s[1])),
+    lambda layer, x, s: layer(x, (None, None)),
+    lambda layer, x, s: layer(x, (s[0], s[1][:1])),
+    lambda layer, x, s: layer(x, (s[0], s[1].astype("float64"))),
+    lambda layer, x, s: layer(x, "state"),
+]
+
+
+@pytest.mark.parametrize("wrong", range(len(SEQUENCES)))
+def test_what_is_wrong_with_a_sequence_is_said_in_inference_too(
+    wrong: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layer, x = made("lstm", 3, 4, 2), drawn(5, 2, 3)
+    state = begun(layer, x[0])
+
+    def answer() -> tuple[type, str]:
+        try:
+            with tg.no_grad():
+                found = flat(SEQUENCES[wrong](layer, x, state))
+        except Exception as error:
+            return type(error), str(error)
+        return tuple, str([(v.dtype, v.shape) for v in found])
+
+    short = answer()
+    monkeypatch.setattr(type(layer), "_at_once", lambda *_, **__: None)
     assert short == answer()
 
 
@@ -182,7 +288,7 @@ def test_reference_kernels_run_everything_if_so_asked(monkeypatch: pytest.Monkey
     state = begun(layer, x)
     y = layer.step(x, state)[0].numpy()
     monkeypatch.setattr(functions, "native", None)
-    assert layer._quick(x, state) is None
+    assert layer._at_once(x, state, training=False) is None
     np.testing.assert_allclose(layer.step(x, state)[0].numpy(), y, atol=1e-6)
 
 

@@ -55,9 +55,9 @@ from .dispatch import (
     lstm_backward,
     lstm_forward,
     pick,
+    plain,
     rnn_backward,
     rnn_forward,
-    step,
 )
 from .neighbours import (
     adam,
@@ -82,9 +82,9 @@ __all__ = [
     "lstm_backward",
     "lstm_forward",
     "pick",
+    "plain",
     "rnn_backward",
     "rnn_forward",
     "rounded",
-    "step",
     "sum_of_squares",
 ]

@@ -81,24 +81,26 @@ gru_forward, gru_backward = _forward("gru"), _backward("gru")
 lstm_forward, lstm_backward = _forward("lstm"), _backward("lstm")
 
 
-def step(
+def plain(
     cell: str,
+    layers: int,
     x: Any,
     h: Any,
     c: Any,
     weights: tuple[Any, ...],
     rounded: tuple[Any, ...] | None = None,
 ) -> Any:
-    """One step of plain layers upon each other, of which nothing is saved, in one native call.
+    """Plain layers upon each other, of which nothing is saved, in one native call.
 
-    **Arguments** cell: `rnn_tanh`, `rnn_relu`, `gru`, `gru_reset_after` or `lstm`. x: (B, I); h,
-    and an LSTM's c: (L, B, H). weights: of each layer w_ih and w_hh, and all biases that there are,
-    one after another. rounded: of each w_ih and w_hh, one after another, what `rounding.rounded`
-    gave; not used where the weights are others now, or could have been written to. **Returns**
-    (y, h, c), y being (B, H); None where native code does not have it or the arrays are not as it
-    wants them: then the forward functions run it, or say what is wrong.
+    **Arguments** cell: `rnn_tanh`, `rnn_relu`, `gru`, `gru_reset_after` or `lstm`. layers: L. x:
+    (T, B, I), or one step, (B, I). h, and an LSTM's c: (L, B, H), or None for zeros. weights: of
+    each layer w_ih and w_hh, and all biases that there are, one after another. rounded: of each
+    w_ih and w_hh, one after another, what `rounding.rounded` gave; not used where the weights are
+    others now, or could have been written to. **Returns** (y, h, c), y being (T, B, H) or (B, H);
+    None where native code does not have it or the arrays are not as it wants them: then the forward
+    functions run it, or say what is wrong.
     """
-    return cpu.step(cell, x, h, c, weights, rounded)
+    return cpu.plain(cell, layers, x, h, c, weights, rounded)
 
 
 def describe() -> str:

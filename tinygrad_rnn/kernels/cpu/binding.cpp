@@ -221,7 +221,7 @@ PyObject *level(PyObject *, PyObject *) { return PyUnicode_FromString(best_kerne
 PyMethodDef methods[] = {
     {"forward", _PyCFunction_CAST((call<forward<float>, forward<double>, COMMON + 2>)), METH_FASTCALL, nullptr},
     {"backward", _PyCFunction_CAST((call<backward<float>, backward<double>, COMMON + 10>)), METH_FASTCALL, nullptr},
-    {"step", _PyCFunction_CAST(step), METH_FASTCALL, nullptr},
+    {"plain", _PyCFunction_CAST(plain), METH_FASTCALL, nullptr},
     {"cross_entropy", _PyCFunction_CAST(cross_entropy), METH_FASTCALL, nullptr},
     {"add_rows", _PyCFunction_CAST(add_rows), METH_FASTCALL, nullptr},
     {"sum_of_squares", sum_of_squares, METH_O, nullptr},

@@ -66,7 +66,7 @@ template <class T> T *data(PyObject *o) {
   return o ? static_cast<T *>(PyArray_DATA(reinterpret_cast<PyArrayObject *>(o))) : nullptr;
 }
 
-PyObject *step(PyObject *, PyObject *const *, Py_ssize_t);
+PyObject *plain(PyObject *, PyObject *const *, Py_ssize_t);
 PyObject *product(PyObject *, PyObject *const *, Py_ssize_t);
 PyObject *add_product(PyObject *, PyObject *const *, Py_ssize_t);
 PyObject *sum_of_products(PyObject *, PyObject *const *, Py_ssize_t);

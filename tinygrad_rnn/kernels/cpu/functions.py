@@ -28,7 +28,7 @@ Arrays = tuple[Array | None, ...]
 
 # enum class Cell in layer.hpp
 RNN_TANH, RNN_RELU, GRU, GRU_RESET_AFTER, LSTM, LSTM_COUPLED = range(6)
-STEPS = {
+PLAIN = {
     "rnn_tanh": RNN_TANH, "rnn_relu": RNN_RELU, "gru": GRU, "gru_reset_after": GRU_RESET_AFTER,
     "lstm": LSTM,
 }  # fmt: skip
@@ -105,13 +105,14 @@ def _backward(g: Arrays, saved: Any, needs: Sequence[bool]) -> tuple[Array | Non
     return result
 
 
-def step(
-    cell: str, x: Array, h: Array, c: Array | None, weights: Arrays, rounded: Arrays | None = None
-) -> Arrays | None:
-    """See `kernels.step`."""
+def plain(
+    cell: str, layers: int, x: Array, h: Array | None, c: Array | None, weights: Arrays,
+    rounded: Arrays | None = None,
+) -> Arrays | None:  # fmt: skip
+    """See `kernels.plain`."""
     if native is None:
         return None
-    found: Arrays | None = native.step(STEPS[cell], x, h, c, weights, rounded)
+    found: Arrays | None = native.plain(PLAIN[cell], layers, x, h, c, weights, rounded)
     return found
 
 

@@ -90,11 +90,14 @@ class FusedLayer(RecurrentLayer):
             course = course._replace(initial=self.begin(row, x, batch))
         return self.recurrence.run(x, state, w, course, h_mask)
 
-    def _quick(self, x: Tensor, state: State) -> tuple[Tensor, State] | None:
+    def _at_once(self, x: Tensor, state: State, training: bool) -> tuple[Tensor, State] | None:
         cell = self.recurrence.plain_cell
-        if cell is None or self.zoneout != 0 or self.residual or self.seen is not None:
+        more = self.bidirectional or self.zoneout != 0 or self.residual or self.seen is not None
+        masks = training and (self.dropout or self.recurrent_dropout or self.weight_dropout)
+        if cell is None or more or masks or (state is None and self.learn_initial):
             return None
-        return ops.recurrent.plain_step(cell, x, state, self._weights(vars(self)), self.rounded)
+        weights = self._weights(vars(self))
+        return ops.recurrent.plain(cell, self.num_layers, x, state, weights, self.rounded)
 
     @cached_property
     def _weights(self) -> Callable[[dict[str, Any]], tuple[Tensor, ...]]:

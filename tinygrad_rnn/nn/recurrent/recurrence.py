@@ -80,7 +80,7 @@ class Recurrence(ABC):
 
     @property
     def plain_cell(self) -> str | None:
-        """What `kernels.step` calls this recurrence; None, if it is more than that."""
+        """What `kernels.plain` calls this recurrence; None, if it is more than that."""
         return None
 
     # ------------------------------------------------------------ weights

@@ -17,6 +17,7 @@ from typing import Any
 from ...tensor import creation, ops
 from ...tensor.autodiff import no_grad
 from ...tensor.errors import ShapeError
+from ...tensor.graph import grad_mode
 from ...tensor.random import Generator
 from ...tensor.tensor import Tensor
 from ..checks import flag, is_tensor, lengths_of, positive, probability
@@ -84,8 +85,11 @@ class RecurrentLayer(Module):
     def _check(self, x: Tensor, axes: int = 3) -> None:
         """Refuses an input that the first layer cannot take; of so many axes, where it matters."""
 
-    def _quick(self, x: Tensor, state: State) -> tuple[Tensor, State] | None:
-        """A step of all layers at once, where nothing is in its way; what is wrong is not said."""
+    def _at_once(self, x: Tensor, state: State, training: bool) -> tuple[Tensor, State] | None:
+        """All layers over a sequence, or a step, in one call that nobody differentiates.
+
+        **Returns** None where anything is in its way, what is wrong among it: that is not said.
+        """
         return None
 
     # ------------------------------------------------------------ all of them
@@ -117,6 +121,9 @@ class RecurrentLayer(Module):
         zero past a row's length. **Raises** ShapeError, TypeError saying what was expected.
         """
         x, ids = self._time_first(x, ids)
+        plain = ids is None and lengths is None and reset is None and not return_states
+        if plain and not grad_mode.on and (found := self._at_once(x, state, self.training)):
+            return (found[0].swapaxes(0, 1), found[1]) if self.batch_first else found
         steps, batch = x.shape[:2] if ids is None else ids.shape
         if lengths is not None:
             lengths = lengths_of(self.name, "lengths", lengths, batch, steps).to(x.device)
@@ -144,9 +151,9 @@ class RecurrentLayer(Module):
         """
         if self.bidirectional:
             raise ValueError(f"{self.name}: step: in both directions there is no next")
-        if (found := self._quick(x, state)) is not None:
-            return found
         is_tensor(self.name, "x", x)
+        if x.ndim == 2 and (found := self._at_once(x, state, training=False)):
+            return found
         with no_grad():
             x = x.expand_dims(axis=0)
             self._check(x)

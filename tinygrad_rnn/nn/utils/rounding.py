@@ -16,8 +16,9 @@ def quantized(model: Model) -> Model:
 
     A row of weights becomes whole numbers from -127 to 127 times a scale: no weight moves by more
     than its row's largest, in magnitude, over 254. A single step (`layer.step`) of a float32 layer
-    without options reads a quarter of the bytes and takes as much less time; whatever else the copy
-    does costs what it did, and the copy is not smaller. All of it computes with the same weights.
+    without options reads a quarter of the bytes and takes as much less time, and so does a sequence
+    under `no_grad` where there are many weights; whatever else the copy does costs what it did, and
+    the copy is not smaller. All of it computes with the same weights.
 
     **Arguments** model: what holds recurrent layers, or is one. **Returns** the copy, in evaluation
     mode; it requires no gradients, and writing into the rounded weights' arrays raises ValueError.

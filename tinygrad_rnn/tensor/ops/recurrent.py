@@ -375,25 +375,29 @@ def _lstm_by_steps(
     return (y, h, c, states[1]) if every_cell else (y, h, c)
 
 
-def plain_step(
+def plain(
     cell: str,
+    layers: int,
     x: Any,
     state: Any,
     weights: Sequence[Any],
     rounded: tuple[Any, ...] | None = None,
 ) -> tuple[Any, Any] | None:
-    """One step of plain layers upon each other, without a graph and in one call: `kernels.step`.
+    """Plain layers upon each other, without a graph and in one call: `kernels.plain`.
 
-    **Arguments** cell, weights, rounded: as there, weights as values. x: (B, I); state: h or
-    (h, c), each (L, B, H). **Returns** y, (B, H), and the state; None where the operations must run
-    it one by one: because somebody looks at them, or because they will say what is wrong.
+    **Arguments** cell, layers, weights, rounded: as there, weights as values. x: (T, B, I), or
+    (B, I); state: h or (h, c), each (L, B, H), or None for zeros. **Returns** y, (T, B, H) or
+    (B, H), and the state; None where the operations must run it one by one: because somebody looks
+    at them, or because they will say what is wrong.
     """
     h, c = state if isinstance(state, tuple) and len(state) == 2 else (state, None)
-    if not (isinstance(x, Traced) and isinstance(h, Traced)) or watch.forward or recorders:
+    if not isinstance(x, Traced) or watch.forward or recorders:
         return None
-    cells = c.array if isinstance(c, Traced) else c
+    if state is not None and not isinstance(h, Traced):
+        return None
+    h, c = [part.array if isinstance(part, Traced) else part for part in (h, c)]
     arrays = tuple([w.array for w in weights])
-    found = kernels.step(cell, x.array, h.array, cells, arrays, rounded)
+    found = kernels.plain(cell, layers, x.array, h, c, arrays, rounded)
     if found is None:
         return None
     y, h, c = found
@@ -405,7 +409,7 @@ def plain_step(
 def rounded(w: Any) -> tuple[Any, ...]:
     """Rounds a leaf's matrix, (R, D), to 8 bits, and makes it one that nobody can write to.
 
-    **Returns** what `plain_step` takes of it: its array, whole numbers and scales, as
+    **Returns** what `plain` takes of it: its array, whole numbers and scales, as
     `kernels.rounded` has them.
     """
     w.data, whole, scales = kernels.rounded(backend.module_of(w.array), w.array)
