@@ -55,6 +55,7 @@ template <class T> bool once(const Kernels &kernels, void (*forward)(const Layer
   l.reverse = integer(0, 1);
   const bool lstm = is_lstm(l.cell), projects = lstm && integer(0, 1);
   if (projects) l.out = integer(1, 70);
+  if (integer(0, 1)) l.features = l.out;
   const long T_ = l.steps, B = l.batch, I = l.features, H = l.hidden, P = l.out, G = gates(l.cell);
   if (integer(0, 1)) l.entries = integer(1, 30);
   const auto x = drawn<T>((l.entries ? l.entries : T_ * B) * I), h0 = drawn<T>(B * P), c0 = drawn<T>(B * H), w_ih = drawn<T>(G * H * I),
@@ -94,6 +95,16 @@ template <class T> bool once(const Kernels &kernels, void (*forward)(const Layer
     forward(l, {y.data(), h_n.data(), c_n.data(), nullptr, nullptr, nullptr, nullptr, nullptr}); // nobody differentiates
     forward(l, {y.data(), h_n.data(), c_n.data(), lstm ? cs.data() : nullptr, planes ? gates.data() : nullptr, lstm ? cells.data() : nullptr,
                 lstm ? tanh_cells.data() : nullptr, made ? made_cells.data() : nullptr});
+    if (I == P && !l.ids) { // layers upon each other write over what they read
+      std::vector<T> over(x), h(B * P), c(B * H);
+      Layer<T> in_place = l;
+      in_place.x = over.data();
+      forward(in_place, {over.data(), h.data(), c.data(), nullptr, nullptr, nullptr, nullptr, nullptr});
+      if (over != y) {
+        std::printf("%s, cell %d, T %ld B %ld I %ld H %ld: in place of its inputs it differs\n", kernels.name, (int)l.cell, T_, B, I, H);
+        return false;
+      }
+    }
     backward(l, {y.data(), planes ? gates.data() : nullptr, cells.data(), tanh_cells.data(), made ? made_cells.data() : nullptr, gy.data(), gh.data(), gc.data(), gcs.data(), dx.data(),
                  dh0.data(), lstm ? dc0.data() : nullptr, dw_ih.data(), dw_hh.data(), db_ih.data(), db_hh.data(),
                  dw_hr.size() ? dw_hr.data() : nullptr, dw_ch.size() ? dw_ch.data() : nullptr});

@@ -83,7 +83,7 @@ private:
   T *blocks = nullptr, *lefts = nullptr;
   long each;
 
-  bool turned() const { return a.right != 1 && a.down == 1; }
+  bool turned() const { return a.lines || (a.right != 1 && a.down == 1); }
 
   void part(int threads, int id) {
     const long panels = parts(b.columns, widest * V);
