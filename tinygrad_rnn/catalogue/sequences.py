@@ -61,6 +61,8 @@ def sequence(d: Draw, name: str, *sizes: int) -> tuple[Given, Given, Given]:
     if table is not None:
         ids = [d.integer(-table, table - 1) for _ in range(steps * batch)]
         constants["ids"] = np.array(ids).reshape(steps, batch)
+    elif constants["lengths"] is not None and d.one_of([False, True]):
+        inputs["x"][np.arange(steps)[:, None] >= constants["lengths"]] = np.nan
     if name == "lstm":
         options["cell_clip"] = _clip_off_the_kinks(d, inputs, constants, options)
     return inputs, constants, options

@@ -13,7 +13,8 @@ features, H hidden units, and P features of h (H, or those of an LSTM's projecti
     w_hr     (P, H)      an LSTM's projection, or None
     w_ch     (3*H,)      an LSTM's peepholes, from c into i, f and o, or None; with coupled gates
                          (2*H,), into i and o
-    lengths  (B,)        valid steps of each row, 0 to T, or None for T throughout
+    lengths  (B,)        valid steps of each row, 0 to T, or None for T throughout: what x has past
+                         them is not read, be it NaN
     reset    (T, B)      true where a row begins anew, from a state of zeros, before that step; or
                          None
     h_mask   (B, P)      multiplies h where it enters the recurrent products, or None

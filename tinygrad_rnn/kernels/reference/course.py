@@ -27,10 +27,16 @@ class Course:
     """The steps in running order, counted from 0, and which rows take part in each."""
 
     def __init__(
-        self, xp: Any, x: Array, lengths: Array | None, reset: Array | None, reverse: bool
+        self,
+        xp: Any,
+        x: Array,
+        ids: Array | None,
+        lengths: Array | None,
+        reset: Array | None,
+        reverse: bool,
     ) -> None:
         self.xp, self.dtype, self.reverse = xp, x.dtype, reverse
-        self.steps, self.batch = x.shape[:2]
+        self.steps, self.batch = x.shape[:2] if ids is None else ids.shape
         self.over = self.goes_on = None  # (T, B, 1), if anything is
         if lengths is not None:
             self.over = (xp.arange(self.steps)[:, None] >= lengths[None, :])[:, :, None]
@@ -39,6 +45,11 @@ class Course:
             if self.over is not None:
                 begins = xp.logical_and(begins, xp.logical_not(self.over))
             self.goes_on = xp.logical_not(begins).astype(x.dtype)
+
+    def read(self, x: Array, ids: Array | None) -> Array:
+        """The inputs: x, or the rows of it that ids name; zeros where a row is over."""
+        x = x if ids is None else x[ids]
+        return x if self.over is None else self.xp.where(self.over, 0, x)
 
     def along(self, a: Array) -> Array:
         """An array over time, turned into running order; an array in running order, back."""
@@ -200,11 +211,6 @@ class Cotangent:
 # ---------------------------------------------------------------- gates and products
 
 
-def read(x: Array, ids: Array | None) -> Array:
-    """The inputs: x, or the rows of it that ids name."""
-    return x if ids is None else x[ids]
-
-
 def project(xp: Any, x: Array, w: Array, b: Array | None) -> Array:
     """x @ w.T + b for every step at once: (T, B, G)."""
     z = xp.matmul(x.reshape(-1, x.shape[-1]), w.T)
@@ -242,7 +248,7 @@ def product_over_time(a: Array, b: Array) -> Array:
 
 
 def in_weights(
-    xp: Any,
+    course: Course,
     needs: Sequence[bool],
     x: Array,
     ids: Array | None,
@@ -260,10 +266,10 @@ def in_weights(
     if need_x:
         dx = (d_in.reshape(-1, d_in.shape[-1]) @ w_ih).reshape(*d_in.shape[:-1], x.shape[-1])
         if ids is not None:
-            dx = add_rows(xp, xp.zeros_like(x), ids, dx)
+            dx = add_rows(course.xp, course.xp.zeros_like(x), ids, dx)
     return (
         dx,
-        product_over_time(d_in, read(x, ids)) if need_w_ih else None,
+        product_over_time(d_in, course.read(x, ids)) if need_w_ih else None,
         product_over_time(d_rec, h_in) if need_w_hh else None,
         d_in.sum(axis=(0, 1)) if need_b_ih else None,
         d_rec.sum(axis=(0, 1)) if need_b_hh else None,

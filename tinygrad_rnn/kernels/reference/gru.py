@@ -14,7 +14,6 @@ from .course import (
     in_weights,
     product_over_time,
     project,
-    read,
     squash,
     turned,
 )
@@ -39,10 +38,9 @@ def gru_forward(
     keep: bool = True,
 ) -> tuple[Arrays, Any]:
     """Gates r, z, n: h_t = z h_{t-1} + (1 - z) n; see `gru_step` for both forms of n."""
-    x = read(x, ids)
-    course, width = Course(xp, x, lengths, reset, reverse), h0.shape[1]
+    course, width = Course(xp, x, ids, lengths, reset, reverse), h0.shape[1]
     hs = State(course, h0, h_zone)
-    gates = project(xp, x, w_ih, b_ih)
+    gates = project(xp, course.read(x, ids), w_ih, b_ih)
     rz_of, by_gate = course.each(gates[..., : 2 * width]), course.gates(gates, width)
     w = turned(xp, w_hh if reset_after else w_hh[: 2 * width], course.steps)
     w_n = None if reset_after else turned(xp, w_hh[2 * width :], course.steps)
@@ -128,7 +126,9 @@ def gru_backward(
             work *= h_mask
         dh.d += work
     need_x, need_h, *rest = needs[:6]
-    dx, dw_ih, dw_hh, db_ih, db_hh = in_weights(xp, (need_x, *rest), x, ids, w_ih, dz, dz_rec, h_in)
+    dx, dw_ih, dw_hh, db_ih, db_hh = in_weights(
+        course, (need_x, *rest), x, ids, w_ih, dz, dz_rec, h_in
+    )
     if dw_hh is not None and not reset_after:  # w_hn has seen r * h
         dw_hh[2 * width :] = product_over_time(dz[..., 2 * width :], gates[..., :width] * h_in)
     return (dx, dh.d if need_h else None, dw_ih, dw_hh, db_ih, db_hh, None, None, None, None, None)

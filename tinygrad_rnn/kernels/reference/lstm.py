@@ -16,7 +16,6 @@ from .course import (
     parts,
     product_over_time,
     project,
-    read,
     squash,
     turned,
 )
@@ -47,10 +46,9 @@ def lstm_forward(
     keep: bool = True,
 ) -> tuple[Arrays, Any]:
     """Gates i, f, g, o: c_t = f c_{t-1} + i g; h_t = o tanh(c_t); see `lstm_step` for the rest."""
-    x = read(x, ids)
-    course, width = Course(xp, x, lengths, reset, reverse), c0.shape[1]
+    course, width = Course(xp, x, ids, lengths, reset, reverse), c0.shape[1]
     hs, cs = State(course, h0, h_zone), State(course, c0, c_zone)
-    gates = project(xp, x, w_ih, both(b_ih, b_hh))
+    gates = project(xp, course.read(x, ids), w_ih, both(b_ih, b_hh))
     by_gate, gates_of = course.gates(gates, width), course.each(gates)
     p_i, p_f, p_o = _peepholes(w_ch, width)
     # What is squashed before c is known: all gates, unless o looks at the new c. As
@@ -180,7 +178,7 @@ def lstm_backward(
             dh.d *= h_mask
     need_x, need_h, need_c, *rest, need_w_hr, need_w_ch = needs[:9]
     h_in = hs.before if h_mask is None else hs.before * h_mask
-    dx, *dw = in_weights(xp, (need_x, *rest), x, ids, w_ih, dz, dz, h_in)
+    dx, *dw = in_weights(course, (need_x, *rest), x, ids, w_ih, dz, dz, h_in)
     dw_hr = dw_ch = None
     if dhs is not None and need_w_hr:
         dw_hr = product_over_time(dhs, gates[..., -width:] * tanh_c)

@@ -14,7 +14,6 @@ from .course import (
     both,
     in_weights,
     project,
-    read,
     turned,
 )
 
@@ -38,10 +37,9 @@ def rnn_forward(
     keep: bool = True,
 ) -> tuple[Arrays, Any]:
     """h_t = act(w_ih x_t + b_ih + w_hh h_{t-1} + b_hh), act being tanh or relu."""
-    x = read(x, ids)
-    course = Course(xp, x, lengths, reset, reverse)
+    course = Course(xp, x, ids, lengths, reset, reverse)
     hs = State(course, h0, h_zone)
-    z = course.each(project(xp, x, w_ih, both(b_ih, b_hh)))
+    z = course.each(project(xp, course.read(x, ids), w_ih, both(b_ih, b_hh)))
     w = turned(xp, w_hh, course.steps)
     part = course.work(hs.width)
     masked = None if h_mask is None else course.work(hs.width)
@@ -89,5 +87,5 @@ def rnn_backward(
             dh.d *= h_mask
     need_x, need_h, *rest = needs[:6]
     h_in = hs.before if h_mask is None else hs.before * h_mask
-    dx, *dw = in_weights(xp, (need_x, *rest), x, ids, w_ih, dz, dz, h_in)
+    dx, *dw = in_weights(course, (need_x, *rest), x, ids, w_ih, dz, dz, h_in)
     return (dx, dh.d if need_h else None, *dw, None, None, None, None, None)

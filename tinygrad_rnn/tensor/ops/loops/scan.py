@@ -32,12 +32,12 @@ def scan(
 
     **Arguments** step: `(carry, x_t) -> (carry, y_t)`; carry, x_t and y_t are Tensors, (B, ...), or
     tuples of them. xs: (T, B, ...), or a tuple of such. reverse: from the last step to the first.
-    lengths: (B,) integers: past its length a row keeps its carry, and its outputs are zero. reset:
-    (T, B), true where a row's carry is set to zero before the step. fused: calls the step twice
-    only, and repeats its operations on arrays, as one node of the graph: several times faster.
-    checkpoint_every: of so many steps together (sqrt(T), say) only the first carry is kept for the
-    backward pass, which runs them again; fused only. **Returns** the last carry, and the outputs,
-    (T, B, ...), in the order of xs. **Raises** ShapeError for T = 0.
+    lengths: (B,) integers: past its length a row keeps its carry, what it reads is zero, and so are
+    its outputs. reset: (T, B), true where a row's carry is set to zero before the step. fused:
+    calls the step twice only, and repeats its operations on arrays, as one node of the graph:
+    several times faster. checkpoint_every: of so many steps together (sqrt(T), say) only the first
+    carry is kept for the backward pass, which runs them again; fused only. **Returns** the last
+    carry, and the outputs, (T, B, ...), in the order of xs. **Raises** ShapeError for T = 0.
 
     A fused step does the same operations at every step, whatever the values. What it cannot do
     raises GraphError: to look at elements (`.item()`, `if` on a value: write `tg.where`), to make
@@ -61,6 +61,8 @@ def scan(
     begins = getattr(reset, "array", reset)
     if begins is not None and running is not None:
         begins = begins & running
+    if running is not None:  # a step on what fills a row up could have no finite derivative
+        xs = _choose(running, xs, 0)
     order = range(count)[:: -1 if reverse else 1]
 
     def masked(carry: Any, x: Any, running: Any, begins: Any) -> tuple[Any, Any]:
@@ -95,10 +97,13 @@ def _unstacked(xs: Any) -> Any:
 
 
 def _choose(rows: Any, a: Any, b: Any) -> Any:
-    """a in the chosen rows, b in the others; either may be one number for all."""
+    """a in the chosen rows, b in the others; either may be one number for all.
+
+    **Arguments** rows: truths, (B,), or (T, B) to choose at each step.
+    """
     if isinstance(a, tuple) or isinstance(b, tuple):
         parts = len(a if isinstance(a, tuple) else b)
         pairs = zip(*(v if isinstance(v, tuple) else (v,) * parts for v in (a, b)), strict=True)
         return tuple(_choose(rows, p, q) for p, q in pairs)
     axes = max(getattr(a, "ndim", 0), getattr(b, "ndim", 0))
-    return where(rows.reshape((-1,) + (1,) * (axes - 1)), a, b)
+    return where(rows.reshape(rows.shape + (1,) * (axes - rows.ndim)), a, b)
