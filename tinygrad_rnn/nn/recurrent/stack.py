@@ -106,14 +106,15 @@ class RecurrentLayer(Module):
     ) -> tuple[Any, ...]:
         """Runs over a sequence.
 
-        **Arguments** x: (T, B, features), or (B, T, features) if batch_first; with ids a table,
-        (V, features). state: what the last call returned: each part (num_layers * directions, B,
-        H); as the layer begins, if None. ids: (T, B) whole numbers, or (B, T) if batch_first: what
-        is read is x[ids], and what RNN, GRU and LSTM compute of an input alone, its product with
-        the input weights, they compute once for each row of the table that occurs. lengths: (B,)
-        whole numbers from 0 to T, in any order; T throughout, if None. reset: truths, (T, B), or
-        (B, T) if batch_first: an episode begins with that step, and what came before it is not
-        seen, in either direction. return_states: whether to return the states, too.
+        **Arguments** x: (T, B, features), or (B, T, features) if batch_first; with ids a table, (V,
+        features). state: what the last call returned: each part (num_layers * directions, B, H); as
+        the layer begins, if None. ids: (T, B) whole numbers, or (B, T) if batch_first: what is read
+        is x[ids], and what RNN, GRU and LSTM compute of an input alone, its product with the input
+        weights, they compute once for each row of the table that occurs. lengths: (B,) whole
+        numbers from 0 to T, in any order; T throughout, if None; what x has past them is not read.
+        reset: truths, (T, B), or (B, T) if batch_first: an episode begins with that step, and what
+        came before it is not seen, in either direction. return_states: whether to return the
+        states, too.
 
         **Returns** the outputs, (T, B, H * directions), zero past a row's length; the state after
         each row's last step; with return_states the state after every step of every layer and

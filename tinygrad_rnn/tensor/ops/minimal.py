@@ -60,16 +60,17 @@ def min_gru(
     """The minimal GRU (see `min_gru_step`) over a sequence, in parallel.
 
     **Arguments** x: (T, B, I); h0: (B, H); w_ih, b_ih: as for a step. lengths: (B,) integers: past
-    its length a row keeps its state, and its outputs are zero. reverse: from the last step to the
-    first. **Returns** the outputs, (T, B, H), and the last state, (B, H).
+    its length a row keeps its state, x is not read, and its outputs are zero. reverse: from the
+    last step to the first. **Returns** the outputs, (T, B, H), and the last state, (B, H).
 
     >>> import tinygrad_rnn as tg
     >>> y, h = tg.min_gru(tg.ones((3, 1, 1)), tg.ones((1, 1)), tg.zeros((2, 1)))
     >>> y.numpy().round(4).ravel()
     array([0.75  , 0.625 , 0.5625], dtype=float32)
     """
+    x, running = _within(x, lengths)
     z, n = gates(affine(x, w_ih, b_ih), 2)
-    return _in_parallel(log_sigmoid(-z), log_sigmoid(z), n, h0, lengths, reverse)
+    return _in_parallel(log_sigmoid(-z), log_sigmoid(z), n, h0, running, reverse)
 
 
 def min_lstm(
@@ -84,9 +85,10 @@ def min_lstm(
     >>> y.numpy().round(4).ravel()
     array([0.75  , 0.625 , 0.5625], dtype=float32)
     """
+    x, running = _within(x, lengths)
     f, i, n = gates(affine(x, w_ih, b_ih), 3)
     d = log_sigmoid(f) - log_sigmoid(i)
-    return _in_parallel(log_sigmoid(d), log_sigmoid(-d), n, h0, lengths, reverse)
+    return _in_parallel(log_sigmoid(d), log_sigmoid(-d), n, h0, running, reverse)
 
 
 def _positive(x: Any) -> Any:
@@ -97,15 +99,21 @@ def _log_positive(x: Any) -> Any:
     return where(x >= 0, log(relu(x) + 0.5), log_sigmoid(x))
 
 
+def _within(x: Any, lengths: Any) -> tuple[Any, Any]:
+    """x, zero where a row is over, and (T, B, 1), true where it is not; None without lengths."""
+    if lengths is None:
+        return x, None
+    raw = getattr(lengths, "array", lengths)
+    running = (backend.module_of(raw).arange(len(x))[:, None] < raw)[..., None]
+    return where(running, x, 0), running
+
+
 def _in_parallel(
-    log_a: Any, log_z: Any, n: Any, h0: Any, lengths: Any, reverse: bool
+    log_a: Any, log_z: Any, n: Any, h0: Any, running: Any, reverse: bool
 ) -> tuple[Any, Any]:
     """h_t = a_t h_{t-1} + z_t e(n_t) for all t: what begins with 0, and what is left of h0."""
-    log_b, steps = log_z + _log_positive(n), n.shape[0]
-    running = None
-    if lengths is not None:
-        raw = getattr(lengths, "array", lengths)
-        running = (backend.module_of(raw).arange(steps)[:, None] < raw)[..., None]
+    log_b = log_z + _log_positive(n)
+    if running is not None:
         log_a, log_b = where(running, log_a, 0), where(running, log_b, NOTHING)
 
     def then(first: Any, second: Any) -> Any:
@@ -114,5 +122,5 @@ def _in_parallel(
 
     log_a, log_b = associative_scan(then, (log_a, log_b), reverse=reverse)
     h = exp(log_b) + exp(log_a) * h0
-    last = h[0 if reverse else steps - 1]
+    last = h[0 if reverse else -1]
     return (h if running is None else where(running, h, 0)), last
