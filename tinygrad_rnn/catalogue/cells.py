@@ -168,14 +168,16 @@ def _draw_slstm(d: Draw) -> Case:
     batch, features, hidden = (d.integer(1, 3) for _ in range(3))
     state = (batch, hidden)
     shapes = [(4 * hidden, features), (4 * hidden, hidden), (4 * hidden,)]
-    inputs = [
-        real(d, (batch, features)),
-        real(d, state),
-        real(d, state),
-        positive(d, state),
-        real(d, state),
-    ]
-    return Case([*inputs, *(real(d, s) for s in shapes)], lambda f, *xs: f(*xs))
+    x, h, c, m = (real(d, s) for s in ((batch, features), state, state, state))
+    u, w, b = (real(d, s) for s in shapes)
+    m = _off_the_kink(m, *_over(x @ u.T + h @ w.T + b, 4)[:2])
+    return Case([x, h, c, positive(d, state), m, u, w, b], lambda f, *xs: f(*xs))
+
+
+def _off_the_kink(m: Array, i: Array, f: Array) -> Array:
+    """The old scale, moved where the new one would not know whether to follow it or i."""
+    near = np.abs(np.log(logistic(f)) + m - i) < 0.01
+    return m + 0.1 * near if near.any() else m
 
 
 def _mlstm(x: Array, c: Array, n: Array, m: Array, u: Array, b: Any = 0.0) -> tuple[Array, ...]:
@@ -200,7 +202,22 @@ def _draw_mlstm(d: Draw) -> Case:
     rows = 4 * heads * width + 2 * heads
     states = [(batch, heads, width, width), (batch, heads, width), (batch, heads)]
     shapes = [(batch, features), *states, (rows, features), (rows,)]
-    return Case([real(d, s) for s in shapes], lambda f, *xs: f(*xs))
+    x, c, n, m, u, b = (real(d, s) for s in shapes)
+    z = x @ u.T + b
+    q, k = z[:, : 2 * heads * width].reshape(batch, 2, heads, width).swapaxes(0, 1)
+    i, f = z[:, 4 * heads * width :].reshape(batch, 2, heads).swapaxes(0, 1)
+    m = _off_the_kink(m, i, f)
+
+    def near_one() -> Array:
+        """Where the sums' product with q is about as large as the least to divide by."""
+        old, new = (part[..., None] for part in (logistic(f) * np.exp(m), np.exp(i)))
+        sums = old * n + new * k / np.sqrt(width)
+        return np.asarray(np.abs(np.abs((sums * q).sum(axis=-1, keepdims=True)) - 1) < 0.01)
+
+    push = 1.0
+    while near_one().any():
+        n, push = n + push * q * near_one(), 2 * push
+    return Case([x, c, n, m, u, b], lambda f, *xs: f(*xs))
 
 
 CELLS = [
