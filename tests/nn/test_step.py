@@ -214,25 +214,6 @@ WRONG: list[Callable[[Any, tg.Tensor, Any], Any]] = [
 ]
 
 
-@pytest.mark.parametrize("wrong", range(len(WRONG)))
-def test_what_is_wrong_is_answered_as_the_long_way_does(
-    wrong: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    layer, x = made("lstm", 3, 4, 2), drawn(2, 3)
-    state = begun(layer, x)
-
-    def answer() -> tuple[type, str]:
-        try:
-            found = flat(WRONG[wrong](layer, x, state))
-        except Exception as error:
-            return type(error), str(error)
-        return tuple, str([(v.dtype, v.shape) for v in found])
-
-    short = answer()
-    monkeypatch.setattr(type(layer), "_at_once", lambda *_, **__: None)
-    assert short == answer()
-
-
 SEQUENCES: list[Callable[[Any, tg.Tensor, Any], Any]] = [
     lambda layer, x, s: layer(x.numpy(), s),
     lambda layer, x, s: layer(x[:, :, :2], s),
@@ -250,17 +231,21 @@ SEQUENCES: list[Callable[[Any, tg.Tensor, Any], Any]] = [
 ]
 
 
-@pytest.mark.parametrize("wrong", range(len(SEQUENCES)))
-def test_what_is_wrong_with_a_sequence_is_said_in_inference_too(
+MISTAKES = [*((call, (2, 3)) for call in WRONG), *((call, (5, 2, 3)) for call in SEQUENCES)]
+
+
+@pytest.mark.parametrize("wrong", range(len(MISTAKES)))
+def test_what_is_wrong_is_answered_as_the_long_way_does(
     wrong: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    layer, x = made("lstm", 3, 4, 2), drawn(5, 2, 3)
-    state = begun(layer, x[0])
+    call, shape = MISTAKES[wrong]
+    layer, x = made("lstm", 3, 4, 2), drawn(*shape)
+    state = begun(layer, drawn(2, 3))
 
     def answer() -> tuple[type, str]:
         try:
             with tg.no_grad():
-                found = flat(SEQUENCES[wrong](layer, x, state))
+                found = flat(call(layer, x, state))
         except Exception as error:
             return type(error), str(error)
         return tuple, str([(v.dtype, v.shape) for v in found])

@@ -56,3 +56,9 @@ def test_mistakes_are_named() -> None:
         tg.pad(x, 1, "mirror")
     with pytest.raises(ValueError, match="meshgrid: expected indexing 'xy' or 'ij', got 'yx'"):
         tg.meshgrid(x, x, indexing="yx")
+
+
+def test_numbers_that_are_no_array_yet_get_an_axis() -> None:
+    for axis in (0, -1):
+        assert tg.expand_dims(3.0, axis=axis).shape == (1,)
+    assert tg.expand_dims([1.0, 2.0], axis=0).shape == (1, 2)

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from .. import backend
 from .elementwise import exp, log, log_sigmoid, logaddexp, relu, sigmoid, where
 from .loops.prefix import associative_scan
+from .loops.scan import running_rows
 from .recurrent import affine, gates
 
 __all__ = ["min_gru", "min_gru_step", "min_lstm", "min_lstm_step"]
@@ -103,8 +103,7 @@ def _within(x: Any, lengths: Any) -> tuple[Any, Any]:
     """x, zero where a row is over, and (T, B, 1), true where it is not; None without lengths."""
     if lengths is None:
         return x, None
-    raw = getattr(lengths, "array", lengths)
-    running = (backend.module_of(raw).arange(len(x))[:, None] < raw)[..., None]
+    running = running_rows(len(x), lengths)[..., None]
     return where(running, x, 0), running
 
 

@@ -35,7 +35,7 @@ def broadcast_to(xp: Any, x: Array, *, shape: tuple[int, ...]) -> Array:
 def expand_dims(xp: Any, x: Array, *, axis: int | tuple[int, ...]) -> Array:
     """x with an axis of length 1 inserted."""
     if axis == 0:  # the usual one; the function takes longer than all that is around it here
-        return x[None]
+        return xp.asarray(x)[None]
     return xp.expand_dims(x, axis)
 
 

@@ -57,7 +57,7 @@ def scan(
             "scan: checkpoint_every: expected a whole number from 1 up, and fused=True; got "
             f"{checkpoint_every!r}, fused={fused}"
         )
-    running = None if lengths is None else _running(count, getattr(lengths, "array", lengths))
+    running = None if lengths is None else running_rows(count, lengths)
     begins = getattr(reset, "array", reset)
     if begins is not None and running is not None:
         begins = begins & running
@@ -84,9 +84,10 @@ def scan(
     return carry, tuple(map(stack, zip(*ys, strict=True))) if type(ys[0]) is tuple else stack(ys)
 
 
-def _running(steps: int, lengths: Any) -> Any:
-    """(T, B), true where a row is not over yet."""
-    return backend.module_of(lengths).arange(steps)[:, None] < lengths
+def running_rows(steps: int, lengths: Any) -> Any:
+    """(T, B), an array, true where a row of such a length, (B,), is not over yet."""
+    raw = getattr(lengths, "array", lengths)
+    return backend.module_of(raw).arange(steps)[:, None] < raw
 
 
 def _unstacked(xs: Any) -> Any:
