@@ -7,6 +7,19 @@ import typing
 # ten imports deep that was in the midst of NumPy's own: it took a quarter longer to load.
 import numpy  # noqa: F401
 
+from .errors import (
+    AnomalyError,
+    DeviceError,
+    ExportError,
+    GradcheckError,
+    GraphError,
+    InvalidTypeError,
+    InvalidValueError,
+    MatrixError,
+    OutOfRangeError,
+    ShapeError,
+    TinygradRnnError,
+)
 from .kernels.cpu import get_num_threads, set_num_threads
 from .tensor import cuda, ops
 from .tensor.anomaly import detect_anomaly
@@ -26,7 +39,6 @@ from .tensor.creation import (
     randperm,
     zeros,
 )
-from .tensor.errors import AnomalyError, DeviceError, GradcheckError, GraphError, ShapeError
 from .tensor.functional import hessian, hvp, jacobian, jvp, value_and_grad, vjp
 from .tensor.gradcheck import gradcheck
 from .tensor.graph import Op, operation
@@ -50,7 +62,9 @@ __all__ = [
     "grad", "no_grad", "enable_grad", "gradcheck", "detect_anomaly", "Op", "operation",
     "Generator", "manual_seed", "cuda", "device", "default_device", "set_default_device",
     "get_num_threads", "set_num_threads",
-    "AnomalyError", "DeviceError", "GradcheckError", "GraphError", "ShapeError",
+    "TinygradRnnError", "AnomalyError", "DeviceError", "ExportError", "GradcheckError",
+    "GraphError", "InvalidTypeError", "InvalidValueError", "MatrixError", "OutOfRangeError",
+    "ShapeError",
 ]  # fmt: skip
 __all__ += ops.__all__
 

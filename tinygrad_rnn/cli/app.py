@@ -14,10 +14,10 @@ from typing import NoReturn
 import typer
 
 from ..data import TextError, VocabularyError
+from ..errors import DeviceError
 from ..io import CheckpointError
 from ..nn import StateDictError
 from ..recipes import DivergedError, SettingError
-from ..tensor.errors import DeviceError
 from .adding import adding
 from .checks import gradcheck, info
 from .train import charlm

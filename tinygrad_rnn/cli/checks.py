@@ -10,8 +10,8 @@ import numpy as np
 import typer
 
 from .. import catalogue, kernels
+from ..errors import GradcheckError
 from ..tensor import backend, cuda
-from ..tensor.errors import GradcheckError
 
 
 def gradcheck(

@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import InvalidValueError
+
 Window = tuple[NDArray[Any], NDArray[Any]]
 
 
@@ -42,9 +44,11 @@ class Streams:
 
     def __init__(self, ids: NDArray[Any], batch: int, window: int) -> None:
         if batch < 1 or window < 1:
-            raise ValueError(f"batch and window must be at least 1, not {batch} and {window}")
+            raise InvalidValueError(
+                f"batch and window must be at least 1, not {batch} and {window}"
+            )
         if len(ids) < batch * window + 1:
-            raise ValueError(
+            raise InvalidValueError(
                 f"{len(ids)} symbols are too few: {batch} streams of {window} steps need at least "
                 f"{batch * window + 1}. Lower batch or window, or give more text"
             )

@@ -7,8 +7,10 @@ import importlib.util
 import re
 from pathlib import Path
 
+from ..errors import TinygradRnnError
 
-class TextError(ValueError):
+
+class TextError(TinygradRnnError, ValueError):
     """A text that is missing, unreadable, or empty."""
 
 

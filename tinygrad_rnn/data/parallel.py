@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import InvalidValueError
 from ..tensor.random import Generator
 from .datasets import TextError, read_text
 from .vocabulary import END, PAD, START
@@ -97,9 +98,9 @@ class Buckets(Iterator[Batch]):
 
     def __init__(self, pairs: Sequence[Pair], batch: int, seed: int = 0) -> None:
         if not pairs:
-            raise ValueError("Buckets: expected at least one pair, got none")
+            raise InvalidValueError("Buckets: expected at least one pair, got none")
         if batch < 1:
-            raise ValueError(f"Buckets: batch: expected at least 1, got {batch}")
+            raise InvalidValueError(f"Buckets: batch: expected at least 1, got {batch}")
         self.pairs, self.batch, self.seed = pairs, batch, seed
         self.position = 0
         self._pass, self._order = -1, self._shuffled(0)

@@ -9,10 +9,12 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..errors import InvalidTypeError, TinygradRnnError
+
 PAD, START, END, UNKNOWN = range(MARKS := 4)  # the first ids of a vocabulary with marks
 
 
-class VocabularyError(ValueError):
+class VocabularyError(TinygradRnnError, ValueError):
     """A symbol or an id that a vocabulary does not hold."""
 
 
@@ -37,12 +39,12 @@ class Vocabulary:
     @classmethod
     def of(cls, texts: Iterable[str], most: int | None = None) -> Self:
         """A vocabulary with marks of texts, of at most so many symbols, the frequent ones first."""
-        raise TypeError(f"{cls.__name__} defines no of(texts, most)")
+        raise InvalidTypeError(f"{cls.__name__} defines no of(texts, most)")
 
     @classmethod
     def restored(cls, symbols: Any) -> Self:
         """The vocabulary with marks that has these symbols."""
-        raise TypeError(f"{cls.__name__} defines no restored(symbols)")
+        raise InvalidTypeError(f"{cls.__name__} defines no restored(symbols)")
 
     def __len__(self) -> int:
         return len(self.symbols) + self._first
@@ -101,15 +103,15 @@ class Vocabulary:
 
     def _places(self, text: str) -> NDArray[np.int64]:
         """The symbols' places among `symbols`, -1 for the unknown."""
-        raise TypeError(f"{type(self).__name__} defines no _places(text)")
+        raise InvalidTypeError(f"{type(self).__name__} defines no _places(text)")
 
     def _join(self, places: list[int]) -> str:
         """The text of symbols, -1 for the unknown."""
-        raise TypeError(f"{type(self).__name__} defines no _join(places)")
+        raise InvalidTypeError(f"{type(self).__name__} defines no _join(places)")
 
     def _stranger(self, text: str, at: int) -> str:
         """What to say of the symbol at a place, which is unknown."""
-        raise TypeError(f"{type(self).__name__} defines no _stranger(text, at)")
+        raise InvalidTypeError(f"{type(self).__name__} defines no _stranger(text, at)")
 
 
 class CharVocabulary(Vocabulary):

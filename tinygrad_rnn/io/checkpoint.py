@@ -20,6 +20,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ..errors import InvalidTypeError, InvalidValueError
 from ..tensor.backend import is_array
 from ..tensor.tensor import Tensor
 from .weights import Arrays, CheckpointError, from_bytes, to_bytes, write
@@ -58,7 +59,9 @@ def save_checkpoint(folder: str | Path, state: Mapping[str, Any]) -> None:
     contents: dict[str, bytes] = {}
     for entry, value in state.items():
         if not entry.isidentifier():  # it becomes a part of a file's name
-            raise ValueError(f"an entry of a checkpoint must be named by a word, not {entry!r}")
+            raise InvalidValueError(
+                f"an entry of a checkpoint must be named by a word, not {entry!r}"
+            )
         arrays: dict[str, Any] = {}
         plain[entry] = _take_arrays(value, "", arrays)
         if arrays:
@@ -139,12 +142,16 @@ def _take_arrays(value: Any, path: str, arrays: dict[str, Any]) -> Any:
     """Moves the arrays of a tree into `arrays`, by their path, and leaves references behind."""
     if isinstance(value, Tensor) or is_array(value):
         if path in arrays or not path:
-            raise ValueError(f"an array in a checkpoint needs a path of its own, not {path!r}")
+            raise InvalidValueError(
+                f"an array in a checkpoint needs a path of its own, not {path!r}"
+            )
         arrays[path] = value
         return {_ARRAY: path}
     if isinstance(value, Mapping):
         if not all(isinstance(key, str) for key in value):
-            raise TypeError(f"the keys at {path!r} in a checkpoint must be strings: {list(value)}")
+            raise InvalidTypeError(
+                f"the keys at {path!r} in a checkpoint must be strings: {list(value)}"
+            )
         return {key: _take_arrays(v, _below(path, key), arrays) for key, v in value.items()}
     if isinstance(value, list | tuple):
         return [_take_arrays(v, _below(path, str(i)), arrays) for i, v in enumerate(value)]

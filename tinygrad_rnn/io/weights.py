@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 
+from ..errors import TinygradRnnError
 from ..tensor.backend import default_device, to_host
 from ..tensor.tensor import Tensor
 
 Arrays = dict[str, np.ndarray[Any, Any]]
 
 
-class CheckpointError(RuntimeError):
+class CheckpointError(TinygradRnnError, RuntimeError):
     """Something saved that is missing, damaged, or of another format."""
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..errors import InvalidTypeError, InvalidValueError, ShapeError
 from ..tensor import creation
-from ..tensor.errors import ShapeError
 from ..tensor.ops import elementwise
 from ..tensor.tensor import Tensor
 
@@ -14,26 +14,28 @@ def positive(layer: str, **sizes: int) -> None:
     """Refuses sizes below 1."""
     for name, size in sizes.items():
         if not isinstance(size, int) or isinstance(size, bool) or size < 1:
-            raise ValueError(f"{layer}: {name}: expected a whole number from 1 up, got {size!r}")
+            raise InvalidValueError(
+                f"{layer}: {name}: expected a whole number from 1 up, got {size!r}"
+            )
 
 
 def probability(layer: str, p: float) -> None:
     """Refuses what is no probability below 1."""
     if not 0 <= p < 1:
-        raise ValueError(f"{layer}: expected a probability from 0 to below 1, got {p!r}")
+        raise InvalidValueError(f"{layer}: expected a probability from 0 to below 1, got {p!r}")
 
 
 def flag(layer: str, **flags: bool) -> None:
     """Refuses what is neither True nor False: it was meant for something else."""
     for name, value in flags.items():
         if not isinstance(value, bool):
-            raise TypeError(f"{layer}: {name}: expected True or False, got {value!r}")
+            raise InvalidTypeError(f"{layer}: {name}: expected True or False, got {value!r}")
 
 
 def activation(layer: str, name: str, given: Any) -> None:
     """Refuses what is no elementwise function."""
     if not callable(given) and given not in elementwise.__all__:
-        raise ValueError(
+        raise InvalidValueError(
             f"{layer}: {name}: expected the name of an elementwise operation, such as 'tanh', or a "
             f"function of a Tensor; got {given!r}"
         )
@@ -42,7 +44,7 @@ def activation(layer: str, name: str, given: Any) -> None:
 def is_tensor(layer: str, name: str, x: Any) -> None:
     """Refuses what is no Tensor."""
     if not isinstance(x, Tensor):
-        raise TypeError(
+        raise InvalidTypeError(
             f"{layer}: {name}: expected a Tensor, got {type(x).__name__}: tg.tensor({name})"
         )
 

@@ -14,9 +14,9 @@ from collections.abc import Iterable
 from math import inf
 from typing import Any
 
+from ..errors import InvalidTypeError, InvalidValueError, OutOfRangeError, ShapeError
 from ..tensor import creation, ops
 from ..tensor.autodiff import no_grad
-from ..tensor.errors import ShapeError
 from ..tensor.random import Generator
 from ..tensor.tensor import Tensor
 from . import init
@@ -67,7 +67,7 @@ class CRF(Module):
         self.forbidden = [tuple(pair) for pair in forbidden]
         for pair in self.forbidden:
             if pair == (None, None) or not all(t is None or 0 <= t < num_tags for t in pair):
-                raise ValueError(
+                raise InvalidValueError(
                     f"CRF: forbidden: expected pairs (from, to) of tags below {num_tags}, one of "
                     f"them None for the start or the end; got {pair}"
                 )
@@ -202,7 +202,7 @@ class CRF(Module):
                 f"{list(emissions.shape)}"
             )
         if emissions.dtype != self.transitions.dtype:
-            raise TypeError(
+            raise InvalidTypeError(
                 f"CRF: emissions: expected {self.transitions.dtype} as the parameters are, got "
                 f"{emissions.dtype}: emissions.astype({str(self.transitions.dtype)!r})"
             )
@@ -233,7 +233,7 @@ class CRF(Module):
         if within.device == "cpu":  # elsewhere it would wait for the device
             for tag in (within.min().item(), within.max().item()):
                 if not 0 <= tag < self.num_tags:
-                    raise IndexError(f"CRF: tag {tag} is outside the {self.num_tags} tags")
+                    raise OutOfRangeError(f"CRF: tag {tag} is outside the {self.num_tags} tags")
         return within
 
     def describe(self) -> str:

@@ -18,8 +18,8 @@ from __future__ import annotations
 from math import inf
 from typing import Any
 
+from ..errors import OutOfRangeError, ShapeError
 from ..tensor import creation, ops
-from ..tensor.errors import ShapeError
 from ..tensor.graph import Op
 from ..tensor.tensor import Tensor
 from .checks import is_tensor, lengths_of
@@ -64,7 +64,7 @@ def ctc_loss(
         )
     steps, batch, classes = log_probs.shape
     if not 0 <= blank < classes:
-        raise IndexError(f"ctc_loss: blank {blank} is outside the {classes} classes")
+        raise OutOfRangeError(f"ctc_loss: blank {blank} is outside the {classes} classes")
     labels, counts = _labels(targets, target_lengths, batch, blank, classes)
     times = lengths_of("ctc_loss", "input_lengths", input_lengths, batch, steps)
     where = log_probs.device
@@ -109,7 +109,7 @@ def _labels(
     given = ops.where(real, given, blank).astype("int64")
     wrong = real & ((given < 0) | (given >= classes) | (given == blank))
     if bool(wrong.any()):
-        raise IndexError(
+        raise OutOfRangeError(
             f"ctc_loss: target {given[wrong][0].item()} is no label: expected 0 to {classes - 1}, "
             f"without the blank {blank}"
         )

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from ..errors import ShapeError
 from ..tensor.creation import as_tensor
-from ..tensor.errors import ShapeError
 from ..tensor.random import Generator, default_generator
 from ..tensor.tensor import Tensor
 from .checks import is_tensor, probability

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, cast
 
+from ..errors import InvalidTypeError, InvalidValueError
 from ..tensor import creation, ops
 from ..tensor.random import Generator
 from ..tensor.tensor import Tensor
@@ -45,7 +46,9 @@ class Embedding(Module):
         positive("Embedding", num_embeddings=num_embeddings, embedding_dim=embedding_dim)
         self.num_embeddings, self.embedding_dim = num_embeddings, embedding_dim
         if padding_idx is not None and not -num_embeddings <= padding_idx < num_embeddings:
-            raise ValueError(f"Embedding: padding_idx {padding_idx} is outside {num_embeddings}")
+            raise InvalidValueError(
+                f"Embedding: padding_idx {padding_idx} is outside {num_embeddings}"
+            )
         self.padding_idx = None if padding_idx is None else padding_idx % num_embeddings
         empty = creation.zeros((num_embeddings, embedding_dim), dtype=dtype, device=device)
         self.weight = init.normal_(Parameter(empty), generator=generator)
@@ -56,7 +59,9 @@ class Embedding(Module):
         """**Arguments** ids: integers (...). **Returns** (..., embedding_dim)."""
         ids = creation.as_tensor(ids, device=self.weight.device)
         if ids.dtype.kind not in "iu":
-            raise TypeError(f"Embedding: ids: expected integers, got {ids.dtype}: ids.astype(int)")
+            raise InvalidTypeError(
+                f"Embedding: ids: expected integers, got {ids.dtype}: ids.astype(int)"
+            )
         y: Tensor = ops.take(self.weight, ids, axis=0)
         if self.training and self.dropout:
             words = (self.num_embeddings, 1)

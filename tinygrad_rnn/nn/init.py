@@ -9,8 +9,8 @@ from __future__ import annotations
 from math import sqrt
 from typing import Any, TypeVar
 
+from ..errors import InvalidTypeError, InvalidValueError, ShapeError
 from ..tensor import creation
-from ..tensor.errors import ShapeError
 from ..tensor.ops import log
 from ..tensor.random import Generator, default_generator, orthonormal
 from ..tensor.tensor import Tensor
@@ -102,12 +102,12 @@ def chrono_(layer: M, longest: int, *, generator: Generator | None = None) -> M:
     recurrence: Any = getattr(layer, "recurrence", None)
     biases = {n: p for n, p in layer.named_parameters() if n.startswith("bias_")}
     if not (biases and getattr(recurrence, "keeping", None)):
-        raise TypeError(
+        raise InvalidTypeError(
             "chrono_: expected an LSTM or a GRU with biases, or one of their cells; got "
             f"{type(layer).__name__}"
         )
     if longest < 2:
-        raise ValueError(f"chrono_: longest: expected at least 2 steps, got {longest}")
+        raise InvalidValueError(f"chrono_: longest: expected at least 2 steps, got {longest}")
     n = recurrence.hidden_size
     for name, bias in biases.items():
         if name.startswith("bias_ih"):

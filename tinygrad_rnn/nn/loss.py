@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..errors import InvalidValueError, OutOfRangeError, ShapeError
 from ..tensor import creation, ops
-from ..tensor.errors import ShapeError
 from ..tensor.tensor import Tensor
 from .checks import features_last, is_tensor
 
@@ -15,7 +15,7 @@ def reduce(name: str, losses: Tensor, reduction: str, count: Any = None) -> Tens
     if reduction == "none":
         return losses
     if reduction not in ("mean", "sum"):
-        raise ValueError(f"{name}: reduction: expected mean, sum or none, got {reduction!r}")
+        raise InvalidValueError(f"{name}: reduction: expected mean, sum or none, got {reduction!r}")
     total = losses.sum()
     return total if reduction == "sum" else total / (losses.size if count is None else count)
 
@@ -77,7 +77,7 @@ def linear_cross_entropy(
     is_tensor(name, "x", x)
     is_tensor(name, "linear_weight", linear_weight)
     if reduction not in ("mean", "sum"):
-        raise ValueError(
+        raise InvalidValueError(
             f"{name}: reduction: expected mean or sum, got {reduction!r}: for single losses take "
             "cross_entropy(linear(x, weight, bias), targets)"
         )
@@ -210,7 +210,7 @@ def _like(name: str, prediction: Any, target: Any) -> Tensor:
 
 def _share(name: str, label_smoothing: float) -> None:
     if not 0 <= label_smoothing <= 1:
-        raise ValueError(f"{name}: label_smoothing {label_smoothing} is not in [0, 1]")
+        raise InvalidValueError(f"{name}: label_smoothing {label_smoothing} is not in [0, 1]")
 
 
 def _targets(
@@ -233,7 +233,7 @@ def _targets(
     if scores.device == "cpu":  # elsewhere it would wait for the device
         wrong = ~ignored.data & ((targets.data < 0) | (targets.data >= classes))
         if wrong.any():
-            raise IndexError(
+            raise OutOfRangeError(
                 f"{name}: target {targets.data[wrong][0]} is outside the {classes} classes"
             )
         if not ignored.data.any():

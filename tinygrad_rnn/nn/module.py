@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Self
 
+from ..errors import InvalidTypeError, TinygradRnnError
 from ..tensor.tensor import Tensor
 
 
-class StateDictError(ValueError):
+class StateDictError(TinygradRnnError, ValueError):
     """A state dict that does not fit its module."""
 
 
@@ -45,7 +46,7 @@ class Module:
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """What calling the module does."""
-        raise TypeError(f"{type(self).__name__} defines no forward(...)")
+        raise InvalidTypeError(f"{type(self).__name__} defines no forward(...)")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self.forward(*args, **kwargs)

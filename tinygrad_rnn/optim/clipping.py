@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from math import isfinite, sqrt
 
 from .. import kernels
+from ..errors import AnomalyError, InvalidValueError
 from ..tensor import backend
 from ..tensor.tensor import Tensor
 
@@ -29,12 +30,12 @@ def clip_grad_norm_(
     (10.0, [0.6, 0.8])
     """
     if not max_norm > 0:
-        raise ValueError(f"clip_grad_norm_: max_norm: expected more than 0, got {max_norm}")
+        raise InvalidValueError(f"clip_grad_norm_: max_norm: expected more than 0, got {max_norm}")
     gradients = [p.grad.data for p in parameters if p.grad is not None]
     norm = sqrt(float(sum(kernels.sum_of_squares(g) for g in gradients)))
     if not isfinite(norm):
         if error_if_nonfinite:
-            raise FloatingPointError(f"clip_grad_norm_: the gradients' norm is {norm}")
+            raise AnomalyError(f"clip_grad_norm_: the gradients' norm is {norm}")
     elif norm > max_norm:
         for g in gradients:
             g *= max_norm / norm
@@ -53,7 +54,9 @@ def clip_grad_value_(parameters: Iterable[Tensor], clip_value: float) -> None:
     [6.0, -7.0]
     """
     if not clip_value > 0:
-        raise ValueError(f"clip_grad_value_: clip_value: expected more than 0, got {clip_value}")
+        raise InvalidValueError(
+            f"clip_grad_value_: clip_value: expected more than 0, got {clip_value}"
+        )
     for p in parameters:
         if p.grad is not None:
             g = p.grad.data

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from .. import kernels
+from ..errors import InvalidTypeError, InvalidValueError
 from ..tensor import backend
 from ..tensor.tensor import Tensor
 
@@ -26,7 +27,7 @@ class Optimizer:
     def __init__(self, parameters: Iterable[Any], **defaults: Any) -> None:
         items = list(parameters)
         if not items:
-            raise ValueError(f"{type(self).__name__}: no parameters were given")
+            raise InvalidValueError(f"{type(self).__name__}: no parameters were given")
         groups = items if isinstance(items[0], dict) else [{"params": items}]
         self.param_groups: list[Group] = [
             {**defaults, **group, "params": list(group["params"])} for group in groups
@@ -34,14 +35,14 @@ class Optimizer:
         every = [p for group in self.param_groups for p in group["params"]]
         for p in every:
             if not isinstance(p, Tensor) or not p.is_leaf:
-                raise TypeError(f"{type(self).__name__}: expected leaf tensors, got {p!r}")
+                raise InvalidTypeError(f"{type(self).__name__}: expected leaf tensors, got {p!r}")
         if len({id(p) for p in every}) < len(every):
-            raise ValueError(f"{type(self).__name__}: a parameter was given twice")
+            raise InvalidValueError(f"{type(self).__name__}: a parameter was given twice")
         self.state: dict[int, dict[str, Any]] = {i: {} for i in range(len(every))}
 
     def update(self, p: Array, g: Array, state: dict[str, Any], group: Group, xp: Any) -> None:
         """Changes p in place, by its gradient g, which stays; both are raw arrays."""
-        raise TypeError(f"{type(self).__name__} defines no update")
+        raise InvalidTypeError(f"{type(self).__name__} defines no update")
 
     def step(self) -> None:
         """Updates every parameter that has a gradient. Graphs that used them are stale then."""
@@ -78,7 +79,7 @@ class Optimizer:
         """Takes over a state dict. **Raises** ValueError if its groups or shapes differ."""
         groups, each = state_dict["param_groups"], self._each()
         if [len(g["params"]) for g in groups] != [len(g["params"]) for g in self.param_groups]:
-            raise ValueError(
+            raise InvalidValueError(
                 f"{type(self).__name__}.load_state_dict: expected groups of "
                 f"{[len(g['params']) for g in self.param_groups]} parameters, got "
                 f"{[len(g['params']) for g in groups]}"
@@ -89,7 +90,7 @@ class Optimizer:
                 value = value.data if isinstance(value, Tensor) else value
                 if backend.is_array(value) and value.ndim:
                     if value.shape != p.shape:
-                        raise ValueError(
+                        raise InvalidValueError(
                             f"{type(self).__name__}.load_state_dict: {name} of parameter {i}: "
                             f"expected {list(p.shape)}, got {list(value.shape)}"
                         )
@@ -123,7 +124,7 @@ class SGD(Optimizer):
         weight_decay: float = 0.0,
     ) -> None:
         if nesterov and not momentum:
-            raise ValueError("SGD: nesterov needs a momentum above 0")
+            raise InvalidValueError("SGD: nesterov needs a momentum above 0")
         _check("SGD", lr=lr, momentum=momentum, weight_decay=weight_decay)
         super().__init__(
             parameters, lr=lr, momentum=momentum, nesterov=nesterov, weight_decay=weight_decay
@@ -260,7 +261,7 @@ def _check(name: str, **settings: float) -> None:
     for setting, value in settings.items():
         unbounded = setting in ("lr", "weight_decay")
         if not value >= 0 or not (unbounded or value < 1):
-            raise ValueError(
+            raise InvalidValueError(
                 f"{name}: {setting}: expected 0 or more{'' if unbounded else ' and below 1'}, got "
                 f"{value}"
             )

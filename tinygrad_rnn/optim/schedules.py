@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from math import cos, inf, pi
 from typing import Any
 
+from ..errors import InvalidTypeError, InvalidValueError
 from .optimizers import Optimizer
 
 
@@ -22,7 +23,7 @@ class Schedule:
 
     def factor(self) -> float:
         """What the rates are multiplied by after `steps` steps."""
-        raise TypeError(f"{type(self).__name__} defines no factor")
+        raise InvalidTypeError(f"{type(self).__name__} defines no factor")
 
     def step(self) -> None:
         """Counts a step, and sets the rates for the next one."""
@@ -56,7 +57,7 @@ class StepLR(Schedule):
 
     def __init__(self, optimizer: Optimizer, step_size: int, gamma: float = 0.1) -> None:
         if step_size < 1:
-            raise ValueError(f"StepLR: step_size: expected 1 or more, got {step_size}")
+            raise InvalidValueError(f"StepLR: step_size: expected 1 or more, got {step_size}")
         self.step_size, self.gamma = step_size, gamma
         super().__init__(optimizer)
 
@@ -89,7 +90,7 @@ class CosineLR(Schedule):
         minimum: float = 0.0,
     ) -> None:
         if not 0 <= warmup_steps < total_steps:
-            raise ValueError(
+            raise InvalidValueError(
                 f"CosineLR: expected 0 <= warmup_steps < total_steps, got {warmup_steps} and "
                 f"{total_steps}"
             )
@@ -128,7 +129,9 @@ class ReduceLROnPlateau(Schedule):
         minimum: float = 0.0,
     ) -> None:
         if not 0 < reduction < 1:
-            raise ValueError(f"ReduceLROnPlateau: reduction: expected 0 to 1, got {reduction}")
+            raise InvalidValueError(
+                f"ReduceLROnPlateau: reduction: expected 0 to 1, got {reduction}"
+            )
         self.reduction, self.patience = reduction, patience
         self.threshold, self.minimum = threshold, minimum
         self.best, self.waited, self.scale = inf, 0, 1.0

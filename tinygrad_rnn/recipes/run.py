@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar
 
+from ..errors import InvalidTypeError, TinygradRnnError
 from ..nn import Module
 from ..optim import Adam, CosineLR, clip_grad_norm_
 from ..tensor.autodiff import no_grad
@@ -24,11 +25,11 @@ EVALUATE_EVERY = 100  # steps
 WARMUP = 100  # steps, or a tenth of a short run
 
 
-class SettingError(ValueError):
+class SettingError(TinygradRnnError, ValueError):
     """A setting of a recipe outside its range."""
 
 
-class DivergedError(RuntimeError):
+class DivergedError(TinygradRnnError, RuntimeError):
     """A loss or a gradient that is not finite any more."""
 
 
@@ -69,15 +70,15 @@ class Run(Iterator[Progress]):
 
     def next_loss(self) -> tuple[Tensor, int]:
         """The loss of the next batch, and how many symbols it is the mean of."""
-        raise TypeError(f"{type(self).__name__} defines no next_loss()")
+        raise InvalidTypeError(f"{type(self).__name__} defines no next_loss()")
 
     def evaluate(self, quick: bool = False) -> float:
         """Bits per symbol on what is held out, or on a part of it that does not take long."""
-        raise TypeError(f"{type(self).__name__} defines no evaluate(quick)")
+        raise InvalidTypeError(f"{type(self).__name__} defines no evaluate(quick)")
 
     def state(self) -> dict[str, Any]:
         """The recipe's own part of a checkpoint."""
-        raise TypeError(f"{type(self).__name__} defines no state()")
+        raise InvalidTypeError(f"{type(self).__name__} defines no state()")
 
     def __next__(self) -> Progress:
         """Makes one update.

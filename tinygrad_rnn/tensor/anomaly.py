@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from ..errors import AnomalyError
 from . import backend
-from .errors import AnomalyError
 from .graph import Node, Op, watch
 
 _PACKAGE = os.path.dirname(os.path.dirname(__file__))
@@ -28,7 +28,7 @@ def detect_anomaly() -> Iterator[None]:
     ...     tg.log(tg.tensor([0.0, 1.0]))
     Traceback (most recent call last):
     ...
-    tinygrad_rnn.tensor.errors.AnomalyError: ...
+    tinygrad_rnn.errors.AnomalyError: ...
     """
     places: weakref.WeakKeyDictionary[Node, str] = weakref.WeakKeyDictionary()
 

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from ..errors import GraphError
 from . import backend, ops
-from .errors import GraphError
 from .graph import Edge, Leaf, Node, Op, Traced, grad_mode, hooks, set_grad_mode, watch, wrap
 from .ops.indexing import Part, Sum
 from .shapes import sum_to

@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from .errors import DeviceError
+from ..errors import DeviceError, InvalidTypeError
 
 Array: TypeAlias = Any  # an array of whichever module is in use
 
@@ -98,7 +98,7 @@ _DLPACK = {1: "cpu", 2: "cuda", 3: "cpu", 13: "cuda"}  # 3 and 13: pinned, and m
 def from_dlpack(x: Any) -> Array:
     """The array of another library as one of the modules', in the same memory (DLPack)."""
     if not hasattr(x, "__dlpack__"):
-        raise TypeError(
+        raise InvalidTypeError(
             f"from_dlpack: expected an array that has __dlpack__, got {type(x).__name__}: "
             "tg.tensor(...) copies what is none"
         )

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from ..errors import DeviceError
 from . import backend
-from .errors import DeviceError
 
 
 def is_available() -> bool:

@@ -14,8 +14,8 @@ from typing import Any, cast
 
 import numpy as np
 
+from ..errors import InvalidTypeError, ShapeError
 from . import autodiff, ops
-from .errors import ShapeError
 from .graph import Leaf, grad_mode
 from .recompute import behind, now
 from .tensor import Tensor
@@ -142,7 +142,7 @@ def value_and_grad(
     def value_and_gradient(*args: Any, **settings: Any) -> tuple[Any, Any]:
         at = [i + len(args) if i < 0 else i for i in places]
         if len(set(at)) < len(at) or not all(0 <= i < len(args) for i in at):
-            raise TypeError(
+            raise InvalidTypeError(
                 f"value_and_grad: argnums={argnums}: expected different positions among the "
                 f"arguments, got {len(args)} of these"
             )
@@ -169,7 +169,7 @@ def _held(argument: Any, i: int) -> dict[str, Tensor]:
     if isinstance(argument, Tensor):
         return {"": argument}
     if not hasattr(argument, "named_parameters"):
-        raise TypeError(
+        raise InvalidTypeError(
             f"value_and_grad: argument {i}: expected a Tensor or a module, got "
             f"{type(argument).__name__}"
         )
@@ -224,7 +224,7 @@ class _Run:
         self.ys = _several(value)
         for y in self.ys:
             if not isinstance(y, Tensor):
-                raise TypeError(
+                raise InvalidTypeError(
                     f"{name}: expected fn to return a Tensor or a tuple of Tensors, got "
                     f"{type(y).__name__}"
                 )
@@ -283,7 +283,9 @@ def _own(x: Any, what: str) -> Tensor:
     """A tensor of the same value whose node is young: connected to x, if that requires grad."""
     if not isinstance(x, Tensor) or x.dtype.kind != "f":
         got = f"a Tensor of {x.dtype}" if isinstance(x, Tensor) else type(x).__name__
-        raise TypeError(f"{what}: expected a Tensor of reals, got {got}: tg.tensor(...) makes one")
+        raise InvalidTypeError(
+            f"{what}: expected a Tensor of reals, got {got}: tg.tensor(...) makes one"
+        )
     if not x.requires_grad:
         x = x.detach()
         x.requires_grad = True
@@ -297,7 +299,7 @@ def _fitting(what: str, like: Sequence[Tensor], given: Any) -> tuple[Tensor, ...
         raise ShapeError(f"{what}: expected {len(like)} of them, got {len(vs)}")
     for i, (v, x) in enumerate(zip(vs, like, strict=True)):
         if not isinstance(v, Tensor):
-            raise TypeError(f"{what} {i}: expected a Tensor, got {type(v).__name__}")
+            raise InvalidTypeError(f"{what} {i}: expected a Tensor, got {type(v).__name__}")
         if v.shape != x.shape:
             raise ShapeError(f"{what} {i}: expected shape {list(x.shape)}, got {list(v.shape)}")
     return vs

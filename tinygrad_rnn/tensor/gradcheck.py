@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from ..errors import GradcheckError, InvalidTypeError
 from . import autodiff, backend, ops
-from .errors import GradcheckError
 from .graph import grad_mode
 from .random import Generator
 from .tensor import Tensor
@@ -61,7 +61,7 @@ def gradient_errors(
     xs = [x if isinstance(x, Tensor) else Tensor(x, requires_grad=True) for x in inputs]
     for i, x in enumerate(xs):
         if x.dtype != np.float64 or not x.requires_grad or not x.is_leaf:
-            raise TypeError(
+            raise InvalidTypeError(
                 f"gradcheck: input {i}: expected a float64 array or leaf that requires grad, got "
                 f"{x!r}"
             )

@@ -31,9 +31,9 @@ from typing import Any, ClassVar, Protocol, Self, TypeVar, cast
 
 import numpy as np
 
+from ..errors import DeviceError, InvalidTypeError, MatrixError, OutOfRangeError, ShapeError
 from . import backend
 from .backend import Array
-from .errors import DeviceError, ShapeError
 
 T = TypeVar("T")
 Edge = tuple["Node", int]  # where a value came from: a node, and which of its outputs it is
@@ -197,7 +197,9 @@ class Op:
         }
         taken = {"g", "y", "xp", "shapes", "needs", "saved"} & {*self.inputs, *self.parameters}
         if taken:
-            raise TypeError(f"{name}: {sorted(taken)} are names that the engine gives to rules")
+            raise InvalidTypeError(
+                f"{name}: {sorted(taken)} are names that the engine gives to rules"
+            )
         self.rules: dict[str, Rule] = {}
         self.joint: Rule | None = None
         self._bind()
@@ -213,7 +215,9 @@ class Op:
         An input without a rule is a constant to the operation.
         """
         if unknown := rules.keys() - set(self.inputs):
-            raise TypeError(f"{self.name} has no inputs {sorted(unknown)}: it has {self.inputs}")
+            raise InvalidTypeError(
+                f"{self.name} has no inputs {sorted(unknown)}: it has {self.inputs}"
+            )
         self.joint = joint
         self.rules.update(rules)
         self._bind()
@@ -228,9 +232,13 @@ class Op:
         self._pick_kept = _picker(keep, seen)
         layout = ("xp", "g", "shapes", "needs", *self.kept_names)
         if unknown := read - set(layout):
-            raise TypeError(f"{self.name}: a rule reads {sorted(unknown)}, which nothing provides")
+            raise InvalidTypeError(
+                f"{self.name}: a rule reads {sorted(unknown)}, which nothing provides"
+            )
         if self.variadic and read & set(self.inputs):
-            raise TypeError(f"{self.name}: a rule cannot read {self.inputs}: their number varies")
+            raise InvalidTypeError(
+                f"{self.name}: a rule cannot read {self.inputs}: their number varies"
+            )
         self._pick_joint = _picker(names(self.joint), layout) if self.joint else None
         self._bound = [
             (i, self.rules[n], _picker(names(self.rules[n]), layout))
@@ -365,7 +373,9 @@ class Op:
         surplus = len(args) + len(extra) < given or extra.keys() & params.keys()
         found = {**self.optional, **params}
         if surplus or any(n not in found for n in missing):
-            raise TypeError(f"{self.name}{self.__signature__}: got {given} positional arguments")
+            raise InvalidTypeError(
+                f"{self.name}{self.__signature__}: got {given} positional arguments"
+            )
         rest = {n: v for n, v in params.items() if n not in missing}
         return (*args, *(found[n] for n in missing)), {**extra, **rest}
 
@@ -384,11 +394,11 @@ class Op:
         )
         given = "".join(f", {n}={v!r}" for n, v in params.items())
         kinds = {
-            np.linalg.LinAlgError: np.linalg.LinAlgError,  # the shapes are right: a matrix is not
+            np.linalg.LinAlgError: MatrixError,  # the shapes are right: a matrix is not
             ValueError: ShapeError,
-            IndexError: IndexError,
+            IndexError: OutOfRangeError,
         }
-        kind = next((k for e, k in kinds.items() if isinstance(error, e)), TypeError)
+        kind = next((k for e, k in kinds.items() if isinstance(error, e)), InvalidTypeError)
         expected = f"expected {self.expects}; " if self.expects else ""
         return kind(f"{self.name}: {expected}got {got}{given} ({error})")
 

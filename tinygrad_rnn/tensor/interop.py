@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from ..errors import InvalidTypeError
 from . import ops
 from .ops import linalg
 
@@ -55,4 +56,6 @@ def refusal(name: str) -> TypeError:
         remedy = f"read x.{name}"
     else:
         remedy = f"there is no tg.{name}; call it on x.detach().numpy()"
-    return TypeError(f"numpy.{name}: expected arrays, got a Tensor, whose graph it drops: {remedy}")
+    return InvalidTypeError(
+        f"numpy.{name}: expected arrays, got a Tensor, whose graph it drops: {remedy}"
+    )

@@ -11,9 +11,9 @@ from typing import Any, cast
 
 import numpy as np
 
+from ..errors import GraphError, InvalidTypeError
 from . import autodiff, backend
 from .backend import Array
-from .errors import GraphError
 from .graph import Leaf, Node, Traced, grad_mode, wrap
 from .random import Generator, default_generator
 
@@ -39,7 +39,7 @@ def checkpoint(fn: Callable[..., Any], *args: Any, generators: Sequence[Generato
     """
     for generator in generators:
         if not isinstance(generator, Generator):
-            raise TypeError(
+            raise InvalidTypeError(
                 f"checkpoint: generators: expected Generators, got {type(generator).__name__}"
             )
     segment = _Segment(fn, args, (default_generator(), *generators))
@@ -66,7 +66,7 @@ class _Segment:
         value = self.fn(*self.args)
         outputs = list(_tensors(value))
         if not outputs:
-            raise TypeError(
+            raise InvalidTypeError(
                 f"checkpoint: expected fn to return Tensors, got {type(value).__name__}"
             )
         nodes = [node for node in behind(outputs, lambda node: node.serial < mark) if node.kept]

@@ -7,9 +7,9 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
+from ..errors import ExportError, GraphError, InvalidTypeError
 from . import autodiff, backend, interop, ops
 from .backend import Array
-from .errors import GraphError
 from .graph import Leaf, Traced, elements, grad_mode, hooks, wrap
 
 
@@ -85,7 +85,9 @@ class Tensor(Traced):
     def requires_grad(self, wanted: bool) -> None:
         leaf = self._leaf("setting requires_grad")
         if wanted and self.array.dtype.kind != "f":
-            raise TypeError(f"requires_grad: only reals have gradients, not {self.array.dtype}")
+            raise InvalidTypeError(
+                f"requires_grad: only reals have gradients, not {self.array.dtype}"
+            )
         if wanted != (leaf is not None):
             self.edge = (Leaf(self.array), 0) if wanted else None
 
@@ -215,7 +217,7 @@ class Tensor(Traced):
 
     def __len__(self) -> int:
         if not self.shape:
-            raise TypeError("a tensor without axes has no length")
+            raise InvalidTypeError("a tensor without axes has no length")
         return int(self.shape[0])
 
     def __iter__(self) -> Iterator[Tensor]:
@@ -236,7 +238,7 @@ class Tensor(Traced):
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
         if self.edge is not None:
-            raise TypeError(
+            raise InvalidTypeError(
                 "NumPy's functions would drop the graph: use tinygrad_rnn's of the same name, "
                 "or .detach().numpy()"
             )
@@ -244,7 +246,7 @@ class Tensor(Traced):
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **settings: Any) -> Any:
         if "out" in settings:
-            raise TypeError(
+            raise InvalidTypeError(
                 f"numpy.{ufunc.__name__}: a Tensor cannot be written into a NumPy array: "
                 "a = a + x, in place of a += x, makes a Tensor"
             )
@@ -262,7 +264,7 @@ class Tensor(Traced):
     def __dlpack__(self, **request: Any) -> Any:
         """The values for another library to share (DLPack); what it requests, the array answers."""
         if self.edge is not None:
-            raise BufferError(
+            raise ExportError(
                 "__dlpack__: expected a constant, got a tensor that requires grad, whose graph "
                 "would be dropped: hand over x.detach()"
             )
@@ -294,7 +296,7 @@ class Tensor(Traced):
             )
         updated = ops.index_update(self, value, index=index)
         if updated.dtype != self.dtype:
-            raise TypeError(f"x[...] =: expected {self.dtype}, got {updated.dtype}")
+            raise InvalidTypeError(f"x[...] =: expected {self.dtype}, got {updated.dtype}")
         if leaf:
             self.data = updated.array
         else:
@@ -426,10 +428,10 @@ def _from_python(data: Any, dtype: Any) -> np.ndarray[Any, Any]:
     if isinstance(data, np.generic):
         return np.asarray(data)
     if isinstance(data, (list, tuple)) and any(isinstance(v, Traced) for v in data):
-        raise TypeError("a list of tensors: join them with tg.stack or tg.concat")
+        raise InvalidTypeError("a list of tensors: join them with tg.stack or tg.concat")
     array = np.asarray(data)
     if array.dtype.kind not in "fiub":
-        raise TypeError(f"a tensor holds numbers, not {array.dtype} ({type(data).__name__})")
+        raise InvalidTypeError(f"a tensor holds numbers, not {array.dtype} ({type(data).__name__})")
     holds_arrays = isinstance(data, (list, tuple)) and any(hasattr(v, "dtype") for v in data)
     ours = dtype is None and array.dtype == np.float64 and not holds_arrays
     return array.astype(np.float32) if ours else array

@@ -11,8 +11,8 @@ from __future__ import annotations
 from math import sqrt
 from typing import Any, NamedTuple
 
+from ...errors import InvalidTypeError, InvalidValueError, ShapeError
 from ...tensor import creation, ops
-from ...tensor.errors import ShapeError
 from ...tensor.random import Generator
 from ...tensor.tensor import Tensor
 from ..checks import features_last, lengths_of, positive
@@ -53,7 +53,7 @@ class Attention(Module):
         positive(name, query_size=query_size, memory_size=memory_size)
         if normalize not in NORMALIZERS:
             kinds = " or ".join(NORMALIZERS)
-            raise ValueError(f"{name}: normalize: expected {kinds}, got {normalize!r}")
+            raise InvalidValueError(f"{name}: normalize: expected {kinds}, got {normalize!r}")
         self.query_size, self.memory_size, self.normalize = query_size, memory_size, normalize
         self.context_size = memory_size
 
@@ -69,7 +69,7 @@ class Attention(Module):
 
     def score(self, query: Tensor, keys: Tensor) -> Tensor:
         """How well (B, T, query_size) fits (B, S, A). **Returns** (B, T, S)."""
-        raise TypeError(f"{type(self).__name__} defines no score(query, keys)")
+        raise InvalidTypeError(f"{type(self).__name__} defines no score(query, keys)")
 
     # ------------------------------------------------------------ what all of them do
 

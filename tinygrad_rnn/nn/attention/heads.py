@@ -5,6 +5,7 @@ from __future__ import annotations
 from math import sqrt
 from typing import Any
 
+from ...errors import InvalidValueError
 from ...tensor import ops
 from ...tensor.random import Generator
 from ...tensor.tensor import Tensor
@@ -45,7 +46,9 @@ class MultiHeadAttention(Attention):
         size = query_size if hidden_size is None else hidden_size
         positive("MultiHeadAttention", heads=heads, hidden_size=size)
         if size % heads:
-            raise ValueError(f"MultiHeadAttention: {heads} heads do not divide {size} features")
+            raise InvalidValueError(
+                f"MultiHeadAttention: {heads} heads do not divide {size} features"
+            )
         self.heads, self.hidden_size, self.context_size = heads, size, size
 
         def linear(features: int) -> Linear:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ...errors import InvalidTypeError
 from ...tensor import creation, ops
 from ...tensor.random import Generator
 from ...tensor.tensor import Tensor
@@ -39,11 +40,11 @@ class PastAttention(AdditiveAttention):
 
     def features(self, past: Tensor) -> Tensor:
         """What the score is told of the past: (B, S) -> (B, S, features)."""
-        raise TypeError(f"{type(self).__name__} defines no features(past)")
+        raise InvalidTypeError(f"{type(self).__name__} defines no features(past)")
 
     def next(self, past: Tensor, weights: Tensor) -> Tensor:
         """The past of the next step."""
-        raise TypeError(f"{type(self).__name__} defines no next(past, weights)")
+        raise InvalidTypeError(f"{type(self).__name__} defines no next(past, weights)")
 
     def initial(self, memory: Memory) -> Tensor:
         """Nothing has been looked at."""

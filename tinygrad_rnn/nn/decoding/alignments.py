@@ -13,9 +13,9 @@ from collections.abc import Callable, Sequence
 from itertools import groupby
 from typing import Any, NamedTuple
 
+from ...errors import InvalidValueError, OutOfRangeError, ShapeError
 from ...tensor import creation, ops
 from ...tensor.autodiff import no_grad
-from ...tensor.errors import ShapeError
 from ...tensor.tensor import Tensor
 from ..checks import is_tensor, lengths_of
 from ..ctc import NEVER
@@ -84,7 +84,9 @@ def ctc_beam_search(
     """
     times = _checked("ctc_beam_search", log_probs, lengths, blank)
     if not 1 <= n_best <= beams:
-        raise ValueError(f"ctc_beam_search: n_best must be from 1 to beams {beams}, not {n_best}")
+        raise InvalidValueError(
+            f"ctc_beam_search: n_best must be from 1 to beams {beams}, not {n_best}"
+        )
     follows = _Follows(language_model, weight, bonus, log_probs.shape[2])
     prefixes = [[_Prefix()] for _ in times]
     with no_grad():
@@ -211,6 +213,6 @@ def _checked(name: str, log_probs: Tensor, lengths: Any, blank: int) -> list[int
         raise ShapeError(f"{name}: log_probs: expected (T, B, C); got {list(log_probs.shape)}")
     steps, batch, classes = log_probs.shape
     if not 0 <= blank < classes:
-        raise IndexError(f"{name}: blank {blank} is outside the {classes} classes")
+        raise OutOfRangeError(f"{name}: blank {blank} is outside the {classes} classes")
     found: list[int] = lengths_of(name, "lengths", lengths, batch, steps).tolist()
     return found

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from math import inf
 from typing import Any, NamedTuple
 
+from ...errors import InvalidValueError
 from ...tensor import ops
 from ...tensor.autodiff import no_grad
 from ...tensor.tensor import Tensor
@@ -255,7 +256,7 @@ class _Search(NamedTuple):
 
     def _possible(self, log_prob: float) -> bool:
         if log_prob != log_prob:
-            raise ValueError("beam_search: step returned NaN")
+            raise InvalidValueError("beam_search: step returned NaN")
         return log_prob > -inf
 
 
@@ -270,7 +271,7 @@ def _divisors(penalty: LengthPenalty | None, max_length: int) -> list[float]:
     found = [1.0] + [1.0 if penalty is None else penalty(n) for n in range(1, max_length + 1)]
     for length, divisor in enumerate(found):
         if not 0 < divisor < inf:
-            raise ValueError(
+            raise InvalidValueError(
                 f"beam_search: length_penalty must be above 0; it is {divisor} for length {length}"
             )
     return found
@@ -286,8 +287,10 @@ def _largest_ahead(divisors: list[float]) -> list[float]:
 
 def _check(beams: int, n_best: int, groups: int, diversity: float) -> None:
     if not 1 <= n_best <= beams:
-        raise ValueError(f"beam_search: n_best must be from 1 to beams {beams}, not {n_best}")
+        raise InvalidValueError(
+            f"beam_search: n_best must be from 1 to beams {beams}, not {n_best}"
+        )
     if groups < 1 or beams % groups:
-        raise ValueError(f"beam_search: groups must divide beams {beams}, not {groups}")
+        raise InvalidValueError(f"beam_search: groups must divide beams {beams}, not {groups}")
     if diversity < 0:
-        raise ValueError(f"beam_search: diversity must be 0 or more, not {diversity}")
+        raise InvalidValueError(f"beam_search: diversity must be 0 or more, not {diversity}")

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from math import inf
 
+from ...errors import InvalidValueError
 from ...tensor import creation, ops
 from ...tensor.tensor import Tensor
 from .steps import Path
@@ -36,22 +37,22 @@ class Constraints:
     def __post_init__(self) -> None:
         for name in ("min_length", "no_repeat_ngram"):
             if getattr(self, name) < 0:
-                raise ValueError(
+                raise InvalidValueError(
                     f"Constraints: {name} must be 0 or more, not {getattr(self, name)}"
                 )
         if any(len(word) == 0 for word in self.forbidden):
-            raise ValueError("Constraints: forbidden: a sequence of no tokens is everywhere")
+            raise InvalidValueError("Constraints: forbidden: a sequence of no tokens is everywhere")
 
     def check(self, name: str, batch: int, max_length: int) -> None:
         """Refuses what cannot be met by a batch of so many rows."""
         if max_length < 1:
-            raise ValueError(f"{name}: max_length must be at least 1, not {max_length}")
+            raise InvalidValueError(f"{name}: max_length must be at least 1, not {max_length}")
         if self.min_length > max_length:
-            raise ValueError(
+            raise InvalidValueError(
                 f"{name}: min_length {self.min_length} is above max_length {max_length}"
             )
         if len(self.prefix) not in (0, batch):
-            raise ValueError(
+            raise InvalidValueError(
                 f"{name}: prefix: expected {batch} sequences, one a row (an empty one for none); "
                 f"got {len(self.prefix)}"
             )
@@ -85,7 +86,9 @@ class Constraints:
     def apply(self, log_probs: Tensor, paths: Sequence[Path], end: int | None) -> Tensor:
         """**Arguments** log_probs: (N, V), of N paths. **Returns** them, -inf where barred."""
         if end is not None and not 0 <= end < log_probs.shape[1]:
-            raise ValueError(f"end: token {end} is outside the {log_probs.shape[1]} of the model")
+            raise InvalidValueError(
+                f"end: token {end} is outside the {log_probs.shape[1]} of the model"
+            )
         closed: list[int] = []
         opened: list[tuple[int, int]] = []
         out: list[tuple[int, int]] = []
@@ -107,7 +110,7 @@ def _put(log_probs: Tensor, places: list[tuple[int, int]], value: float) -> Tens
         return log_probs
     rows, tokens = map(list, zip(*places, strict=True))
     if not 0 <= min(tokens) <= max(tokens) < log_probs.shape[1]:
-        raise ValueError(
+        raise InvalidValueError(
             f"Constraints: tokens {min(tokens)} to {max(tokens)} are not all among the "
             f"{log_probs.shape[1]} of the model"
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ...errors import InvalidValueError
 from .constraints import Word
 from .steps import Path
 
@@ -13,13 +14,13 @@ class Forced:
 
     def __init__(self, words: Sequence[Sequence[Word]], batch: int) -> None:
         if len(words) not in (0, batch):
-            raise ValueError(
+            raise InvalidValueError(
                 f"beam_search: forced: expected {batch} lists of sequences, one a row; got "
                 f"{len(words)}"
             )
         self.words = [[tuple(word) for word in row] for row in words]
         if any(not word for row in self.words for word in row):
-            raise ValueError("beam_search: forced: a sequence of no tokens is everywhere")
+            raise InvalidValueError("beam_search: forced: a sequence of no tokens is everywhere")
 
     def met(self, path: Path) -> bool:
         """Whether a path contains all of its row's words."""

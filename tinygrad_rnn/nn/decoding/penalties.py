@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from ...errors import InvalidValueError, ShapeError
 from ...tensor import creation, ops
-from ...tensor.errors import ShapeError
 from ...tensor.tensor import Tensor
 
 LengthPenalty = Callable[[int], float]
@@ -39,7 +39,9 @@ class Coverage:
 
     def __init__(self, weight: float, lengths: Any) -> None:
         if weight < 0:
-            raise ValueError(f"beam_search: coverage_penalty must be 0 or more, not {weight}")
+            raise InvalidValueError(
+                f"beam_search: coverage_penalty must be 0 or more, not {weight}"
+            )
         self.weight, self.lengths = weight, lengths
         self.seen: Tensor | None = None
 
@@ -50,7 +52,7 @@ class Coverage:
         if not self.weight:
             return [0.0] * len(rows)
         if attention is None:
-            raise ValueError(
+            raise InvalidValueError(
                 "beam_search: coverage_penalty needs attention: step must return "
                 "(logits, state, attention (N, S))"
             )

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from math import inf
 from typing import Any
 
+from ...errors import InvalidValueError
 from ...tensor import creation, ops
 from ...tensor.graph import operation
 from ...tensor.random import Generator
@@ -22,13 +23,13 @@ def check_sampling(
 ) -> None:
     """Raises ValueError for the first setting outside its range."""
     if not 0 <= temperature < inf:
-        raise ValueError(f"temperature must be 0 or more, not {temperature}")
+        raise InvalidValueError(f"temperature must be 0 or more, not {temperature}")
     if top_k is not None and top_k < 1:
-        raise ValueError(f"top-k must be at least 1, not {top_k}")
+        raise InvalidValueError(f"top-k must be at least 1, not {top_k}")
     if top_p is not None and not 0 < top_p <= 1:
-        raise ValueError(f"top-p must lie above 0 and at most at 1, not {top_p}")
+        raise InvalidValueError(f"top-p must lie above 0 and at most at 1, not {top_p}")
     if min_p is not None and not 0 <= min_p <= 1:
-        raise ValueError(f"min-p must lie from 0 to 1, not {min_p}")
+        raise InvalidValueError(f"min-p must lie from 0 to 1, not {min_p}")
 
 
 def probabilities(
@@ -224,4 +225,4 @@ def check_numbers(name: str, log_probs: Tensor, paths: list[Path]) -> None:
     for path, peak in zip(paths, log_probs.max(axis=-1).tolist(), strict=True):
         if not peak > -inf:
             why = "step returned NaN" if peak != peak else "no token may follow"
-            raise ValueError(f"{name}: row {path.row}: {why} after {list(path.tokens)}")
+            raise InvalidValueError(f"{name}: row {path.row}: {why} after {list(path.tokens)}")

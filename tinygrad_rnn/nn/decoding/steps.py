@@ -14,9 +14,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from ...errors import InvalidTypeError, InvalidValueError, ShapeError
 from ...tensor import creation, ops
 from ...tensor.autodiff import no_grad
-from ...tensor.errors import ShapeError
 from ...tensor.tensor import Tensor
 
 State = Any  # a Tensor, a list of one thing a row, None, or a tuple of states
@@ -43,7 +43,9 @@ class Hypothesis:
     def alignment(self) -> list[int]:
         """Where in the source each token looked most."""
         if self.attention is None:
-            raise ValueError("alignment: the model's step returned no attention as its third value")
+            raise InvalidValueError(
+                "alignment: the model's step returned no attention as its third value"
+            )
         found: list[int] = self.attention.argmax(axis=-1).tolist()
         return found
 
@@ -83,7 +85,7 @@ def select(state: State, index: Sequence[int], rows: Rows = 0) -> State:
     if isinstance(state, list):
         return [state[i] for i in index]
     if not isinstance(state, Tensor) or isinstance(rows, tuple):
-        raise TypeError(
+        raise InvalidTypeError(
             "select: expected a state of Tensors, of lists with one thing a row, or of tuples of "
             f"them, each with its axis in rows; got {type(state).__name__}, rows={rows}"
         )

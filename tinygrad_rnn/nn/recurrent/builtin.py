@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar
 
+from ...errors import InvalidValueError
 from ...tensor import ops
 from ...tensor.tensor import Tensor
 from ..module import Module
@@ -99,17 +100,17 @@ class LongShortTermMemory(Recurrence):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not 0 <= self.proj_size < self.hidden_size:
-            raise ValueError(
+            raise InvalidValueError(
                 f"{self.owner}: proj_size: expected 0 (none) or less than hidden_size "
                 f"{self.hidden_size}, got {self.proj_size}"
             )
         if self.cell_clip is not None and not self.cell_clip > 0:
-            raise ValueError(
+            raise InvalidValueError(
                 f"{self.owner}: cell_clip: expected a bound above 0 on |c|, or None for no bound; "
                 f"got {self.cell_clip!r}"
             )
         if self.forget_bias and not self.bias:
-            raise ValueError(
+            raise InvalidValueError(
                 f"{self.owner}: forget_bias={self.forget_bias} excludes bias=False: it is where "
                 "the forget gate's bias starts; leave bias=True, or forget_bias at 0"
             )

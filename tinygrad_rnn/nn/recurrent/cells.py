@@ -10,6 +10,7 @@ from __future__ import annotations
 from math import sqrt
 from typing import Any, ClassVar
 
+from ...errors import InvalidTypeError
 from ...tensor import creation
 from ...tensor.random import Generator
 from ...tensor.tensor import Tensor
@@ -82,7 +83,7 @@ class Cell(Module):
 
     def step(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:
         """One step. **Arguments** x: (B, input_size). **Returns** the output and the new state."""
-        raise TypeError(f"{type(self).__name__} defines no step(x, state)")
+        raise InvalidTypeError(f"{type(self).__name__} defines no step(x, state)")
 
     def forward(self, x: Tensor, state: Any = None) -> Any:
         """**Returns** the new state, from zeros if none is given."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from math import prod, sqrt
 from typing import Any
 
+from ...errors import InvalidValueError, ShapeError
 from ...tensor import creation, ops
-from ...tensor.errors import ShapeError
 from ...tensor.random import Generator
 from ...tensor.tensor import Tensor
 from .. import init
@@ -43,11 +43,11 @@ class ConvLSTMCell(Module):
     ) -> None:
         positive("ConvLSTMCell", input_channels=input_channels, hidden_channels=hidden_channels)
         if not kernel_size or any(n < 1 or n % 2 == 0 for n in kernel_size):
-            raise ValueError(
+            raise InvalidValueError(
                 f"ConvLSTMCell: kernel_size: expected odd numbers, as (3, 3), got {kernel_size!r}"
             )
         if peephole_size is not None and len(peephole_size) != len(kernel_size):
-            raise ValueError(
+            raise InvalidValueError(
                 f"ConvLSTMCell: peephole_size: expected as many axes as kernel_size {kernel_size}, "
                 f"got {peephole_size!r}"
             )

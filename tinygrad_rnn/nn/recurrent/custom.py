@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, cast
 
-from ...tensor.errors import ShapeError
+from ...errors import InvalidTypeError, InvalidValueError, ShapeError
 from ...tensor.random import Generator
 from ...tensor.tensor import Tensor
 from ..checks import flag, positive
@@ -84,7 +84,7 @@ class Recurrent(RecurrentLayer):
     def _only_one(self, cell: Steps, input_size: int | None) -> None:
         rows, kind = self.num_layers * self.directions, type(cell).__name__
         if rows > 1:
-            raise ValueError(
+            raise InvalidValueError(
                 f"Recurrent: {self.num_layers} layers in {self.directions} directions need {rows} "
                 f"cells, each with its own weights; got one {kind}. Pass a function that makes a "
                 f"cell for so many input features: Recurrent(lambda features: {kind}(features, "
@@ -92,18 +92,18 @@ class Recurrent(RecurrentLayer):
             )
         known = getattr(cell, "input_size", input_size)
         if input_size not in (None, known):
-            raise ValueError(
+            raise InvalidValueError(
                 f"Recurrent: input_size: the {kind} takes {known} features, got {input_size}"
             )
 
     def _made(self, make: Callable[[int], Steps], input_size: int | None) -> list[Steps]:
         if not callable(make):
-            raise TypeError(
+            raise InvalidTypeError(
                 "Recurrent: cell: expected a cell, with step(x, state) and initial(x), or a "
                 f"function that makes one; got {type(make).__name__}"
             )
         if input_size is None:
-            raise ValueError(
+            raise InvalidValueError(
                 "Recurrent: a function that makes cells needs the input's features: "
                 "Recurrent(function, input_size)"
             )
@@ -114,12 +114,12 @@ class Recurrent(RecurrentLayer):
             for _ in range(self.directions):
                 cell = make(below)
                 if not is_cell(cell):
-                    raise TypeError(
+                    raise InvalidTypeError(
                         "Recurrent: cell: expected the function to make a cell, with "
                         f"step(x, state) and initial(x); it made {type(cell).__name__}"
                     )
                 if any(cell is other for other in cells):
-                    raise ValueError(
+                    raise InvalidValueError(
                         "Recurrent: cell: the function made the same cell twice; make a new one at "
                         "each call, for each layer and direction has its own weights"
                     )
@@ -164,7 +164,7 @@ def size_of(cell: Steps) -> int:
     """How many features a cell gives."""
     size = getattr(cell, "output_size", None) or getattr(cell, "hidden_size", None)
     if not isinstance(size, int):
-        raise TypeError(
+        raise InvalidTypeError(
             f"Recurrent: {type(cell).__name__} does not say how many features it gives to the "
             "layer above: set self.output_size in its __init__"
         )

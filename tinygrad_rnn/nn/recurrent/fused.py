@@ -7,8 +7,8 @@ from functools import cached_property
 from operator import itemgetter
 from typing import Any
 
+from ...errors import InvalidTypeError, ShapeError
 from ...tensor import creation, ops
-from ...tensor.errors import ShapeError
 from ...tensor.random import Generator
 from ...tensor.tensor import Tensor
 from ..checks import features_last, flag, positive, probability
@@ -125,7 +125,7 @@ class FusedLayer(RecurrentLayer):
 
     def _check(self, x: Tensor, axes: int = 3) -> None:
         if x.dtype.kind in "iu":
-            raise TypeError(
+            raise InvalidTypeError(
                 f"{self.name}: x: expected vectors, got {x.dtype}: rows of a table are read by "
                 "layer(embedding.weight, ids=x)"
             )
@@ -137,7 +137,7 @@ class FusedLayer(RecurrentLayer):
             )
         dtype = self.weight_ih_l0.dtype  # type: ignore[attr-defined]
         if x.dtype != dtype:
-            raise TypeError(
+            raise InvalidTypeError(
                 f"{self.name}: x: expected {dtype} as the parameters are, got {x.dtype}: "
                 f"x.astype({str(dtype)!r})"
             )

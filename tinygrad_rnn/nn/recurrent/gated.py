@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ...errors import InvalidValueError
 from ...tensor import ops
 from ...tensor.random import Generator
 from ...tensor.tensor import Tensor
@@ -97,7 +98,7 @@ class IndRNNCell(OneBiasCell):
         generator: Generator | None = None,
     ) -> None:
         if nonlinearity not in ("relu", "tanh"):
-            raise ValueError(
+            raise InvalidValueError(
                 f"IndRNNCell: nonlinearity: expected relu or tanh, got {nonlinearity!r}"
             )
         super().__init__(input_size, hidden_size, bias, device, dtype, generator=generator)

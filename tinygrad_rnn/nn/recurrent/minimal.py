@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from ...errors import ShapeError
 from ...tensor import creation, ops
-from ...tensor.errors import ShapeError
 from ...tensor.random import Generator
 from ...tensor.tensor import Tensor
 from ..checks import features_last, lengths_of

@@ -14,9 +14,9 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
+from ...errors import InvalidTypeError, InvalidValueError, ShapeError
 from ...tensor import creation, ops
 from ...tensor.autodiff import no_grad
-from ...tensor.errors import ShapeError
 from ...tensor.graph import grad_mode
 from ...tensor.random import Generator
 from ...tensor.tensor import Tensor
@@ -55,12 +55,12 @@ class RecurrentLayer(Module):
         for p in (zoneout,) if isinstance(zoneout, (int, float)) else zoneout:
             probability(f"{name}: zoneout", p)
         if merge not in MERGES:
-            raise ValueError(
+            raise InvalidValueError(
                 f"{name}: merge: expected concat, sum, mean, mul, or None for a tuple of both "
                 f"directions' outputs; got {merge!r}"
             )
         if residual and merge is None:
-            raise ValueError(
+            raise InvalidValueError(
                 f"{name}: residual=True excludes merge=None: there is no one output to add a "
                 'layer\'s input to; merge="concat" keeps both directions side by side'
             )
@@ -151,7 +151,7 @@ class RecurrentLayer(Module):
         and the state. **Raises** ValueError if the layer runs in both directions.
         """
         if self.bidirectional:
-            raise ValueError(f"{self.name}: step: in both directions there is no next")
+            raise InvalidValueError(f"{self.name}: step: in both directions there is no next")
         is_tensor(self.name, "x", x)
         if x.ndim == 2 and (found := self._at_once(x, state, training=False)):
             return found
@@ -233,7 +233,7 @@ class RecurrentLayer(Module):
         else:
             rates = self.zoneout
         if len(rates) != len(kept):
-            raise ValueError(
+            raise InvalidValueError(
                 f"{self.name}: zoneout: expected one probability, or one for each of the "
                 f"{len(kept)} parts of the state; got {len(rates)}"
             )
@@ -265,7 +265,7 @@ class RecurrentLayer(Module):
         if ids is not None:
             ids = creation.as_tensor(ids, device=x.device)
             if ids.dtype.kind not in "iu":
-                raise TypeError(
+                raise InvalidTypeError(
                     f"{self.name}: ids: expected integers, got {ids.dtype}: ids.astype(int)"
                 )
             if ids.ndim != 2 or ids.size == 0 or x.ndim != 2:

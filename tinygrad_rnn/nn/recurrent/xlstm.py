@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ...errors import InvalidValueError
 from ...tensor import creation, ops
 from ...tensor.random import Generator
 from ...tensor.tensor import Tensor
@@ -68,7 +69,7 @@ class MLSTMCell(OneBiasCell):
     ) -> None:
         positive("MLSTMCell", hidden_size=hidden_size, num_heads=num_heads)
         if hidden_size % num_heads:
-            raise ValueError(
+            raise InvalidValueError(
                 f"MLSTMCell: num_heads: expected a divisor of hidden_size {hidden_size}, got "
                 f"{num_heads}"
             )

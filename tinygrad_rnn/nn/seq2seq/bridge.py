@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from ...errors import InvalidValueError, ShapeError
 from ...tensor import creation, ops
 from ...tensor.autodiff import no_grad
-from ...tensor.errors import ShapeError
 from ...tensor.random import Generator
 from ..checks import is_tensor
 from ..linear import Linear
@@ -25,7 +25,7 @@ class Reach(NamedTuple):
 def reach(layers: RecurrentLayer) -> Reach:
     """What recurrent layers give, found by having them read one step of zeros."""
     if layers.input_size is None:
-        raise ValueError("Recurrent: expected its input_size to be known here: hand it over")
+        raise InvalidValueError("Recurrent: expected its input_size to be known here: hand it over")
     like, training = next(layers.parameters()), layers.training
     x = creation.zeros((1, 1, layers.input_size), dtype=like.dtype, device=like.device)
     with no_grad():

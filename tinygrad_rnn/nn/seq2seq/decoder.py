@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, NamedTuple
 
+from ...errors import InvalidTypeError, InvalidValueError
 from ...tensor import creation, ops
 from ...tensor.random import Generator
 from ...tensor.tensor import Tensor
@@ -106,7 +107,9 @@ class Decoder(Module):
         if self.pointer is None:
             return Source(remembered, None)
         if symbols is None:
-            raise TypeError("Decoder: look_at: expected the source's symbols (S, B), to copy them")
+            raise InvalidTypeError(
+                "Decoder: look_at: expected the source's symbols (S, B), to copy them"
+            )
         symbols = creation.as_tensor(symbols, device=memory.device)
         return Source(remembered, symbols.swapaxes(0, 1))
 
@@ -133,7 +136,7 @@ class Decoder(Module):
 
     def _known(self, source: Source | None) -> Source:
         if self.attention is not None and (source is None or source.memory is None):
-            raise TypeError(
+            raise InvalidTypeError(
                 "Decoder: source: expected what look_at(memory) gives, for the attention to look at"
             )
         return source or Source(None, None)
@@ -222,21 +225,25 @@ def _fit(
     features = embedding.weight.shape[1]
     wanted = features + (readout if input_feeding else 0)
     if layers.bidirectional:
-        raise ValueError("Decoder: layers: expected one direction; the other is not written yet")
+        raise InvalidValueError(
+            "Decoder: layers: expected one direction; the other is not written yet"
+        )
     if layers.input_size != wanted:
         fed = f" + {readout} that are fed" if input_feeding else ""
-        raise ValueError(
+        raise InvalidValueError(
             f"Decoder: layers: expected input_size {wanted} ({features} of the embedding{fed}), "
             f"got {layers.input_size}"
         )
     if attention is not None and attention.query_size != hidden:
-        raise ValueError(
+        raise InvalidValueError(
             f"Decoder: attention: expected query_size {hidden}, as the layers' output; "
             f"got {attention.query_size}"
         )
     if tied and readout != features:
-        raise ValueError(
+        raise InvalidValueError(
             f"Decoder: tied: expected readout_size {features}, as the embedding; got {readout}"
         )
     if copy and attention is None:
-        raise ValueError("Decoder: copy: expected an attention, whose weights say what to copy")
+        raise InvalidValueError(
+            "Decoder: copy: expected an attention, whose weights say what to copy"
+        )

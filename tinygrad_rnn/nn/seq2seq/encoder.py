@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ...errors import InvalidValueError
 from ...tensor.random import Generator
 from ...tensor.tensor import Tensor
 from ..dropout import Dropout
@@ -59,4 +60,6 @@ class Encoder(Module):
 def time_major(name: str, layers: RecurrentLayer) -> None:
     """Refuses layers that have the batch first."""
     if layers.batch_first:
-        raise ValueError(f"{name}: layers: expected (T, B, features); make them batch_first=False")
+        raise InvalidValueError(
+            f"{name}: layers: expected (T, B, features); make them batch_first=False"
+        )

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+from ...errors import InvalidValueError
 from ..checks import probability
 
 Schedule = Callable[[int], float]
@@ -33,7 +34,7 @@ def linear(slope: float, least: float = 0.0) -> Schedule:
     """
     probability("linear: least", least)
     if slope < 0:
-        raise ValueError(f"linear: slope: expected 0 or more, got {slope}")
+        raise InvalidValueError(f"linear: slope: expected 0 or more, got {slope}")
     return lambda step: max(least, 1.0 - slope * step)
 
 
@@ -54,5 +55,5 @@ def inverse_sigmoid(k: float) -> Schedule:
     0.5
     """
     if k < 1:
-        raise ValueError(f"inverse_sigmoid: k: expected 1 or more, got {k}")
+        raise InvalidValueError(f"inverse_sigmoid: k: expected 1 or more, got {k}")
     return lambda step: k / (k + math.exp(min(step / k, 700.0)))  # the exponential of 710 overflows

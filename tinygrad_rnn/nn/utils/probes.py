@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, cast
 
+from ...errors import InvalidTypeError, InvalidValueError
 from ...tensor import creation, ops
 from ...tensor.autodiff import grad, no_grad
 from ...tensor.tensor import Tensor
@@ -22,7 +23,7 @@ def _looking_into(model: Module) -> Iterator[dict[str, list[Seen]]]:
     """What the recurrent layers of a model see while they run, by their names."""
     layers = {n: m for n, m in model.named_modules() if isinstance(m, RecurrentLayer)}
     if not layers:
-        raise ValueError(f"{type(model).__name__} holds no recurrent layer to look into")
+        raise InvalidValueError(f"{type(model).__name__} holds no recurrent layer to look into")
     seen: dict[str, list[Seen]] = {name: [] for name in layers}
     for name, layer in layers.items():
         layer.seen = seen[name]
@@ -63,7 +64,7 @@ def gradient_flow(model: Module, loss: Callable[[], Tensor]) -> dict[str, State]
         count = len(parts(rows[0].first))
         flow[name] = like(rows[0].first, [ops.stack(norms[k::count]) for k in range(count)])
     if not flow:
-        raise ValueError("gradient_flow: the loss ran no recurrent layer of the model")
+        raise InvalidValueError("gradient_flow: the loss ran no recurrent layer of the model")
     return flow
 
 
@@ -89,7 +90,7 @@ def gate_saturation(
     [(0.0, 1.0)]
     """
     if not isinstance(layer, FusedLayer):
-        raise TypeError(
+        raise InvalidTypeError(
             f"gate_saturation: layer: expected an RNN, GRU or LSTM, got {type(layer).__name__}"
         )
     training, layer.training = layer.training, False

@@ -5,6 +5,7 @@ from __future__ import annotations
 from copy import deepcopy
 from typing import TypeVar
 
+from ...errors import InvalidValueError
 from ..module import Module
 from ..recurrent.fused import FusedLayer
 
@@ -35,7 +36,9 @@ def quantized(model: Model) -> Model:
     copy = deepcopy(model).eval().requires_grad_(False)
     layers = [m for _, m in copy.named_modules() if isinstance(m, FusedLayer)]
     if not layers:
-        raise ValueError(f"quantized: {type(model).__name__} holds no RNN, GRU or LSTM to round")
+        raise InvalidValueError(
+            f"quantized: {type(model).__name__} holds no RNN, GRU or LSTM to round"
+        )
     for layer in layers:
         layer.round_()
     return copy

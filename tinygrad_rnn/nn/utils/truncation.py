@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from itertools import pairwise
 from typing import Any
 
+from ...errors import InvalidValueError
 from ...tensor import ops
 from ...tensor.tensor import Tensor
 from ..recurrent.states import State, detached
@@ -55,7 +56,7 @@ def truncated(
     """
     k2 = k1 if k2 is None else k2
     if not (isinstance(k1, int) and isinstance(k2, int) and 1 <= k1 <= k2):
-        raise ValueError(
+        raise InvalidValueError(
             f"truncated: expected whole numbers, 1 <= k1 <= k2 (every k1 steps back through k2); "
             f"got k1={k1!r}, k2={k2!r}"
         )

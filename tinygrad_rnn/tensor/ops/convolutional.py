@@ -6,7 +6,7 @@ from itertools import product
 from math import prod
 from typing import Any
 
-from ..errors import ShapeError
+from ...errors import ShapeError
 from .elementwise import sigmoid, tanh
 from .movement import moveaxis, reshape, stack, unstack
 from .products import matmul

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ...errors import InvalidValueError
 from ..backend import Array
 from ..graph import Op, operation
 from ..shapes import axes_of, keep_dims
@@ -185,4 +186,4 @@ def norm(x: Any, ord: Any = None, axis: Any = None, *, keepdims: bool = False) -
         values = svdvals(moveaxis(x, axes, (-2, -1)))
         y = sum(values, axis=-1) if ord == "nuc" else values[..., 0 if ord == 2 else -1]
         return expand_dims(y, axis=tuple(sorted(axes))) if keepdims else y
-    raise ValueError(f"norm: no ord {ord!r} along {len(axes)} axes")
+    raise InvalidValueError(f"norm: no ord {ord!r} along {len(axes)} axes")

@@ -9,6 +9,7 @@ from __future__ import annotations
 from math import prod
 from typing import Any
 
+from ...errors import InvalidValueError
 from ...kernels.products import product
 from ..backend import Array
 from ..graph import Op
@@ -20,7 +21,7 @@ __all__ = ["linear"]
 
 def _forward(xp: Any, x: Array, w: Array, b: Array | None = None, *, keep: bool) -> Any:
     if b is not None and b.ndim != 1:
-        raise ValueError("b has more axes than one" if b.ndim else "b has no axis")
+        raise InvalidValueError("b has more axes than one" if b.ndim else "b has no axis")
     if x.ndim > 2:
         return product(_flat(x), w.mT, b).reshape(*x.shape[:-1], w.shape[0]), None
     return product(x, w.mT, b), None

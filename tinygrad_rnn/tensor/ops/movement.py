@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from ...errors import ShapeError
 from .. import backend
 from ..backend import Array
-from ..errors import ShapeError
 from ..graph import Op, operation
 from ..shapes import Axis
 from .indexing import getitem

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from ...errors import ShapeError
 from ...kernels.products import product
 from ..backend import Array
-from ..errors import ShapeError
 from ..graph import Op
 from .matrices import diagonal
 from .movement import permute_dims, reshape

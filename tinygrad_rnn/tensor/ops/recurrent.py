@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from ... import kernels
+from ...errors import InvalidValueError
 from .. import backend
 from ..graph import Op, Traced, recorders, watch, wrap
 from . import elementwise
@@ -37,7 +38,7 @@ def function(activation: Any, gate_clip: float | None = None) -> Any:
     """The operation of a name, or the function itself; of its input clipped, if that is asked."""
     if not callable(activation):
         if activation not in elementwise.__all__:
-            raise ValueError(
+            raise InvalidValueError(
                 "activation: expected a function or an elementwise operation's name, got "
                 f"{activation!r}"
             )
@@ -135,7 +136,9 @@ def gru_step(
         n = act(u_n + r * w_n)
     else:
         if b_hh is not None:
-            raise ValueError("gru_step: b_hh: expected None without reset_after: one bias a gate")
+            raise InvalidValueError(
+                "gru_step: b_hh: expected None without reset_after: one bias a gate"
+            )
         split = 2 * h.shape[-1]
         first, last = (None, None) if n_hh is None else (n_hh[:split], n_hh[split:])
         w_r, w_z = gates(affine(m, w_hh[:split], gain=first), 2)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ...errors import InvalidValueError
 from ..graph import Op
 from .indexing import take
 from .movement import broadcast_to, expand_dims, reshape, swapaxes
@@ -37,7 +38,7 @@ def meshgrid(*arrays: Any, indexing: str = "xy") -> tuple[Any, ...]:
     ([[0, 1, 2], [0, 1, 2]], [[0, 0, 0], [1, 1, 1]])
     """
     if indexing not in ("xy", "ij"):
-        raise ValueError(f"meshgrid: expected indexing 'xy' or 'ij', got {indexing!r}")
+        raise InvalidValueError(f"meshgrid: expected indexing 'xy' or 'ij', got {indexing!r}")
     ones = (1,) * len(arrays)
     grids = broadcast_arrays(
         *(reshape(x, shape=(*ones[:i], x.size, *ones[i + 1 :])) for i, x in enumerate(arrays))
@@ -107,7 +108,7 @@ def pad(x: Any, pad_width: Any, mode: str = "constant", *, constant_values: floa
     if mode == "constant" and pairs:
         return _pad(x, pad_width=pairs, value=constant_values)
     if mode not in ("constant", "edge", "reflect", "symmetric", "wrap"):
-        raise ValueError(f"pad: unknown mode {mode!r}")
+        raise InvalidValueError(f"pad: unknown mode {mode!r}")
     for axis, width in enumerate(pairs):
         x = take(x, np.pad(np.arange(x.shape[axis]), width, mode=mode), axis)  # type: ignore[call-overload]
     return x

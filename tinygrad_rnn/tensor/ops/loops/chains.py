@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from operator import itemgetter
 from typing import Any, NamedTuple
 
+from ....errors import InvalidTypeError
 from ....kernels.chains import Code, Symbol, compiled
 
 Shape = tuple[int, ...]
@@ -136,7 +137,7 @@ class _Link:
         if place not in self.at:
             shape = self.kind[0]
             if self.shapes.get(place) not in (shape, shape[-1:]):
-                raise TypeError("it broadcasts otherwise")
+                raise InvalidTypeError("it broadcasts otherwise")
             if place in self.columns.parts:
                 self.skipped.add(place)
                 self.at[place] = self.part(*self.columns.parts[place])

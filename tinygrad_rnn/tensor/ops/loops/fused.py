@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from ....errors import InvalidTypeError, ShapeError
 from ....kernels.chains import natively
 from ...backend import is_array
-from ...errors import ShapeError
 from ...graph import Op, Traced, grad_mode, wrap
 from .. import elementwise
 from ..elementwise import alias
@@ -179,7 +179,7 @@ def _value(v: Any, made: type[Traced]) -> Any:
         return v
     if is_array(v):
         return wrap(made, v, None)
-    raise TypeError(f"scan: expected a step that returns Tensors, got {type(v).__name__}")
+    raise InvalidTypeError(f"scan: expected a step that returns Tensors, got {type(v).__name__}")
 
 
 def _for_all_steps(

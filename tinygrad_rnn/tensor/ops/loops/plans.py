@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ....errors import InvalidTypeError
 from .program import Program
 from .recording import Call, Slot
 
@@ -51,4 +52,4 @@ def _constant(value: Any) -> Any:
         return kind, _constant((value.start, value.stop, value.step))
     if kind is tuple:
         return kind, tuple(map(_constant, value))
-    raise TypeError(f"{kind} may change")
+    raise InvalidTypeError(f"{kind} may change")

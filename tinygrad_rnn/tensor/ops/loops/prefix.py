@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ...errors import ShapeError
+from ....errors import ShapeError
 from ..movement import concat, flip, moveaxis, stack
 
 __all__ = ["associative_scan"]

@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from threading import get_ident
 from typing import Any, NamedTuple
 
+from ....errors import GraphError
 from ... import backend
-from ...errors import GraphError
 from ...graph import Leaf, Op, Traced, grad_mode, hooks, recorders, wrap
 
 

@@ -6,8 +6,8 @@ import itertools
 from collections.abc import Callable
 from typing import Any
 
+from ....errors import InvalidValueError, ShapeError
 from ... import backend
-from ...errors import ShapeError
 from ...graph import Traced, watch
 from ..elementwise import where
 from ..movement import stack, unstack
@@ -53,7 +53,7 @@ def scan(
     if not count:
         raise ShapeError("scan: expected at least one step; got xs of none")
     if checkpoint_every is not None and (checkpoint_every < 1 or not fused):
-        raise ValueError(
+        raise InvalidValueError(
             "scan: checkpoint_every: expected a whole number from 1 up, and fused=True; got "
             f"{checkpoint_every!r}, fused={fused}"
         )
