@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import lru_cache
 from reprlib import recursive_repr
 from typing import Any, Self
 
@@ -255,27 +256,32 @@ def _modules(module: Module, name: str) -> Iterator[tuple[str, Module]]:
 def _parameters(modules: Iterable[tuple[str, Module]]) -> Iterator[tuple[str, Parameter]]:
     """The parameters that modules hold themselves; refuses what looks like one and is not."""
     for prefix, module in modules:
-        _refuse_shared(module)
+        for owner, name in _shared(type(module)):
+            if name not in vars(module):
+                raise InvalidTypeError(
+                    f"{owner}: {name!r} is an attribute of the class, which all its instances "
+                    f"would share: assign self.{name} in __init__"
+                )
         for name, value in _members(module.children(), prefix):
             if isinstance(value, Parameter):
                 yield name, value
             elif isinstance(value, Tensor) and value.requires_grad and value.is_leaf:
                 raise InvalidTypeError(
                     f"{type(module).__name__}: {name!r} is a Tensor that requires grad, but no "
-                    f"Parameter, so that it would be neither learned nor saved: assign "
+                    "Parameter, so that it would be neither learned nor saved: assign "
                     "tg.nn.Parameter(...) of it, or its .detach() if it is a constant"
                 )
 
 
-def _refuse_shared(module: Module) -> None:
-    """Refuses layers that are attributes of a class, not of its instance."""
-    for owner in type(module).__mro__:
-        for name, value in vars(owner).items():
-            if isinstance(value, (Parameter, Module)) and name not in vars(module):
-                raise InvalidTypeError(
-                    f"{owner.__name__}: {name!r} is an attribute of the class, which all its "
-                    f"instances would share: assign self.{name} in __init__"
-                )
+@lru_cache(1024)
+def _shared(kind: type) -> tuple[tuple[str, str], ...]:
+    """The layers that are attributes of a class, not of its instances: the class and their name."""
+    return tuple(
+        (owner.__name__, name)
+        for owner in kind.__mro__
+        for name, value in vars(owner).items()
+        if isinstance(value, (Parameter, Module))
+    )
 
 
 def _members(
