@@ -256,7 +256,7 @@ def _modules(module: Module, name: str) -> Iterator[tuple[str, Module]]:
 def _parameters(modules: Iterable[tuple[str, Module]]) -> Iterator[tuple[str, Parameter]]:
     """The parameters that modules hold themselves; refuses what looks like one and is not."""
     for prefix, module in modules:
-        for owner, name in _shared(type(module)):
+        for owner, name in _shared(type(module)):  # type: ignore[arg-type]  # mypy: no hash
             if name not in vars(module):
                 raise InvalidTypeError(
                     f"{owner}: {name!r} is an attribute of the class, which all its instances "
