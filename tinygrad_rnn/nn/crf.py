@@ -20,7 +20,7 @@ from ..tensor.autodiff import no_grad
 from ..tensor.random import Generator
 from ..tensor.tensor import Tensor
 from . import init
-from .checks import is_tensor, lengths_of, positive
+from .checks import flag, is_tensor, lengths_of, placement, positive
 from .ctc import NEVER
 from .loss import reduce
 from .module import Module, Parameter
@@ -55,6 +55,9 @@ class CRF(Module):
         generator: Generator | None = None,
     ) -> None:
         positive("CRF", num_tags=num_tags)
+        flag("CRF", batch_first=batch_first)
+        placement("CRF", device, dtype, generator)
+        self.forbidden = _pairs(forbidden, num_tags)
         self.num_tags, self.batch_first = num_tags, batch_first
 
         def drawn(*shape: int) -> Parameter:
@@ -64,13 +67,6 @@ class CRF(Module):
         self.start_transitions = drawn(num_tags)
         self.transitions = drawn(num_tags, num_tags)
         self.end_transitions = drawn(num_tags)
-        self.forbidden = [tuple(pair) for pair in forbidden]
-        for pair in self.forbidden:
-            if pair == (None, None) or not all(t is None or 0 <= t < num_tags for t in pair):
-                raise InvalidValueError(
-                    f"CRF: forbidden: expected pairs (from, to) of tags below {num_tags}, one of "
-                    f"them None for the start or the end; got {pair}"
-                )
 
     def forward(
         self, emissions: Tensor, tags: Any, lengths: Any = None, *, reduction: str = "mean"
@@ -239,3 +235,20 @@ class CRF(Module):
     def describe(self) -> str:
         """Its size."""
         return f"{self.num_tags}" + (", batch_first=True" if self.batch_first else "")
+
+
+def _pairs(forbidden: Any, num_tags: int) -> list[tuple[int | None, int | None]]:
+    """Checked transitions."""
+
+    def tag(t: Any) -> bool:
+        return t is None or (type(t) is int and 0 <= t < num_tags)
+
+    pairs = list(forbidden) if isinstance(forbidden, Iterable) else [forbidden]
+    for pair in pairs:
+        known = isinstance(pair, (tuple, list)) and len(pair) == 2 and all(map(tag, pair))
+        if not known or (pair[0] is None and pair[1] is None):
+            raise InvalidValueError(
+                f"CRF: forbidden: expected pairs (from, to) of tags below {num_tags}, one of "
+                f"them None for the start or the end; got {pair!r}"
+            )
+    return [tuple(pair) for pair in pairs]

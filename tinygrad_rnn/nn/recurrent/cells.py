@@ -15,7 +15,7 @@ from ...tensor import creation
 from ...tensor.random import Generator
 from ...tensor.tensor import Tensor
 from .. import init
-from ..checks import features_last, positive
+from ..checks import features_last, flag, placement, positive
 from ..module import Module, Parameter
 from .builtin import ONE_BIAS, Elman, GatedRecurrentUnit, LongShortTermMemory
 from .recurrence import Activation, Recurrence
@@ -57,7 +57,10 @@ class Cell(Module):
         *,
         generator: Generator | None = None,
     ) -> None:
-        positive(type(self).__name__, input_size=input_size, hidden_size=hidden_size)
+        name = type(self).__name__
+        positive(name, input_size=input_size, hidden_size=hidden_size)
+        flag(name, bias=bias)
+        placement(name, device, dtype, generator)
         self.input_size, self.hidden_size = input_size, hidden_size
         bound = 1 / sqrt(hidden_size)
         for name, shape in self.shapes().items():
@@ -107,6 +110,7 @@ class BuiltInCell(Cell):
         generator: Generator | None,
     ) -> None:
         positive(type(self).__name__, input_size=input_size)
+        placement(type(self).__name__, device, dtype, generator)
         self.recurrence = recurrence
         self.input_size, self.hidden_size = input_size, recurrence.hidden_size
         self.output_size = recurrence.sizes[0]

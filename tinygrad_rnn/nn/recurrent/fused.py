@@ -11,7 +11,7 @@ from ...errors import InvalidTypeError, ShapeError
 from ...tensor import creation, ops
 from ...tensor.random import Generator
 from ...tensor.tensor import Tensor
-from ..checks import features_last, flag, positive, probability
+from ..checks import features_last, flag, placement, positive, probability
 from ..dropout import dropout_mask
 from ..module import Parameter
 from .recurrence import Recurrence, Weights
@@ -48,6 +48,7 @@ class FusedLayer(RecurrentLayer):
         )
         positive(self.name, input_size=input_size)
         flag(self.name, learn_initial=learn_initial)
+        placement(self.name, device, dtype, generator)
         probability(f"{self.name}: recurrent_dropout", recurrent_dropout)
         probability(f"{self.name}: weight_dropout", weight_dropout)
         self.recurrence = recurrence

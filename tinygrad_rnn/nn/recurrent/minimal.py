@@ -8,7 +8,7 @@ from ...errors import ShapeError
 from ...tensor import creation, ops
 from ...tensor.random import Generator
 from ...tensor.tensor import Tensor
-from ..checks import features_last, lengths_of
+from ..checks import features_last, flag, lengths_of
 from .gated import OneBiasCell
 
 
@@ -71,6 +71,7 @@ class _Parallel(MinGRUCell):
         *,
         generator: Generator | None = None,
     ) -> None:
+        flag(type(self).__name__, batch_first=batch_first, reverse=reverse)
         super().__init__(input_size, hidden_size, bias, device, dtype, generator=generator)
         self.batch_first, self.reverse = batch_first, reverse
 

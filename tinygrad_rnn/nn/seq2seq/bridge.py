@@ -8,7 +8,7 @@ from ...errors import InvalidValueError, ShapeError
 from ...tensor import creation, ops
 from ...tensor.autodiff import no_grad
 from ...tensor.random import Generator
-from ..checks import is_tensor
+from ..checks import instance, is_tensor, placement
 from ..containers import ModuleList
 from ..linear import Linear
 from ..module import Module
@@ -61,6 +61,9 @@ class Bridge(Module):
         *,
         generator: Generator | None = None,
     ) -> None:
+        instance("Bridge", "encoder", encoder, RecurrentLayer)
+        instance("Bridge", "decoder", decoder, RecurrentLayer)
+        placement("Bridge", device, dtype, generator)
         self.depth, self.directions = encoder.num_layers, encoder.directions
         self.parts, self.sizes = reach(encoder).parts, reach(decoder).parts
         features = sum(self.parts) * self.directions

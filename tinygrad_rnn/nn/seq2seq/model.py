@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from ...errors import InvalidTypeError
 from ...tensor import creation, ops
 from ...tensor.random import Generator, default_generator
 from ...tensor.tensor import Tensor
-from ..checks import probability
+from ..checks import instance, placement, probability
 from ..module import Module
 from .bridge import Bridge, same_states
 from .decoder import Decoder, DecoderState, Source
@@ -41,6 +42,13 @@ class Seq2Seq(Module):
         *,
         generator: Generator | None = None,
     ) -> None:
+        instance("Seq2Seq", "encoder", encoder, Encoder)
+        instance("Seq2Seq", "decoder", decoder, Decoder)
+        if not (bridge is None or callable(bridge)) or isinstance(bridge, type):
+            raise InvalidTypeError(
+                f"Seq2Seq: bridge: expected a module or a function of a state, got {bridge!r}"
+            )
+        placement("Seq2Seq", generator=generator)
         self.encoder, self.decoder, self.generator = encoder, decoder, generator
         if bridge is None and not same_states(encoder.layers, decoder.layers):
             like = decoder.head.weight
