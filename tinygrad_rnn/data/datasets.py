@@ -117,10 +117,10 @@ def _without_waiting(path: str, flags: int) -> int:
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
-def decoded(raw: bytes, name: str, line: int = 1) -> str:
+def decoded(raw: bytes, name: str, line: int = 1, offset: int = 0) -> str:
     """The text in UTF-8 bytes without a byte-order mark.
 
-    **Arguments** name: what errors call it. line: the number of the first of its lines.
+    **Arguments** name: what errors call it. line, offset: where it begins in what they name.
 
     **Raises** TextError naming the first byte that is not UTF-8, or a NUL, which no text has.
     """
@@ -134,7 +134,9 @@ def decoded(raw: bytes, name: str, line: int = 1) -> str:
     line += raw.count(b"\n", 0, at)
     wide = raw[:2] in (b"\xff\xfe", b"\xfe\xff") or b"\0" in raw[:4]
     hint = "; it looks like UTF-16 or UTF-32: convert it, as iconv does" if wide else ""
-    raise TextError(f"{name} {what}: byte 0x{raw[at]:02X} at offset {at}, in line {line}{hint}")
+    raise TextError(
+        f"{name} {what}: byte 0x{raw[at]:02X} at offset {offset + at}, in line {line}{hint}"
+    )
 
 
 def _decoded_file(path: str | Path) -> str:
