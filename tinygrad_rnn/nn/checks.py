@@ -167,3 +167,37 @@ def within_rows(x: Any, lengths: Tensor) -> Tensor:
     """Which steps of x (T, B, ...) are within their row: truths (T, B)."""
     within: Tensor = creation.arange(len(x), device=lengths.device).expand_dims(axis=1) < lengths
     return within
+
+
+def dtype_as(layer: str, name: str, x: Tensor, dtype: Any) -> None:
+    """Refuses an input of another dtype than the parameters'."""
+    if x.dtype != dtype:
+        raise InvalidTypeError(
+            f"{layer}: {name}: expected {dtype} as the parameters are, got {x.dtype}: "
+            f"{name}.astype({str(dtype)!r})"
+        )
+
+
+def state_like(layer: str, state: Any, begin: Any) -> Any:
+    """A state given, of the form of the one to begin from: a Tensor, or a tuple of them."""
+    if state is None or not (isinstance(begin, Tensor) or type(begin) is tuple):
+        return begin if state is None else state
+    given = list(state) if isinstance(state, (tuple, list)) else [state]
+    wanted = list(begin) if isinstance(begin, tuple) else [begin]
+    shapes = [getattr(part, "shape", type(part).__name__) for part in given]
+    if shapes != [part.shape for part in wanted]:
+        expected = " and ".join(str(list(part.shape)) for part in wanted)
+        got = " and ".join(s if isinstance(s, str) else str(list(s)) for s in shapes)
+        raise ShapeError(f"{layer}: state: expected {expected}; got {got or 'nothing'}")
+    parts = [real_part(layer, part, like.dtype) for part, like in zip(given, wanted, strict=True)]
+    return tuple(parts) if isinstance(begin, tuple) else parts[0]
+
+
+def real_part(layer: str, part: Any, dtype: Any) -> Tensor:
+    """A part of a state as a Tensor of a dtype; refuses what is not of reals."""
+    found = creation.as_tensor(part)
+    if found.dtype.kind != "f":
+        raise InvalidTypeError(
+            f"{layer}: state: expected {dtype}, got {found.dtype}: .astype({str(dtype)!r})"
+        )
+    return found if found.dtype == dtype else found.astype(dtype)

@@ -10,7 +10,7 @@ from ...tensor import creation, ops
 from ...tensor.random import Generator
 from ...tensor.tensor import Tensor
 from .. import init
-from ..checks import flag, is_tensor, placement, positive
+from ..checks import flag, is_tensor, placement, positive, state_like
 from ..module import Module, Parameter
 
 
@@ -101,7 +101,7 @@ class ConvLSTMCell(Module):
                 f"ConvLSTMCell: x: expected (B, {self.input_channels}, *space) with "
                 f"{len(self.kernel_size)} axes of space; got {list(x.shape)}"
             )
-        return self.step(x, self.initial(x) if state is None else state)[1]
+        return self.step(x, state_like("ConvLSTMCell", state, self.initial(x)))[1]
 
     def describe(self) -> str:
         """Its sizes."""

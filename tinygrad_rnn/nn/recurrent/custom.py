@@ -10,7 +10,8 @@ from ...tensor.random import Generator
 from ...tensor.tensor import Tensor
 from ..checks import flag, positive
 from ..module import Module, Parameter
-from .cells import Cell
+from .cells import BuiltInCell, Cell
+from .gated import OneBiasCell
 from .stack import RecurrentLayer
 from .states import Course, Run, State, parts
 
@@ -173,6 +174,12 @@ class Recurrent(RecurrentLayer):
         return course.run(step, x, state, fused=self.fused)
 
     def _check(self, x: Tensor, axes: int = 3) -> None:
+        vectors = isinstance(self.cells[0], (BuiltInCell, OneBiasCell))  # cells of ours
+        if vectors and (x.ndim != axes or x.dtype.kind != "f"):
+            raise ShapeError(
+                f"Recurrent: x: expected reals with {axes} axes, the features last; got {x.dtype} "
+                f"{list(x.shape)}"
+            )
         if self.input_size is not None and x.shape[-1] != self.input_size:
             raise ShapeError(
                 f"Recurrent: x: expected {self.input_size} features on the last axis; got "
