@@ -115,3 +115,17 @@ def test_operations_need_a_feature_and_a_unit(
     weights = f((gates * units, features)), f((gates * units, units))
     with pytest.raises(tg.ShapeError, match="at least one feature"):
         getattr(tg, name)(f((5, 2, features)), *states, *weights)
+
+
+def test_what_is_handed_on_between_parts_is_what_they_gave() -> None:
+    attention, query = nn.AdditiveAttention(4, 4), f((2, 3, 4))
+    decoder = nn.Decoder(nn.Embedding(5, 4), nn.GRU(4, 4), nn.DotAttention(4))
+    model = nn.Seq2Seq(nn.Encoder(nn.Embedding(5, 3), nn.GRU(3, 4)), decoder)
+    bridge = nn.Bridge(nn.GRU(3, 4), nn.LSTM(3, 5))
+    for wrong in (None, 3, "x", f((5, 3, 4)), np.zeros((5, 3, 4)), object()):
+        refused(lambda wrong=wrong: attention.attend(query, wrong), "remember(memory)")
+        refused(lambda wrong=wrong: decoder([[1, 1]], wrong), "look_at(memory)")
+        refused(lambda wrong=wrong: bridge((wrong,)), "Bridge: state")
+    refused(lambda: bridge((f((1, 2, 4)), f((1, 2, 4)))), "Bridge: state: expected 1 part")
+    for wrong in (3, [1, 2], [[]]):
+        refused(lambda wrong=wrong: model([[1, 1]], wrong, truth=0.5), "Seq2Seq: target")

@@ -132,6 +132,11 @@ class Attention(Module):
 
     def _fits(self, query: Tensor, memory: Memory, ndim: int) -> None:
         features_last(type(self).__name__, query, self.query_size, "query")
+        if not isinstance(memory, Memory):
+            raise InvalidTypeError(
+                f"{type(self).__name__}: memory: expected what remember(memory) gives, got "
+                f"{type(memory).__name__}"
+            )
         batch = memory.values.shape[0]
         if query.ndim != ndim or query.shape[-2] != batch:
             axes = ["T, "][: ndim - 2]

@@ -76,6 +76,11 @@ class Bridge(Module):
         """**Arguments** state: the encoder's. **Returns** the decoder's, of its parts and sizes."""
         parts = state if isinstance(state, tuple) else (state,)
         rows = self.depth * self.directions
+        if len(parts) != len(self.parts):
+            raise ShapeError(
+                f"Bridge: state: expected {len(self.parts)} parts of the encoder's state, got "
+                f"{len(parts)}"
+            )
         for part, size in zip(parts, self.parts, strict=True):
             is_tensor("Bridge", "state", part)
             if part.ndim != 3 or (part.shape[0], part.shape[2]) != (rows, size):

@@ -145,7 +145,8 @@ class Decoder(Module):
         return source, DecoderState(state, past, fed)
 
     def _known(self, source: Source | None) -> Source:
-        if self.attention is not None and (source is None or source.memory is None):
+        given = source is None or isinstance(source, Source)
+        if not given or (self.attention is not None and (source is None or source.memory is None)):
             raise InvalidTypeError(
                 "Decoder: source: expected what look_at(memory) gives, for the attention to look at"
             )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ...errors import InvalidTypeError
+from ...errors import InvalidTypeError, ShapeError
 from ...tensor import creation, ops
 from ...tensor.random import Generator, default_generator
 from ...tensor.tensor import Tensor
@@ -90,6 +90,10 @@ class Seq2Seq(Module):
     def _sampled(self, source: Source, state: Any, target: Any, truth: float) -> Tensor:
         table = self.decoder.embedding.weight
         target = ids_of("Seq2Seq", "target", target, len(table), table.device)
+        if target.ndim != 2 or 0 in target.shape:
+            raise ShapeError(
+                f"Seq2Seq: target: expected (T, B), none empty; got {list(target.shape)}"
+            )
         draws = (self.generator or default_generator()).random(target.shape) < truth
         true = creation.as_tensor(draws, device=target.device)
         at = self.decoder.start(source, state, batch=target.shape[1])
