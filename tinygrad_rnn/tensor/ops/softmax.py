@@ -139,9 +139,10 @@ log_softmax.vjp(x=lambda xp, g, y, axis: g - xp.exp(y) * xp.sum(g, axis=axis, ke
 
 
 def _in_sparsemax(xp: Any, g: Any, y: Any, axis: int) -> Any:
-    on = xp.sign(y)  # the support; elsewhere nothing changes
-    mean = xp.sum(g * on, axis=axis, keepdims=True) / xp.sum(on, axis=axis, keepdims=True)
-    return on * (g - mean)
+    on = y > 0  # the support; elsewhere nothing changes
+    count = xp.sum(on.astype(y.dtype), axis=axis, keepdims=True)
+    mean = xp.sum(xp.where(on, g, 0), axis=axis, keepdims=True) / count
+    return xp.where(on, g - mean, 0)
 
 
 def _in_logsumexp(xp: Any, g: Any, x: Any, y: Any, axis: Axis) -> Any:
