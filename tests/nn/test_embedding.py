@@ -47,7 +47,7 @@ def test_ids_of_any_integers(kind: str) -> None:
             table(np.array([0, bad], kind))
 
 
-@pytest.mark.parametrize("ids", [[0.0, 1.0], [True, False], np.array([0, 1], object)])
+@pytest.mark.parametrize("ids", [[0.0, 1.0], [True, False]])
 def test_ids_that_are_no_integers(ids: Any) -> None:
     with pytest.raises(TypeError, match="Embedding: ids: expected integers, got"):
         nn.Embedding(4, 2)(ids)

@@ -110,7 +110,7 @@ def test_targets_outside_the_classes_are_named(target: int) -> None:
             loss()
 
 
-@pytest.mark.parametrize("kind", ["float32", "bool", "object"])
+@pytest.mark.parametrize("kind", ["float32", "bool"])
 def test_targets_that_are_no_integers_are_named(kind: str) -> None:
     with pytest.raises(ValueError, match=f"expected integer targets .* got {kind}"):
         tg.nn.cross_entropy(tg.zeros((2, 3)), np.array([0, 1]).astype(kind))
