@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 import tinygrad_rnn as tg
 from tinygrad_rnn import nn
 from tinygrad_rnn.nn.recurrent.states import parts
+from tinygrad_rnn.tensor.ops.recurrent import by_steps
 
 from ..drawing import Searched
 from .layers import KINDS, drawn_layer
@@ -281,6 +282,18 @@ def dropped_state(step: Any, gates: int) -> Any:
     return draw
 
 
+def zoned_out(d: Searched) -> Case:
+    """A state that is the input, but where zoneout keeps the old one: one of them does not count."""
+    steps, batch, fused = d.integer(1, 4), d.integer(1, 3), d.one_of([False, True])
+    zone = np.where(d.reals((steps, batch, 2)) > 0, 1.0, 0.0)
+
+    def call(x: Any, h0: Any) -> Any:
+        zones = (tg.tensor(zone),)
+        return by_steps(lambda x, _: (x, x), x, h0, zones=zones, fused=fused)
+
+    return Case([d.reals((steps, batch, 2)), d.reals((batch, 2))], [zone == 1, zone[0] == 0], call)
+
+
 CASES: dict[str, Callable[[Searched], Case]] = {
     "cross_entropy": class_loss(
         nn.cross_entropy, ("mean", "sum", "none"), label_smoothing=[0.0, 0.2]
@@ -307,6 +320,7 @@ CASES: dict[str, Callable[[Searched], Case]] = {
     "dropout": dropout,
     "Embedding dropout": dropped_words,
     "weight_dropout": dropped_weights,
+    "zoneout": zoned_out,
     "recurrent_dropout": dropped_state(tg.lstm_step, 4),
     "recurrent_dropout of RNN": dropped_state(tg.rnn_step, 1),
 }
