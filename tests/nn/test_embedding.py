@@ -76,7 +76,7 @@ def read_by(kind: str) -> Any:
             tg.zeros((2, 4)), tg.zeros((2, 3)), tg.zeros((2, 2)), tg.tensor(ids)
         ),
         "Seq2Seq": lambda ids: nn.Seq2Seq(encoder, decoder)(ids * 0, ids),
-        "Seq2Seq sampled": lambda ids: nn.Seq2Seq(encoder, decoder)(ids * 0, ids, truth=0.0),
+        "Seq2Seq sampled": lambda ids: nn.Seq2Seq(encoder, decoder)(ids * 0, ids[::-1], truth=0.0),
         "one_hot": lambda ids: tg.one_hot(tg.tensor(ids), 4),
     }
     return ways[kind]

@@ -283,7 +283,7 @@ def dropped_state(step: Any, gates: int) -> Any:
 
 
 def zoned_out(d: Searched) -> Case:
-    """A state that is the input, but where zoneout keeps the old one: one of them does not count."""
+    """The state is the input, or with zoneout the old one: one of them does not count."""
     steps, batch, fused = d.integer(1, 4), d.integer(1, 3), d.one_of([False, True])
     zone = np.where(d.reals((steps, batch, 2)) > 0, 1.0, 0.0)
 
@@ -336,8 +336,8 @@ def flat(values: Any) -> list[Any]:
 
 
 def weighed(values: list[Any]) -> Any:
-    """A sum of elements, each with a weight of its own."""
-    terms = [(v * np.cos(np.arange(v.size)).reshape(v.shape)).sum() for v in values]
+    """A sum of elements and their squares, each with a weight of its own."""
+    terms = [((v + v * v) * np.cos(np.arange(v.size)).reshape(v.shape)).sum() for v in values]
     return tg.sum(tg.stack(terms))
 
 
