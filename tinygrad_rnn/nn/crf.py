@@ -81,7 +81,8 @@ class CRF(Module):
         emissions, times = self._checked(emissions, lengths)
         tags = self._tags(tags, emissions, times)
         score = self._score(emissions, tags, times)
-        likelihood = score - self._log_z(self._alphas(emissions, times)[1], times)
+        log_z = self._log_z(self._alphas(emissions, times)[1], times)
+        likelihood = score - ops.where(log_z == -inf, 0, log_z)
         likelihood = ops.where(score <= NEVER / 10, -inf, likelihood)
         return reduce("CRF", likelihood, reduction)
 
@@ -111,8 +112,8 @@ class CRF(Module):
         after = ops.broadcast_to(end, shape=last.shape)
         _, betas = ops.scan(back, after, emissions, reverse=True, lengths=times)
         log_z = self._log_z(last, times)
-        known = self._inside(emissions, times) & ops.isfinite(log_z)
-        shares: Tensor = ops.exp(alphas + betas - ops.where(ops.isfinite(log_z), log_z, 0)[:, None])
+        known = self._inside(emissions, times) & (log_z != -inf)
+        shares: Tensor = ops.exp(alphas + betas - ops.where(log_z == -inf, 0, log_z)[:, None])
         shares = ops.where(known[:, :, None], shares, 0)
         return shares.swapaxes(0, 1) if self.batch_first else shares
 
