@@ -51,7 +51,7 @@ def main() -> NoReturn:
     try:
         kernels.describe()  # what the environment asks for may not be there
         with np.errstate(all="ignore"):  # what overflows is told from its result
-            status = app(prog_name="tinygrad-rnn", standalone_mode=False)
+            status = app(prog_name="tinygrad-rnn", standalone_mode=False) or 0
         sys.stdout.flush()
     except typer.TyperException as error:  # an unknown option, a value that is no number, ...
         _fail(f"{error.format_message()} (see --help)", 2)
@@ -63,7 +63,7 @@ def main() -> NoReturn:
         why = f" ({error})" if str(error) else ""
         _fail(f"there is not enough memory{why}: smaller sizes or batches need less", 1)
     except (KeyboardInterrupt, typer.Abort):
-        _fail("interrupted", 128 + signal.SIGINT)
+        _leave(128 + signal.SIGINT)
     except BrokenPipeError:  # the reader has gone, as `head` does
         _leave(1)
     except UnicodeError as error:  # a file's name, of which a checkpoint keeps the text
