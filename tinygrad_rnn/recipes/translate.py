@@ -223,8 +223,10 @@ class Translator:
         logits = beams * min(batch, len(texts)) * len(self.target)
         check_memory("beams and batch of this size", 8 * logits)
         check_memory("a translation as long as longest", 32 * (longest or 1))
-        if not 0 <= length_penalty < np.inf:
-            raise SettingError(f"length-penalty must be 0 or more, not {length_penalty}")
+        if not 0 <= length_penalty <= 10:
+            raise SettingError(
+                f"length-penalty must be 0 or more, at most 10, not {length_penalty}"
+            )
         nothing = np.empty(0, dtype=np.int64)
         read = [i for i, text in enumerate(texts) if text]
         sources = [(self.source.encode(texts[i]), nothing) for i in read]
