@@ -269,7 +269,7 @@ def mistake(done: subprocess.CompletedProcess[str]) -> str:
         ("--hidden 99999999999999999999", "hidden must be at most 2,147,483,647, not 99,999,999"),
         ("--hidden 1000000", "a model of this size (hidden, layers, embedding) needs about"),
         ("--device=", "unknown device ''"),
-        (f"--out {'a' * 300}", "File name too long"),
+        (f"--batch 2 --out {'a' * 300}", "File name too long"),
         ("--text wide.txt", "byte 0xFF at offset 0, in line 1; it looks like UTF-16"),
         ("--text binary.txt", "is no text: byte 0x00 at offset 6, in line 2"),
     ],
@@ -326,11 +326,11 @@ def test_mistakes(run: Run, tmp_path: Path, trained: str, arguments: list[str], 
     assert said in mistake(run(*given, status=2))
 
 
-def test_a_checkpoint_that_contradicts_itself(run: Run, tmp_path: Path, trained: str) -> None:
+def test_a_checkpoint_that_was_edited(run: Run, tmp_path: Path, trained: str) -> None:
     shutil.copytree(trained, tmp_path / "edited")
     index = tmp_path / "edited" / "checkpoint.json"
     index.write_text(index.read_text("utf-8").replace('"hidden": 8', '"hidden": 9'), "utf-8")
-    assert "expected shape" in mistake(run("generate", "edited", status=2))
+    assert "its contents are not what was saved" in mistake(run("generate", "edited", status=2))
 
 
 @pytest.mark.parametrize(
