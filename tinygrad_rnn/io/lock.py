@@ -13,6 +13,7 @@ import re
 import stat
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -23,6 +24,7 @@ LOCK = "checkpoint.lock"
 
 _HOLDER = re.compile(rb"process \d+ on [^\n]*\n")
 _UNSUPPORTED = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
+_GLANCES = 100  # a hundredth of a second apart, until who holds a lock is known
 _TRIES = 1000  # of opening a file that its holder is removing
 
 
@@ -108,10 +110,10 @@ def _take(folder: Path, called: Path) -> _Held:
         try:
             if not stat.S_ISREG(os.fstat(fd).st_mode):
                 raise CheckpointError(f"cannot save in {called}: {LOCK} is not a plain file")
-            if not _lock(fd):
+            if holder := _lock_soon(fd):
                 raise CheckpointError(
-                    f"cannot save in {called}: {_holder(fd)} saves there; wait until it ends, or "
-                    "choose another folder"
+                    f"cannot save in {called}: {holder} saves there; wait until it ends, or choose "
+                    "another folder"
                 )
             with suppress(FileNotFoundError):
                 if os.path.samestat(os.lstat(path), os.fstat(fd)):  # else it has been removed
@@ -135,6 +137,19 @@ def _open(path: Path) -> int:
     return os.open(path, flags, 0o666)
 
 
+def _lock_soon(fd: int) -> str:
+    """Locks an open file, if need be at a second glance. **Returns** who else has, or nothing."""
+    holder = b""
+    for glance in range(_GLANCES):
+        if _lock(fd):
+            return ""
+        holder = _read(fd)
+        if glance >= 5 and _HOLDER.fullmatch(holder):  # before, it may not have signed yet
+            break
+        time.sleep(0.01)
+    return holder.decode(errors="replace").strip() if _HOLDER.fullmatch(holder) else "a process"
+
+
 def _lock(fd: int) -> bool:
     """Locks an open file. **Returns** False if another process has locked it."""
     try:
@@ -156,11 +171,6 @@ def _lock(fd: int) -> bool:
 def _read(fd: int) -> bytes:
     os.lseek(fd, 0, os.SEEK_SET)
     return os.read(fd, 300)
-
-
-def _holder(fd: int) -> str:
-    holder = _read(fd)
-    return holder.decode(errors="replace").strip() if _HOLDER.fullmatch(holder) else "a process"
 
 
 def _ours(fd: int) -> bool:

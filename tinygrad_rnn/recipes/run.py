@@ -20,6 +20,7 @@ from ..optim import Adam, CosineLR, clip_grad_norm_
 from ..tensor.autodiff import no_grad
 from ..tensor.random import Generator
 from ..tensor.tensor import Tensor
+from .saved import fitting
 
 EVALUATE_EVERY = 100  # steps
 WARMUP = 100  # steps, or a tenth of a short run
@@ -129,13 +130,14 @@ class Run(Iterator[Progress]):
         }
 
     def restore(self, saved: dict[str, Any]) -> None:
-        """Takes over what all runs have in a checkpoint."""
-        self.model.load_state_dict(saved["model"])
-        self.optimizer.load_state_dict(saved["optimizer"])
-        self.schedule.load_state_dict(saved["schedule"])
-        self.generator.state = saved["generator"]
-        self.step = saved["step"]
-        self.result = saved["heldout"] if self.step == self.config.steps else None
+        """Takes over what all runs have in a checkpoint. **Raises** CheckpointError."""
+        with fitting():
+            self.model.load_state_dict(saved["model"])
+            self.optimizer.load_state_dict(saved["optimizer"])
+            self.schedule.load_state_dict(saved["schedule"])
+            self.generator.state = saved["generator"]
+            self.step = saved["step"]
+            self.result = saved["heldout"] if self.step == self.config.steps else None
 
 
 def longer(config: Any, saved: dict[str, Any], steps: int | None) -> Any:
