@@ -32,7 +32,7 @@ from tinygrad_rnn.recipes import Config, Training
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="kills as POSIX does")
 
-KILLS = 200 if os.environ.get("HYPOTHESIS_PROFILE") == "deep" else 6
+KILLS = 200 if os.environ.get("HYPOTHESIS_PROFILE") == "deep" else 4
 TEXT = "".join(f"{n} times {n} is {n * n}.\n" for n in range(60))
 CONFIG = Config(hidden=8, embedding=4, batch=4, bptt=8, dropout=0.2, steps=100_000)
 PROGRAM = """
