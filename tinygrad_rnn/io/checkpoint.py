@@ -36,7 +36,7 @@ import numpy as np
 from ..errors import InvalidTypeError, InvalidValueError
 from ..tensor.backend import is_array
 from ..tensor.tensor import Tensor
-from .files import open_to_read, sync_folder, write_new
+from .files import cannot_save, open_to_read, sync_folder, write_new
 from .lock import saving
 from .weights import Arrays, CheckpointError, from_bytes, to_bytes
 
@@ -111,9 +111,7 @@ def save_checkpoint(folder: str | Path, state: Mapping[str, Any]) -> None:
         with saving(folder):
             _replace(folder, plain, files, contents)
     except OSError as error:
-        named = error.filename2 or error.filename
-        what = f" ({Path(named).name})" if isinstance(named, str) else ""
-        raise CheckpointError(f"cannot save in {folder}: {error.strerror or error}{what}") from None
+        raise cannot_save(folder, error) from None
 
 
 def load_checkpoint(folder: str | Path) -> dict[str, Any]:

@@ -11,6 +11,13 @@ from typing import BinaryIO
 from .weights import CheckpointError
 
 
+def cannot_save(folder: Path, error: OSError) -> CheckpointError:
+    """What the system says, as one line about the folder and the file in it."""
+    named = error.filename2 or error.filename
+    what = f" ({Path(named).name})" if isinstance(named, str) else ""
+    return CheckpointError(f"cannot save in {folder}: {error.strerror or error}{what}")
+
+
 def open_to_read(path: Path) -> BinaryIO:
     """Opens a plain file; a pipe, on which opening could wait for ever, is refused.
 

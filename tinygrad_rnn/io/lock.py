@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from .files import cannot_save
 from .weights import CheckpointError
 
 LOCK = "checkpoint.lock"
@@ -84,7 +85,7 @@ def _holding(folder: Path) -> Iterator[_Held]:
             held = _take(Path(os.path.abspath(folder)), folder)
             held.users += 1
     except OSError as error:
-        raise CheckpointError(f"cannot save in {folder}: {error.strerror}") from None
+        raise cannot_save(folder, error) from None
     try:
         yield held
     finally:
