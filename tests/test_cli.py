@@ -332,6 +332,15 @@ def test_an_edited_checkpoint(run: Run, tmp_path: Path, trained: str) -> None:
     assert "checkpoint.json is damaged: its contents are not what was saved" in refused
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes here")
+def test_a_pipe_in_place_of_the_model(run: Run, tmp_path: Path, trained: str) -> None:
+    shutil.copytree(trained, tmp_path / "piped")
+    [model] = (tmp_path / "piped").glob("model-*")
+    model.unlink()
+    os.mkfifo(model)
+    assert "is not a plain file" in mistake(run("generate", "piped", status=2))
+
+
 @pytest.mark.parametrize(
     "command", ["train charlm", "generate {run}", "score {run} 7", "gradcheck"]
 )

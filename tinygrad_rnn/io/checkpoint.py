@@ -53,6 +53,7 @@ _HEADER_READ = re.compile(rf"\{_HEADER.format(FORMAT, '([0-9]+)', '([0-9a-f]{64}
 _DEPTH = 100  # of dicts and lists in each other; JSON's readers have limits
 _BITS = 10_000  # of a whole number, for the same reason
 _OPEN = 100  # files at a time; systems have limits
+_NO_FIT = (KeyError, TypeError, AttributeError, ValueError)  # an index that is sound, and odd
 _TRIES = 100  # of reading what is being replaced
 
 
@@ -135,7 +136,7 @@ def load_checkpoint(folder: str | Path) -> dict[str, Any]:
             before = index  # unless there is a newer one by now
         except OSError as error:
             raise CheckpointError(f"cannot read {error.filename}: {error.strerror}") from None
-        except (KeyError, TypeError, AttributeError, RecursionError):
+        except _NO_FIT:
             raise CheckpointError(f"{folder / INDEX} is damaged: its entries do not fit") from None
     raise CheckpointError(f"the checkpoint in {folder} is replaced faster than it can be read")
 
@@ -192,7 +193,7 @@ def _names(path: Path) -> tuple[set[str], set[str]]:
     try:
         index = json.loads(_index_text(path))
         names = {file["name"] for file in index["files"].values()}, set(index["superseded"])
-    except (CheckpointError, OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (CheckpointError, OSError, RecursionError, *_NO_FIT):
         return set(), set()
     if not all(isinstance(n, str) and _NAME.fullmatch(n) for n in names[0] | names[1]):
         return set(), set()

@@ -21,6 +21,11 @@ from pathlib import Path
 from .files import cannot_save
 from .weights import CheckpointError
 
+if sys.platform == "win32":
+    import msvcrt
+else:
+    import fcntl
+
 LOCK = "checkpoint.lock"
 
 _HOLDER = re.compile(rb"process \d+ on [^\n]*\n")
@@ -155,13 +160,9 @@ def _lock(fd: int) -> bool:
     """Locks an open file. **Returns** False if another process has locked it."""
     try:
         if sys.platform == "win32":
-            import msvcrt
-
             os.lseek(fd, 1 << 30, os.SEEK_SET)  # a locked byte cannot be read: not the holder's
             msvcrt.locking(fd, msvcrt.LK_NBLCK, 1)
         else:
-            import fcntl
-
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         # Without locks, as on some network file systems, a save is still all or nothing.
