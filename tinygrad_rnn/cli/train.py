@@ -9,11 +9,10 @@ import typer
 
 from ..data import default_text, read_text
 from ..recipes import Config, Training, checked
-from ..tensor.backend import default_device
-from ..tensor.backend import device as use_device
 from ..tensor.random import Generator
 from . import loop
-from .loop import Device, Resume
+from .device import Device, on
+from .loop import Resume
 
 DEFAULTS = Config()
 
@@ -48,7 +47,7 @@ def charlm(
 ) -> None:
     """Train a language model of characters, and say how well it knows text that it has not seen."""
     given = loop.given(locals(), DEFAULTS)
-    with use_device(device or default_device()):
+    with on(device):
         saved = loop.opened(out, resume, checked)
         if saved is None:
             run, source = _started(text, given, device)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +10,8 @@ from typing import Annotated, Any
 
 import typer
 
-from ..data import read_pairs
+from ..data import read_pairs, without_blanks
+from ..io import CheckpointError
 from ..recipes import SettingError, TranslateConfig, TranslationTraining, tasks
 from ..recipes import verses as bibles
 from ..recipes.phones import CONFIG as OF_PHONES
@@ -21,10 +23,9 @@ from ..recipes.translate import checked
 from ..recipes.translation_training import Texts
 from ..recipes.verses import CONFIG as OF_VERSES
 from ..recipes.word_by_word import WordByWord
-from ..tensor.backend import default_device
-from ..tensor.backend import device as use_device
 from . import loop
-from .loop import Device, Resume
+from .device import Device, on
+from .loop import Resume
 
 DEFAULTS = TranslateConfig()
 EXAMPLES, TESTED = 20_000, 1_000  # of a task
@@ -94,11 +95,12 @@ def translate(
     saved = loop.opened(out, resume, checked)
     files = [str(path.resolve()) if path else None for path in (source, target)]
     if saved is not None:
-        kept = saved.get("source") or [None, None]
-        files = [file or before for file, before in zip(files, kept, strict=True)]
+        files = [
+            file or before for file, before in zip(files, _kept(saved, [None, None]), strict=True)
+        ]
     if files[0] is None or files[1] is None:
         raise SettingError("a translation needs --source and --target, the texts to learn from")
-    with use_device(device or default_device()):
+    with on(device):
         pairs = read_pairs(files[0], files[1])
         config = None if saved else TranslateConfig(**given)
         run = _run(saved, given, config, pairs, None, device)
@@ -106,7 +108,24 @@ def translate(
             sizes = f"{len(run.translator.source)} and {len(run.translator.target)} symbols"
             left_out = f", {run.left_out:,} of them too long" if run.left_out else ""
             print(f"text: {len(pairs):,} pairs{left_out}, {sizes}")
+            _hint(run.config, pairs)
         _train(run, out, {"source": files}, loop.to_go_on("translate", out, device), pairs)
+
+
+def _hint(config: TranslateConfig, pairs: Sequence[Texts]) -> None:
+    """Says where words were asked for, and the script has none that could be told apart."""
+    for side, kind, texts in zip(
+        ("source", "target"),
+        (config.source_symbols, config.target_symbols),
+        zip(*pairs, strict=True),
+        strict=True,
+    ):
+        if kind == "words" and (script := without_blanks(texts)):
+            print(
+                f"hint: the {side} is in a script without blanks between words ({script}), where a "
+                f"word is a letter: --{side}-symbols chars or bpe may serve better",
+                file=sys.stderr,
+            )
 
 
 def verses(
@@ -133,10 +152,10 @@ def verses(
     saved = loop.opened(out, resume, checked)
     modules = [bibles.ENGLISH, bibles.SPANISH, str(bibles.MODULES)]
     if saved is not None:
-        modules = saved.get("source") or modules
+        modules = _kept(saved, modules)
     asked = [source, target, str(folder.resolve()) if folder else None]
     modules = [one or before for one, before in zip(asked, modules, strict=True)]
-    with use_device(device or default_device()):
+    with on(device):
         parts = bibles.verses(*modules)
         config = None if saved else replace(OF_VERSES, **given)
         run = _run(saved, given, config, parts.learn, parts.watch, device)
@@ -174,7 +193,7 @@ def phones(
     """Train a model that says how words are spoken, and test it on words it has not seen."""
     given = loop.given(locals(), OF_PHONES)
     saved = loop.opened(out, resume, checked)
-    with use_device(device or default_device()):
+    with on(device):
         parts = read_phones()
         config = None if saved else replace(OF_PHONES, **given)
         run = _run(saved, given, config, parts.learn, parts.watch, device)
@@ -214,7 +233,7 @@ def task(
     given = loop.given(locals(), OF_TASKS)
     out = out or Path("runs") / name
     saved = loop.opened(out, resume, checked)
-    with use_device(device or default_device()):
+    with on(device):
         config = None if saved else replace(tasks.config(name), **given)
         learnt, watched, longer = (
             tasks.examples(name, count, lengths, seed)
@@ -227,6 +246,14 @@ def task(
         for pairs, (least, most) in ((watched, tasks.LEARNT), (longer, tasks.LONGER)):
             share = tasks.exact(run.translator, pairs)
             print(f"exact: {share:.1%} of {len(pairs):,} with {least} to {most} letters")
+
+
+def _kept(saved: dict[str, Any], default: list[Any]) -> list[Any]:
+    """What a checkpoint's run learned from, or the default where that was not kept."""
+    kept = saved.get("source") or default
+    if not isinstance(kept, list) or len(kept) != len(default):
+        raise CheckpointError(f"the checkpoint is of another command, which learned from {kept}")
+    return kept
 
 
 def _run(
