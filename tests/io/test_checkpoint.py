@@ -1,6 +1,7 @@
 """A folder holds the old state or the new one, wherever a save is interrupted."""
 
 import enum
+import errno
 import hashlib
 import json
 import os
@@ -27,9 +28,11 @@ from tinygrad_rnn.io import (
     lock_checkpoint,
     save_checkpoint,
 )
+from tinygrad_rnn.io import checkpoint as tested
 from tinygrad_rnn.io.checkpoint import _put_arrays, _take_arrays
 
 OLD = {"step": 1, "model": {"w": np.arange(3.0)}, "optimizer": {"m": [np.zeros(2), np.ones(1)]}}
+NEXT = {"step": 3, "model": {"w": np.arange(5.0)}, "optimizer": {"m": [np.ones(3)]}}
 NEW = {"step": 2, "model": {"w": np.arange(4.0)}, "optimizer": {"m": [np.ones(2), np.zeros(1)]}}
 
 
@@ -135,9 +138,9 @@ def test_killed_at_every_step(tmp_path: Path, before: dict[str, Any] | None) -> 
             found.append(state["step"])
         else:
             assert before is None
-        # The next save goes through and clears up.
-        save_checkpoint(folder, NEW)
-        assert equal(load_checkpoint(folder), NEW)
+        # The next save goes through and clears up, whatever it saves.
+        save_checkpoint(folder, NEXT)
+        assert equal(load_checkpoint(folder), NEXT)
         assert len(list(folder.iterdir())) == 3
     assert deaths.count("replace") == 3
     assert deaths.count("fsync") == 6
@@ -492,6 +495,71 @@ def test_reading_while_a_run_saves(tmp_path: Path) -> None:
         except RuntimeError as error:
             failed.append(str(error))
     assert not failed, (reads, len(failed), failed[0])
+
+
+def test_reading_what_is_replaced_all_the_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However slow a reader is: the files that it needs are open before it reads the first."""
+    original, saves = tested._read_arrays, 0
+
+    def read(*arguments: Any) -> Any:
+        nonlocal saves
+        saves += 1
+        save_checkpoint(tmp_path, {"a": {"w": np.array([saves])}, "b": {"w": np.array([saves])}})
+        return original(*arguments)
+
+    save_checkpoint(tmp_path, {"a": {"w": np.array([0])}, "b": {"w": np.array([0])}})
+    monkeypatch.setattr(tested, "_read_arrays", read)
+    found = load_checkpoint(tmp_path)
+    assert found["a"]["w"] == found["b"]["w"] == 0
+    assert saves == 2
+
+
+@pytest.mark.parametrize("call", ["fsync", "replace"])
+def test_a_save_that_fails_leaves_files_that_both_states_have(tmp_path: Path, call: str) -> None:
+    save_checkpoint(tmp_path, OLD)
+    before = sorted(os.listdir(tmp_path))
+    for failing in range(20):
+        count, original = 0, getattr(os, call)
+
+        def fail(*arguments: Any, original: Any = original, failing: int = failing) -> Any:
+            nonlocal count
+            count += 1
+            if count > failing:
+                raise OSError(errno.EIO, "Input/output error")
+            return original(*arguments)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(os, call, fail)
+            try:
+                save_checkpoint(tmp_path, {**NEW, "model": OLD["model"]})
+            except CheckpointError as error:
+                message = str(error)
+            else:
+                break
+        assert "Input/output error" in message
+        if equal(load_checkpoint(tmp_path), OLD):
+            assert sorted(os.listdir(tmp_path)) == before
+        else:  # the last fsync alone has failed
+            assert load_checkpoint(tmp_path)["step"] == 2
+            save_checkpoint(tmp_path, OLD)
+    assert failing >= 3
+
+
+def test_files_that_cannot_be_removed_are_removed_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on systems that keep files while they are read."""
+    save_checkpoint(tmp_path, OLD)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", lambda path, missing_ok=False: os.stat(path / "nothing"))
+        for state in (NEW, NEXT, OLD, NEXT):
+            save_checkpoint(tmp_path, state)
+            assert equal(load_checkpoint(tmp_path), state)
+        assert len(list(tmp_path.iterdir())) == 7
+    save_checkpoint(tmp_path, NEW)
+    assert len(list(tmp_path.iterdir())) == 3
 
 
 @pytest.mark.parametrize("limit", [0, 100, 600, 20_000])

@@ -35,11 +35,7 @@ def _plain(path: str, flags: int) -> int:
 
 
 def write_new(path: Path, contents: bytes) -> None:
-    """Writes a file that is new, in place of whatever has its name, and waits until it is stored.
-
-    A link with this name is removed, and what it leads to stays as it is.
-    """
-    path.unlink(missing_ok=True)
+    """Writes a file and waits until it is stored. **Raises** OSError where one is, be it a link."""
     with open(path, "xb") as file:
         file.write(contents)
         file.flush()
