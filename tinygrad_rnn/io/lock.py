@@ -30,7 +30,7 @@ LOCK = "checkpoint.lock"
 
 _HOLDER = re.compile(rb"process \d+ on [^\n]*\n")
 _UNSUPPORTED = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
-_GLANCES = 100  # a hundredth of a second apart, until who holds a lock is known
+_ATTEMPTS = 100  # a hundredth of a second apart, until the holder has signed
 _TRIES = 1000  # of opening a file that its holder is removing
 
 
@@ -144,13 +144,13 @@ def _open(path: Path) -> int:
 
 
 def _lock_soon(fd: int) -> str:
-    """Locks an open file, if need be at a second glance. **Returns** who else has, or nothing."""
+    """Locks an open file, within a second. **Returns** who else has locked it, or nothing."""
     holder = b""
-    for glance in range(_GLANCES):
+    for attempt in range(_ATTEMPTS):
         if _lock(fd):
             return ""
         holder = _read(fd)
-        if glance >= 5 and _HOLDER.fullmatch(holder):  # before, it may not have signed yet
+        if attempt >= 5 and _HOLDER.fullmatch(holder):  # before, it may not have signed yet
             break
         time.sleep(0.01)
     return holder.decode(errors="replace").strip() if _HOLDER.fullmatch(holder) else "a process"
