@@ -271,7 +271,7 @@ def _remembered(saved: dict[str, Any], out: Path, command: str, count: int) -> l
     """Where a run's texts came from, if it is one of this command."""
     found = saved.get("source") or [None] * count
     if not isinstance(found, list) or len(found) != count:
-        raise io.CheckpointError(f"the checkpoint in {out} is not one of train {command}")
+        raise CheckpointError(f"the checkpoint in {out} is not one of train {command}")
     return list(found)
 
 
