@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
 from typing import Any
 
@@ -199,8 +201,54 @@ def test_sigmoid_is_exact_to_four_places(dtype: str) -> None:
 def test_threads_are_counted() -> None:
     tg.set_num_threads(2)
     assert tg.get_num_threads() == 2
-    with pytest.raises(ValueError, match="expected 1 to 1024 threads, got 0"):
-        tg.set_num_threads(0)
+    for wrong in (0, -1, 1025, 2**70):
+        with pytest.raises(tg.InvalidValueError, match=f"expected 1 to 1024 threads, got {wrong}"):
+            tg.set_num_threads(wrong)
+    for other in (2.0, True, "2", None):
+        with pytest.raises(tg.InvalidTypeError, match="set_num_threads: expected a whole number"):
+            tg.set_num_threads(other)  # type: ignore[arg-type]
+    assert tg.get_num_threads() == 2
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [("3", 3), (" 2 ", 2), ("4,2", 4), ("2000", 1024), ("9" * 30, 1024)]
+    + [(other, None) for other in ("", "0", "-1", "abc", "²", "1.5", ",")],
+)
+def test_any_number_of_threads_in_the_environment(
+    given: str, expected: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", given)
+    everything = min(len(os.sched_getaffinity(0)), 1024)
+    assert functions._threads_at_start() == (everything if expected is None else expected)
+
+
+THREADS = """
+import resource, sys
+import numpy as np, tinygrad_rnn as tg
+tg.set_num_threads(int(sys.argv[1]))
+a = tg.as_tensor(np.ones((2000, 500), "float32"))
+layer, x = tg.nn.LSTM(64, 64), tg.zeros((9, 300, 64))
+now = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (now + int(sys.argv[2]), now + int(sys.argv[2])))
+for call in (lambda: (a @ a.mT).numpy()[7, 9], lambda: 500 * len(layer(x)) // 2):
+    try:
+        assert call() == 500
+    except (MemoryError, RuntimeError):
+        pass
+print("alive")
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits as Linux has them")
+@pytest.mark.parametrize(
+    ("threads", "room"), [(2, 20_000_000), (64, 70_000_000), (64, 400_000_000)]
+)
+def test_fewer_threads_where_the_system_gives_no_more(threads: int, room: int) -> None:
+    run = [sys.executable, "-c", THREADS, str(threads), str(room)]
+    done = subprocess.run(run, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, (done.returncode, done.stderr[-300:])
+    assert "alive" in done.stdout
 
 
 def heavy() -> Any:
@@ -245,6 +293,31 @@ def test_arrays_that_native_code_does_not_take_run_in_the_reference() -> None:
     assert dispatch.pick(np, [a.astype("float16") for a in arrays.values()]) is reference
     y, *_ = tg.lstm(**(arrays | {"x": arrays["x"][:0]}))  # native code would refuse it
     assert y.shape == (0, 2, 5)
+
+
+@pytest.mark.parametrize("name", ["rnn", "gru", "lstm"])
+@pytest.mark.parametrize("infinite", ["one number", "a row"])
+@pytest.mark.parametrize("reads", [True, False], ids=["read", "past a length"])
+def test_an_infinite_row_of_a_table_spoils_what_reads_it_alone(
+    name: str, infinite: str, reads: bool
+) -> None:
+    """With 5 units, of which no vector is full, and rows of a batch that do not read it."""
+    cell = "rnn tanh" if name == "rnn" else name
+    arrays = inputs(cell, np.random.default_rng(0), (3, 2, 4, 5), "float64")
+    arrays["x"] = arrays["x"].reshape(6, 4)
+    arrays["x"][2, : 1 if infinite == "one number" else 4] = np.inf
+    ids = np.array([[0, 1], [2, 4], [1, 1]] if reads else [[0, 1], [3, 4], [2, 1]])
+    lengths = None if reads else np.array([2, 3])
+    given = {"ids": ids, "lengths": lengths}
+    used = [True] * (3 if name == "lstm" else 2)
+    with np.errstate(all="ignore"):
+        found = results(fused(cpu, name), arrays, used, **given)
+        true = results(fused(reference, name), arrays, used, **given)
+    for a, b in zip(found, true, strict=True):
+        np.testing.assert_allclose(a.numpy(), b.numpy(), 1e-11, 1e-11)
+        assert reads or np.isfinite(a.numpy()).all()
+    assert np.isfinite(found[0].numpy()[:, 1]).all()
+    assert np.isfinite(found[len(used)].numpy()[3:]).all()
 
 
 @pytest.mark.parametrize("name", ["h0", "w_ih", "w_hh", "b_ih"])

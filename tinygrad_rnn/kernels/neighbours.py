@@ -147,6 +147,9 @@ def add_rows(xp: Any, table: Array, ids: Array, rows: Array) -> Array:
     **Arguments** table: (V, ...); ids: whole numbers, as NumPy indexes; rows: for each of them one
     of the table's. **Returns** the table.
     """
+    wanted = (*ids.shape, *table.shape[1:])
+    if not table.ndim or rows.shape != wanted:
+        rows = xp.broadcast_to(rows, wanted)
     if cpu.takes(rows, written=(table,)):
         cpu.add_rows(table, ids, rows)
         return table
@@ -182,6 +185,10 @@ def adam(
     **Arguments** step: counts from 1, for m^ = m / (1 - b1^step) and v^. decay: the share of p that
     is added to g, or times lr, where it is decoupled, taken off p.
     """
+    if not p.shape == g.shape == m.shape == v.shape:
+        raise ValueError(
+            f"adam: expected g, m and v {p.shape}, got {g.shape}, {m.shape}, {v.shape}"
+        )
     b1, b2 = betas
     shrink, decay = (1 - lr * decay, 0.0) if decoupled else (1.0, decay)
     scale, rate = (1 - b2**step) ** -0.5, lr / (1 - b1**step)

@@ -210,10 +210,10 @@ public:
     PyArrayObject *a = ordered(o, NPY_INT64);
     note(a);
     const int64_t *numbers = static_cast<const int64_t *>(PyArray_DATA(a));
+    const bool wraps = PyTypeNum_ISUNSIGNED(PyArray_TYPE(array(o))); // what int64 does not have is below 0 now
     for (npy_intp i = 0, count = PyArray_SIZE(a); i < count; i++)
-      if (numbers[i] < low || numbers[i] > high) {
-        if (numbers[i] < 0 && PyTypeNum_ISUNSIGNED(PyArray_TYPE(array(o)))) // more than int64 has
-          refuse(kind, "%s: expected %zd to %zd, got %llu", name, low, high, (unsigned long long)numbers[i]);
+      if (numbers[i] < (wraps ? 0 : low) || numbers[i] > high) {
+        if (wraps) refuse(kind, "%s: expected %zd to %zd, got %llu", name, low, high, (unsigned long long)numbers[i]);
         refuse(kind, "%s: expected %zd to %zd, got %lld", name, low, high, (long long)numbers[i]);
       }
     return numbers;

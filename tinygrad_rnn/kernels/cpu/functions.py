@@ -200,7 +200,7 @@ def cross_entropy(
     if weights is None:
         native.cross_entropy(x, targets, None, smoothing, made, None, None)
     else:
-        weights = np.asarray(weights, char)
+        weights = weights.astype(char, casting="same_kind", copy=False)
         native.cross_entropy(x, targets, weights, smoothing, losses, made, sums)
     return made
 
