@@ -1,7 +1,8 @@
-"""Calls native code with drawn wrong arguments: `python -m tests.kernels.wrong_arguments SEED COUNT`.
+"""Calls native code with drawn wrong arguments: `python -m tests.kernels.wrong_arguments 0 9000`.
 
-A process of its own, as what is looked for would end it. Each call may raise what it likes; and
-through the functions of `kernels` array code has to raise as well, or to give the same.
+The seed, and how many. In a process of its own, as what is looked for would end it. Each call may
+raise what it likes; and through the functions of `kernels` array code has to raise as well, or to
+give the same.
 """
 
 from __future__ import annotations

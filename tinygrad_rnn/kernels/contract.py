@@ -14,7 +14,7 @@ Shape = tuple[int, ...]
 
 
 def checker(operation: str, inputs: Sequence[str], needed: int) -> Callable[..., bool]:
-    """What checks the calls of an operation, whose arrays come in this order, the needed ones first.
+    """What checks the calls of an operation, whose arrays come in this order, those needed first.
 
     **Returns** a function of the arrays' shapes, None for those that are not there, and of the
     options. It says whether no array is empty, and **raises** ValueError, or TypeError for one that

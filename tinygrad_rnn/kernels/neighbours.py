@@ -217,7 +217,7 @@ def adam(
     p -= work
 
 
-def _check_rows(x: Array, **of_rows: Array | None) -> None:
+def _check_rows(x: Array, **of_rows: Array) -> None:
     """Refuses what is not one number for each row of logits."""
     if not x.ndim:
         raise ValueError("x: expected (..., C), got ()")

@@ -41,9 +41,9 @@ PLAIN = {
 def takes(*read: Array | None, written: Sequence[Array | None] = ()) -> bool:
     """Whether native code works on arrays, None among them: NumPy's, all of float32 or float64.
 
-    What it reads may lie in any order, aligned or not, in either byte order, and be read-only: it is
-    converted. What it writes to has to lie as it does itself, in C order, apart from all others;
-    where it is read-only, the call raises.
+    What it reads may lie in any order, aligned or not, in either byte order, and be read-only: it
+    is converted. What it writes to has to be in C order, aligned, in the machine's byte order and
+    apart from all others; where it is read-only, the call raises.
     """
     return native is not None and bool(native.takes(read, tuple(written)))
 
@@ -84,8 +84,9 @@ def _threads_at_start() -> int:
     given = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
     count = int(given[:9]) if given.isdecimal() else 0  # anything else is as if it were not there
     if not count:
-        count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return min(count or 1, MOST_THREADS)
+        mine = hasattr(os, "sched_getaffinity")  # not on every system
+        count = len(os.sched_getaffinity(0)) if mine else os.cpu_count() or 1
+    return min(count, MOST_THREADS)
 
 
 set_num_threads(_threads_at_start())

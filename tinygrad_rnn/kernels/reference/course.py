@@ -53,7 +53,7 @@ class Course:
         return self.running(x if ids is None else x[ids])
 
     def running(self, a: Array) -> Array:
-        """What belongs to the steps, zero where a row is over: not multiplied, it may be infinite."""
+        """What belongs to the steps, zero where a row is over, whatever was there."""
         return a if self.over is None else self.xp.where(self.over, 0, a)
 
     def along(self, a: Array) -> Array:
