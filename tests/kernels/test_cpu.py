@@ -295,29 +295,34 @@ def test_arrays_that_native_code_does_not_take_run_in_the_reference() -> None:
     assert y.shape == (0, 2, 5)
 
 
-@pytest.mark.parametrize("name", ["rnn", "gru", "lstm"])
-@pytest.mark.parametrize("infinite", ["one number", "a row"])
-@pytest.mark.parametrize("reads", [True, False], ids=["read", "past a length"])
-def test_an_infinite_row_of_a_table_spoils_what_reads_it_alone(
-    name: str, infinite: str, reads: bool
+@cells
+@pytest.mark.parametrize("batch", [2, 10])  # weights are read where they lie; packed
+@pytest.mark.parametrize("infinite", [1, 4])  # elements
+@pytest.mark.parametrize("where", ["a table", "a table, past a length", "an input"])
+def test_what_is_infinite_spoils_what_reads_it_alone(
+    cell: str, batch: int, infinite: int, where: str
 ) -> None:
-    """With 5 units, of which no vector is full, and rows of a batch that do not read it."""
-    cell = "rnn tanh" if name == "rnn" else name
-    arrays = inputs(cell, np.random.default_rng(0), (3, 2, 4, 5), "float64")
-    arrays["x"] = arrays["x"].reshape(6, 4)
-    arrays["x"][2, : 1 if infinite == "one number" else 4] = np.inf
-    ids = np.array([[0, 1], [2, 4], [1, 1]] if reads else [[0, 1], [3, 4], [2, 1]])
-    lengths = None if reads else np.array([2, 3])
-    given = {"ids": ids, "lengths": lengths}
+    """With 5 units, that fill no vector: what is left of it holds infinity times zero."""
+    name, _, options = CELLS[cell]
+    arrays = inputs(cell, np.random.default_rng(0), (3, batch, 4, 5), "float64")
+    given: dict[str, Any] = {}
+    if where == "an input":
+        arrays["x"][1, 0, :infinite] = np.inf
+    else:
+        arrays["x"] = np.random.default_rng(1).normal(size=(6, 4))
+        arrays["x"][2, :infinite] = np.inf
+        given["ids"] = np.ones((3, batch), int)
+        given["ids"][2 if "past" in where else 1, 0] = 2
+    if "past" in where:
+        given["lengths"] = np.array([2] + [3] * (batch - 1))
     used = [True] * (3 if name == "lstm" else 2)
     with np.errstate(all="ignore"):
-        found = results(fused(cpu, name), arrays, used, **given)
-        true = results(fused(reference, name), arrays, used, **given)
+        found = results(fused(cpu, name), arrays, used, **given, **options)
+        true = results(fused(reference, name), arrays, used, **given, **options)
     for a, b in zip(found, true, strict=True):
         np.testing.assert_allclose(a.numpy(), b.numpy(), 1e-11, 1e-11)
-        assert reads or np.isfinite(a.numpy()).all()
+        assert "past" not in where or np.isfinite(a.numpy()).all()
     assert np.isfinite(found[0].numpy()[:, 1]).all()
-    assert np.isfinite(found[len(used)].numpy()[3:]).all()
 
 
 @pytest.mark.parametrize("name", ["h0", "w_ih", "w_hh", "b_ih"])

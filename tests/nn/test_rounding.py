@@ -157,3 +157,11 @@ def test_zeros_are_zeros_and_large_inputs_count() -> None:
 def test_a_model_without_a_recurrent_layer_is_refused() -> None:
     with pytest.raises(ValueError, match="Linear holds no RNN, GRU or LSTM"):
         tg.nn.utils.quantized(tg.nn.Linear(3, 4))
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_weights_that_are_not_finite_are_refused(bad: float) -> None:
+    layer = made("lstm", 3, 4)
+    layer.weight_hh_l0.data[2, 1] = bad
+    with pytest.raises(ValueError, match="a weight is infinite or NaN"):
+        tg.nn.utils.quantized(layer)

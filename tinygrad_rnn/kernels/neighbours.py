@@ -26,6 +26,7 @@ def cross_entropy(
     the loss is 0, whatever x holds there; None, if all count. smoothing: the share of each
     target's probability that is spread over all classes. **Returns** (...).
     """
+    targets = xp.asarray(targets)
     _check_rows(x, targets=targets, counts=counts)
     if cpu.takes(x):
         losses = cpu.cross_entropy(x, targets, smoothing=smoothing)
@@ -60,6 +61,7 @@ def cross_entropy_gradient(
     wanted, too. out: where to put this, if anywhere: x itself will do. sums: (C,), to which its
     rows are added. **Returns** (..., C).
     """
+    targets = xp.asarray(targets)
     _check_rows(x, targets=targets, weights=weights, counts=counts)
     if counts is not None:
         native = cpu.takes(x)  # whose arithmetic warns of nothing: the rows are selected once
@@ -114,6 +116,7 @@ def linear_cross_entropy(
         raise ValueError(f"expected x (N, I) and w (C, I), got {x.shape} and {w.shape}")
     if b is not None and b.shape != w.shape[:1]:
         raise ValueError(f"b: expected {w.shape[:1]}, got {b.shape}")
+    targets = xp.asarray(targets)
     _check_rows(x, targets=targets, weights=weights)
     _check_targets(len(w), targets)
     most = max(LEAST, CHUNK // max(1, len(w)))
