@@ -107,10 +107,7 @@ public:
   // A vector of gates' cotangents, zero past the last unit: products sum over whole vectors, and what
   // infinities leave there is no number.
   Vector<T> units(Vector<T> d, long j) const {
-    if (j + V <= layer.hidden) return d;
-    T all[V];
-    store(all, d);
-    return load(all, (int)(layer.hidden - j));
+    return j + V <= layer.hidden ? d : first_lanes<T>(d, (int)(layer.hidden - j));
   }
 
   const T *h_before(long t, long b) const {
