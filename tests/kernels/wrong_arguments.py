@@ -169,6 +169,8 @@ NUMBERS = [None, -1, 0, 1, 255, 2**31, 2**63 - 1, -(2**63), 2**70, 1.5, float("n
 def wrong(rng: Random, value: Any, others: list[Any], raw: bool) -> Any:
     """Another value in place of one that was right."""
     if isinstance(value, np.ndarray) and 0 < value.size < HUGE and rng.random() < 0.9:
+        if value.dtype.kind not in "biufc":
+            return None
         pick = rng.integers(0, 6 if raw else 4)
         if pick == 0:
             return LAYOUTS[rng.integers(len(LAYOUTS))](value) if value.ndim else value
