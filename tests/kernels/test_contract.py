@@ -165,7 +165,7 @@ def test_lengths_and_ids_are_whole_numbers_within_bounds(name: str, dtype: str) 
 def test_sizes_and_kinds_that_no_layer_has(name: str) -> None:
     x = np.zeros((T, B, I))
     states = [np.zeros((B, 0))] * (2 if name == "lstm" else 1)
-    with pytest.raises(tg.ShapeError, match="h0: expected at least one hidden unit"):
+    with pytest.raises(tg.ShapeError, match="h0: expected at least one feature"):
         getattr(tg, name)(x, *states, np.zeros((0, I)), np.zeros((0, 0)))
     for kind in ("int64", "bool"):
         with pytest.raises(TypeError, match=f"x: expected real numbers, got {kind}"):

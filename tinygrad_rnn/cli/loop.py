@@ -74,8 +74,8 @@ def train(
     def save() -> None:
         io.save_checkpoint(out, run.checkpoint() | extra)
 
-    save()  # before the first step: a folder that cannot be written is found out now
-    with _signals() as asked_to_stop:
+    with io.lock_checkpoint(out), _signals() as asked_to_stop:
+        save()  # before the first step: a folder that cannot be written is found out now
         try:
             with show(run) as display:
                 for progress in run:

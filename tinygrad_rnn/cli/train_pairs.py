@@ -95,7 +95,7 @@ def translate(
     saved = checked(io.load_checkpoint(out), out) if resume else None
     files = [str(path.resolve()) if path else None for path in (source, target)]
     if saved is not None:
-        kept = saved.get("source") or [None, None]
+        kept = _remembered(saved, out, "translate", 2)
         files = [file or before for file, before in zip(files, kept, strict=True)]
     if files[0] is None or files[1] is None:
         raise SettingError("a translation needs --source and --target, the texts to learn from")
@@ -149,11 +149,12 @@ def verses(
     """Train a model on a Bible in two languages, and test it on verses it has not seen."""
     given = loop.given(locals(), OF_VERSES)
     saved = checked(io.load_checkpoint(out), out) if resume else None
-    modules = [bibles.ENGLISH, bibles.SPANISH, str(bibles.MODULES)]
-    if saved is not None:
-        modules = saved.get("source") or modules
+    modules = _remembered(saved or {}, out, "verses", 3)
     asked = [source, target, str(folder.resolve()) if folder else None]
-    modules = [one or before for one, before in zip(asked, modules, strict=True)]
+    defaults = [bibles.ENGLISH, bibles.SPANISH, str(bibles.MODULES)]
+    modules = [
+        one or before or usual for one, before, usual in zip(asked, modules, defaults, strict=True)
+    ]
     with on(device):
         parts = bibles.verses(*modules)
         config = None if saved else replace(OF_VERSES, **given)
@@ -267,6 +268,14 @@ def _run(
     run = TranslationTraining(pairs, config, device, heldout=heldout)
     loop.describe(run, f"{config.cell}, {config.attention} attention,")
     return run
+
+
+def _remembered(saved: dict[str, Any], out: Path, command: str, count: int) -> list[Any]:
+    """Where a run's texts came from, if it is one of this command."""
+    found = saved.get("source") or [None] * count
+    if len(found) != count:
+        raise io.CheckpointError(f"the checkpoint in {out} is not one of train {command}")
+    return list(found)
 
 
 def _train(

@@ -36,9 +36,9 @@ import numpy as np
 from ..errors import InvalidTypeError, InvalidValueError
 from ..tensor.backend import is_array
 from ..tensor.tensor import Tensor
-from .files import open_to_read, sync_folder, write_new
+from .files import CheckpointError, open_to_read, sync_folder, write_new
 from .lock import saving
-from .weights import Arrays, CheckpointError, from_bytes, to_bytes
+from .weights import Arrays, from_bytes, to_bytes
 
 FORMAT = 2
 INDEX = "checkpoint.json"

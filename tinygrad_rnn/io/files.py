@@ -8,7 +8,11 @@ import stat
 from pathlib import Path
 from typing import BinaryIO
 
-from .weights import CheckpointError
+from ..errors import TinygradRnnError
+
+
+class CheckpointError(TinygradRnnError, RuntimeError):
+    """Something saved that is missing, damaged, or of another format."""
 
 
 def open_to_read(path: Path) -> BinaryIO:

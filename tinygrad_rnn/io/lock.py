@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from .weights import CheckpointError
+from .files import CheckpointError
 
 LOCK = "checkpoint.lock"
 

@@ -62,9 +62,9 @@ def _check_shapes(operation: str, arrays: dict[str, Shape], coupled: bool) -> No
     steps, batch = x[:2] if ids is None else ids
     out = h0[1]
     hidden = out if w_hr is None else w_hr[1]
-    if not (out and hidden):
-        name = "w_hr" if out else "h0"
-        raise ValueError(f"{name}: expected at least one hidden unit, got {arrays[name]}")
+    for name, size in (("x", x[-1]), ("h0", out), ("w_hr", hidden)):
+        if not size:
+            raise ValueError(f"{name}: expected at least one feature, got {arrays[name]}")
     expected = _shapes(steps, batch, x[-1], out, hidden, 3 if coupled else GATES[operation])
     for name, shape in arrays.items():
         if shape != expected[name]:

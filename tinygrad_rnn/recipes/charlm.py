@@ -9,7 +9,6 @@ begins), else the text's first character.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -199,10 +198,7 @@ class CharLM:
                 logits, state = self.model(self._tensor(ids[:, None]))
             logits = logits[-1]
             for written in range(length):
-                p = probabilities(logits, temperature, top_k, top_p)
-                if math.isnan(p[0, 0].item()):  # all of them are, if any logit is not finite
-                    raise DivergedError("the probabilities are NaN: the weights are too large")
-                drawn = draw(p, generator)
+                drawn = draw(probabilities(logits, temperature, top_k, top_p), generator)
                 yield self.vocabulary.symbols[drawn.item()]
                 if written + 1 < length:
                     with no_grad():

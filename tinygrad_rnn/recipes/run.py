@@ -195,7 +195,7 @@ def check_settings(config: Any, *numbers: str) -> None:
         whole(name, getattr(config, name))
     for name in ("lr", "clip"):
         if not 0 < getattr(config, name) < math.inf:
-            raise SettingError(f"{name} must be above 0, not {getattr(config, name)}")
+            raise SettingError(f"{name} must be above 0 and finite, not {getattr(config, name)}")
     if not 0 <= getattr(config, "dropout", 0) < 1:  # some have none
         raise SettingError(f"dropout must be at least 0 and below 1, not {config.dropout}")
     if config.seed < 0:

@@ -24,7 +24,7 @@ from ..nn import decoding
 from ..tensor.creation import as_tensor, full
 from ..tensor.random import Generator
 from .charlm import CELLS, check_weights_fit
-from .divergence import DivergedError, check_weights
+from .divergence import check_weights
 from .run import SettingError, check_memory, check_settings, inference, whole
 
 ATTENTIONS: dict[str, Any] = {
@@ -213,7 +213,7 @@ class Translator:
         symbol each time. n_best: how many to give of them. length_penalty: GNMT's alpha. longest:
         symbols that one may have; twice the source's and ten, if None. batch: texts at a time.
         **Returns** for each text its translations, the best first; an empty text has an empty one.
-        **Raises** SettingError, DivergedError for a model whose probabilities are NaN.
+        **Raises** SettingError, and ValueError for a model whose probabilities are NaN.
         """
         for name, value in (("beams", beams), ("n-best", n_best), ("batch", batch)):
             whole(name, value)
@@ -223,8 +223,10 @@ class Translator:
         logits = beams * min(batch, len(texts)) * len(self.target)
         check_memory("beams and batch of this size", 8 * logits)
         check_memory("a translation as long as longest", 32 * (longest or 1))
-        if not 0 <= length_penalty < np.inf:
-            raise SettingError(f"length-penalty must be 0 or more, not {length_penalty}")
+        if not 0 <= length_penalty <= 10:
+            raise SettingError(
+                f"length-penalty must be 0 or more, at most 10, not {length_penalty}"
+            )
         nothing = np.empty(0, dtype=np.int64)
         read = [i for i, text in enumerate(texts) if text]
         sources = [(self.source.encode(texts[i]), nothing) for i in read]
@@ -267,8 +269,6 @@ class Translator:
             )
 
     def _written(self, hypothesis: decoding.Hypothesis, length: int) -> Translation:
-        if np.isnan(hypothesis.log_prob):
-            raise DivergedError("the probabilities are NaN: the weights are too large")
         looked = hypothesis.attention
         return Translation(
             self.target.decode(hypothesis.tokens),
