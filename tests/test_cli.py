@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 import tinygrad_rnn as tg
 from tinygrad_rnn import catalogue
 from tinygrad_rnn.cli.app import app
-from tinygrad_rnn.io import load_checkpoint
+from tinygrad_rnn.io import load_checkpoint, save_checkpoint
 
 TEXT = "".join(f"{n} times {n} is {n * n}, не так ли?\n" for n in range(60))
 SIZES = {"hidden": 8, "embedding": 4, "batch": 4, "bptt": 8, "dropout": 0.2, "lr": 0.01}
@@ -326,11 +326,29 @@ def test_mistakes(run: Run, tmp_path: Path, trained: str, arguments: list[str], 
     assert said in mistake(run(*given, status=2))
 
 
-def test_a_checkpoint_that_was_edited(run: Run, tmp_path: Path, trained: str) -> None:
+def test_a_checkpoint_that_contradicts_itself(run: Run, tmp_path: Path, trained: str) -> None:
+    state = load_checkpoint(Path(trained))
+    for value in (9, 10**9):
+        config = {**state["config"], "hidden": value}
+        save_checkpoint(tmp_path / "other", {**state, "config": config})
+        assert "expected shape" in mistake(run("generate", "other", status=2))
+
+
+def test_an_edited_checkpoint(run: Run, tmp_path: Path, trained: str) -> None:
     shutil.copytree(trained, tmp_path / "edited")
     index = tmp_path / "edited" / "checkpoint.json"
     index.write_text(index.read_text("utf-8").replace('"hidden": 8', '"hidden": 9'), "utf-8")
-    assert "its contents are not what was saved" in mistake(run("generate", "edited", status=2))
+    refused = mistake(run("generate", "edited", status=2))
+    assert "checkpoint.json is damaged: its contents are not what was saved" in refused
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes here")
+def test_a_pipe_in_place_of_the_model(run: Run, tmp_path: Path, trained: str) -> None:
+    shutil.copytree(trained, tmp_path / "piped")
+    [model] = (tmp_path / "piped").glob("model-*")
+    model.unlink()
+    os.mkfifo(model)
+    assert "is not a plain file" in mistake(run("generate", "piped", status=2))
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ from ..tensor.autodiff import no_grad
 from ..tensor.random import Generator
 from ..tensor.tensor import Tensor
 from .divergence import DivergedError, diverged_weight
+from .saved import fitting
 
 EVALUATE_EVERY = 100  # steps
 MOST = 2**31 - 1  # of anything that is counted
@@ -149,13 +150,14 @@ class Run(Iterator[Progress]):
         }
 
     def restore(self, saved: dict[str, Any]) -> None:
-        """Takes over what all runs have in a checkpoint."""
-        self.model.load_state_dict(saved["model"])
-        self.optimizer.load_state_dict(saved["optimizer"])
-        self.schedule.load_state_dict(saved["schedule"])
-        self.generator.state = saved["generator"]
-        self.step = saved["step"]
-        self.result = saved["heldout"] if self.step == self.config.steps else None
+        """Takes over what all runs have in a checkpoint. **Raises** CheckpointError."""
+        with fitting():
+            self.model.load_state_dict(saved["model"])
+            self.optimizer.load_state_dict(saved["optimizer"])
+            self.schedule.load_state_dict(saved["schedule"])
+            self.generator.state = saved["generator"]
+            self.step = saved["step"]
+            self.result = saved["heldout"] if self.step == self.config.steps else None
 
 
 def longer(config: Any, saved: dict[str, Any], steps: int | None) -> Any:
