@@ -31,14 +31,14 @@ def clip_grad_norm_(
     """
     if not max_norm > 0:
         raise InvalidValueError(f"clip_grad_norm_: max_norm: expected more than 0, got {max_norm}")
-    gradients = [p.grad.data for p in parameters if p.grad is not None]
-    norm = sqrt(float(sum(kernels.sum_of_squares(g) for g in gradients)))
+    gradients = [(p, p.grad) for p in parameters if p.grad is not None]
+    norm = sqrt(float(sum(kernels.sum_of_squares(g.data) for _, g in gradients)))
     if not isfinite(norm):
         if error_if_nonfinite:
             raise AnomalyError(f"clip_grad_norm_: the gradients' norm is {norm}")
     elif norm > max_norm:
-        for g in gradients:
-            g *= max_norm / norm
+        for p, g in gradients:
+            p.grad = g * (max_norm / norm)  # not in place: the array may be another's as well
     return norm
 
 
