@@ -31,7 +31,14 @@ from typing import Any, ClassVar, Protocol, Self, TypeVar, cast
 
 import numpy as np
 
-from ..errors import DeviceError, InvalidTypeError, MatrixError, OutOfRangeError, ShapeError
+from ..errors import (
+    DeviceError,
+    InvalidTypeError,
+    InvalidValueError,
+    MatrixError,
+    OutOfRangeError,
+    ShapeError,
+)
 from . import backend, entrance
 from .backend import Array
 from .entrance import DTYPES
@@ -289,7 +296,7 @@ class Op:
                 y = self.forward(xp, *raw, **params)
             else:
                 y, saved = self.forward(xp, *raw, keep=tracing, **params)
-        except (ValueError, TypeError, IndexError, AttributeError) as error:
+        except (ValueError, TypeError, IndexError, AttributeError, OverflowError) as error:
             raise self._explained(error, raw, params) from error
         if watch.forward is not None:
             watch.forward(self, y, raw)
@@ -402,6 +409,8 @@ class Op:
             return a
         what = f"{self.name}: {name}"
         if isinstance(a, np.generic):
+            if self.rules and name not in self.rules:
+                return np.asarray(a)  # an index, which is read as an array
             number = entrance.normalized(np.asarray(a), what).item()
             return float(number) if isinstance(number, np.floating) else number  # a long double
         if backend.is_array(a):
@@ -445,10 +454,17 @@ class Op:
             np.linalg.LinAlgError: MatrixError,  # the shapes are right: a matrix is not
             ValueError: ShapeError,
             IndexError: OutOfRangeError,
+            OverflowError: InvalidValueError,
         }
         kind = next((k for e, k in kinds.items() if isinstance(error, e)), InvalidTypeError)
         expected = f"expected {self.expects}; " if self.expects else ""
         return kind(f"{self.name}: {expected}got {got}{given} ({error})")
+
+
+def operand(value: Any) -> Any:
+    """An input of a function of operations: Python's numbers and nested lists become Tensors."""
+    python = isinstance(value, (int, float, *NESTED))
+    return cast(Any, Traced.made)(value) if python else value
 
 
 def operation(forward: Rule) -> Op:

@@ -344,43 +344,57 @@ class Tensor(Traced):
                 value = backend.module_of(self.array).asarray(array)
             value = entrance.normalized(value, "x[...] =")
         entrance.check_cast(value.dtype, self.dtype, "x[...] =")
-        if self._written("x[...] =", "write to a copy (y = x + 0)"):
-            self.data = ops.index_update(self, value, index=index).array
+        written = self._written("x[...] =", "write to a copy (y = x + 0)")
+        updated = ops.index_update(self, value, index=index)
+        if written:
+            self._write(updated, "x[...] =")
         else:
-            updated = ops.index_update(self, value, index=index)
             self.array, self.edge = updated.array, updated.edge
 
     # ------------------------------------------------------------ augmented assignment
+
+    stays: ClassVar[bool] = False  # whether statements change it itself, as a module's own
 
     def _written(self, doing: str, instead: str) -> bool:
         """Whether a statement changes this tensor itself: a leaf that gradients reach.
 
         **Raises** GraphError while recording, when its gradient would be lost.
         """
-        if not isinstance(self.edge and self.edge[0], Leaf):
-            return False
-        if grad_mode.on:
+        leaf = isinstance(self.edge and self.edge[0], Leaf)
+        if leaf and grad_mode.on:
             raise GraphError(
                 f"{doing} on a leaf that requires grad would lose its gradient: {instead}, or "
                 "change the leaf within tg.no_grad()"
             )
-        return True
+        return leaf or (self.stays and self.edge is None)
 
-    def _assigned(self, sign: str, operate: Callable[[Any, Any], Any], other: Any) -> Tensor:
-        """What `x += other` binds x to: a new value, or this leaf when it was changed itself."""
-        doing = f"x {sign}= y"
-        if not self._written(doing, f"write x = x {sign} y"):
-            return operate(self, other)
-        value = operate(self, other)
+    def _write(self, value: Tensor, doing: str) -> None:
+        """Gives this tensor itself the values of another."""
+        if value.edge is not None:
+            raise GraphError(
+                f"{doing}: a parameter cannot hold what was computed from one that requires grad: "
+                "detach it, or compute within tg.no_grad()"
+            )
         if value.shape != self.shape:
             raise ShapeError(
                 f"{doing}: expected a y that leaves the shape {list(self.shape)}, got "
                 f"{list(value.shape)}"
             )
-        if value.dtype.kind != "f":
-            raise InvalidTypeError(f"{doing}: expected reals for {self.dtype}, got {value.dtype}")
+        if value.dtype.kind != self.dtype.kind:
+            raise InvalidTypeError(
+                f"{doing}: expected a result that {self.dtype} holds, got {value.dtype}"
+            )
         self.data = value
-        return self
+
+    def _assigned(self, sign: str, operate: Callable[[Any, Any], Any], other: Any) -> Tensor:
+        """What `x += other` binds x to: a new value, or this tensor when it was changed itself."""
+        doing = f"x {sign}= y"
+        written = self._written(doing, f"write x = x {sign} y")
+        value: Tensor = operate(self, other)
+        if written:
+            self._write(value, doing)
+            return self
+        return value
 
     def __iadd__(self, other: Any) -> Tensor:
         return self._assigned("+", ops.add, other)

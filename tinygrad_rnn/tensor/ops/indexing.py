@@ -9,7 +9,8 @@ import numpy as np
 from ... import kernels
 from .. import backend
 from ..backend import Array
-from ..graph import Op, Traced, operation
+from ..entrance import number_dtype
+from ..graph import Op, Traced, operand, operation
 
 __all__ = [
     "getitem", "index_add", "index_update", "nonzero", "one_hot", "place", "take",
@@ -174,6 +175,7 @@ def take(x: Any, indices: Any, axis: int | None = None) -> Any:
     array([[4., 5.],
            [0., 1.]], dtype=float32)
     """
+    x = operand(x)
     if axis is None:
         return getitem(x.reshape(-1), index=indices)
     return getitem(x, index=((slice(None),) * (axis % x.ndim) + (indices,)) if axis else indices)
@@ -197,6 +199,7 @@ def take_along_axis(x: Any, indices: Any, axis: int = -1) -> Any:
     >>> tg.take_along_axis(x, tg.argmax(x, axis=1, keepdims=True), axis=1).tolist()
     [[3.0], [9.0]]
     """
+    x = operand(x)
     return getitem(x, index=along(indices, x.shape, axis))
 
 
@@ -215,4 +218,6 @@ def one_hot(xp: Any, x: Array, *, num_classes: int, dtype: Any = "float32") -> A
 
     An integer that names no class gives zeros.
     """
-    return (xp.expand_dims(x, -1) == xp.arange(num_classes)).astype(dtype)
+    return (xp.expand_dims(x, -1) == xp.arange(num_classes)).astype(
+        number_dtype(dtype or "float32")
+    )

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ...errors import ShapeError
+from ...errors import InvalidTypeError, ShapeError
 from .. import backend
 from ..backend import Array
-from ..graph import Op, operation
+from ..graph import Op, operand, operation
 from ..shapes import Axis
 from .indexing import getitem
 
@@ -147,6 +147,17 @@ _stack.vjp(lambda g, axis: unstack(g, axis=axis))
 unstack.vjp(x=_restack)
 
 
+def _several(name: str, arrays: Any) -> tuple[Any, ...]:
+    """The arrays to join: at least one."""
+    try:
+        each = tuple(arrays)
+    except TypeError as error:
+        raise InvalidTypeError(f"{name}: expected a list of arrays, got {arrays!r}") from error
+    if not each:
+        raise ShapeError(f"{name}: expected one array or more, got none")
+    return each
+
+
 def concat(arrays: Sequence[Any], axis: int = 0) -> Any:
     """Joins arrays along an axis that they have.
 
@@ -154,7 +165,7 @@ def concat(arrays: Sequence[Any], axis: int = 0) -> Any:
     >>> tg.concat([tg.zeros((2, 3)), tg.ones((1, 3))]).shape
     (3, 3)
     """
-    return _concat(*arrays, axis=axis)
+    return _concat(*_several("concat", arrays), axis=axis)
 
 
 def stack(arrays: Sequence[Any], axis: int = 0) -> Any:
@@ -164,7 +175,7 @@ def stack(arrays: Sequence[Any], axis: int = 0) -> Any:
     >>> tg.stack([tg.zeros((3,)), tg.ones((3,))], axis=1).shape
     (3, 2)
     """
-    return _stack(*arrays, axis=axis)
+    return _stack(*_several("stack", arrays), axis=axis)
 
 
 def split(x: Any, indices_or_sections: int | Sequence[int], axis: int = 0) -> tuple[Any, ...]:
@@ -176,6 +187,7 @@ def split(x: Any, indices_or_sections: int | Sequence[int], axis: int = 0) -> tu
     >>> [part.tolist() for part in tg.split(tg.arange(5), [1, 3])]
     [[0], [1, 2], [3, 4]]
     """
+    x = operand(x)
     n = x.shape[axis]
     if isinstance(indices_or_sections, int):
         sections = indices_or_sections

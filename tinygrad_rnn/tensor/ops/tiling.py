@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import InvalidValueError
-from ..graph import Op
+from ..graph import Op, operand
 from .indexing import take
 from .movement import broadcast_to, expand_dims, reshape, swapaxes
 
@@ -22,6 +22,7 @@ def broadcast_arrays(*arrays: Any) -> tuple[Any, ...]:
     >>> [x.shape for x in tg.broadcast_arrays(tg.ones((3, 1)), tg.ones((2,)))]
     [(3, 2), (3, 2)]
     """
+    arrays = tuple(map(operand, arrays))
     shape = np.broadcast_shapes(*(x.shape for x in arrays))
     return tuple(broadcast_to(x, shape=shape) for x in arrays)
 
@@ -37,6 +38,7 @@ def meshgrid(*arrays: Any, indexing: str = "xy") -> tuple[Any, ...]:
     >>> x.tolist(), y.tolist()
     ([[0, 1, 2], [0, 1, 2]], [[0, 0, 0], [1, 1, 1]])
     """
+    arrays = tuple(map(operand, arrays))
     if indexing not in ("xy", "ij"):
         raise InvalidValueError(f"meshgrid: expected indexing 'xy' or 'ij', got {indexing!r}")
     ones = (1,) * len(arrays)
@@ -55,6 +57,7 @@ def tile(x: Any, reps: int | Sequence[int]) -> Any:
     >>> tg.tile(tg.tensor([1, 2]), (2, 2)).tolist()
     [[1, 2, 1, 2], [1, 2, 1, 2]]
     """
+    x = operand(x)
     reps = (reps,) if isinstance(reps, int) else tuple(reps)
     ndim = max(len(reps), len(x.shape))
     reps = (1,) * (ndim - len(reps)) + reps
@@ -73,6 +76,7 @@ def repeat(x: Any, repeats: int | Sequence[int], axis: int | None = None) -> Any
     >>> tg.repeat(tg.tensor([1, 2]), [1, 3]).tolist()
     [1, 2, 2, 2]
     """
+    x = operand(x)
     x, axis = (reshape(x, shape=(x.size,)), 0) if axis is None else (x, axis % len(x.shape))
     if not isinstance(repeats, int):
         return take(x, np.repeat(np.arange(x.shape[axis]), repeats), axis)
@@ -104,6 +108,7 @@ def pad(x: Any, pad_width: Any, mode: str = "constant", *, constant_values: floa
     >>> tg.pad(tg.tensor([1, 2, 3]), (1, 2), "reflect").tolist()
     [2, 1, 2, 3, 2, 1]
     """
+    x = operand(x)
     pairs = np.broadcast_to(pad_width, (len(x.shape), 2)).tolist()
     if mode == "constant" and pairs:
         return _pad(x, pad_width=pairs, value=constant_values)
