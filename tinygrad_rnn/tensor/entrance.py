@@ -15,7 +15,9 @@ import numpy as np
 from ..errors import InvalidTypeError, InvalidValueError, ShapeError, TinygradRnnError
 from .backend import Array
 
-DTYPES = frozenset(map(np.dtype, "?bBhHiIlLqQefdgFDG"))  # all that a Tensor may hold: native ones
+# All that a Tensor may hold, in native byte order. NumPy's pickles and conversions make dtypes that
+# are equal to these; native code asks whether they are the same.
+DTYPES = {dtype: dtype for dtype in map(np.dtype, "?bBhHiIlLqQefdgFDG")}
 NUMBERS = frozenset("biufc")  # their kinds, as NumPy names them
 PYTHON = frozenset({int, float, bool, list, tuple, range})  # what makes nested lists of numbers
 
@@ -35,7 +37,7 @@ def normalized(array: Array, what: str = "a tensor") -> Array:
     A subclass's values stay where they lie in memory; another byte order is converted. **Raises**
     TypeError for a masked array, and for one of anything but numbers.
     """
-    if type(array) is np.ndarray and array.dtype in DTYPES:
+    if type(array) is np.ndarray and DTYPES.get(array.dtype) is array.dtype:
         return array
     if not isinstance(array, np.ndarray):
         return array  # those of a device are all of numbers
@@ -48,7 +50,13 @@ def normalized(array: Array, what: str = "a tensor") -> Array:
         raise InvalidTypeError(
             f"{what} holds numbers, not {array.dtype}: {REMEDIES.get(array.dtype.kind, '')}"
         )
-    return np.asarray(array, dtype=array.dtype.newbyteorder("="))
+    return _native(array)
+
+
+def _native(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Numbers as a base array with the native dtype; without a copy, if only its name differs."""
+    array, native = np.asarray(array), np.dtype(array.dtype.char)
+    return array.view(native) if array.dtype == native else array.astype(native)
 
 
 def number_dtype(dtype: Any, what: str = "a tensor") -> np.dtype[Any]:
@@ -61,7 +69,7 @@ def number_dtype(dtype: Any, what: str = "a tensor") -> np.dtype[Any]:
         ) from error
     if dtype is None or found.kind not in NUMBERS or found.shape:
         raise InvalidTypeError(f"{what}: dtype: expected one of numbers, got {dtype!r}")
-    native: np.dtype[Any] = found.newbyteorder("=")
+    native: np.dtype[Any] = np.dtype(found.char)
     return native
 
 
@@ -162,5 +170,4 @@ def _read(data: Any, dtype: Any, what: str) -> np.ndarray[Any, Any]:
         raise InvalidTypeError(
             f"{what}: expected numbers, got {type(data).__name__} ({error})"
         ) from error
-    native = array.dtype.newbyteorder("=") if array.dtype.kind in NUMBERS else array.dtype
-    return np.asarray(array, native)
+    return _native(array) if array.dtype.kind in NUMBERS else array

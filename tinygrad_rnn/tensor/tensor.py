@@ -552,4 +552,5 @@ Tensor.made = Traced.made = Tensor  # the latter where an operation is given Pyt
 
 def _restored(cls: type[Tensor], array: Array, requires_grad: bool) -> Any:
     """A leaf or a constant, as it was pickled or copied."""
+    array = entrance.normalized(array)
     return wrap(cls, array, (Leaf(array), 0) if requires_grad else None)
