@@ -17,7 +17,7 @@ from .backend import Array
 
 # All that a Tensor may hold, in native byte order. NumPy's pickles and conversions make dtypes that
 # are equal to these; native code asks whether they are the same.
-DTYPES = {dtype: dtype for dtype in map(np.dtype, "?bBhHiIlLqQefdgFDG")}
+DTYPES = {d: np.dtype(d.name) for d in map(np.dtype, "?bBhHiIlLqQefdgFDG")}
 NUMBERS = frozenset("biufc")  # their kinds, as NumPy names them
 PYTHON = frozenset({int, float, bool, list, tuple, range})  # what makes nested lists of numbers
 
@@ -55,7 +55,7 @@ def normalized(array: Array, what: str = "a tensor") -> Array:
 
 def _native(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """Numbers as a base array with the native dtype; without a copy, if only its name differs."""
-    array, native = np.asarray(array), np.dtype(array.dtype.char)
+    array, native = np.asarray(array), np.dtype(array.dtype.name)
     return array.view(native) if array.dtype == native else array.astype(native)
 
 
@@ -69,7 +69,7 @@ def number_dtype(dtype: Any, what: str = "a tensor") -> np.dtype[Any]:
         ) from error
     if dtype is None or found.kind not in NUMBERS or found.shape:
         raise InvalidTypeError(f"{what}: dtype: expected one of numbers, got {dtype!r}")
-    native: np.dtype[Any] = np.dtype(found.char)
+    native: np.dtype[Any] = np.dtype(found.name)
     return native
 
 

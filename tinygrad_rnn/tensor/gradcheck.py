@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
-from ..errors import GradcheckError, InvalidTypeError
+from ..errors import GradcheckError, InvalidTypeError, InvalidValueError
 from . import autodiff, backend, ops
 from .graph import grad_mode
 from .random import Generator
+from .shapes import size
 from .tensor import Tensor
 
 STEP = 1e-5  # of the differences: their error is about STEP**2 in float64
@@ -58,6 +59,15 @@ def gradient_errors(
 
     **Arguments**, **Raises** as `gradcheck`. **Returns** a list of `order` numbers.
     """
+    if isinstance(inputs, Tensor) or backend.is_array(inputs) or not isinstance(inputs, Iterable):
+        raise InvalidTypeError(
+            f"gradcheck: inputs: expected a list of arrays or Tensors, got {type(inputs).__name__}"
+        )
+    if not callable(fn):
+        raise InvalidTypeError(f"gradcheck: fn: expected a function, got {type(fn).__name__}")
+    size(order, "gradcheck: order", 1)
+    if not tolerance > 0:
+        raise InvalidValueError(f"gradcheck: tolerance: expected more than 0, got {tolerance}")
     xs = [x if isinstance(x, Tensor) else Tensor(x, requires_grad=True) for x in inputs]
     for i, x in enumerate(xs):
         if x.dtype != np.float64 or not x.requires_grad or not x.is_leaf:
@@ -65,8 +75,14 @@ def gradient_errors(
                 f"gradcheck: input {i}: expected a float64 array or leaf that requires grad, got "
                 f"{x!r}"
             )
+    if not sum(x.size for x in xs):
+        raise InvalidValueError(
+            "gradcheck: inputs: expected some numbers to differentiate in, got none"
+        )
     name, generator = getattr(fn, "__name__", type(fn).__name__), Generator(seed)
     errors = []
+    with autodiff.no_grad():
+        _reals(fn(*xs), f"gradcheck: {name}")
     for level in range(1, order + 1):
         errors.append(
             _worst_error(fn, xs, f"{name}: derivative of order {level}", tolerance, generator)
@@ -74,6 +90,23 @@ def gradient_errors(
         if level < order:
             fn, xs = _gradient_of(fn, xs, generator)
     return errors
+
+
+def _reals(value: Any, what: str) -> list[Tensor]:
+    """The outputs that have derivatives; refuses what is no Tensor, and to check none."""
+    ys = value if isinstance(value, (tuple, list)) else (value,)
+    for y in ys:
+        if not isinstance(y, Tensor):
+            raise InvalidTypeError(
+                f"{what}: expected a Tensor or several to be returned, got {type(y).__name__}"
+            )
+    found = [y for y in ys if y.dtype.kind == "f"]
+    if not sum(y.size for y in found):
+        raise GradcheckError(
+            f"{what}: nothing to check: expected reals to be returned, got "
+            f"{[f'{y.dtype}{list(y.shape)}' for y in ys]}"
+        )
+    return found
 
 
 def _outputs(fn: Callable[..., Any], xs: Sequence[Tensor]) -> list[Tensor]:

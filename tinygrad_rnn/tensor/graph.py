@@ -278,7 +278,7 @@ class Op:
                 shapes.append(array.shape)
             else:
                 if type(a) is np.ndarray:
-                    known = known and a.dtype in DTYPES
+                    known = known and DTYPES.get(a.dtype) is a.dtype
                 elif type(a) not in PYTHON:
                     known = False
                 raw.append(a)
