@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import InvalidTypeError, InvalidValueError
+from ..errors import ExportError, InvalidTypeError, InvalidValueError
 from . import backend, entrance
 from .graph import Traced, elements, wrap
 from .random import Generator, Shape, default_generator
@@ -49,6 +49,10 @@ def from_dlpack(x: Any) -> Tensor:
     >>> x.tolist()
     [5.0, 0.0]
     """
+    if isinstance(x, np.ndarray) and not entrance.normalized(x, "from_dlpack").dtype == x.dtype:
+        raise ExportError(
+            f"from_dlpack: expected native byte order, got {x.dtype.str}: tg.as_tensor converts it"
+        )
     return wrap(Tensor, backend.from_dlpack(x), None)
 
 
@@ -67,7 +71,6 @@ def full(
     tensor([3., 3.])
     """
     number, wanted = _number(value, "full: value"), _dtype(dtype, "full")
-    entrance.check_cast(np.asarray(number).dtype, wanted, "full: value")
     number = entrance.from_python(number, wanted, "full: value")
     return _place(np.full(sizes(shape, "full"), number, wanted), device, requires_grad)
 

@@ -31,7 +31,7 @@ REMEDIES = {
 }
 
 
-def normalized(array: Array, what: str = "a tensor") -> Array:
+def normalized(array: Array, what: str = "tensor") -> Array:
     """An array as a Tensor may hold it; the same one, if it is that already.
 
     A subclass's values stay where they lie in memory; another byte order is converted. **Raises**
@@ -48,7 +48,8 @@ def normalized(array: Array, what: str = "a tensor") -> Array:
         )
     if array.dtype.kind not in NUMBERS:
         raise InvalidTypeError(
-            f"{what} holds numbers, not {array.dtype}: {REMEDIES.get(array.dtype.kind, '')}"
+            f"{what}: a tensor holds numbers, not {array.dtype}: "
+            f"{REMEDIES.get(array.dtype.kind, 'convert it')}"
         )
     return _native(array)
 
@@ -59,7 +60,7 @@ def _native(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     return array.view(native) if array.dtype == native else array.astype(native)
 
 
-def number_dtype(dtype: Any, what: str = "a tensor") -> np.dtype[Any]:
+def number_dtype(dtype: Any, what: str = "tensor") -> np.dtype[Any]:
     """A dtype of numbers in native byte order, from its name. **Raises** TypeError for others."""
     try:
         found = np.dtype(dtype)
@@ -83,7 +84,7 @@ def check_cast(given: np.dtype[Any], own: np.dtype[Any], what: str) -> None:
 
 
 def from_python(
-    data: Any, dtype: np.dtype[Any] | None = None, what: str = "a tensor"
+    data: Any, dtype: np.dtype[Any] | None = None, what: str = "tensor"
 ) -> np.ndarray[Any, Any]:
     """An array of what is none yet: numbers, nested lists, what NumPy can read.
 
@@ -102,14 +103,21 @@ def from_python(
     array = _read(data, None, what)
     if array.dtype.kind not in "fiub":
         raise InvalidTypeError(
-            f"{what} holds numbers, not {array.dtype} ({type(data).__name__})"
+            f"{what}: a tensor holds numbers, not {array.dtype} ({type(data).__name__})"
             + (f": {REMEDIES[array.dtype.kind]}" if array.dtype.kind in "MmSUV" else "")
         )
     typed = not kinds <= PYTHON and any(hasattr(kind, "dtype") for kind in kinds)
     whole = not typed and float not in kinds and not kinds.isdisjoint((int, range))
     if dtype is not None:
-        fits = whole and dtype.kind in "iu"  # NumPy looks whether each does; astype wraps around
-        return _read(data, dtype, what) if fits else array.astype(dtype)
+        if dtype.kind not in "iu":
+            return array.astype(dtype)
+        if whole:
+            return _read(data, dtype, what)  # NumPy looks whether each fits; astype wraps around
+        if array.dtype.kind == "f" and array.size:
+            least, most = np.iinfo(dtype).min, np.iinfo(dtype).max
+            if not (array.min() >= least and array.max() <= most):
+                raise InvalidValueError(f"{what}: {array.max()} or {array.min()}: not for {dtype}")
+        return array.astype(dtype)
     if whole and array.dtype.kind == "f":
         raise InvalidValueError(f"{what}: these integers fit no one dtype: ask for one")
     if array.dtype != np.float64:

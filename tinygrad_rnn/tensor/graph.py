@@ -387,36 +387,38 @@ class Op:
 
         Beside a Tensor, NumPy's scalars and nested lists are numbers as Python's are: they take its
         dtype where they are of its kind, or below. Where Python's numbers and lists are all there
-        is, the first becomes a Tensor. Of arrays alone it stays NumPy's arithmetic.
+        is, the first becomes a Tensor. Among arrays, NumPy's scalars stay what they are.
         """
         like = next((a for a in args if isinstance(a, Traced)), None)
         if like is None:
-            if not args or not all(type(a) in PYTHON or isinstance(a, NESTED) for a in args):
-                new = [
-                    entrance.normalized(a, self.name) if backend.is_array(a) else a for a in args
-                ]
-            else:
-                i = next((i for i, a in enumerate(args) if a is not None), 0)
-                new = [*args[:i], cast(Any, Traced.made)(args[i]), *args[i + 1 :]]
-        else:
+            like = next((a for a in args if backend.is_array(a)), None)
+        if like is not None:
             names = itertools.chain(self.inputs, itertools.repeat(self.inputs[-1]))
             new = [self._operand(n, a, like) for n, a in zip(names, args, strict=False)]
+        elif args and all(type(a) in PYTHON or isinstance(a, NESTED) for a in args):
+            i = next((i for i, a in enumerate(args) if a is not None), 0)
+            new = [*args[:i], cast(Any, Traced.made)(args[i]), *args[i + 1 :]]
+        else:
+            return args
         return args if all(a is b for a, b in zip(new, args, strict=True)) else tuple(new)
 
-    def _operand(self, name: str, a: Any, like: Traced) -> Any:
-        """What is no Tensor, beside one."""
+    def _operand(self, name: str, a: Any, like: Any) -> Any:
+        """What is no Tensor, beside one, or beside an array."""
         if isinstance(a, Traced) or type(a) in PYTHON:
             return a
         what = f"{self.name}: {name}"
+        if backend.is_array(a):
+            return entrance.normalized(a, what)
+        if not isinstance(like, Traced) and not isinstance(a, NESTED):
+            return a
         if isinstance(a, np.generic):
             if self.rules and name not in self.rules:
                 return np.asarray(a)  # an index, which is read as an array
             number = entrance.normalized(np.asarray(a), what).item()
             return float(number) if isinstance(number, np.floating) else number  # a long double
-        if backend.is_array(a):
-            return entrance.normalized(a, what)
-        array = entrance.beside(a, like.array.dtype, name in self.rules, what)
-        return backend.module_of(like.array).asarray(array)
+        array = like.array if isinstance(like, Traced) else like
+        found = entrance.beside(a, array.dtype, name in self.rules, what)
+        return backend.module_of(array).asarray(found)
 
     # ------------------------------------------------------------ when a call is wrong
 

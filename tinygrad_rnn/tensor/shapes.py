@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from operator import index
 from typing import Any
 
-from ..errors import InvalidTypeError, ShapeError
+from ..errors import InvalidTypeError, OutOfRangeError, ShapeError
 
 Axis = int | Sequence[int] | None
 
@@ -27,6 +27,14 @@ def integer(value: Any, what: str) -> int:
         return index(value)
     except TypeError as error:
         raise InvalidTypeError(f"{what}: expected an integer, got {value!r}") from error
+
+
+def one_axis(axis: Any, ndim: int, what: str) -> int:
+    """An axis, counted from the front. **Raises** TypeError; IndexError if there is none such."""
+    number = integer(axis, f"{what}: axis")
+    if not -ndim <= number < ndim:
+        raise OutOfRangeError(f"{what}: expected one of {ndim} axes, got axis {number}")
+    return number % ndim
 
 
 def sizes(shape: Any, what: str) -> tuple[int, ...]:

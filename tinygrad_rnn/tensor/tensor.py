@@ -19,7 +19,13 @@ class Tensor(Traced):
     **Arguments** data: numbers, nested lists, or an array of NumPy or CuPy, which is copied; Python
     floats become float32, arrays keep their dtype. dtype: by NumPy's name. device: `cpu`,
     `cuda`; the default one, if None. requires_grad: whether to collect a gradient in `.grad`.
-    **Raises** DeviceError if the device is not there; TypeError for a gradient of other than reals.
+    **Raises** DeviceError if the device is not there; TypeError for a gradient of other than reals,
+    for masked arrays, and for anything but numbers; ValueError for integers that the dtype does not
+    hold.
+
+    Beside a Tensor, Python's numbers and NumPy's scalars take its dtype; arrays keep theirs. Under
+    `no_grad`, `x += y` and `x[i] = v` change a leaf that requires grad; elsewhere they give x a
+    new value, which nothing else sees.
 
     >>> import tinygrad_rnn as tg
     >>> x = tg.tensor([1.0, 2.0], requires_grad=True)
@@ -86,6 +92,8 @@ class Tensor(Traced):
     @requires_grad.setter
     def requires_grad(self, wanted: bool) -> None:
         leaf = self._leaf("setting requires_grad")
+        if not isinstance(wanted, (bool, np.bool_)):
+            raise InvalidTypeError(f"requires_grad: expected True or False, got {wanted!r}")
         if wanted and self.array.dtype.kind != "f":
             raise InvalidTypeError(
                 f"requires_grad: only reals have gradients, not {self.array.dtype}"
@@ -97,8 +105,11 @@ class Tensor(Traced):
     def grad(self) -> Tensor | None:
         """The gradient that `backward` has added up here; None before, and on other than leaves."""
         leaf = self.edge and self.edge[0]
-        found = leaf.grad if isinstance(leaf, Leaf) else None
-        return None if found is None else wrap(Tensor, found, None)
+        if not isinstance(leaf, Leaf) or leaf.grad is None:
+            return None
+        gradient = wrap(_Gradient, leaf.grad, None)
+        gradient.leaf = leaf
+        return gradient
 
     @grad.setter
     def grad(self, value: Any) -> None:
@@ -213,6 +224,8 @@ class Tensor(Traced):
         """
         if self.edge is None:
             raise GraphError("register_hook: the tensor does not require a gradient")
+        if not callable(hook):
+            raise InvalidTypeError(f"register_hook: expected a function, got {hook!r}")
 
         def call(g: Any) -> Any:
             found = hook(g if isinstance(g, Tensor) else wrap(Tensor, g, None))
@@ -545,6 +558,27 @@ class Tensor(Traced):
     def unstack(self, axis: int = 0) -> tuple[Tensor, ...]:
         """The slices along an axis."""
         return ops.unstack(self, axis=axis)
+
+
+class _Gradient(Tensor):
+    """What `.grad` gives: a constant, but that assigning to its elements changes the gradient."""
+
+    __slots__ = ("leaf",)
+
+    leaf: Leaf
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        super().__setitem__(index, getattr(value, "array", value))
+        self.leaf.grad = self.array
+
+    def __copy__(self) -> Any:
+        return self.detach()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        return self.detach().__deepcopy__(memo)
+
+    def __reduce__(self) -> Any:
+        return self.detach().__reduce__()
 
 
 Tensor.made = Traced.made = Tensor  # the latter where an operation is given Python's numbers

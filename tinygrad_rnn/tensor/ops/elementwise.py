@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..backend import Array
-from ..entrance import number_dtype
+from ..entrance import check_cast, number_dtype
 from ..graph import Op, operation
 
 __all__ = [
@@ -246,6 +246,8 @@ def clip(xp: Any, x: Any, min: Any = None, max: Any = None) -> Any:
     >>> tg.clip(tg.tensor([-2.0, 0.5, 2.0]), -1, 1)
     tensor([-1. ,  0.5,  1. ])
     """
+    if type(min) in (int, float) and type(max) in (int, float) and not min <= max:
+        raise ValueError("min is above max")
     return xp.clip(x, min, max)
 
 
@@ -295,10 +297,19 @@ def _given(dtype: Any) -> Any:
     return None if dtype is None else number_dtype(dtype)
 
 
+def _fitting(value: Any, dtype: Any) -> Any:
+    """A number to fill with, which the dtype has to hold, as nobody asked for another."""
+    check_cast(np.asarray(value).dtype, dtype, "full_like: fill_value")
+    return value
+
+
 zeros_like = Op("zeros_like", lambda xp, x, *, dtype=None: xp.zeros_like(x, _given(dtype)))
 ones_like = Op("ones_like", lambda xp, x, *, dtype=None: xp.ones_like(x, _given(dtype)))
 full_like = Op(
-    "full_like", lambda xp, x, *, fill_value, dtype=None: xp.full_like(x, fill_value, _given(dtype))
+    "full_like",
+    lambda xp, x, *, fill_value, dtype=None: xp.full_like(
+        x, fill_value if dtype else _fitting(fill_value, x.dtype), _given(dtype)
+    ),
 )
 
 # ---------------------------------------------------------------- to another dtype

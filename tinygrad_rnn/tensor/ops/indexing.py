@@ -9,8 +9,9 @@ import numpy as np
 from ... import kernels
 from .. import backend
 from ..backend import Array
-from ..entrance import number_dtype
+from ..entrance import normalized, number_dtype
 from ..graph import Op, Traced, operand, operation
+from ..shapes import one_axis, size
 
 __all__ = [
     "getitem", "index_add", "index_update", "nonzero", "one_hot", "place", "take",
@@ -37,8 +38,9 @@ def raw_index(xp: Any, index: Any) -> Any:
     if isinstance(index, list):
         array = np.asarray(index)
         return xp.asarray(array if array.size else array.astype(np.intp))
-    if isinstance(index, np.ndarray) and xp is not np:
-        return xp.asarray(index)
+    if isinstance(index, np.ndarray):
+        index = normalized(index, "an index")
+        return index if xp is np else xp.asarray(index)
     return index
 
 
@@ -178,7 +180,8 @@ def take(x: Any, indices: Any, axis: int | None = None) -> Any:
     x = operand(x)
     if axis is None:
         return getitem(x.reshape(-1), index=indices)
-    return getitem(x, index=((slice(None),) * (axis % x.ndim) + (indices,)) if axis else indices)
+    axis = one_axis(axis, len(x.shape), "take")
+    return getitem(x, index=((slice(None),) * axis + (indices,)) if axis else indices)
 
 
 def along(indices: Any, shape: tuple[int, ...], axis: int) -> tuple[Any, ...]:
@@ -200,6 +203,7 @@ def take_along_axis(x: Any, indices: Any, axis: int = -1) -> Any:
     [[3.0], [9.0]]
     """
     x = operand(x)
+    axis = one_axis(axis, len(x.shape), "take_along_axis")
     return getitem(x, index=along(indices, x.shape, axis))
 
 
@@ -218,6 +222,9 @@ def one_hot(xp: Any, x: Array, *, num_classes: int, dtype: Any = "float32") -> A
 
     An integer that names no class gives zeros.
     """
+    if x.dtype.kind not in "iub":
+        raise TypeError("classes are integers")
+    num_classes = size(num_classes, "one_hot: num_classes")
     return (xp.expand_dims(x, -1) == xp.arange(num_classes)).astype(
         number_dtype(dtype or "float32")
     )

@@ -9,7 +9,7 @@ from ...errors import InvalidTypeError, ShapeError
 from .. import backend
 from ..backend import Array
 from ..graph import Op, operand, operation
-from ..shapes import Axis
+from ..shapes import Axis, integer, one_axis
 from .indexing import getitem
 
 __all__ = [
@@ -76,6 +76,8 @@ def roll(
     xp: Any, x: Array, *, shift: int | tuple[int, ...], axis: int | tuple[int, ...] | None = None
 ) -> Array:
     """x with its elements shifted along axes (flattened, if None); the last come in first."""
+    for n in shift if isinstance(shift, tuple) else (shift,):
+        integer(n, "roll: shift")
     return xp.roll(x, shift, axis)
 
 
@@ -188,15 +190,22 @@ def split(x: Any, indices_or_sections: int | Sequence[int], axis: int = 0) -> tu
     [[0], [1, 2], [3, 4]]
     """
     x = operand(x)
+    axis = one_axis(axis, len(x.shape), "split")
     n = x.shape[axis]
-    if isinstance(indices_or_sections, int):
-        sections = indices_or_sections
+    if not isinstance(indices_or_sections, Sequence):
+        sections = integer(indices_or_sections, "split: sections")
         if sections < 1 or n % sections:
             raise ShapeError(f"split: an axis of {n} does not divide into {sections} equal parts")
         cuts = [n // sections * i for i in range(1, sections)]
     else:
-        cuts = list(indices_or_sections)
-    before = (slice(None),) * (axis % x.ndim)
+        cuts = [integer(i, "split: an index") for i in indices_or_sections]
+        cuts = [i + n if i < 0 else i for i in cuts]
+        if cuts != sorted(cuts) or any(not 0 <= i <= n for i in cuts):
+            raise ShapeError(
+                f"split: expected indices in ascending order, up to the axis's {n}, got "
+                f"{list(indices_or_sections)}"
+            )
+    before = (slice(None),) * axis
     return tuple(
         getitem(x, index=(*before, slice(start, stop)))
         for start, stop in zip([0, *cuts], [*cuts, n], strict=True)

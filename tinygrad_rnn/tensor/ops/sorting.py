@@ -7,7 +7,7 @@ from typing import Any
 from ...errors import ShapeError
 from ..backend import Array
 from ..graph import operand, operation
-from ..shapes import size
+from ..shapes import one_axis, size
 from .indexing import take_along_axis
 
 __all__ = ["argsort", "searchsorted", "sort", "topk"]
@@ -31,7 +31,7 @@ def sort(x: Any, axis: int | None = -1, *, descending: bool = False) -> Any:
     [1.0, 2.0, 3.0]
     """
     x = operand(x)
-    x, axis = (x.reshape(-1), 0) if axis is None else (x, axis)
+    x, axis = (x.reshape(-1), 0) if axis is None else (x, one_axis(axis, len(x.shape), "sort"))
     return take_along_axis(x, argsort(x, axis=axis, descending=descending), axis)
 
 
@@ -47,10 +47,11 @@ def topk(x: Any, k: int, axis: int = -1, *, largest: bool = True) -> tuple[Any, 
     ([3.0, 2.0], [0, 2])
     """
     x = operand(x)
+    axis = one_axis(axis, len(x.shape), "topk")
     if size(k, "topk: k") > (n := x.shape[axis]):
         raise ShapeError(f"topk: k: expected at most the {n} elements of axis {axis}, got {k}")
     order = argsort(x, axis=axis, descending=largest)
-    indices = order[(slice(None),) * (axis % x.ndim) + (slice(k),)]
+    indices = order[(slice(None),) * axis + (slice(k),)]
     return take_along_axis(x, indices, axis), indices
 
 

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import InvalidValueError
+from ...errors import InvalidValueError, ShapeError
 from ..graph import Op, operand
+from ..shapes import one_axis, size
 from .indexing import take
 from .movement import broadcast_to, expand_dims, reshape, swapaxes
 
@@ -58,7 +59,8 @@ def tile(x: Any, reps: int | Sequence[int]) -> Any:
     [[1, 2, 1, 2], [1, 2, 1, 2]]
     """
     x = operand(x)
-    reps = (reps,) if isinstance(reps, int) else tuple(reps)
+    each = reps if isinstance(reps, (tuple, list)) else (reps,)
+    reps = tuple([size(n, "tile: reps") for n in each])
     ndim = max(len(reps), len(x.shape))
     reps = (1,) * (ndim - len(reps)) + reps
     lengths = (1,) * (ndim - len(x.shape)) + x.shape
@@ -77,9 +79,17 @@ def repeat(x: Any, repeats: int | Sequence[int], axis: int | None = None) -> Any
     [1, 2, 2, 2]
     """
     x = operand(x)
-    x, axis = (reshape(x, shape=(x.size,)), 0) if axis is None else (x, axis % len(x.shape))
-    if not isinstance(repeats, int):
-        return take(x, np.repeat(np.arange(x.shape[axis]), repeats), axis)
+    x, axis = (reshape(x, shape=(x.size,)), 0) if axis is None else (x, axis)
+    axis = one_axis(axis, len(x.shape), "repeat")
+    if isinstance(repeats, (tuple, list, np.ndarray)):
+        each = [size(n, "repeat: repeats") for n in repeats]
+        if len(each) not in (1, x.shape[axis]):
+            raise ShapeError(
+                f"repeat: repeats: expected one number, or one for each of {x.shape[axis]}, got "
+                f"{len(each)}"
+            )
+        return take(x, np.repeat(np.arange(x.shape[axis]), each), axis)
+    repeats = size(repeats, "repeat: repeats")
     before, n, after = x.shape[:axis], x.shape[axis], x.shape[axis + 1 :]
     copies = broadcast_to(expand_dims(x, axis=axis + 1), shape=(*before, n, repeats, *after))
     return reshape(copies, shape=(*before, n * repeats, *after))
