@@ -131,8 +131,9 @@ def parse(device: str) -> tuple[str, int | None]:
     """Splits a device's name into its kind and its index."""
     if not isinstance(device, str):
         raise DeviceError(f"device: expected its name, 'cpu', 'cuda' or 'cuda:0', got {device!r}")
-    kind, _, index = device.partition(":")
-    if kind not in platforms or (index and not (kind == "cuda" and index.isdigit())):
+    kind, colon, index = device.partition(":")
+    number = kind == "cuda" and index.isascii() and index.isdigit() and len(index) < 10
+    if kind not in platforms or (colon and not number):
         raise DeviceError(f"unknown device {device!r}: say 'cpu', 'cuda' or 'cuda:0'")
     return kind, int(index) if index else None
 

@@ -96,21 +96,22 @@ class Recorder(Protocol):
 
 recorders: dict[int, Recorder] = {}  # by the thread that each listens to
 
-# What is called with a node's complete cotangents: (which output, function).
-hooks: weakref.WeakKeyDictionary[Node, list[tuple[int, Callable[[Any], Any]]]]
-hooks = weakref.WeakKeyDictionary()
+hooked: weakref.WeakSet[Node] = weakref.WeakSet()  # the nodes that have hooks
 
 
 class Node:
     """One application of an operation. It holds arrays, never the values it gave: no cycles."""
 
-    __slots__ = ("__weakref__", "edges", "kept", "op", "serial", "shapes")
+    __slots__ = ("__weakref__", "edges", "hooks", "kept", "op", "serial", "shapes")
 
     op: Any  # the Op; to a type checker a class attribute of that type would be a method
     edges: Sequence[Edge | None]  # of each input
     shapes: Sequence[tuple[int, ...]]  # of each input
     kept: Iterable[Any] | None  # what the rules read, iterated once a visit; None once freed
     serial: int
+    # What is called with its complete cotangents: (which output, function). Set only where the node
+    # is `hooked`, and held by nothing else: a function may hold the tensor that it is called for.
+    hooks: list[tuple[int, Callable[[Any], Any]]]
 
     changed = False
     several = False  # whether the operation gives a tuple

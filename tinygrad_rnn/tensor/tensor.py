@@ -10,7 +10,7 @@ import numpy as np
 from ..errors import ExportError, GraphError, InvalidTypeError, InvalidValueError, ShapeError
 from . import autodiff, backend, entrance, interop, ops
 from .backend import Array
-from .graph import Leaf, Traced, elements, grad_mode, hooks, wrap
+from .graph import Leaf, Traced, elements, grad_mode, hooked, wrap
 
 
 class Tensor(Traced):
@@ -76,13 +76,18 @@ class Tensor(Traced):
                     f"assigning to .data: expected shape {list(self.shape)}, got "
                     f"{list(array.shape)}: make a new tensor instead"
                 )
+        self._overwrite(leaf, array, None if leaf is None else leaf.grad)
+
+    def _overwrite(self, leaf: Leaf | None, array: Array, grad: Array | None) -> None:
+        """Takes another array and gradient: its hooks stay, and graphs that used it are stale."""
         self.array = array
         if leaf is not None:
             leaf.changed = True
             fresh = Leaf(array)
-            fresh.grad, self.edge = leaf.grad, (fresh, 0)
-            if leaf in hooks:
-                hooks[fresh] = hooks[leaf]
+            fresh.grad, self.edge = grad, (fresh, 0)
+            if leaf in hooked:
+                fresh.hooks = leaf.hooks
+                hooked.add(fresh)
 
     @property
     def requires_grad(self) -> bool:
@@ -194,11 +199,7 @@ class Tensor(Traced):
 
     def move_(self, target: Any) -> Self:
         """Moves this leaf itself to another device or dtype; its gradient is forgotten."""
-        leaf = self._leaf("move_")
-        self.array = self.detach().to(target).array
-        if leaf is not None:
-            leaf.changed = True
-            self.edge = (Leaf(self.array), 0)
+        self._overwrite(self._leaf("move_"), self.detach().to(target).array, None)
         return self
 
     def backward(self, gradient: Any = None, *, retain_graph: bool = False) -> None:
@@ -211,6 +212,9 @@ class Tensor(Traced):
 
     def register_hook(self, hook: Callable[[Tensor], Any]) -> Callable[[], None]:
         """Calls a function with this tensor's gradient whenever a backward pass has completed it.
+
+        A leaf keeps its hooks through optimizer steps, `load_state_dict` and moves to other devices
+        and dtypes, until its `requires_grad` is set to False.
 
         **Arguments** hook: what it returns, unless None, takes the gradient's place. **Returns** a
         function that removes the hook. **Raises** GraphError if no gradient comes here.
@@ -234,9 +238,17 @@ class Tensor(Traced):
             return found if isinstance(g, Traced) else getattr(found, "array", found)
 
         node, output = self.edge
-        entry = (output, call)
-        hooks.setdefault(node, []).append(entry)
-        return lambda: hooks[node].remove(entry)
+        if node not in hooked:
+            node.hooks = []
+            hooked.add(node)
+        entry, hooks = (output, call), node.hooks
+        hooks.append(entry)
+
+        def remove() -> None:
+            if entry in hooks:
+                hooks.remove(entry)
+
+        return remove
 
     def __repr__(self) -> str:
         values = np.array2string(self.numpy(), separator=", ", prefix="tensor(", threshold=100)
