@@ -79,7 +79,7 @@ def to_host(array: Array) -> np.ndarray[Any, Any]:
 
 def to_device(array: Array, device: str | None = None) -> Array:
     """An array on a device (the default one, if None); without a copy if it is there already."""
-    device, here = device or default_device(), _entry(array)[0]
+    device, here = default_device() if device is None else device, _entry(array)[0]
     if device == here:
         return array
     kind, index = parse(device)
@@ -129,6 +129,8 @@ _process_wide: str | None = None
 
 def parse(device: str) -> tuple[str, int | None]:
     """Splits a device's name into its kind and its index."""
+    if not isinstance(device, str):
+        raise DeviceError(f"device: expected its name, 'cpu', 'cuda' or 'cuda:0', got {device!r}")
     kind, colon, index = device.partition(":")
     number = kind == "cuda" and index.isascii() and index.isdigit() and len(index) < 10
     if kind not in platforms or (colon and not number):

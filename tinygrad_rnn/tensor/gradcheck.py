@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
-from ..errors import GradcheckError, InvalidTypeError
+from ..errors import GradcheckError, InvalidTypeError, InvalidValueError
 from . import autodiff, backend, ops
 from .graph import grad_mode
 from .random import Generator
+from .shapes import size
 from .tensor import Tensor
 
 STEP = 1e-5  # of the differences: their error is about STEP**2 in float64
@@ -42,7 +43,17 @@ def gradcheck(
     >>> tg.gradcheck(lambda x: tg.tanh(x) * x, [np.linspace(-1, 1, 5)], order=2)
     True
     """
-    gradient_errors(fn, inputs, order=order, tolerance=tolerance, seed=seed)
+    xs = _leaves(fn, inputs)
+    name = getattr(fn, "__name__", type(fn).__name__)
+    with autodiff.no_grad():
+        ys = _outputs(fn, xs)
+    for what, given in (("inputs", xs), ("reals to be returned", ys)):
+        if not sum(x.size for x in given):
+            raise InvalidValueError(
+                f"gradcheck: {name}: nothing to check: expected {what}, got {len(given)} tensors "
+                "without an element"
+            )
+    gradient_errors(fn, xs, order=order, tolerance=tolerance, seed=seed)
     return True
 
 
@@ -58,13 +69,10 @@ def gradient_errors(
 
     **Arguments**, **Raises** as `gradcheck`. **Returns** a list of `order` numbers.
     """
-    xs = [x if isinstance(x, Tensor) else Tensor(x, requires_grad=True) for x in inputs]
-    for i, x in enumerate(xs):
-        if x.dtype != np.float64 or not x.requires_grad or not x.is_leaf:
-            raise InvalidTypeError(
-                f"gradcheck: input {i}: expected a float64 array or leaf that requires grad, got "
-                f"{x!r}"
-            )
+    size(order, "gradcheck: order", 1)
+    if not tolerance > 0:
+        raise InvalidValueError(f"gradcheck: tolerance: expected more than 0, got {tolerance}")
+    xs = _leaves(fn, inputs)
     name, generator = getattr(fn, "__name__", type(fn).__name__), Generator(seed)
     errors = []
     for level in range(1, order + 1):
@@ -76,9 +84,35 @@ def gradient_errors(
     return errors
 
 
+def _leaves(fn: Any, inputs: Any) -> list[Tensor]:
+    """The inputs as leaves of float64 that require grad."""
+    if isinstance(inputs, Tensor) or backend.is_array(inputs) or not isinstance(inputs, Iterable):
+        raise InvalidTypeError(
+            f"gradcheck: inputs: expected a list of arrays or Tensors, got {type(inputs).__name__}"
+        )
+    if not callable(fn):
+        raise InvalidTypeError(f"gradcheck: fn: expected a function, got {type(fn).__name__}")
+    xs = [x if isinstance(x, Tensor) else Tensor(x, requires_grad=True) for x in inputs]
+    for i, x in enumerate(xs):
+        if x.dtype != np.float64 or not x.requires_grad or not x.is_leaf:
+            raise InvalidTypeError(
+                f"gradcheck: input {i}: expected a float64 array or leaf that requires grad, got "
+                f"{x!r}"
+            )
+    return xs
+
+
 def _outputs(fn: Callable[..., Any], xs: Sequence[Tensor]) -> list[Tensor]:
-    ys = fn(*xs)
-    return [y for y in (ys if isinstance(ys, (tuple, list)) else (ys,)) if y.dtype.kind == "f"]
+    """What the function gives that has derivatives: reals."""
+    value = fn(*xs)
+    ys = value if isinstance(value, (tuple, list)) else (value,)
+    for y in ys:
+        if not isinstance(y, Tensor):
+            raise InvalidTypeError(
+                "gradcheck: fn: expected a Tensor or several to be returned, got "
+                f"{type(y).__name__}"
+            )
+    return [y for y in ys if y.dtype.kind == "f"]
 
 
 def _gradient_of(

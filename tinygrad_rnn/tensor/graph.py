@@ -31,7 +31,14 @@ from typing import Any, ClassVar, Protocol, Self, TypeVar, cast
 
 import numpy as np
 
-from ..errors import DeviceError, InvalidTypeError, MatrixError, OutOfRangeError, ShapeError
+from ..errors import (
+    DeviceError,
+    InvalidTypeError,
+    InvalidValueError,
+    MatrixError,
+    OutOfRangeError,
+    ShapeError,
+)
 from . import backend, entrance
 from .backend import Array
 from .entrance import DTYPES
@@ -272,7 +279,7 @@ class Op:
                 shapes.append(array.shape)
             else:
                 if type(a) is np.ndarray:
-                    known = known and a.dtype in DTYPES
+                    known = known and DTYPES.get(a.dtype) is a.dtype
                 elif type(a) not in PYTHON:
                     known = False
                 raw.append(a)
@@ -290,7 +297,7 @@ class Op:
                 y = self.forward(xp, *raw, **params)
             else:
                 y, saved = self.forward(xp, *raw, keep=tracing, **params)
-        except (ValueError, TypeError, IndexError, AttributeError) as error:
+        except (ValueError, TypeError, IndexError, AttributeError, OverflowError) as error:
             raise self._explained(error, raw, params) from error
         if watch.forward is not None:
             watch.forward(self, y, raw)
@@ -381,34 +388,38 @@ class Op:
 
         Beside a Tensor, NumPy's scalars and nested lists are numbers as Python's are: they take its
         dtype where they are of its kind, or below. Where Python's numbers and lists are all there
-        is, the first becomes a Tensor. Of arrays alone it stays NumPy's arithmetic.
+        is, the first becomes a Tensor. Among arrays, NumPy's scalars stay what they are.
         """
         like = next((a for a in args if isinstance(a, Traced)), None)
         if like is None:
-            if not args or not all(type(a) in PYTHON or isinstance(a, NESTED) for a in args):
-                new = [
-                    entrance.normalized(a, self.name) if backend.is_array(a) else a for a in args
-                ]
-            else:
-                i = next((i for i, a in enumerate(args) if a is not None), 0)
-                new = [*args[:i], cast(Any, Traced.made)(args[i]), *args[i + 1 :]]
-        else:
+            like = next((a for a in args if backend.is_array(a)), None)
+        if like is not None:
             names = itertools.chain(self.inputs, itertools.repeat(self.inputs[-1]))
             new = [self._operand(n, a, like) for n, a in zip(names, args, strict=False)]
+        elif args and all(type(a) in PYTHON or isinstance(a, NESTED) for a in args):
+            i = next((i for i, a in enumerate(args) if a is not None), 0)
+            new = [*args[:i], cast(Any, Traced.made)(args[i]), *args[i + 1 :]]
+        else:
+            return args
         return args if all(a is b for a, b in zip(new, args, strict=True)) else tuple(new)
 
-    def _operand(self, name: str, a: Any, like: Traced) -> Any:
-        """What is no Tensor, beside one."""
+    def _operand(self, name: str, a: Any, like: Any) -> Any:
+        """What is no Tensor, beside one, or beside an array."""
         if isinstance(a, Traced) or type(a) in PYTHON:
             return a
         what = f"{self.name}: {name}"
-        if isinstance(a, np.generic):
-            number = entrance.normalized(np.asarray(a), what).item()
-            return float(number) if isinstance(number, np.floating) else number  # a long double
         if backend.is_array(a):
             return entrance.normalized(a, what)
-        array = entrance.beside(a, like.array.dtype, name in self.rules, what)
-        return backend.module_of(like.array).asarray(array)
+        if not isinstance(like, Traced) and not isinstance(a, NESTED):
+            return a
+        if isinstance(a, np.generic):
+            if self.rules and name not in self.rules:
+                return np.asarray(a)  # an index, which is read as an array
+            number = entrance.normalized(np.asarray(a), what).item()
+            return float(number) if isinstance(number, np.floating) else number  # a long double
+        array = like.array if isinstance(like, Traced) else like
+        found = entrance.beside(a, array.dtype, name in self.rules, what)
+        return backend.module_of(array).asarray(found)
 
     # ------------------------------------------------------------ when a call is wrong
 
@@ -446,10 +457,17 @@ class Op:
             np.linalg.LinAlgError: MatrixError,  # the shapes are right: a matrix is not
             ValueError: ShapeError,
             IndexError: OutOfRangeError,
+            OverflowError: InvalidValueError,
         }
         kind = next((k for e, k in kinds.items() if isinstance(error, e)), InvalidTypeError)
         expected = f"expected {self.expects}; " if self.expects else ""
         return kind(f"{self.name}: {expected}got {got}{given} ({error})")
+
+
+def operand(value: Any) -> Any:
+    """An input of a function of operations: Python's numbers and nested lists become Tensors."""
+    python = isinstance(value, (int, float, *NESTED))
+    return cast(Any, Traced.made)(value) if python else value
 
 
 def operation(forward: Rule) -> Op:

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from .shapes import size
+
 Shape = int | tuple[int, ...]
 
 
@@ -25,6 +27,7 @@ class Generator:
     """
 
     def __init__(self, seed: int | None = None) -> None:
+        seed = None if seed is None else size(seed, "Generator: seed")
         self._source = np.random.Generator(np.random.PCG64(seed))
 
     @property

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..backend import Array
+from ..entrance import check_cast, number_dtype
 from ..graph import Op, operation
 
 __all__ = [
@@ -177,6 +178,12 @@ hard_sigmoid.vjp(x=lambda xp, g, x: xp.where(xp.abs(x) < 3, g / 6, 0))
 
 # ---------------------------------------------------------------- two and three inputs
 
+
+def _float32(a: Any, b: Any) -> Any:
+    """a; as float32 where a and b are numbers of Python, which NumPy would take for float64."""
+    return np.float32(a) if {type(a), type(b)} in ({float}, {float, int}) else a
+
+
 add = Op("add", lambda xp, a, b: a + b).vjp(a=lambda g: g, b=lambda g: g)
 subtract = Op("subtract", lambda xp, a, b: a - b).vjp(a=lambda g: g, b=lambda g: -g)
 multiply = Op("multiply", lambda xp, a, b: a * b).vjp(a=lambda g, b: g * b, b=lambda g, a: g * a)
@@ -184,7 +191,7 @@ divide = Op("divide", lambda xp, a, b: a / b).vjp(
     a=lambda g, b: g / b,
     b=lambda g, y, b: -g * y / b,
 )
-where = Op("where", lambda xp, condition, a, b: xp.where(condition, a, b)).vjp(
+where = Op("where", lambda xp, condition, a, b: xp.where(condition, _float32(a, b), b)).vjp(
     a=lambda xp, g, condition: xp.where(condition, g, 0),
     b=lambda xp, g, condition: xp.where(condition, 0, g),
 )
@@ -239,6 +246,8 @@ def clip(xp: Any, x: Any, min: Any = None, max: Any = None) -> Any:
     >>> tg.clip(tg.tensor([-2.0, 0.5, 2.0]), -1, 1)
     tensor([-1. ,  0.5,  1. ])
     """
+    if type(min) in (int, float) and type(max) in (int, float) and not min <= max:
+        raise ValueError("min is above max")
     return xp.clip(x, min, max)
 
 
@@ -281,10 +290,26 @@ ceil = Op("ceil", lambda xp, x: xp.ceil(x))
 trunc = Op("trunc", lambda xp, x: xp.trunc(x))
 round = Op("round", lambda xp, x, *, decimals=0: xp.round(x, decimals))
 floor_divide = Op("floor_divide", lambda xp, a, b: a // b)
-zeros_like = Op("zeros_like", lambda xp, x, *, dtype=None: xp.zeros_like(x, dtype))
-ones_like = Op("ones_like", lambda xp, x, *, dtype=None: xp.ones_like(x, dtype))
+
+
+def _given(dtype: Any) -> Any:
+    """A dtype that was asked for, checked; None stands for the input's."""
+    return None if dtype is None else number_dtype(dtype)
+
+
+def _fitting(value: Any, dtype: Any) -> Any:
+    """A number to fill with, which the dtype has to hold, as nobody asked for another."""
+    check_cast(np.asarray(value).dtype, dtype, "full_like: fill_value")
+    return value
+
+
+zeros_like = Op("zeros_like", lambda xp, x, *, dtype=None: xp.zeros_like(x, _given(dtype)))
+ones_like = Op("ones_like", lambda xp, x, *, dtype=None: xp.ones_like(x, _given(dtype)))
 full_like = Op(
-    "full_like", lambda xp, x, *, fill_value, dtype=None: xp.full_like(x, fill_value, dtype)
+    "full_like",
+    lambda xp, x, *, fill_value, dtype=None: xp.full_like(
+        x, fill_value if dtype else _fitting(fill_value, x.dtype), _given(dtype)
+    ),
 )
 
 # ---------------------------------------------------------------- to another dtype
@@ -302,5 +327,6 @@ def astype(x: Any, dtype: Any) -> Any:
     >>> tg.astype(tg.tensor([1.5, 2.5]), "int64").numpy()
     array([1, 2])
     """
-    real = np.dtype(dtype).kind == "f"
+    dtype = number_dtype(dtype, "astype")
+    real = dtype.kind == "f"
     return _to_real(x, dtype=dtype) if real else _to_other(x, dtype=dtype)

@@ -12,7 +12,7 @@ import numpy as np
 
 from ...errors import InvalidValueError
 from ..backend import Array
-from ..graph import Op, operation
+from ..graph import Op, operand, operation
 from ..shapes import axes_of, keep_dims
 from .elementwise import abs, where
 from .matrices import tril
@@ -47,6 +47,7 @@ def solve(a: Any, b: Any) -> Any:
     >>> tg.linalg.solve(tg.tensor([[2.0, 0.0], [0.0, 4.0]]), tg.tensor([1.0, 1.0])).tolist()
     [0.5, 0.25]
     """
+    a, b = operand(a), operand(b)
     return _solve(a, b.reshape((-1, 1)))[..., 0] if len(b.shape) == 1 else _solve(a, b)
 
 
@@ -167,6 +168,7 @@ def norm(x: Any, ord: Any = None, axis: Any = None, *, keepdims: bool = False) -
     >>> tg.linalg.norm(tg.tensor([3.0, 4.0])).item()
     5.0
     """
+    x = operand(x)
     axes = axes_of(len(x.shape), axis)
     if ord is None or (ord == 2 and len(axes) == 1) or (ord == "fro" and len(axes) == 2):
         return _length(x, axis=axes, keepdims=keepdims)
