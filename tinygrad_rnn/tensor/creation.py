@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ..errors import InvalidTypeError
 from . import backend
 from .graph import wrap
 from .random import Generator, Shape, default_generator
@@ -61,7 +62,7 @@ def full(
     >>> tg.full((2,), 3.0)
     tensor([3., 3.])
     """
-    return _place(np.full(shape, value, dtype), device, requires_grad)
+    return _place(np.full(shape, _number(value, "full: value"), dtype), device, requires_grad)
 
 
 def zeros(
@@ -102,6 +103,7 @@ def arange(
     >>> tg.arange(3)
     tensor([0, 1, 2])
     """
+    start, stop, step = (_number(v, "arange") for v in (start, stop, step))
     array = np.arange(start, stop, step) if stop is not None else np.arange(start)
     return _place(array.astype(dtype or _python_dtype(array)), device, False)
 
@@ -121,6 +123,7 @@ def linspace(
     >>> tg.linspace(0, 1, 3)
     tensor([0. , 0.5, 1. ])
     """
+    start, stop = _number(start, "linspace: start"), _number(stop, "linspace: stop")
     return _place(np.linspace(start, stop, num, endpoint, dtype=dtype), device, False)
 
 
@@ -195,6 +198,19 @@ def randperm(n: int, *, generator: Generator | None = None, device: str | None =
     [0, 1, 2, 3]
     """
     return _place((generator or default_generator()).permutation(n), device, False)
+
+
+def _number(value: Any, what: str) -> Any:
+    """A number, perhaps a constant's: what is made of it has no gradient."""
+    if not isinstance(value, Tensor):
+        return value
+    if value.requires_grad:
+        raise InvalidTypeError(
+            f"{what}: expected a number, got a Tensor that requires grad, whose graph would be "
+            "dropped: hand over x.item(), or compute with Tensors, as in a + (b - a) * tg.linspace("
+            "0, 1, n)"
+        )
+    return value.numpy()
 
 
 def _python_dtype(array: np.ndarray[Any, Any]) -> Any:

@@ -60,7 +60,7 @@ def sparsemax(xp: Any, x: Array, *, axis: int = -1) -> Array:
 
 @operation
 def logsumexp(xp: Any, x: Array, *, axis: Axis = None, keepdims: bool = False) -> Array:
-    """log(sum(exp(x))) over axes; -inf where all of x is."""
+    """log(sum(exp(x))) over axes; -inf, with a gradient of 0, where all of x is."""
     peak = _peak(xp, x, axis)
     with np.errstate(divide="ignore"):
         y = peak + xp.log(xp.exp(x - peak).sum(axis=axis, keepdims=True))
@@ -139,6 +139,7 @@ def _in_sparsemax(xp: Any, g: Any, y: Any, axis: int) -> Any:
 
 def _in_logsumexp(xp: Any, g: Any, x: Any, y: Any, axis: Axis) -> Any:
     shape = keep_dims(x.shape, axis)
+    y = xp.where(y == -np.inf, 0, y)
     return g.reshape(shape) * xp.exp(x - y.reshape(shape))
 
 
