@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 import tinygrad_rnn as tg
 
@@ -24,3 +25,18 @@ def test_random_integers_come_from_the_generator_they_are_given() -> None:
 
     assert draw() == draw()
     assert sorted(draw()[50:]) == list(range(9))
+
+
+def test_numbers_may_be_constants_but_no_graph_is_dropped() -> None:
+    x = tg.tensor([0.0, 1.0])
+    np.testing.assert_allclose(tg.linspace(x[0], x[1], 3).numpy(), [0, 0.5, 1])
+    assert tg.full((2,), x[1]).tolist() == [1.0, 1.0]
+    assert tg.arange(tg.tensor(3)).tolist() == [0, 1, 2]
+    x.requires_grad = True
+    for name, make in {
+        "linspace: stop": lambda: tg.linspace(0, x[1], 3),
+        "arange": lambda: tg.arange(x[1]),
+        "full: value": lambda: tg.full((2,), x[1]),
+    }.items():
+        with pytest.raises(tg.errors.InvalidTypeError, match=rf"{name}: expected a number.*item"):
+            make()
