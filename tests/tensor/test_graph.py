@@ -132,8 +132,10 @@ def test_an_operand_that_is_no_number_is_named(operator: Any, operand: Any) -> N
     name = operator.inputs[1]
     with pytest.raises(tg.errors.InvalidTypeError) as refusal:
         operator(x, operand)
-    assert str(refusal.value).startswith(f"{operator.name}: {name}: expected a Tensor")
-    assert f"got {type(operand).__name__}" in str(refusal.value)
+    said = str(refusal.value)
+    assert said.startswith(f"{operator.name}: {name}")
+    assert type(operand).__name__ in said
+    assert "shapes" not in said
 
 
 def test_one_of_several_operands_is_named_by_its_place() -> None:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from ....errors import GraphError
 from ... import backend
-from ...graph import Leaf, Op, Traced, grad_mode, hooks, recorders, wrap
+from ...graph import Leaf, Op, Traced, grad_mode, hooked, recorders, wrap
 
 
 class Slot(NamedTuple):
@@ -54,7 +54,7 @@ class Recording:
         """The function's value; its operations are written down."""
         with _listening(self):
             value = function()
-        if hooks and any(node in hooks for node, _ in self.by_edge):
+        if hooked and any(node in hooked for node, _ in self.by_edge):
             raise self.refused("a hook on a value", "hook what the scan returns")
         return value
 
