@@ -124,6 +124,28 @@ class Grows(tg.nn.Cell):
         return h, tg.concat([h, x], axis=-1)
 
 
+class Shown(tg.nn.RNNCell):
+    """A cell that shows a part of its state."""
+
+    def __init__(self, features: int, hidden_size: int, shown: int) -> None:
+        super().__init__(features, hidden_size)
+        self.output_size = shown
+
+    def step(self, x: tg.Tensor, h: tg.Tensor) -> Any:
+        y, h = super().step(x, h)
+        return y[:, : self.output_size], h
+
+
+class Unseen:
+    """A cell whose parameters no module holds."""
+
+    hidden_size = 4
+
+    def __init__(self) -> None:
+        self.inner = tg.nn.GRUCell(3, 4)
+        self.initial, self.step = self.inner.initial, self.inner.step
+
+
 class Mute:
     initial = step = None
 
@@ -151,15 +173,17 @@ cell = tg.nn.GRUCell(3, 4)
         ),
         (lambda: tg.nn.Recurrent(cell)(tg.zeros((5, 2, 4))), tg.ShapeError, "expected 3 features"),
         (lambda: tg.nn.Recurrent(cell)(tg.zeros((0, 2, 3))), tg.ShapeError, "none empty"),
+        (lambda: tg.nn.Recurrent(Unseen()), tg.InvalidTypeError, "derive Unseen from tg.nn.Module"),
+        (lambda: tg.nn.Recurrent(lambda n: Unseen(), 3), tg.InvalidTypeError, "derive Unseen from"),
         (
             lambda: tg.nn.Recurrent(Grows(3, 4))(tg.zeros((5, 2, 3))),
             tg.ShapeError,
             r"Grows.step: expected a state as the one before, \[\[2, 4\]\]; got \[\[2, 7\]\]",
         ),
         (
-            lambda: tg.nn.Recurrent(
-                lambda n: tg.nn.RNNCell(n, 4 if n == 3 else 5), 3, 2, residual=True
-            )(tg.zeros((5, 2, 3))),
+            lambda: tg.nn.Recurrent(lambda n: Shown(n, 4, 4 if n == 3 else 2), 3, 2, residual=True)(
+                tg.zeros((5, 2, 3))
+            ),
             tg.ShapeError,
             "residual=True expects layers of one size",
         ),
