@@ -50,7 +50,7 @@ def traced(case: Case) -> list[tg.Tensor]:
 
 @named
 @given(data=st.data())
-def test_derivatives_agree_with_finite_differences_to_second_order(
+def test_derivatives_agree_with_finite_differences_to_third_order(
     row: Row, data: st.DataObject
 ) -> None:
     case = row.draw(Searched(data))

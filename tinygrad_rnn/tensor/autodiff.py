@@ -89,6 +89,9 @@ def walk(
             edge = node.edges[i]
             if edge is None or g is None:
                 continue
+            shape = shapes[i]
+            if not shape:  # there NumPy gives scalars
+                g = backend.as_array(g)
             if watch.backward is not None:
                 watch.backward(node, i, g)
             target = edge[0]
@@ -99,7 +102,7 @@ def walk(
                 )
             if only is None or target in only:
                 owned = fresh and g is not gs[0]
-                deposit(edge, g if g.shape == shapes[i] else sum_to(g, shapes[i]), owned)
+                deposit(edge, g if g.shape == shape else sum_to(g, shape), owned)
         if not retain:
             node.kept = None
 
@@ -200,6 +203,8 @@ def starting_cotangent(y: Traced, g: Any, what: str) -> Any:
             else entrance.from_python(g, what=what)
         )
     array = g.array if isinstance(g, Traced) else xp.asarray(g)
+    if array.dtype.kind == "c":
+        raise InvalidTypeError(f"{what}: expected a cotangent of reals, got {array.dtype}")
     if array.shape != y.array.shape:
         raise GraphError(
             f"{what}: expected a cotangent of shape {list(y.array.shape)}, got {list(array.shape)}"

@@ -61,6 +61,11 @@ def is_array(value: object) -> bool:
     return isinstance(value, np.ndarray) or _entry(value)[1] is not np
 
 
+def as_array(value: Any) -> Any:
+    """A value as it is, but an array of no axes in place of the scalar that NumPy gives for one."""
+    return np.asarray(value) if isinstance(value, np.generic) else value
+
+
 def module_of(array: Array) -> Any:
     """The module that made an array: `numpy`, `cupy`."""
     return np if type(array) is np.ndarray else _entry(array)[1]

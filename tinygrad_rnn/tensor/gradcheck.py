@@ -17,6 +17,7 @@ from .tensor import Tensor
 STEP = 1e-5  # of the differences: their error is about STEP**2 in float64
 DIRECTIONS = 3
 FULL_JACOBIAN = 64  # outputs times inputs up to which every entry is compared
+THOROUGH = 2  # the order up to which they are: beyond it one direction is followed
 
 
 def gradcheck(
@@ -31,7 +32,8 @@ def gradcheck(
 
     Several directions are drawn, and where outputs and inputs are few, every entry of the Jacobian
     is compared as well. For order 2 the gradient is checked in the same way, as a function of the
-    inputs and of the cotangent.
+    inputs and of the cotangent. For each order above that it is that one's gradient again, along
+    one drawn direction.
 
     **Arguments** fn: of Tensors, gives a Tensor or several. inputs: float64 arrays, or leaf Tensors
     that require grad: parameters that fn uses without being handed them may stand among these.
@@ -76,9 +78,7 @@ def gradient_errors(
     name, generator = getattr(fn, "__name__", type(fn).__name__), Generator(seed)
     errors = []
     for level in range(1, order + 1):
-        errors.append(
-            _worst_error(fn, xs, f"{name}: derivative of order {level}", tolerance, generator)
-        )
+        errors.append(_worst_error(fn, xs, name, level, tolerance, generator))
         if level < order:
             fn, xs = _gradient_of(fn, xs, generator)
     return errors
@@ -140,15 +140,32 @@ def _gradient_of(
 
 
 def _worst_error(
-    fn: Callable[..., Any], xs: list[Tensor], which: str, tolerance: float, generator: Generator
+    fn: Callable[..., Any],
+    xs: list[Tensor],
+    name: str,
+    order: int,
+    tolerance: float,
+    generator: Generator,
 ) -> float:
     """Compares <w, J u> both ways for drawn w and u, then J entry by entry where it is small."""
     ys = _outputs(fn, xs)
     places = [x.numpy().copy() for x in xs]
+    live = [i for i, y in enumerate(ys) if y.requires_grad]
 
-    def moved(us: Sequence[Any], step: float) -> np.ndarray[Any, Any]:
+    def pulled_back(ws: Sequence[Any]) -> list[np.ndarray[Any, Any]]:
+        if not live:
+            return [np.zeros_like(place) for place in places]
+        given = [backend.to_device(np.asarray(ws[i]), ys[i].device) for i in live]
+        return [
+            g.numpy() for g in autodiff.grad([ys[i] for i in live], xs, given, retain_graph=True)
+        ]
+
+    def put(us: Sequence[Any], step: float) -> None:
         for x, place, u in zip(xs, places, us, strict=True):
             x.data = backend.to_device(np.asarray(place + step * u), x.device)
+
+    def moved(us: Sequence[Any], step: float) -> np.ndarray[Any, Any]:
+        put(us, step)
         with autodiff.no_grad():
             return _flat(y.numpy() for y in _outputs(fn, xs))
 
@@ -156,14 +173,7 @@ def _worst_error(
         try:
             return np.asarray((moved(us, step) - moved(us, -step)) / (2 * step))
         finally:
-            moved(us, 0.0)
-
-    def pulled_back(ws: Sequence[Any]) -> list[np.ndarray[Any, Any]]:
-        pairs = [(y, w) for y, w in zip(_outputs(fn, xs), ws, strict=True) if y.requires_grad]
-        if not pairs:
-            return [np.zeros_like(place) for place in places]
-        ws = [backend.to_device(np.asarray(w), y.device) for y, w in pairs]
-        return [g.numpy() for g in autodiff.grad([y for y, _ in pairs], xs, ws)]
+            put(us, 0.0)
 
     def error(found: Any, us: Sequence[Any], along: Any, what: str) -> float:
         """How far off a derivative is, judged by differences, and by better ones if need be."""
@@ -174,33 +184,36 @@ def _worst_error(
             worst = _distance(found, true)
         if not worst <= tolerance:
             raise GradcheckError(
-                f"gradcheck: {which}, {what}: the rules give {found}, finite differences {true}: "
-                f"they differ by {worst:.1e}, more than {tolerance:.0e}"
+                f"gradcheck: {name}: derivative of order {order}, {what}: the rules give {found}, "
+                f"finite differences {true}: they differ by {worst:.1e}, more than {tolerance:.0e}"
             )
         return worst
 
-    worst = 0.0
-    for direction in range(DIRECTIONS):
+    thorough = order <= THOROUGH
+    comparisons: list[tuple[Any, Any, Any, str]] = []  # all gradients of one graph, before x moves
+    for direction in range(DIRECTIONS if thorough else 1):
         ws = [generator.normal(y.shape) for y in ys]
         us = [generator.normal(x.shape) for x in xs]
-        gradients = pulled_back(ws)
-        found = np.array(sum(float((g * u).sum()) for g, u in zip(gradients, us, strict=True)))
+        found = np.array(
+            sum(float((g * u).sum()) for g, u in zip(pulled_back(ws), us, strict=True))
+        )
         weights = _flat(ws)
-        worst = max(worst, error(found, us, lambda d, w=weights: w @ d, f"direction {direction}"))
+        comparisons.append((found, us, lambda d, w=weights: w @ d, f"direction {direction}"))
     inputs, outputs = sum(x.size for x in xs), sum(y.size for y in ys)
-    if 0 < inputs * outputs <= FULL_JACOBIAN:
-        rows = []
-        for j in range(outputs):
-            unit = np.split(np.eye(outputs)[j], np.cumsum([y.size for y in ys])[:-1])
-            ws = [u.reshape(y.shape) for u, y in zip(unit, ys, strict=True)]
-            rows.append(_flat(pulled_back(ws)))
+    if thorough and 0 < inputs * outputs <= FULL_JACOBIAN:
+        rows = [_flat(pulled_back(_units(ys, j))) for j in range(outputs)]
         jacobian = np.stack(rows)
         for k in range(inputs):
-            unit = np.split(np.eye(inputs)[k], np.cumsum([x.size for x in xs])[:-1])
-            us = [u.reshape(x.shape) for u, x in zip(unit, xs, strict=True)]
             what = f"element {k} of the inputs"
-            worst = max(worst, error(jacobian[:, k], us, lambda d: d, what))
-    return worst
+            comparisons.append((jacobian[:, k], _units(xs, k), lambda d: d, what))
+    return max(error(*comparison) for comparison in comparisons)
+
+
+def _units(like: Sequence[Tensor], k: int) -> list[np.ndarray[Any, Any]]:
+    """Zeros in the shapes of some tensors, but for a 1 at the k-th of all their elements."""
+    ends = np.cumsum([x.size for x in like])
+    parts = np.split(np.eye(1, int(ends[-1]), k)[0], ends[:-1])
+    return [part.reshape(x.shape) for part, x in zip(parts, like, strict=True)]
 
 
 def _distance(found: Any, true: Any) -> float:

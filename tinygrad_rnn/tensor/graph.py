@@ -47,6 +47,7 @@ T = TypeVar("T")
 Edge = tuple["Node", int]  # where a value came from: a node, and which of its outputs it is
 Rule = Callable[..., Any]
 
+NUMBERS = (int, float, complex, np.generic)  # what may stand in an array's place
 PYTHON = frozenset({int, float, bool, complex, type(None)})  # these need no look
 NESTED = (list, tuple, range)
 
@@ -299,17 +300,28 @@ class Op:
                 y, saved = self.forward(xp, *raw, keep=tracing, **params)
         except (ValueError, TypeError, IndexError, AttributeError, OverflowError) as error:
             raise self._explained(error, raw, params) from error
+        several = False
+        if type(y) is not np.ndarray:  # where there are no axes NumPy gives its scalars
+            several = type(y) is tuple
+            if several:
+                y = tuple([xp.asarray(v) for v in y])
+            elif isinstance(y, NUMBERS):
+                y = xp.asarray(y)
         if watch.forward is not None:
             watch.forward(self, y, raw)
         if cls is None:
             return y
-        several = type(y) is tuple
         if not tracing:
             if several:
-                return tuple([wrap(cls, xp.asarray(v), None) for v in y])
+                return tuple([wrap(cls, v, None) for v in y])
             out = cls.__new__(cls)
-            out.array, out.edge = (xp.asarray(y) if isinstance(y, np.generic) else y), None
+            out.array, out.edge = y, None
             return out
+        if any(v.dtype.kind == "c" for v in y) if several else y.dtype.kind == "c":
+            raise InvalidTypeError(
+                f"{self.name}: complex numbers have no gradients here: compute with the real and "
+                "the imaginary part as tensors of their own, or under tg.no_grad()"
+            )
         node = WideNode(len(y)) if several else Node()
         node.op, node.serial, node.edges, node.shapes = self, _older(), edges, shapes
         kept = self._pick_kept((y, saved, raw) if self.variadic else (y, saved, *raw))
@@ -319,9 +331,9 @@ class Op:
         if watch.recorded is not None:
             watch.recorded(node)
         if several:
-            return tuple([wrap(cls, xp.asarray(v), (node, i)) for i, v in enumerate(y)])
+            return tuple([wrap(cls, v, (node, i)) for i, v in enumerate(y)])
         out = cls.__new__(cls)
-        out.array, out.edge = (xp.asarray(y) if isinstance(y, np.generic) else y), (node, 0)
+        out.array, out.edge = y, (node, 0)
         return out
 
     def _recorded(self, recorder: Recorder, args: tuple[Any, ...], params: dict[str, Any]) -> Any:
@@ -414,7 +426,7 @@ class Op:
             return a
         if isinstance(a, np.generic):
             if self.rules and name not in self.rules:
-                return np.asarray(a)  # an index, which is read as an array
+                return backend.module_of(like.array).asarray(a)  # an index: read as an array
             number = entrance.normalized(np.asarray(a), what).item()
             return float(number) if isinstance(number, np.floating) else number  # a long double
         array = like.array if isinstance(like, Traced) else like
@@ -446,13 +458,26 @@ class Op:
             return DeviceError(
                 f"{self.name}: inputs on {' and '.join(devices)}: bring them together with .to()"
             )
+        given = "".join(f", {n}={v!r}" for n, v in params.items())
+        named = [*zip(itertools.chain(self.inputs, itertools.repeat("and")), raw, strict=False)]
+        for i, (n, a) in enumerate(named):
+            default = n in self.optional and a is self.optional[n]
+            if not (
+                default or backend.is_array(a) or isinstance(a, (*NUMBERS, list, tuple, range))
+            ):
+                return InvalidTypeError(
+                    f"{self.name}: {f'{self.inputs[0]}[{i}]' if self.variadic else n}: expected a "
+                    f"Tensor, an array or a number, got {type(a).__name__} {a!r}"
+                )
         got = ", ".join(
             f"{n} {a.dtype}{list(a.shape)}" if backend.is_array(a) else f"{n} {a!r}"
-            for n, a in zip(
-                itertools.chain(self.inputs, itertools.repeat("and")), raw, strict=False
-            )
+            for n, a in named
         )
-        given = "".join(f", {n}={v!r}" for n, v in params.items())
+        if "negative integer powers" in str(error):
+            return InvalidTypeError(
+                f"{self.name}: got {got}: integers have no negative powers among integers: convert "
+                "the base to reals first, as in x.astype('float32') ** -1"
+            )
         kinds = {
             np.linalg.LinAlgError: MatrixError,  # the shapes are right: a matrix is not
             ValueError: ShapeError,
@@ -460,7 +485,8 @@ class Op:
             OverflowError: InvalidValueError,
         }
         kind = next((k for e, k in kinds.items() if isinstance(error, e)), InvalidTypeError)
-        expected = f"expected {self.expects}; " if self.expects else ""
+        of_shapes = self.expects and kind is not InvalidTypeError
+        expected = f"expected {self.expects}; " if of_shapes else ""
         return kind(f"{self.name}: {expected}got {got}{given} ({error})")
 
 

@@ -90,7 +90,7 @@ def erf(xp: Any, x: Array) -> Array:
     return xp.where(a < 0.46875, near, xp.sign(x) * far)
 
 
-rsqrt.vjp(x=lambda g, x, y: g * -0.5 * y / x)
+rsqrt.vjp(x=lambda g, y: g * -0.5 * (y * y * y))
 erf.vjp(x=lambda xp, g, x: g * xp.exp(-x * x) * (2 / math.sqrt(math.pi)))
 
 # ---------------------------------------------------------------- activations
@@ -196,13 +196,28 @@ where = Op("where", lambda xp, condition, a, b: xp.where(condition, _float32(a, 
     b=lambda xp, g, condition: xp.where(condition, 0, g),
 )
 atan2 = Op("atan2", lambda xp, a, b: xp.atan2(a, b)).vjp(
-    a=lambda g, a, b: g * b / (a * a + b * b),
-    b=lambda g, a, b: -g * a / (a * a + b * b),
+    a=lambda g, a, b: g * b * reciprocal(a * a + b * b),
+    b=lambda g, a, b: -g * a * reciprocal(a * a + b * b),
 )
+
+
+def reciprocal(x: Any) -> Any:
+    """1 / x; 0, and constant, where x is 0: what lengths and deviations are divided by at kinks."""
+    zero = x == 0
+    return where(zero, 0, 1 / where(zero, 1, x))
+
+
 logaddexp = Op("logaddexp", lambda xp, a, b: xp.logaddexp(a, b)).vjp(
-    a=lambda g, a, b: g * sigmoid(a - b),
-    b=lambda g, a, b: g * sigmoid(b - a),
+    a=lambda xp, g, a, b: g * sigmoid(_lead(xp, a, b)),
+    b=lambda xp, g, a, b: g * sigmoid(_lead(xp, b, a)),
 )
+
+
+def _lead(xp: Any, a: Any, b: Any) -> Any:
+    """a - b; -inf wherever a is, for it has no share in any sum."""
+    return xp.where(a == -math.inf, -math.inf, a - b)
+
+
 remainder = Op("remainder", lambda xp, a, b: xp.remainder(a, b)).vjp(
     a=lambda g: g,
     b=lambda xp, g, a, b: -g * xp.floor_divide(a, b),
@@ -261,14 +276,34 @@ clip.vjp(
 def _pow_in_base(xp: Any, g: Any, a: Any, b: Any) -> Any:
     if isinstance(b, int | float):
         return g * b * a ** (b - 1) if b != 0 else xp.zeros_like(g)
-    return g * b * a ** xp.where(b == 0, b, b - 1)  # where b is 0 the power is constant
+    zero = a == 0
+    b = xp.where(xp.logical_and(zero, b >= 1), getattr(b, "array", b), b)  # constant, see below
+    edge = xp.logical_and(zero, b == 0)  # there 0 * 0 ** -1 is meant to be 0
+    return xp.where(edge, 0, g * b * xp.where(edge, 1, a) ** (b - 1))
 
 
-def _pow_in_exponent(xp: Any, g: Any, y: Any, a: Any) -> Any:
-    return g * y * xp.log(xp.where(a == 0, xp.ones_like(a), a))  # y is 0 where a is
+def _pow_in_exponent(xp: Any, g: Any, y: Any, a: Any, b: Any) -> Any:
+    """A power of 0 does not change with its exponent: y * log(0) is meant to be 0."""
+    edge = xp.logical_and(a == 0, b >= 0)
+    return g * y * xp.log(xp.where(edge, 1, a))
 
 
 pow = Op("pow", lambda xp, a, b: a**b).vjp(a=_pow_in_base, b=_pow_in_exponent)
+
+# ---------------------------------------------------------------- in steps: their gradient is 0
+
+
+def flat(xp: Any, g: Any) -> Any:
+    """The rule of what is constant between its jumps."""
+    return xp.zeros_like(g)
+
+
+sign = Op("sign", lambda xp, x: xp.sign(x)).vjp(x=flat)
+floor = Op("floor", lambda xp, x: xp.floor(x)).vjp(x=flat)
+ceil = Op("ceil", lambda xp, x: xp.ceil(x)).vjp(x=flat)
+trunc = Op("trunc", lambda xp, x: xp.trunc(x)).vjp(x=flat)
+round = Op("round", lambda xp, x, *, decimals=0: xp.round(x, decimals)).vjp(x=flat)
+floor_divide = Op("floor_divide", lambda xp, a, b: a // b).vjp(a=flat, b=flat)
 
 # ---------------------------------------------------------------- without a gradient
 
@@ -284,12 +319,6 @@ logical_xor = Op("logical_xor", lambda xp, a, b: xp.logical_xor(a, b))
 logical_not = Op("logical_not", lambda xp, x: xp.logical_not(x))
 isfinite = Op("isfinite", lambda xp, x: xp.isfinite(x))
 isnan = Op("isnan", lambda xp, x: xp.isnan(x))
-sign = Op("sign", lambda xp, x: xp.sign(x))
-floor = Op("floor", lambda xp, x: xp.floor(x))
-ceil = Op("ceil", lambda xp, x: xp.ceil(x))
-trunc = Op("trunc", lambda xp, x: xp.trunc(x))
-round = Op("round", lambda xp, x, *, decimals=0: xp.round(x, decimals))
-floor_divide = Op("floor_divide", lambda xp, a, b: a // b)
 
 
 def _given(dtype: Any) -> Any:

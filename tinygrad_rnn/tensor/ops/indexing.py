@@ -109,7 +109,7 @@ class Sum:
         elif self.owned:
             self.total += term
         else:
-            self.total = self.total + term
+            self.total = backend.as_array(self.total + term)
             self.owned = not isinstance(term, Traced)
 
 
