@@ -8,7 +8,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from ..errors import TinygradRnnError
+from ..errors import DeviceError
 from ..io import CheckpointError
 
 Kinds = Mapping[str, type | tuple[type, ...]]
@@ -61,7 +61,7 @@ def fitting() -> Iterator[None]:
     """Turns what goes wrong with a state that does not fit together into a CheckpointError."""
     try:
         yield
-    except TinygradRnnError:
+    except (CheckpointError, DeviceError):
         raise
     except (LookupError, TypeError, AttributeError, ValueError, OverflowError) as error:
         what = f"{error} is missing" if isinstance(error, KeyError) else str(error)
