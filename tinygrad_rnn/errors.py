@@ -103,11 +103,11 @@ def raise_named(
     """Raises an error that was raised inside a public function of some name, in that name."""
     ours = isinstance(error, TinygradRnnError)
     kind = next((ours for theirs, ours in _KINDS.items() if isinstance(error, theirs)), None)
-    if not (ours or kind) or getattr(error, "named", False) or _is_the_callers(error):
+    if not (ours or kind) or _is_the_callers(error):
         raise error
-    names = list(signature(function).parameters)
-    text = str(error)
-    if not (ours and _has_word(text, name) and any(_has_word(text, n) for n in names)):
+    text, names = str(error), list(signature(function).parameters)
+    says_who = getattr(error, "named", False) or (ours and _has_word(text, name))
+    if not (says_who and any(_has_word(text, n) for n in names)):
         given = {**dict(zip(names, args, strict=False)), **kwargs}
         got = ", ".join(f"{n}={described(v)}" for n, v in given.items() if n != "self")
         said = text if ours and _has_word(text, name) else f"{name}: {text}"
