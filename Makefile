@@ -4,7 +4,7 @@ DEMO   := runs/demo
 
 NATIVE := tinygrad_rnn/kernels/cpu
 
-.PHONY: demo test deep test-gpu check native sanitize clean
+.PHONY: demo test deep oracles fuzz test-gpu check native sanitize clean
 
 # Trains the demo model (or goes on with it), then writes 500 characters of it.
 demo: .venv/demo
@@ -12,7 +12,7 @@ demo: .venv/demo
 	@$(BIN)/tinygrad-rnn generate $(DEMO) --length 500 --temperature 0.7 --seed 1
 
 # Two tests run at a time, each on one thread.
-test check deep: export OMP_NUM_THREADS = 1
+test check deep oracles fuzz: export OMP_NUM_THREADS = 1
 
 test: check
 	$(BIN)/pytest tests
@@ -27,6 +27,17 @@ check: .venv/test
 # Searches for hours for the case that fails.
 deep: .venv/test
 	HYPOTHESIS_PROFILE=deep $(BIN)/pytest tests/test_catalogue.py tests/kernels tests/nn
+
+# Compares with PyTorch and onnxruntime, in the versions that tests/oracles.txt names.
+oracles: .venv/oracles
+	$(BIN)/python -c 'import onnxruntime, torch'  # a test that lacks one would be skipped
+	$(BIN)/pytest -m oracle tests
+
+# Draws calls of everything public with wrong and odd arguments: make fuzz CALLS=100000 SEED=7
+CALLS ?= 20000
+SEED  ?= 0
+fuzz: .venv/test
+	$(BIN)/python -m tests.fuzz --calls $(CALLS) --seed $(SEED)
 
 # On a machine with a GPU: the catalogue and training with CuPy.
 test-gpu: .venv/test,cuda13
@@ -52,6 +63,10 @@ build/%/build.ninja: $(NATIVE)/CMakeLists.txt
 	@test -x $(BIN)/python || $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "tinygrad_rnn needs Python 3.11 or later")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[$*]'
+	@touch $@
+
+.venv/oracles: .venv/test tests/oracles.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --requirement tests/oracles.txt
 	@touch $@
 
 clean:

@@ -3,11 +3,24 @@
 All share the base `TinygradRnnError`, and each is the builtin error that Python would raise, too.
 """
 
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable
+from functools import wraps
+from inspect import signature
+from typing import Any, NoReturn, TypeVar, cast
+
 import numpy as np
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 class TinygradRnnError(Exception):
     """The base of every error that the package raises."""
+
+    named = False  # whether a public function has made sure that it says who refuses what
 
 
 class InvalidTypeError(TinygradRnnError, TypeError):
@@ -48,3 +61,88 @@ class AnomalyError(TinygradRnnError, FloatingPointError):
 
 class GradcheckError(TinygradRnnError, AssertionError):
     """A gradient that differs from the finite differences of its function."""
+
+
+# ---------------------------------------------------------------- in whose name an error is raised
+
+_OURS = {"tinygrad_rnn", "numpy", "cupy", *sys.stdlib_module_names} - {"__main__"}
+_KINDS: dict[type[Exception], type[TinygradRnnError]] = {
+    TypeError: InvalidTypeError,
+    AttributeError: InvalidTypeError,
+    ValueError: InvalidValueError,
+    OverflowError: InvalidValueError,
+    ZeroDivisionError: InvalidValueError,
+    IndexError: OutOfRangeError,
+    KeyError: InvalidValueError,
+    RecursionError: InvalidValueError,
+}
+
+
+def public(function: F) -> F:
+    """Marks a public function: what fails inside is said in its name, with what it was given.
+
+    Python's and NumPy's own errors become the package's. Errors of a function that the caller
+    handed over pass through as they are.
+    """
+    init = function.__name__ == "__init__"
+
+    @wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return function(*args, **kwargs)
+        except Exception as error:
+            name = type(args[0]).__name__ if init else function.__name__
+            raise_named(error, name, function, args, kwargs)
+
+    return cast(F, call)
+
+
+def raise_named(
+    error: Exception, name: str, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> NoReturn:
+    """Raises an error that was raised inside a public function of some name, in that name."""
+    ours = isinstance(error, TinygradRnnError)
+    kind = next((ours for theirs, ours in _KINDS.items() if isinstance(error, theirs)), None)
+    if not (ours or kind) or _is_the_callers(error):
+        raise error
+    text, names = str(error), list(signature(function).parameters)
+    says_who = getattr(error, "named", False) or (ours and _has_word(text, name))
+    if not (says_who and any(_has_word(text, n) for n in names)):
+        given = {**dict(zip(names, args, strict=False)), **kwargs}
+        got = ", ".join(f"{n}={described(v)}" for n, v in given.items() if n != "self")
+        said = text if ours and _has_word(text, name) else f"{name}: {text}"
+        text = f"{said} (got {got})" if got else said
+    if isinstance(error, TinygradRnnError):
+        error.args, error.named = (text,), True
+        raise error
+    assert kind is not None
+    found = kind(text)
+    found.named = True
+    raise found from error
+
+
+def described(value: Any) -> str:
+    """A value as errors show it: an array by its dtype and shape."""
+    shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
+    if isinstance(shape, tuple) and dtype is not None and not isinstance(value, (type, np.generic)):
+        return f"{dtype}{list(shape)}"
+    if isinstance(value, (tuple, list)) and any(hasattr(v, "shape") for v in value[:9]):
+        return f"{type(value).__name__} of {', '.join(map(described, value[:9]))}"
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def _has_word(text: str, name: str) -> bool:
+    """Whether a text has a word."""
+    return re.search(rf"(?<!\w){re.escape(name)}(?!\w)", text) is not None
+
+
+def _is_the_callers(error: Exception) -> bool:
+    """Whether an error was raised in, or below, a function that is not the package's own."""
+    frame = error.__traceback__
+    while frame is not None:
+        name = frame.tb_frame.f_globals.get("__name__", "")
+        if name.partition(".")[0] not in _OURS:
+            return True
+        frame = frame.tb_next
+    return False

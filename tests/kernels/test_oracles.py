@@ -26,6 +26,7 @@ T, B, I, H = 5, 4, 3, 6
 Given = dict[str, Any]
 both_ways = pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
 ragged = pytest.mark.parametrize("lengths", [None, [3, 5, 1, 4]], ids=["even", "ragged"])
+pytestmark = pytest.mark.oracle
 
 
 def imported(name: str) -> Any:

@@ -12,6 +12,7 @@ import tinygrad_rnn as tg
 from .layers import Array, flat
 
 torch: Any = pytest.importorskip("torch")
+pytestmark = pytest.mark.oracle
 
 LAYERS = [
     ("RNN", {}),

@@ -9,7 +9,7 @@ from functools import lru_cache
 from reprlib import recursive_repr
 from typing import Any, Self
 
-from ..errors import InvalidTypeError, TinygradRnnError
+from ..errors import InvalidTypeError, TinygradRnnError, public, raise_named
 from ..tensor import creation
 from ..tensor.tensor import Tensor
 
@@ -59,7 +59,15 @@ class Module:
         raise InvalidTypeError(f"{type(self).__name__} defines no forward(...)")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self.forward(*args, **kwargs)
+        try:
+            return self.forward(*args, **kwargs)
+        except Exception as error:
+            raise_named(error, type(self).__name__, self.forward, args, kwargs)
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "__init__" in vars(cls):
+            cls.__init__ = public(cls.__init__)  # type: ignore[method-assign]
 
     def children(self) -> Iterable[tuple[str, Any]]:
         """The attributes by name."""

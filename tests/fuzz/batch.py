@@ -1,0 +1,50 @@
+"""A process that makes some calls and writes down how each ended: `python -m tests.fuzz.batch`."""
+
+from __future__ import annotations
+
+import pickle
+import resource
+import signal
+import sys
+from typing import Any
+
+from .calls import drawn, templates
+from .outcome import Outcome, difference, made
+
+SECONDS = 20  # for a call
+ROOM = 4 << 30  # bytes
+
+
+def _too_long(*_: Any) -> None:
+    raise TimeoutError(f"took more than {SECONDS} s")
+
+
+def outcome(name: str, template: Any, seed: int) -> Outcome:
+    """How a call ends; one whose arguments only have another form must end as the plain one does."""
+    call = drawn(name, template, seed)
+    found = made(call)
+    if call.replaced and call.same and found.kind == "value":
+        other = difference(made(drawn(name, template, seed, mutate=False)), found)
+        if other:
+            return found._replace(fault=f"another form, another value: {other}")
+    return found
+
+
+def main() -> None:
+    """Makes the calls from one number to before another, and writes how they end to a file."""
+    path, seed, first, last = sys.argv[1], *map(int, sys.argv[2:5])
+    resource.setrlimit(resource.RLIMIT_AS, (ROOM, resource.getrlimit(resource.RLIMIT_AS)[1]))
+    signal.signal(signal.SIGALRM, _too_long)
+    every = list(templates().items())
+    with open(path, "wb") as file:
+        for i in range(first, last):
+            name, template = every[i % len(every)]
+            signal.alarm(SECONDS)
+            found = outcome(name, template, seed + i)
+            signal.alarm(0)
+            pickle.dump((i, name, found), file)
+            file.flush()
+
+
+if __name__ == "__main__":
+    main()

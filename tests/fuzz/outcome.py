@@ -1,0 +1,117 @@
+"""What a call ended in, and whether that is allowed."""
+
+from __future__ import annotations
+
+import re
+import traceback
+import warnings
+from typing import Any, NamedTuple
+
+import numpy as np
+
+import tinygrad_rnn as tg
+
+from .calls import Call
+
+
+class Outcome(NamedTuple):
+    """What is left of a call when it has ended; it can be pickled."""
+
+    kind: str  # "value", "error": one of the package's; "memory"; "foreign": any other
+    arrays: list[Any]  # the values and the gradients
+    text: str  # of an error; with its place in the code, if it is a foreign one
+    fault: str = ""  # what is wrong already, whatever other runs of the call end in
+
+
+def made(call: Call) -> Outcome:
+    """Makes a call, and differentiates what it gave."""
+    before = [a.copy() for a in _arrays(list(call.arguments.values()))]
+    try:
+        with warnings.catch_warnings(), np.errstate(all="ignore"):
+            warnings.simplefilter("ignore")
+            value = call.run(call.arguments)
+            arrays = [np.array(a) for a in _arrays(value)] + _gradients(call, value)
+    except tg.TinygradRnnError as error:
+        return Outcome("error", [], str(error), _unnamed(call, error))
+    except MemoryError as error:
+        return Outcome("memory", [], str(error))
+    except Exception as error:
+        place = "".join(traceback.format_exception(error)[-3:])
+        return Outcome("foreign", [], place, f"foreign {type(error).__name__}: {error}")
+    after = _arrays(list(call.arguments.values()))
+    kept = call.in_place or all(
+        np.array_equal(a, b, equal_nan=a.dtype.kind in "fc")
+        for a, b in zip(before, after, strict=True)
+    )
+    return Outcome("value", arrays, "", "" if kept else "an argument was changed")
+
+
+def _gradients(call: Call, value: Any) -> list[Any]:
+    """The gradients of what came out in the leaves that went in."""
+    ys = [y for y in _tensors(value) if y.requires_grad and y.size]
+    xs = [x for x in _tensors(list(call.arguments.values())) if x.requires_grad]
+    if not ys or not xs or call.in_place:
+        return []
+    return [g.numpy() for g in tg.grad(ys, xs, [tg.ones_like(y.detach()) for y in ys])]
+
+
+def _unnamed(call: Call, error: Exception) -> str:
+    """What is wrong with the words of an error, if anything is."""
+    if not call.replaced:
+        return f"a valid call was refused: {error}"
+    text = str(error)
+    parts = [call.name, *re.split(r"[ .]", call.name), *call.replaced]
+    if any(re.search(rf"(?<!\w){re.escape(part)}", text) for part in parts if part):
+        return ""
+    return f"the error names neither {call.replaced} nor {call.name}: {text}"
+
+
+def _tensors(value: Any) -> list[Any]:
+    if isinstance(value, tg.Tensor):
+        return [value]
+    if isinstance(value, dict):
+        value = list(value.values())
+    return [t for v in value for t in _tensors(v)] if isinstance(value, (tuple, list)) else []
+
+
+def _arrays(value: Any) -> list[Any]:
+    """The arrays and numbers in a value."""
+    if isinstance(value, tg.Tensor):
+        return [value.detach().numpy()]
+    if isinstance(value, np.ndarray):
+        return [value] if value.dtype.kind in "fiub" else []
+    if isinstance(value, (bool, int, float, np.generic)):
+        try:
+            a = np.asarray(value)
+        except OverflowError:
+            return []
+        return [a] if a.dtype.kind in "fiub" else []
+    if isinstance(value, dict):
+        value = list(value.values())
+    return [a for v in value for a in _arrays(v)] if isinstance(value, (tuple, list)) else []
+
+
+TOLERANCE = {"float16": 2e-2, "float32": 2e-3, "float64": 1e-6}
+
+
+def difference(one: Outcome, other: Outcome) -> str:
+    """How two outcomes that should be the same differ; nothing, if they do not."""
+    if one.kind != other.kind:
+        return (
+            f"{one.kind} {one.text} {one.arrays} against {other.kind} {other.text} {other.arrays}"
+        )
+    if len(one.arrays) != len(other.arrays):
+        return f"{len(one.arrays)} values against {len(other.arrays)}"
+    for a, b in zip(one.arrays, other.arrays, strict=True):
+        if a.shape != b.shape or a.dtype.newbyteorder("=") != b.dtype.newbyteorder("="):
+            return f"{a.dtype}{list(a.shape)} against {b.dtype}{list(b.shape)}"
+        if a.dtype.kind != "f":
+            if not np.array_equal(a, b):
+                return f"{a.tolist()} against {b.tolist()}"
+            continue
+        rate = TOLERANCE[a.dtype.newbyteorder("=").name]
+        a, b = a.astype("float64"), b.astype("float64")
+        scale = max([1.0, *np.abs(a[np.isfinite(a)]).tolist()])
+        if not np.allclose(a, b, rate, rate * scale, equal_nan=True):
+            return f"{a.tolist()} against {b.tolist()}"
+    return ""
