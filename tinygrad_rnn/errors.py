@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 from functools import wraps
 from inspect import signature
+from types import CodeType, FrameType
 from typing import Any, NoReturn, TypeVar, cast
 
 import numpy as np
@@ -19,8 +20,6 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 class TinygradRnnError(Exception):
     """The base of every error that the package raises."""
-
-    named = False  # whether a public function has made sure that it says who refuses what
 
 
 class InvalidTypeError(TinygradRnnError, TypeError):
@@ -66,6 +65,7 @@ class GradcheckError(TinygradRnnError, AssertionError):
 # ---------------------------------------------------------------- in whose name an error is raised
 
 _OURS = {"tinygrad_rnn", "numpy", "cupy", *sys.stdlib_module_names} - {"__main__"}
+boundaries = set[CodeType]()  # the functions that raise errors in the name of what they call
 _KINDS: dict[type[Exception], type[TinygradRnnError]] = {
     TypeError: InvalidTypeError,
     AttributeError: InvalidTypeError,
@@ -84,41 +84,45 @@ def public(function: F) -> F:
     Python's and NumPy's own errors become the package's. Errors of a function that the caller
     handed over pass through as they are.
     """
-    init = function.__name__ == "__init__"
+    method = "self" in function.__code__.co_varnames[:1]
 
     @wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
         try:
             return function(*args, **kwargs)
         except Exception as error:
-            name = type(args[0]).__name__ if init else function.__name__
+            name = function.__name__
+            if method:
+                owner = type(args[0]).__name__
+                name = owner if name == "__init__" else f"{owner}.{name}"
             raise_named(error, name, function, args, kwargs)
 
+    boundaries.add(cast(Any, call).__code__)
     return cast(F, call)
 
 
 def raise_named(
     error: Exception, name: str, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> NoReturn:
-    """Raises an error that was raised inside a public function of some name, in that name."""
+    """Raises what was raised inside a public function of some name, in that name.
+
+    Of public functions that call each other, the outermost one speaks: it is what the caller knows.
+    """
     ours = isinstance(error, TinygradRnnError)
     kind = next((ours for theirs, ours in _KINDS.items() if isinstance(error, theirs)), None)
-    if not (ours or kind) or _is_the_callers(error):
+    if not (ours or kind) or _is_the_callers(error) or _inside_another():
         raise error
     text, names = str(error), list(signature(function).parameters)
-    says_who = getattr(error, "named", False) or (ours and _has_word(text, name))
-    if not (says_who and any(_has_word(text, n) for n in names)):
+    if not (ours and any(_has_word(text, n) for n in names)):
         given = {**dict(zip(names, args, strict=False)), **kwargs}
         got = ", ".join(f"{n}={described(v)}" for n, v in given.items() if n != "self")
         said = text if ours and _has_word(text, name) else f"{name}: {text}"
         text = f"{said} (got {got})" if got else said
     if isinstance(error, TinygradRnnError):
-        error.args, error.named = (text,), True
+        error.args = (text,)
         raise error
     assert kind is not None
-    found = kind(text)
-    found.named = True
-    raise found from error
+    raise kind(text) from error
 
 
 def described(value: Any) -> str:
@@ -139,10 +143,23 @@ def _has_word(text: str, name: str) -> bool:
 
 def _is_the_callers(error: Exception) -> bool:
     """Whether an error was raised in, or below, a function that is not the package's own."""
-    frame = error.__traceback__
-    while frame is not None:
-        name = frame.tb_frame.f_globals.get("__name__", "")
-        if name.partition(".")[0] not in _OURS:
+    trace = error.__traceback__
+    while trace is not None:
+        if not _is_ours(trace.tb_frame):
             return True
-        frame = frame.tb_next
+        trace = trace.tb_next
     return False
+
+
+def _inside_another() -> bool:
+    """Whether the public function that is failing was called by another."""
+    frame = sys._getframe(2).f_back  # what called it
+    while frame is not None and _is_ours(frame):
+        if frame.f_code in boundaries:
+            return True
+        frame = frame.f_back
+    return False
+
+
+def _is_ours(frame: FrameType) -> bool:
+    return str(frame.f_globals.get("__name__")).partition(".")[0] in _OURS

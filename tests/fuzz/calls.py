@@ -156,11 +156,19 @@ def _operators(a: Arguments) -> Any:
 
 
 OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
-    "+": lambda x, y: x + y, "-": lambda x, y: x - y, "*": lambda x, y: x * y,
-    "/": lambda x, y: x / y, "**": lambda x, y: x**y, "//": lambda x, y: x // y,
-    "%": lambda x, y: x % y, "@": lambda x, y: x @ y, "<": lambda x, y: x < y,
-    ">=": lambda x, y: x >= y, "==": lambda x, y: x == y, "&": lambda x, y: (x > 0) & y,
-}  # fmt: skip
+    "+": lambda x, y: x + y,
+    "-": lambda x, y: x - y,
+    "*": lambda x, y: x * y,
+    "/": lambda x, y: x / y,
+    "**": lambda x, y: x**y,
+    "//": lambda x, y: x // y,
+    "%": lambda x, y: x % y,
+    "@": lambda x, y: x @ y,
+    "<": lambda x, y: x < y,
+    ">=": lambda x, y: x >= y,
+    "==": lambda x, y: x == y,
+    "&": lambda x, y: (x > 0) & y,
+}
 
 
 def _augmented(a: Arguments) -> Any:
@@ -171,66 +179,205 @@ def _augmented(a: Arguments) -> Any:
 
 
 ENGINE: dict[str, Template] = {
-    "tensor": lambda d: (by_keyword(tg.tensor), {
-        "data": d.one_of([1.5, [1, 2], [[0.5, 1], [2, 3]], d.reals((2, 3)), d.ids(5, 3)]),
-        "dtype": d.one_of([None, "float32", "float64"]), "requires_grad": False}),
-    "as_tensor": lambda d: (by_keyword(tg.as_tensor), {
-        "data": d.one_of([1.5, [1, 2], d.reals((2, 3)), d.tensor(2)]), "device": None}),
+    "tensor": lambda d: (
+        by_keyword(tg.tensor),
+        {
+            "data": d.one_of([1.5, [1, 2], [[0.5, 1], [2, 3]], d.reals((2, 3)), d.ids(5, 3)]),
+            "dtype": d.one_of([None, "float32", "float64"]),
+            "requires_grad": False,
+        },
+    ),
+    "as_tensor": lambda d: (
+        by_keyword(tg.as_tensor),
+        {"data": d.one_of([1.5, [1, 2], d.reals((2, 3)), d.tensor(2)]), "device": None},
+    ),
     "from_dlpack": lambda d: (by_keyword(tg.from_dlpack), {"x": d.reals((2, 3))}),
-    "arange": lambda d: (by_keyword(tg.arange), {
-        "start": d.integer(0, 3), "stop": d.one_of([None, 7, 2.5]), "step": d.one_of([1, 2, 0.5]), "dtype": None}),
-    "eye": lambda d: (by_keyword(tg.eye), {"n": d.integer(0, 4), "m": d.one_of([None, 3]), "k": d.integer(-1, 1), "dtype": "float32"}),
-    "full": lambda d: (by_keyword(tg.full), {"shape": d.one_of([(2, 3), (), 3]), "value": 1.5, "dtype": "float32", "requires_grad": False}),
-    "zeros": lambda d: (by_keyword(tg.zeros), {"shape": d.one_of([(2, 3), (), 3]), "dtype": "float32", "requires_grad": False}),
-    "ones": lambda d: (by_keyword(tg.ones), {"shape": d.one_of([(2, 3), (), 3]), "dtype": "float32", "requires_grad": False}),
-    "linspace": lambda d: (by_keyword(tg.linspace), {"start": 0.5, "stop": 2, "num": d.integer(0, 5), "endpoint": True, "dtype": "float32"}),
-    "randn": lambda d: (lambda a: tg.randn(*a["shape"], generator=a["generator"], dtype=a["dtype"]), {
-        "shape": (2, 3), "generator": tg.Generator(1), "dtype": "float32"}),
-    "rand": lambda d: (lambda a: tg.rand(*a["shape"], generator=a["generator"], dtype=a["dtype"]), {
-        "shape": (2, 3), "generator": tg.Generator(1), "dtype": "float32"}),
-    "randint": lambda d: (by_keyword(tg.randint), {"low": 0, "high": 5, "shape": (2, 3), "generator": tg.Generator(1)}),
+    "arange": lambda d: (
+        by_keyword(tg.arange),
+        {
+            "start": d.integer(0, 3),
+            "stop": d.one_of([None, 7, 2.5]),
+            "step": d.one_of([1, 2, 0.5]),
+            "dtype": None,
+        },
+    ),
+    "eye": lambda d: (
+        by_keyword(tg.eye),
+        {"n": d.integer(0, 4), "m": d.one_of([None, 3]), "k": d.integer(-1, 1), "dtype": "float32"},
+    ),
+    "full": lambda d: (
+        by_keyword(tg.full),
+        {
+            "shape": d.one_of([(2, 3), (), 3]),
+            "value": 1.5,
+            "dtype": "float32",
+            "requires_grad": False,
+        },
+    ),
+    "zeros": lambda d: (
+        by_keyword(tg.zeros),
+        {"shape": d.one_of([(2, 3), (), 3]), "dtype": "float32", "requires_grad": False},
+    ),
+    "ones": lambda d: (
+        by_keyword(tg.ones),
+        {"shape": d.one_of([(2, 3), (), 3]), "dtype": "float32", "requires_grad": False},
+    ),
+    "linspace": lambda d: (
+        by_keyword(tg.linspace),
+        {"start": 0.5, "stop": 2, "num": d.integer(0, 5), "endpoint": True, "dtype": "float32"},
+    ),
+    "randn": lambda d: (
+        lambda a: tg.randn(*a["shape"], generator=a["generator"], dtype=a["dtype"]),
+        {"shape": (2, 3), "generator": tg.Generator(1), "dtype": "float32"},
+    ),
+    "rand": lambda d: (
+        lambda a: tg.rand(*a["shape"], generator=a["generator"], dtype=a["dtype"]),
+        {"shape": (2, 3), "generator": tg.Generator(1), "dtype": "float32"},
+    ),
+    "randint": lambda d: (
+        by_keyword(tg.randint),
+        {"low": 0, "high": 5, "shape": (2, 3), "generator": tg.Generator(1)},
+    ),
     "randperm": lambda d: (by_keyword(tg.randperm), {"n": 5, "generator": tg.Generator(1)}),
-    "Generator": lambda d: (lambda a: tg.Generator(a["seed"]).normal((2,)), {"seed": d.integer(0, 9)}),
+    "Generator": lambda d: (
+        lambda a: tg.Generator(a["seed"]).normal((2,)),
+        {"seed": d.integer(0, 9)},
+    ),
     "manual_seed": lambda d: (by_keyword(tg.manual_seed), {"seed": d.integer(0, 9)}),
-    "vjp": lambda d: (lambda a: tg.vjp(a["fn"], a["primal"])[1](a["cotangent"]), {
-        "fn": _smooth, "primal": d.tensor(3), "cotangent": tg.tensor(1.0)}),
-    "jvp": lambda d: (by_keyword(tg.jvp), {"fn": _smooth, "primals": d.tensor(3), "tangents": d.tensor(3)}),
-    "jacobian": lambda d: (lambda a: tg.jacobian(a["fn"], a["primal"]), {"fn": tg.tanh, "primal": d.tensor(3)}),
-    "hessian": lambda d: (lambda a: tg.hessian(a["fn"], a["primal"]), {"fn": _smooth, "primal": d.tensor(3)}),
-    "hvp": lambda d: (lambda a: tg.hvp(a["fn"], a["primals"], a["tangents"]), {
-        "fn": _smooth, "primals": d.tensor(3), "tangents": d.tensor(3)}),
-    "value_and_grad": lambda d: (lambda a: tg.value_and_grad(a["fn"])(a["primal"]), {"fn": _smooth, "primal": d.tensor(3)}),
-    "checkpoint": lambda d: (lambda a: tg.checkpoint(a["fn"], a["x"], generators=a["generators"]), {
-        "fn": _smooth, "x": d.tensor(3), "generators": ()}),
-    "grad": lambda d: (_graph, {
-        "x": d.tensor(3), "ys": None, "xs": None, "grad_outputs": None, "create_graph": True, "retain_graph": None}),
-    "gradcheck": lambda d: (by_keyword(tg.gradcheck), {
-        "fn": _smooth, "inputs": [d.reals((3,))], "order": d.integer(1, 2)}),
-    "Tensor.backward": lambda d: (_backward, {"x": d.tensor(3), "gradient": d.reals((3,)), "retain_graph": False}),
-    "Tensor.__getitem__": lambda d: (lambda a: a["x"][a["index"]], {
-        "x": d.tensor(3, 4), "index": d.one_of([1, (0, 2), slice(1, 3), [0, 2], d.ids(3, 2), np.array([True, False, True]), (..., 1), None])}),
-    "Tensor.__setitem__": lambda d: (_written, {
-        "x": d.tensor(3, 4), "index": d.one_of([1, (0, 2), slice(1, 3), [0, 2], d.ids(3, 2)]), "value": d.one_of([0.5, 2, tg.tensor(0.5)])}),
-    "Tensor.__setitem__ of a leaf": lambda d: (_leaf_written, {
-        "x": d.tensor(3, 4), "index": d.one_of([1, (0, 2), slice(1, 3)]), "value": d.one_of([0.5, 2])}),
-    "Tensor.operators": lambda d: (_operators, {
-        "x": d.tensor(3, 3), "other": d.one_of([d.tensor(3, 3), 2, 0.5, True, d.reals((3, 3)).astype("float32")]),
-        "operator": d.one_of(list(OPERATORS)), "reflected": d.one_of([False, True])}),
-    "Tensor.__isub__": lambda d: (_augmented, {"x": d.tensor(3), "other": d.one_of([0.5, d.tensor(3)])}),
-    "Tensor.to": lambda d: (lambda a: a["x"].to(a["target"]), {"x": d.tensor(3), "target": d.one_of(["cpu", "float64"])}),
-    "Tensor.astype": lambda d: (lambda a: a["x"].astype(a["dtype"]), {"x": d.tensor(3), "dtype": "float64"}),
-    "Tensor.data": lambda d: (lambda a: setattr(a["x"], "data", a["data"]), {"x": d.tensor(3), "data": d.reals((3,))}),
-    "Tensor.grad": lambda d: (lambda a: setattr(a["x"], "grad", a["grad"]), {"x": d.tensor(3), "grad": d.tensor(3)}),
-    "Tensor.reshape": lambda d: (lambda a: a["x"].reshape(a["shape"]), {"x": d.tensor(2, 3), "shape": d.one_of([(3, 2), (-1,), 6])}),
-    "Tensor.permute_dims": lambda d: (lambda a: a["x"].permute_dims(*a["axes"]), {"x": d.tensor(2, 3), "axes": (1, 0)}),
-    "Tensor.__format__": lambda d: (lambda a: format(a["x"], a["spec"]), {"x": tg.tensor(0.5), "spec": ".3f"}),
-    "Tensor.register_hook": lambda d: (lambda a: a["x"].register_hook(a["hook"]), {"x": d.tensor(2), "hook": lambda g: 2 * g}),
+    "vjp": lambda d: (
+        lambda a: tg.vjp(a["fn"], a["primal"])[1](a["cotangent"]),
+        {"fn": _smooth, "primal": d.tensor(3), "cotangent": tg.tensor(1.0)},
+    ),
+    "jvp": lambda d: (
+        by_keyword(tg.jvp),
+        {"fn": _smooth, "primals": d.tensor(3), "tangents": d.tensor(3)},
+    ),
+    "jacobian": lambda d: (
+        lambda a: tg.jacobian(a["fn"], a["primal"]),
+        {"fn": tg.tanh, "primal": d.tensor(3)},
+    ),
+    "hessian": lambda d: (
+        lambda a: tg.hessian(a["fn"], a["primal"]),
+        {"fn": _smooth, "primal": d.tensor(3)},
+    ),
+    "hvp": lambda d: (
+        lambda a: tg.hvp(a["fn"], a["primals"], a["tangents"]),
+        {"fn": _smooth, "primals": d.tensor(3), "tangents": d.tensor(3)},
+    ),
+    "value_and_grad": lambda d: (
+        lambda a: tg.value_and_grad(a["fn"])(a["primal"]),
+        {"fn": _smooth, "primal": d.tensor(3)},
+    ),
+    "checkpoint": lambda d: (
+        lambda a: tg.checkpoint(a["fn"], a["x"], generators=a["generators"]),
+        {"fn": _smooth, "x": d.tensor(3), "generators": ()},
+    ),
+    "grad": lambda d: (
+        _graph,
+        {
+            "x": d.tensor(3),
+            "ys": None,
+            "xs": None,
+            "grad_outputs": None,
+            "create_graph": True,
+            "retain_graph": None,
+        },
+    ),
+    "gradcheck": lambda d: (
+        by_keyword(tg.gradcheck),
+        {"fn": _smooth, "inputs": [d.reals((3,))], "order": d.integer(1, 2)},
+    ),
+    "Tensor.backward": lambda d: (
+        _backward,
+        {"x": d.tensor(3), "gradient": d.reals((3,)), "retain_graph": False},
+    ),
+    "Tensor.__getitem__": lambda d: (
+        lambda a: a["x"][a["index"]],
+        {
+            "x": d.tensor(3, 4),
+            "index": d.one_of(
+                [
+                    1,
+                    (0, 2),
+                    slice(1, 3),
+                    [0, 2],
+                    d.ids(3, 2),
+                    np.array([True, False, True]),
+                    (..., 1),
+                    None,
+                ]
+            ),
+        },
+    ),
+    "Tensor.__setitem__": lambda d: (
+        _written,
+        {
+            "x": d.tensor(3, 4),
+            "index": d.one_of([1, (0, 2), slice(1, 3), [0, 2], d.ids(3, 2)]),
+            "value": d.one_of([0.5, 2, tg.tensor(0.5)]),
+        },
+    ),
+    "Tensor.__setitem__ of a leaf": lambda d: (
+        _leaf_written,
+        {
+            "x": d.tensor(3, 4),
+            "index": d.one_of([1, (0, 2), slice(1, 3)]),
+            "value": d.one_of([0.5, 2]),
+        },
+    ),
+    "Tensor.operators": lambda d: (
+        _operators,
+        {
+            "x": d.tensor(3, 3),
+            "other": d.one_of([d.tensor(3, 3), 2, 0.5, True, d.reals((3, 3)).astype("float32")]),
+            "operator": d.one_of(list(OPERATORS)),
+            "reflected": d.one_of([False, True]),
+        },
+    ),
+    "Tensor.__isub__": lambda d: (
+        _augmented,
+        {"x": d.tensor(3), "other": d.one_of([0.5, d.tensor(3)])},
+    ),
+    "Tensor.to": lambda d: (
+        lambda a: a["x"].to(a["target"]),
+        {"x": d.tensor(3), "target": d.one_of(["cpu", "float64"])},
+    ),
+    "Tensor.astype": lambda d: (
+        lambda a: a["x"].astype(a["dtype"]),
+        {"x": d.tensor(3), "dtype": "float64"},
+    ),
+    "Tensor.data": lambda d: (
+        lambda a: setattr(a["x"], "data", a["data"]),
+        {"x": d.tensor(3), "data": d.reals((3,))},
+    ),
+    "Tensor.grad": lambda d: (
+        lambda a: setattr(a["x"], "grad", a["grad"]),
+        {"x": d.tensor(3), "grad": d.tensor(3)},
+    ),
+    "Tensor.reshape": lambda d: (
+        lambda a: a["x"].reshape(a["shape"]),
+        {"x": d.tensor(2, 3), "shape": d.one_of([(3, 2), (-1,), 6])},
+    ),
+    "Tensor.permute_dims": lambda d: (
+        lambda a: a["x"].permute_dims(*a["axes"]),
+        {"x": d.tensor(2, 3), "axes": (1, 0)},
+    ),
+    "Tensor.__format__": lambda d: (
+        lambda a: format(a["x"], a["spec"]),
+        {"x": tg.tensor(0.5), "spec": ".3f"},
+    ),
+    "Tensor.register_hook": lambda d: (
+        lambda a: a["x"].register_hook(a["hook"]),
+        {"x": d.tensor(2), "hook": lambda g: 2 * g},
+    ),
     "device": lambda d: (lambda a: tg.device(a["name"]).__enter__(), {"name": "cpu"}),
     "set_default_device": lambda d: (by_keyword(tg.set_default_device), {"device": "cpu"}),
     "set_num_threads": lambda d: (lambda a: tg.set_num_threads(a["count"]), {"count": 1}),
-    "Op": lambda d: (lambda a: tg.Op(a["name"], a["forward"]).vjp(x=a["x"])(tg.tensor(2.0, requires_grad=True)), {
-        "name": "cube", "forward": lambda xp, x: x**3, "x": lambda g, x: 3 * g * x**2}),
-}  # fmt: skip
+    "Op": lambda d: (
+        lambda a: tg.Op(a["name"], a["forward"]).vjp(x=a["x"])(tg.tensor(2.0, requires_grad=True)),
+        {"name": "cube", "forward": lambda xp, x: x**3, "x": lambda g, x: 3 * g * x**2},
+    ),
+}
 
 # ---------------------------------------------------------------- files
 
@@ -293,11 +440,20 @@ def _position(d: Draw) -> float:
 FILES: dict[str, Template] = {
     "save": lambda d: (_saved, {"tensors": {"w": d.tensor(2, 3), "b": d.reals((3,))}}),
     "save_checkpoint": lambda d: (_checkpointed, {"state": {**STATE, "x": d.tensor(2)}}),
-    "load_checkpoint": lambda d: (_damaged_checkpoint, {
-        "damage": d.one_of(["bit", "bit", "cut", "front"]), "at": _position(d), "file": _position(d)}),
-    "load": lambda d: (_damaged_weights, {"damage": d.one_of(["bit", "bit", "cut", "front"]), "at": _position(d)}),
+    "load_checkpoint": lambda d: (
+        _damaged_checkpoint,
+        {
+            "damage": d.one_of(["bit", "bit", "cut", "front"]),
+            "at": _position(d),
+            "file": _position(d),
+        },
+    ),
+    "load": lambda d: (
+        _damaged_weights,
+        {"damage": d.one_of(["bit", "bit", "cut", "front"]), "at": _position(d)},
+    ),
     "has_checkpoint": lambda d: (by_keyword(has_checkpoint), {"folder": "."}),
-}  # fmt: skip
+}
 UNTOUCHED = {"load_checkpoint", "load"}  # their draws are the damage
 
 

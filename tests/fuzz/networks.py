@@ -47,10 +47,16 @@ def layer(cls: Callable[..., Any], states: int, **options: Any) -> Template:
     def draw(d: Draw) -> tuple[Callable[[Arguments], Any], Arguments]:
         few = {n: d.one_of(v) for n, v in options.items() if d.one_of([True, False])}
         built = {
-            "input_size": 3, "hidden_size": 5, "num_layers": d.integer(1, 2), "bias": "forget_bias" in few or d.one_of([True, False]),
-            "batch_first": d.one_of([False, False, True]), "dropout": d.one_of([0.0, 0.2]),
-            "bidirectional": d.one_of([False, True]), "dtype": d.one_of(["float32", "float32", "float64"]), **few,
-        }  # fmt: skip
+            "input_size": 3,
+            "hidden_size": 5,
+            "num_layers": d.integer(1, 2),
+            "bias": "forget_bias" in few or d.one_of([True, False]),
+            "batch_first": d.one_of([False, False, True]),
+            "dropout": d.one_of([0.0, 0.2]),
+            "bidirectional": d.one_of([False, True]),
+            "dtype": d.one_of(["float32", "float32", "float64"]),
+            **few,
+        }
         dtype, rows = built["dtype"], built["num_layers"] * (1 + built["bidirectional"])
         begin = [
             d.tensor(rows, B, built.get("proj_size") or 5 if i == 0 else 5, dtype=dtype)
@@ -72,13 +78,24 @@ def layer(cls: Callable[..., Any], states: int, **options: Any) -> Template:
 
 
 SHARED = {
-    "recurrent_dropout": [0.0, 0.3], "weight_dropout": [0.3], "layer_norm": [True], "zoneout": [0.2],
-    "residual": [True], "learn_initial": [True], "merge": ["sum", "mean", None], "dropout_same_mask": [True],
-}  # fmt: skip
+    "recurrent_dropout": [0.0, 0.3],
+    "weight_dropout": [0.3],
+    "layer_norm": [True],
+    "zoneout": [0.2],
+    "residual": [True],
+    "learn_initial": [True],
+    "merge": ["sum", "mean", None],
+    "dropout_same_mask": [True],
+}
 GATES = {"activation": ["relu", "tanh"], "recurrent_activation": ["sigmoid"]}
 LSTM = {
-    "proj_size": [2], "peephole": [True], "coupled_gates": [True], "cell_clip": [0.5], "forget_bias": [1.0], **GATES,
-}  # fmt: skip
+    "proj_size": [2],
+    "peephole": [True],
+    "coupled_gates": [True],
+    "cell_clip": [0.5],
+    "forget_bias": [1.0],
+    **GATES,
+}
 
 
 def cell(cls: Callable[..., Any], states: int, **options: Any) -> Template:
@@ -107,16 +124,22 @@ def own_layer(d: Draw) -> tuple[Callable[[Arguments], Any], Arguments]:
     """`Recurrent` of a cell."""
     kind = d.one_of([nn.GRUCell, nn.JANETCell, nn.MGUCell])
     built = {
-        "num_layers": d.integer(1, 2), "batch_first": d.one_of([False, True]), "dropout": d.one_of([0.0, 0.2]),
-        "bidirectional": d.one_of([False, True]), "zoneout": d.one_of([0.0, 0.2]), "fused": d.one_of([False, True]),
+        "num_layers": d.integer(1, 2),
+        "batch_first": d.one_of([False, True]),
+        "dropout": d.one_of([0.0, 0.2]),
+        "bidirectional": d.one_of([False, True]),
+        "zoneout": d.one_of([0.0, 0.2]),
+        "fused": d.one_of([False, True]),
         "merge": d.one_of(["concat", "sum"]),
-    }  # fmt: skip
+    }
     shape = (B, T) if built["batch_first"] else (T, B)
     called = {
-        "x": d.tensor(*shape, 3), "state": None,
+        "x": d.tensor(*shape, 3),
+        "state": None,
         "lengths": d.one_of([None, [d.integer(0, T) for _ in range(B)]]),
-        "reset": d.one_of([None, d.reals(shape) > 0.5]), "return_states": d.one_of([False, True]),
-    }  # fmt: skip
+        "reset": d.one_of([None, d.reals(shape) > 0.5]),
+        "return_states": d.one_of([False, True]),
+    }
 
     def made(cell: Any, **given: Any) -> Any:
         return nn.Recurrent(cell, 3, **given)
@@ -128,9 +151,10 @@ def attention(cls: Callable[..., Any], **options: Any) -> Template:
     def draw(d: Draw) -> tuple[Callable[[Arguments], Any], Arguments]:
         built = {n: d.one_of(v) for n, v in options.items()}
         called = {
-            "query": d.tensor(2, B, 4), "memory": d.tensor(T, B, 4),
+            "query": d.tensor(2, B, 4),
+            "memory": d.tensor(T, B, 4),
             "lengths": d.one_of([None, [d.integer(1, T) for _ in range(B)]]),
-        }  # fmt: skip
+        }
         return module(cls, built, called)
 
     return draw
@@ -149,26 +173,36 @@ def loss(function: Callable[..., Any], *, classes: bool = False, **options: Any)
 
 
 LOSS_ARGUMENTS = {
-    "cross_entropy": ("logits", "targets"), "nll_loss": ("log_probs", "targets"),
-    "mse_loss": ("prediction", "target"), "binary_cross_entropy_with_logits": ("logits", "target"),
-}  # fmt: skip
+    "cross_entropy": ("logits", "targets"),
+    "nll_loss": ("log_probs", "targets"),
+    "mse_loss": ("prediction", "target"),
+    "binary_cross_entropy_with_logits": ("logits", "target"),
+}
 REDUCTION = ["mean", "sum", "none"]
 
 
 def linear_loss(d: Draw) -> tuple[Callable[[Arguments], Any], Arguments]:
     return by_keyword(nn.linear_cross_entropy), {
-        "x": d.tensor(T, B, 3), "linear_weight": d.tensor(5, 3), "targets": d.ids(5, T, B),
-        "linear_bias": d.one_of([None, d.tensor(5)]), "ignore_index": d.one_of([-100, 0]),
-        "label_smoothing": d.one_of([0.0, 0.1]), "reduction": d.one_of(["mean", "sum"]),
-    }  # fmt: skip
+        "x": d.tensor(T, B, 3),
+        "linear_weight": d.tensor(5, 3),
+        "targets": d.ids(5, T, B),
+        "linear_bias": d.one_of([None, d.tensor(5)]),
+        "ignore_index": d.one_of([-100, 0]),
+        "label_smoothing": d.one_of([0.0, 0.1]),
+        "reduction": d.one_of(["mean", "sum"]),
+    }
 
 
 def ctc(d: Draw) -> tuple[Callable[[Arguments], Any], Arguments]:
     return by_keyword(nn.ctc_loss), {
-        "log_probs": tg.log_softmax(d.tensor(T, B, 5), axis=-1).detach(), "targets": d.ids(4, B, 2) + 1,
-        "input_lengths": d.one_of([None, [T, T - 1, T]]), "target_lengths": d.one_of([None, [2, 1, 0]]),
-        "blank": 0, "reduction": d.one_of(REDUCTION), "zero_infinity": d.one_of([False, True]),
-    }  # fmt: skip
+        "log_probs": tg.log_softmax(d.tensor(T, B, 5), axis=-1).detach(),
+        "targets": d.ids(4, B, 2) + 1,
+        "input_lengths": d.one_of([None, [T, T - 1, T]]),
+        "target_lengths": d.one_of([None, [2, 1, 0]]),
+        "blank": 0,
+        "reduction": d.one_of(REDUCTION),
+        "zero_infinity": d.one_of([False, True]),
+    }
 
 
 def crf(d: Draw) -> tuple[Callable[[Arguments], Any], Arguments]:
@@ -214,10 +248,16 @@ def seq2seq(d: Draw) -> tuple[Callable[[Arguments], Any], Arguments]:
         return model(a["source"], a["target"], lengths=a["lengths"], truth=a["truth"])
 
     return run, {
-        "source": d.ids(6, T, B), "target": d.ids(6, T, B), "lengths": d.one_of([None, [T, 1, 2]]),
-        "truth": d.one_of([1.0, 0.5]), "attention": True, "readout_size": 4, "input_feeding": d.one_of([False, True]),
-        "copy": False, "dropout": d.one_of([0.0, 0.2]),
-    }  # fmt: skip
+        "source": d.ids(6, T, B),
+        "target": d.ids(6, T, B),
+        "lengths": d.one_of([None, [T, 1, 2]]),
+        "truth": d.one_of([1.0, 0.5]),
+        "attention": True,
+        "readout_size": 4,
+        "input_feeding": d.one_of([False, True]),
+        "copy": False,
+        "dropout": d.one_of([0.0, 0.2]),
+    }
 
 
 def _table_step(logits: Any) -> Callable[..., Any]:
@@ -241,9 +281,14 @@ def decode(function: Callable[..., Any], **options: Any) -> Template:
             return [list(getattr(h, "tokens", ())) for h in found if not isinstance(h, list)]
 
         return run, {
-            "logits": d.reals((5, 5)), "state": tg.zeros((1, B, 2)), "first": [d.integer(0, 4) for _ in range(B)],
-            "max_length": d.integer(1, 5), "end": d.one_of([None, 4]), "rows": 1, **given,
-        }  # fmt: skip
+            "logits": d.reals((5, 5)),
+            "state": tg.zeros((1, B, 2)),
+            "first": [d.integer(0, 4) for _ in range(B)],
+            "max_length": d.integer(1, 5),
+            "end": d.one_of([None, 4]),
+            "rows": 1,
+            **given,
+        }
 
     return draw
 
@@ -395,26 +440,68 @@ class OwnCell(nn.Cell):
 
 
 ATTENTIONS: Iterable[tuple[Any, Arguments]] = [
-    (nn.AdditiveAttention, {"query_size": [4], "memory_size": [4], "hidden_size": [None, 3], "normalize": ["softmax", "sparsemax"]}),
+    (
+        nn.AdditiveAttention,
+        {
+            "query_size": [4],
+            "memory_size": [4],
+            "hidden_size": [None, 3],
+            "normalize": ["softmax", "sparsemax"],
+        },
+    ),
     (nn.CoverageAttention, {"query_size": [4], "memory_size": [4], "hidden_size": [None, 3]}),
     (plain(nn.DotAttention), {"size": [4], "scaled": [False, True]}),
     (nn.GeneralAttention, {"query_size": [4], "memory_size": [4]}),
     (nn.LocationAttention, {"query_size": [4], "memory_size": [4], "filters": [2], "reach": [1]}),
-    (nn.MultiHeadAttention, {"query_size": [4], "memory_size": [4], "heads": [2], "hidden_size": [None, 4]}),
-]  # fmt: skip
+    (
+        nn.MultiHeadAttention,
+        {"query_size": [4], "memory_size": [4], "heads": [2], "hidden_size": [None, 4]},
+    ),
+]
 ATTENTION_NAMES = [
-    "AdditiveAttention", "CoverageAttention", "DotAttention", "GeneralAttention", "LocationAttention", "MultiHeadAttention",
-]  # fmt: skip
+    "AdditiveAttention",
+    "CoverageAttention",
+    "DotAttention",
+    "GeneralAttention",
+    "LocationAttention",
+    "MultiHeadAttention",
+]
 
 NETWORKS: dict[str, Template] = {
     "RNN": layer(nn.RNN, 1, nonlinearity=["tanh", "relu"], **SHARED),
     "GRU": layer(nn.GRU, 1, reset_after=[True], **SHARED, **GATES),
     "LSTM": layer(nn.LSTM, 2, **SHARED, **LSTM),
     "Recurrent": own_layer,
-    "MinGRU": lambda d: module(nn.MinGRU, {"input_size": 3, "hidden_size": 4, "bias": True, "batch_first": False, "reverse": d.one_of([False, True])},
-                               {"x": d.tensor(T, B, 3), "state": d.one_of([None, tg.full((B, 4), 0.5)]), "lengths": d.one_of([None, [T, 0, 2]])}),
-    "MinLSTM": lambda d: module(nn.MinLSTM, {"input_size": 3, "hidden_size": 4, "bias": True, "batch_first": False, "reverse": d.one_of([False, True])},
-                                {"x": d.tensor(T, B, 3), "state": d.one_of([None, tg.full((B, 4), 0.5)]), "lengths": d.one_of([None, [T, 0, 2]])}),
+    "MinGRU": lambda d: module(
+        nn.MinGRU,
+        {
+            "input_size": 3,
+            "hidden_size": 4,
+            "bias": True,
+            "batch_first": False,
+            "reverse": d.one_of([False, True]),
+        },
+        {
+            "x": d.tensor(T, B, 3),
+            "state": d.one_of([None, tg.full((B, 4), 0.5)]),
+            "lengths": d.one_of([None, [T, 0, 2]]),
+        },
+    ),
+    "MinLSTM": lambda d: module(
+        nn.MinLSTM,
+        {
+            "input_size": 3,
+            "hidden_size": 4,
+            "bias": True,
+            "batch_first": False,
+            "reverse": d.one_of([False, True]),
+        },
+        {
+            "x": d.tensor(T, B, 3),
+            "state": d.one_of([None, tg.full((B, 4), 0.5)]),
+            "lengths": d.one_of([None, [T, 0, 2]]),
+        },
+    ),
     "RNNCell": cell(nn.RNNCell, 1, nonlinearity=["tanh", "relu"], layer_norm=[True]),
     "GRUCell": cell(nn.GRUCell, 1, reset_after=[True], layer_norm=[True], **GATES),
     "LSTMCell": cell(nn.LSTMCell, 2, layer_norm=[True], **LSTM),
@@ -427,65 +514,274 @@ NETWORKS: dict[str, Template] = {
     "MinLSTMCell": cell(nn.MinLSTMCell, 1),
     "SLSTMCell": cell(nn.SLSTMCell, 0),
     "SRUCell": cell(nn.SRUCell, 1),
-    "ConvLSTMCell": lambda d: module(nn.ConvLSTMCell, {"input_channels": 2, "hidden_channels": 3, "kernel_size": (3, 3), "peephole_size": d.one_of([None, (4, 4)])},
-                                     {"x": d.tensor(B, 2, 4, 4), "state": None}),
-    "Linear": lambda d: module(nn.Linear, {"in_features": 3, "out_features": 2, "bias": d.one_of([True, False]), "dtype": "float32"}, {"x": d.tensor(B, 3)}),
-    "LayerNorm": lambda d: module(plain(nn.LayerNorm), {"features": 3, "eps": 1e-5, "dtype": "float32"}, {"x": d.tensor(B, 3)}),
-    "Embedding": lambda d: module(nn.Embedding, {"num_embeddings": 5, "embedding_dim": 3, "padding_idx": d.one_of([None, 0, -1]), "dtype": "float32", "dropout": d.one_of([0.0, 0.3])}, {"indices": d.ids(5, T, B)}),
-    "Dropout": lambda d: module(nn.Dropout, {"p": d.one_of([0.0, 0.5]), "shared_axis": d.one_of([None, 0])}, {"x": d.tensor(T, B)}),
-    "dropout": lambda d: (by_keyword(nn.dropout), {"x": d.tensor(T, B), "p": d.one_of([0.0, 0.5]), "generator": tg.Generator(2), "shared_axis": None}),
-    "CRF": crf, "CRF.decode": crf_decode,
-    **{name: attention(cls, **options) for name, (cls, options) in zip(ATTENTION_NAMES, ATTENTIONS, strict=True)},
-    "cross_entropy": loss(nn.cross_entropy, classes=True, ignore_index=[-100, 0], label_smoothing=[0.0, 0.1], reduction=REDUCTION),
+    "ConvLSTMCell": lambda d: module(
+        nn.ConvLSTMCell,
+        {
+            "input_channels": 2,
+            "hidden_channels": 3,
+            "kernel_size": (3, 3),
+            "peephole_size": d.one_of([None, (4, 4)]),
+        },
+        {"x": d.tensor(B, 2, 4, 4), "state": None},
+    ),
+    "Linear": lambda d: module(
+        nn.Linear,
+        {"in_features": 3, "out_features": 2, "bias": d.one_of([True, False]), "dtype": "float32"},
+        {"x": d.tensor(B, 3)},
+    ),
+    "LayerNorm": lambda d: module(
+        plain(nn.LayerNorm), {"features": 3, "eps": 1e-5, "dtype": "float32"}, {"x": d.tensor(B, 3)}
+    ),
+    "Embedding": lambda d: module(
+        nn.Embedding,
+        {
+            "num_embeddings": 5,
+            "embedding_dim": 3,
+            "padding_idx": d.one_of([None, 0, -1]),
+            "dtype": "float32",
+            "dropout": d.one_of([0.0, 0.3]),
+        },
+        {"indices": d.ids(5, T, B)},
+    ),
+    "Dropout": lambda d: module(
+        nn.Dropout,
+        {"p": d.one_of([0.0, 0.5]), "shared_axis": d.one_of([None, 0])},
+        {"x": d.tensor(T, B)},
+    ),
+    "dropout": lambda d: (
+        by_keyword(nn.dropout),
+        {
+            "x": d.tensor(T, B),
+            "p": d.one_of([0.0, 0.5]),
+            "generator": tg.Generator(2),
+            "shared_axis": None,
+        },
+    ),
+    "CRF": crf,
+    "CRF.decode": crf_decode,
+    **{
+        name: attention(cls, **options)
+        for name, (cls, options) in zip(ATTENTION_NAMES, ATTENTIONS, strict=True)
+    },
+    "cross_entropy": loss(
+        nn.cross_entropy,
+        classes=True,
+        ignore_index=[-100, 0],
+        label_smoothing=[0.0, 0.1],
+        reduction=REDUCTION,
+    ),
     "nll_loss": loss(nn.nll_loss, classes=True, ignore_index=[-100, 0], reduction=REDUCTION),
     "mse_loss": loss(nn.mse_loss, reduction=REDUCTION),
-    "binary_cross_entropy_with_logits": loss(nn.binary_cross_entropy_with_logits, reduction=REDUCTION),
-    "linear_cross_entropy": linear_loss, "ctc_loss": ctc,
-    "activation_regularization": lambda d: (by_keyword(nn.activation_regularization), {"y": d.tensor(T, B, 2), "lengths": d.one_of([None, [T, 0, 2]])}),
-    "temporal_activation_regularization": lambda d: (by_keyword(nn.temporal_activation_regularization), {"y": d.tensor(T, B, 2), "lengths": d.one_of([None, [T, 0, 2]])}),
+    "binary_cross_entropy_with_logits": loss(
+        nn.binary_cross_entropy_with_logits, reduction=REDUCTION
+    ),
+    "linear_cross_entropy": linear_loss,
+    "ctc_loss": ctc,
+    "activation_regularization": lambda d: (
+        by_keyword(nn.activation_regularization),
+        {"y": d.tensor(T, B, 2), "lengths": d.one_of([None, [T, 0, 2]])},
+    ),
+    "temporal_activation_regularization": lambda d: (
+        by_keyword(nn.temporal_activation_regularization),
+        {"y": d.tensor(T, B, 2), "lengths": d.one_of([None, [T, 0, 2]])},
+    ),
     "Seq2Seq Encoder Decoder": seq2seq,
-    "Bridge": lambda d: (lambda a: nn.Bridge(nn.GRU(2, a["size"]), nn.GRU(2, 4), generator=tg.Generator(0))(a["state"]), {"size": 3, "state": d.tensor(1, B, 3)}),
-    "Pointer": lambda d: module(nn.Pointer, {"features": 3}, {"logits": d.tensor(B, 5), "seen": d.tensor(B, 3), "weights": tg.softmax(d.tensor(B, T), axis=-1).detach(), "symbols": tg.as_tensor(d.ids(5, B, T))}),
-    "Parameter": lambda d: (by_keyword(nn.Parameter), {"data": d.one_of([d.reals((2,)), [1.0, 2.0]]), "requires_grad": True}),
-    "ModuleList": lambda d: (lambda a: len(nn.ModuleList(a["modules"])), {"modules": [nn.Linear(2, 2)]}),
-    "Sequential": lambda d: (lambda a: nn.Sequential(*a["modules"])(a["x"]), {"modules": [nn.Linear(3, 2, generator=tg.Generator(0)), tg.tanh], "x": d.tensor(B, 3)}),
+    "Bridge": lambda d: (
+        lambda a: nn.Bridge(nn.GRU(2, a["size"]), nn.GRU(2, 4), generator=tg.Generator(0))(
+            a["state"]
+        ),
+        {"size": 3, "state": d.tensor(1, B, 3)},
+    ),
+    "Pointer": lambda d: module(
+        nn.Pointer,
+        {"features": 3},
+        {
+            "logits": d.tensor(B, 5),
+            "seen": d.tensor(B, 3),
+            "weights": tg.softmax(d.tensor(B, T), axis=-1).detach(),
+            "symbols": tg.as_tensor(d.ids(5, B, T)),
+        },
+    ),
+    "Parameter": lambda d: (
+        by_keyword(nn.Parameter),
+        {"data": d.one_of([d.reals((2,)), [1.0, 2.0]]), "requires_grad": True},
+    ),
+    "ModuleList": lambda d: (
+        lambda a: len(nn.ModuleList(a["modules"])),
+        {"modules": [nn.Linear(2, 2)]},
+    ),
+    "Sequential": lambda d: (
+        lambda a: nn.Sequential(*a["modules"])(a["x"]),
+        {"modules": [nn.Linear(3, 2, generator=tg.Generator(0)), tg.tanh], "x": d.tensor(B, 3)},
+    ),
     "Module.load_state_dict": load_state,
-    "beam_search": decode(decoding.beam_search, beams=[1, 3], n_best=[1], coverage_penalty=[0.0], groups=[1], diversity=[0.5]),
+    "beam_search": decode(
+        decoding.beam_search,
+        beams=[1, 3],
+        n_best=[1],
+        coverage_penalty=[0.0],
+        groups=[1],
+        diversity=[0.5],
+    ),
     "greedy": decode(decoding.greedy, constraints=[None, decoding.Constraints(min_length=1)]),
-    "sample": decode(decoding.sample, temperature=[1.0, 0.5], top_k=[None, 2], top_p=[None, 0.9], min_p=[None, 0.1]),
-    "ctc_beam_search": lambda d: (by_keyword(decoding.ctc_beam_search), {"log_probs": tg.log_softmax(d.tensor(T, B, 4), axis=-1).detach(), "lengths": d.one_of([None, [T, 0, 2]]), "beams": 3, "n_best": 1, "blank": 0, "weight": 1.0, "bonus": 0.0}),
-    "ctc_greedy": lambda d: (by_keyword(decoding.ctc_greedy), {"log_probs": tg.log_softmax(d.tensor(T, B, 4), axis=-1).detach(), "lengths": d.one_of([None, [T, 0, 2]]), "blank": 0}),
-    "Constraints": lambda d: (by_keyword(decoding.Constraints), {"min_length": 0, "no_repeat_ngram": d.integer(0, 2), "forbidden": (), "prefix": (), "allowed": None}),
+    "sample": decode(
+        decoding.sample,
+        temperature=[1.0, 0.5],
+        top_k=[None, 2],
+        top_p=[None, 0.9],
+        min_p=[None, 0.1],
+    ),
+    "ctc_beam_search": lambda d: (
+        by_keyword(decoding.ctc_beam_search),
+        {
+            "log_probs": tg.log_softmax(d.tensor(T, B, 4), axis=-1).detach(),
+            "lengths": d.one_of([None, [T, 0, 2]]),
+            "beams": 3,
+            "n_best": 1,
+            "blank": 0,
+            "weight": 1.0,
+            "bonus": 0.0,
+        },
+    ),
+    "ctc_greedy": lambda d: (
+        by_keyword(decoding.ctc_greedy),
+        {
+            "log_probs": tg.log_softmax(d.tensor(T, B, 4), axis=-1).detach(),
+            "lengths": d.one_of([None, [T, 0, 2]]),
+            "blank": 0,
+        },
+    ),
+    "Constraints": lambda d: (
+        by_keyword(decoding.Constraints),
+        {
+            "min_length": 0,
+            "no_repeat_ngram": d.integer(0, 2),
+            "forbidden": (),
+            "prefix": (),
+            "allowed": None,
+        },
+    ),
     "average": lambda d: (by_keyword(decoding.average), {"length": 3}),
     "gnmt": lambda d: (lambda a: decoding.gnmt(a["alpha"])(3), {"alpha": 0.6}),
-    "check_sampling": lambda d: (by_keyword(decoding.check_sampling), {"temperature": 1.0, "top_k": None, "top_p": 0.9, "min_p": None}),
-    "draw": lambda d: (by_keyword(decoding.draw), {"p": tg.softmax(d.tensor(B, 4), axis=-1).detach(), "generator": tg.Generator(1)}),
-    "probabilities": lambda d: (by_keyword(decoding.probabilities), {"logits": d.tensor(B, 4, grad=False), "temperature": d.one_of([1.0, 0.5]), "top_k": d.one_of([None, 2]), "top_p": d.one_of([None, 0.9]), "min_p": None}),
-    "select": lambda d: (by_keyword(decoding.select), {"state": tg.zeros((1, B, 2)), "index": [0, 2, 1, 1], "rows": 1}),
+    "check_sampling": lambda d: (
+        by_keyword(decoding.check_sampling),
+        {"temperature": 1.0, "top_k": None, "top_p": 0.9, "min_p": None},
+    ),
+    "draw": lambda d: (
+        by_keyword(decoding.draw),
+        {"p": tg.softmax(d.tensor(B, 4), axis=-1).detach(), "generator": tg.Generator(1)},
+    ),
+    "probabilities": lambda d: (
+        by_keyword(decoding.probabilities),
+        {
+            "logits": d.tensor(B, 4, grad=False),
+            "temperature": d.one_of([1.0, 0.5]),
+            "top_k": d.one_of([None, 2]),
+            "top_p": d.one_of([None, 0.9]),
+            "min_p": None,
+        },
+    ),
+    "select": lambda d: (
+        by_keyword(decoding.select),
+        {"state": tg.zeros((1, B, 2)), "index": [0, 2, 1, 1], "rows": 1},
+    ),
     **{
-        f"nn.init.{f.__name__}": (lambda d, f=f, given=given: (by_keyword(f), {"x": d.tensor(3, 4), **given, "generator": tg.Generator(0)}))
-        for f, given in [(init.uniform_, {"low": -1.0, "high": 1.0}), (init.normal_, {"mean": 0.0, "std": 1.0}), (init.xavier_uniform_, {"gain": 1.0}), (init.xavier_normal_, {"gain": 1.0}), (init.kaiming_uniform_, {"gain": 1.0}), (init.kaiming_normal_, {"gain": 1.0}), (init.orthogonal_, {"gain": 1.0})]
+        f"nn.init.{f.__name__}": (
+            lambda d, f=f, given=given: (
+                by_keyword(f),
+                {"x": d.tensor(3, 4), **given, "generator": tg.Generator(0)},
+            )
+        )
+        for f, given in [
+            (init.uniform_, {"low": -1.0, "high": 1.0}),
+            (init.normal_, {"mean": 0.0, "std": 1.0}),
+            (init.xavier_uniform_, {"gain": 1.0}),
+            (init.xavier_normal_, {"gain": 1.0}),
+            (init.kaiming_uniform_, {"gain": 1.0}),
+            (init.kaiming_normal_, {"gain": 1.0}),
+            (init.orthogonal_, {"gain": 1.0}),
+        ]
     },
-    "nn.init.constant_": lambda d: (by_keyword(init.constant_), {"x": d.tensor(3, 4), "value": 0.5}),
-    "nn.init.chrono_": lambda d: (lambda a: init.chrono_(a["layer"], a["longest"], generator=tg.Generator(0)).parameters(), {"layer": d.one_of([nn.LSTM(2, 3), nn.GRU(2, 3)]), "longest": 5}),
-    "detach": lambda d: (by_keyword(utils.detach), {"state": d.one_of([d.tensor(2), (d.tensor(2), d.tensor(2)), None])}),
-    "truncated": lambda d: (lambda a: [y for _, y, _ in utils.truncated(nn.GRU(2, 3, generator=tg.Generator(0)), a["x"], a["k1"], a["k2"], a["state"], axis=a["axis"])], {"x": d.tensor(T, B, 2), "k1": 2, "k2": d.one_of([None, 3]), "state": None, "axis": 0}),
-    "gate_saturation": lambda d: (lambda a: list(utils.gate_saturation(nn.GRU(2, 3, generator=tg.Generator(0)), **a)), {"x": d.tensor(T, B, 2), "state": None, "lengths": None, "margin": 0.1}),
-    "gradient_flow": lambda d: (lambda a: list(utils.gradient_flow(nn.Sequential(m := nn.GRU(2, 3, generator=tg.Generator(0))), lambda: m(a["x"])[0].sum())), {"x": d.tensor(T, B, 2)}),
-    "quantized": lambda d: (lambda a: utils.quantized(a["model"]) and None, {"model": nn.GRU(2, 3)}),
-    "optim.SGD": optimizer(tg.optim.SGD, lr=[0.1], momentum=[0.0, 0.9], nesterov=[False], weight_decay=[0.0, 0.1]),
-    "optim.Adam": optimizer(tg.optim.Adam, lr=[0.1], betas=[(0.9, 0.99)], eps=[1e-8], weight_decay=[0.0, 0.1]),
-    "optim.AdamW": optimizer(tg.optim.AdamW, lr=[0.1], betas=[(0.9, 0.99)], eps=[1e-8], weight_decay=[0.0, 0.1]),
-    "optim.RMSprop": optimizer(tg.optim.RMSprop, lr=[0.1], alpha=[0.9], eps=[1e-8], weight_decay=[0.0], momentum=[0.0, 0.5]),
+    "nn.init.constant_": lambda d: (
+        by_keyword(init.constant_),
+        {"x": d.tensor(3, 4), "value": 0.5},
+    ),
+    "nn.init.chrono_": lambda d: (
+        lambda a: init.chrono_(a["layer"], a["longest"], generator=tg.Generator(0)).parameters(),
+        {"layer": d.one_of([nn.LSTM(2, 3), nn.GRU(2, 3)]), "longest": 5},
+    ),
+    "detach": lambda d: (
+        by_keyword(utils.detach),
+        {"state": d.one_of([d.tensor(2), (d.tensor(2), d.tensor(2)), None])},
+    ),
+    "truncated": lambda d: (
+        lambda a: [
+            y
+            for _, y, _ in utils.truncated(
+                nn.GRU(2, 3, generator=tg.Generator(0)),
+                a["x"],
+                a["k1"],
+                a["k2"],
+                a["state"],
+                axis=a["axis"],
+            )
+        ],
+        {"x": d.tensor(T, B, 2), "k1": 2, "k2": d.one_of([None, 3]), "state": None, "axis": 0},
+    ),
+    "gate_saturation": lambda d: (
+        lambda a: list(utils.gate_saturation(nn.GRU(2, 3, generator=tg.Generator(0)), **a)),
+        {"x": d.tensor(T, B, 2), "state": None, "lengths": None, "margin": 0.1},
+    ),
+    "gradient_flow": lambda d: (
+        lambda a: list(
+            utils.gradient_flow(
+                nn.Sequential(m := nn.GRU(2, 3, generator=tg.Generator(0))),
+                lambda: m(a["x"])[0].sum(),
+            )
+        ),
+        {"x": d.tensor(T, B, 2)},
+    ),
+    "quantized": lambda d: (
+        lambda a: utils.quantized(a["model"]) and None,
+        {"model": nn.GRU(2, 3)},
+    ),
+    "optim.SGD": optimizer(
+        tg.optim.SGD, lr=[0.1], momentum=[0.0, 0.9], nesterov=[False], weight_decay=[0.0, 0.1]
+    ),
+    "optim.Adam": optimizer(
+        tg.optim.Adam, lr=[0.1], betas=[(0.9, 0.99)], eps=[1e-8], weight_decay=[0.0, 0.1]
+    ),
+    "optim.AdamW": optimizer(
+        tg.optim.AdamW, lr=[0.1], betas=[(0.9, 0.99)], eps=[1e-8], weight_decay=[0.0, 0.1]
+    ),
+    "optim.RMSprop": optimizer(
+        tg.optim.RMSprop, lr=[0.1], alpha=[0.9], eps=[1e-8], weight_decay=[0.0], momentum=[0.0, 0.5]
+    ),
     "optim.Optimizer.load_state_dict": state_of_optimizer,
     "optim.StepLR": schedule(tg.optim.StepLR, step_size=[1, 2], gamma=[0.5]),
-    "optim.CosineLR": schedule(tg.optim.CosineLR, total_steps=[5], warmup_steps=[0, 2], minimum=[0.0, 0.1]),
-    "optim.ReduceLROnPlateau": schedule(tg.optim.ReduceLROnPlateau, reduction=[0.5], patience=[0, 2], threshold=[1e-4], minimum=[0.0]),
+    "optim.CosineLR": schedule(
+        tg.optim.CosineLR, total_steps=[5], warmup_steps=[0, 2], minimum=[0.0, 0.1]
+    ),
+    "optim.ReduceLROnPlateau": schedule(
+        tg.optim.ReduceLROnPlateau,
+        reduction=[0.5],
+        patience=[0, 2],
+        threshold=[1e-4],
+        minimum=[0.0],
+    ),
     "optim.clip_grad_norm_": clipping(tg.optim.clip_grad_norm_, "max_norm"),
     "optim.clip_grad_value_": clipping(tg.optim.clip_grad_value_, "clip_value"),
-    "CharVocabulary": vocabulary(data.CharVocabulary), "WordVocabulary": vocabulary(data.WordVocabulary),
-    "read_pairs": pairs_of_files, "Streams": streams,
+    "CharVocabulary": vocabulary(data.CharVocabulary),
+    "WordVocabulary": vocabulary(data.WordVocabulary),
+    "read_pairs": pairs_of_files,
+    "Streams": streams,
     "collate": lambda d: (lambda a: list(data.collate(a["pairs"])), {"pairs": _pairs(d)}),
-    "Buckets": lambda d: (lambda a: len(list(islice(data.Buckets(a["pairs"], a["batch"], a["seed"]), 9))), {"pairs": _pairs(d), "batch": 2, "seed": 0}),
-    "in_order": lambda d: (lambda a: len(list(data.in_order(a["pairs"], a["batch"]))), {"pairs": _pairs(d), "batch": 2}),
-}  # fmt: skip
+    "Buckets": lambda d: (
+        lambda a: len(list(islice(data.Buckets(a["pairs"], a["batch"], a["seed"]), 9))),
+        {"pairs": _pairs(d), "batch": 2, "seed": 0},
+    ),
+    "in_order": lambda d: (
+        lambda a: len(list(data.in_order(a["pairs"], a["batch"]))),
+        {"pairs": _pairs(d), "batch": 2},
+    ),
+}

@@ -106,8 +106,17 @@ def numbered(r: Random, a: Any) -> Any:
 
 # Other values, and other kinds of arrays.
 OTHER: list[Callable[[Random, Any], Any]] = [
-    filled(math.nan), filled(math.inf), filled(-math.inf), filled(1e30),
-    cut, cut, grown, grown, emptied, numbered, numbered,
+    filled(math.nan),
+    filled(math.inf),
+    filled(-math.inf),
+    filled(1e30),
+    cut,
+    cut,
+    grown,
+    grown,
+    emptied,
+    numbered,
+    numbered,
     cast("float16", "float32", "float64"),
     cast("int64", "int32", "uint8", "bool", "uint64"),
     cast("complex64", "complex128"),
@@ -117,13 +126,44 @@ OTHER: list[Callable[[Random, Any], Any]] = [
     lambda r, a: np.ma.masked_array(a, mask=np.zeros(a.shape, bool)),
     lambda r, a: np.asmatrix(a) if a.ndim <= 2 else a,
     lambda r, a: a.tolist(),
-]  # fmt: skip
+]
 
 ANYTHING: list[Any] = [
-    None, 0, 1, -1, 2, 2.5, -0.5, math.nan, math.inf, True, "x", "", b"x", (), [], {}, [None], ("a", 1),
-    10**7, 2**63, -(2**70), 1e300, 1j, object(), np.float64(0.5), np.int64(2), np.float32(math.nan),
-    slice(None), ..., int, len, np.zeros(0), np.zeros((1, 1)), [[1], [1, 2]],
-]  # fmt: skip
+    None,
+    0,
+    1,
+    -1,
+    2,
+    2.5,
+    -0.5,
+    math.nan,
+    math.inf,
+    True,
+    "x",
+    "",
+    b"x",
+    (),
+    [],
+    {},
+    [None],
+    ("a", 1),
+    10**7,
+    2**63,
+    -(2**70),
+    1e300,
+    1j,
+    object(),
+    np.float64(0.5),
+    np.int64(2),
+    np.float32(math.nan),
+    slice(None),
+    ...,
+    int,
+    len,
+    np.zeros(0),
+    np.zeros((1, 1)),
+    [[1], [1, 2]],
+]
 
 
 def replaced(r: Random, old: Any) -> tuple[Any, bool]:

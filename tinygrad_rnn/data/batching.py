@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InvalidValueError
+from ..errors import InvalidValueError, public
 
 Window = tuple[NDArray[Any], NDArray[Any]]
 
@@ -42,6 +42,7 @@ class Streams:
     (array([3, 7]), 1, 2)
     """
 
+    @public
     def __init__(self, ids: NDArray[Any], batch: int, window: int) -> None:
         if batch < 1 or window < 1:
             raise InvalidValueError(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import public
 from .vocabulary import MARKS, Vocabulary, VocabularyError
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ class BPEVocabulary(Vocabulary):
 
     kind = "bpe"
 
+    @public
     def __init__(self, symbols: dict[str, Any]) -> None:
         super().__init__(marks=True)
         self.symbols = symbols

@@ -9,7 +9,7 @@ import re
 import stat
 from pathlib import Path
 
-from ..errors import TinygradRnnError
+from ..errors import TinygradRnnError, public
 from .memory import too_large
 
 BYTES = 16  # of memory for each byte of a file: the text, its copies, and its symbols as integers
@@ -67,6 +67,7 @@ def python_topics() -> str:
     return "\n\n".join(topics.values())
 
 
+@public
 def read_text(path: str | Path) -> str:
     r"""The text in a UTF-8 file, with line ends as "\n" and no byte-order mark.
 

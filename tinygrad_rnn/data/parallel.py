@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InvalidValueError
+from ..errors import InvalidValueError, public
 from ..tensor.random import Generator
 from .datasets import TextError, read_lines
 from .vocabulary import END, PAD, START
@@ -34,6 +34,7 @@ class Batch(NamedTuple):
         return int((self.wanted != PAD).sum())
 
 
+@public
 def read_pairs(source: str | Path, target: str | Path) -> list[tuple[str, str]]:
     """The lines of two files, of which each translates the other's, as `read_lines` has them.
 
@@ -52,6 +53,7 @@ def read_pairs(source: str | Path, target: str | Path) -> list[tuple[str, str]]:
     return pairs
 
 
+@public
 def collate(pairs: Sequence[Pair]) -> Batch:
     """A batch of pairs of ids.
 
@@ -96,6 +98,7 @@ class Buckets(Iterator[Batch]):
     ([(2, 2), (4, 2)], 2)
     """
 
+    @public
     def __init__(self, pairs: Sequence[Pair], batch: int, seed: int = 0) -> None:
         if not pairs:
             raise InvalidValueError("Buckets: expected at least one pair, got none")

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..errors import InvalidTypeError, TinygradRnnError
+from ..errors import InvalidTypeError, TinygradRnnError, public
 
 SHOWN = 10  # unknown symbols that a message names
 PAD, START, END, UNKNOWN = range(MARKS := 4)  # the first ids of a vocabulary with marks
@@ -33,6 +33,7 @@ class Vocabulary:
     unknown: ClassVar[str] = "\ufffd"  # what an UNKNOWN is decoded to
     symbols: Any
 
+    @public
     def __init__(self, marks: bool) -> None:
         self.marks = marks
         self._first = MARKS if marks else 0
@@ -68,6 +69,7 @@ class Vocabulary:
             for i in self._checked(ids).tolist()
         ]
 
+    @public
     def encode(self, text: str) -> NDArray[np.int64]:
         """Turns a text into ids.
 
@@ -90,6 +92,7 @@ class Vocabulary:
             if place < 0
         ]
 
+    @public
     def decode(self, ids: ArrayLike) -> str:
         """Turns ids into the text that they stand for; of marks only UNKNOWN stands for anything.
 
@@ -152,6 +155,7 @@ class CharVocabulary(Vocabulary):
 
     kind = "chars"
 
+    @public
     def __init__(self, text: str, marks: bool = False) -> None:
         super().__init__(marks)
         codes = np.unique(_code_points(text))

@@ -11,6 +11,7 @@ import numpy as np
 import regex
 from numpy.typing import NDArray
 
+from ..errors import public
 from .vocabulary import Vocabulary, VocabularyError, most_frequent
 
 # Up to the next word boundary of Unicode (UAX #29), which never cuts off a mark or cuts an emoji;
@@ -47,6 +48,7 @@ class WordVocabulary(Vocabulary):
 
     kind = "words"
 
+    @public
     def __init__(self, symbols: Sequence[str]) -> None:
         super().__init__(marks=True)
         self.symbols: tuple[str, ...] = tuple(symbols)

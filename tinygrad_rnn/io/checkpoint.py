@@ -33,7 +33,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from ..errors import InvalidTypeError, InvalidValueError
+from ..errors import InvalidTypeError, InvalidValueError, public
 from ..tensor.backend import is_array
 from ..tensor.tensor import Tensor
 from .files import CheckpointError, cannot_save, open_to_read, sync_folder, write_new
@@ -57,11 +57,13 @@ _NO_FIT = (KeyError, TypeError, AttributeError, ValueError)  # an index that is 
 _TRIES = 100  # of reading what is being replaced
 
 
+@public
 def has_checkpoint(folder: str | Path) -> bool:
     """Whether a folder holds a checkpoint, sound or not."""
     return os.path.lexists(_path(folder) / INDEX)
 
 
+@public
 def save_checkpoint(folder: str | Path, state: Mapping[str, Any]) -> None:
     """Saves a state in a folder, in place of the one that it held.
 
@@ -115,6 +117,7 @@ def save_checkpoint(folder: str | Path, state: Mapping[str, Any]) -> None:
         raise cannot_save(folder, error) from None
 
 
+@public
 def load_checkpoint(folder: str | Path) -> dict[str, Any]:
     """Loads the state that a folder holds, or one of those that are being saved in it meanwhile.
 

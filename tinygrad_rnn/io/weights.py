@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import InvalidTypeError
+from ..errors import InvalidTypeError, public
 from ..tensor.backend import default_device, is_array, to_host
 from ..tensor.tensor import Tensor
 from .files import CheckpointError, open_to_read, sync_folder
@@ -31,6 +31,7 @@ OTHER_FORMATS = {  # by what a file begins with
 }
 
 
+@public
 def save(path: str | Path, tensors: Mapping[str, Any]) -> None:
     """Saves named tensors in a file, which appears whole or not at all.
 
@@ -56,6 +57,7 @@ def save(path: str | Path, tensors: Mapping[str, Any]) -> None:
     write(at, to_bytes(tensors))
 
 
+@public
 def load(path: str | Path) -> dict[str, Tensor]:
     """Loads the named tensors that a file holds.
 

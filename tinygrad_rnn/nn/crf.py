@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from math import inf
 from typing import Any
 
-from ..errors import InvalidTypeError, InvalidValueError, OutOfRangeError, ShapeError
+from ..errors import InvalidTypeError, InvalidValueError, OutOfRangeError, ShapeError, public
 from ..tensor import creation, ops
 from ..tensor.autodiff import no_grad
 from ..tensor.random import Generator
@@ -117,6 +117,7 @@ class CRF(Module):
         shares = ops.where(known[:, :, None], shares, 0)
         return shares.swapaxes(0, 1) if self.batch_first else shares
 
+    @public
     def decode(self, emissions: Tensor, lengths: Any = None) -> tuple[list[list[int]], Tensor]:
         """The best sequence of each row (Viterbi 1967), and its score.
 

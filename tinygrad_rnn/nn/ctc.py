@@ -18,7 +18,7 @@ from __future__ import annotations
 from math import inf
 from typing import Any
 
-from ..errors import OutOfRangeError, ShapeError
+from ..errors import OutOfRangeError, ShapeError, public
 from ..tensor import creation, ops
 from ..tensor.graph import Op
 from ..tensor.tensor import Tensor
@@ -28,6 +28,7 @@ from .loss import reduce
 NEVER = -1e30  # the logarithm of an impossibility: finite, so that differences of two are no NaN
 
 
+@public
 def ctc_loss(
     log_probs: Tensor,
     targets: Any,

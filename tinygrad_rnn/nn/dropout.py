@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..errors import InvalidTypeError, ShapeError
+from ..errors import InvalidTypeError, ShapeError, public
 from ..tensor import ops
 from ..tensor.creation import as_tensor
 from ..tensor.random import Generator, default_generator
@@ -37,6 +37,7 @@ def dropped(x: Tensor, keep: Tensor, p: float) -> Tensor:
     return y
 
 
+@public
 def dropout(
     x: Tensor, p: float, generator: Generator | None = None, *, shared_axis: int | None = None
 ) -> Tensor:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from math import sqrt
 from typing import Any, TypeVar
 
-from ..errors import InvalidTypeError, InvalidValueError, ShapeError
+from ..errors import InvalidTypeError, InvalidValueError, ShapeError, public
 from ..tensor import creation
 from ..tensor.ops import log
 from ..tensor.random import Generator, default_generator, orthonormal
@@ -20,6 +20,7 @@ T = TypeVar("T", bound=Tensor)
 M = TypeVar("M", bound=Module)
 
 
+@public
 def uniform_(x: T, low: float = 0.0, high: float = 1.0, *, generator: Generator | None = None) -> T:
     """Fills with reals in [low, high).
 
@@ -31,18 +32,21 @@ def uniform_(x: T, low: float = 0.0, high: float = 1.0, *, generator: Generator 
     return x
 
 
+@public
 def normal_(x: T, mean: float = 0.0, std: float = 1.0, *, generator: Generator | None = None) -> T:
     """Fills with normal numbers."""
     x.data = mean + std * _host(generator).normal(x.shape)
     return x
 
 
+@public
 def constant_(x: T, value: float) -> T:
     """Fills with one number."""
     x.data = creation.full(x.shape, value).data
     return x
 
 
+@public
 def xavier_uniform_(x: T, gain: float = 1.0, *, generator: Generator | None = None) -> T:
     """Keeps the variance of both signals and gradients (Glorot and Bengio 2010)."""
     inputs, outputs = _fans(x, "xavier_uniform_")
@@ -50,24 +54,28 @@ def xavier_uniform_(x: T, gain: float = 1.0, *, generator: Generator | None = No
     return uniform_(x, -bound, bound, generator=generator)
 
 
+@public
 def xavier_normal_(x: T, gain: float = 1.0, *, generator: Generator | None = None) -> T:
     """As `xavier_uniform_`, of normal numbers."""
     inputs, outputs = _fans(x, "xavier_normal_")
     return normal_(x, 0.0, gain * sqrt(2 / (inputs + outputs)), generator=generator)
 
 
+@public
 def kaiming_uniform_(x: T, gain: float = sqrt(2), *, generator: Generator | None = None) -> T:
     """Keeps the variance of signals through layers of relu (He et al. 2015)."""
     bound = gain * sqrt(3 / _fans(x, "kaiming_uniform_")[0])
     return uniform_(x, -bound, bound, generator=generator)
 
 
+@public
 def kaiming_normal_(x: T, gain: float = sqrt(2), *, generator: Generator | None = None) -> T:
     """As `kaiming_uniform_`, of normal numbers."""
     std = gain / sqrt(_fans(x, "kaiming_normal_")[0])
     return normal_(x, 0.0, std, generator=generator)
 
 
+@public
 def orthogonal_(x: T, gain: float = 1.0, *, generator: Generator | None = None) -> T:
     """Fills with an orthogonal matrix, which keeps a state's norm over time (Saxe et al. 2014).
 
@@ -84,6 +92,7 @@ def orthogonal_(x: T, gain: float = 1.0, *, generator: Generator | None = None) 
     return x
 
 
+@public
 def chrono_(layer: M, longest: int, *, generator: Generator | None = None) -> M:
     """Lets the units of an LSTM or a GRU begin by remembering, each for 2 to `longest` steps.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..errors import InvalidValueError, OutOfRangeError, ShapeError
+from ..errors import InvalidValueError, OutOfRangeError, ShapeError, public
 from ..tensor import creation, ops
 from ..tensor.graph import Op
 from ..tensor.tensor import Tensor
@@ -23,6 +23,7 @@ def reduce(name: str, losses: Tensor, reduction: str, count: Any = None) -> Tens
     )
 
 
+@public
 def cross_entropy(
     logits: Tensor,
     targets: Any,
@@ -50,6 +51,7 @@ def cross_entropy(
     return _counted("cross_entropy", losses, counts, reduction)
 
 
+@public
 def linear_cross_entropy(
     x: Tensor,
     linear_weight: Tensor,
@@ -102,6 +104,7 @@ def linear_cross_entropy(
     return loss
 
 
+@public
 def nll_loss(
     log_probs: Tensor, targets: Any, *, ignore_index: int = -100, reduction: str = "mean"
 ) -> Tensor:
@@ -120,6 +123,7 @@ def nll_loss(
     return _counted("nll_loss", losses, counts, reduction)
 
 
+@public
 def mse_loss(prediction: Tensor, target: Any, *, reduction: str = "mean") -> Tensor:
     """(prediction - target) squared.
 
@@ -134,6 +138,7 @@ def mse_loss(prediction: Tensor, target: Any, *, reduction: str = "mean") -> Ten
     return reduce("mse_loss", ops.square(prediction - target), reduction)
 
 
+@public
 def binary_cross_entropy_with_logits(
     logits: Tensor, target: Any, *, reduction: str = "mean"
 ) -> Tensor:
@@ -165,6 +170,7 @@ _binary_cross_entropy = Op("binary_cross_entropy_with_logits", _binary_forward).
 # ---------------------------------------------------------------- of what a layer gives
 
 
+@public
 def activation_regularization(y: Tensor, *, lengths: Any = None) -> Tensor:
     """AR: the mean square of a layer's outputs, to be added to a loss (Merity et al. 2017).
 
@@ -178,6 +184,7 @@ def activation_regularization(y: Tensor, *, lengths: Any = None) -> Tensor:
     return _mean_square("activation_regularization", y, lengths, 0)
 
 
+@public
 def temporal_activation_regularization(y: Tensor, *, lengths: Any = None) -> Tensor:
     """TAR: the mean square of how outputs change from step to step (Merity et al. 2017).
 

@@ -9,7 +9,7 @@ from functools import lru_cache
 from reprlib import recursive_repr
 from typing import Any, Self
 
-from ..errors import InvalidTypeError, TinygradRnnError, public, raise_named
+from ..errors import InvalidTypeError, TinygradRnnError, boundaries, public, raise_named
 from ..tensor import creation
 from ..tensor.tensor import Tensor
 
@@ -235,6 +235,8 @@ class Module:
         """What stands between the parentheses of its repr."""
         return ""
 
+
+boundaries.add(Module.__call__.__code__)
 
 PLAIN = frozenset({int, float, bool, str, type(None)})  # what most attributes are: none of these
 

@@ -7,12 +7,13 @@ from math import isfinite, sqrt
 from typing import Any
 
 from .. import kernels
-from ..errors import AnomalyError, InvalidTypeError
+from ..errors import AnomalyError, InvalidTypeError, public
 from ..tensor.graph import wrap
 from ..tensor.tensor import Tensor
 from .checks import above_zero, listed
 
 
+@public
 def clip_grad_norm_(
     parameters: Iterable[Tensor], max_norm: float, *, error_if_nonfinite: bool = False
 ) -> float:
@@ -44,6 +45,7 @@ def clip_grad_norm_(
     return norm
 
 
+@public
 def clip_grad_value_(parameters: Iterable[Tensor], clip_value: float) -> None:
     """Limits every element of the gradients to [-clip_value, clip_value].
 

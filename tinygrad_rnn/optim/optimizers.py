@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar
 
 from .. import kernels
-from ..errors import InvalidTypeError, InvalidValueError
+from ..errors import InvalidTypeError, InvalidValueError, public
 from ..tensor import backend, entrance
 from ..tensor.tensor import Tensor
 from .checks import between, flag, keys, listed, pair, whole
@@ -58,6 +58,7 @@ class Optimizer:
         None  # of a parameter's state: whether each must be
     )
 
+    @public
     def __init__(self, parameters: Iterable[Any], **defaults: Any) -> None:
         name = type(self).__name__
         self._settings(defaults, name)
@@ -128,6 +129,7 @@ class Optimizer:
         }
         return {"state": state, "param_groups": groups}
 
+    @public
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Takes over a state dict, ours or PyTorch's, whose keys of parameters are numbers.
 
@@ -220,6 +222,7 @@ class SGD(Optimizer):
 
     entries: ClassVar[Mapping[str, bool]] = {"momentum_buffer": False}
 
+    @public
     def __init__(
         self,
         parameters: Iterable[Any],
@@ -267,6 +270,7 @@ class RMSprop(Optimizer):
         "step": False,
     }
 
+    @public
     def __init__(
         self,
         parameters: Iterable[Any],
@@ -313,6 +317,7 @@ class Adam(Optimizer):
 
     entries: ClassVar[Mapping[str, bool]] = {"step": True, "exp_avg": True, "exp_avg_sq": True}
 
+    @public
     def __init__(
         self,
         parameters: Iterable[Any],
@@ -347,6 +352,7 @@ class AdamW(Adam):
 
     decoupled = True
 
+    @public
     def __init__(
         self,
         parameters: Iterable[Any],

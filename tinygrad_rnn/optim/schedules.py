@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from math import cos, inf, isfinite, pi
 from typing import Any
 
-from ..errors import InvalidTypeError, InvalidValueError
+from ..errors import InvalidTypeError, InvalidValueError, public
 from .checks import between, keys, number, whole
 from .optimizers import Optimizer
 
@@ -17,6 +17,7 @@ class Schedule:
     Call `step()` once after each step of the optimizer (an epoch, if you count in epochs).
     """
 
+    @public
     def __init__(self, optimizer: Optimizer) -> None:
         if not isinstance(optimizer, Optimizer):
             raise InvalidTypeError(
@@ -43,6 +44,7 @@ class Schedule:
         """What a later run must know to go on."""
         return {"steps": self.steps, "base_lrs": list(self.base_lrs)}
 
+    @public
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Takes over a state dict. **Raises** ValueError if it is not one of such a schedule."""
         what = f"{type(self).__name__}.load_state_dict"
@@ -70,6 +72,7 @@ class StepLR(Schedule):
     0.25
     """
 
+    @public
     def __init__(self, optimizer: Optimizer, step_size: int, gamma: float = 0.1) -> None:
         self.step_size = whole(step_size, "StepLR: step_size", 1)
         self.gamma = between(gamma, "StepLR: gamma")
@@ -96,6 +99,7 @@ class CosineLR(Schedule):
     [0.5, 1.0, 1.0, 0.96, 0.85, 0.69, 0.5, 0.31, 0.15, 0.04, 0.0]
     """
 
+    @public
     def __init__(
         self,
         optimizer: Optimizer,
@@ -136,6 +140,7 @@ class ReduceLROnPlateau(Schedule):
     0.5
     """
 
+    @public
     def __init__(
         self,
         optimizer: Optimizer,
@@ -158,6 +163,7 @@ class ReduceLROnPlateau(Schedule):
         """The product of the reductions so far."""
         return self.scale
 
+    @public
     def observe(self, measure: float) -> None:
         """Takes note of a measure, such as the held-out loss, and counts a step."""
         found = number(measure, f"{type(self).__name__}.observe")
@@ -182,6 +188,7 @@ class ReduceLROnPlateau(Schedule):
         best = None if self.best == inf else self.best
         return {**super().state_dict(), "best": best, "waited": self.waited, "scale": self.scale}
 
+    @public
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Takes over a state dict. **Raises** ValueError if it is not one of such a schedule."""
         what = f"{type(self).__name__}.load_state_dict"

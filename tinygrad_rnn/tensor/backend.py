@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from ..errors import DeviceError, InvalidTypeError
+from ..errors import DeviceError, InvalidTypeError, public
 
 Array: TypeAlias = Any  # an array of whichever module is in use
 
@@ -153,6 +153,7 @@ def default_device() -> str:
     return _process_wide or os.environ.get("TINYGRAD_RNN_DEVICE") or "cpu"
 
 
+@public
 def set_default_device(device: str) -> None:
     """Makes new tensors on a device from now on, in every thread.
 

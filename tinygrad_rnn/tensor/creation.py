@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import ExportError, InvalidTypeError, InvalidValueError
+from ..errors import ExportError, InvalidTypeError, InvalidValueError, public
 from . import backend, entrance
 from .graph import Traced, elements, wrap
 from .random import Generator, Shape, default_generator
@@ -15,6 +15,7 @@ from .shapes import integer, size, sizes
 from .tensor import Tensor
 
 
+@public
 def as_tensor(data: Any, *, device: str | None = None) -> Tensor:
     """A constant of what is one already, or of numbers; an array is shared, not copied.
 
@@ -35,6 +36,7 @@ def as_tensor(data: Any, *, device: str | None = None) -> Tensor:
     return wrap(Tensor, backend.to_device(data, device) if device else data, None)
 
 
+@public
 def from_dlpack(x: Any) -> Tensor:
     """A constant in the memory of another library's array: nothing is copied.
 
@@ -56,6 +58,7 @@ def from_dlpack(x: Any) -> Tensor:
     return wrap(Tensor, backend.from_dlpack(x), None)
 
 
+@public
 def full(
     shape: Shape,
     value: float,
@@ -75,6 +78,7 @@ def full(
     return _place(np.full(sizes(shape, "full"), number, wanted), device, requires_grad)
 
 
+@public
 def zeros(
     shape: Shape, *, dtype: Any = "float32", device: str | None = None, requires_grad: bool = False
 ) -> Tensor:
@@ -87,6 +91,7 @@ def zeros(
     return _place(np.zeros(sizes(shape, "zeros"), _dtype(dtype, "zeros")), device, requires_grad)
 
 
+@public
 def ones(
     shape: Shape, *, dtype: Any = "float32", device: str | None = None, requires_grad: bool = False
 ) -> Tensor:
@@ -99,6 +104,7 @@ def ones(
     return _place(np.ones(sizes(shape, "ones"), _dtype(dtype, "ones")), device, requires_grad)
 
 
+@public
 def arange(
     start: float,
     stop: float | None = None,
@@ -129,6 +135,7 @@ def arange(
     return _place(array.astype(wanted), device, False)
 
 
+@public
 def linspace(
     start: float,
     stop: float,
@@ -149,6 +156,7 @@ def linspace(
     return _place(np.linspace(first, last, count, endpoint, dtype=wanted), device, False)
 
 
+@public
 def eye(
     n: int, m: int | None = None, *, k: int = 0, dtype: Any = "float32", device: str | None = None
 ) -> Tensor:
@@ -163,6 +171,7 @@ def eye(
     return _place(array, device, False)
 
 
+@public
 def randn(
     *shape: int,
     generator: Generator | None = None,
@@ -181,6 +190,7 @@ def randn(
     return _place(numbers.astype(wanted), device, requires_grad)
 
 
+@public
 def rand(
     *shape: int,
     generator: Generator | None = None,
@@ -199,6 +209,7 @@ def rand(
     return _place(numbers.astype(wanted), device, requires_grad)
 
 
+@public
 def randint(
     low: int,
     high: int,
@@ -222,6 +233,7 @@ def randint(
     return _place(numbers, device, False)
 
 
+@public
 def randperm(n: int, *, generator: Generator | None = None, device: str | None = None) -> Tensor:
     """The integers below n, shuffled on the host.
 

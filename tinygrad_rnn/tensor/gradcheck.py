@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import GradcheckError, InvalidTypeError, InvalidValueError
+from ..errors import GradcheckError, InvalidTypeError, InvalidValueError, public
 from . import autodiff, backend, ops
 from .graph import grad_mode
 from .random import Generator
@@ -20,6 +20,7 @@ FULL_JACOBIAN = 64  # outputs times inputs up to which every entry is compared
 THOROUGH = 2  # the order up to which they are: beyond it one direction is followed
 
 
+@public
 def gradcheck(
     fn: Callable[..., Any],
     inputs: Sequence[Any],

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..errors import public
 from .shapes import size
 
 Shape = int | tuple[int, ...]
@@ -26,6 +27,7 @@ class Generator:
     True
     """
 
+    @public
     def __init__(self, seed: int | None = None) -> None:
         seed = None if seed is None else size(seed, "Generator: seed")
         self._source = np.random.Generator(np.random.PCG64(seed))
@@ -66,6 +68,7 @@ def default_generator() -> Generator:
     return Generator()
 
 
+@public
 def manual_seed(seed: int) -> None:
     """Seeds the generator that is used where none is given.
 

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from ..errors import GraphError, InvalidTypeError
+from ..errors import GraphError, InvalidTypeError, public
 from . import autodiff, backend
 from .backend import Array
 from .graph import Leaf, Node, Traced, grad_mode, wrap
@@ -20,6 +20,7 @@ from .random import Generator, default_generator
 SAMPLE = 64  # elements of each output, by which the second computation is compared with the first
 
 
+@public
 def checkpoint(fn: Callable[..., Any], *args: Any, generators: Sequence[Generator] = ()) -> Any:
     """What a function gives, without keeping in memory what its backward pass will read.
 

@@ -14,7 +14,7 @@ from itertools import groupby
 from math import inf
 from typing import Any, NamedTuple
 
-from ...errors import InvalidValueError, OutOfRangeError, ShapeError
+from ...errors import InvalidValueError, OutOfRangeError, ShapeError, public
 from ...tensor import creation, ops
 from ...tensor.autodiff import no_grad
 from ...tensor.tensor import Tensor
@@ -26,6 +26,7 @@ from .steps import Hypothesis
 LanguageModel = Callable[[tuple[int, ...]], Sequence[float]]  # log-probabilities of what follows
 
 
+@public
 def ctc_greedy(log_probs: Tensor, lengths: Any = None, *, blank: int = 0) -> list[Hypothesis]:
     """The labels of the most probable alignment.
 
@@ -57,6 +58,7 @@ class _Prefix(NamedTuple):
     extra: float = 0.0  # what the language model and the bonus add
 
 
+@public
 def ctc_beam_search(
     log_probs: Tensor,
     lengths: Any = None,

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from math import inf
 from typing import Any, NamedTuple
 
-from ...errors import InvalidValueError
+from ...errors import InvalidValueError, public
 from ...tensor import ops
 from ...tensor.autodiff import no_grad
 from ...tensor.tensor import Tensor
@@ -27,6 +27,7 @@ from .penalties import Coverage, LengthPenalty
 from .steps import Hypothesis, Path, Rows, Run, State, Step
 
 
+@public
 def beam_search(
     step: Step,
     state: State,

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from math import inf
 from typing import Any
 
-from ...errors import InvalidValueError
+from ...errors import InvalidValueError, public
 from ...tensor import creation, ops
 from ...tensor.tensor import Tensor
 from ..checks import lengths_of
@@ -22,11 +22,13 @@ LengthPenalty = Callable[[int], float]
 UNSEEN = 1e-30  # the attention of a place never looked at: its logarithm stays finite
 
 
+@public
 def average(length: int) -> float:
     """Divides by the length: the mean log-probability of a token."""
     return float(length)
 
 
+@public
 def gnmt(alpha: float) -> LengthPenalty:
     """((5 + length) / 6) ** alpha: 0 for none, 0.6 to 1 usually (Wu et al. 2016).
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from math import inf
 from typing import Any
 
-from ...errors import InvalidValueError
+from ...errors import InvalidValueError, public
 from ...tensor import creation, ops
 from ...tensor.graph import operation
 from ...tensor.random import Generator
@@ -15,6 +15,7 @@ from .constraints import Constraints
 from .steps import Hypothesis, Path, Rows, Run, State, Step, check_numbers
 
 
+@public
 def check_sampling(
     temperature: float = 1.0,
     top_k: int | None = None,
@@ -32,6 +33,7 @@ def check_sampling(
         raise InvalidValueError(f"min-p must lie from 0 to 1, not {min_p}")
 
 
+@public
 def probabilities(
     logits: Tensor,
     temperature: float = 1.0,
@@ -115,6 +117,7 @@ def _distribution(
     return p
 
 
+@public
 def draw(p: Tensor, generator: Generator) -> Tensor:
     """Draws a token from each distribution by its cumulative sums; never one of probability 0.
 
@@ -149,6 +152,7 @@ def _inverse(xp: Any, p: Any, numbers: Any) -> Any:
     return (cumulative / cumulative[..., -1:] <= numbers[..., None]).sum(axis=-1)
 
 
+@public
 def greedy(
     step: Step,
     state: State,
@@ -178,6 +182,7 @@ def greedy(
     return _unroll(run, lambda x: x.argmax(axis=-1), max_length, end, constraints)
 
 
+@public
 def sample(
     step: Step,
     state: State,

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from math import inf
 from typing import Any, NamedTuple
 
-from ...errors import InvalidTypeError, InvalidValueError, ShapeError
+from ...errors import InvalidTypeError, InvalidValueError, ShapeError, public
 from ...tensor import creation, ops
 from ...tensor.autodiff import no_grad
 from ...tensor.tensor import Tensor
@@ -64,6 +64,7 @@ class Path(NamedTuple):
         return Path(self.row, (*self.tokens, token), log_prob, (*self.places, place))
 
 
+@public
 def select(state: State, index: Sequence[int], rows: Rows = 0) -> State:
     """A state's rows, chosen and ordered anew; a row may be chosen several times.
 

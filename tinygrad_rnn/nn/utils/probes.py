@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, cast
 
-from ...errors import InvalidTypeError, InvalidValueError
+from ...errors import InvalidTypeError, InvalidValueError, public
 from ...tensor import creation, ops
 from ...tensor.autodiff import grad, no_grad
 from ...tensor.tensor import Tensor
@@ -34,6 +34,7 @@ def _looking_into(model: Module) -> Iterator[dict[str, list[Seen]]]:
             layer.seen = None
 
 
+@public
 def gradient_flow(model: Module, loss: Callable[[], Tensor]) -> dict[str, State]:
     """How much of a loss's gradient arrives at every state: where it vanishes, where it explodes.
 
@@ -68,6 +69,7 @@ def gradient_flow(model: Module, loss: Callable[[], Tensor]) -> dict[str, State]
     return flow
 
 
+@public
 def gate_saturation(
     layer: FusedLayer,
     x: Tensor,

@@ -5,13 +5,14 @@ from __future__ import annotations
 from copy import deepcopy
 from typing import TypeVar
 
-from ...errors import InvalidValueError
+from ...errors import InvalidValueError, public
 from ..module import Module
 from ..recurrent.fused import FusedLayer
 
 Model = TypeVar("Model", bound=Module)
 
 
+@public
 def quantized(model: Model) -> Model:
     """A frozen copy of a model, the matrices of its RNN, GRU and LSTM layers rounded to 8 bits.
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from itertools import pairwise
 from typing import Any
 
-from ...errors import InvalidValueError
+from ...errors import InvalidValueError, public
 from ...tensor import ops
 from ...tensor.tensor import Tensor
 from ..module import Module
@@ -15,6 +15,7 @@ from ..recurrent.stack import RecurrentLayer
 from ..recurrent.states import State, detached
 
 
+@public
 def detach(state: State) -> State:
     """A state with the same values, cut from the graph that they were computed in; of None, None.
 
