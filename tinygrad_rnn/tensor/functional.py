@@ -16,7 +16,7 @@ import numpy as np
 
 from ..errors import InvalidTypeError, ShapeError
 from . import autodiff, ops
-from .graph import Leaf, grad_mode
+from .graph import Leaf, grad_mode, tell_beyond
 from .recompute import behind, now
 from .tensor import Tensor
 
@@ -215,6 +215,7 @@ class _Run:
     def __init__(
         self, name: str, fn: Function, primals: Sequence[Any], mark: int | None = None
     ) -> None:
+        tell_beyond(f"tg.{name}", "differentiate what the loop returns")
         self.name = name
         self.mark = now() if mark is None else mark
         with autodiff.enable_grad():

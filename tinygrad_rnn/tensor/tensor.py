@@ -10,7 +10,7 @@ import numpy as np
 from ..errors import ExportError, GraphError, InvalidTypeError
 from . import autodiff, backend, interop, ops
 from .backend import Array
-from .graph import Leaf, Traced, elements, grad_mode, hooks, wrap
+from .graph import Leaf, Traced, elements, grad_mode, hooks, tell_beyond, tell_written, wrap
 
 
 class Tensor(Traced):
@@ -58,6 +58,7 @@ class Tensor(Traced):
 
     @data.setter
     def data(self, value: Any) -> None:
+        tell_written(self)
         leaf = self._leaf("assigning to .data")
         array = value.array if isinstance(value, Traced) else value
         if array is not self.array:
@@ -100,6 +101,7 @@ class Tensor(Traced):
 
     @grad.setter
     def grad(self, value: Tensor | None) -> None:
+        tell_written(self)
         leaf = self._leaf("assigning to .grad")
         if leaf is None:
             raise GraphError("assigning to .grad: the tensor does not require a gradient")
@@ -162,6 +164,7 @@ class Tensor(Traced):
 
     def move_(self, target: Any) -> Self:
         """Moves this leaf itself to another device or dtype; its gradient is forgotten."""
+        tell_written(self)
         leaf = self._leaf("move_")
         self.array = self.detach().to(target).array
         if leaf is not None:
@@ -190,6 +193,7 @@ class Tensor(Traced):
         >>> y.sum().backward(); x.grad
         tensor([20., 40.])
         """
+        tell_beyond("a hook on a value", "hook what the loop returns")
         if self.edge is None:
             raise GraphError("register_hook: the tensor does not require a gradient")
 
@@ -286,8 +290,11 @@ class Tensor(Traced):
 
     def __setitem__(self, index: Any, value: Any) -> None:
         """Gives this tensor a new value, computed from the old: differentiable, and no alias."""
-        if not isinstance(value, Traced) and not backend.is_array(value):
+        if type(value) not in (bool, int, float) and not (
+            isinstance(value, Traced) or backend.is_array(value)
+        ):
             value = backend.module_of(self.array).asarray(value, dtype=self.dtype)
+        tell_written(self)
         leaf = isinstance(self.edge and self.edge[0], Leaf)
         if leaf and grad_mode.on:
             raise GraphError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -179,10 +180,18 @@ def take(x: Any, indices: Any, axis: int | None = None) -> Any:
     return getitem(x, index=((slice(None),) * (axis % x.ndim) + (indices,)) if axis else indices)
 
 
+@functools.lru_cache(256)
+def _grid(shape: tuple[int, ...]) -> tuple[Array, ...]:
+    """The indices along each axis; the same arrays at each call, for who compares calls."""
+    grid = np.ogrid[tuple(slice(n) for n in shape)]
+    for indices in grid:
+        indices.setflags(write=False)
+    return tuple(grid)
+
+
 def along(indices: Any, shape: tuple[int, ...], axis: int) -> tuple[Any, ...]:
     """The index that reads `indices` along one axis of `shape`, each of the others in step."""
-    axis = axis % len(shape)
-    grid = np.ogrid[tuple(slice(n) for n in shape)]
+    axis, grid = axis % len(shape), _grid(shape)
     return (*grid[:axis], indices, *grid[axis + 1 :])
 
 

@@ -105,7 +105,7 @@ class Loop:
         **Arguments** stacks: where the ys come; nowhere, if they are known already.
         """
         program = self.program
-        traced = isinstance(carry[0], Traced)
+        traced = any(isinstance(v, Traced) for v in (*carry, *xs, *constants))
         in_chains = self.chained and not traced
         pick_kept = program.pick_kept_chained if in_chains else program.pick_kept
         rest = [*constants, *program.blank]
