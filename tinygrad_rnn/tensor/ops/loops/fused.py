@@ -80,11 +80,12 @@ def repeated(
         recording.refuse(f"outputs of another structure at each step ({changed})", "keep to one")
     ys, others = tree.leaves(y, y, tree.is_item), tree.leaves(other, y, tree.is_item)
     recording.agrees_with(again, [*after, *ys], [*later, *others])
-    program, sequences, constants, slots = _arranged(recording, state, sequences, after, ys, made)
+    program, sequences, constants = _arranged(recording, state, sequences, after, ys, made)
     inputs = [*state, *sequences, *constants]
     keep = grad_mode.on and any(v.edge is not None for v in inputs)
     found = replayed(*inputs, loop=Loop(program, inputs, order, every, keep))
-    outputs = [held(v, slot.live) for v, slot in zip(found, slots, strict=True)]
+    reached = program.reached(tuple([v.edge is not None for v in inputs]))
+    outputs = [held(v, live) for v, live in zip(found, reached, strict=True)]
     last = tree.filled(carry, outputs[: len(state)])
     return last, tree.filled(y, outputs[len(state) :], tree.is_item)
 
@@ -100,8 +101,8 @@ def _arranged(
     new: list[Any],
     ys: list[Any],
     made: type[Traced],
-) -> tuple[Program, list[Traced], list[Traced], list[Slot]]:
-    """The program of a step, the sequences that go into it, the constants, the results' slots.
+) -> tuple[Program, list[Traced], list[Traced]]:
+    """The program of a recorded step, the sequences that go into it, and the constants.
 
     An operation on constants alone is none of the program's: its result is a constant. One that
     takes elements of sequences, and would give the same for all steps at once, is applied to the
@@ -158,7 +159,7 @@ def _arranged(
 
     slots = [[result(v) for v in values] for values in (new, ys)]
     program = planned(calls, range(len(carry)), list(rows), list(fixed), *slots)
-    return program, list(rows.values()), list(fixed.values()), slots[0] + slots[1]
+    return program, list(rows.values()), list(fixed.values())
 
 
 def _better_by_steps(call: Call, steps: int) -> bool:

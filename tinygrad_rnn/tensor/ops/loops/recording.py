@@ -194,7 +194,7 @@ class Recording:
     def refuse(self, what: str, remedy: str) -> None:
         """Says why the run cannot be repeated."""
         raise GraphError(
-            f"{self.what}: a fused step does the same whatever the values; this one has {what}: "
+            f"{self.what}: expected a step that does the same whatever the values, got {what}: "
             f"{remedy}, or leave fused=False"
         )
 

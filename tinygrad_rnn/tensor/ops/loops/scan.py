@@ -82,7 +82,13 @@ def scan(
     def masked(carry: Any, x: Any, running: Any, begins: Any) -> tuple[Any, Any]:
         if begins is not None:
             carry = _forgotten(begins, carry)
-        new, y = step(carry, x)
+        found = step(carry, x)
+        if not isinstance(found, (tuple, list)) or len(found) != 2:
+            raise InvalidTypeError(
+                f"scan: expected a step that returns (carry, y), got {type(found).__name__}"
+                + ("" if not isinstance(found, (tuple, list)) else f" of {len(found)}")
+            )
+        new, y = found
         if running is None:
             return new, y
         return _kept(running, new, carry), _shown(running, y, rows)
@@ -110,7 +116,7 @@ def _sequences(xs: Any) -> list[Any]:
     """The sequences in a tree, all of one length."""
     for x in tree.leaves(xs, xs, tree.is_item):
         if not tree.is_leaf(x) or not x.ndim:
-            got = f"a {type(x).__name__}" if not tree.is_leaf(x) else "one without axes"
+            got = type(x).__name__ + (" without axes" if tree.is_leaf(x) else "")
             raise InvalidTypeError(
                 f"scan: xs: expected Tensors of at least one axis, the steps; got {got}: "
                 "tg.tensor(...) makes one"
