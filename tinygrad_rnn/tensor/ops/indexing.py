@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -180,18 +181,32 @@ def take(x: Any, indices: Any, axis: int | None = None) -> Any:
     return getitem(x, index=((slice(None),) * (axis % x.ndim) + (indices,)) if axis else indices)
 
 
-@functools.lru_cache(256)
-def _grid(shape: tuple[int, ...]) -> tuple[Array, ...]:
-    """The indices along each axis; the same arrays at each call, for who compares calls."""
-    grid = np.ogrid[tuple(slice(n) for n in shape)]
-    for indices in grid:
-        indices.setflags(write=False)
-    return tuple(grid)
+def remembered(make: Callable[..., Any]) -> Callable[..., Any]:
+    """A function of numbers that makes index arrays: the same arrays for the same numbers.
+
+    Whoever compares two calls of a function (a fused scan) sees by that that they are constants.
+    """
+
+    @functools.lru_cache(256)
+    @functools.wraps(make)
+    def made(*args: Any) -> Any:
+        found = make(*args)
+        for indices in found if isinstance(found, tuple) else (found,):
+            indices.setflags(write=False)
+        return found
+
+    return made
+
+
+@remembered
+def _grid(*shape: int) -> tuple[Array, ...]:
+    """The indices along each axis."""
+    return tuple(np.ogrid[tuple(slice(n) for n in shape)])
 
 
 def along(indices: Any, shape: tuple[int, ...], axis: int) -> tuple[Any, ...]:
     """The index that reads `indices` along one axis of `shape`, each of the others in step."""
-    axis, grid = axis % len(shape), _grid(shape)
+    axis, grid = axis % len(shape), _grid(*shape)
     return (*grid[:axis], indices, *grid[axis + 1 :])
 
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...graph import names
-from ..indexing import getitem
+from ..indexing import getitem, is_basic
 from ..products import matmul
 from .chains import Item, chained, picker
 from .recording import Call, Slot
@@ -339,7 +339,7 @@ def _columns(call: Call) -> range | None:
     index, shape = call.params["index"], call.shapes[0]
     *before, last = index if isinstance(index, tuple) else (index,)
     rows = [slice(None)] * (len(shape) - 1)
-    if (before != rows and before != [...]) or not isinstance(last, slice):
+    if not is_basic(index) or (before != rows and before != [...]) or not isinstance(last, slice):
         return None
     columns = range(*last.indices(shape[-1]))
     return columns if columns and columns.step == 1 else None

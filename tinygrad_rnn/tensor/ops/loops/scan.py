@@ -11,6 +11,7 @@ from ....errors import InvalidTypeError, InvalidValueError, ShapeError
 from ... import backend, tree
 from ...graph import Leaf, Traced, elements, grad_mode, listened_to, watch, wrap
 from ..elementwise import alias, where
+from ..indexing import remembered
 from ..movement import stack, unstack
 from .fused import repeated
 
@@ -68,6 +69,10 @@ def scan(
         )
     made = next((v.made for v in (*tree.leaves(carry), *sequences) if isinstance(v, Traced)), None)
     running, begins = _rows(count, lengths, reset)
+    if made is not None and listened_to():  # values, so that it sees what is done with them
+        running, begins = (None if v is None else wrap(made, v, None) for v in (running, begins))
+    if running is not None and begins is not None:
+        begins = begins & running
     rows = next((v.shape[1] for v in (running, begins) if v is not None and v.ndim == 2), None)
     if running is not None:  # a step on what fills a row up could have no finite derivative
         sequences = [_read(running, x) for x in sequences]
@@ -96,9 +101,10 @@ def scan(
     if fused and count > 1 and made is not None and not watch.forward and not listened_to():
         return repeated(masked, carry, (xs, running, begins), order, checkpoint_every, made)
     steps = [*zip(*map(unstack, sequences), strict=True)]
+    running, begins = (None if v is None else unstack(v) for v in (running, begins))
     ys: list[Any] = [None] * count
     for t in order:
-        now = [None if rows is None else rows[t] for rows in (running, begins)]
+        now = [None if v is None else v[t] for v in (running, begins)]
         carry, ys[t] = masked(carry, tree.filled(xs, steps[t]), *now)
     return carry, _stacked(ys)
 
@@ -144,25 +150,29 @@ def _rows(steps: int, lengths: Any, reset: Any) -> tuple[Any, Any]:
                 f"scan: lengths: expected whole numbers, one a row; got {raw.dtype} "
                 f"{list(raw.shape)}"
             )
-        for row, length in enumerate(backend.to_host(raw).tolist()):
+        on_host = backend.to_host(raw).tolist()
+        for row, length in enumerate(on_host):
             if not 0 <= length <= steps:
                 raise ShapeError(f"scan: lengths: row {row} has {length} of {steps} steps")
-        running = running_rows(steps, raw)
+        running = _running(steps, *on_host) if type(raw) is np.ndarray else running_rows(steps, raw)
     if reset is not None:
-        begins = _array(reset).astype(bool)
+        begins = _array(reset).astype(bool, copy=False)
         ndims = (1, 2) if running is None else (2,)
         if begins.ndim not in ndims or len(begins) != steps:
             raise ShapeError(
                 f"scan: reset: expected (T, B) truths, {steps} steps; got {list(begins.shape)}"
             )
-        if running is not None:
-            if begins.shape != running.shape:
-                raise ShapeError(
-                    f"scan: reset: expected {list(running.shape)}, as lengths has rows; got "
-                    f"{list(begins.shape)}"
-                )
-            begins = begins & running
+        if running is not None and begins.shape != running.shape:
+            raise ShapeError(
+                f"scan: reset: expected {list(running.shape)}, as lengths has rows; got "
+                f"{list(begins.shape)}"
+            )
     return running, begins
+
+
+@remembered
+def _running(steps: int, *lengths: int) -> Any:
+    return running_rows(steps, np.array(lengths, np.int64))
 
 
 def _array(value: Any) -> Any:
