@@ -297,11 +297,17 @@ class Inside(Node):
 
     @property
     def edges(self) -> Any:  # type: ignore[override]
-        """**Raises** GraphError for who walks the graph."""
+        """**Raises** GraphError for who looks for a way through it."""
         raise GraphError(
-            "scan: a value that a fused step computed is differentiated outside of the loop, where "
-            "it stands for nothing: return it from the step, or leave fused=False"
+            "scan: expected a gradient of what the loop returns, got one of a value that a fused "
+            "step computed, which stands for nothing outside of the loop: return it from the step, "
+            "or leave fused=False"
         )
+
+    @property
+    def kept(self) -> Any:  # type: ignore[override]
+        """**Raises** GraphError for who goes back through it."""
+        return self.edges
 
 
 def stranger(value: Traced, live: bool) -> Traced:
@@ -310,5 +316,5 @@ def stranger(value: Traced, live: bool) -> Traced:
     if not live:
         return wrap(type(value), array, None)
     node = Inside()
-    node.op, node.serial, node.shapes, node.kept = alias, older(), (), None
+    node.op, node.serial, node.shapes = alias, older(), ()
     return wrap(type(value), array, (node, 0))

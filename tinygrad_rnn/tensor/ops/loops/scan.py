@@ -231,7 +231,7 @@ def _forgotten(begins: Any, carry: Any) -> Any:
     def one(v: Any) -> Any:
         if tree.is_leaf(v):
             return _where(begins, _zero(v), v)
-        if isinstance(v, (int, float)) and v == 0:
+        if not isinstance(v, (int, float)) or v == 0:  # words, say, which have no zero
             return v
         raise InvalidTypeError(
             f"scan: reset: expected a carry of Tensors, got a {type(v).__name__}, {v!r}, that has "
