@@ -301,7 +301,8 @@ class RecurrentLayer(Module):
             return [self.begin(row, x, batch) for row in range(rows)]
         begin = self.begin(0, x, batch)
         differs = tree.difference(begin, state)
-        if differs and isinstance(state, (tuple, list)):  # of one part, or in a list
+        parts_alone = isinstance(state, (tuple, list)) and not isinstance(begin, dict)
+        if differs and parts_alone:  # the one part in a tuple, or a list for a tuple
             given, differs = list(state), ""
         else:
             given = [] if differs else tree.leaves(state, begin)
