@@ -337,7 +337,7 @@ def test_a_state_is_handed_over_in_its_structure_or_refused() -> None:
     _, state = layer(x)
     arrays = {"c": state["c"].numpy(), "h": state["h"].numpy()}  # in another order, and not Tensors
     np.testing.assert_array_equal(layer(x, arrays)[0].numpy(), layer(x, state)[0].numpy())
-    for given, words in [
+    for other, words in [
         ({"h": state["h"]}, "dict of 'h', 'c', then dict of 'h'"),
         (state["h"], "dict of 'h', 'c', then Tensor"),
         ((state["h"], state["c"]), "dict of 'h', 'c', then tuple of 2"),
@@ -345,9 +345,9 @@ def test_a_state_is_handed_over_in_its_structure_or_refused() -> None:
         (3, "then int 3"),
     ]:
         with pytest.raises(tg.ShapeError, match=f"Recurrent: state: expected .*{words}"):
-            layer(x, given)
+            layer(x, other)
     nested = tg.nn.Recurrent(Structured("nested", 3))
-    with pytest.raises(tg.ShapeError, match="state: .*float 0.5, then float 0.25"):
+    with pytest.raises(tg.ShapeError, match=r"state: .*float 0.5, then float 0.25"):
         nested(x, {"a": [None, (state["h"],)], "b": Named(0.25, state["c"])})
 
 
@@ -368,7 +368,7 @@ def test_zoneout_leaves_truths_and_counts_alone() -> None:
         _, state = layer(x)
         assert state.c.dtype == bool
         assert state.c.numpy().all()
-    with pytest.raises(tg.InvalidValueError, match="zoneout: expected 0 for part 1 .*bool"):
+    with pytest.raises(tg.InvalidValueError, match=r"zoneout: expected 0 for part 1 .*bool"):
         tg.nn.Recurrent(Structured("named", 3, flags=True), zoneout=(0.1, 0.2))(x)
 
 
