@@ -30,18 +30,22 @@ def leaves(tree: Any, like: Any = None, leaf: Predicate = is_leaf) -> list[Any]:
     """The leaves of a tree, in the order in which a tree of the same structure has them."""
     if isinstance(tree, Traced):
         return [tree]
-    return list(_walk(tree, tree if like is None else like, leaf))
+    found: list[Any] = []
+    _collect(tree, tree if like is None else like, leaf, found)
+    return found
 
 
-def _walk(tree: Any, like: Any, leaf: Predicate) -> Iterator[Any]:
-    if isinstance(tree, (tuple, list)):
+def _collect(tree: Any, like: Any, leaf: Predicate, found: list[Any]) -> None:
+    if isinstance(tree, Traced):
+        found.append(tree)
+    elif isinstance(tree, (tuple, list)):
         for part, other in zip(tree, like, strict=True):
-            yield from _walk(part, other, leaf)
+            _collect(part, other, leaf, found)
     elif isinstance(tree, dict):
         for key in like:
-            yield from _walk(tree[key], like[key], leaf)
+            _collect(tree[key], like[key], leaf, found)
     elif leaf(tree):
-        yield tree
+        found.append(tree)
 
 
 def filled(like: Any, parts: Iterable[Any], leaf: Predicate = is_leaf) -> Any:
@@ -50,6 +54,10 @@ def filled(like: Any, parts: Iterable[Any], leaf: Predicate = is_leaf) -> Any:
 
 
 def _filled(like: Any, parts: Iterator[Any], leaf: Predicate) -> Any:
+    if isinstance(like, Traced):
+        return next(parts)
+    if type(like) is tuple:
+        return tuple([_filled(part, parts, leaf) for part in like])
     if isinstance(like, (tuple, list)):
         found = [_filled(part, parts, leaf) for part in like]
         return type(like)(*found) if hasattr(like, "_fields") else type(like)(found)
@@ -62,7 +70,7 @@ def _filled(like: Any, parts: Iterator[Any], leaf: Predicate) -> Any:
 
 def difference(a: Any, b: Any, leaf: Predicate = is_leaf, path: str = "") -> str:
     """How the structures of two trees differ, in words; nothing if they are the same."""
-    if leaf(a) and leaf(b):
+    if (isinstance(a, Traced) and isinstance(b, Traced)) or (leaf(a) and leaf(b)):
         return ""
     if isinstance(a, (tuple, list, dict)) and type(a) is type(b) and len(a) == len(b):
         keys: Iterable[Any] = a if isinstance(a, dict) else range(len(a))

@@ -17,7 +17,7 @@ from .. import indexing
 from ..indexing import getitem
 
 INDEXED = frozenset({getitem, indexing.index_update, indexing.index_add, indexing.place})
-PLAIN = frozenset({int, float, bool, str, type(None), type})  # what hides no tensors
+PLAIN = frozenset({int, float, bool, str, type(None), type(...), type})  # what hides no tensors
 
 
 class Hole(NamedTuple):
@@ -39,6 +39,13 @@ class Fixed(NamedTuple):
 
     kind: type
     value: Any
+
+
+def is_plain(value: Any) -> bool:
+    """Whether a parameter is made of numbers, slices and words only, as nearly all are."""
+    if type(value) is slice:
+        return {type(value.start), type(value.stop), type(value.step)} <= PLAIN
+    return type(value) in PLAIN or (type(value) is tuple and all(map(is_plain, value)))
 
 
 def tensors_in(value: Any) -> Iterator[Traced]:

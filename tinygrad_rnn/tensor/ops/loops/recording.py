@@ -19,7 +19,7 @@ from ...graph import Node, Op, Traced, grad_mode, older, recorders, wrap
 from ...tree import is_leaf, same_constant
 from ..elementwise import alias
 from ..indexing import index_update, nonzero
-from .indices import INDEXED, PLAIN, snapshot, tensors_in, with_inputs
+from .indices import INDEXED, is_plain, snapshot, tensors_in, with_inputs
 
 SMALL = 1024  # elements of a constant, up to which it is cheap to see whether it was written to
 
@@ -113,9 +113,11 @@ class Recording:
         shapes += tuple([tuple(a.shape) for a in extra])
         found = tuple([self.find(a, keep) for a, keep in zip(args, live, strict=True)])
         for a in found:
-            array = getattr(a, "array", a) if is_leaf(a) else None
+            if type(a) is Slot:
+                continue
+            array = a.array if isinstance(a, Traced) else a
             if type(array) is np.ndarray and array.size <= SMALL:
-                self.constants.setdefault(id(array), (array, array.copy()))
+                self.constants.setdefault(id(array), (array, array.tobytes()))
         outs = self.number(results)
         self.calls.append(Call(op, found, params, outs, results, several, live, shapes))
 
@@ -123,14 +125,16 @@ class Recording:
         self, op: Op, args: tuple[Any, ...], params: dict[str, Any]
     ) -> tuple[Op, tuple[Any, ...], dict[str, Any]]:
         """An operation that finds all numbered values among its arguments; refuses others."""
-        if op is nonzero and isinstance(self.find(args[0]), Slot):
+        if op is nonzero and type(self.find(args[0])) is Slot:
             self.refuse(
                 "'nonzero', whose result has as many elements as the values say", "use tg.where"
             )
         if list in map(type, args):
             args = snapshot(args)
+        if not params:
+            return op, args, params
         for name, value in params.items():
-            if type(value) in PLAIN:
+            if is_plain(value):
                 continue
             inside = [v for v in tensors_in(value) if isinstance(self.find(v), Slot)]
             if not inside:
@@ -228,7 +232,7 @@ class Recording:
         if self.draws or other.draws:
             self.refuse("a draw of random numbers", "hand them over in xs")
         for array, before in self.constants.values():
-            if not np.array_equal(array, before, equal_nan=array.dtype.kind in "fc"):
+            if array.tobytes() != before:
                 self.refuse(
                     f"a constant {array.dtype}{list(array.shape)} that it writes to itself",
                     "put it into the carry",
