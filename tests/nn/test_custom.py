@@ -382,3 +382,14 @@ def test_what_zoneout_leaves_out_is_chosen_not_multiplied() -> None:
     with np.errstate(all="ignore"):
         y, _ = layer(tg.ones((1, 1, 3)))
     assert not np.isnan(y.detach().numpy()).any()
+
+
+@pytest.mark.parametrize("flags", [False, True])
+def test_one_can_look_into_any_state(flags: bool) -> None:
+    layer = tg.nn.Recurrent(Structured("nested", 3, flags=flags))
+    x = tg.ones((4, 2, 3), dtype="float64")
+    flow = tg.nn.utils.gradient_flow(layer, lambda: layer(x)[0][-1].sum())[""]
+    h, c = STRUCTURES["nested"][1](flow)
+    assert h.shape == c.shape == (1, 4)
+    assert (h.numpy() > 0).all()
+    assert bool((c.numpy()[0, :3] > 0).all()) is not flags

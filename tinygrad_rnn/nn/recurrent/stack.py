@@ -252,13 +252,15 @@ class RecurrentLayer(Module):
             for p, part in zip(rates, kept, strict=True)
         )
 
-    def _taps(self, state: State, steps: int) -> tuple[Tensor, ...] | None:
+    def _taps(self, state: State, steps: int) -> tuple[Tensor | None, ...] | None:
         if self.seen is None:
             return None
         return tuple(
             creation.zeros(
                 (steps, *part.shape), dtype=part.dtype, device=part.device, requires_grad=True
             )
+            if part.dtype.kind == "f"
+            else None
             for part in parts(state)
         )
 

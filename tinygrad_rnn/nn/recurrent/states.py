@@ -25,7 +25,8 @@ class Course(NamedTuple):
     reverse: bool
     training: bool
     every: bool  # whether anyone wants the state after every step
-    taps: tuple[Tensor, ...] | None = None  # zeros added to each part, to have its gradients
+    # Zeros added to each part of reals, to have its gradients.
+    taps: tuple[Tensor | None, ...] | None = None
     initial: State = None  # what a reset begins from; zeros, if None
 
     def constants(self, h_mask: Tensor | None) -> tuple[Tensor | None, ...]:

@@ -228,10 +228,11 @@ def by_steps(
     `scan` takes them. initial: the state that a reset sets a row to; zeros, if None. zones: for
     each part of the state the share of the old one that survives each step, (T, B, ...) or
     (1, 1, 1), or None (zoneout, Krueger et al. 2016: a mask, of truths or of zeros and ones, or the
-    mean of one). taps: for each part of the state what is added to it after each step, (T, B, ...):
-    zeros have the states' gradients. An output that is a part of the state itself is that part
-    after all this. every: whether the states are wanted. **Returns** the outputs, (T, B, ...), zero
-    past a row's length; the last state; and the states after every step, as the outputs, or None.
+    mean of one). taps: for each part of the state what is added to it after each step, (T, B, ...),
+    or None: zeros have the states' gradients. An output that is a part of the state itself is that
+    part after all this. every: whether the states are wanted. **Returns** the outputs, (T, B, ...),
+    zero past a row's length; the last state; and the states after every step, as the outputs, or
+    None.
 
     >>> import tinygrad_rnn as tg
     >>> def step(x, h):
@@ -265,7 +266,8 @@ def by_steps(
             else:
                 changed[k] = zone * old[k] + (1 - zone) * parts[k]
         if taps is not None:
-            changed = [p + tap for p, tap in zip(changed, more[len(shares) :], strict=True)]
+            pairs = zip(changed, more[len(shares) :], strict=True)
+            changed = [p if tap is None else p + tap for p, tap in pairs]
         y = next((p for p, before in zip(changed, parts, strict=True) if before is y), y)
         return tuple(changed), (y, *changed) if every else (y,)
 
