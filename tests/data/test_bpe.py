@@ -9,11 +9,13 @@ from hypothesis import strategies as st
 
 from tinygrad_rnn.data import END, PAD, START, UNKNOWN, BPEVocabulary, VocabularyError
 
+from .test_words import SENTENCES, TEXTS
+
 pytest.importorskip("tokenizers")
 LEARNT = BPEVocabulary.of(["the cat sat on the mat, the cat sat", "не так ли? не так!"] * 3, 270)
 
 
-@given(st.text())
+@given(TEXTS)
 def test_round_trip(text: str) -> None:
     ids = LEARNT.encode(text)
     assert ids.dtype == np.int64
@@ -32,6 +34,16 @@ def test_a_text_that_looks_like_a_mark_is_text(mark: str) -> None:
     assert LEARNT.decode(LEARNT.encode(text)) == text
 
 
+@pytest.mark.parametrize("name", SENTENCES)
+def test_a_frequent_word_becomes_one_symbol_in_every_script(name: str) -> None:
+    text = SENTENCES[name].replace("'", "").replace("״", "").replace("·", "")
+    vocabulary = BPEVocabulary.of([f" {text}"] * 9, 400)
+    for word in text.split():
+        assert len(vocabulary.encode(f" {word}")) == 1
+    assert vocabulary.unknown_in(text + "x☃") == []
+    assert vocabulary.decode(vocabulary.encode(text)) == text
+
+
 def test_frequent_pairs_become_one_symbol() -> None:
     assert len(LEARNT) == 270 + 4
     assert len(LEARNT.encode("the cat sat")) <= 5
@@ -43,6 +55,13 @@ def test_frequent_pairs_become_one_symbol() -> None:
 def test_mistakes() -> None:
     with pytest.raises(VocabularyError, match=r"U\+DC80 at position 1"):
         LEARNT.encode("a\udc80")
-    for wrong in ({}, {"pieces": ["a"], "merges": [["a", "b"]]}, {"pieces": 3, "merges": []}):
+    pieces = LEARNT.symbols["pieces"]
+    for wrong in (
+        {},
+        {"pieces": ["a"], "merges": [["a", "b"]]},
+        {"pieces": 3, "merges": []},
+        {"pieces": ["a"], "merges": []},  # other bytes would be left out
+        {"pieces": [*pieces, "a"], "merges": []},
+    ):
         with pytest.raises(VocabularyError, match="are no byte-pair encoding"):
             BPEVocabulary(wrong)

@@ -1,6 +1,7 @@
 """The texts are readable: no markup in the plays, one clear line about a bad file."""
 
 import importlib.util
+import os
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from tinygrad_rnn.data import (
     read_text,
     shakespeare,
 )
+from tinygrad_rnn.data.memory import memory
 
 MARKDOWN = """\
 # Hamlet
@@ -111,6 +113,13 @@ def test_read_text(tmp_path: Path, raw: bytes, text: str) -> None:
         (b"\xef\xbb\xbfab\xff", "not UTF-8: byte 0xFF at offset 5"),
         (b"", "is empty"),
         (b"\xef\xbb\xbf", "is empty"),
+        (b"one\ntwo\n\xff", "not UTF-8: byte 0xFF at offset 8, in line 3$"),
+        (b"one\ntwo\0", "is no text: byte 0x00 at offset 7, in line 2$"),
+        ("été".encode("latin-1"), "not UTF-8: byte 0xE9 at offset 0, in line 1$"),
+        ("text".encode("utf-16"), "byte 0xFF at offset 0, in line 1; it looks like UTF-16"),
+        ("text".encode("utf-16-le"), "byte 0x00 at offset 1, in line 1; it looks like UTF-16"),
+        ("text".encode("utf-16-be"), "byte 0x00 at offset 0, in line 1; it looks like UTF-16"),
+        ("text".encode("utf-32"), "byte 0xFF at offset 0, in line 1; it looks like UTF-16"),
     ],
 )
 def test_bad_contents(tmp_path: Path, raw: bytes, said: str) -> None:
@@ -126,3 +135,21 @@ def test_bad_paths(tmp_path: Path) -> None:
         read_text(tmp_path)
     with pytest.raises(TextError, match=r"cannot read .*: File name too long"):
         read_text(tmp_path / ("a" * 300))
+    with pytest.raises(TextError, match=r"cannot read 'a.x00b'"):
+        read_text("a\0b")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="a system without pipes that have names")
+def test_only_regular_files_are_read(tmp_path: Path) -> None:
+    """Neither waits for a pipe's writer, nor reads from a device until the memory is full."""
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", "/dev/zero", "/dev/urandom", "/dev/null"):
+        with pytest.raises(TextError, match="is no regular file"):
+            read_text(path)
+
+
+def test_a_file_larger_than_the_memory(tmp_path: Path) -> None:
+    with open(tmp_path / "sparse", "wb") as file:
+        file.truncate(memory())
+    with pytest.raises(TextError, match=r"sparse needs about [\d,]+ GiB of memory, and there are"):
+        read_text(tmp_path / "sparse")

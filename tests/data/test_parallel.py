@@ -8,8 +8,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tinygrad_rnn.data import END, PAD, START, Buckets, TextError, collate, in_order, read_pairs
+from tinygrad_rnn.data import (
+    END,
+    PAD,
+    START,
+    Buckets,
+    TextError,
+    collate,
+    in_order,
+    read_lines,
+    read_pairs,
+)
 
+SEPARATORS = "\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029\ufeff \t"
 LENGTHS = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=1, max_size=12)
 
 
@@ -87,6 +98,32 @@ def test_files(tmp_path: Path) -> None:
     a.write_text(" \n")
     with pytest.raises(TextError, match="no line with text on both sides"):
         read_pairs(a, b)
+
+
+ENDS = st.sampled_from(["\n", "\r\n"])
+LINE = st.text(st.one_of(st.characters(exclude_characters="\n\r\0"), st.sampled_from(SEPARATORS)))
+
+
+@given(
+    st.lists(LINE, min_size=1, max_size=6), st.lists(ENDS, min_size=6, max_size=6), st.booleans()
+)
+def test_lines_are_those_that_are_counted(
+    tmp_path_factory: pytest.TempPathFactory, found: list[str], ends: list[str], whole: bool
+) -> None:
+    """Whatever else Unicode calls a line's end is part of the line, a byte-order mark is not."""
+    text = "".join(map("".join, zip(found, ends, strict=False)))
+    if not whole:
+        text = text.removesuffix("\n").removesuffix("\r") + "."
+        found = [*found[:-1], found[-1] + "."]
+    path = tmp_path_factory.getbasetemp() / "drawn"
+    path.write_bytes(b"\xef\xbb\xbf" + text.encode())
+    assert read_lines(path) == found
+
+
+def test_a_lone_carriage_return(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"one\rmore\ntwo\n")  # ends no line beside line feeds
+    (tmp_path / "b").write_bytes(b"eins\rzwei")  # ends all lines of an old Macintosh
+    assert read_pairs(tmp_path / "a", tmp_path / "b") == [("one\rmore", "eins"), ("two", "zwei")]
 
 
 def test_settings() -> None:

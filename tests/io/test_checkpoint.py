@@ -1,5 +1,6 @@
 """A folder holds the old state or the new one, wherever a save is interrupted."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -140,6 +141,20 @@ def test_half_written_files_are_never_read(tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == 3
 
 
+def signed(text: str) -> bytes:
+    """An index with these contents and a header that fits them."""
+    body = (text.partition('",\n')[2] if '"sha256": ' in text[:200] else text[1:]).encode()
+    digest = hashlib.sha256(body).hexdigest()
+    return (
+        b'{\n  "format": 2,\n  "bytes": %d,\n  "sha256": "%s",\n'
+        % (
+            len(body),
+            digest.encode(),
+        )
+        + body
+    )
+
+
 def damage(folder: Path, how: str) -> None:
     index = folder / "checkpoint.json"
     (model,) = folder.glob("model-*")
@@ -155,11 +170,27 @@ def damage(folder: Path, how: str) -> None:
     elif how == "other JSON":
         index.write_text("[1, 2]")
     elif how == "other format":
-        index.write_text(text.replace('"format": 1', '"format": 2'))
+        index.write_text(text.replace('"format": 2', '"format": 1'))
+    elif how == "another state":
+        index.write_text(text.replace('"step": 1', '"step": 3'))
+    elif how == "lines too many":
+        index.write_text(text + "\n")
     elif how == "no files":
-        index.write_text(text.replace('"files"', '"filles"'))
+        index.write_bytes(signed(text.replace('"files"', '"filles"')))
+    elif how == "no dict":
+        index.write_bytes(signed('{"files": {}, "superseded": [], "state": [1]}'))
+    elif how == "nested":
+        index.write_bytes(signed('{"state": ' + "[" * 100_000 + "]" * 100_000 + "}"))
     elif how == "path outside":
-        index.write_text(text.replace(model.name, "../" + model.name))
+        index.write_bytes(signed(text.replace(model.name, "../" + model.name)))
+    elif how == "a pipe":
+        model.unlink()
+        os.mkfifo(model)
+    elif how == "a folder":
+        index.unlink()
+        index.mkdir()
+    elif how == "huge":
+        os.truncate(model, 1 << 40)
     elif how == "truncated arrays":
         model.write_bytes(raw[:-1])
     elif how == "one bit":
@@ -176,11 +207,18 @@ def damage(folder: Path, how: str) -> None:
         ("half an index", r"checkpoint\.json is damaged: .* line"),
         ("no JSON", r"checkpoint\.json is damaged"),
         ("other JSON", "is no checkpoint of tinygrad_rnn"),
-        ("other format", "has format 2; this version reads format 1"),
+        ("other format", "has format 1; this version reads format 2"),
+        ("another state", r"checkpoint\.json is damaged: its contents are not what was saved"),
+        ("lines too many", r"checkpoint\.json is damaged: it has lines too many"),
         ("no files", "is damaged: its entries do not fit"),
+        ("no dict", "is damaged: its entries do not fit"),
+        ("nested", r"checkpoint\.json is damaged: it is no JSON"),
         ("path outside", r"'\.\./model-.*' is no file of a checkpoint"),
         ("truncated arrays", r"model-.*\.safetensors is damaged"),
         ("one bit", r"model-.*\.safetensors is damaged"),
+        ("a pipe", r"model-.*\.safetensors is not a plain file"),
+        ("a folder", r"checkpoint\.json is not a plain file"),
+        ("huge", r"model-.*\.safetensors is damaged: it has [\d,]+ bytes, not \d+"),
         ("no arrays", r"lacks its file model-.*\.safetensors"),
     ],
 )

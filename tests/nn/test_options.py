@@ -73,7 +73,7 @@ def test_a_table_is_read_as_its_vectors_would_be(kind: str, data: st.DataObject)
     vectors, state, options = drawn_call(d, layer)
     entries = d.integer(1, 5)
     table = d.reals((entries, 3))
-    ids = np.array([d.integer(-entries, entries - 1) for _ in range(vectors[..., 0].size)])
+    ids = np.array([d.integer(0, entries - 1) for _ in range(vectors[..., 0].size)])
     ids = ids.reshape(vectors.shape[:2])
     masks = generator.state
 

@@ -114,6 +114,7 @@ def test_ties_go_to_the_lower_token() -> None:
         ({"temperature": float("nan")}, "temperature must be 0 or more"),
         ({"temperature": float("inf")}, "temperature must be 0 or more"),
         ({"top_k": 0}, "top-k must be at least 1"),
+        ({"top_k": 2.5}, "top-k must be at least 1, and whole, not 2.5"),
         ({"top_p": 0.0}, "top-p must lie above 0"),
         ({"top_p": 1.5}, "top-p must lie above 0"),
         ({"min_p": -0.1}, "min-p must lie from 0 to 1"),

@@ -40,6 +40,29 @@ def test_a_hook_stays_on_a_leaf_that_an_optimizer_changes() -> None:
     assert seen == [5.0, 5.0, 5.0]
 
 
+def test_a_hook_stays_on_a_leaf_that_moves_and_can_be_removed_then() -> None:
+    x, seen = leaf(1.0), []
+    remove = x.register_hook(lambda g: seen.append(g.dtype.name))
+    x.move_("float32")
+    x.data = np.ones(1)
+    (x * 5).sum().backward()
+    remove(), remove()
+    (x * 5).sum().backward()
+    assert seen == ["float32"]
+
+
+def test_a_hook_that_holds_its_own_tensor_goes_with_it() -> None:
+    before = len(graph.hooked)
+    x = leaf(1.0)
+    y = x * 2
+    for value in (x, y):
+        value.register_hook(lambda g, value=value: g * value.detach())
+    y.sum().backward()
+    del x, y, value
+    gc.collect()
+    assert len(graph.hooked) == before
+
+
 def test_a_hook_in_a_differentiable_backward_pass_is_differentiated() -> None:
     x = leaf(2.0)
     y = x * x
@@ -50,13 +73,13 @@ def test_a_hook_in_a_differentiable_backward_pass_is_differentiated() -> None:
 
 
 def test_hooks_keep_no_graph_alive() -> None:
-    before = len(graph.hooks)
+    before = len(graph.hooked)
     y = leaf(1.0) * 2
     y.register_hook(lambda g: None)
-    assert len(graph.hooks) == before + 1
+    assert len(graph.hooked) == before + 1
     del y
     gc.collect()
-    assert len(graph.hooks) == before
+    assert len(graph.hooked) == before
     with pytest.raises(tg.GraphError, match="does not require"):
         tg.zeros((1,)).register_hook(lambda g: None)
 

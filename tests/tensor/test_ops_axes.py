@@ -42,10 +42,16 @@ def test_equal_ones_stay_in_order_both_ways() -> None:
     assert tg.topk(x, 3, largest=False)[1].tolist() == [1, 3, 0]
 
 
-def test_one_hot_gives_zeros_for_what_is_no_class() -> None:
-    found = tg.one_hot(tg.tensor([1, -1, 2]), 2)
-    assert found.tolist() == [[0.0, 1.0], [0.0, 0.0], [0.0, 0.0]]
+def test_one_hot_refuses_what_is_no_class() -> None:
+    found = tg.one_hot(tg.tensor([1, 0]), 2)
+    assert found.tolist() == [[0.0, 1.0], [1.0, 0.0]]
     assert found.dtype == np.float32
+    for outside in (-1, 2, -100):
+        with pytest.raises(IndexError, match=f"one_hot: .*{outside} is outside 0 to 1"):
+            tg.one_hot(tg.tensor([1, outside]), 2)
+    for kind in ("float32", "bool"):
+        with pytest.raises(TypeError, match=f"one_hot: .*{kind}.*expected integers"):
+            tg.one_hot(tg.ones((2,), dtype=kind), 2)
 
 
 def test_mistakes_are_named() -> None:

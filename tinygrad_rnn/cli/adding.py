@@ -10,10 +10,8 @@ from typing import Annotated
 import typer
 
 from ..recipes import SOLVED, Adding, AddingConfig
-from ..tensor.backend import default_device
-from ..tensor.backend import device as use_device
-from .loop import Device
-from .picture import draw_adding, picture_maker
+from .device import Device, on
+from .picture import check_picture, draw_adding
 
 
 @dataclass
@@ -46,9 +44,9 @@ def adding(
         for cell in cells.split(",")
     ]
     if plot is not None:
-        picture_maker()  # missing, it is missed before the training
+        check_picture(plot)
     print(f"{length} steps; always answering 1 leaves an error of {1 / 6:.3f}")
-    with use_device(device or default_device()):
+    with on(device):
         found = {config.cell: _learn(config) for config in configs}
     width = max(map(len, found))
     for cell, learned in found.items():

@@ -1,23 +1,25 @@
 """The commands train, generate, score, translate, gradcheck and info, and how they fail.
 
-What a user can get wrong ends in one line on stderr and exit status 2. Anything else that goes
-wrong is a bug, and shows its traceback.
+What a user can get wrong ends in one line on stderr and exit status 2; what goes wrong while a
+command runs (training diverges, memory or the disk is full), in one line and exit status 1.
+Anything else that goes wrong is a bug, and shows its traceback.
 """
 
 from __future__ import annotations
 
 import io
 import os
+import signal
 import sys
+from contextlib import suppress
 from typing import NoReturn
 
+import numpy as np
 import typer
 
-from ..data import TextError, VocabularyError
-from ..errors import DeviceError
-from ..io import CheckpointError
-from ..nn import StateDictError
-from ..recipes import DivergedError, SettingError
+from .. import kernels
+from ..errors import TinygradRnnError
+from ..recipes import DivergedError
 from .adding import adding
 from .checks import gradcheck, info
 from .train import charlm
@@ -42,35 +44,66 @@ train.command("adding")(adding)
 for command in (generate, score, translate, gradcheck, info):
     app.command()(command)
 
-_MISTAKES = (
-    TextError,
-    VocabularyError,
-    CheckpointError,
-    StateDictError,
-    SettingError,
-    DeviceError,
-)
-
 
 def main() -> NoReturn:
     """Runs the command line and exits with its status."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # a terminal that lacks a letter shows "?"
+    _open_streams()
     try:
-        sys.exit(app(prog_name="tinygrad-rnn", standalone_mode=False))
+        kernels.describe()  # what the environment asks for may not be there
+        with np.errstate(all="ignore"):  # what overflows is told from its result
+            status = app(prog_name="tinygrad-rnn", standalone_mode=False)
+        sys.stdout.flush()
     except typer.TyperException as error:  # an unknown option, a value that is no number, ...
         _fail(f"{error.format_message()} (see --help)", 2)
-    except _MISTAKES as error:
-        _fail(str(error), 2)
     except DivergedError as error:
         _fail(str(error), 1)
-    except BrokenPipeError:
-        # The reader has gone, as `head` does. Nothing is left to flush at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
+    except TinygradRnnError as error:
+        _fail(str(error), 2)
+    except MemoryError as error:
+        why = f" ({error})" if str(error) else ""
+        _fail(f"there is not enough memory{why}: smaller sizes or batches need less", 1)
+    except (KeyboardInterrupt, typer.Abort):
+        _fail("interrupted", 128 + signal.SIGINT)
+    except BrokenPipeError:  # the reader has gone, as `head` does
+        _leave(1)
+    except UnicodeError as error:  # a file's name, of which a checkpoint keeps the text
+        _fail(f"not UTF-8: {error}", 2)
+    except OSError as error:
+        _fail(_reason(error), 1 if error.filename is None else 2)
+    _leave(status)
+
+
+def _open_streams() -> None:
+    """Streams that were closed read and write nothing; letters that one lacks are shown as "?"."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115  # until the process ends
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
+def _reason(error: OSError) -> str:
+    why = error.strerror or str(error)
+    try:
+        os.getcwd()
+    except OSError:
+        return f"the working folder is gone ({why})"
+    return (
+        f"cannot write the output: {why}" if error.filename is None else f"{error.filename}: {why}"
+    )
 
 
 def _fail(message: str, status: int) -> NoReturn:
-    print("error:", " ".join(message.split()), file=sys.stderr)
+    with suppress(OSError):  # nobody is left to be told
+        print("error:", " ".join(message.split()), file=sys.stderr, flush=True)
+    _leave(status)
+
+
+def _leave(status: int) -> NoReturn:
+    """Exits; what cannot be written to the output is not tried again."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(status)

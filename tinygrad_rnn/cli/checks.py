@@ -12,12 +12,11 @@ import typer
 from .. import catalogue, kernels
 from ..errors import GradcheckError
 from ..tensor import backend, cuda
+from .device import Device, on
 
 
 def gradcheck(
-    device: Annotated[
-        str | None, typer.Option(help="cpu, cuda or cuda:N.", show_default="cpu")
-    ] = None,
+    device: Device = None,
     seed: Annotated[int, typer.Option(help="Draws other cases.", min=0)] = 0,
 ) -> None:
     """Check all derivatives, of first and second order, against finite differences."""
@@ -31,8 +30,8 @@ def gradcheck(
     table.add_column("first order", justify="right")
     table.add_column("second order", justify="right")
     failures: list[str] = []
-    name = device or backend.default_device()
-    with backend.device(name):
+    name = backend.default_device() if device is None else device
+    with on(device):
         for row in track(rows, "checking", console=console, disable=not console.is_terminal):
             try:
                 first, second = row.check(seed, name)
@@ -50,6 +49,7 @@ def gradcheck(
 
 def info() -> None:
     """Show versions, devices, and which kernels are in use and why."""
+    backend.parse(backend.default_device())  # what the environment says may be no device
     lines = {
         "tinygrad_rnn": _version("tinygrad_rnn"),
         "Python": f"{platform.python_version()} on {platform.platform()}",

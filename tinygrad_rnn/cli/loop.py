@@ -1,4 +1,4 @@
-"""What every `train` command does: refuse to overwrite, go on, stop at Ctrl-C, save, and report."""
+"""What every `train` command does: refuse to overwrite, go on, stop at a signal, save, report."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from .. import io
 from ..recipes import Run, SettingError
 from .display import show
 
-Device = Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N.", show_default="cpu")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in --out.")]
 OUT = "The folder of the checkpoint."
 
@@ -76,24 +75,32 @@ def train(
         io.save_checkpoint(out, run.checkpoint() | extra)
 
     save()  # before the first step: a folder that cannot be written is found out now
-    with _ctrl_c() as asked_to_stop, show(run) as display:
-        for progress in run:
-            display.update(progress)
-            if progress.heldout is not None:
-                save()
-                display.sample(sample())
-            if asked_to_stop:
-                break
-        else:
-            run.finish()
+    with _signals() as asked_to_stop:
+        try:
+            with show(run) as display:
+                for progress in run:
+                    if progress.heldout is not None:
+                        save()
+                    display.update(progress)
+                    if progress.heldout is not None:
+                        display.sample(sample())
+                    if asked_to_stop:
+                        break
+        except OSError:  # the output: its reader or its terminal has gone, or its disk is full
             save()
-    if run.result is None:
+            raise
+        if run.step == run.config.steps:
+            run.finish()
         save()
-        again = shlex.join(["tinygrad-rnn", "train", *command, "--resume"])
-        print(f"stopped after step {run.step} of {run.config.steps} and saved; to go on:\n{again}")
-        raise typer.Exit(130)
-    print(f"saved in {out}")
-    print(f"held-out: {run.result:.3f} bits/{run.unit}")
+        if run.result is None:
+            again = shlex.join(["tinygrad-rnn", "train", *command, "--resume"])
+            print(f"stopped after step {run.step} of {run.config.steps} and saved; to go on:")
+            print(again)
+        else:
+            print(f"saved in {out}")
+            print(f"held-out: {run.result:.3f} bits/{run.unit}")
+    if asked_to_stop:
+        raise typer.Exit(128 + asked_to_stop[0])
 
 
 def to_go_on(name: str, out: Path, device: str | None) -> list[str]:
@@ -102,19 +109,25 @@ def to_go_on(name: str, out: Path, device: str | None) -> list[str]:
 
 
 @contextmanager
-def _ctrl_c() -> Iterator[list[int]]:
-    """A list that is empty until Ctrl-C is pressed, so that the step in hand can end.
+def _signals() -> Iterator[list[int]]:
+    """A list that is empty until a signal asks to stop, so that the step in hand can end.
 
-    A second Ctrl-C interrupts at once; what was saved last stays whole.
+    SIGINT (Ctrl-C), SIGTERM (batch systems, `kill`) and SIGHUP (a terminal that is closed) ask. A
+    second Ctrl-C interrupts at once, and what was saved last stays whole; the others often come in
+    pairs, and are not heard twice.
     """
     asked: list[int] = []
 
     def stop(number: int, frame: Any) -> None:
         asked.append(number)
-        signal.signal(signal.SIGINT, before)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
-    before = signal.signal(signal.SIGINT, stop)
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        numbers.append(signal.SIGHUP)  # nohup has it ignored
+    before = {number: signal.signal(number, stop) for number in numbers}
     try:
         yield asked
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler or signal.SIG_DFL)  # None: not Python's

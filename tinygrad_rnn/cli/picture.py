@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import sys
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +12,8 @@ from typing import Any
 from numpy.typing import NDArray
 
 from ..recipes import SettingError
+
+PIXELS, SIDE = 50e6, 60_000  # of a picture at most: long sequences are drawn smaller
 
 
 def draw_attention(
@@ -47,6 +52,26 @@ def draw_adding(path: Path, found: Mapping[str, Any]) -> None:
     _save(figure, path)
 
 
+def check_picture(path: Path) -> None:
+    """Refuses a picture that could not be written, before the work that it is to show.
+
+    **Raises** SettingError if the package matplotlib is missing, the name does not end in `.png`,
+    or the file cannot be written.
+    """
+    picture_maker()
+    if path.suffix.lower() != ".png":
+        raise SettingError(f"a picture is written as PNG: end its name in .png, not {str(path)!r}")
+    try:
+        there = path.exists()
+        if there and not path.is_file():
+            raise SettingError(f"cannot write {path}: it is no regular file")
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT))
+        if not there:
+            path.unlink()
+    except OSError as error:
+        raise SettingError(f"cannot write {path}: {error.strerror}") from None
+
+
 def picture_maker() -> Callable[..., Any]:
     """Matplotlib's figures. **Raises** SettingError if the package is missing."""
     try:
@@ -60,10 +85,16 @@ def picture_maker() -> Callable[..., Any]:
 
 
 def _save(figure: Any, path: Path) -> None:
+    width, height = figure.get_size_inches()
+    dpi = min(150.0, (PIXELS / (width * height)) ** 0.5, SIDE / max(width, height))
     try:
-        figure.savefig(path, format="png", dpi=150)
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            figure.savefig(path, format="png", dpi=dpi)
     except OSError as error:
         raise SettingError(f"cannot write {path}: {error.strerror}") from None
+    if any("missing from font" in str(warning.message) for warning in said):
+        print(f"{path}: the font lacks letters, which are shown as boxes", file=sys.stderr)
 
 
 def _label(symbol: str) -> str:

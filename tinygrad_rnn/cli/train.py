@@ -10,11 +10,10 @@ import typer
 from .. import io
 from ..data import default_text, read_text
 from ..recipes import Config, Training, checked
-from ..tensor.backend import default_device
-from ..tensor.backend import device as use_device
 from ..tensor.random import Generator
 from . import loop
-from .loop import Device, Resume
+from .device import Device, on
+from .loop import Resume
 
 DEFAULTS = Config()
 
@@ -49,7 +48,7 @@ def charlm(
 ) -> None:
     """Train a language model of characters, and say how well it knows text that it has not seen."""
     given = loop.given(locals(), DEFAULTS)
-    with use_device(device or default_device()):
+    with on(device):
         if resume:
             run, source = _resumed(out, text, given, device)
         else:
@@ -78,7 +77,7 @@ def _resumed(
 ) -> tuple[Training, str | None]:
     saved = checked(io.load_checkpoint(out), out)
     steps = loop.same_settings(given, saved)
-    source = str(text.resolve()) if text else saved["source"]
+    source = str(text.resolve()) if text else saved.get("source")
     content = read_text(source) if source else default_text()[1]
     run = Training.resume(saved, content, steps, device)
     loop.going_on(run)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from .. import io
-from ..data import read_pairs
+from ..data import read_pairs, without_blanks
 from ..recipes import SettingError, TranslateConfig, TranslationTraining, tasks
 from ..recipes import verses as bibles
 from ..recipes.phones import CONFIG as OF_PHONES
@@ -22,10 +23,9 @@ from ..recipes.translate import checked
 from ..recipes.translation_training import Texts
 from ..recipes.verses import CONFIG as OF_VERSES
 from ..recipes.word_by_word import WordByWord
-from ..tensor.backend import default_device
-from ..tensor.backend import device as use_device
 from . import loop
-from .loop import Device, Resume
+from .device import Device, on
+from .loop import Resume
 
 DEFAULTS = TranslateConfig()
 EXAMPLES, TESTED = 20_000, 1_000  # of a task
@@ -99,7 +99,7 @@ def translate(
         files = [file or before for file, before in zip(files, kept, strict=True)]
     if files[0] is None or files[1] is None:
         raise SettingError("a translation needs --source and --target, the texts to learn from")
-    with use_device(device or default_device()):
+    with on(device):
         pairs = read_pairs(files[0], files[1])
         config = None if saved else TranslateConfig(**given)
         run = _run(out, saved, given, config, pairs, None, device)
@@ -107,7 +107,24 @@ def translate(
             sizes = f"{len(run.translator.source)} and {len(run.translator.target)} symbols"
             left_out = f", {run.left_out:,} of them too long" if run.left_out else ""
             print(f"text: {len(pairs):,} pairs{left_out}, {sizes}")
+            _hint(run.config, pairs)
         _train(run, out, {"source": files}, loop.to_go_on("translate", out, device), pairs)
+
+
+def _hint(config: TranslateConfig, pairs: Sequence[Texts]) -> None:
+    """Says where words were asked for, and the script has none that could be told apart."""
+    for side, kind, texts in zip(
+        ("source", "target"),
+        (config.source_symbols, config.target_symbols),
+        zip(*pairs, strict=True),
+        strict=True,
+    ):
+        if kind == "words" and (script := without_blanks(texts)):
+            print(
+                f"hint: the {side} is in a script without blanks between words ({script}), where a "
+                f"word is a letter: --{side}-symbols chars or bpe may serve better",
+                file=sys.stderr,
+            )
 
 
 def verses(
@@ -137,7 +154,7 @@ def verses(
         modules = saved.get("source") or modules
     asked = [source, target, str(folder.resolve()) if folder else None]
     modules = [one or before for one, before in zip(asked, modules, strict=True)]
-    with use_device(device or default_device()):
+    with on(device):
         parts = bibles.verses(*modules)
         config = None if saved else replace(OF_VERSES, **given)
         run = _run(out, saved, given, config, parts.learn, parts.watch, device)
@@ -175,7 +192,7 @@ def phones(
     """Train a model that says how words are spoken, and test it on words it has not seen."""
     given = loop.given(locals(), OF_PHONES)
     saved = checked(io.load_checkpoint(out), out) if resume else None
-    with use_device(device or default_device()):
+    with on(device):
         parts = read_phones()
         config = None if saved else replace(OF_PHONES, **given)
         run = _run(out, saved, given, config, parts.learn, parts.watch, device)
@@ -215,7 +232,7 @@ def task(
     given = loop.given(locals(), OF_TASKS)
     out = out or Path("runs") / name
     saved = checked(io.load_checkpoint(out), out) if resume else None
-    with use_device(device or default_device()):
+    with on(device):
         config = None if saved else replace(tasks.config(name), **given)
         learnt, watched, longer = (
             tasks.examples(name, count, lengths, seed)

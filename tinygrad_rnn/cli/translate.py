@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import itertools
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ..data import read_text
+from ..data import TextError, read_lines
 from ..data.datasets import decoded
+from ..data.vocabulary import SHOWN
 from ..recipes import SettingError, Translation, Translator, bleu_and_chrf
-from ..tensor.backend import default_device
-from ..tensor.backend import device as use_device
-from .picture import draw_attention
-from .use import Checkpoint, Device
+from ..recipes.run import whole
+from .device import Device, on
+from .picture import check_picture, draw_attention
+from .use import Checkpoint
+
+LONGEST_LINE = 2**20  # bytes of the input: a device that never ends a line must end somewhere
 
 
 def translate(
@@ -43,11 +47,17 @@ def translate(
     device: Device = None,
 ) -> None:
     """Translate lines with a trained model."""
-    right = None if reference is None else _lines(read_text(reference))
-    with use_device(device or default_device()):
+    whole("batch", batch)
+    right = None if reference is None else read_lines(reference)
+    if attention is not None:
+        check_picture(attention)
+    with on(device):
         translator = Translator.load(checkpoint)
         found: list[str] = []
-        for texts in _chunks(file, max(1, batch)):
+        unknown: Counter[str] = Counter()
+        for texts in _chunks(file, batch):
+            for text in texts:
+                unknown.update(map(str.strip, translator.source.unknown_in(text)))
             written = translator.translate(
                 texts, beams=beam, n_best=n_best, length_penalty=length_penalty, longest=longest,
                 batch=batch,
@@ -57,6 +67,10 @@ def translate(
                     _picture(translator, text, best[0], attention)
                 _show(len(found), best, n_best)
                 found.append(best[0].text)
+    if unknown:
+        shown = ", ".join(f"{symbol!r} ({n})" for symbol, n in unknown.most_common(SHOWN))
+        more = ", ..." * (len(unknown) > SHOWN)
+        print(f"unknown to the model, {unknown.total():,} in all: {shown}{more}", file=sys.stderr)
     if right is not None:
         bleu, chrf = bleu_and_chrf(found, right)
         print(f"BLEU {bleu:.2f}  chrF {chrf:.2f}", file=sys.stderr)
@@ -74,15 +88,24 @@ def _show(line: int, translations: list[Translation], n_best: int) -> None:
 def _chunks(file: Path | None, batch: int) -> Iterator[list[str]]:
     """The lines, so many at a time that those of one length can go together."""
     if file is not None:
-        yield _lines(read_text(file))
+        yield read_lines(file)
         return
     at_a_time = 1 if sys.stdin.isatty() else 16 * batch
-    while raw := list(itertools.islice(sys.stdin.buffer, at_a_time)):
-        yield _lines(decoded(b"".join(raw), "the input"))
+    given = _input()
+    while texts := list(itertools.islice(given, at_a_time)):
+        yield texts
 
 
-def _lines(text: str) -> list[str]:
-    return text.removesuffix("\n").split("\n")
+def _input() -> Iterator[str]:
+    """The lines of the standard input."""
+    line = offset = 0
+    while raw := sys.stdin.buffer.readline(LONGEST_LINE + 1):
+        line += 1
+        if len(raw) > LONGEST_LINE:
+            raise TextError(f"line {line} of the input has more than {LONGEST_LINE:,} bytes")
+        text = decoded(raw, "the input", line, offset)
+        yield text.removesuffix("\n").removesuffix("\r")
+        offset += len(raw)
 
 
 def _picture(translator: Translator, text: str, best: Translation, path: Path) -> None:

@@ -10,12 +10,10 @@ import typer
 
 from ..data import TextError
 from ..recipes import CharLM
-from ..tensor.backend import default_device
-from ..tensor.backend import device as use_device
 from ..tensor.random import Generator
+from .device import Device, on
 
 Checkpoint = Annotated[Path, typer.Argument(help="The folder that training wrote.")]
-Device = Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N.", show_default="cpu")]
 
 
 def generate(
@@ -42,7 +40,7 @@ def generate(
     device: Device = None,
 ) -> None:
     """Write text, each character as soon as it is drawn."""
-    with use_device(device or default_device()):
+    with on(device):
         lm = CharLM.load(checkpoint)
         if int8:
             lm = lm.quantized()
@@ -71,7 +69,7 @@ def score(
 
     if not text:
         raise TextError("the text is empty; there is nothing to score")
-    with use_device(device or default_device()):
+    with on(device):
         lm = CharLM.load(checkpoint)
         factors = lm.score(text)
 

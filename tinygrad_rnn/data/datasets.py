@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import html
 import importlib.util
+import os
 import re
+import stat
 from pathlib import Path
 
 from ..errors import TinygradRnnError
+from .memory import too_large
+
+BYTES = 16  # of memory for each byte of a file: the text, its copies, and its symbols as integers
 
 
 class TextError(TinygradRnnError, ValueError):
@@ -67,35 +72,90 @@ def read_text(path: str | Path) -> str:
 
     **Arguments** path: the file.
 
-    **Raises** TextError for a missing file, a folder, bytes that are not UTF-8 (with the offset
-    of the first one), or an empty text.
+    **Raises** TextError for a missing file, what is no regular file (a folder, a pipe, a device), a
+    file too large for the memory, bytes that are not UTF-8 (with the offset and the line of the
+    first one), a NUL, or an empty text.
+    """
+    return _decoded_file(path).replace("\r\n", "\n").replace("\r", "\n")
+
+
+def read_lines(path: str | Path) -> list[str]:
+    r"""The lines of a UTF-8 file, as `wc -l` counts them, without their ends.
+
+    A line ends in "\n" or "\r\n", in "\r" only where the file has no "\n", and in nothing else that
+    Unicode calls a separator: files that translate each other line for line stay aligned.
+
+    **Raises** TextError as `read_text` does.
+    """
+    return lines(_decoded_file(path))
+
+
+def lines(text: str) -> list[str]:
+    r"""The lines of a text, as `read_lines` has them.
+
+    >>> lines("one\r\ntwo\x85\u2028three\n")
+    ['one', 'two\x85\u2028three']
+    """
+    if "\n" not in text:
+        return text.removesuffix("\r").split("\r")
+    return [line.removesuffix("\r") for line in text.removesuffix("\n").split("\n")]
+
+
+def read_bytes(path: str | Path) -> bytes:
+    """The contents of a regular file that fits in the memory. **Raises** OSError, TextError."""
+    with open(path, "rb", opener=_without_waiting) as file:
+        about = os.fstat(file.fileno())
+        if not stat.S_ISREG(about.st_mode):
+            raise TextError(f"{path} is no regular file, but a pipe or a device")
+        if why := too_large(about.st_size * BYTES):
+            raise TextError(f"{path} {why}")
+        return file.read(about.st_size)
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    """Opens a file; a pipe too, if nobody writes into it yet."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+def decoded(raw: bytes, name: str, line: int = 1, offset: int = 0) -> str:
+    """The text in UTF-8 bytes without a byte-order mark.
+
+    **Arguments** name: what errors call it. line, offset: where it begins in what they name.
+
+    **Raises** TextError naming the first byte that is not UTF-8, or a NUL, which no text has.
     """
     try:
-        raw = Path(path).read_bytes()
+        text = raw.decode("utf-8").removeprefix("\ufeff")
+        at, what = raw.find(b"\0"), "is no text"
+    except UnicodeDecodeError as error:
+        at, what = error.start, "is not UTF-8"
+    if at < 0:
+        return text
+    line += raw.count(b"\n", 0, at)
+    wide = raw[:2] in (b"\xff\xfe", b"\xfe\xff") or b"\0" in raw[:4]
+    hint = "; it looks like UTF-16 or UTF-32: convert it, as iconv does" if wide else ""
+    raise TextError(
+        f"{name} {what}: byte 0x{raw[at]:02X} at offset {offset + at}, in line {line}{hint}"
+    )
+
+
+def _decoded_file(path: str | Path) -> str:
+    try:
+        raw = read_bytes(path)
     except FileNotFoundError:
         raise TextError(f"no such text file: {path}") from None
     except IsADirectoryError:
         raise TextError(f"{path} is a folder; a text file is needed") from None
     except OSError as error:
         raise TextError(f"cannot read {path}: {error.strerror}") from None
+    except TextError:
+        raise
+    except ValueError as error:  # a NUL in the name
+        raise TextError(f"cannot read {str(path)!r}: {error}") from None
     text = decoded(raw, str(path))
     if not text:
         raise TextError(f"{path} is empty; a text is needed")
     return text
-
-
-def decoded(raw: bytes, name: str) -> str:
-    r"""The text in UTF-8 bytes, with line ends as "\n" and no byte-order mark.
-
-    **Raises** TextError naming the first byte that is not UTF-8.
-    """
-    try:
-        text = raw.decode("utf-8").removeprefix("\ufeff")
-    except UnicodeDecodeError as error:
-        raise TextError(
-            f"{name} is not UTF-8: byte 0x{raw[error.start]:02X} at offset {error.start}"
-        ) from None
-    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 # The marks of the Markdown, in the order in which they are read.

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ..errors import InvalidValueError
 from ..tensor.random import Generator
-from .datasets import TextError, read_text
+from .datasets import TextError, read_lines
 from .vocabulary import END, PAD, START
 
 Ids = NDArray[np.int64]
@@ -35,12 +35,12 @@ class Batch(NamedTuple):
 
 
 def read_pairs(source: str | Path, target: str | Path) -> list[tuple[str, str]]:
-    """The lines of two files, of which each translates the other's.
+    """The lines of two files, of which each translates the other's, as `read_lines` has them.
 
     **Returns** pairs; one with an empty side is left out. **Raises** TextError as `read_text` does,
     if the files have different numbers of lines, or if no pair is left.
     """
-    sides = [read_text(path).removesuffix("\n").split("\n") for path in (source, target)]
+    sides = [read_lines(path) for path in (source, target)]
     if len(sides[0]) != len(sides[1]):
         raise TextError(
             f"{source} has {len(sides[0])} lines and {target} {len(sides[1])}: line for line the "

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..errors import InvalidTypeError, TinygradRnnError
 
+SHOWN = 10  # unknown symbols that a message names
 PAD, START, END, UNKNOWN = range(MARKS := 4)  # the first ids of a vocabulary with marks
 
 
@@ -78,8 +79,16 @@ class Vocabulary:
         if self.marks:
             return np.where(known, places + self._first, UNKNOWN)
         if not known.all():
-            raise VocabularyError(self._stranger(text, int(known.argmin())))
+            raise VocabularyError(self._unknown(text, np.flatnonzero(~known).tolist()))
         return places
+
+    def unknown_in(self, text: str) -> list[str]:
+        """A text's symbols that the vocabulary does not have, in their order."""
+        return [
+            piece
+            for piece, place in zip(self._pieces(text), self._places(text), strict=True)
+            if place < 0
+        ]
 
     def decode(self, ids: ArrayLike) -> str:
         """Turns ids into the text that they stand for; of marks only UNKNOWN stands for anything.
@@ -101,6 +110,10 @@ class Vocabulary:
 
     # ------------------------------------------------------------ what a kind of vocabulary says
 
+    def _pieces(self, text: str) -> list[str]:
+        """The text's symbols, known or not."""
+        raise InvalidTypeError(f"{type(self).__name__} defines no _pieces(text)")
+
     def _places(self, text: str) -> NDArray[np.int64]:
         """The symbols' places among `symbols`, -1 for the unknown."""
         raise InvalidTypeError(f"{type(self).__name__} defines no _places(text)")
@@ -109,9 +122,9 @@ class Vocabulary:
         """The text of symbols, -1 for the unknown."""
         raise InvalidTypeError(f"{type(self).__name__} defines no _join(places)")
 
-    def _stranger(self, text: str, at: int) -> str:
-        """What to say of the symbol at a place, which is unknown."""
-        raise InvalidTypeError(f"{type(self).__name__} defines no _stranger(text, at)")
+    def _unknown(self, text: str, places: list[int]) -> str:
+        """What to say of the symbols at these places, which are unknown."""
+        raise InvalidTypeError(f"{type(self).__name__} defines no _unknown(text, places)")
 
 
 class CharVocabulary(Vocabulary):
@@ -166,6 +179,9 @@ class CharVocabulary(Vocabulary):
     def __repr__(self) -> str:
         return f"CharVocabulary({self.symbols!r}{', marks=True' if self.marks else ''})"
 
+    def _pieces(self, text: str) -> list[str]:
+        return list(text)
+
     def _places(self, text: str) -> NDArray[np.int64]:
         codes = _code_points(text)
         places = np.searchsorted(self._codes, codes)
@@ -175,10 +191,15 @@ class CharVocabulary(Vocabulary):
     def _join(self, places: list[int]) -> str:
         return "".join(self.symbols[i] if i >= 0 else self.unknown for i in places)
 
-    def _stranger(self, text: str, at: int) -> str:
+    def _unknown(self, text: str, places: list[int]) -> str:
+        at = places[0]
+        others = sorted({text[i] for i in places} - {text[at]})
+        shown = ", ".join(map(repr, others[:SHOWN])) + ", ..." * (len(others) > SHOWN)
         return (
             f"unknown character {text[at]!r} (U+{ord(text[at]):04X}) at position {at}: "
             f"the vocabulary has {len(self)} symbols, and this is none of them"
+            + f"; nor {'are' if others[1:] else 'is'} {shown}"
+            * bool(others)
         )
 
 

@@ -1,6 +1,7 @@
 """What is kept on disk: named tensors in a file, and the whole state of a run in a folder."""
 
 from .checkpoint import has_checkpoint, load_checkpoint, save_checkpoint
+from .lock import lock_checkpoint
 from .weights import CheckpointError, load, save
 
 __all__ = [
@@ -8,6 +9,7 @@ __all__ = [
     "has_checkpoint",
     "load",
     "load_checkpoint",
+    "lock_checkpoint",
     "save",
     "save_checkpoint",
 ]

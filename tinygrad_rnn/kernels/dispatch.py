@@ -9,16 +9,26 @@ from inspect import signature
 from types import ModuleType
 from typing import Any
 
+from ..errors import DeviceError
 from . import cpu, reference
 from .contract import checker
 
 IMPLEMENTATIONS: dict[str, ModuleType] = {"reference": reference, "cpu": cpu}
 
 wanted = os.environ.get("TINYGRAD_RNN_KERNELS", "")  # "reference" turns native code off
+
+
+class _Refused:
+    """Stands for native code where the environment names no implementation: any use raises."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise DeviceError(
+            f"TINYGRAD_RNN_KERNELS: expected one of {', '.join(IMPLEMENTATIONS)}; got {wanted!r}"
+        )
+
+
 if wanted and wanted not in IMPLEMENTATIONS:
-    raise ImportError(
-        f"TINYGRAD_RNN_KERNELS: expected one of {', '.join(IMPLEMENTATIONS)}; got {wanted!r}"
-    )
+    cpu.functions.native = _Refused()
 
 
 def pick(xp: Any, floats: Sequence[Any]) -> ModuleType:

@@ -16,14 +16,21 @@ from .products import Multiplier, add_product, product
 Array = Any
 
 
-def cross_entropy(xp: Any, x: Array, targets: Array, *, smoothing: float = 0.0) -> Array:
+def cross_entropy(
+    xp: Any, x: Array, targets: Array, counts: Array | None = None, *, smoothing: float = 0.0
+) -> Array:
     """log(sum(exp(x))) - x[target]: -log(softmax(x))[target].
 
-    **Arguments** x: (..., C); targets: (...) integers from 0 to C - 1. smoothing: the share of each
+    **Arguments** x: (..., C); targets: (...) integers from 0 to C - 1. counts: (...), false where
+    the loss is 0, whatever x holds there; None, if all count. smoothing: the share of each
     target's probability that is spread over all classes. **Returns** (...).
     """
     if cpu.takes(x):
-        return cpu.cross_entropy(x, targets, smoothing=smoothing)
+        losses = cpu.cross_entropy(x, targets, smoothing=smoothing)
+        return losses if counts is None else np.where(counts, losses, 0)
+    if counts is not None:
+        losses = cross_entropy(xp, _selected(xp, x, counts), targets, smoothing=smoothing)
+        return xp.where(counts, losses, 0)
     shifted = x - _peak(xp, x)
     at = shifted.reshape(targets.size, x.shape[-1])[_at(xp, targets)].reshape(targets.shape)
     with np.errstate(divide="ignore"):  # a row of -inf
@@ -36,6 +43,7 @@ def cross_entropy_gradient(
     x: Array,
     targets: Array,
     weights: Array,
+    counts: Array | None = None,
     *,
     smoothing: float = 0.0,
     losses: Array | None = None,
@@ -44,10 +52,19 @@ def cross_entropy_gradient(
 ) -> Array:
     """(softmax(x) - what it should be: one at the target, unless smoothed) * weight.
 
-    **Arguments** x: (..., C); targets, weights: (...). losses: where to put `cross_entropy`, if it
-    is wanted, too. out: where to put this, if anywhere: x itself will do. sums: (C,), to which its
+    **Arguments** x: (..., C); targets, weights: (...). counts: (...), false where it is 0, whatever
+    x holds there, or None; then without the others: losses: where to put `cross_entropy`, if it is
+    wanted, too. out: where to put this, if anywhere: x itself will do. sums: (C,), to which its
     rows are added. **Returns** (..., C).
     """
+    if counts is not None:
+        native = cpu.takes(x)  # whose arithmetic warns of nothing: the rows are selected once
+        given = x if native else _selected(xp, x, counts)
+        made = cross_entropy_gradient(xp, given, targets, weights, smoothing=smoothing)
+        if not native:
+            return _selected(xp, made, counts)
+        made[~counts] = 0
+        return made
     if cpu.takes(x):
         return cpu.cross_entropy(x, targets, weights, smoothing, losses=losses, out=out, sums=sums)
     if losses is not None:
@@ -109,6 +126,7 @@ def linear_cross_entropy(
             dw = product(dz.T, x[part])
         else:
             add_product(dw, dz.T, x[part])
+    losses = xp.where((weights != 0) | xp.isfinite(losses), losses, 0)  # 0 times infinity is NaN
     return xp.sum(weights * losses), [dx, dw, losses, db] if keep else None
 
 
@@ -181,6 +199,11 @@ def _peak(xp: Any, x: Array) -> Array:
     """The maximum of each row; 0 where there is no finite one, as in a row of -inf."""
     peak = x.max(axis=-1, keepdims=True)
     return xp.where(xp.isfinite(peak), peak, 0)
+
+
+def _selected(xp: Any, x: Array, counts: Array) -> Array:
+    """The rows of x that count, and zeros in place of the others."""
+    return xp.where(counts[..., None], x, 0)
 
 
 def _at(xp: Any, targets: Array) -> tuple[Array, Array]:

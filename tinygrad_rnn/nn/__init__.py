@@ -5,6 +5,7 @@ from . import decoding, init, utils
 from . import recurrent as _recurrent
 from . import seq2seq as _seq2seq
 from .attention import *
+from .containers import ModuleList, Sequential
 from .crf import CRF
 from .ctc import ctc_loss
 from .dropout import Dropout, dropout
@@ -19,7 +20,7 @@ from .loss import (
     nll_loss,
     temporal_activation_regularization,
 )
-from .module import Module, ModuleList, Parameter, Sequential, StateDictError
+from .module import Module, Parameter, StateDictError
 from .normalization import LayerNorm
 from .recurrent import *
 from .seq2seq import *

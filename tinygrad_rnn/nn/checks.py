@@ -7,6 +7,7 @@ from typing import Any
 from ..errors import InvalidTypeError, InvalidValueError, ShapeError
 from ..tensor import creation
 from ..tensor.ops import elementwise
+from ..tensor.ops.indexing import in_table
 from ..tensor.tensor import Tensor
 
 
@@ -58,6 +59,20 @@ def features_last(layer: str, x: Any, features: int, name: str = "x") -> None:
         )
 
 
+def ids_of(layer: str, name: str, ids: Any, rows: int, device: str) -> Tensor:
+    """Checked ids of a table's rows, on a device: whole numbers from 0 to below so many.
+
+    Those of a GPU are not looked at: it would have to be waited for.
+    """
+    ids = creation.as_tensor(ids, device=device)
+    if ids.dtype.kind not in "iu":
+        raise InvalidTypeError(
+            f"{layer}: {name}: expected integers, got {ids.dtype}: {name}.astype(int)"
+        )
+    found: Tensor = in_table(f"{layer}: {name}")(ids, rows=rows)
+    return found
+
+
 def lengths_of(name: str, argument: str, lengths: Any, rows: int, most: int) -> Tensor:
     """Checked lengths of rows, (B,) on the host; the most throughout, if None."""
     if lengths is None:
@@ -72,3 +87,9 @@ def lengths_of(name: str, argument: str, lengths: Any, rows: int, most: int) -> 
         if not 0 <= length <= most:
             raise ShapeError(f"{name}: {argument}: row {row} has {length} of {most}")
     return on_host.astype("int64")
+
+
+def within_rows(x: Any, lengths: Tensor) -> Tensor:
+    """Which steps of x (T, B, ...) are within their row: truths (T, B)."""
+    within: Tensor = creation.arange(len(x), device=lengths.device).expand_dims(axis=1) < lengths
+    return within

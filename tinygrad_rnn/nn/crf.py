@@ -86,8 +86,8 @@ class CRF(Module):
         tags = self._tags(tags, emissions, times)
         score = self._score(emissions, tags, times)
         likelihood = score - self._log_z(self._alphas(emissions, times)[1], times)
-        possible = ops.where(score > NEVER / 10, likelihood, -inf)
-        return reduce("CRF", possible, reduction)
+        likelihood = ops.where(score <= NEVER / 10, -inf, likelihood)
+        return reduce("CRF", likelihood, reduction)
 
     def partition(self, emissions: Tensor, lengths: Any = None) -> Tensor:
         """log Z, where Z sums exp(score) over all sequences.
@@ -125,7 +125,8 @@ class CRF(Module):
 
         **Arguments** as `forward`. **Returns** a list of tags for each row, as long as the row, and
         scores (B,); of equals the one whose last tags are lower. A score is -inf where every
-        sequence has a forbidden transition, and then the tags mean nothing.
+        sequence has a forbidden transition, and then the tags mean nothing. **Raises** ValueError
+        for a row whose emissions hold NaN.
         """
         with no_grad():
             emissions, times = self._checked(emissions, lengths)
@@ -139,13 +140,18 @@ class CRF(Module):
                 backs.append(back.squeeze(axis=1).tolist())
             best = best + end
             last, scores = best.argmax(axis=1).tolist(), best.max(axis=1)
+            for row, (score, length) in enumerate(
+                zip(scores.tolist(), times.tolist(), strict=True)
+            ):
+                if length and score != score:
+                    raise InvalidValueError(f"CRF: decode: row {row}: emissions hold NaN")
             paths = []
             for row, length in enumerate(times.tolist()):
                 path = [last[row]] if length else []
                 for t in range(length - 2, -1, -1):
                     path.append(backs[t][row][path[-1]])
                 paths.append(path[::-1])
-            scores = ops.where(scores > NEVER / 10, scores, -inf)
+            scores = ops.where(scores <= NEVER / 10, -inf, scores)
             return paths, ops.where(times > 0, scores, 0)
 
     # ------------------------------------------------------------ the recursion
@@ -176,7 +182,7 @@ class CRF(Module):
 
     def _log_z(self, last: Tensor, times: Tensor) -> Tensor:
         log_z = ops.logsumexp(last + self._scores()[2], axis=1)
-        log_z = ops.where(log_z > NEVER / 10, log_z, -inf)
+        log_z = ops.where(log_z <= NEVER / 10, -inf, log_z)
         z: Tensor = ops.where(times > 0, log_z, 0)
         return z
 

@@ -70,7 +70,7 @@ def ctc_loss(
     where = log_probs.device
     losses = _ctc(log_probs, labels.to(where), times.to(where), counts.to(where), blank=blank)
     if zero_infinity:
-        losses = ops.where(ops.isfinite(losses), losses, 0)
+        losses = ops.where(losses == inf, 0, losses)
     if reduction == "mean":
         losses = losses / ops.maximum(counts, 1).to(where).astype(losses.dtype)
     return reduce("ctc_loss", losses, reduction)
@@ -169,28 +169,31 @@ def _ctc_forward(
     xp: Any, log_probs: Any, labels: Any, times: Any, counts: Any, *, blank: int, keep: bool
 ) -> tuple[Any, Any]:
     steps, batch, _ = log_probs.shape
-    log_probs = xp.maximum(log_probs, NEVER)
     places, skip = _with_blanks(xp, labels, counts, blank)
-    emitted = xp.take_along_axis(log_probs, places[None], axis=2)
-    rows = xp.arange(batch)
+    rows, inside = xp.arange(batch), (xp.arange(steps)[:, None] < times)[:, :, None]
+
+    def said(log_probs: Any) -> Any:  # what is past a row's end may be infinite, or NaN
+        return xp.where(inside, xp.maximum(log_probs, NEVER), 0)
+
+    emitted = said(xp.take_along_axis(log_probs, places[None], axis=2))
     if keep:
         backwards = _reversed(xp, labels, counts)
         back_places, back_skip = _with_blanks(xp, backwards, counts, blank)
         back = (times - 1 - xp.arange(steps)[:, None]) % max(steps, 1)
-        again = log_probs[back[:, :, None], rows[:, None], back_places]
+        again = said(log_probs[back[:, :, None], rows[:, None], back_places])
         both = _alphas(xp, xp.concatenate([emitted, again], 1), xp.concatenate([skip, back_skip]))
         alphas, betas = both[:, :batch], both[:, batch:]
     else:
         alphas = _alphas(xp, emitted, skip)
     ends = [alphas[times, rows, 2 * counts + i] for i in (1, 2)]
     log_z = xp.logaddexp(*ends)
-    possible = log_z > NEVER / 10
+    impossible = log_z <= NEVER / 10
     saved = None
     if keep:
         # At each step and place: what leads there, times what leads on, the step counted once.
         on = 2 * counts[:, None] + 2 - xp.arange(places.shape[1])
         after = (times - xp.arange(steps)[:, None])[:, :, None]
-        inside = (on >= 2) & (after > 0) & possible[:, None]
+        inside = (on >= 2) & (after > 0) & ~impossible[:, None]
         share = (
             alphas[1:, :, 2:]
             + betas[xp.maximum(after, 0), rows[:, None], xp.maximum(on, 0)]
@@ -198,7 +201,7 @@ def _ctc_forward(
             - log_z[:, None]
         )
         saved = xp.exp(xp.where(inside, share, NEVER)), places
-    return xp.where(possible, -log_z, inf), saved
+    return xp.where(impossible, inf, -log_z), saved
 
 
 def _ctc_rule(xp: Any, g: Any, saved: Any, shapes: Any) -> Any:
@@ -228,7 +231,7 @@ def _ctc_by_steps(log_probs: Any, labels: Any, times: Any, counts: Any, *, blank
     rows = creation.arange(len(counts), device=counts.device)
     ends = [ops.stack(alphas)[times, rows, 2 * counts + i] for i in (1, 2)]
     log_z = ops.logsumexp(ops.stack(ends), axis=0)
-    return ops.where(log_z > NEVER / 10, -log_z, inf)
+    return ops.where(log_z <= NEVER / 10, inf, -log_z)
 
 
 _ctc = Op("ctc_loss", _ctc_forward, composed=_ctc_by_steps).vjp(log_probs=_ctc_rule)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..errors import ShapeError
+from ..tensor import ops
 from ..tensor.creation import as_tensor
 from ..tensor.random import Generator, default_generator
 from ..tensor.tensor import Tensor
@@ -22,8 +23,18 @@ def dropout_mask(
     shape: tuple[int, ...], p: float, generator: Generator | None, *, like: Tensor
 ) -> Tensor:
     """A mask of zeros with probability p and 1 / (1 - p), drawn on the host."""
-    mask = ((generator or default_generator()).random(shape) >= p) / (1 - p)
-    return as_tensor(mask.astype(like.dtype), device=like.device)
+    return kept(shape, p, generator, like.device).astype(like.dtype) * (1 / (1 - p))
+
+
+def kept(shape: tuple[int, ...], p: float, generator: Generator | None, device: str) -> Tensor:
+    """Truths with probability 1 - p, drawn on the host."""
+    return as_tensor((generator or default_generator()).random(shape) >= p, device=device)
+
+
+def dropped(x: Tensor, keep: Tensor, p: float) -> Tensor:
+    """x / (1 - p) where it is kept, and zero elsewhere, whatever x holds there."""
+    y: Tensor = ops.where(keep, x, 0) * (1 / (1 - p))
+    return y
 
 
 def dropout(
@@ -31,8 +42,8 @@ def dropout(
 ) -> Tensor:
     """Zeroes each element with probability p and scales the others by 1 / (1 - p).
 
-    The mask is drawn on the host and is an input of the product: whatever computes it again sees
-    the same bits.
+    Of what is dropped zero is left, and a gradient of zero, of infinity and NaN, too. The mask is
+    drawn on the host and is an input of that: whatever computes it again sees the same bits.
 
     **Arguments** shared_axis: an axis along which the mask is the same, if any.
 
@@ -45,7 +56,7 @@ def dropout(
     shape = list(x.shape)
     if shared_axis is not None:
         shape[shared_axis] = 1
-    return x * dropout_mask(tuple(shape), p, generator, like=x)
+    return dropped(x, kept(tuple(shape), p, generator, x.device), p)
 
 
 class Dropout(Module):

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from ..errors import InvalidTypeError, InvalidValueError
+from ..errors import InvalidValueError
 from ..tensor import creation, ops
 from ..tensor.random import Generator
 from ..tensor.tensor import Tensor
 from . import init
-from .checks import positive, probability
-from .dropout import Dropout, dropout_mask
+from .checks import ids_of, positive, probability
+from .dropout import Dropout, dropped, kept
 from .module import Module, Parameter
 
 
@@ -56,17 +56,15 @@ class Embedding(Module):
             self.weight.data[self.padding_idx] = 0
 
     def forward(self, ids: Any) -> Tensor:
-        """**Arguments** ids: integers (...). **Returns** (..., embedding_dim)."""
-        ids = creation.as_tensor(ids, device=self.weight.device)
-        if ids.dtype.kind not in "iu":
-            raise InvalidTypeError(
-                f"Embedding: ids: expected integers, got {ids.dtype}: ids.astype(int)"
-            )
+        """**Arguments** ids: integers (...), from 0 to below num_embeddings.
+
+        **Returns** (..., embedding_dim). **Raises** TypeError, IndexError naming the id.
+        """
+        ids = ids_of("Embedding", "ids", ids, self.num_embeddings, self.weight.device)
         y: Tensor = ops.take(self.weight, ids, axis=0)
         if self.training and self.dropout:
-            words = (self.num_embeddings, 1)
-            mask = dropout_mask(words, self.dropout, self.generator, like=self.weight)
-            y = y * ops.take(mask, ids, axis=0)
+            words = kept((self.num_embeddings, 1), self.dropout, self.generator, y.device)
+            y = dropped(y, ops.take(words, ids, axis=0), self.dropout)
         if self.padding_idx is None:
             return y
         real = (ids != self.padding_idx).expand_dims(axis=-1)

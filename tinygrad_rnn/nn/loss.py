@@ -6,18 +6,21 @@ from typing import Any
 
 from ..errors import InvalidValueError, OutOfRangeError, ShapeError
 from ..tensor import creation, ops
+from ..tensor.graph import Op
 from ..tensor.tensor import Tensor
-from .checks import features_last, is_tensor
+from .checks import features_last, is_tensor, lengths_of
 
 
 def reduce(name: str, losses: Tensor, reduction: str, count: Any = None) -> Tensor:
-    """The mean (over count, if given), the sum, or all of them."""
+    """The mean (over count, if given; 0 over nothing), the sum, or all of them."""
     if reduction == "none":
         return losses
     if reduction not in ("mean", "sum"):
         raise InvalidValueError(f"{name}: reduction: expected mean, sum or none, got {reduction!r}")
     total = losses.sum()
-    return total if reduction == "sum" else total / (losses.size if count is None else count)
+    return (
+        total if reduction == "sum" else total / (max(losses.size, 1) if count is None else count)
+    )
 
 
 def cross_entropy(
@@ -31,7 +34,8 @@ def cross_entropy(
     """-log softmax(logits)[target]: the surprise at each target, in nats.
 
     **Arguments** logits: (..., C), classes on the last axis. targets: (...) integers below C.
-    ignore_index: a target that does not count. label_smoothing: the share of each target's
+    ignore_index: a target that does not count: its loss and the gradient of its row are 0, whatever
+    the row holds, NaN and infinities among it. label_smoothing: the share of each target's
     probability that is spread over all classes. reduction: `mean` over the targets that count (0 if
     none does), `sum` or `none`. **Returns** a scalar, or (...) for `none`. **Raises** ShapeError,
     IndexError naming a target outside the classes.
@@ -42,7 +46,7 @@ def cross_entropy(
     """
     targets, counts = _targets("cross_entropy", logits, None, targets, ignore_index)
     _share("cross_entropy", label_smoothing)
-    losses = ops.softmax_cross_entropy(logits, targets, smoothing=label_smoothing)
+    losses = ops.softmax_cross_entropy(logits, targets, counts, smoothing=label_smoothing)
     return _counted("cross_entropy", losses, counts, reduction)
 
 
@@ -86,11 +90,13 @@ def linear_cross_entropy(
     targets, counts = _targets(name, x, classes, targets, ignore_index)
     _share(name, label_smoothing)
     if counts is None:
-        counts = creation.ones(targets.shape, dtype=x.dtype, device=x.device)
+        weights = creation.ones(targets.shape, dtype=x.dtype, device=x.device)
+    else:
+        x, weights = ops.where(counts.expand_dims(axis=-1), x, 0), counts.astype(x.dtype)
     if reduction == "mean":
-        counts = counts / ops.maximum(counts.sum(), 1)
+        weights = weights / ops.maximum(weights.sum(), 1)
     loss: Tensor = ops.linear_softmax_cross_entropy(
-        x.reshape(-1, features), linear_weight, targets.reshape(-1), counts.reshape(-1),
+        x.reshape(-1, features), linear_weight, targets.reshape(-1), weights.reshape(-1),
         linear_bias, smoothing=label_smoothing,
     )  # fmt: skip
     return loss
@@ -142,7 +148,18 @@ def binary_cross_entropy_with_logits(
     """
     name = "binary_cross_entropy_with_logits"
     target = _like(name, logits, target)
-    return reduce(name, ops.softplus(logits) - logits * target, reduction)
+    return reduce(name, _binary_cross_entropy(logits, target), reduction)
+
+
+def _binary_forward(xp: Any, x: Any, t: Any) -> Any:
+    """softplus(x) - x t, as softplus(-|x|) + x ((x > 0) - t): 0 where an infinite x is right."""
+    off = (x > 0) - t
+    return xp.logaddexp(-xp.abs(x), 0) + xp.where(off == 0, 0, x) * off
+
+
+_binary_cross_entropy = Op("binary_cross_entropy_with_logits", _binary_forward).vjp(
+    x=lambda g, x, t: g * (ops.sigmoid(x) - t), t=lambda g, x: -g * x
+)
 
 
 # ---------------------------------------------------------------- of what a layer gives
@@ -180,17 +197,15 @@ def _mean_square(name: str, y: Tensor, lengths: Any, differences: int) -> Tensor
     if y.ndim != 3 or 0 in y.shape:
         raise ShapeError(f"{name}: y: expected (T, B, H), none empty; got {list(y.shape)}")
     steps, batch, features = y.shape
-    if lengths is None:
-        lengths = creation.full((batch,), steps, dtype="int64", device=y.device)
-    lengths = creation.as_tensor(lengths, device=y.device)
-    if lengths.shape != (batch,) or lengths.dtype.kind not in "iu":
-        raise ShapeError(f"{name}: lengths: expected {batch} whole numbers; got {lengths.shape}")
+    valid = lengths_of(name, "lengths", lengths, batch, steps).to(y.device)
+    times = creation.arange(steps, device=y.device).expand_dims(axis=1)
+    y = ops.where((times < valid).expand_dims(axis=-1), y, 0)
     if differences:
-        y = y[1:] - y[:-1]
-    times = creation.arange(len(y), device=y.device).expand_dims(axis=1)
-    counts = (times < lengths - differences).astype(y.dtype)
-    count = ops.maximum(counts.sum(), 1) * features
-    mean: Tensor = (ops.square(y) * counts.expand_dims(axis=-1)).sum() / count
+        counts = times[1:] < valid
+        y = ops.where(counts.expand_dims(axis=-1), y[1:] - y[:-1], 0)
+    else:
+        counts = times < valid
+    mean: Tensor = ops.square(y).sum() / (ops.maximum(counts.sum(), 1) * features)
     return mean
 
 
@@ -216,7 +231,7 @@ def _share(name: str, label_smoothing: float) -> None:
 def _targets(
     name: str, scores: Any, classes: int | None, targets: Any, ignore_index: int
 ) -> tuple[Tensor, Any]:
-    """Targets in which the ignored are 0, and which count (None: all), as numbers.
+    """Targets in which the ignored are 0, and which count; None, if all do.
 
     **Arguments** scores: (..., C), or of so many classes what scores will be made of.
     """
@@ -238,12 +253,11 @@ def _targets(
             )
         if not ignored.data.any():
             return targets, None
-    counts = ~ignored
-    return ops.where(ignored, 0, targets), counts.astype(scores.dtype)
+    return ops.where(ignored, 0, targets), ~ignored
 
 
 def _counted(name: str, losses: Tensor, counts: Any, reduction: str) -> Tensor:
     if counts is None:
         return reduce(name, losses, reduction)
-    total = ops.where(counts.sum() == 0, 1, counts.sum())
-    return reduce(name, losses * counts, reduction, total)
+    total = ops.maximum(counts.sum(), 1).astype(losses.dtype)
+    return reduce(name, ops.where(counts, losses, 0), reduction, total)

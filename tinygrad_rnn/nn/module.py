@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import copy
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import lru_cache
+from reprlib import recursive_repr
 from typing import Any, Self
 
 from ..errors import InvalidTypeError, TinygradRnnError
+from ..tensor import creation
 from ..tensor.tensor import Tensor
 
 
@@ -30,7 +35,10 @@ class Parameter(Tensor):
 class Module:
     """The base of layers and models: write `__init__` and `forward`, assign parameters and modules.
 
-    Parameters are found by walking the attributes, and lists, tuples and dicts in them.
+    Parameters are found by walking the attributes, and lists, tuples and dicts in them. What would
+    be left out is refused: a Tensor that requires grad and is no `Parameter`, a layer in a set,
+    whose elements have no order, or as an attribute of the class, which all models would share. A
+    Tensor that requires no grad is a constant: neither learned nor saved.
 
     >>> import tinygrad_rnn as tg
     >>> class Model(tg.nn.Module):
@@ -58,26 +66,13 @@ class Module:
     # ------------------------------------------------------------ what it holds
 
     def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
-        """This module and those in it, with their names."""
-        yield prefix, self
-        for name, value in _members(self.children(), prefix):
-            if isinstance(value, Module):
-                yield from value.named_modules(name)
-
-    def _named(self, prefix: str = "") -> Iterator[tuple[str, Parameter]]:
-        """Every name of every parameter: a tied one under each of its names."""
-        members = list(_members(self.children(), prefix))
-        for name, value in members:
-            if isinstance(value, Parameter):
-                yield name, value
-        for name, value in members:
-            if isinstance(value, Module):
-                yield from value._named(name)
+        """This module and those in it, with their names; each once, however often it is held."""
+        return _walk(self, prefix, once=True)
 
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
         """The parameters with their names; each once, however many modules share it."""
         seen: set[int] = set()
-        for name, p in self._named():
+        for name, p in _parameters(self.named_modules()):
             if id(p) not in seen:
                 seen.add(id(p))
                 yield name, p
@@ -86,36 +81,68 @@ class Module:
         """The parameters, each once."""
         return (p for _, p in self.named_parameters())
 
+    def _named(self) -> dict[str, Parameter]:
+        """The parameters by name: a tied one under each of its names."""
+        named: dict[str, Parameter] = {}
+        for name, p in _parameters(_walk(self, "", once=False)):
+            if named.setdefault(name, p) is not p:
+                raise StateDictError(
+                    f"{type(self).__name__}: two parameters have the name {name!r}: give the "
+                    "modules other keys"
+                )
+        return named
+
     def state_dict(self) -> dict[str, Tensor]:
         """The parameters' values by name, constant and sharing memory with the module."""
-        return {name: p.detach() for name, p in self._named()}
+        return {name: p.detach() for name, p in self._named().items()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Copies values into the parameters.
 
-        **Arguments** state: arrays or Tensors by name, as `state_dict` gives them, or PyTorch's.
-        **Raises** StateDictError naming every key that is missing or unexpected and every shape
-        that differs; the module is unchanged then.
+        **Arguments** state: real arrays or Tensors by name, as `state_dict` gives them, or
+        PyTorch's. Of a tied parameter's names one is enough.
+        **Raises** StateDictError naming every key that is missing or unexpected, every shape that
+        differs, what is not real, and names of one parameter whose values differ; the module is
+        unchanged then.
         """
-        own = dict(self._named())
-        given = {name: v if isinstance(v, Tensor) else Tensor(v) for name, v in state.items()}
-        faults = [
-            f"missing {name!r} {list(p.shape)}" for name, p in own.items() if name not in given
-        ]
-        faults += [f"unexpected {n!r}{self._remedy(n)}" for n in given if n not in own]
-        faults += [
-            f"{name!r}: expected shape {list(p.shape)}, got {list(given[name].shape)}"
-            for name, p in own.items()
-            if name in given and given[name].shape != p.shape
-        ]
-        if faults:
-            raise StateDictError(f"{type(self).__name__}.load_state_dict: {'; '.join(faults)}")
+        loading = f"{type(self).__name__}.load_state_dict"
+        if not isinstance(state, Mapping):
+            raise InvalidTypeError(
+                f"{loading}: expected arrays by name, got {type(state).__name__}: hand over "
+                "model.state_dict(), or tg.load(path)"
+            )
+        own, values, faults = self._named(), dict[int, tuple[str, Any]](), list[str]()
+        given = {id(p) for name, p in own.items() if name in state}
         for name, p in own.items():
-            p.data = given[name].to(p.device).data.astype(p.dtype)  # astype copies
+            if id(p) not in given:
+                given.add(id(p))
+                others = [other for other, q in own.items() if q is p and other != name]
+                tied = (
+                    f" (or {' or '.join(map(repr, others))}, which is the same)" if others else ""
+                )
+                faults.append(f"missing {name!r} {list(p.shape)}{tied}")
+        for name, value in state.items():
+            if name not in own:
+                faults.append(f"unexpected {name!r}{self._remedy(str(name))}")
+                continue
+            try:
+                array = _fitting(own[name], value)
+            except (TypeError, ValueError, RuntimeError) as error:
+                faults.append(f"{name!r}: {error}")
+                continue
+            first, before = values.setdefault(id(own[name]), (name, array))
+            if before is not array and before.tobytes() != array.tobytes():
+                faults.append(
+                    f"{first!r} and {name!r} are one parameter here, but their values differ"
+                )
+        if faults:
+            raise StateDictError(f"{loading}: {'; '.join(faults)}")
+        for p in self.parameters():
+            p.data = values[id(p)][1]
 
     def _remedy(self, name: str) -> str:
         owner, _, key = name.rpartition(".")
-        module = dict(self.named_modules()).get(owner)
+        module = dict(_walk(self, "", once=False)).get(owner)
         remedy = module.why_unexpected(key) if module is not None else ""
         return f" ({remedy})" if remedy else ""
 
@@ -127,6 +154,10 @@ class Module:
 
     def train(self, mode: bool = True) -> Self:
         """Switches dropout and the like on (or off)."""
+        if not isinstance(mode, bool):
+            raise InvalidTypeError(
+                f"{type(self).__name__}.train: mode: expected True or False, got {mode!r}"
+            )
         for _, module in self.named_modules():
             module.training = mode
         return self
@@ -136,13 +167,26 @@ class Module:
         return self.train(False)
 
     def to(self, target: Any) -> Self:
-        """Moves the parameters to a device (`cuda`) or a dtype (`float64`), in place."""
-        for p in self.parameters():
+        """Moves the parameters to a device (`cuda`) or a dtype (`float64`), in place.
+
+        **Raises** TypeError for a dtype that is not real: its values could not be learned.
+        """
+        parameters = list(self.parameters())
+        try:
+            kind = creation.zeros((), device="cpu").to(target).dtype.kind if target else "none"
+        except TypeError:
+            kind = "none"
+        if kind != "f":
+            raise InvalidTypeError(
+                f"{type(self).__name__}.to: expected a device, as 'cuda', or a dtype of reals, as "
+                f"'float64'; got {target!r}"
+            )
+        for p in parameters:
             p.move_(target)
         return self
 
     def apply(self, fn: Callable[[Module], Any]) -> Self:
-        """Calls fn on this module and every one in it."""
+        """Calls fn on this module and every one in it, once each."""
         for _, module in list(self.named_modules()):
             fn(module)
         return self
@@ -159,13 +203,23 @@ class Module:
             if p.requires_grad:
                 p.grad = None
 
+    @recursive_repr("...")
     def __repr__(self) -> str:
         inner = [
             f"  {name}: {value!r}".replace("\n", "\n  ")
-            for name, value in self.children()
+            for name, value in _members(self.children(), "")
             if isinstance(value, Module)
         ]
         return "\n".join([f"{type(self).__name__}({self.describe()})", *inner])
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """Copies the innermost module first, since nesting may be deeper than Python's stack."""
+        for _, module in reversed(list(self.named_modules())):
+            if id(module) not in memo:
+                twin = memo[id(module)] = copy.copy(module)
+                vars(twin).update({k: copy.deepcopy(v, memo) for k, v in vars(twin).items()})
+        found: Self = memo[id(self)]
+        return found
 
     def describe(self) -> str:
         """What stands between the parentheses of its repr."""
@@ -175,64 +229,93 @@ class Module:
 PLAIN = frozenset({int, float, bool, str, type(None)})  # what most attributes are: none of these
 
 
-def _members(items: Iterable[tuple[Any, Any]], prefix: str) -> Iterator[tuple[str, Any]]:
-    """Modules and parameters among named values, those in lists, tuples and dicts too."""
+def _walk(root: Module, prefix: str, *, once: bool) -> Iterator[tuple[str, Module]]:
+    """A module and those in it, from the top down, with their names.
+
+    Each once, or under each of its names; but none within itself.
+    """
+    passed, path = {id(root)}, [(id(root), _modules(root, prefix))]
+    yield prefix, root
+    while path:
+        for name, module in path[-1][1]:
+            if id(module) not in passed:
+                passed.add(id(module))
+                path.append((id(module), _modules(module, name)))
+                yield name, module
+                break
+        else:
+            left, _ = path.pop()
+            if not once:
+                passed.remove(left)
+
+
+def _modules(module: Module, name: str) -> Iterator[tuple[str, Module]]:
+    return ((n, v) for n, v in _members(module.children(), name) if isinstance(v, Module))
+
+
+def _parameters(modules: Iterable[tuple[str, Module]]) -> Iterator[tuple[str, Parameter]]:
+    """The parameters that modules hold themselves; refuses what looks like one and is not."""
+    for prefix, module in modules:
+        for owner, name in _shared(type(module)):  # type: ignore[arg-type]  # mypy: no hash
+            if name not in vars(module):
+                raise InvalidTypeError(
+                    f"{owner}: {name!r} is an attribute of the class, which all its instances "
+                    f"would share: assign self.{name} in __init__"
+                )
+        for name, value in _members(module.children(), prefix):
+            if isinstance(value, Parameter):
+                yield name, value
+            elif isinstance(value, Tensor) and value.requires_grad and value.is_leaf:
+                raise InvalidTypeError(
+                    f"{type(module).__name__}: {name!r} is a Tensor that requires grad, but no "
+                    "Parameter, so that it would be neither learned nor saved: assign "
+                    "tg.nn.Parameter(...) of it, or its .detach() if it is a constant"
+                )
+
+
+@lru_cache(1024)
+def _shared(kind: type) -> tuple[tuple[str, str], ...]:
+    """The layers that are attributes of a class, not of its instances: the class and their name."""
+    return tuple(
+        (owner.__name__, name)
+        for owner in kind.__mro__
+        for name, value in vars(owner).items()
+        if isinstance(value, (Parameter, Module))
+    )
+
+
+def _members(
+    items: Iterable[tuple[Any, Any]], prefix: str, within: tuple[int, ...] = ()
+) -> Iterator[tuple[str, Any]]:
+    """Modules and Tensors among named values, those in lists, tuples and dicts too."""
     for key, value in items:
         if type(value) in PLAIN:
             continue
         name = f"{prefix}.{key}" if prefix else str(key)
-        if isinstance(value, (Parameter, Module)):
+        if isinstance(value, (Tensor, Module)):
             yield name, value
-        elif isinstance(value, (list, tuple)):
-            yield from _members(enumerate(value), name)
-        elif isinstance(value, dict):
-            yield from _members(value.items(), name)
+        elif isinstance(value, (list, tuple, deque, Mapping)):
+            if id(value) not in within:
+                pairs = value.items() if isinstance(value, Mapping) else enumerate(value)
+                yield from _members(pairs, name, (*within, id(value)))
+        elif isinstance(value, (set, frozenset)) and any(
+            isinstance(v, (Parameter, Module)) for v in value
+        ):
+            raise InvalidTypeError(
+                f"{name!r} is a set of modules or parameters, which have no order and so no names: "
+                "make it a list"
+            )
 
 
-class ModuleList(Module):
-    """A list of modules.
-
-    >>> import tinygrad_rnn as tg
-    >>> layers = tg.nn.ModuleList(tg.nn.Linear(4, 4) for _ in range(3))
-    >>> len(layers), next(name for name, _ in layers.named_parameters())
-    (3, '0.weight')
-    """
-
-    def __init__(self, modules: Iterable[Module] = ()) -> None:
-        self.items = list(modules)
-
-    def children(self) -> Iterable[tuple[str, Any]]:
-        """The modules by their position."""
-        return ((str(i), module) for i, module in enumerate(self.items))
-
-    def append(self, module: Module) -> None:
-        """Adds a module at the end."""
-        self.items.append(module)
-
-    def __len__(self) -> int:
-        return len(self.items)
-
-    def __getitem__(self, i: int) -> Module:
-        return self.items[i]
-
-    def __iter__(self) -> Iterator[Module]:
-        return iter(self.items)
-
-
-class Sequential(ModuleList):
-    """Modules, or functions of one tensor, each applied to what the one before gave.
-
-    >>> import tinygrad_rnn as tg
-    >>> model = tg.nn.Sequential(tg.nn.Linear(3, 4), tg.tanh, tg.nn.Linear(4, 1))
-    >>> model(tg.zeros((5, 3))).shape
-    (5, 1)
-    """
-
-    def __init__(self, *modules: Any) -> None:
-        super().__init__(modules)
-
-    def forward(self, x: Any) -> Any:
-        """The last module's output."""
-        for module in self.items:
-            x = module(x)
-        return x
+def _fitting(p: Parameter, value: Any) -> Any:
+    """An array of a parameter's shape, dtype and device; refuses what is not real numbers."""
+    if isinstance(value, (Mapping, str, bytes, Module)) or value is None:
+        raise InvalidTypeError(f"expected an array or a Tensor, got {type(value).__name__}")
+    found = creation.as_tensor(value)
+    if found.dtype.kind not in "fiu":
+        raise InvalidTypeError(f"expected real numbers, got {found.dtype}")
+    if found.shape != p.shape:
+        raise InvalidTypeError(f"expected shape {list(p.shape)}, got {list(found.shape)}")
+    if not isinstance(value, Tensor):
+        found = Tensor(value, p.dtype, p.device)  # Python's reals at the parameter's precision
+    return found.to(p.device).data.astype(p.dtype, order="C", copy=False)

@@ -2,7 +2,8 @@
 
 from .adding import SOLVED, Adding, AddingConfig
 from .charlm import CharLM, CharModel, Config, checked
-from .run import DivergedError, Progress, Run, SettingError
+from .divergence import DivergedError
+from .run import Progress, Run, SettingError
 from .scores import ErrorRates, bleu_and_chrf, error_rates
 from .tasks import TASKS
 from .training import Training

@@ -21,7 +21,7 @@ from ..nn.utils import gradient_flow
 from ..tensor.creation import as_tensor
 from ..tensor.random import Generator
 from ..tensor.tensor import Tensor
-from .run import Run, SettingError, check_settings, inference
+from .run import Run, SettingError, check_memory, check_settings, inference
 
 
 def _min_gru(features: int, hidden: int, generator: Generator) -> Recurrent:
@@ -40,6 +40,7 @@ CELLS: dict[str, Callable[..., Module]] = {
 }
 HELD_OUT = 1000  # sequences that the error is measured on
 SOLVED = 0.01  # mean squared error
+WORST = 100.0  # mean squared error of answers that miss the sums' range, 2, five times over
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,10 @@ class AddingConfig:
             raise SettingError(f"cell must be one of {', '.join(CELLS)}, not {self.cell!r}")
         if self.length < 2:
             raise SettingError(f"length must be at least 2, a mark in each half; not {self.length}")
-        check_settings(self, "hidden", "batch", "steps")
+        check_settings(self, "length", "hidden", "batch", "steps")
+        # Sequences with their states, and the recurrent weights with their gradients.
+        states = (HELD_OUT + 2 * self.batch) * self.length * (self.hidden + 8)
+        check_memory("a task of this size (length, hidden, batch)", 4 * states + 8 * self.hidden**2)
 
 
 def additions(
@@ -131,6 +135,10 @@ class Adding(Run):
         """The mean squared error on sequences that are not trained on."""
         with inference(self.model):
             return float(self._loss(*self.heldout).item())
+
+    def worst(self) -> float:
+        """A mean squared error far beyond that of any answer within range."""
+        return WORST
 
     def gradient_norms(self) -> list[float]:
         """How much of the loss's gradient arrives at each step: |dL/dh_t|, on one batch."""

@@ -9,6 +9,7 @@ begins), else the text's first character.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -27,10 +28,12 @@ from ..tensor.creation import as_tensor
 from ..tensor.ops import log_softmax
 from ..tensor.random import Generator
 from ..tensor.tensor import Tensor
-from .run import SettingError, check_settings, inference
+from .divergence import DivergedError, check_weights
+from .run import SettingError, check_memory, check_settings, inference, whole
 
 State = Any  # (L, B, H); for LSTM the pair of two of them
 
+LAYER = 10_000  # bytes of a layer besides its weights
 CELLS: dict[str, Any] = {"rnn": RNN, "gru": GRU, "lstm": LSTM}
 
 
@@ -68,6 +71,7 @@ class CharModel(Module):
 
     def __init__(self, symbols: int, config: Config, generator: Generator) -> None:
         super().__init__()
+        check_weights_fit(config, symbols)
         self.embedding = Embedding(symbols, config.embedding, generator=generator)
         self.dropout = Dropout(config.dropout, generator=generator)
         self.layers = CELLS[config.cell](
@@ -118,6 +122,19 @@ class CharModel(Module):
         return str(self.head.weight.device)
 
 
+def check_weights_fit(config: Any, symbols: int, layers: int | None = None) -> None:
+    """Refuses sizes with which weights and gradients cannot fit in the memory.
+
+    **Arguments** config: with hidden and embedding. symbols: rows of its tables. layers: how many
+    in all, config's if None. **Raises** SettingError.
+    """
+    layers = layers or config.layers
+    gates = {"rnn": 1, "gru": 3, "lstm": 4}[config.cell]
+    recurrent = gates * config.hidden * (config.embedding + (2 * layers - 1) * config.hidden)
+    weights = recurrent + symbols * (config.embedding + config.hidden)
+    check_memory("a model of this size (hidden, layers, embedding)", 8 * weights + LAYER * layers)
+
+
 @dataclass(frozen=True)
 class CharLM:
     """A model with what it needs to read and write text."""
@@ -130,7 +147,8 @@ class CharLM:
     def load(cls, folder: str | Path, device: str | None = None) -> CharLM:
         """Loads the model of a training run's checkpoint.
 
-        **Raises** CheckpointError if there is none, or it is damaged or of something else.
+        **Raises** CheckpointError if there is none, or it is damaged or of something else,
+        DivergedError if weights are not finite.
         """
         return cls.from_state(checked(load_checkpoint(folder), folder), device)
 
@@ -141,6 +159,7 @@ class CharLM:
         config = Config(**state["config"])
         model = CharModel(len(vocabulary), config, Generator(config.seed))
         model.load_state_dict(state["model"])
+        check_weights(model)
         if device is not None:
             model.to(device)
         return cls(model, vocabulary, state["start"])
@@ -171,8 +190,8 @@ class CharLM:
             check_sampling(temperature, top_k, top_p)
         except ValueError as error:
             raise SettingError(str(error)) from None
-        if length < 0:
-            raise SettingError(f"length must be 0 or more, not {length}")
+        whole("top-k", top_k or 1)
+        whole("length", length, least=0)
         ids = self._read(prompt)
 
         def characters() -> Iterator[str]:
@@ -180,7 +199,10 @@ class CharLM:
                 logits, state = self.model(self._tensor(ids[:, None]))
             logits = logits[-1]
             for written in range(length):
-                drawn = draw(probabilities(logits, temperature, top_k, top_p), generator)
+                p = probabilities(logits, temperature, top_k, top_p)
+                if math.isnan(p[0, 0].item()):  # all of them are, if any logit is not finite
+                    raise DivergedError("the probabilities are NaN: the weights are too large")
+                drawn = draw(p, generator)
                 yield self.vocabulary.symbols[drawn.item()]
                 if written + 1 < length:
                     with no_grad():
@@ -196,7 +218,8 @@ class CharLM:
 
         **Returns** (n,) natural logarithms; their sum is log P(text).
 
-        **Raises** VocabularyError for a character that the vocabulary does not have.
+        **Raises** VocabularyError for a character that the vocabulary does not have, DivergedError
+        for a model whose probabilities are NaN.
         """
         ids = self._read(text)
         factors: list[NDArray[np.float64]] = [np.empty(0)]
@@ -207,7 +230,10 @@ class CharLM:
                 logits, state = self.model(self._tensor(x[:, None]), state)
                 log_p = log_softmax(logits, axis=-1).numpy()[:, 0]
                 factors.append(log_p[np.arange(len(y)), y].astype(np.float64))
-        return np.concatenate(factors)
+        found = np.concatenate(factors)
+        if np.isnan(found).any():
+            raise DivergedError("the probabilities are NaN: the weights are too large")
+        return found
 
     def _read(self, text: str) -> NDArray[np.int64]:
         # Encoded apart, so that an unknown character's position is the one in the text.

@@ -14,23 +14,22 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar
 
+from ..data.memory import too_large
 from ..errors import InvalidTypeError, TinygradRnnError
 from ..nn import Module
 from ..optim import Adam, CosineLR, clip_grad_norm_
 from ..tensor.autodiff import no_grad
 from ..tensor.random import Generator
 from ..tensor.tensor import Tensor
+from .divergence import DivergedError, diverged_weight
 
 EVALUATE_EVERY = 100  # steps
+MOST = 2**31 - 1  # of anything that is counted
 WARMUP = 100  # steps, or a tenth of a short run
 
 
 class SettingError(TinygradRnnError, ValueError):
     """A setting of a recipe outside its range."""
-
-
-class DivergedError(TinygradRnnError, RuntimeError):
-    """A loss or a gradient that is not finite any more."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +75,10 @@ class Run(Iterator[Progress]):
         """Bits per symbol on what is held out, or on a part of it that does not take long."""
         raise InvalidTypeError(f"{type(self).__name__} defines no evaluate(quick)")
 
+    def worst(self) -> float:
+        """A figure of `evaluate` beyond which no training leads, unless it diverges."""
+        raise InvalidTypeError(f"{type(self).__name__} defines no worst()")
+
     def state(self) -> dict[str, Any]:
         """The recipe's own part of a checkpoint."""
         raise InvalidTypeError(f"{type(self).__name__} defines no state()")
@@ -84,7 +87,8 @@ class Run(Iterator[Progress]):
         """Makes one update.
 
         **Raises** DivergedError, before the weights change, if the loss or the gradient is not
-        finite; StopIteration after the last update.
+        finite, and on the steps that evaluate, if weights or what is held out show that the run has
+        diverged; StopIteration after the last update.
         """
         if self.step >= self.config.steps:
             raise StopIteration
@@ -94,23 +98,39 @@ class Run(Iterator[Progress]):
         norm = float(clip_grad_norm_(self.model.parameters(), self.config.clip))
         value = float(loss.item())
         if not (math.isfinite(value) and math.isfinite(norm)):
-            raise DivergedError(
-                f"step {self.step + 1} gave loss {value} and gradient norm {norm}: "
-                f"lower lr (it is {self.config.lr}) or clip (it is {self.config.clip})"
-            )
+            raise self._diverged(f"step {self.step + 1} gave loss {value} and gradient norm {norm}")
         self.optimizer.step()
         self.schedule.step()
         self.step += 1
         self.result = None
         due = self.step % EVALUATE_EVERY == 0 or self.step == self.config.steps
-        heldout = self.evaluate(quick=True) if due else None
+        heldout = self._measured(quick=True) if due else None
         return Progress(self.step, value, norm, symbols, heldout)
 
     def finish(self) -> float:
         """Bits per symbol on all that is held out, evaluated once after the last update."""
         if self.result is None:
-            self.result = self.evaluate()
+            self.result = self._measured(quick=False)
         return self.result
+
+    def _measured(self, quick: bool) -> float:
+        """What `evaluate` gives, if it is a figure that training leads to, be it on a detour."""
+        heldout = self.evaluate(quick)
+        worst = self.worst() if self.step == self.config.steps else math.inf
+        if not (math.isfinite(heldout) and heldout <= worst):
+            raise self._diverged(
+                f"step {self.step} left {heldout:.6g} as the held-out figure"
+                + f", worse than {worst:.4g}" * math.isfinite(worst)
+            )
+        if name := diverged_weight(self.model):
+            raise self._diverged(f"step {self.step} left entries of {name} that are not finite")
+        return heldout
+
+    def _diverged(self, how: str) -> DivergedError:
+        return DivergedError(
+            f"training has diverged: {how}: lower lr (it is {self.config.lr}) or clip (it is "
+            f"{self.config.clip})"
+        )
 
     # ------------------------------------------------------------ to disk and back
 
@@ -150,14 +170,29 @@ def longer(config: Any, saved: dict[str, Any], steps: int | None) -> Any:
     return config
 
 
-def check_settings(config: Any, *whole: str) -> None:
+def whole(name: str, value: int, least: int = 1) -> None:
+    """Refuses a number outside its range, or too large for anything. **Raises** SettingError."""
+    if value < least:
+        raise SettingError(
+            f"{name} must be {f'at least {least}' if least else '0 or more'}, not {value}"
+        )
+    if value > MOST:
+        raise SettingError(f"{name} must be at most {MOST:,}, not {value:,}")
+
+
+def check_memory(name: str, needed: int) -> None:
+    """Refuses what cannot fit in the memory, before it is asked for. **Raises** SettingError."""
+    if why := too_large(needed):
+        raise SettingError(f"{name} {why}")
+
+
+def check_settings(config: Any, *numbers: str) -> None:
     """Refuses settings outside their ranges: those that all recipes have, and whole numbers.
 
     **Raises** SettingError for the first of them.
     """
-    for name in whole:
-        if getattr(config, name) < 1:
-            raise SettingError(f"{name} must be at least 1, not {getattr(config, name)}")
+    for name in numbers:
+        whole(name, getattr(config, name))
     for name in ("lr", "clip"):
         if not 0 < getattr(config, name) < math.inf:
             raise SettingError(f"{name} must be above 0, not {getattr(config, name)}")

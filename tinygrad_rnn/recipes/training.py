@@ -18,7 +18,8 @@ from ..tensor.creation import as_tensor
 from ..tensor.random import Generator
 from ..tensor.tensor import Tensor
 from .charlm import CharLM, CharModel, Config, State, start_symbol
-from .run import Run, fingerprint, inference, longer, map_state
+from .divergence import worst_bits
+from .run import Run, check_memory, fingerprint, inference, longer, map_state
 
 SLICE = 20_000  # held-out characters that are looked at while training
 
@@ -62,6 +63,8 @@ class Training(Run):
                 f"the text is too short: without its held-out end it has {first} characters, and "
                 f"one window needs batch x bptt + 1 = {needed}: lower batch or bptt"
             ) from None
+        states = config.batch * config.bptt * config.hidden * (config.layers + 1)
+        check_memory("a window of this size (batch, bptt, hidden)", 8 * states)
         self.heldout = ids[first - 1 :]  # the last symbol before it is only read, not asked for
 
         self.carried: State = None
@@ -98,6 +101,10 @@ class Training(Run):
                 x, y = ids[-rest - 1 : -1, None], ids[-rest:, None]
                 nats += float(self._loss(x, y, state)[0].item()) * rest
         return nats / questions / math.log(2)
+
+    def worst(self) -> float:
+        """Bits per character far beyond those of guessing evenly."""
+        return worst_bits(len(self.lm.vocabulary))
 
     def _loss(
         self, x: NDArray[np.int64], y: NDArray[np.int64], state: State

@@ -8,6 +8,7 @@ source through an attention.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -22,8 +23,9 @@ from ..io import CheckpointError, load_checkpoint
 from ..nn import decoding
 from ..tensor.creation import as_tensor, full
 from ..tensor.random import Generator
-from .charlm import CELLS
-from .run import SettingError, check_settings, inference
+from .charlm import CELLS, check_weights_fit
+from .divergence import DivergedError, check_weights
+from .run import SettingError, check_memory, check_settings, inference, whole
 
 ATTENTIONS: dict[str, Any] = {
     "none": None,
@@ -81,8 +83,8 @@ class TranslateConfig:
                 raise SettingError(
                     f"{name} must be one of {', '.join(options)}, not {getattr(self, name)!r}"
                 )
-        whole = ("hidden", "layers", "embedding", "most", "longest", "batch", "steps")
-        check_settings(self, *whole)
+        numbers = ("hidden", "layers", "embedding", "most", "longest", "batch", "steps")
+        check_settings(self, *numbers)
         if not 0 <= self.smoothing < 1:
             raise SettingError(f"smoothing must be at least 0 and below 1, not {self.smoothing}")
         if self.attention == "multi-head" and self.hidden % 4:
@@ -102,7 +104,9 @@ class TranslateConfig:
         """The probability of the truth, as a function of the updates made so far."""
         kind, _, number = self.truth.partition(":")
         try:
-            made: nn.teacher_forcing.Schedule = SCHEDULES[kind](float(number))
+            if not math.isfinite(value := float(number)):
+                raise ValueError(f"{number} is not finite")
+            made: nn.teacher_forcing.Schedule = SCHEDULES[kind](value)
         except (KeyError, ValueError) as error:
             why = "" if isinstance(error, KeyError) else f" ({error})"
             raise SettingError(
@@ -120,6 +124,7 @@ def translation_model(
     **Arguments** sources, targets: the sizes of the two vocabularies. generator: draws the initial
     weights, and the dropout masks later.
     """
+    check_weights_fit(config, sources + targets, 2 * config.layers)
     layer, size, width = CELLS[config.cell], config.hidden, config.embedding
     between = config.dropout if config.layers > 1 else 0.0
 
@@ -175,7 +180,8 @@ class Translator:
     def load(cls, folder: str | Path, device: str | None = None) -> Translator:
         """Loads the model of a training run's checkpoint.
 
-        **Raises** CheckpointError if there is none, or it is damaged or of something else.
+        **Raises** CheckpointError if there is none, or it is damaged or of something else,
+        DivergedError if weights are not finite.
         """
         return cls.from_state(checked(load_checkpoint(folder), folder), device)
 
@@ -186,6 +192,7 @@ class Translator:
         source, target = vocabularies(state)
         model = translation_model(config, len(source), len(target), Generator(config.seed))
         model.load_state_dict(state["model"])
+        check_weights(model)
         if device is not None:
             model.to(device)
         return cls(model, source, target)
@@ -206,15 +213,16 @@ class Translator:
         symbol each time. n_best: how many to give of them. length_penalty: GNMT's alpha. longest:
         symbols that one may have; twice the source's and ten, if None. batch: texts at a time.
         **Returns** for each text its translations, the best first; an empty text has an empty one.
-        **Raises** SettingError.
+        **Raises** SettingError, DivergedError for a model whose probabilities are NaN.
         """
         for name, value in (("beams", beams), ("n-best", n_best), ("batch", batch)):
-            if value < 1:
-                raise SettingError(f"{name} must be at least 1, not {value}")
+            whole(name, value)
         if n_best > beams:
             raise SettingError(f"n-best must be at most the beams, {beams}, not {n_best}")
-        if longest is not None and longest < 1:
-            raise SettingError(f"longest must be at least 1, not {longest}")
+        whole("longest", 1 if longest is None else longest)
+        logits = beams * min(batch, len(texts)) * len(self.target)
+        check_memory("beams and batch of this size", 8 * logits)
+        check_memory("a translation as long as longest", 32 * (longest or 1))
         if not 0 <= length_penalty < np.inf:
             raise SettingError(f"length-penalty must be 0 or more, not {length_penalty}")
         nothing = np.empty(0, dtype=np.int64)
@@ -259,6 +267,8 @@ class Translator:
             )
 
     def _written(self, hypothesis: decoding.Hypothesis, length: int) -> Translation:
+        if np.isnan(hypothesis.log_prob):
+            raise DivergedError("the probabilities are NaN: the weights are too large")
         looked = hypothesis.attention
         return Translation(
             self.target.decode(hypothesis.tokens),

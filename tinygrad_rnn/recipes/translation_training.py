@@ -12,6 +12,7 @@ from ..nn import cross_entropy
 from ..tensor.creation import as_tensor
 from ..tensor.random import Generator
 from ..tensor.tensor import Tensor
+from .divergence import worst_bits
 from .run import Run, fingerprint, inference, longer
 from .translate import TranslateConfig, Translator, translation_model, vocabularies
 
@@ -101,6 +102,10 @@ class TranslationTraining(Run):
                 nats += float(self._loss(batch, 1.0, 0.0).item()) * batch.symbols
                 symbols += batch.symbols
         return nats / symbols / math.log(2)
+
+    def worst(self) -> float:
+        """Bits per symbol far beyond those of guessing evenly."""
+        return worst_bits(len(self.translator.target))
 
     def _loss(self, batch: Batch, truth: float, smoothing: float) -> Tensor:
         on = self.translator.model.decoder.head.weight.device

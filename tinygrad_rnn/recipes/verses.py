@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..data import TextError
+from ..data.datasets import read_bytes
 from .translate import TranslateConfig
 from .translation_training import Texts
 
@@ -94,7 +95,7 @@ def read_module(folder: Path) -> list[str]:
     for testament in ("ot", "nt"):
         try:
             books, places, packed = (
-                (folder / f"{testament}.{end}").read_bytes() for end in ("bzs", "bzv", "bzz")
+                read_bytes(folder / f"{testament}.{end}") for end in ("bzs", "bzv", "bzz")
             )
             texts = [
                 zlib.decompress(packed[at : at + size])

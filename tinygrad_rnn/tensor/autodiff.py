@@ -22,7 +22,7 @@ from .graph import (
     Op,
     Traced,
     grad_mode,
-    hooks,
+    hooked,
     set_grad_mode,
     tell_beyond,
     watch,
@@ -77,15 +77,15 @@ def walk(
 
     for start, g in starts:
         deposit(start, g)
-    hooked = len(hooks) > 0
+    any_hooked = len(hooked) > 0
     while heap:
         node = heappop(heap)[1]
         slots = table.pop(node)
         gs = [g.total if type(g) is Sum else g for g in slots]
         owned = type(slots[0]) is Sum and slots[0].owned
-        if hooked and node in hooks:
+        if any_hooked and node in hooked:
             owned = False
-            for i, hook in list(hooks[node]):
+            for i, hook in list(node.hooks):
                 gs[i] = gs[i] if gs[i] is None else hook(gs[i])
         if node.op is None or only is not None:
             yield node, gs, owned

@@ -129,8 +129,9 @@ _process_wide: str | None = None
 
 def parse(device: str) -> tuple[str, int | None]:
     """Splits a device's name into its kind and its index."""
-    kind, _, index = device.partition(":")
-    if kind not in platforms or (index and not (kind == "cuda" and index.isdigit())):
+    kind, colon, index = device.partition(":")
+    number = kind == "cuda" and index.isascii() and index.isdigit() and len(index) < 10
+    if kind not in platforms or (colon and not number):
         raise DeviceError(f"unknown device {device!r}: say 'cpu', 'cuda' or 'cuda:0'")
     return kind, int(index) if index else None
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from . import backend
+from . import backend, entrance
 from .graph import wrap
 from .random import Generator, Shape, default_generator
 from .tensor import Tensor
@@ -16,7 +16,8 @@ def as_tensor(data: Any, *, device: str | None = None) -> Tensor:
     """A constant of what is one already, or of numbers; an array is shared, not copied.
 
     **Arguments** data: a Tensor (returned as it is), an array, numbers. device: where to have it;
-    where it is, if None.
+    where it is, if None. An array in foreign byte order is copied. **Raises** TypeError for masked
+    arrays, and for anything but numbers.
 
     >>> import tinygrad_rnn as tg
     >>> x = tg.ones((2,))
@@ -27,6 +28,7 @@ def as_tensor(data: Any, *, device: str | None = None) -> Tensor:
         return data if device is None else data.to(device)
     if not backend.is_array(data):
         return Tensor(data, device=device)
+    data = entrance.normalized(data)
     return wrap(Tensor, backend.to_device(data, device) if device else data, None)
 
 

@@ -32,12 +32,16 @@ from typing import Any, ClassVar, Protocol, Self, TypeVar, cast
 import numpy as np
 
 from ..errors import DeviceError, InvalidTypeError, MatrixError, OutOfRangeError, ShapeError
-from . import backend
+from . import backend, entrance
 from .backend import Array
+from .entrance import DTYPES
 
 T = TypeVar("T")
 Edge = tuple["Node", int]  # where a value came from: a node, and which of its outputs it is
 Rule = Callable[..., Any]
+
+PYTHON = frozenset({int, float, bool, complex, type(None)})  # these need no look
+NESTED = (list, tuple, range)
 
 older = itertools.count(0, -1).__next__  # serials fall, so that a heap pops the youngest first
 
@@ -91,21 +95,22 @@ class Recorder(Protocol):
 
 recorders: dict[int, Recorder] = {}  # by the thread that each listens to
 
-# What is called with a node's complete cotangents: (which output, function).
-hooks: weakref.WeakKeyDictionary[Node, list[tuple[int, Callable[[Any], Any]]]]
-hooks = weakref.WeakKeyDictionary()
+hooked: weakref.WeakSet[Node] = weakref.WeakSet()  # the nodes that have hooks
 
 
 class Node:
     """One application of an operation. It holds arrays, never the values it gave: no cycles."""
 
-    __slots__ = ("__weakref__", "edges", "kept", "op", "serial", "shapes")
+    __slots__ = ("__weakref__", "edges", "hooks", "kept", "op", "serial", "shapes")
 
     op: Any  # the Op; to a type checker a class attribute of that type would be a method
     edges: Sequence[Edge | None]  # of each input
     shapes: Sequence[tuple[int, ...]]  # of each input
     kept: Iterable[Any] | None  # what the rules read, iterated once a visit; None once freed
     serial: int
+    # What is called with its complete cotangents: (which output, function). Set only where the node
+    # is `hooked`, and held by nothing else: a function may hold the tensor that it is called for.
+    hooks: list[tuple[int, Callable[[Any], Any]]]
 
     changed = False
     several = False  # whether the operation gives a tuple
@@ -275,7 +280,7 @@ class Op:
             args, params = self._arrange(args, params)
         if recorders and (recorder := recorders.pop(get_ident(), None)) is not None:
             return self._recorded(recorder, args, params)
-        cls, xp, tracing = None, None, False
+        cls, xp, tracing, known = None, None, False, True
         raw, edges, shapes = [], [], []
         for a in args:
             if isinstance(a, Traced):
@@ -289,11 +294,18 @@ class Op:
                 edges.append(edge)
                 shapes.append(array.shape)
             else:
+                if type(a) is np.ndarray:
+                    known = known and a.dtype in DTYPES
+                elif type(a) not in PYTHON:
+                    known = False
                 raw.append(a)
                 edges.append(None)
                 shapes.append(getattr(a, "shape", ()))
         if xp is None:
-            xp = next((backend.module_of(a) for a in raw if backend.is_array(a)), np)
+            found = next((backend.module_of(a) for a in raw if backend.is_array(a)), None)
+            known, xp = known and found is not None, found or np
+        if not known and (entered := self._entered(args)) is not args:
+            return self(*entered, **params)
         tracing = tracing and self.differentiable and grad_mode.on
         saved = None
         try:
@@ -333,6 +345,7 @@ class Op:
 
         The recorder is away in between: what an operation does inside is no concern of its.
         """
+        args = self._entered(args)
         if self.composed is not None:
             recorders[get_ident()] = recorder
             return self.composed(*args, **{**self.parameters, **params})
@@ -382,6 +395,42 @@ class Op:
             else value
             for name, value in zip(self.kept_names, node.kept, strict=True)
         )
+
+    # ------------------------------------------------------------ what comes in
+
+    def _entered(self, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Inputs as an operation takes them; the same tuple, if they are that already.
+
+        Beside a Tensor, NumPy's scalars and nested lists are numbers as Python's are: they take its
+        dtype where they are of its kind, or below. Where Python's numbers and lists are all there
+        is, the first becomes a Tensor. Of arrays alone it stays NumPy's arithmetic.
+        """
+        like = next((a for a in args if isinstance(a, Traced)), None)
+        if like is None:
+            if not args or not all(type(a) in PYTHON or isinstance(a, NESTED) for a in args):
+                new = [
+                    entrance.normalized(a, self.name) if backend.is_array(a) else a for a in args
+                ]
+            else:
+                i = next((i for i, a in enumerate(args) if a is not None), 0)
+                new = [*args[:i], cast(Any, Traced.made)(args[i]), *args[i + 1 :]]
+        else:
+            names = itertools.chain(self.inputs, itertools.repeat(self.inputs[-1]))
+            new = [self._operand(n, a, like) for n, a in zip(names, args, strict=False)]
+        return args if all(a is b for a, b in zip(new, args, strict=True)) else tuple(new)
+
+    def _operand(self, name: str, a: Any, like: Traced) -> Any:
+        """What is no Tensor, beside one."""
+        if isinstance(a, Traced) or type(a) in PYTHON:
+            return a
+        what = f"{self.name}: {name}"
+        if isinstance(a, np.generic):
+            number = entrance.normalized(np.asarray(a), what).item()
+            return float(number) if isinstance(number, np.floating) else number  # a long double
+        if backend.is_array(a):
+            return entrance.normalized(a, what)
+        array = entrance.beside(a, like.array.dtype, name in self.rules, what)
+        return backend.module_of(like.array).asarray(array)
 
     # ------------------------------------------------------------ when a call is wrong
 

@@ -7,10 +7,10 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from ..errors import ExportError, GraphError, InvalidTypeError
-from . import autodiff, backend, interop, ops
+from ..errors import ExportError, GraphError, InvalidTypeError, InvalidValueError, ShapeError
+from . import autodiff, backend, entrance, interop, ops
 from .backend import Array
-from .graph import Leaf, Traced, elements, grad_mode, hooks, tell_beyond, tell_written, wrap
+from .graph import Leaf, Traced, elements, grad_mode, hooked, tell_beyond, tell_written, wrap
 
 
 class Tensor(Traced):
@@ -38,13 +38,16 @@ class Tensor(Traced):
         *,
         requires_grad: bool = False,
     ) -> None:
+        wanted = None if dtype is None else entrance.number_dtype(dtype, "tensor")
         if isinstance(data, Traced):
             array = data.array
+        elif backend.is_array(data):
+            array = entrance.normalized(data)
         else:
-            array = data if backend.is_array(data) else _from_python(data, dtype)
-            if device is None and isinstance(array, np.ndarray):
-                device = backend.default_device()
-        array = array.astype(array.dtype if dtype is None else dtype)  # a copy
+            array = entrance.from_python(data, wanted)
+        if device is None and not isinstance(data, Traced) and isinstance(array, np.ndarray):
+            device = backend.default_device()
+        array = array.astype(wanted or array.dtype, order="C")  # a copy
         self.array = array if device is None else backend.to_device(array, device)
         self.edge = None
         self.requires_grad = requires_grad
@@ -62,20 +65,24 @@ class Tensor(Traced):
         leaf = self._leaf("assigning to .data")
         array = value.array if isinstance(value, Traced) else value
         if array is not self.array:
-            xp = backend.module_of(self.array)
-            array = xp.array(array, dtype=self.array.dtype)
+            array = self._like(array, "assigning to .data")
             if array.shape != self.array.shape:
                 raise GraphError(
                     f"assigning to .data: expected shape {list(self.shape)}, got "
                     f"{list(array.shape)}: make a new tensor instead"
                 )
+        self._overwrite(leaf, array, None if leaf is None else leaf.grad)
+
+    def _overwrite(self, leaf: Leaf | None, array: Array, grad: Array | None) -> None:
+        """Takes another array and gradient: its hooks stay, and graphs that used it are stale."""
         self.array = array
         if leaf is not None:
             leaf.changed = True
             fresh = Leaf(array)
-            fresh.grad, self.edge = leaf.grad, (fresh, 0)
-            if leaf in hooks:
-                hooks[fresh] = hooks[leaf]
+            fresh.grad, self.edge = grad, (fresh, 0)
+            if leaf in hooked:
+                fresh.hooks = leaf.hooks
+                hooked.add(fresh)
 
     @property
     def requires_grad(self) -> bool:
@@ -100,24 +107,38 @@ class Tensor(Traced):
         return None if found is None else wrap(Tensor, found, None)
 
     @grad.setter
-    def grad(self, value: Tensor | None) -> None:
+    def grad(self, value: Any) -> None:
         tell_written(self)
         leaf = self._leaf("assigning to .grad")
         if leaf is None:
             raise GraphError("assigning to .grad: the tensor does not require a gradient")
-        if value is not None and value.shape != self.shape:
+        if value is None:
+            leaf.grad = None
+            return
+        array = value.array if isinstance(value, Traced) else value
+        if getattr(array, "dtype", None) != self.dtype or backend.device_of(array) != self.device:
+            array = self._like(array, "assigning to .grad")
+        if array.shape != self.shape:
             raise GraphError(
-                f"assigning to .grad: expected shape {list(self.shape)}, got {list(value.shape)}"
+                f"assigning to .grad: expected shape {list(self.shape)}, got {list(array.shape)}"
             )
-        leaf.grad = None if value is None else value.array
+        leaf.grad = entrance.normalized(array, "assigning to .grad")
+
+    def _like(self, value: Any, doing: str) -> Array:
+        """A copy of what is assigned, on this tensor's device and in its dtype."""
+        if not backend.is_array(value):
+            value = entrance.from_python(value, what=doing)
+        value = backend.to_device(entrance.normalized(value, doing), self.device)
+        entrance.check_cast(value.dtype, self.dtype, doing)
+        return backend.module_of(value).array(value, dtype=self.dtype, order="C")
 
     def _leaf(self, doing: str) -> Leaf | None:
         """The leaf behind this tensor, if it requires a gradient; refuses a computed one."""
         node = self.edge and self.edge[0]
         if node is not None and not isinstance(node, Leaf):
             raise GraphError(
-                f"{doing}: this tensor was computed by {node.op.name!r}: only tensors that you "
-                "made can be changed; .detach() gives one"
+                f"{doing}: this tensor was computed by {node.op.name!r}, and its graph cannot come "
+                "along: expected one that you made; x.detach() gives its value"
             )
         return node
 
@@ -146,6 +167,11 @@ class Tensor(Traced):
 
     def item(self) -> Any:
         """The one element, as a Python number."""
+        if self.array.size != 1:
+            raise InvalidValueError(
+                f"item: expected one element, got shape {list(self.shape)}: reduce it, or see "
+                "tolist()"
+            )
         return elements(self).item()
 
     def tolist(self) -> Any:
@@ -165,11 +191,7 @@ class Tensor(Traced):
     def move_(self, target: Any) -> Self:
         """Moves this leaf itself to another device or dtype; its gradient is forgotten."""
         tell_written(self)
-        leaf = self._leaf("move_")
-        self.array = self.detach().to(target).array
-        if leaf is not None:
-            leaf.changed = True
-            self.edge = (Leaf(self.array), 0)
+        self._overwrite(self._leaf("move_"), self.detach().to(target).array, None)
         return self
 
     def backward(self, gradient: Any = None, *, retain_graph: bool = False) -> None:
@@ -182,6 +204,9 @@ class Tensor(Traced):
 
     def register_hook(self, hook: Callable[[Tensor], Any]) -> Callable[[], None]:
         """Calls a function with this tensor's gradient whenever a backward pass has completed it.
+
+        A leaf keeps its hooks through optimizer steps, `load_state_dict` and moves to other devices
+        and dtypes, until its `requires_grad` is set to False.
 
         **Arguments** hook: what it returns, unless None, takes the gradient's place. **Returns** a
         function that removes the hook. **Raises** GraphError if no gradient comes here.
@@ -204,9 +229,17 @@ class Tensor(Traced):
             return found if isinstance(g, Traced) else getattr(found, "array", found)
 
         node, output = self.edge
-        entry = (output, call)
-        hooks.setdefault(node, []).append(entry)
-        return lambda: hooks[node].remove(entry)
+        if node not in hooked:
+            node.hooks = []
+            hooked.add(node)
+        entry, hooks = (output, call), node.hooks
+        hooks.append(entry)
+
+        def remove() -> None:
+            if entry in hooks:
+                hooks.remove(entry)
+
+        return remove
 
     def __repr__(self) -> str:
         values = np.array2string(self.numpy(), separator=", ", prefix="tensor(", threshold=100)
@@ -229,16 +262,41 @@ class Tensor(Traced):
         return iter(ops.unstack(self))
 
     def __bool__(self) -> bool:
+        if self.array.size != 1:
+            raise InvalidValueError(
+                f"bool: the truth of shape {list(self.shape)} is not one: say x.any() or x.all()"
+            )
         return bool(elements(self))
 
+    def _number(self, kind: str) -> Any:
+        if self.array.size != 1:
+            raise InvalidTypeError(
+                f"{kind}: expected a tensor of one element, got shape {list(self.shape)}"
+            )
+        return self.item()
+
     def __float__(self) -> float:
-        return float(elements(self))
+        return float(self._number("float"))
 
     def __int__(self) -> int:
-        return int(elements(self))
+        return int(self._number("int"))
 
     def __index__(self) -> int:
-        return int(elements(self).__index__())
+        if self.dtype.kind not in "iu" or self.shape:
+            raise InvalidTypeError(
+                f"an index: expected an integer without axes, got {self.dtype}{list(self.shape)}"
+            )
+        return int(elements(self))
+
+    def __format__(self, spec: str) -> str:
+        if not spec:
+            return str(self)
+        if self.shape:
+            raise InvalidTypeError(
+                f"format {spec!r}: expected a tensor without axes, got shape {list(self.shape)}: "
+                "format its elements, those of tolist()"
+            )
+        return format(self.item(), spec)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
         if self.edge is not None:
@@ -258,8 +316,7 @@ class Tensor(Traced):
         answer = interop.operator(ufunc.__name__) if called and not settings else None
         if answer is None:
             raise interop.refusal(ufunc.__name__ if called else f"{ufunc.__name__}.{method}")
-        xp = backend.module_of(self.array)  # no device's arrays take NumPy's scalars for operands
-        return answer(*(xp.asarray(v) if isinstance(v, np.generic) else v for v in inputs))
+        return answer(*inputs)
 
     def __array_function__(self, function: Any, *_: Any) -> Any:
         module = function.__module__.removeprefix("numpy").removeprefix(".")
@@ -277,11 +334,16 @@ class Tensor(Traced):
     def __dlpack_device__(self) -> Any:
         return self.array.__dlpack_device__()
 
+    def __copy__(self) -> Self:
+        return wrap(type(self), self.array, self.edge)
+
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         self._leaf("copy.deepcopy")
-        twin = wrap(type(self), self.array.copy(), None)
-        twin.edge = (Leaf(twin.array), 0) if self.requires_grad else None
-        return twin
+        return _restored(type(self), self.array.copy(), self.requires_grad)
+
+    def __reduce__(self) -> Any:
+        self._leaf("pickle")
+        return _restored, (type(self), self.array, self.requires_grad)
 
     # ------------------------------------------------------------ indexing
 
@@ -290,24 +352,88 @@ class Tensor(Traced):
 
     def __setitem__(self, index: Any, value: Any) -> None:
         """Gives this tensor a new value, computed from the old: differentiable, and no alias."""
-        if type(value) not in (bool, int, float) and not (
-            isinstance(value, Traced) or backend.is_array(value)
-        ):
-            value = backend.module_of(self.array).asarray(value, dtype=self.dtype)
         tell_written(self)
-        leaf = isinstance(self.edge and self.edge[0], Leaf)
-        if leaf and grad_mode.on:
-            raise GraphError(
-                "x[...] = on a leaf that requires grad would lose its gradient: write to a copy "
-                "(y = x + 0), or within tg.no_grad()"
-            )
-        updated = ops.index_update(self, value, index=index)
-        if updated.dtype != self.dtype:
-            raise InvalidTypeError(f"x[...] =: expected {self.dtype}, got {updated.dtype}")
-        if leaf:
-            self.data = updated.array
+        if not isinstance(value, Traced):
+            number = type(value) in (bool, int, float)
+            if not backend.is_array(value):
+                array = entrance.from_python(value, what="x[...] =")
+                entrance.check_cast(array.dtype, self.dtype, "x[...] =")
+                array = entrance.from_python(value, self.dtype, "x[...] =")
+                value = value if number else backend.module_of(self.array).asarray(array)
+            if not number:  # a number stays one, the same at each step of a loop
+                value = entrance.normalized(value, "x[...] =")
+        if hasattr(value, "dtype"):
+            entrance.check_cast(value.dtype, self.dtype, "x[...] =")
+        if self._written("x[...] =", "write to a copy (y = x + 0)"):
+            self.data = ops.index_update(self, value, index=index).array
         else:
+            updated = ops.index_update(self, value, index=index)
             self.array, self.edge = updated.array, updated.edge
+
+    # ------------------------------------------------------------ augmented assignment
+
+    def _written(self, doing: str, instead: str) -> bool:
+        """Whether a statement changes this tensor itself: a leaf that gradients reach.
+
+        **Raises** GraphError while recording, when its gradient would be lost.
+        """
+        if not isinstance(self.edge and self.edge[0], Leaf):
+            return False
+        if grad_mode.on:
+            raise GraphError(
+                f"{doing} on a leaf that requires grad would lose its gradient: {instead}, or "
+                "change the leaf within tg.no_grad()"
+            )
+        return True
+
+    def _assigned(self, sign: str, operate: Callable[[Any, Any], Any], other: Any) -> Tensor:
+        """What `x += other` binds x to: a new value, or this leaf when it was changed itself."""
+        doing = f"x {sign}= y"
+        if not self._written(doing, f"write x = x {sign} y"):
+            return operate(self, other)
+        value = operate(self, other)
+        if value.shape != self.shape:
+            raise ShapeError(
+                f"{doing}: expected a y that leaves the shape {list(self.shape)}, got "
+                f"{list(value.shape)}"
+            )
+        if value.dtype.kind != "f":
+            raise InvalidTypeError(f"{doing}: expected reals for {self.dtype}, got {value.dtype}")
+        self.data = value
+        return self
+
+    def __iadd__(self, other: Any) -> Tensor:
+        return self._assigned("+", ops.add, other)
+
+    def __isub__(self, other: Any) -> Tensor:
+        return self._assigned("-", ops.subtract, other)
+
+    def __imul__(self, other: Any) -> Tensor:
+        return self._assigned("*", ops.multiply, other)
+
+    def __itruediv__(self, other: Any) -> Tensor:
+        return self._assigned("/", ops.divide, other)
+
+    def __ifloordiv__(self, other: Any) -> Tensor:
+        return self._assigned("//", ops.floor_divide, other)
+
+    def __imod__(self, other: Any) -> Tensor:
+        return self._assigned("%", ops.remainder, other)
+
+    def __ipow__(self, other: Any) -> Tensor:
+        return self._assigned("**", ops.pow, other)
+
+    def __imatmul__(self, other: Any) -> Tensor:
+        return self._assigned("@", ops.matmul, other)
+
+    def __iand__(self, other: Any) -> Tensor:
+        return self._assigned("&", ops.logical_and, other)
+
+    def __ior__(self, other: Any) -> Tensor:
+        return self._assigned("|", ops.logical_or, other)
+
+    def __ixor__(self, other: Any) -> Tensor:
+        return self._assigned("^", ops.logical_xor, other)
 
     # ------------------------------------------------------------ operators
 
@@ -427,18 +553,9 @@ class Tensor(Traced):
         return ops.unstack(self, axis=axis)
 
 
-Tensor.made = Tensor
+Tensor.made = Traced.made = Tensor  # the latter where an operation is given Python's numbers
 
 
-def _from_python(data: Any, dtype: Any) -> np.ndarray[Any, Any]:
-    """An array of Python's numbers: floats become float32, unless another dtype was asked for."""
-    if isinstance(data, np.generic):
-        return np.asarray(data)
-    if isinstance(data, (list, tuple)) and any(isinstance(v, Traced) for v in data):
-        raise InvalidTypeError("a list of tensors: join them with tg.stack or tg.concat")
-    array = np.asarray(data)
-    if array.dtype.kind not in "fiub":
-        raise InvalidTypeError(f"a tensor holds numbers, not {array.dtype} ({type(data).__name__})")
-    holds_arrays = isinstance(data, (list, tuple)) and any(hasattr(v, "dtype") for v in data)
-    ours = dtype is None and array.dtype == np.float64 and not holds_arrays
-    return array.astype(np.float32) if ours else array
+def _restored(cls: type[Tensor], array: Array, requires_grad: bool) -> Any:
+    """A leaf or a constant, as it was pickled or copied."""
+    return wrap(cls, array, (Leaf(array), 0) if requires_grad else None)

@@ -77,8 +77,8 @@ class Attention(Module):
         """Prepares a source, once for all steps that will look at it.
 
         **Arguments** memory: (S, B, memory_size), as recurrent layers give it. lengths: (B,) whole
-        numbers from 1 to S; S throughout, if None. **Raises** ShapeError naming a row of length 0:
-        nothing is there to look at.
+        numbers from 1 to S; S throughout, if None; what memory has past them is not read.
+        **Raises** ShapeError naming a row of length 0: nothing is there to look at.
         """
         name = type(self).__name__
         features_last(name, memory, self.memory_size, "memory")
@@ -87,8 +87,10 @@ class Attention(Module):
                 f"{name}: memory: expected (S, B, {self.memory_size}), none empty; got "
                 f"{list(memory.shape)}"
             )
-        rows = memory.swapaxes(0, 1)
-        return Memory(self.keys(rows), self.values(rows), valid_steps(name, memory, lengths))
+        rows, valid = memory.swapaxes(0, 1), valid_steps(name, memory, lengths)
+        if valid is not None:  # what lies past a row's length may be infinite, or NaN
+            rows = ops.where(valid.expand_dims(axis=-1), rows, 0)
+        return Memory(self.keys(rows), self.values(rows), valid)
 
     def forward(self, query: Tensor, memory: Tensor, *, lengths: Any = None) -> Any:
         """Looks at a source.

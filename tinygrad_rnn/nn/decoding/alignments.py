@@ -11,13 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import groupby
+from math import inf
 from typing import Any, NamedTuple
 
 from ...errors import InvalidValueError, OutOfRangeError, ShapeError
 from ...tensor import creation, ops
 from ...tensor.autodiff import no_grad
 from ...tensor.tensor import Tensor
-from ..checks import is_tensor, lengths_of
+from ..checks import is_tensor, lengths_of, within_rows
 from ..ctc import NEVER
 from .largest import largest_first
 from .steps import Hypothesis
@@ -87,7 +88,7 @@ def ctc_beam_search(
         raise InvalidValueError(
             f"ctc_beam_search: n_best must be from 1 to beams {beams}, not {n_best}"
         )
-    follows = _Follows(language_model, weight, bonus, log_probs.shape[2])
+    follows = _Follows(language_model, weight, bonus, log_probs.shape[2], blank)
     prefixes = [[_Prefix()] for _ in times]
     with no_grad():
         log_probs = ops.maximum(log_probs.astype("float64"), NEVER)
@@ -104,8 +105,16 @@ def ctc_beam_search(
 class _Follows:
     """What each label adds to a prefix's score, beside its probability; remembered by prefix."""
 
-    def __init__(self, model: LanguageModel | None, weight: float, bonus: float, classes: int):
-        self.model, self.weight, self.bonus, self.classes = model, weight, bonus, classes
+    def __init__(
+        self, model: LanguageModel | None, weight: float, bonus: float, classes: int, blank: int
+    ) -> None:
+        for name, number in (("weight", weight), ("bonus", bonus)):
+            if not -inf < number < inf:
+                raise InvalidValueError(
+                    f"ctc_beam_search: {name}: expected a finite number, got {number}"
+                )
+        self.model = model if weight != 0 else None  # 0 times the logarithm of 0 is no number
+        self.weight, self.bonus, self.classes, self.blank = weight, bonus, classes, blank
         self.known: dict[tuple[int, ...], list[float]] = {}
 
     def __call__(self, labels: tuple[int, ...]) -> list[float]:
@@ -115,6 +124,12 @@ class _Follows:
                 raise ShapeError(
                     f"ctc_beam_search: language_model: expected {self.classes} log-probabilities, "
                     f"one a class (the blank's is ignored); got {len(gains)}"
+                )
+            gains[self.blank] = 0.0
+            if not all(g < inf for g in gains):
+                raise InvalidValueError(
+                    "ctc_beam_search: language_model: expected log-probabilities; it gave NaN or "
+                    f"+inf after {list(labels)}"
                 )
             self.known[labels] = [max(self.weight * g, NEVER) + self.bonus for g in gains]
         return self.known[labels]
@@ -214,5 +229,12 @@ def _checked(name: str, log_probs: Tensor, lengths: Any, blank: int) -> list[int
     steps, batch, classes = log_probs.shape
     if not 0 <= blank < classes:
         raise OutOfRangeError(f"{name}: blank {blank} is outside the {classes} classes")
-    found: list[int] = lengths_of(name, "lengths", lengths, batch, steps).tolist()
+    on_host = lengths_of(name, "lengths", lengths, batch, steps)
+    found: list[int] = on_host.tolist()
+    if steps:
+        peaks = log_probs.detach().max(axis=2)
+        peaks = ops.where(within_rows(log_probs, on_host.to(log_probs.device)), peaks, 0)
+        for row, peak in enumerate(peaks.max(axis=0).tolist()):
+            if not peak < inf:
+                raise InvalidValueError(f"{name}: log_probs: row {row} holds NaN or +inf")
     return found

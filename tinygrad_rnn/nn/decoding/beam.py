@@ -75,8 +75,9 @@ def beam_search(
     rules = constraints or Constraints()
     rules.check(run.name, len(run.first), max_length)
     _check(beams, n_best, groups, diversity)
+    batch = len(run.first)
     search = _Search(
-        run, rules, Forced(forced, len(run.first)), Coverage(coverage_penalty, source_lengths),
+        run, rules, Forced(forced, batch), Coverage(coverage_penalty, source_lengths, batch),
         _divisors(length_penalty, max_length), beams // groups, n_best, groups, diversity, end,
     )  # fmt: skip
     with no_grad():
@@ -196,7 +197,7 @@ class _Search(NamedTuple):
             [
                 _Candidate(rank, log_prob, i // wide, token)
                 for rank, log_prob, token, i in zip(*row, strict=True)
-                if self._possible(log_prob)
+                if log_prob > -inf
             ]
             for row in zip(*columns, best.tolist(), strict=True)
         ]
@@ -239,10 +240,16 @@ class _Search(NamedTuple):
             if (parent, token) not in known
         ]
         if extra:
+            classes = log_probs.shape[1]
+            for _, token in extra:
+                if not 0 <= token < classes:
+                    raise InvalidValueError(
+                        f"beam_search: forced: token {token} is outside the {classes} of the model"
+                    )
             at = [start + parent for parent, _ in extra], [token for _, token in extra]
             gains = log_probs[at].astype("float64").tolist()
             for (parent, token), gain in zip(extra, gains, strict=True):
-                if self._possible(gain):
+                if gain > -inf:
                     total = live[parent].log_prob + gain
                     candidates.append(_Candidate(total, total, parent, token))
         candidates.sort(key=lambda c: -c.rank)
@@ -253,11 +260,6 @@ class _Search(NamedTuple):
             banks[bank] = banks.get(bank, -1) + 1
             order.append((banks[bank], -bank, i))
         return [candidates[i] for _, _, i in sorted(order)]
-
-    def _possible(self, log_prob: float) -> bool:
-        if log_prob != log_prob:
-            raise InvalidValueError("beam_search: step returned NaN")
-        return log_prob > -inf
 
 
 def _dead(beams: list[_Beam]) -> Path:
@@ -292,5 +294,5 @@ def _check(beams: int, n_best: int, groups: int, diversity: float) -> None:
         )
     if groups < 1 or beams % groups:
         raise InvalidValueError(f"beam_search: groups must divide beams {beams}, not {groups}")
-    if diversity < 0:
+    if not 0 <= diversity < inf:
         raise InvalidValueError(f"beam_search: diversity must be 0 or more, not {diversity}")

@@ -9,11 +9,13 @@ source (Wu et al. 2016, equation 14).
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import inf
 from typing import Any
 
-from ...errors import InvalidValueError, ShapeError
+from ...errors import InvalidValueError
 from ...tensor import creation, ops
 from ...tensor.tensor import Tensor
+from ..checks import lengths_of
 
 LengthPenalty = Callable[[int], float]
 
@@ -37,12 +39,12 @@ def gnmt(alpha: float) -> LengthPenalty:
 class Coverage:
     """How much of the source a beam search's paths have looked at, kept up step by step."""
 
-    def __init__(self, weight: float, lengths: Any) -> None:
-        if weight < 0:
+    def __init__(self, weight: float, lengths: Any, batch: int) -> None:
+        if not 0 <= weight < inf:
             raise InvalidValueError(
                 f"beam_search: coverage_penalty must be 0 or more, not {weight}"
             )
-        self.weight, self.lengths = weight, lengths
+        self.weight, self.lengths, self.batch = weight, lengths, batch
         self.seen: Tensor | None = None
 
     def follow(self, attention: Tensor | None, parents: list[int], rows: list[int]) -> list[float]:
@@ -60,13 +62,13 @@ class Coverage:
         self.seen = seen
         terms = ops.log(ops.clip(seen, UNSEEN, 1))
         if self.lengths is not None:
-            lengths = creation.as_tensor(self.lengths, device=seen.device)
-            if lengths.ndim != 1 or len(lengths) <= max(rows):
-                raise ShapeError(
-                    "beam_search: source_lengths: expected (B,) whole numbers, one a row; got "
-                    f"{list(lengths.shape)}"
-                )
-            within = creation.arange(seen.shape[1], device=seen.device) < lengths[rows][:, None]
+            steps = seen.shape[1]
+            lengths = lengths_of("beam_search", "source_lengths", self.lengths, self.batch, steps)
+            within = (
+                creation.arange(steps, device=seen.device) < lengths[rows].to(seen.device)[:, None]
+            )
             terms = ops.where(within, terms, 0)
         found: list[float] = (self.weight * terms.sum(axis=-1)).tolist()
+        if any(term != term for term in found):
+            raise InvalidValueError("beam_search: step returned attention that is NaN")
         return found

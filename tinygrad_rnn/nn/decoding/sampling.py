@@ -12,7 +12,7 @@ from ...tensor.graph import operation
 from ...tensor.random import Generator
 from ...tensor.tensor import Tensor
 from .constraints import Constraints
-from .steps import Hypothesis, Path, Rows, Run, State, Step
+from .steps import Hypothesis, Path, Rows, Run, State, Step, check_numbers
 
 
 def check_sampling(
@@ -24,8 +24,8 @@ def check_sampling(
     """Raises ValueError for the first setting outside its range."""
     if not 0 <= temperature < inf:
         raise InvalidValueError(f"temperature must be 0 or more, not {temperature}")
-    if top_k is not None and top_k < 1:
-        raise InvalidValueError(f"top-k must be at least 1, not {top_k}")
+    if top_k is not None and not (top_k >= 1 and top_k == int(top_k)):
+        raise InvalidValueError(f"top-k must be at least 1, and whole, not {top_k}")
     if top_p is not None and not 0 < top_p <= 1:
         raise InvalidValueError(f"top-p must lie above 0 and at most at 1, not {top_p}")
     if min_p is not None and not 0 <= min_p <= 1:
@@ -49,7 +49,8 @@ def probabilities(
     the fewest that hold at least this probability together (Holtzman et al. 2019). min_p: keeps
     those at least this share as probable as the most probable one (Nguyen et al. 2024).
 
-    **Returns** (..., V) float64, which sum to 1. **Raises** ValueError outside the ranges.
+    **Returns** (..., V) float64, which sum to 1. **Raises** ValueError outside the ranges, and for
+    logits that hold NaN or +inf, or are all -inf.
 
     >>> import tinygrad_rnn as tg
     >>> logits = tg.tensor([0.5, 0.3, 0.2]).log()
@@ -59,6 +60,23 @@ def probabilities(
     [1.0, 0.0, 0.0]
     """
     check_sampling(temperature, top_k, top_p, min_p)
+    for peak in logits.max(axis=-1).reshape(-1).tolist():
+        if not -inf < peak < inf:
+            raise InvalidValueError(
+                "probabilities: logits: expected numbers below +inf, in each row one above -inf; "
+                f"the largest of a row is {peak}"
+            )
+    return _tempered(logits, temperature, top_k, top_p, min_p)
+
+
+def _tempered(
+    logits: Tensor,
+    temperature: float,
+    top_k: int | None,
+    top_p: float | None,
+    min_p: float | None,
+) -> Tensor:
+    """The distributions of logits and settings that were checked."""
     if temperature == 0:
         temperature, top_k = 1.0, 1
     found: Tensor = _distribution(
@@ -101,11 +119,23 @@ def draw(p: Tensor, generator: Generator) -> Tensor:
     """Draws a token from each distribution by its cumulative sums; never one of probability 0.
 
     **Arguments** p: (..., V) probabilities. **Returns** (...) integers; one random number each.
+    **Raises** ValueError for NaN, numbers below 0, and rows in which all are 0.
 
     >>> import tinygrad_rnn as tg
     >>> draw(tg.tensor([[0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]), tg.Generator(0)).tolist()
     [1, 2]
     """
+    sums = p.sum(axis=-1).reshape(-1).tolist()
+    if sums and not (p.min().item() >= 0 and 0 < min(sums) <= max(sums) < inf):
+        raise InvalidValueError(
+            "draw: p: expected numbers from 0 up, of which one is above 0, in each row; the least "
+            f"is {p.min().item()}, and rows sum to {sums}"
+        )
+    return _drawn(p, generator)
+
+
+def _drawn(p: Tensor, generator: Generator) -> Tensor:
+    """As `draw`, from what was checked."""
     numbers = creation.as_tensor(generator.random(p.shape[:-1]), device=p.device)
     found: Tensor = _inverse(p, numbers)
     return found
@@ -179,7 +209,7 @@ def sample(
     check_sampling(temperature, top_k, top_p, min_p)
 
     def choose(log_probs: Tensor) -> Tensor:
-        return draw(probabilities(log_probs, temperature, top_k, top_p, min_p), generator)
+        return _drawn(_tempered(log_probs, temperature, top_k, top_p, min_p), generator)
 
     run = Run("sample", step, state, first, rows)
     return _unroll(run, choose, max_length, end, constraints)
@@ -218,11 +248,3 @@ def _unroll(
             else:
                 paths.append(path)
     return [results[row] for row in sorted(results)]
-
-
-def check_numbers(name: str, log_probs: Tensor, paths: list[Path]) -> None:
-    """Refuses rows in which nothing can be chosen."""
-    for path, peak in zip(paths, log_probs.max(axis=-1).tolist(), strict=True):
-        if not peak > -inf:
-            why = "step returned NaN" if peak != peak else "no token may follow"
-            raise InvalidValueError(f"{name}: row {path.row}: {why} after {list(path.tokens)}")

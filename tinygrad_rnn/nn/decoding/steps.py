@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import Any, NamedTuple
 
 from ...errors import InvalidTypeError, InvalidValueError, ShapeError
@@ -123,6 +124,7 @@ class Run:
                     f"{self.name}: step: expected logits ({self.count}, V) for {self.count} "
                     f"tokens; got {list(logits.shape)}"
                 )
+            check_numbers(self.name, logits, paths)
             if len(result) > 2:
                 self.attentions.append(result[2])
             log_probs: Tensor = ops.log_softmax(logits)
@@ -133,3 +135,13 @@ class Run:
         looks = [a[place] for a, place in zip(self.attentions, path.places, strict=False)]
         attention = ops.stack(looks) if looks else None
         return Hypothesis(path.tokens, path.log_prob, score, ended, attention)
+
+
+def check_numbers(name: str, logits: Tensor, paths: Sequence[Path]) -> None:
+    """Refuses rows (N, V) in which nothing can be chosen."""
+    for path, peak in zip(paths, logits.max(axis=-1).tolist(), strict=True):
+        if not -inf < peak < inf:
+            why = "no token may follow"
+            if peak != -inf:
+                why = f"step returned {'+inf' if peak == inf else 'NaN'}"
+            raise InvalidValueError(f"{name}: row {path.row}: {why} after {list(path.tokens)}")

@@ -12,7 +12,7 @@ from ...tensor import creation, ops
 from ...tensor.random import Generator
 from ...tensor.tensor import Tensor
 from ..checks import features_last, flag, positive, probability
-from ..dropout import dropout_mask
+from ..dropout import dropout, dropout_mask
 from ..module import Parameter
 from .recurrence import Recurrence, Weights
 from .stack import RecurrentLayer
@@ -115,9 +115,7 @@ class FusedLayer(RecurrentLayer):
     def _masked(self, w: Weights, batch: int) -> tuple[Weights, Tensor | None]:
         """The weights as this call sees them, and the mask of h: one for all steps."""
         if self.weight_dropout:
-            w_hh = w["w_hh"]
-            mask = dropout_mask(w_hh.shape, self.weight_dropout, self.generator, like=w_hh)
-            w = {**w, "w_hh": w_hh * mask}
+            w = {**w, "w_hh": dropout(w["w_hh"], self.weight_dropout, self.generator)}
         if not self.recurrent_dropout:
             return w, None
         shape = (batch, self.output_size)

@@ -14,13 +14,13 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
-from ...errors import InvalidTypeError, InvalidValueError, ShapeError
+from ...errors import InvalidValueError, ShapeError
 from ...tensor import creation, ops, tree
 from ...tensor.autodiff import no_grad
 from ...tensor.graph import grad_mode
 from ...tensor.random import Generator
 from ...tensor.tensor import Tensor
-from ..checks import flag, is_tensor, lengths_of, positive, probability
+from ..checks import flag, ids_of, is_tensor, lengths_of, positive, probability, within_rows
 from ..dropout import bernoulli
 from ..dropout import dropout as drop
 from ..module import Module
@@ -111,7 +111,8 @@ class RecurrentLayer(Module):
         the layer begins, if None. ids: (T, B) whole numbers, or (B, T) if batch_first: what is read
         is x[ids], and what RNN, GRU and LSTM compute of an input alone, its product with the input
         weights, they compute once for each row of the table that occurs. lengths: (B,) whole
-        numbers from 0 to T, in any order; T throughout, if None; what x has past them is not read.
+        numbers from 0 to T, in any order; T throughout, if None; what x or ids have past them is
+        not read.
         reset: truths, (T, B), or (B, T) if batch_first: an episode begins with that step, and what
         came before it is not seen, in either direction. return_states: whether to return the
         states, too.
@@ -121,13 +122,11 @@ class RecurrentLayer(Module):
         direction, each part (num_layers * directions, T, B, H), or (..., B, T, H) if batch_first,
         zero past a row's length. **Raises** ShapeError, TypeError saying what was expected.
         """
-        x, ids = self._time_first(x, ids)
+        x, ids, lengths = self._time_first(x, ids, lengths)
         plain = ids is None and lengths is None and reset is None and not return_states
         if plain and not grad_mode.on and (found := self._at_once(x, state, self.training)):
             return (found[0].swapaxes(0, 1), found[1]) if self.batch_first else found
         steps, batch = x.shape[:2] if ids is None else ids.shape
-        if lengths is not None:
-            lengths = lengths_of(self.name, "lengths", lengths, batch, steps).to(x.device)
         resets = self._resets(reset, lengths, steps, batch, x.device)
         first = self._first(state, x, batch)
         y, last, states = self._through(
@@ -266,16 +265,14 @@ class RecurrentLayer(Module):
 
     # ------------------------------------------------------------ what comes in
 
-    def _time_first(self, x: Any, ids: Any) -> tuple[Tensor, Tensor | None]:
-        """The input with time as its first axis; or a table, and ids with time first."""
+    def _time_first(
+        self, x: Any, ids: Any, lengths: Any
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """The input with time as its first axis; or a table, and ids with time first; lengths."""
         is_tensor(self.name, "x", x)
         axes = "(B, T" if self.batch_first else "(T, B"
         if ids is not None:
             ids = creation.as_tensor(ids, device=x.device)
-            if ids.dtype.kind not in "iu":
-                raise InvalidTypeError(
-                    f"{self.name}: ids: expected integers, got {ids.dtype}: ids.astype(int)"
-                )
             if ids.ndim != 2 or ids.size == 0 or x.ndim != 2:
                 raise ShapeError(
                     f"{self.name}: ids: expected {axes}), none empty, and x a table (V, features); "
@@ -283,18 +280,31 @@ class RecurrentLayer(Module):
                 )
             if self.batch_first:
                 ids = ids.swapaxes(0, 1)
+            lengths = self._lengths(lengths, ids, x.device)
+            if lengths is not None:
+                ids = ops.where(within_rows(ids, lengths), ids, 0)
+            ids = ids_of(self.name, "ids", ids, len(x), x.device)
             if self.reads_tables and self.seen is None:
                 self._check(x, axes=2)
-                return x, ids
+                return x, ids, lengths
             x = ops.take(x, ids, axis=0)
             self._check(x)
-            return x, None
+            return x, None, lengths
         if x.ndim < 2 or 0 in x.shape:
             raise ShapeError(
                 f"{self.name}: x: expected {axes}, ...), none empty; got {list(x.shape)}"
             )
         self._check(x)
-        return (x.swapaxes(0, 1) if self.batch_first else x), None
+        if self.batch_first:
+            x = x.swapaxes(0, 1)
+        return x, None, self._lengths(lengths, x, x.device)
+
+    def _lengths(self, lengths: Any, of: Tensor, device: str) -> Tensor | None:
+        """Checked lengths of the rows of (T, B, ...)."""
+        if lengths is None:
+            return None
+        steps, batch = of.shape[:2]
+        return lengths_of(self.name, "lengths", lengths, batch, steps).to(device)
 
     def _first(self, state: State, x: Tensor, batch: int) -> list[State]:
         """The state before the first step of every row. **Arguments** as of `begin`."""
@@ -339,8 +349,7 @@ class RecurrentLayer(Module):
             return reset, None
         running = reset
         if lengths is not None:  # a row that runs backwards has nothing to forget before its end
-            times = creation.arange(steps, device=device).expand_dims(axis=1)
-            running = ops.logical_and(reset, times < lengths)
+            running = ops.logical_and(reset, within_rows(reset, lengths))
         return reset, ops.concat([running[1:], ops.zeros_like(running[:1])])
 
     def describe(self) -> str:

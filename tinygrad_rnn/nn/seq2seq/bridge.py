@@ -9,8 +9,9 @@ from ...tensor import creation, ops
 from ...tensor.autodiff import no_grad
 from ...tensor.random import Generator
 from ..checks import is_tensor
+from ..containers import ModuleList
 from ..linear import Linear
-from ..module import Module, ModuleList
+from ..module import Module
 from ..recurrent.stack import RecurrentLayer
 
 

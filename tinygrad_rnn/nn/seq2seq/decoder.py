@@ -17,14 +17,14 @@ from ...tensor import creation, ops
 from ...tensor.random import Generator
 from ...tensor.tensor import Tensor
 from ..attention.attention import Attention, Memory
-from ..checks import positive
+from ..checks import ids_of, positive
 from ..dropout import Dropout
 from ..embedding import Embedding
 from ..linear import Linear
 from ..module import Module
 from ..recurrent.stack import RecurrentLayer
 from .bridge import reach
-from .encoder import time_major
+from .encoder import time_major, within_lengths
 from .pointer import Pointer
 
 
@@ -102,7 +102,10 @@ class Decoder(Module):
     # ------------------------------------------------------------ before the first step
 
     def look_at(self, memory: Tensor, *, symbols: Any = None, lengths: Any = None) -> Source:
-        """Prepares a source: memory (S, B, memory_size); symbols (S, B), if they may be copied."""
+        """Prepares a source: memory (S, B, memory_size); symbols (S, B), if they may be copied.
+
+        What either has past the lengths (B,) is not read.
+        """
         remembered = None if self.attention is None else self.attention.remember(memory, lengths)
         if self.pointer is None:
             return Source(remembered, None)
@@ -110,7 +113,8 @@ class Decoder(Module):
             raise InvalidTypeError(
                 "Decoder: look_at: expected the source's symbols (S, B), to copy them"
             )
-        symbols = creation.as_tensor(symbols, device=memory.device)
+        symbols = within_lengths("Decoder", "symbols", symbols, lengths)
+        symbols = ids_of("Decoder", "symbols", symbols, len(self.head.weight), memory.device)
         return Source(remembered, symbols.swapaxes(0, 1))
 
     rows: ClassVar[Any] = (0, (1, 0, 0))  # the axes on which the parts of `start`'s state have rows

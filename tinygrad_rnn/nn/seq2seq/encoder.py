@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from ...errors import InvalidValueError
+from ...errors import InvalidValueError, ShapeError
+from ...tensor import creation, ops
 from ...tensor.random import Generator
 from ...tensor.tensor import Tensor
+from ..checks import lengths_of, within_rows
 from ..dropout import Dropout
 from ..embedding import Embedding
 from ..module import Module
@@ -46,9 +48,10 @@ class Encoder(Module):
         """Reads a source.
 
         **Arguments** source: what the embedding takes, (S, B) or (S, B, features). lengths: (B,),
-        as recurrent layers take them. **Returns** the memory, (S, B, memory_size), and the layers'
-        last state.
+        as recurrent layers take them; what source has past them is not read. **Returns** the
+        memory, (S, B, memory_size), and the layers' last state.
         """
+        source = within_lengths("Encoder", "source", source, lengths)
         if isinstance(self.embedding, Embedding):
             x, ids = self.embedding.inputs(source, self.dropout)
         else:
@@ -63,3 +66,16 @@ def time_major(name: str, layers: RecurrentLayer) -> None:
         raise InvalidValueError(
             f"{name}: layers: expected (T, B, features); make them batch_first=False"
         )
+
+
+def within_lengths(name: str, argument: str, x: Any, lengths: Any) -> Any:
+    """What (S, B, ...) has within its rows' lengths, and zeros past them."""
+    if lengths is None:
+        return x
+    x = creation.as_tensor(x)
+    if x.ndim < 2:
+        raise ShapeError(f"{name}: {argument}: expected (S, B) or more; got {list(x.shape)}")
+    steps, batch = x.shape[:2]
+    checked = lengths_of(name, "lengths", lengths, batch, steps).to(x.device)
+    within = within_rows(x, checked)
+    return ops.where(within.reshape(steps, batch, *(1,) * (x.ndim - 2)), x, 0)

@@ -8,7 +8,7 @@ from typing import Any
 from ...tensor import creation, ops
 from ...tensor.random import Generator, default_generator
 from ...tensor.tensor import Tensor
-from ..checks import probability
+from ..checks import ids_of, probability
 from ..module import Module
 from .bridge import Bridge, same_states
 from .decoder import Decoder, DecoderState, Source
@@ -68,7 +68,7 @@ class Seq2Seq(Module):
         **Returns** logits (T, B, V).
         """
         looked_at, state = self.encode(source, lengths=lengths)
-        if truth < 1.0:
+        if truth != 1:
             probability("Seq2Seq: truth", truth)
             return self._sampled(looked_at, state, target, truth)
         return self.decoder(target, looked_at, state)[0]  # type: ignore[no-any-return]
@@ -80,7 +80,8 @@ class Seq2Seq(Module):
         return weights
 
     def _sampled(self, source: Source, state: Any, target: Any, truth: float) -> Tensor:
-        target = creation.as_tensor(target, device=self.decoder.head.weight.device)
+        table = self.decoder.embedding.weight
+        target = ids_of("Seq2Seq", "target", target, len(table), table.device)
         draws = (self.generator or default_generator()).random(target.shape) < truth
         true = creation.as_tensor(draws, device=target.device)
         at = self.decoder.start(source, state, batch=target.shape[1])

@@ -7,6 +7,7 @@ from typing import Any
 from ...tensor import creation, ops
 from ...tensor.random import Generator
 from ...tensor.tensor import Tensor
+from ..checks import ids_of
 from ..linear import Linear
 from ..module import Module
 
@@ -45,6 +46,7 @@ class Pointer(Module):
         **Arguments** logits: (..., B, V); seen: (..., B, features); weights: (..., B, S); symbols:
         (B, S), below V. **Returns** log P, (..., B, V): logits as good as any.
         """
+        symbols = ids_of("Pointer", "symbols", symbols, logits.shape[-1], logits.device)
         p = ops.sigmoid(self.gate(seen))
         shape = weights.shape
         axes = [

@@ -237,6 +237,30 @@ def nonzero(xp: Any, x: Array) -> tuple[Array, ...]:
 def one_hot(xp: Any, x: Array, *, num_classes: int, dtype: Any = "float32") -> Array:
     """1 at the class that each integer of x names, 0 elsewhere along a new last axis.
 
-    An integer that names no class gives zeros.
+    **Raises** IndexError for one that names no class, on the CPU; on a GPU it gives zeros.
     """
+    if xp.asarray(x).dtype.kind not in "iu":
+        raise TypeError("x: expected integers")
+    refuse_outside(xp, x, num_classes)
     return (xp.expand_dims(x, -1) == xp.arange(num_classes)).astype(dtype)
+
+
+def refuse_outside(xp: Any, ids: Array, rows: int) -> None:
+    """Raises IndexError for an integer that is not from 0 to below a number, on the host."""
+    if xp is not np or not ids.size:
+        return  # a GPU would have to be waited for
+    unsigned = ids if ids.dtype.kind == "u" else ids.view(f"u{ids.dtype.itemsize}")
+    if np.maximum.reduce(unsigned, axis=None) >= rows:  # what is below 0 is huge there
+        wrong = ids[unsigned >= rows].flat[0]
+        raise IndexError(f"{wrong} is outside 0 to {rows - 1}")
+
+
+@functools.cache
+def in_table(name: str) -> Op:
+    """The operation that hands on ids of a table's rows, and refuses others under a name."""
+
+    def forward(xp: Any, ids: Array, *, rows: int) -> Array:
+        refuse_outside(xp, ids, rows)
+        return ids
+
+    return Op(name, forward, expects="ids from 0 to below the table's rows")

@@ -62,6 +62,11 @@ def affine(x: Any, w: Any, b: Any = None, gain: Any = None) -> Any:
     return z if b is None else z + b
 
 
+def selected(mask: Any, a: Any) -> Any:
+    """mask * a, and 0 where the mask is 0, whatever a holds there."""
+    return mask * where(mask == 0, 0, a)
+
+
 def gates(z: Any, count: int) -> Any:
     """The parts of (..., count * H) that belong to each gate."""
     return unstack(z.reshape((*z.shape[:-1], count, z.shape[-1] // count)), axis=-2)
@@ -90,7 +95,7 @@ def rnn_step(
     tensor([[0.7615942]])
     """
     n_ih, n_hh = norms or (None, None)
-    m = h if h_mask is None else h_mask * h
+    m = h if h_mask is None else selected(h_mask, h)
     z = affine(x, w_ih, b_ih, n_ih) + affine(m, w_hh, b_hh, n_hh)
     return function(activation, gate_clip)(z)
 
@@ -128,7 +133,7 @@ def gru_step(
     """
     n_ih, n_hh = norms or (None, None)
     act, gate = (function(a, gate_clip) for a in (activation, recurrent_activation))
-    m = h if h_mask is None else h_mask * h
+    m = h if h_mask is None else selected(h_mask, h)
     u_r, u_z, u_n = gates(affine(x, w_ih, b_ih, n_ih), 3)
     if reset_after:
         w_r, w_z, w_n = gates(affine(m, w_hh, b_hh, n_hh), 3)
@@ -189,7 +194,7 @@ def lstm_step(
     """
     n_ih, n_hh, n_c, b_c = norms or (None, None, None, None)
     act, gate = (function(a, gate_clip) for a in (activation, recurrent_activation))
-    m = h if h_mask is None else h_mask * h
+    m = h if h_mask is None else selected(h_mask, h)
     z = affine(x, w_ih, b_ih, n_ih) + affine(m, w_hh, b_hh, n_hh)
     i, *f, g, o = gates(z, 3 if coupled_gates else 4)
     if w_ch is not None:
@@ -264,7 +269,7 @@ def by_steps(
             if zone.dtype.kind == "b":  # chosen, not mixed: 0 times infinity is not 0
                 changed[k] = where(zone, old[k], parts[k])
             else:
-                changed[k] = zone * old[k] + (1 - zone) * parts[k]
+                changed[k] = selected(zone, old[k]) + selected(1 - zone, parts[k])
         if taps is not None:
             pairs = zip(changed, more[len(shares) :], strict=True)
             changed = [p if tap is None else p + tap for p, tap in pairs]

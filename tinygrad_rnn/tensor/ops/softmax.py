@@ -10,6 +10,7 @@ from ... import kernels
 from ..backend import Array
 from ..graph import Op, operation
 from ..shapes import Axis, keep_dims
+from .elementwise import isfinite, logical_or, where
 from .indexing import take_along_axis
 from .linear import linear
 from .reductions import sum
@@ -60,7 +61,7 @@ def sparsemax(xp: Any, x: Array, *, axis: int = -1) -> Array:
 
 @operation
 def logsumexp(xp: Any, x: Array, *, axis: Axis = None, keepdims: bool = False) -> Array:
-    """log(sum(exp(x))) over axes; -inf where all of x is."""
+    """log(sum(exp(x))) over axes; -inf where all of x is, with a gradient of 0."""
     peak = _peak(xp, x, axis)
     with np.errstate(divide="ignore"):
         y = peak + xp.log(xp.exp(x - peak).sum(axis=axis, keepdims=True))
@@ -68,16 +69,21 @@ def logsumexp(xp: Any, x: Array, *, axis: Axis = None, keepdims: bool = False) -
 
 
 @operation
-def softmax_cross_entropy(xp: Any, x: Array, targets: Array, *, smoothing: float = 0.0) -> Array:
+def softmax_cross_entropy(
+    xp: Any, x: Array, targets: Array, counts: Array | None = None, *, smoothing: float = 0.0
+) -> Array:
     """-log(softmax(x))[target] for x (..., C) and integer targets (...), from 0 to C - 1.
 
-    The share `smoothing` of each target's probability is spread over all classes.
+    The share `smoothing` of each target's probability is spread over all classes. Where counts
+    (...) is false, the loss and the row's gradient are 0, whatever x holds there.
     """
-    return kernels.cross_entropy(xp, x, targets, smoothing=smoothing)
+    return kernels.cross_entropy(xp, x, targets, counts, smoothing=smoothing)
 
 
-def _gradient(xp: Any, x: Array, targets: Array, weights: Array, *, smoothing: float) -> Array:
-    return kernels.cross_entropy_gradient(xp, x, targets, weights, smoothing=smoothing)
+def _gradient(
+    xp: Any, x: Array, targets: Array, weights: Array, counts: Array | None, *, smoothing: float
+) -> Array:
+    return kernels.cross_entropy_gradient(xp, x, targets, weights, counts, smoothing=smoothing)
 
 
 _pulled_back = Op("softmax_cross_entropy", _gradient)
@@ -93,7 +99,8 @@ def _by_logits(
     **Arguments** x: (N, I); w: (C, I); targets: (N,) integers from 0 to C - 1; weights: (N,); b:
     (C,), or None. smoothing: as there. **Returns** a scalar. **Raises** ShapeError.
     """
-    losses = softmax_cross_entropy(linear(x, w, b), targets, smoothing=smoothing)
+    losses = softmax_cross_entropy(linear(x, w, b), targets, None, smoothing=smoothing)
+    losses = where(logical_or(weights != 0, isfinite(losses)), losses, 0)
     return sum(weights * losses)
 
 
@@ -139,16 +146,27 @@ def _in_sparsemax(xp: Any, g: Any, y: Any, axis: int) -> Any:
 
 def _in_logsumexp(xp: Any, g: Any, x: Any, y: Any, axis: Axis) -> Any:
     shape = keep_dims(x.shape, axis)
+    y = xp.where(y == float("-inf"), 0, y)  # where all of x is -inf, the gradient is 0
     return g.reshape(shape) * xp.exp(x - y.reshape(shape))
 
 
-def _in_gradient(xp: Any, g: Any, x: Any, weights: Any) -> Any:
+def _selected(xp: Any, counts: Any, *rows: Any) -> Any:
+    """Rows (..., C), zero where they do not count."""
+    if counts is None:
+        return rows
+    at = xp.expand_dims(counts, -1)
+    return tuple(xp.where(at, x, 0) for x in rows)
+
+
+def _in_gradient(xp: Any, g: Any, x: Any, weights: Any, counts: Any) -> Any:
     """The rule of softmax, to which the ones at the targets are constants."""
+    x, g = _selected(xp, counts, x, g)
     p, g = softmax(x, axis=-1), g * xp.expand_dims(weights, -1)
     return p * (g - xp.sum(g * p, axis=-1, keepdims=True))
 
 
-def _in_weights(xp: Any, g: Any, x: Any, targets: Any, smoothing: float) -> Any:
+def _in_weights(xp: Any, g: Any, x: Any, targets: Any, counts: Any, smoothing: float) -> Any:
+    x, g = _selected(xp, counts, x, g)
     at = take_along_axis(g, xp.expand_dims(targets, -1), axis=-1).reshape(targets.shape)
     expected = (1 - smoothing) * at + smoothing * xp.mean(g, axis=-1)
     return xp.sum(g * softmax(x, axis=-1), axis=-1) - expected
@@ -157,6 +175,8 @@ def _in_weights(xp: Any, g: Any, x: Any, targets: Any, smoothing: float) -> Any:
 sparsemax.vjp(x=_in_sparsemax)
 logsumexp.vjp(x=_in_logsumexp)
 softmax_cross_entropy.vjp(
-    x=lambda g, x, targets, smoothing: _pulled_back(x, targets, g, smoothing=smoothing)
+    x=lambda g, x, targets, counts, smoothing: _pulled_back(
+        x, targets, g, counts, smoothing=smoothing
+    )
 )
 _pulled_back.vjp(x=_in_gradient, weights=_in_weights)

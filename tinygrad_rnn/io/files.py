@@ -1,0 +1,53 @@
+"""Plain files, read without waiting and written without going through links."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from pathlib import Path
+from typing import BinaryIO
+
+from .weights import CheckpointError
+
+
+def open_to_read(path: Path) -> BinaryIO:
+    """Opens a plain file; a pipe, on which opening could wait for ever, is refused.
+
+    **Raises** CheckpointError for what is not a plain file, OSError for what cannot be opened.
+    """
+    return open(path, "rb", opener=_plain)
+
+
+def _plain(path: str, flags: int) -> int:
+    fd = os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+    if stat.S_ISREG(os.fstat(fd).st_mode):
+        return fd
+    os.close(fd)
+    raise CheckpointError(f"{path} is not a plain file")
+
+
+def write_new(path: Path, contents: bytes) -> None:
+    """Writes a file that is new, in place of whatever has its name, and waits until it is stored.
+
+    A link with this name is removed, and what it leads to stays as it is.
+    """
+    path.unlink(missing_ok=True)
+    with open(path, "xb") as file:
+        file.write(contents)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def sync_folder(folder: Path) -> None:
+    """Waits until the names in a folder are stored, where the system can tell."""
+    if not hasattr(os, "O_DIRECTORY"):
+        return
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some network file systems
+            raise
+    finally:
+        os.close(fd)

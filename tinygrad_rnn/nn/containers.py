@@ -1,0 +1,129 @@
+"""Modules that hold others by position: a list of them, and a chain."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from operator import index
+from typing import Any, ClassVar
+
+from ..errors import InvalidTypeError, OutOfRangeError
+from .module import Module
+
+
+class ModuleList(Module):
+    """A list of modules, with what lists can do: append, extend, insert, slices, del.
+
+    >>> import tinygrad_rnn as tg
+    >>> layers = tg.nn.ModuleList(tg.nn.Linear(4, 4) for _ in range(3))
+    >>> len(layers), next(name for name, _ in layers.named_parameters())
+    (3, '0.weight')
+    >>> len(layers[1:])
+    2
+    """
+
+    expected: ClassVar[str] = "a module"  # of each item
+
+    def __init__(self, modules: Iterable[Module] = ()) -> None:
+        self._items = self._checked(modules)
+
+    def accepts(self, item: Any) -> bool:
+        """Whether something may be in the list."""
+        return isinstance(item, Module)
+
+    def children(self) -> Iterable[tuple[str, Any]]:
+        """The modules by their position, and the other attributes by name."""
+        yield from ((str(i), module) for i, module in enumerate(self._items))
+        yield from ((name, value) for name, value in vars(self).items() if name != "_items")
+
+    def append(self, module: Module) -> None:
+        """Adds a module at the end."""
+        self._items += self._checked([module])
+
+    def extend(self, modules: Iterable[Module]) -> None:
+        """Adds modules at the end."""
+        self._items += self._checked(modules)
+
+    def insert(self, i: int, module: Module) -> None:
+        """Adds a module before the i-th."""
+        at = self._position(i)
+        self._items[at:at] = self._checked([module])
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._items)
+
+    def __getitem__(self, i: Any) -> Any:
+        """The i-th module; for a slice, a list or a chain of the same modules."""
+        if isinstance(i, slice):
+            return self._of(self._items[i])
+        return self._items[self._within(i)]
+
+    def __setitem__(self, i: int, module: Module) -> None:
+        self._items[self._within(i)] = self._checked([module])[0]
+
+    def __delitem__(self, i: Any) -> None:
+        del self._items[i if isinstance(i, slice) else self._within(i)]
+
+    def _of(self, items: list[Any]) -> ModuleList:
+        return ModuleList(items)
+
+    def _checked(self, modules: Iterable[Any]) -> list[Any]:
+        """A list of what may be in this one."""
+        name = type(self).__name__
+        if not isinstance(modules, Iterable):
+            raise InvalidTypeError(
+                f"{name}: expected modules, got {type(modules).__name__}: put one into a list"
+            )
+        items = list(modules)
+        for i, item in enumerate(items):
+            if not self.accepts(item):
+                kind = f"the class {item.__name__}" if isinstance(item, type) else repr(item)
+                raise InvalidTypeError(f"{name}: item {i}: expected {self.expected}, got {kind}")
+        return items
+
+    def _position(self, i: Any) -> int:
+        try:
+            return index(i)
+        except TypeError:
+            raise InvalidTypeError(
+                f"{type(self).__name__}: expected a whole number or a slice, got {i!r}"
+            ) from None
+
+    def _within(self, i: Any) -> int:
+        """The position of an item, from the end if it is negative."""
+        at = self._position(i)
+        if not -len(self) <= at < len(self):
+            raise OutOfRangeError(f"{type(self).__name__}: {at} is outside its {len(self)} items")
+        return at
+
+
+class Sequential(ModuleList):
+    """Modules, or functions of one tensor, each applied to what the one before gave.
+
+    >>> import tinygrad_rnn as tg
+    >>> model = tg.nn.Sequential(tg.nn.Linear(3, 4), tg.tanh, tg.nn.Linear(4, 1))
+    >>> model(tg.zeros((5, 3))).shape
+    (5, 1)
+    >>> model[:2](tg.zeros((5, 3))).shape
+    (5, 4)
+    """
+
+    expected = "a module or a function of one tensor, each an argument of its own"
+
+    def __init__(self, *modules: Any) -> None:
+        super().__init__(modules)
+
+    def accepts(self, item: Any) -> bool:
+        """Modules and functions, but no classes of modules."""
+        return callable(item) and not (isinstance(item, type) and issubclass(item, Module))
+
+    def forward(self, x: Any) -> Any:
+        """The last module's output."""
+        for module in self._items:
+            x = module(x)
+        return x
+
+    def _of(self, items: list[Any]) -> Sequential:
+        return Sequential(*items)

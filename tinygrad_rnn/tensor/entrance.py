@@ -1,0 +1,166 @@
+"""What may become a Tensor's array: the one entrance, which converts what comes or refuses it.
+
+A Tensor holds a base array of numbers in native byte order. Subclasses of NumPy's arrays bring
+operators of their own, masks and units; other byte orders are read wrongly by native code; objects
+and strings have no arithmetic. None of them gets past here.
+"""
+
+from __future__ import annotations
+
+from itertools import chain
+from typing import Any
+
+import numpy as np
+
+from ..errors import InvalidTypeError, InvalidValueError, ShapeError, TinygradRnnError
+from .backend import Array
+
+DTYPES = frozenset(map(np.dtype, "?bBhHiIlLqQefdgFDG"))  # all that a Tensor may hold: native ones
+NUMBERS = frozenset("biufc")  # their kinds, as NumPy names them
+PYTHON = frozenset({int, float, bool, list, tuple, range})  # what makes nested lists of numbers
+
+REMEDIES = {
+    "O": "give it a dtype of numbers: a.astype('float32')",
+    "M": "numbers are differences of times: (a - a[0]) / np.timedelta64(1, 's')",
+    "m": "numbers are shares of a unit: a / np.timedelta64(1, 's')",
+    "S": "tg.data's vocabularies turn text into ids",
+    "U": "tg.data's vocabularies turn text into ids",
+    "V": "take its fields one by one: a['name']",
+}
+
+
+def normalized(array: Array, what: str = "a tensor") -> Array:
+    """An array as a Tensor may hold it; the same one, if it is that already.
+
+    A subclass's values stay where they lie in memory; another byte order is converted. **Raises**
+    TypeError for a masked array, and for one of anything but numbers.
+    """
+    if type(array) is np.ndarray and array.dtype in DTYPES:
+        return array
+    if not isinstance(array, np.ndarray):
+        return array  # those of a device are all of numbers
+    if isinstance(array, np.ma.MaskedArray):
+        raise InvalidTypeError(
+            f"{what}: got a masked array, whose mask would be lost: fill it (a.filled(0)), and "
+            "hand over the mask (np.ma.getmaskarray(a)) as an array of its own"
+        )
+    if array.dtype.kind not in NUMBERS:
+        raise InvalidTypeError(
+            f"{what} holds numbers, not {array.dtype}: {REMEDIES.get(array.dtype.kind, '')}"
+        )
+    return np.asarray(array, dtype=array.dtype.newbyteorder("="))
+
+
+def number_dtype(dtype: Any, what: str = "a tensor") -> np.dtype[Any]:
+    """A dtype of numbers in native byte order, from its name. **Raises** TypeError for others."""
+    try:
+        found = np.dtype(dtype)
+    except (TypeError, ValueError) as error:
+        raise InvalidTypeError(
+            f"{what}: dtype: expected the name of one, such as 'float32', got {dtype!r}"
+        ) from error
+    if dtype is None or found.kind not in NUMBERS or found.shape:
+        raise InvalidTypeError(f"{what}: dtype: expected one of numbers, got {dtype!r}")
+    native: np.dtype[Any] = found.newbyteorder("=")
+    return native
+
+
+def check_cast(given: np.dtype[Any], own: np.dtype[Any], what: str) -> None:
+    """Refuses numbers of a kind that a dtype cannot hold: reals as integers, complex as reals."""
+    if given.kind in "fc" and own.kind not in ("c", given.kind):
+        raise InvalidTypeError(
+            f"{what}: expected numbers that {own} holds, got {given}: say what becomes of them, "
+            f"with .astype({own.name!r}) if that is to cut them"
+        )
+
+
+def from_python(
+    data: Any, dtype: np.dtype[Any] | None = None, what: str = "a tensor"
+) -> np.ndarray[Any, Any]:
+    """An array of what is none yet: numbers, nested lists, what NumPy can read.
+
+    Python's reals become float32, unless another dtype is asked for; what has a dtype keeps it.
+    **Raises** TypeError for anything but numbers; ValueError for integers that the dtype does not
+    hold; ShapeError for lists of different lengths.
+    """
+    kinds = _kinds(data)
+    if not kinds <= PYTHON:
+        if any(hasattr(kind, "edge") for kind in kinds):
+            raise InvalidTypeError(
+                f"{what}: got a list of tensors: join them with tg.stack or tg.concat"
+            )
+        if any(issubclass(kind, np.ma.MaskedArray) for kind in kinds):
+            raise InvalidTypeError(f"{what}: got a list of masked arrays: fill them: a.filled(0)")
+    array = _read(data, None, what)
+    if array.dtype.kind not in "fiub":
+        raise InvalidTypeError(
+            f"{what} holds numbers, not {array.dtype} ({type(data).__name__})"
+            + (f": {REMEDIES[array.dtype.kind]}" if array.dtype.kind in "MmSUV" else "")
+        )
+    typed = not kinds <= PYTHON and any(hasattr(kind, "dtype") for kind in kinds)
+    whole = not typed and float not in kinds and not kinds.isdisjoint((int, range))
+    if dtype is not None:
+        fits = whole and dtype.kind in "iu"  # NumPy looks whether each does; astype wraps around
+        return _read(data, dtype, what) if fits else array.astype(dtype)
+    if whole and array.dtype.kind == "f":
+        raise InvalidValueError(f"{what}: these integers fit no one dtype: ask for one")
+    if array.dtype != np.float64:
+        return array
+    if not typed:
+        return array.astype(np.float32) if float in kinds or not array.size else array
+    return array.astype(_common_dtype(data))
+
+
+def beside(
+    data: Any, dtype: np.dtype[Any], differentiable: bool, what: str
+) -> np.ndarray[Any, Any]:
+    """Nested lists as operands of a Tensor: Python's numbers in them take its dtype.
+
+    But integers keep theirs where no gradient flows: they may be indices.
+    """
+    array, kinds = from_python(data, what=what), _kinds(data)
+    python = kinds <= PYTHON
+    takes = float in kinds or (differentiable and not kinds.isdisjoint({int, range}))
+    if python and takes and (dtype.kind == "f" or (dtype.kind in "iu" and float not in kinds)):
+        return from_python(data, dtype, what)
+    return array
+
+
+def _kinds(data: Any) -> set[type]:
+    """The types of what stands in nested lists, and of what is no list itself."""
+    found, nests = {type(data)}, [data] if isinstance(data, (list, tuple)) else []
+    while nests:
+        kinds = set(map(type, chain.from_iterable(nests)))
+        found |= kinds
+        if not any(issubclass(kind, (list, tuple)) for kind in kinds):
+            break
+        nests = [v for v in chain.from_iterable(nests) if isinstance(v, (list, tuple))]
+    return found
+
+
+def _common_dtype(data: Any) -> Any:
+    """The dtype of lists in which some numbers have one: Python's take theirs."""
+    dtypes, level = set[Any](), [data]
+    while level:
+        leaves = [v for v in level if not isinstance(v, (list, tuple))]
+        dtypes |= {np.asarray(v).dtype for v in leaves if type(v) not in (int, float, bool)}
+        level = [v for nest in level if isinstance(nest, (list, tuple)) for v in nest]
+    return np.result_type(*dtypes, 1.0)
+
+
+def _read(data: Any, dtype: Any, what: str) -> np.ndarray[Any, Any]:
+    """What NumPy reads, in a base array; its errors are ours."""
+    try:
+        array = np.asarray(data, dtype)
+    except OverflowError as error:
+        raise InvalidValueError(f"{what}: {error}") from error
+    except (ValueError, TypeError, RuntimeError) as error:
+        if isinstance(error, TinygradRnnError):
+            raise
+        if "inhomogeneous" in str(error):
+            raise ShapeError(f"{what}: expected lists of equal lengths ({error})") from error
+        raise InvalidTypeError(
+            f"{what}: expected numbers, got {type(data).__name__} ({error})"
+        ) from error
+    native = array.dtype.newbyteorder("=") if array.dtype.kind in NUMBERS else array.dtype
+    return np.asarray(array, native)
