@@ -108,18 +108,24 @@ class Recording:
         for y in results:  # an operation may hand on its input's array: each value has its own
             y.array = y.array[...]
         op, args, params = self._opened(op, args, params)
-        extra = args[len(live) :]
-        live += (False,) * len(extra)
-        shapes += tuple([tuple(a.shape) for a in extra])
-        found = tuple([self.find(a, keep) for a, keep in zip(args, live, strict=True)])
-        for a in found:
-            if type(a) is Slot:
-                continue
-            array = a.array if isinstance(a, Traced) else a
-            if type(array) is np.ndarray and array.size <= SMALL:
-                self.constants.setdefault(id(array), (array, array.tobytes()))
+        if extra := args[len(live) :]:  # what was in an index
+            live += (False,) * len(extra)
+            shapes += tuple([tuple(a.shape) for a in extra])
+        found = tuple(
+            [
+                v if type(v := self.find(a, keep)) is Slot else self._constant(v)
+                for a, keep in zip(args, live, strict=True)
+            ]
+        )
         outs = self.number(results)
         self.calls.append(Call(op, found, params, outs, results, several, live, shapes))
+
+    def _constant(self, value: Any) -> Any:
+        """A constant; what it is now is remembered, if it can be written to and is small."""
+        array = value.array if isinstance(value, Traced) else value
+        if type(array) is np.ndarray and array.size <= SMALL and id(array) not in self.constants:
+            self.constants[id(array)] = array, array.tobytes()
+        return snapshot(value) if type(value) is list else value
 
     def _opened(
         self, op: Op, args: tuple[Any, ...], params: dict[str, Any]
@@ -129,8 +135,6 @@ class Recording:
             self.refuse(
                 "'nonzero', whose result has as many elements as the values say", "use tg.where"
             )
-        if list in map(type, args):
-            args = snapshot(args)
         if not params:
             return op, args, params
         for name, value in params.items():
