@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -18,7 +19,7 @@ from typer.testing import CliRunner
 import tinygrad_rnn as tg
 from tinygrad_rnn import catalogue
 from tinygrad_rnn.cli.app import app
-from tinygrad_rnn.io import load_checkpoint
+from tinygrad_rnn.io import load_checkpoint, save_checkpoint
 
 TEXT = "".join(f"{n} times {n} is {n * n}, не так ли?\n" for n in range(60))
 SIZES = {"hidden": 8, "embedding": 4, "batch": 4, "bptt": 8, "dropout": 0.2, "lr": 0.01}
@@ -265,12 +266,20 @@ def mistake(done: subprocess.CompletedProcess[str]) -> str:
         ("--device tpu", "unknown device 'tpu'"),
         ("--batch 2 --out text.txt/run", "cannot save in text.txt/run"),
         ("--resume --out nowhere", "no checkpoint in nowhere: there is no such folder"),
+        ("--hidden 99999999999999999999", "hidden must be at most 2,147,483,647, not 99,999,999"),
+        ("--hidden 1000000", "a model of this size (hidden, layers, embedding) needs about"),
+        ("--device=", "unknown device ''"),
+        (f"--batch 2 --out {'a' * 300}", "File name too long"),
+        ("--text wide.txt", "byte 0xFF at offset 0, in line 1; it looks like UTF-16"),
+        ("--text binary.txt", "is no text: byte 0x00 at offset 6, in line 2"),
     ],
 )
 def test_mistakes_in_training(run: Run, tmp_path: Path, arguments: str, said: str) -> None:
     (tmp_path / "empty.txt").write_bytes(b"")
     (tmp_path / "latin.txt").write_bytes(b"caf\xe9")
     (tmp_path / "short.txt").write_text("to be")
+    (tmp_path / "wide.txt").write_text(TEXT, "utf-16")
+    (tmp_path / "binary.txt").write_bytes(b"text\nx\0")
     given = arguments.split()
     if "--text" not in given:
         given += ["--text", "text.txt"]
@@ -292,6 +301,7 @@ def test_mistakes_in_going_on(run: Run, tmp_path: Path, trained: str) -> None:
     ("arguments", "said"),
     [
         (["generate", "{run}", "--prompt", "2 × 2"], "'×' (U+00D7) at position 2"),
+        (["generate", "{run}", "--prompt", "2 × Z"], "none of them; nor is 'Z'"),
         (["generate", "{run}", "--temperature", "-1"], "temperature must be 0 or more"),
         (["generate", "{run}", "--top-p", "0"], "top-p must lie above 0"),
         (["generate", "{run}", "--top-k", "0"], "top-k must be at least 1"),
@@ -317,10 +327,28 @@ def test_mistakes(run: Run, tmp_path: Path, trained: str, arguments: list[str], 
 
 
 def test_a_checkpoint_that_contradicts_itself(run: Run, tmp_path: Path, trained: str) -> None:
+    state = load_checkpoint(Path(trained))
+    for value in (9, 10**9):
+        config = {**state["config"], "hidden": value}
+        save_checkpoint(tmp_path / "other", {**state, "config": config})
+        assert "expected shape" in mistake(run("generate", "other", status=2))
+
+
+def test_an_edited_checkpoint(run: Run, tmp_path: Path, trained: str) -> None:
     shutil.copytree(trained, tmp_path / "edited")
     index = tmp_path / "edited" / "checkpoint.json"
     index.write_text(index.read_text("utf-8").replace('"hidden": 8', '"hidden": 9'), "utf-8")
-    assert "expected shape" in mistake(run("generate", "edited", status=2))
+    refused = mistake(run("generate", "edited", status=2))
+    assert "checkpoint.json is damaged: its contents are not what was saved" in refused
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes here")
+def test_a_pipe_in_place_of_the_model(run: Run, tmp_path: Path, trained: str) -> None:
+    shutil.copytree(trained, tmp_path / "piped")
+    [model] = (tmp_path / "piped").glob("model-*")
+    model.unlink()
+    os.mkfifo(model)
+    assert "is not a plain file" in mistake(run("generate", "piped", status=2))
 
 
 @pytest.mark.parametrize(
@@ -333,3 +361,69 @@ def test_cuda_without_a_gpu(command: str, trained: str, run: Run) -> None:
     given = command.replace("{run}", trained).split()
     refused = mistake(run(*given, "--device", "cuda", status=2))
     assert tg.cuda.why_not() in refused
+
+
+@pytest.mark.parametrize("rate", ["1e9", "1e38", "1e300"])
+def test_a_run_that_diverges_at_its_last_step(run: Run, tmp_path: Path, rate: str) -> None:
+    done = train(run, "--steps", "1", "--lr", rate, "--out", "run", status=1)
+    assert "training has diverged: step 1 left " in mistake(done)
+    assert load_checkpoint(tmp_path / "run")["step"] == 0  # the one before
+
+
+@pytest.mark.parametrize("text", ["a" * 99, "\n" * 99, "ab" * 50])
+def test_texts_of_hardly_a_symbol(run: Run, tmp_path: Path, text: str) -> None:
+    (tmp_path / "few.txt").write_text(text)
+    done = run("train", "charlm", "--text", "few.txt", *TINY, "--steps", "2", "--out", "run")
+    assert f"99 characters, {len(set(text))} symbols" in done.stdout.replace("100", "99")
+    assert len(run("generate", "run", "--length", "9").stdout) == 10
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "command"),
+    [
+        ("TINYGRAD_RNN_KERNELS", "fastest", ["info"]),
+        ("TINYGRAD_RNN_KERNELS", "fastest", ["train", "charlm", "--text", "text.txt"]),
+        ("TINYGRAD_RNN_DEVICE", "tpu", ["info"]),
+        ("TINYGRAD_RNN_DEVICE", "cuda:x", ["train", "charlm", "--text", "text.txt"]),
+    ],
+)
+def test_an_environment_that_asks_for_what_is_not_there(
+    run: Run, monkeypatch: pytest.MonkeyPatch, name: str, value: str, command: list[str]
+) -> None:
+    monkeypatch.setitem(ENVIRONMENT, name, value)
+    assert value in mistake(run(*command, status=2))
+
+
+def shell(script: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Runs a script in which `$C` is the command."""
+    quoted = shlex.join(COMMAND)
+    return subprocess.run(
+        ["sh", "-c", script.replace("$C", quoted)], cwd=folder, env=ENVIRONMENT,
+        capture_output=True, encoding="utf-8", timeout=60,
+    )  # fmt: skip
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/dev/full is Linux's")
+@pytest.mark.parametrize(
+    ("script", "said"),
+    [
+        ("$C info > /dev/full", "error: cannot write the output: No space left on device\n"),
+        ("$C train charlm --text gone > /dev/full 2>&1", ""),
+        ("$C info | true; exit 1", ""),
+        ("$C info >&- && exit 1", ""),
+        ("$C grow 2>&-", ""),
+        ("mkdir gone && cd gone && rmdir ../gone && $C train charlm --out run", "error: "),
+    ],
+)
+def test_streams_and_folders_that_have_gone(tmp_path: Path, script: str, said: str) -> None:
+    done = shell(script, tmp_path)
+    assert done.returncode
+    assert done.stderr.startswith(said)
+    assert done.stderr.count("\n") == bool(said)
+
+
+def test_a_file_gets_utf_8_whatever_the_terminal_has(
+    run: Run, trained: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(ENVIRONMENT, "PYTHONIOENCODING", "ascii")
+    assert run("generate", trained, "--prompt", "не", "--length", "0").stdout == "не\n"

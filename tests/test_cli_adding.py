@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 from tinygrad_rnn.cli.app import app
-from tinygrad_rnn.recipes import SettingError
+from tinygrad_rnn.recipes import DivergedError, SettingError
 
 SMALL = ["train", "adding", "--length", "6", "--hidden", "4", "--steps", "3"]
 
@@ -28,9 +30,29 @@ def test_every_cell_is_reported_and_drawn(tmp_path: Path) -> None:
     [
         (["--cells", "gru,elman"], "not 'elman'"),
         (["--plot", "no/such/folder/x.png"], "cannot write no/such/folder/x.png"),
+        (["--plot", "x.jpg"], "end its name in .png, not 'x.jpg'"),
+        (["--plot", "."], "end its name in .png, not '.'"),
+        (["--plot", "/dev/full"], "end its name in .png"),
+        (["--length", "1000000000"], "a task of this size (length, hidden, batch) needs about"),
+        (["--hidden", "1" + "0" * 20], "hidden must be at most 2,147,483,647"),
     ],
 )
 def test_mistakes(arguments: list[str], said: str) -> None:
     done = CliRunner().invoke(app, [*SMALL, "--cells", "rnn", *arguments])
     assert isinstance(done.exception, SettingError)
     assert said in str(done.exception)
+    assert "step 3" not in done.output  # it is refused before the training
+
+
+def test_without_the_package_that_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    done = CliRunner().invoke(app, [*SMALL, "--plot", "x.png"])
+    assert isinstance(done.exception, SettingError)
+    assert "a picture needs the package matplotlib" in str(done.exception)
+    assert done.output == ""
+
+
+def test_a_cell_that_diverges() -> None:
+    with np.errstate(all="ignore"):
+        done = CliRunner().invoke(app, [*SMALL, "--cells", "gru", "--lr", "1e9"])
+    assert isinstance(done.exception, DivergedError)

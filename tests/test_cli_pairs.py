@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import subprocess
@@ -73,6 +74,39 @@ def test_translate_a_file_and_the_input(folder: Path) -> None:
     assert run(folder, "translate", "model", given=b"").stdout == ""
 
 
+def test_what_is_unknown_is_reported(folder: Path) -> None:
+    done = run(folder, "translate", "model", given=b"1 x 2\n1 2 3\ny x\n")
+    assert len(done.stdout.splitlines()) == 3
+    assert done.stderr == "unknown to the model, 3 in all: 'x' (2), 'y' (1)\n"
+
+
+def test_as_many_lines_as_were_given(folder: Path) -> None:
+    """Whatever else Unicode calls a line's end is in a line."""
+    given = "1 2\r3\x854\u20281\x0b2\r\n\n3".encode()
+    done = run(folder, "translate", "model", "--longest", "3", given=given)
+    assert done.stdout.count("\n") == 3
+    (folder / "lines").write_bytes(given)
+    same = run(folder, "translate", "model", "lines", "--longest", "3")
+    assert same.stdout == done.stdout
+
+
+def test_a_device_that_never_ends_a_line(folder: Path) -> None:
+    refused = mistake(run(folder, "translate", "model", status=2, given=b"1" * (2**20 + 1)))
+    assert "line 1 of the input has more than 1,048,576 bytes" in refused
+
+
+def test_a_script_without_blanks_is_hinted_at(folder: Path) -> None:
+    (folder / "thai").write_text("สวัสดีชาวโลก\n" * len(SOURCE))
+    sizes = ["--hidden", "8", "--embedding", "4", "--batch", "4", "--steps", "1"]
+    thai = ["train", "translate", "--source", "thai", "--target", "b", *sizes]
+    done = run(folder, *thai, "--out", "words of Thai")
+    assert re.fullmatch(
+        r"hint: the source is .*\(Thai\).* --source-symbols chars or .*\n", done.stderr
+    )
+    done = run(folder, *thai, "--source-symbols", "chars", "--out", "letters of Thai")
+    assert done.stderr == ""
+
+
 def test_several_translations_have_scores(folder: Path) -> None:
     out = run(folder, "translate", "model", "--n-best", "3", "--beam", "4", given=b"1 2 3\n4\n")
     rows = [line.split("\t") for line in out.stdout.splitlines()]
@@ -102,6 +136,14 @@ def test_attention_is_drawn(folder: Path) -> None:
     assert (folder / "look.png").read_bytes().startswith(b"\x89PNG")
     nowhere = ["translate", "model", "--attention", "nowhere/look.png"]
     assert "cannot write nowhere/look.png" in mistake(run(folder, *nowhere, given=b"1\n", status=2))
+    other = run(folder, "translate", "model", "--attention", "x.svg", given=b"1\n", status=2)
+    assert "end its name in .png, not 'x.svg'" in mistake(other)
+    assert other.stdout == ""  # nothing was translated before
+    (folder / "tamil").write_text("வணக்கம்\n")
+    odd = run(folder, "translate", "model", "tamil", "--attention", "look.png")
+    assert all(
+        line.startswith(("look.png: the font", "unknown to")) for line in odd.stderr.splitlines()
+    )
 
 
 def test_resume(folder: Path) -> None:
@@ -192,6 +234,7 @@ def test_verses(tmp_path: Path) -> None:
         ("train translate --source a --target b --cell x", "cell must be one of"),
         ("train translate --source a --target b --truth often", "truth must be one of"),
         ("train translate --resume --out nowhere", "no checkpoint in nowhere"),
+        ("train verses --resume --out model", "the checkpoint is of another command"),
         ("train task shuffle", "the task must be one of copy, reverse, sort"),
         ("translate nowhere", "no checkpoint in nowhere"),
         ("translate model nowhere", "no such text file: nowhere"),
@@ -199,6 +242,13 @@ def test_verses(tmp_path: Path) -> None:
         ("translate model --beam 2 --n-best 3", "n-best must be at most the beams"),
         ("translate plain --attention x.png", "no attention to draw"),
         ("generate model", "is not one of train charlm"),
+        ("train charlm --resume --out model", "is not one of train charlm"),
+        ("train verses --resume --out model", "is not one of train verses"),
+        ("train task copy --resume --out model", "other pairs than the checkpoint's"),
+        ("train translate --source a --target b --truth linear:nan", "nan is not finite"),
+        ("train translate --source a --target pipe", "pipe is no regular file"),
+        ("translate model --beam 1000000000 --batch 99", "beams and batch of this size needs"),
+        ("translate model --longest 2147483647", "as long as longest needs about"),
         ("translate model latin", "latin is not UTF-8: byte 0xE9 at offset 3"),
     ],
 )
@@ -207,9 +257,11 @@ def test_mistakes(folder: Path, arguments: str, said: str) -> None:
     if not (folder / "x").exists():
         write_module(folder / "x", [["a", "b"]], [[""]])
     (folder / "latin").write_bytes(b"caf\xe9")
+    if "pipe" in arguments and not (folder / "pipe").exists():
+        os.mkfifo(folder / "pipe")
     assert said in mistake(run(folder, *arguments.split(), status=2, given=b"1 2\n"))
 
 
 def test_input_that_is_not_utf_8(folder: Path) -> None:
     done = run(folder, "translate", "model", status=2, given=b"1 2\ncaf\xe9\n")
-    assert "the input is not UTF-8: byte 0xE9" in mistake(done)
+    assert "the input is not UTF-8: byte 0xE9 at offset 7, in line 2" in mistake(done)

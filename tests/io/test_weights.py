@@ -1,6 +1,11 @@
 """Named tensors come back as they were; a damaged file says so in one line."""
 
+import os
+import pickle
+import zipfile
+from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -57,10 +62,152 @@ def test_bad_files(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="No such file"):
         load(path)
     raw = to_bytes({"a": np.arange(100)})
-    for damaged in (b"", raw[:4], raw[:30], raw[:-1], b"not a file of tensors"):
+    path.write_bytes(b"")
+    with pytest.raises(CheckpointError, match=r"w\.safetensors is empty"):
+        load(path)
+    for damaged in (raw[:4], raw[:30], raw[:-1], b"not a file of tensors"):
         path.write_bytes(damaged)
         with pytest.raises(CheckpointError, match=r"w\.safetensors is damaged"):
             load(path)
     path.write_bytes(raw.replace(b'"I64"', b'"BF16"').replace(b"800]", b"200]")[:-600])
     with pytest.raises(CheckpointError, match=r"w\.safetensors"):
         load(path)
+
+
+MODEL = tg.nn.LSTM(2, 3)
+OPTIMIZER = tg.optim.Adam(MODEL.parameters())
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (MODEL, r"got LSTM: hand over its \.state_dict\(\)"),
+        (OPTIMIZER, r"got Adam: hand over its \.state_dict\(\)"),
+        (MODEL.parameters(), r"got generator: hand over a dict"),
+        (tg.ones((2,)), r"got Tensor: hand over a dict"),
+        ([tg.ones((2,))], r"got list: hand over a dict"),
+        (None, r"got NoneType: hand over a dict"),
+        (OPTIMIZER.state_dict(), r"'state': .* got a dict: .* saved by tg.io.save_checkpoint"),
+    ],
+)
+def test_what_holds_tensors_is_told_what_to_hand_over(
+    tmp_path: Path, given: Any, words: str
+) -> None:
+    with pytest.raises(tg.InvalidTypeError, match=words):
+        save(tmp_path / "w.safetensors", given)
+    assert not list(tmp_path.iterdir())
+
+
+class Foreign:
+    """A tensor of another library."""
+
+
+ENTRIES: list[tuple[Any, type[Exception], str]] = [
+    (0.1, tg.InvalidTypeError, r"'rate': expected a Tensor or an array, got float: tg\.tensor"),
+    (None, tg.InvalidTypeError, "'rate': .* got NoneType"),
+    ("x", tg.InvalidTypeError, "'rate': .* got str"),
+    ([1.0], tg.InvalidTypeError, "'rate': .* got list"),
+    (Foreign(), tg.InvalidTypeError, r"'rate': .* got \w+\.Foreign"),
+    (np.ma.array([1.0], mask=[True]), tg.InvalidTypeError, "'rate': the mask of a masked array"),
+    (np.array([object()]), CheckpointError, "'rate' is of object"),
+    (np.array(["a"]), CheckpointError, "'rate' is of <U1"),
+    (np.ones(2, "c16"), CheckpointError, "'rate' is of complex128"),
+    (np.ones(2, "g"), CheckpointError, "'rate' is of "),
+]
+
+
+@pytest.mark.parametrize(("value", "error", "words"), ENTRIES)
+def test_an_entry_that_cannot_be_saved_is_named(
+    tmp_path: Path, value: Any, error: type[Exception], words: str
+) -> None:
+    with pytest.raises(error, match=words):
+        save(tmp_path / "w.safetensors", {"w": tg.ones((2,)), "rate": value})
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("key", [0, None, (1, 2), b"w", "__metadata__"])
+def test_keys_are_names(tmp_path: Path, key: Any) -> None:
+    with pytest.raises(tg.TinygradRnnError, match="save: "):
+        save(tmp_path / "w.safetensors", {key: tg.ones((2,))})
+
+
+def test_values_of_any_kind_that_has_numbers_are_saved(tmp_path: Path) -> None:
+    made = {
+        "computed": tg.ones((2,), requires_grad=True) * 2,
+        "view": tg.arange(6).reshape(2, 3).T,
+        "number": np.float32(3.0),
+        "": tg.tensor(True),
+        "empty": np.ones((0, 3), "f2"),
+    }
+    save(tmp_path / "w", made)
+    for name, value in load(tmp_path / "w").items():
+        expected = np.asarray(value.detach().numpy())
+        given = made[name]
+        if isinstance(given, tg.Tensor):
+            given = given.detach().numpy()
+        np.testing.assert_array_equal(expected, np.asarray(given), strict=True)
+
+
+def pickled() -> bytes:
+    return pickle.dumps({"weight": [1.0]})
+
+
+def archived(name: str) -> bytes:
+    held = BytesIO()
+    with zipfile.ZipFile(held, "w") as archive:
+        archive.writestr(name, b"")
+    return held.getvalue()
+
+
+def numpys(save: Any) -> bytes:
+    held = BytesIO()
+    save(held, np.ones(2))
+    return held.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("contents", "words"),
+    [
+        (pickled(), r"torch.save writes .* safetensors\.torch\.save_file\(torch\.load\(path"),
+        (archived("real/data.pkl"), r"torch.save writes .* safetensors\.torch\.save_file"),
+        (numpys(np.savez), "zip archive, as np.savez writes"),
+        (numpys(np.save), "an array of NumPy's: np.load"),
+        (b"\x89HDF\r\n\x1a\n" + bytes(100), "HDF5 format: h5py reads it"),
+        (b"words, words, words", "is damaged or no safetensors file"),
+    ],
+)
+def test_files_of_other_formats_are_told_how_to_be_read(
+    tmp_path: Path, contents: bytes, words: str
+) -> None:
+    path = tmp_path / "real.pt"
+    path.write_bytes(contents)
+    with pytest.raises(CheckpointError, match=rf"real\.pt .*{words}"):
+        load(path)
+
+
+def test_paths_that_name_no_file_are_refused(tmp_path: Path) -> None:
+    state = MODEL.state_dict()
+    (tmp_path / "file").write_bytes(b"")
+    for path in (tmp_path, tmp_path / "none" / "w", tmp_path / "file" / "w", "a\0b"):
+        with pytest.raises(CheckpointError):
+            save(path, state)
+        with pytest.raises(CheckpointError):
+            load(path)
+    for wrong in (None, 3, b"w", state):
+        with pytest.raises(tg.InvalidTypeError, match="path: expected a file's name"):
+            save(wrong, state)  # type: ignore[arg-type]
+        with pytest.raises(tg.InvalidTypeError, match="path: expected a file's name"):
+            load(wrong)  # type: ignore[arg-type]
+    assert [file.name for file in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(CheckpointError, match="pipe is not a plain file"):
+        load(tmp_path / "pipe")
+
+
+def test_a_save_leaves_files_of_other_names_alone(tmp_path: Path) -> None:
+    save(tmp_path / "w.tmp", {"a": tg.ones((2,))})
+    save(tmp_path / "w", {"a": tg.zeros((2,))})
+    assert load(tmp_path / "w.tmp")["a"].tolist() == [1.0, 1.0]

@@ -124,6 +124,43 @@ def test_gradients_stay_numbers_whatever_the_padding() -> None:
     assert crf.transitions.grad.numpy()[0, 2] == 0
 
 
+def test_what_is_no_number_stays_none() -> None:
+    crf = tg.nn.CRF(3, dtype="float64")
+    x = np.zeros((3, 2, 3))
+    x[1, 0, 0] = np.nan
+    emissions = tg.tensor(x)
+    assert np.isnan(crf(emissions, np.zeros((3, 2), int), reduction="none").numpy()).tolist() == [
+        True,
+        False,
+    ]
+    assert np.isnan(crf.partition(emissions).numpy()).tolist() == [True, False]
+    assert np.isnan(crf.marginals(emissions).numpy()[:, 0]).all()
+    with pytest.raises(ValueError, match="decode: row 0: emissions hold NaN"):
+        crf.decode(emissions)
+    assert [len(path) for path in crf.decode(emissions, [1, 3])[0]] == [1, 3]
+
+
+def test_impossible_tags_take_no_part() -> None:
+    """Emissions of -inf are what forbidden transitions are: no warning, no NaN in a gradient."""
+    crf = tg.nn.CRF(3, dtype="float64")
+    x = np.random.default_rng(0).normal(size=(3, 3, 3))
+    x[:, 0, 2] = x[1, 2] = -inf  # of row 0 a tag is impossible; of row 2 a whole step
+    tags = np.array([[0, 2, 0]] * 3)
+    emissions = tg.tensor(x, requires_grad=True)
+    each = crf(emissions, tags, reduction="none")
+    assert np.isfinite(each.numpy()).tolist() == [True, True, False]
+    assert each[2].item() == -inf
+    wanted = [emissions, *crf.parameters()]
+    first = tg.grad(each[:2].sum(), wanted, create_graph=True)
+    second = tg.grad(sum((g * g).sum() for g in first), wanted)
+    for g in (*first, *second):
+        assert np.isfinite(g.numpy()).all()
+    assert (first[0].numpy()[:, 0, 2] == 0).all()
+    marginals = crf.marginals(emissions).numpy()
+    np.testing.assert_allclose(marginals.sum(-1), [[1, 1, 0]] * 3)
+    assert (marginals[:, 0, 2] == 0).all()
+
+
 def test_it_learns_what_it_sees() -> None:
     g = tg.Generator(0)
     crf = tg.nn.CRF(2, generator=g)

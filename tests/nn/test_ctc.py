@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import defaultdict
-from math import inf, log
+from math import inf, isnan, log, nan
 from typing import Any
 
 import numpy as np
@@ -267,3 +267,49 @@ def test_mistakes_in_decoding() -> None:
         ctc_greedy(x, blank=7)
     with pytest.raises(tg.ShapeError, match="language_model: expected 3 log-probabilities"):
         ctc_beam_search(x, beams=2, language_model=lambda labels: [0.0])
+
+
+# ---------------------------------------------------------------- what is no number
+
+
+@pytest.mark.parametrize("bad", [nan, inf])
+def test_what_is_no_log_probability_is_not_taken_for_one(bad: float) -> None:
+    even = np.full((3, 2, 3), -log(3))
+    even[1, 0, 1] = bad
+    x = tg.tensor(even)
+    for zero_infinity in (False, True) if isnan(bad) else ():
+        each = tg.nn.ctc_loss(x, [[1], [1]], zero_infinity=zero_infinity, reduction="none")
+        assert np.isnan(each.numpy()).tolist() == [True, False]
+    with pytest.raises(ValueError, match="ctc_greedy: log_probs: row 0 holds NaN or"):
+        ctc_greedy(x)
+    with pytest.raises(ValueError, match="ctc_beam_search: log_probs: row 0 holds NaN or"):
+        ctc_beam_search(x, beams=2)
+
+
+@pytest.mark.parametrize("bad", [nan, inf, -inf])
+def test_decoders_read_no_step_past_a_rows_end(bad: float) -> None:
+    x = log_softmax(np.random.default_rng(0).normal(size=(4, 2, 3)))
+    filled = x.copy()
+    filled[2:, 1] = bad
+    for decode in (ctc_greedy, lambda x, lengths: ctc_beam_search(x, lengths, beams=3)):
+        assert decode(tg.tensor(filled), [4, 2]) == decode(tg.tensor(x), [4, 2])
+
+
+def test_a_language_model_counts_where_it_is_asked() -> None:
+    x = tg.tensor(log_softmax(np.random.default_rng(0).normal(size=(4, 2, 3))))
+    plain = ctc_beam_search(x, beams=3)
+    never = ctc_beam_search(x, beams=3, weight=0.0, language_model=lambda labels: [nan, -inf, nan])
+    blank = ctc_beam_search(x, beams=3, language_model=lambda labels: [nan, 0.0, 0.0])
+    assert plain == never == blank
+    with pytest.raises(ValueError, match=r"language_model: .* it gave NaN or \+inf after \[\]"):
+        ctc_beam_search(x, beams=3, language_model=lambda labels: [0.0, nan, 0.0])
+    for setting in ("weight", "bonus"):
+        with pytest.raises(ValueError, match=f"{setting}: expected a finite number, got nan"):
+            ctc_beam_search(x, beams=3, **{setting: nan})  # type: ignore[arg-type]
+
+
+def test_half_precision_has_no_place_for_impossibilities() -> None:
+    x = log_softmax(np.random.default_rng(0).normal(size=(4, 2, 3)))
+    loss = tg.nn.ctc_loss(tg.tensor(x.astype("float16")), [[1], [2]])
+    assert loss.dtype == np.float16
+    assert loss.item() == pytest.approx(tg.nn.ctc_loss(tg.tensor(x), [[1], [2]]).item(), rel=1e-2)

@@ -125,6 +125,28 @@ class Grows(tg.nn.Cell):
         return h, tg.concat([h, x], axis=-1)
 
 
+class Shown(tg.nn.RNNCell):
+    """A cell that shows a part of its state."""
+
+    def __init__(self, features: int, hidden_size: int, shown: int) -> None:
+        super().__init__(features, hidden_size)
+        self.output_size = shown
+
+    def step(self, x: tg.Tensor, h: tg.Tensor) -> Any:
+        y, h = super().step(x, h)
+        return y[:, : self.output_size], h
+
+
+class Unseen:
+    """A cell whose parameters no module holds."""
+
+    hidden_size = 4
+
+    def __init__(self) -> None:
+        self.inner = tg.nn.GRUCell(3, 4)
+        self.initial, self.step = self.inner.initial, self.inner.step
+
+
 class Mute:
     initial = step = None
 
@@ -152,15 +174,17 @@ cell = tg.nn.GRUCell(3, 4)
         ),
         (lambda: tg.nn.Recurrent(cell)(tg.zeros((5, 2, 4))), tg.ShapeError, "expected 3 features"),
         (lambda: tg.nn.Recurrent(cell)(tg.zeros((0, 2, 3))), tg.ShapeError, "none empty"),
+        (lambda: tg.nn.Recurrent(Unseen()), tg.InvalidTypeError, "derive Unseen from tg.nn.Module"),
+        (lambda: tg.nn.Recurrent(lambda n: Unseen(), 3), tg.InvalidTypeError, "derive Unseen from"),
         (
             lambda: tg.nn.Recurrent(Grows(3, 4))(tg.zeros((5, 2, 3))),
             tg.ShapeError,
             r"Grows.step: expected a state as the one before, \[\[2, 4\]\]; got \[\[2, 7\]\]",
         ),
         (
-            lambda: tg.nn.Recurrent(
-                lambda n: tg.nn.RNNCell(n, 4 if n == 3 else 5), 3, 2, residual=True
-            )(tg.zeros((5, 2, 3))),
+            lambda: tg.nn.Recurrent(lambda n: Shown(n, 4, 4 if n == 3 else 2), 3, 2, residual=True)(
+                tg.zeros((5, 2, 3))
+            ),
             tg.ShapeError,
             "residual=True expects layers of one size",
         ),
@@ -351,12 +375,25 @@ def test_a_state_is_handed_over_in_its_structure_or_refused() -> None:
         nested(x, {"a": [None, (state["h"],)], "b": Named(0.25, state["c"])})
 
 
+class Wide(Counter):
+    """One that counts in so many columns."""
+
+    def __init__(self, columns: int) -> None:
+        self.columns = columns
+
+    def initial(self, x: tg.Tensor) -> Any:
+        return tg.ones((len(x), 2, 2)), tg.ones((len(x), self.columns))
+
+    def step(self, x: tg.Tensor, state: Any) -> Any:
+        return x, state
+
+
 def test_layers_of_different_states_are_refused_by_name() -> None:
-    layer = tg.nn.Recurrent(lambda n: tg.nn.GRUCell(n, 7 - n), 4, 2)
-    with pytest.raises(
-        tg.ShapeError, match=r"Recurrent: state: .*one size.*\[\[2, 3\]\] and \[\[2, 4\]\]"
-    ):
-        layer(tg.zeros((5, 2, 4)))
+    made = iter([1, 2])
+    layer = tg.nn.Recurrent(lambda _: Wide(next(made)), 3, 2)
+    words = r"Recurrent: state: .*one size.*\[2, 1\]\] and \[\[2, 2, 2\], \[2, 2\]\]"
+    with pytest.raises(tg.ShapeError, match=words):
+        layer(tg.zeros((5, 2, 3)))
 
 
 def test_zoneout_leaves_truths_and_counts_alone() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from math import inf, nan
 from typing import Any
 
 import numpy as np
@@ -461,6 +462,10 @@ def test_float32_scores_add_up_in_double() -> None:
         ({"n_best": 3}, "n_best must be from 1 to beams 2, not 3"),
         ({"groups": 3}, "groups must divide beams 2, not 3"),
         ({"diversity": -1.0}, "diversity must be 0 or more"),
+        ({"diversity": nan}, "diversity must be 0 or more"),
+        ({"coverage_penalty": inf}, "coverage_penalty must be 0 or more"),
+        ({"forced": [[(4,)], []]}, "forced: token 4 is outside the 4 of the model"),
+        ({"forced": [[], [(-1,)]]}, "forced: token -1 is outside the 4 of the model"),
         (
             {"length_penalty": lambda n: 2.0 - n},
             "length_penalty must be above 0; it is 0.0 for .* 2",
@@ -503,3 +508,48 @@ def test_mistakes_of_models() -> None:
     with pytest.raises(tg.ShapeError, match=r"source_lengths: expected 2 whole .*got int64"):
         beam_search(table.step, table.start(), table.first, rows=table.rows, beams=2,
                     max_length=3, coverage_penalty=1.0, source_lengths=[1])  # fmt: skip
+
+
+@pytest.mark.parametrize("search", ["greedy", "sample", "beam_search"])
+@pytest.mark.parametrize("cut", [False, True])
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ([0.0, nan, 1.0], "step returned NaN"),
+        ([0.0, inf, 1.0], r"step returned \+inf"),
+        ([-inf, -inf, -inf], "no token may follow"),
+    ],
+)
+def test_no_token_is_written_of_what_is_no_number(
+    search: str, cut: bool, row: list[float], said: str
+) -> None:
+    """Whether or not a constraint leaves only tokens, or no tokens, that are numbers."""
+    step = lambda tokens, state: (tg.tensor([row] * len(tokens)), state)
+    rules = Constraints(allowed=lambda row, tokens: [1] if cut else None)
+    given: dict[str, Any] = {"max_length": 2, "constraints": rules}
+    calls: dict[str, Any] = {
+        "greedy": lambda: greedy(step, None, [0], **given),
+        "sample": lambda: sample(step, None, [0], generator=tg.Generator(0), **given),
+        "beam_search": lambda: beam_search(step, None, [0], beams=2, **given),
+    }
+    with pytest.raises(ValueError, match=rf"{search}: row 0: {said} after \[\]"):
+        calls[search]()
+
+
+@pytest.mark.parametrize("lengths", [[-1, 2], [2, 99], [1.0, 2.0]])
+def test_source_lengths_are_checked(lengths: list[Any]) -> None:
+    table = Table(0, 3, 2)
+    with pytest.raises(tg.ShapeError, match="beam_search: source_lengths: "):
+        beam_search(table.step, table.start(), table.first, rows=table.rows, beams=2,
+                    max_length=3, coverage_penalty=1.0, source_lengths=lengths)  # fmt: skip
+
+
+def test_attention_that_is_no_number_counts_past_a_sources_end_only() -> None:
+    def step(tokens: tg.Tensor, state: Any) -> tuple[tg.Tensor, Any, tg.Tensor]:
+        return tg.zeros((len(tokens), 4)), state, tg.tensor([[1.0, nan]] * len(tokens))
+
+    search: dict[str, Any] = {"beams": 2, "max_length": 2, "coverage_penalty": 1.0}
+    [[h]] = beam_search(step, None, [0], source_lengths=[1], **search)
+    assert h.score == pytest.approx(h.log_prob)
+    with pytest.raises(ValueError, match="step returned attention that is NaN"):
+        beam_search(step, None, [0], **search)

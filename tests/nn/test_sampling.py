@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf, nan
 from typing import Any
 
 import numpy as np
@@ -126,6 +127,19 @@ def test_settings_outside_their_ranges(settings: dict[str, float], said: str) ->
         probabilities(np.zeros(3), **settings)
     with pytest.raises(ValueError, match=said):
         sample(stay, None, [0], generator=tg.Generator(0), max_length=1, **settings)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("row", [[nan, 0.0], [0.0, inf], [-inf, -inf]])
+@pytest.mark.parametrize("settings", [{}, {"temperature": 0.0}, {"top_k": 1}, {"top_p": 0.5}])
+def test_logits_that_are_no_numbers(row: list[float], settings: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="probabilities: logits: expected numbers below"):
+        probabilities(tg.tensor([[0.0, 1.0], row]), **settings)
+
+
+@pytest.mark.parametrize("row", [[nan, 1.0], [0.0, 0.0], [-1.0, 2.0], [inf, 1.0]])
+def test_nothing_is_drawn_of_what_are_no_probabilities(row: list[float]) -> None:
+    with pytest.raises(ValueError, match="draw: p: expected numbers from 0 up"):
+        draw(tg.tensor([[0.5, 0.5], row]), tg.Generator(0))
 
 
 def test_draws_follow_the_distribution() -> None:

@@ -237,8 +237,9 @@ def test_with_almost_all_truth_it_is_teacher_forcing() -> None:
     np.testing.assert_allclose(
         m(source, target, truth=1 - 1e-12).numpy(), m(source, target).numpy(), rtol=1e-9
     )
-    with pytest.raises(ValueError, match="truth"):
-        m(source, target, truth=-0.1)
+    for truth in (-0.1, 1.1, float("nan")):
+        with pytest.raises(ValueError, match="truth: expected a probability"):
+            m(source, target, truth=truth)
 
 
 def test_schedules() -> None:

@@ -52,10 +52,51 @@ def test_a_window_of_a_model_that_reads_an_array_begins_from_a_given_state() -> 
     assert list(truncated(model, ids[:0], 4)) == []
 
 
-@pytest.mark.parametrize(("k1", "k2"), [(0, 1), (3, 2), (1.5, 2), (-1, None)])
+@pytest.mark.parametrize(("k1", "k2"), [(0, 1), (3, 2), (1.5, 2), (-1, None), (True, 2), ("2", 2)])
 def test_wrong_windows_are_refused_at_once(k1: Any, k2: Any) -> None:
     with pytest.raises(ValueError, match=r"1 <= k1 <= k2 .*got k1="):
         truncated(tg.nn.RNN(3, 4), tg.zeros((5, 2, 3)), k1, k2)
+
+
+def backwards() -> list[Any]:
+    both = {"input_size": 2, "hidden_size": 3, "bidirectional": True}
+    layers: list[Any] = [kind(**both) for kind in (tg.nn.RNN, tg.nn.GRU, tg.nn.LSTM)]
+    layers.append(tg.nn.Recurrent(lambda n: tg.nn.GRUCell(n, 3), 2, bidirectional=True))
+    layers += [kind(2, 3, reverse=True) for kind in (tg.nn.MinGRU, tg.nn.MinLSTM)]
+    return [*layers, tg.nn.Sequential(layers[0]), layers[0].forward, layers[0].__call__]
+
+
+@pytest.mark.parametrize("run", backwards())
+def test_what_runs_backwards_has_no_windows(run: Any) -> None:
+    with pytest.raises(tg.InvalidValueError, match="runs backwards, too, and begins at what a win"):
+        truncated(run, tg.zeros((10, 1, 2)), 4)
+
+
+def test_a_model_may_run_backwards_over_another_axis() -> None:
+    words, layer = tg.nn.GRU(2, 3, bidirectional=True), tg.nn.GRU(3, 4)
+
+    def run(x: tg.Tensor, state: Any) -> Any:
+        read = [words(letters)[1].mean(axis=0) for letters in x.unstack()]
+        return layer(tg.stack(read), state)
+
+    x = tg.randn(5, 6, 1, 2)
+    found = tg.concat([y for _, y, _ in truncated(run, x, 2)])
+    np.testing.assert_allclose(found.numpy(), run(x, None)[0].numpy(), atol=1e-6)
+
+
+def test_an_axis_that_is_not_that_of_time_is_refused() -> None:
+    x = tg.randn(4, 4, 3)
+    for layer in (tg.nn.GRU(3, 2, batch_first=True), tg.nn.MinGRU(3, 2, batch_first=True)):
+        with pytest.raises(
+            tg.InvalidValueError, match=r"axis: expected 1, .* MinGRU|GRU has batch_"
+        ):
+            truncated(layer, x, 2)
+        list(truncated(layer, x, 2, axis=-2))
+    with pytest.raises(tg.InvalidValueError, match="axis: expected 0, that of time where RNN has"):
+        truncated(tg.nn.RNN(3, 2), x, 2, axis=1)
+    for wrong, axis in ((x, 3), (x, 0.0), (x, True), ([1.0], 0)):
+        with pytest.raises(tg.InvalidValueError, match="axis: expected one of x"):
+            truncated(tg.nn.RNN(3, 2), wrong, 2, axis=axis)  # type: ignore[arg-type]
 
 
 def test_detach_cuts_states_of_all_forms() -> None:

@@ -67,3 +67,25 @@ def test_operators() -> None:
     assert ((x > 0) & True).tolist() == [True, False]
     assert (False | (x > 0)).tolist() == [True, False]
     assert ((x > 0) ^ (x < 9)).tolist() == [False, True]
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        tg.relu,
+        tg.sparsemax,
+        lambda x: tg.max(x, keepdims=True),
+        lambda x: tg.index_update(tg.zeros((1,)), x, index=([0, 0, 0],)),
+    ],
+)
+@pytest.mark.parametrize("order", [1, 2])
+def test_what_does_not_reach_a_result_has_no_gradient(function: Any, order: int) -> None:
+    """Whatever the cotangent is: zero times infinity is NaN."""
+    x = tg.tensor([-1.0, -2.0, 5.0], requires_grad=True)
+    y = function(x)
+    g = np.full(y.shape, math.inf, np.float32)
+    if y.size > 1:
+        g[2] = 1
+    (found,) = tg.grad(y, [x], tg.tensor(g), create_graph=order == 2)
+    assert not np.isnan(found.numpy()[:2]).any()
+    assert (found.numpy()[:2] == 0).all()

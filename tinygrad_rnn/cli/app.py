@@ -45,13 +45,16 @@ for command in (generate, score, translate, gradcheck, info):
     app.command()(command)
 
 
+SHOWN = 400  # letters of a long message's beginning and of its end
+
+
 def main() -> NoReturn:
     """Runs the command line and exits with its status."""
     _open_streams()
     try:
         kernels.describe()  # what the environment asks for may not be there
         with np.errstate(all="ignore"):  # what overflows is told from its result
-            status = app(prog_name="tinygrad-rnn", standalone_mode=False)
+            status = app(prog_name="tinygrad-rnn", standalone_mode=False) or 0
         sys.stdout.flush()
     except typer.TyperException as error:  # an unknown option, a value that is no number, ...
         _fail(f"{error.format_message()} (see --help)", 2)
@@ -63,7 +66,7 @@ def main() -> NoReturn:
         why = f" ({error})" if str(error) else ""
         _fail(f"there is not enough memory{why}: smaller sizes or batches need less", 1)
     except (KeyboardInterrupt, typer.Abort):
-        _fail("interrupted", 128 + signal.SIGINT)
+        _leave(128 + signal.SIGINT)
     except BrokenPipeError:  # the reader has gone, as `head` does
         _leave(1)
     except UnicodeError as error:  # a file's name, of which a checkpoint keeps the text
@@ -74,13 +77,17 @@ def main() -> NoReturn:
 
 
 def _open_streams() -> None:
-    """Streams that were closed read and write nothing; letters that one lacks are shown as "?"."""
+    """Streams that were closed read and write nothing; a file or a pipe gets UTF-8.
+
+    A terminal gets its own encoding, where "?" stands for letters that it lacks.
+    """
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115  # until the process ends
+            nowhere = os.open(os.devnull, os.O_RDWR)
+            setattr(sys, name, open(nowhere, mode, closefd=False))  # noqa: SIM115 until the end
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")
+            stream.reconfigure(encoding=None if stream.isatty() else "utf-8", errors="replace")
 
 
 def _reason(error: OSError) -> str:
@@ -95,8 +102,11 @@ def _reason(error: OSError) -> str:
 
 
 def _fail(message: str, status: int) -> NoReturn:
+    line = " ".join(message.split())
+    if len(line) > 2 * SHOWN:  # it quotes something long
+        line = f"{line[:SHOWN]} ... {line[-SHOWN:]}"
     with suppress(OSError):  # nobody is left to be told
-        print("error:", " ".join(message.split()), file=sys.stderr, flush=True)
+        print("error:", line, file=sys.stderr, flush=True)
     _leave(status)
 
 

@@ -43,7 +43,7 @@ def show(run: Run) -> Iterator[Display]:
         BarColumn(bar_width=None, table_column=Column(ratio=1)),  # what the figures leave
         TextColumn("{task.description}"),
     )
-    with Bar(*columns, console=Console(highlight=False), expand=True) as bar:
+    with Bar(*columns, console=Console(highlight=False, emoji=False), expand=True) as bar:
         yield Live(run, bar)
 
 

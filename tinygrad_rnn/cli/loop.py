@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import shlex
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -29,13 +30,29 @@ def given(arguments: dict[str, Any], config: Any) -> dict[str, Any]:
     return {k: v for k, v in arguments.items() if k in vars(config) and v is not None}
 
 
-def keep_what_is_there(out: Path) -> None:
-    """Refuses to train from scratch where a checkpoint is."""
+_until_exit = ExitStack()
+atexit.register(_until_exit.close)
+
+
+def opened(
+    out: Path, resume: bool, checked: Callable[[dict[str, Any], Path], dict[str, Any]]
+) -> dict[str, Any] | None:
+    """The state to resume from, or None for a new run, which never overwrites another one.
+
+    From here until the command ends no other process saves in the folder.
+
+    **Arguments** checked: gives a state back, if it is one of the recipe.
+    """
+    if not resume or io.has_checkpoint(out):  # else there is nothing to guard
+        _until_exit.enter_context(io.lock_checkpoint(out))
+    if resume:
+        return checked(io.load_checkpoint(out), out)
     if io.has_checkpoint(out):
         raise io.CheckpointError(
             f"{out} holds a checkpoint already: add --resume to go on with it, or choose another "
             "--out"
         )
+    return None
 
 
 def same_settings(given: dict[str, Any], saved: dict[str, Any]) -> int | None:
@@ -74,8 +91,8 @@ def train(
     def save() -> None:
         io.save_checkpoint(out, run.checkpoint() | extra)
 
-    save()  # before the first step: a folder that cannot be written is found out now
-    with _signals() as asked_to_stop:
+    with io.lock_checkpoint(out), _signals() as asked_to_stop:
+        save()  # before the first step: a folder that cannot be written is found out now
         try:
             with show(run) as display:
                 for progress in run:

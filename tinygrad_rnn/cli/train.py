@@ -7,7 +7,6 @@ from typing import Annotated, Any
 
 import typer
 
-from .. import io
 from ..data import default_text, read_text
 from ..recipes import Config, Training, checked
 from ..tensor.random import Generator
@@ -49,10 +48,11 @@ def charlm(
     """Train a language model of characters, and say how well it knows text that it has not seen."""
     given = loop.given(locals(), DEFAULTS)
     with on(device):
-        if resume:
-            run, source = _resumed(out, text, given, device)
+        saved = loop.opened(out, resume, checked)
+        if saved is None:
+            run, source = _started(text, given, device)
         else:
-            run, source = _started(out, text, given, device)
+            run, source = _resumed(saved, text, given, device)
 
         def sample() -> str:
             return "".join(run.lm.sample(200, generator=Generator(run.step), temperature=0.8))
@@ -61,10 +61,9 @@ def charlm(
 
 
 def _started(
-    out: Path, text: Path | None, given: dict[str, Any], device: str | None
+    text: Path | None, given: dict[str, Any], device: str | None
 ) -> tuple[Training, str | None]:
     config = Config(**given)
-    loop.keep_what_is_there(out)
     title, content = (str(text), read_text(text)) if text else default_text()
     run = Training(content, config, device)
     print(f"text: {title}, {len(content):,} characters, {len(run.lm.vocabulary)} symbols")
@@ -73,9 +72,8 @@ def _started(
 
 
 def _resumed(
-    out: Path, text: Path | None, given: dict[str, Any], device: str | None
+    saved: dict[str, Any], text: Path | None, given: dict[str, Any], device: str | None
 ) -> tuple[Training, str | None]:
-    saved = checked(io.load_checkpoint(out), out)
     steps = loop.same_settings(given, saved)
     source = str(text.resolve()) if text else saved.get("source")
     content = read_text(source) if source else default_text()[1]

@@ -10,7 +10,6 @@ from typing import Annotated, Any
 
 import typer
 
-from .. import io
 from ..data import read_pairs, without_blanks
 from ..recipes import SettingError, TranslateConfig, TranslationTraining, tasks
 from ..recipes import verses as bibles
@@ -92,17 +91,17 @@ def translate(
 ) -> None:
     """Train a model that translates the lines of one text to the lines of another."""
     given = loop.given(locals(), DEFAULTS)
-    saved = checked(io.load_checkpoint(out), out) if resume else None
+    saved = loop.opened(out, resume, checked)
     files = [str(path.resolve()) if path else None for path in (source, target)]
     if saved is not None:
-        kept = saved.get("source") or [None, None]
+        kept = _remembered(saved, out, "translate", 2)
         files = [file or before for file, before in zip(files, kept, strict=True)]
     if files[0] is None or files[1] is None:
         raise SettingError("a translation needs --source and --target, the texts to learn from")
     with on(device):
         pairs = read_pairs(files[0], files[1])
         config = None if saved else TranslateConfig(**given)
-        run = _run(out, saved, given, config, pairs, None, device)
+        run = _run(saved, given, config, pairs, None, device)
         if saved is None:
             sizes = f"{len(run.translator.source)} and {len(run.translator.target)} symbols"
             left_out = f", {run.left_out:,} of them too long" if run.left_out else ""
@@ -148,16 +147,17 @@ def verses(
 ) -> None:
     """Train a model on a Bible in two languages, and test it on verses it has not seen."""
     given = loop.given(locals(), OF_VERSES)
-    saved = checked(io.load_checkpoint(out), out) if resume else None
-    modules = [bibles.ENGLISH, bibles.SPANISH, str(bibles.MODULES)]
-    if saved is not None:
-        modules = saved.get("source") or modules
+    saved = loop.opened(out, resume, checked)
+    modules = _remembered(saved or {}, out, "verses", 3)
     asked = [source, target, str(folder.resolve()) if folder else None]
-    modules = [one or before for one, before in zip(asked, modules, strict=True)]
+    defaults = [bibles.ENGLISH, bibles.SPANISH, str(bibles.MODULES)]
+    modules = [
+        one or before or usual for one, before, usual in zip(asked, modules, defaults, strict=True)
+    ]
     with on(device):
         parts = bibles.verses(*modules)
         config = None if saved else replace(OF_VERSES, **given)
-        run = _run(out, saved, given, config, parts.learn, parts.watch, device)
+        run = _run(saved, given, config, parts.learn, parts.watch, device)
         sources, right = ([pair[side] for pair in parts.test] for side in (0, 1))
         if saved is None:
             print(f"verses: {len(parts.learn):,}, {run.left_out:,} of them too long")
@@ -191,11 +191,11 @@ def phones(
 ) -> None:
     """Train a model that says how words are spoken, and test it on words it has not seen."""
     given = loop.given(locals(), OF_PHONES)
-    saved = checked(io.load_checkpoint(out), out) if resume else None
+    saved = loop.opened(out, resume, checked)
     with on(device):
         parts = read_phones()
         config = None if saved else replace(OF_PHONES, **given)
-        run = _run(out, saved, given, config, parts.learn, parts.watch, device)
+        run = _run(saved, given, config, parts.learn, parts.watch, device)
         if saved is None:
             print(f"words: {len(parts.learn):,} ways to speak them, {len(parts.test):,} to test")
         _train(run, out, {}, loop.to_go_on("phones", out, device), parts.watch)
@@ -231,7 +231,7 @@ def task(
     """Train a model to copy, reverse or sort letters, and test it on longer sequences."""
     given = loop.given(locals(), OF_TASKS)
     out = out or Path("runs") / name
-    saved = checked(io.load_checkpoint(out), out) if resume else None
+    saved = loop.opened(out, resume, checked)
     with on(device):
         config = None if saved else replace(tasks.config(name), **given)
         learnt, watched, longer = (
@@ -240,7 +240,7 @@ def task(
                 ((EXAMPLES, tasks.LEARNT), (TESTED, tasks.LEARNT), (TESTED, tasks.LONGER))
             )
         )
-        run = _run(out, saved, given, config, learnt, watched, device)
+        run = _run(saved, given, config, learnt, watched, device)
         _train(run, out, {}, ["task", *loop.to_go_on(name, out, device)], watched)
         for pairs, (least, most) in ((watched, tasks.LEARNT), (longer, tasks.LONGER)):
             share = tasks.exact(run.translator, pairs)
@@ -248,7 +248,6 @@ def task(
 
 
 def _run(
-    out: Path,
     saved: dict[str, Any] | None,
     given: dict[str, Any],
     config: TranslateConfig | None,
@@ -256,17 +255,24 @@ def _run(
     heldout: Sequence[Texts] | None,
     device: str | None,
 ) -> TranslationTraining:
-    """A run that is resumed, or a new one where nothing is overwritten."""
+    """A run that is resumed, or a new one."""
     if saved is not None:
         steps = loop.same_settings(given, saved)
         run = TranslationTraining.resume(saved, pairs, steps, device, heldout=heldout)
         loop.going_on(run)
         return run
     assert config is not None
-    loop.keep_what_is_there(out)
     run = TranslationTraining(pairs, config, device, heldout=heldout)
     loop.describe(run, f"{config.cell}, {config.attention} attention,")
     return run
+
+
+def _remembered(saved: dict[str, Any], out: Path, command: str, count: int) -> list[Any]:
+    """Where a run's texts came from, if it is one of this command."""
+    found = saved.get("source") or [None] * count
+    if not isinstance(found, list) or len(found) != count:
+        raise CheckpointError(f"the checkpoint in {out} is not one of train {command}")
+    return list(found)
 
 
 def _train(

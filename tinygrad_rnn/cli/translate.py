@@ -68,7 +68,7 @@ def translate(
                 _show(len(found), best, n_best)
                 found.append(best[0].text)
     if unknown:
-        shown = ", ".join(f"{symbol!r} ({n})" for symbol, n in unknown.most_common(SHOWN))
+        shown = ", ".join(f"{symbol[:40]!r} ({n})" for symbol, n in unknown.most_common(SHOWN))
         more = ", ..." * (len(unknown) > SHOWN)
         print(f"unknown to the model, {unknown.total():,} in all: {shown}{more}", file=sys.stderr)
     if right is not None:

@@ -1,8 +1,9 @@
 """What is kept on disk: named tensors in a file, and the whole state of a run in a folder."""
 
 from .checkpoint import has_checkpoint, load_checkpoint, save_checkpoint
+from .files import CheckpointError
 from .lock import lock_checkpoint
-from .weights import CheckpointError, load, save
+from .weights import load, save
 
 __all__ = [
     "CheckpointError",

@@ -36,9 +36,9 @@ import numpy as np
 from ..errors import InvalidTypeError, InvalidValueError
 from ..tensor.backend import is_array
 from ..tensor.tensor import Tensor
-from .files import open_to_read, sync_folder, write_new
+from .files import CheckpointError, cannot_save, open_to_read, sync_folder, write_new
 from .lock import saving
-from .weights import Arrays, CheckpointError, from_bytes, to_bytes
+from .weights import Arrays, from_bytes, to_bytes
 
 FORMAT = 2
 INDEX = "checkpoint.json"
@@ -53,6 +53,7 @@ _HEADER_READ = re.compile(rf"\{_HEADER.format(FORMAT, '([0-9]+)', '([0-9a-f]{64}
 _DEPTH = 100  # of dicts and lists in each other; JSON's readers have limits
 _BITS = 10_000  # of a whole number, for the same reason
 _OPEN = 100  # files at a time; systems have limits
+_NO_FIT = (KeyError, TypeError, AttributeError, ValueError)  # an index that is sound, and odd
 _TRIES = 100  # of reading what is being replaced
 
 
@@ -111,9 +112,7 @@ def save_checkpoint(folder: str | Path, state: Mapping[str, Any]) -> None:
         with saving(folder):
             _replace(folder, plain, files, contents)
     except OSError as error:
-        named = error.filename2 or error.filename
-        what = f" ({Path(named).name})" if isinstance(named, str) else ""
-        raise CheckpointError(f"cannot save in {folder}: {error.strerror or error}{what}") from None
+        raise cannot_save(folder, error) from None
 
 
 def load_checkpoint(folder: str | Path) -> dict[str, Any]:
@@ -137,7 +136,7 @@ def load_checkpoint(folder: str | Path) -> dict[str, Any]:
             before = index  # unless there is a newer one by now
         except OSError as error:
             raise CheckpointError(f"cannot read {error.filename}: {error.strerror}") from None
-        except (KeyError, TypeError, AttributeError, RecursionError):
+        except _NO_FIT:
             raise CheckpointError(f"{folder / INDEX} is damaged: its entries do not fit") from None
     raise CheckpointError(f"the checkpoint in {folder} is replaced faster than it can be read")
 
@@ -194,7 +193,7 @@ def _names(path: Path) -> tuple[set[str], set[str]]:
     try:
         index = json.loads(_index_text(path))
         names = {file["name"] for file in index["files"].values()}, set(index["superseded"])
-    except (CheckpointError, OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (CheckpointError, OSError, RecursionError, *_NO_FIT):
         return set(), set()
     if not all(isinstance(n, str) and _NAME.fullmatch(n) for n in names[0] | names[1]):
         return set(), set()

@@ -8,7 +8,18 @@ import stat
 from pathlib import Path
 from typing import BinaryIO
 
-from .weights import CheckpointError
+from ..errors import TinygradRnnError
+
+
+class CheckpointError(TinygradRnnError, RuntimeError):
+    """Something saved that is missing, damaged, or of another format."""
+
+
+def cannot_save(folder: Path, error: OSError) -> CheckpointError:
+    """What the system says, as one line about the folder and the file in it."""
+    named = error.filename2 or error.filename
+    what = f" ({Path(named).name})" if isinstance(named, str) else ""
+    return CheckpointError(f"cannot save in {folder}: {error.strerror or error}{what}")
 
 
 def open_to_read(path: Path) -> BinaryIO:
@@ -28,11 +39,7 @@ def _plain(path: str, flags: int) -> int:
 
 
 def write_new(path: Path, contents: bytes) -> None:
-    """Writes a file that is new, in place of whatever has its name, and waits until it is stored.
-
-    A link with this name is removed, and what it leads to stays as it is.
-    """
-    path.unlink(missing_ok=True)
+    """Writes a file and waits until it is stored. **Raises** OSError where one is, be it a link."""
     with open(path, "xb") as file:
         file.write(contents)
         file.flush()

@@ -13,16 +13,23 @@ import re
 import stat
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from .weights import CheckpointError
+from .files import CheckpointError, cannot_save
+
+if sys.platform == "win32":
+    import msvcrt
+else:
+    import fcntl
 
 LOCK = "checkpoint.lock"
 
 _HOLDER = re.compile(rb"process \d+ on [^\n]*\n")
 _UNSUPPORTED = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
+_ATTEMPTS = 100  # a hundredth of a second apart, until the holder has signed
 _TRIES = 1000  # of opening a file that its holder is removing
 
 
@@ -82,7 +89,7 @@ def _holding(folder: Path) -> Iterator[_Held]:
             held = _take(Path(os.path.abspath(folder)), folder)
             held.users += 1
     except OSError as error:
-        raise CheckpointError(f"cannot save in {folder}: {error.strerror}") from None
+        raise cannot_save(folder, error) from None
     try:
         yield held
     finally:
@@ -108,10 +115,10 @@ def _take(folder: Path, called: Path) -> _Held:
         try:
             if not stat.S_ISREG(os.fstat(fd).st_mode):
                 raise CheckpointError(f"cannot save in {called}: {LOCK} is not a plain file")
-            if not _lock(fd):
+            if holder := _lock_soon(fd):
                 raise CheckpointError(
-                    f"cannot save in {called}: {_holder(fd)} saves there; wait until it ends, or "
-                    "choose another folder"
+                    f"cannot save in {called}: {holder} saves there; wait until it ends, or choose "
+                    "another folder"
                 )
             with suppress(FileNotFoundError):
                 if os.path.samestat(os.lstat(path), os.fstat(fd)):  # else it has been removed
@@ -135,17 +142,26 @@ def _open(path: Path) -> int:
     return os.open(path, flags, 0o666)
 
 
+def _lock_soon(fd: int) -> str:
+    """Locks an open file, within a second. **Returns** who else has locked it, or nothing."""
+    holder = b""
+    for attempt in range(_ATTEMPTS):
+        if _lock(fd):
+            return ""
+        holder = _read(fd)
+        if attempt >= 5 and _HOLDER.fullmatch(holder):  # before, it may not have signed yet
+            break
+        time.sleep(0.01)
+    return holder.decode(errors="replace").strip() if _HOLDER.fullmatch(holder) else "a process"
+
+
 def _lock(fd: int) -> bool:
     """Locks an open file. **Returns** False if another process has locked it."""
     try:
         if sys.platform == "win32":
-            import msvcrt
-
             os.lseek(fd, 1 << 30, os.SEEK_SET)  # a locked byte cannot be read: not the holder's
             msvcrt.locking(fd, msvcrt.LK_NBLCK, 1)
         else:
-            import fcntl
-
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         # Without locks, as on some network file systems, a save is still all or nothing.
@@ -156,11 +172,6 @@ def _lock(fd: int) -> bool:
 def _read(fd: int) -> bytes:
     os.lseek(fd, 0, os.SEEK_SET)
     return os.read(fd, 300)
-
-
-def _holder(fd: int) -> str:
-    holder = _read(fd)
-    return holder.decode(errors="replace").strip() if _HOLDER.fullmatch(holder) else "a process"
 
 
 def _ours(fd: int) -> bool:

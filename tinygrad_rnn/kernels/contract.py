@@ -40,6 +40,8 @@ def _check_shapes(operation: str, arrays: dict[str, Shape], coupled: bool) -> No
     steps, batch = x[:2] if ids is None else ids
     out = h0[1]
     hidden = out if w_hr is None else w_hr[1]
+    if 0 in (x[-1], out, hidden):
+        raise ValueError("expected at least one feature of x, of h0 and of a gate")
     expected = _shapes(steps, batch, x[-1], out, hidden, 3 if coupled else GATES[operation])
     for name, shape in arrays.items():
         if shape != expected[name]:

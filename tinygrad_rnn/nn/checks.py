@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from inspect import signature
+from math import inf, isfinite
+from numbers import Real
 from typing import Any
 
 from ..errors import InvalidTypeError, InvalidValueError, ShapeError
 from ..tensor import creation
+from ..tensor.graph import Op
 from ..tensor.ops import elementwise
 from ..tensor.ops.indexing import in_table
+from ..tensor.random import Generator
 from ..tensor.tensor import Tensor
 
 
@@ -20,10 +25,62 @@ def positive(layer: str, **sizes: int) -> None:
             )
 
 
+def _is_real(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool) and isfinite(value)
+
+
+def real(layer: str, name: str, value: float, least: float = -inf) -> None:
+    """Refuses what is no finite number, from a least one up."""
+    if not _is_real(value) or value < least:
+        bound = "" if least == -inf else f" from {least} up"
+        raise InvalidValueError(f"{layer}: {name}: expected a finite number{bound}, got {value!r}")
+
+
 def probability(layer: str, p: float) -> None:
     """Refuses what is no probability below 1."""
-    if not 0 <= p < 1:
+    if not (_is_real(p) and 0 <= p < 1):
         raise InvalidValueError(f"{layer}: expected a probability from 0 to below 1, got {p!r}")
+
+
+def one_of(layer: str, name: str, given: Any, options: Any) -> None:
+    """Refuses what is none of some names."""
+    if not (given is None or isinstance(given, str)) or given not in options:
+        *others, last = map(str, options)
+        names = f"{', '.join(others)} or {last}"
+        raise InvalidValueError(f"{layer}: {name}: expected {names}, got {given!r}")
+
+
+def instance(layer: str, name: str, given: Any, kind: type) -> None:
+    """Refuses what is not of a class."""
+    if not isinstance(given, kind):
+        got = f"the class {given.__name__}" if isinstance(given, type) else type(given).__name__
+        raise InvalidTypeError(f"{layer}: {name}: expected a {kind.__name__}, got {got}")
+
+
+def placement(
+    layer: str,
+    device: str | None = None,
+    dtype: Any = "float32",
+    generator: Generator | None = None,
+) -> None:
+    """Refuses a device, a dtype or a generator that parameters cannot be made with."""
+    if not (device is None or (isinstance(device, str) and device)):
+        raise InvalidTypeError(
+            f"{layer}: device: expected the name of one, as 'cpu' or 'cuda', got {device!r}"
+        )
+    try:
+        kind = creation.zeros((), dtype=dtype, device=device).dtype.kind
+    except (TypeError, ValueError):
+        kind = ""
+    if kind != "f":
+        raise InvalidTypeError(
+            f"{layer}: dtype: expected one of reals, as 'float32' or 'float64', got {dtype!r}"
+        )
+    if not (generator is None or isinstance(generator, Generator)):
+        raise InvalidTypeError(
+            f"{layer}: generator: expected a tg.Generator, such as tg.Generator(0), or None; got "
+            f"{generator!r}"
+        )
 
 
 def flag(layer: str, **flags: bool) -> None:
@@ -34,12 +91,29 @@ def flag(layer: str, **flags: bool) -> None:
 
 
 def activation(layer: str, name: str, given: Any) -> None:
-    """Refuses what is no elementwise function."""
-    if not callable(given) and given not in elementwise.__all__:
+    """Refuses what is no differentiable elementwise function of one argument."""
+    known = isinstance(given, str) and given in elementwise.__all__
+    fits = _takes_one(getattr(elementwise, given) if known else given)
+    if not fits:
         raise InvalidValueError(
-            f"{layer}: {name}: expected the name of an elementwise operation, such as 'tanh', or a "
-            f"function of a Tensor; got {given!r}"
+            f"{layer}: {name}: expected the name of a differentiable elementwise operation of one "
+            f"argument, such as 'tanh', or a function of one Tensor; got {given!r}"
         )
+
+
+def _takes_one(function: Any) -> bool:
+    """Whether it can be called with one Tensor, to give another."""
+    if isinstance(function, Op):
+        return len(function.inputs) == 1 and function.differentiable
+    if isinstance(function, type) or not callable(function):
+        return False
+    try:
+        signature(function).bind(None)
+    except TypeError:
+        return False
+    except ValueError:  # it does not say what it takes
+        pass
+    return True
 
 
 def is_tensor(layer: str, name: str, x: Any) -> None:
@@ -93,3 +167,37 @@ def within_rows(x: Any, lengths: Tensor) -> Tensor:
     """Which steps of x (T, B, ...) are within their row: truths (T, B)."""
     within: Tensor = creation.arange(len(x), device=lengths.device).expand_dims(axis=1) < lengths
     return within
+
+
+def dtype_as(layer: str, name: str, x: Tensor, dtype: Any) -> None:
+    """Refuses an input of another dtype than the parameters'."""
+    if x.dtype != dtype:
+        raise InvalidTypeError(
+            f"{layer}: {name}: expected {dtype} as the parameters are, got {x.dtype}: "
+            f"{name}.astype({str(dtype)!r})"
+        )
+
+
+def state_like(layer: str, state: Any, begin: Any) -> Any:
+    """A state given, of the form of the one to begin from: a Tensor, or a tuple of them."""
+    if state is None or not (isinstance(begin, Tensor) or type(begin) is tuple):
+        return begin if state is None else state
+    given = list(state) if isinstance(state, (tuple, list)) else [state]
+    wanted = list(begin) if isinstance(begin, tuple) else [begin]
+    shapes = [getattr(part, "shape", type(part).__name__) for part in given]
+    if shapes != [part.shape for part in wanted]:
+        expected = " and ".join(str(list(part.shape)) for part in wanted)
+        got = " and ".join(s if isinstance(s, str) else str(list(s)) for s in shapes)
+        raise ShapeError(f"{layer}: state: expected {expected}; got {got or 'nothing'}")
+    parts = [real_part(layer, part, like.dtype) for part, like in zip(given, wanted, strict=True)]
+    return tuple(parts) if isinstance(begin, tuple) else parts[0]
+
+
+def real_part(layer: str, part: Any, dtype: Any) -> Tensor:
+    """A part of a state as a Tensor of a dtype; refuses what is not of reals."""
+    found = creation.as_tensor(part)
+    if found.dtype.kind != "f":
+        raise InvalidTypeError(
+            f"{layer}: state: expected {dtype}, got {found.dtype}: .astype({str(dtype)!r})"
+        )
+    return found if found.dtype == dtype else found.astype(dtype)

@@ -20,7 +20,7 @@ from ..tensor.autodiff import no_grad
 from ..tensor.random import Generator
 from ..tensor.tensor import Tensor
 from . import init
-from .checks import is_tensor, lengths_of, positive
+from .checks import flag, is_tensor, lengths_of, placement, positive
 from .ctc import NEVER
 from .loss import reduce
 from .module import Module, Parameter
@@ -55,6 +55,9 @@ class CRF(Module):
         generator: Generator | None = None,
     ) -> None:
         positive("CRF", num_tags=num_tags)
+        flag("CRF", batch_first=batch_first)
+        placement("CRF", device, dtype, generator)
+        self.forbidden = _pairs(forbidden, num_tags)
         self.num_tags, self.batch_first = num_tags, batch_first
 
         def drawn(*shape: int) -> Parameter:
@@ -64,13 +67,6 @@ class CRF(Module):
         self.start_transitions = drawn(num_tags)
         self.transitions = drawn(num_tags, num_tags)
         self.end_transitions = drawn(num_tags)
-        self.forbidden = [tuple(pair) for pair in forbidden]
-        for pair in self.forbidden:
-            if pair == (None, None) or not all(t is None or 0 <= t < num_tags for t in pair):
-                raise InvalidValueError(
-                    f"CRF: forbidden: expected pairs (from, to) of tags below {num_tags}, one of "
-                    f"them None for the start or the end; got {pair}"
-                )
 
     def forward(
         self, emissions: Tensor, tags: Any, lengths: Any = None, *, reduction: str = "mean"
@@ -85,7 +81,8 @@ class CRF(Module):
         emissions, times = self._checked(emissions, lengths)
         tags = self._tags(tags, emissions, times)
         score = self._score(emissions, tags, times)
-        likelihood = score - self._log_z(self._alphas(emissions, times)[1], times)
+        log_z = self._log_z(self._alphas(emissions, times)[1], times)
+        likelihood = score - ops.where(log_z == -inf, 0, log_z)
         likelihood = ops.where(score <= NEVER / 10, -inf, likelihood)
         return reduce("CRF", likelihood, reduction)
 
@@ -115,8 +112,8 @@ class CRF(Module):
         after = ops.broadcast_to(end, shape=last.shape)
         _, betas = ops.scan(back, after, emissions, reverse=True, lengths=times)
         log_z = self._log_z(last, times)
-        known = self._inside(emissions, times) & ops.isfinite(log_z)
-        shares: Tensor = ops.exp(alphas + betas - ops.where(ops.isfinite(log_z), log_z, 0)[:, None])
+        known = self._inside(emissions, times) & (log_z != -inf)
+        shares: Tensor = ops.exp(alphas + betas - ops.where(log_z == -inf, 0, log_z)[:, None])
         shares = ops.where(known[:, :, None], shares, 0)
         return shares.swapaxes(0, 1) if self.batch_first else shares
 
@@ -246,3 +243,20 @@ class CRF(Module):
     def describe(self) -> str:
         """Its size."""
         return f"{self.num_tags}" + (", batch_first=True" if self.batch_first else "")
+
+
+def _pairs(forbidden: Any, num_tags: int) -> list[tuple[int | None, int | None]]:
+    """Checked transitions."""
+
+    def tag(t: Any) -> bool:
+        return t is None or (type(t) is int and 0 <= t < num_tags)
+
+    pairs = list(forbidden) if isinstance(forbidden, Iterable) else [forbidden]
+    for pair in pairs:
+        known = isinstance(pair, (tuple, list)) and len(pair) == 2 and all(map(tag, pair))
+        if not known or (pair[0] is None and pair[1] is None):
+            raise InvalidValueError(
+                f"CRF: forbidden: expected pairs (from, to) of tags below {num_tags}, one of "
+                f"them None for the start or the end; got {pair!r}"
+            )
+    return [tuple(pair) for pair in pairs]

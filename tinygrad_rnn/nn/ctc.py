@@ -67,8 +67,11 @@ def ctc_loss(
         raise OutOfRangeError(f"ctc_loss: blank {blank} is outside the {classes} classes")
     labels, counts = _labels(targets, target_lengths, batch, blank, classes)
     times = lengths_of("ctc_loss", "input_lengths", input_lengths, batch, steps)
-    where = log_probs.device
+    where, dtype = log_probs.device, log_probs.dtype
+    if dtype == "float16":  # whose range has no place for NEVER
+        log_probs = ops.astype(log_probs, "float32")
     losses = _ctc(log_probs, labels.to(where), times.to(where), counts.to(where), blank=blank)
+    losses = ops.astype(losses, dtype)
     if zero_infinity:
         losses = ops.where(losses == inf, 0, losses)
     if reduction == "mean":
@@ -106,14 +109,14 @@ def _labels(
     else:
         counts = lengths_of("ctc_loss", "target_lengths", lengths, batch, given.shape[1])
     real = creation.arange(given.shape[1], device="cpu") < counts[:, None]
-    given = ops.where(real, given, blank).astype("int64")
+    given = ops.where(real, given, blank)
     wrong = real & ((given < 0) | (given >= classes) | (given == blank))
     if bool(wrong.any()):
         raise OutOfRangeError(
             f"ctc_loss: target {given[wrong][0].item()} is no label: expected 0 to {classes - 1}, "
             f"without the blank {blank}"
         )
-    return given, counts
+    return given.astype("int64"), counts
 
 
 # ---------------------------------------------------------------- the operation
@@ -186,7 +189,7 @@ def _ctc_forward(
     else:
         alphas = _alphas(xp, emitted, skip)
     ends = [alphas[times, rows, 2 * counts + i] for i in (1, 2)]
-    log_z = xp.logaddexp(*ends)
+    log_z = xp.maximum(*ends) + xp.log1p(xp.exp(-xp.abs(ends[0] - ends[1])))
     impossible = log_z <= NEVER / 10
     saved = None
     if keep:

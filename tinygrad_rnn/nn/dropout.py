@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from ..errors import ShapeError
+from ..errors import InvalidTypeError, ShapeError
 from ..tensor import ops
 from ..tensor.creation import as_tensor
 from ..tensor.random import Generator, default_generator
 from ..tensor.tensor import Tensor
-from .checks import is_tensor, probability
+from .checks import is_tensor, placement, probability
 from .module import Module
 
 
@@ -81,7 +81,12 @@ class Dropout(Module):
         shared_axis: int | None = None,
         generator: Generator | None = None,
     ) -> None:
-        probability("Dropout", p)
+        probability("Dropout: p", p)
+        placement("Dropout", generator=generator)
+        if not (shared_axis is None or type(shared_axis) is int):
+            raise InvalidTypeError(
+                f"Dropout: shared_axis: expected a whole number or None, got {shared_axis!r}"
+            )
         self.p, self.shared_axis, self.generator = p, shared_axis, generator
 
     def forward(self, x: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from ..tensor import creation, ops
 from ..tensor.random import Generator
 from ..tensor.tensor import Tensor
 from . import init
-from .checks import ids_of, positive, probability
+from .checks import ids_of, placement, positive, probability
 from .dropout import Dropout, dropped, kept
 from .module import Module, Parameter
 
@@ -42,12 +42,16 @@ class Embedding(Module):
         generator: Generator | None = None,
     ) -> None:
         probability("Embedding: dropout", dropout)
+        placement("Embedding", device, dtype, generator)
         self.dropout, self.generator = dropout, generator
         positive("Embedding", num_embeddings=num_embeddings, embedding_dim=embedding_dim)
         self.num_embeddings, self.embedding_dim = num_embeddings, embedding_dim
-        if padding_idx is not None and not -num_embeddings <= padding_idx < num_embeddings:
+        if padding_idx is not None and not (
+            type(padding_idx) is int and -num_embeddings <= padding_idx < num_embeddings
+        ):
             raise InvalidValueError(
-                f"Embedding: padding_idx {padding_idx} is outside {num_embeddings}"
+                f"Embedding: padding_idx {padding_idx!r} is outside {num_embeddings}: expected a "
+                f"whole number from {-num_embeddings} to {num_embeddings - 1}, or None"
             )
         self.padding_idx = None if padding_idx is None else padding_idx % num_embeddings
         empty = creation.zeros((num_embeddings, embedding_dim), dtype=dtype, device=device)

@@ -9,7 +9,7 @@ from ..tensor import creation, ops
 from ..tensor.random import Generator
 from ..tensor.tensor import Tensor
 from . import init
-from .checks import features_last, positive
+from .checks import features_last, flag, placement, positive
 from .module import Module, Parameter
 
 
@@ -36,6 +36,8 @@ class Linear(Module):
         generator: Generator | None = None,
     ) -> None:
         positive("Linear", in_features=in_features, out_features=out_features)
+        flag("Linear", bias=bias)
+        placement("Linear", device, dtype, generator)
         self.in_features, self.out_features = in_features, out_features
 
         def drawn(*shape: int) -> Parameter:

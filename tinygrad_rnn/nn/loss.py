@@ -154,7 +154,7 @@ def binary_cross_entropy_with_logits(
 def _binary_forward(xp: Any, x: Any, t: Any) -> Any:
     """softplus(x) - x t, as softplus(-|x|) + x ((x > 0) - t): 0 where an infinite x is right."""
     off = (x > 0) - t
-    return xp.logaddexp(-xp.abs(x), 0) + xp.where(off == 0, 0, x) * off
+    return xp.log1p(xp.exp(-xp.abs(x))) + xp.where(off == 0, 0, x) * off
 
 
 _binary_cross_entropy = Op("binary_cross_entropy_with_logits", _binary_forward).vjp(

@@ -6,7 +6,7 @@ from typing import Any
 
 from ..tensor import creation, ops
 from ..tensor.tensor import Tensor
-from .checks import features_last, positive
+from .checks import features_last, placement, positive, real
 from .module import Module, Parameter
 
 
@@ -29,6 +29,8 @@ class LayerNorm(Module):
         dtype: Any = "float32",
     ) -> None:
         positive("LayerNorm", features=features)
+        real("LayerNorm", "eps", eps, least=0)
+        placement("LayerNorm", device, dtype)
         self.features, self.eps = features, eps
         self.weight = Parameter(creation.ones((features,), dtype=dtype, device=device))
         self.bias = Parameter(creation.zeros((features,), dtype=dtype, device=device))

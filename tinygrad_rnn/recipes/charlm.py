@@ -9,7 +9,6 @@ begins), else the text's first character.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -30,6 +29,7 @@ from ..tensor.random import Generator
 from ..tensor.tensor import Tensor
 from .divergence import DivergedError, check_weights
 from .run import SettingError, check_memory, check_settings, inference, whole
+from .saved import Kinds, check_entries, check_sizes
 
 State = Any  # (L, B, H); for LSTM the pair of two of them
 
@@ -156,7 +156,7 @@ class CharLM:
     def from_state(cls, state: dict[str, Any], device: str | None = None) -> CharLM:
         """The model in a checkpoint's state."""
         vocabulary = CharVocabulary(state["vocabulary"])
-        config = Config(**state["config"])
+        config = settings(state)
         model = CharModel(len(vocabulary), config, Generator(config.seed))
         model.load_state_dict(state["model"])
         check_weights(model)
@@ -199,10 +199,7 @@ class CharLM:
                 logits, state = self.model(self._tensor(ids[:, None]))
             logits = logits[-1]
             for written in range(length):
-                p = probabilities(logits, temperature, top_k, top_p)
-                if math.isnan(p[0, 0].item()):  # all of them are, if any logit is not finite
-                    raise DivergedError("the probabilities are NaN: the weights are too large")
-                drawn = draw(p, generator)
+                drawn = draw(probabilities(logits, temperature, top_k, top_p), generator)
                 yield self.vocabulary.symbols[drawn.item()]
                 if written + 1 < length:
                     with no_grad():
@@ -248,12 +245,35 @@ def start_symbol(text: str) -> str:
     return "\n" if "\n" in text else text[0]
 
 
-_ENTRIES = {"config", "vocabulary", "start", "model", "step", "text", "heldout"}
+_ENTRIES: Kinds = {
+    "config": dict,
+    "vocabulary": str,
+    "start": str,
+    "model": dict,
+    "step": int,
+    "text": dict,
+    "heldout": (float, type(None)),
+}
 
 
 def checked(state: dict[str, Any], folder: str | Path) -> dict[str, Any]:
     """A checkpoint's state, if it is one of this recipe; raises CheckpointError otherwise."""
-    settings = {field.name for field in fields(Config)}
-    if not state.keys() >= _ENTRIES or set(state["config"]) != settings:
+    check_entries(state, folder, "charlm", Config, _ENTRIES)
+    if len(state["config"]) < len(fields(Config)):
         raise CheckpointError(f"the checkpoint in {folder} is not one of train charlm")
     return state
+
+
+def settings(state: dict[str, Any]) -> Config:
+    """The settings in a state. **Raises** CheckpointError if its arrays have other sizes."""
+    config = Config(**state["config"])
+    symbols = len(state["vocabulary"])
+    check_sizes(
+        state["model"],
+        {
+            "embedding.weight": (symbols, config.embedding),
+            "head.weight": (symbols, config.hidden),
+            f"layers.weight_hh_l{config.layers - 1}": (None, config.hidden),
+        },
+    )
+    return config

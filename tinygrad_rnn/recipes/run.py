@@ -22,6 +22,7 @@ from ..tensor.autodiff import no_grad
 from ..tensor.random import Generator
 from ..tensor.tensor import Tensor
 from .divergence import DivergedError, diverged_weight
+from .saved import fitting
 
 EVALUATE_EVERY = 100  # steps
 MOST = 2**31 - 1  # of anything that is counted
@@ -149,13 +150,14 @@ class Run(Iterator[Progress]):
         }
 
     def restore(self, saved: dict[str, Any]) -> None:
-        """Takes over what all runs have in a checkpoint."""
-        self.model.load_state_dict(saved["model"])
-        self.optimizer.load_state_dict(saved["optimizer"])
-        self.schedule.load_state_dict(saved["schedule"])
-        self.generator.state = saved["generator"]
-        self.step = saved["step"]
-        self.result = saved["heldout"] if self.step == self.config.steps else None
+        """Takes over what all runs have in a checkpoint. **Raises** CheckpointError."""
+        with fitting():
+            self.model.load_state_dict(saved["model"])
+            self.optimizer.load_state_dict(saved["optimizer"])
+            self.schedule.load_state_dict(saved["schedule"])
+            self.generator.state = saved["generator"]
+            self.step = saved["step"]
+            self.result = saved["heldout"] if self.step == self.config.steps else None
 
 
 def longer(config: Any, saved: dict[str, Any], steps: int | None) -> Any:
@@ -195,7 +197,7 @@ def check_settings(config: Any, *numbers: str) -> None:
         whole(name, getattr(config, name))
     for name in ("lr", "clip"):
         if not 0 < getattr(config, name) < math.inf:
-            raise SettingError(f"{name} must be above 0, not {getattr(config, name)}")
+            raise SettingError(f"{name} must be above 0 and finite, not {getattr(config, name)}")
     if not 0 <= getattr(config, "dropout", 0) < 1:  # some have none
         raise SettingError(f"dropout must be at least 0 and below 1, not {config.dropout}")
     if config.seed < 0:

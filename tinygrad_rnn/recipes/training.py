@@ -8,18 +8,21 @@ further.
 from __future__ import annotations
 
 import math
+import operator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..data import CharVocabulary, Streams, TextError
+from ..io import CheckpointError
 from ..tensor.creation import as_tensor
 from ..tensor.random import Generator
 from ..tensor.tensor import Tensor
-from .charlm import CharLM, CharModel, Config, State, start_symbol
+from .charlm import CharLM, CharModel, Config, State, settings, start_symbol
 from .divergence import worst_bits
 from .run import Run, check_memory, fingerprint, inference, longer, map_state
+from .saved import fitting
 
 SLICE = 20_000  # held-out characters that are looked at while training
 
@@ -135,18 +138,28 @@ class Training(Run):
         updates to make in all, if that is to change; the learning rate then follows the cosine of
         the new length from here on.
 
-        **Raises** TextError for another text, SettingError for fewer steps than were made.
+        **Raises** TextError for another text, SettingError for fewer steps than were made,
+        CheckpointError for entries that do not fit together.
         """
         if fingerprint(text) != saved["text"]:
             raise TextError(
                 f"this is another text than the checkpoint's: {len(text):,} characters, not "
                 f"{saved['text']['characters']:,}, or the same number of others"
             )
-        run = cls(text, longer(Config(**saved["config"]), saved, steps), device)
+        run = cls(text, longer(settings(saved), saved, steps), device)
         run.restore(saved)
-        run.streams.position = saved["position"]
-        if saved["hidden"] is not None:
-            on = run.lm.model.device
-            state = tuple(as_tensor(array, device=on) for array in saved["hidden"])
-            run.carried = state if len(state) > 1 else state[0]
+        with fitting():
+            run.streams.position = operator.index(saved["position"])
+            if saved["hidden"] is not None:
+                run.carried = run._hidden(saved["hidden"])
         return run
+
+    def _hidden(self, arrays: list[NDArray[Any]]) -> State:
+        """The state of the layers from its arrays in a checkpoint."""
+        config, on = self.config, self.lm.model.device
+        shape = (config.layers, config.batch, config.hidden)
+        wanted = [shape] * (2 if config.cell == "lstm" else 1)
+        if [array.shape for array in arrays] != wanted:
+            raise CheckpointError(f"the checkpoint's hidden states are not {wanted}")
+        state = tuple(as_tensor(array, device=on) for array in arrays)
+        return state if len(state) > 1 else state[0]

@@ -19,13 +19,14 @@ from numpy.typing import NDArray
 
 from .. import nn
 from ..data import END, START, VOCABULARIES, Vocabulary, in_order
-from ..io import CheckpointError, load_checkpoint
+from ..io import load_checkpoint
 from ..nn import decoding
 from ..tensor.creation import as_tensor, full
 from ..tensor.random import Generator
 from .charlm import CELLS, check_weights_fit
-from .divergence import DivergedError, check_weights
+from .divergence import check_weights
 from .run import SettingError, check_memory, check_settings, inference, whole
+from .saved import Kinds, check_entries, check_sizes, fitting
 
 ATTENTIONS: dict[str, Any] = {
     "none": None,
@@ -188,8 +189,7 @@ class Translator:
     @classmethod
     def from_state(cls, state: dict[str, Any], device: str | None = None) -> Translator:
         """The model in a checkpoint's state."""
-        config = TranslateConfig(**state["config"])
-        source, target = vocabularies(state)
+        config, source, target = settings(state)
         model = translation_model(config, len(source), len(target), Generator(config.seed))
         model.load_state_dict(state["model"])
         check_weights(model)
@@ -213,7 +213,7 @@ class Translator:
         symbol each time. n_best: how many to give of them. length_penalty: GNMT's alpha. longest:
         symbols that one may have; twice the source's and ten, if None. batch: texts at a time.
         **Returns** for each text its translations, the best first; an empty text has an empty one.
-        **Raises** SettingError, DivergedError for a model whose probabilities are NaN.
+        **Raises** SettingError, and ValueError for a model whose probabilities are NaN.
         """
         for name, value in (("beams", beams), ("n-best", n_best), ("batch", batch)):
             whole(name, value)
@@ -223,8 +223,10 @@ class Translator:
         logits = beams * min(batch, len(texts)) * len(self.target)
         check_memory("beams and batch of this size", 8 * logits)
         check_memory("a translation as long as longest", 32 * (longest or 1))
-        if not 0 <= length_penalty < np.inf:
-            raise SettingError(f"length-penalty must be 0 or more, not {length_penalty}")
+        if not 0 <= length_penalty <= 10:
+            raise SettingError(
+                f"length-penalty must be 0 or more, at most 10, not {length_penalty}"
+            )
         nothing = np.empty(0, dtype=np.int64)
         read = [i for i, text in enumerate(texts) if text]
         sources = [(self.source.encode(texts[i]), nothing) for i in read]
@@ -267,8 +269,6 @@ class Translator:
             )
 
     def _written(self, hypothesis: decoding.Hypothesis, length: int) -> Translation:
-        if np.isnan(hypothesis.log_prob):
-            raise DivergedError("the probabilities are NaN: the weights are too large")
         looked = hypothesis.attention
         return Translation(
             self.target.decode(hypothesis.tokens),
@@ -283,7 +283,15 @@ class Translator:
         return self.source.tokens([*self.source.encode(text), END])
 
 
-_ENTRIES = {"config", "source_vocabulary", "target_vocabulary", "model", "step", "pairs", "heldout"}
+_ENTRIES: Kinds = {
+    "config": dict,
+    "source_vocabulary": (str, list, dict),
+    "target_vocabulary": (str, list, dict),
+    "model": dict,
+    "step": int,
+    "pairs": dict,
+    "heldout": (float, type(None)),
+}
 
 
 def checked(state: dict[str, Any], folder: str | Path) -> dict[str, Any]:
@@ -291,15 +299,33 @@ def checked(state: dict[str, Any], folder: str | Path) -> dict[str, Any]:
 
     A setting that there was not yet when it was written is as it is by default.
     """
+    check_entries(state, folder, "translate", TranslateConfig, _ENTRIES)
     defaults = {field.name: field.default for field in fields(TranslateConfig)}
-    if not state.keys() >= _ENTRIES or not state["config"].keys() <= defaults.keys():
-        raise CheckpointError(f"the checkpoint in {folder} is not one of train translate")
     return {**state, "config": {**defaults, **state["config"]}}
 
 
-def vocabularies(state: dict[str, Any]) -> tuple[Vocabulary, Vocabulary]:
-    """The source's and the target's vocabulary in a checkpoint's state."""
-    return tuple(  # type: ignore[return-value]
-        VOCABULARIES[state["config"][f"{side}_symbols"]].restored(state[f"{side}_vocabulary"])
-        for side in ("source", "target")
+def settings(state: dict[str, Any]) -> tuple[TranslateConfig, Vocabulary, Vocabulary]:
+    """The settings and the source's and the target's vocabulary in a checkpoint's state.
+
+    **Raises** CheckpointError if its arrays are not theirs.
+    """
+    config = TranslateConfig(**state["config"])
+    with fitting():
+        source, target = (
+            VOCABULARIES[kind].restored(state[f"{side}_vocabulary"])
+            for side, kind in (
+                ("source", config.source_symbols),
+                ("target", config.target_symbols),
+            )
+        )
+    last = f"weight_hh_l{config.layers - 1}"
+    check_sizes(
+        state["model"],
+        {
+            "encoder.embedding.weight": (len(source), config.embedding),
+            "decoder.embedding.weight": (len(target), config.embedding),
+            f"encoder.layers.{last}": (None, config.hidden),
+            f"decoder.layers.{last}": (None, config.hidden),
+        },
     )
+    return config, source, target

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,7 +15,8 @@ from ..tensor.random import Generator
 from ..tensor.tensor import Tensor
 from .divergence import worst_bits
 from .run import Run, fingerprint, inference, longer
-from .translate import TranslateConfig, Translator, translation_model, vocabularies
+from .saved import fitting
+from .translate import TranslateConfig, Translator, settings, translation_model
 
 SLICE = 500  # held-out pairs that are looked at while training
 
@@ -138,14 +140,16 @@ class TranslationTraining(Run):
 
         **Arguments** saved: what `io.load_checkpoint` gave. pairs, heldout: the same. steps: how
         many updates to make in all, if that is to change. **Raises** TextError for other pairs,
-        SettingError for fewer steps than were made.
+        SettingError for fewer steps than were made, CheckpointError for entries that do not fit.
         """
-        config = longer(TranslateConfig(**saved["config"]), saved, steps)
-        run = cls(pairs, config, device, heldout=heldout, known=vocabularies(saved))
+        config, source, target = settings(saved)
+        config = longer(config, saved, steps)
+        run = cls(pairs, config, device, heldout=heldout, known=(source, target))
         if run.fingerprint != saved["pairs"]:
             raise TextError("these are other pairs than the checkpoint's")
         run.restore(saved)
-        run.buckets.position = saved["position"]
+        with fitting():
+            run.buckets.position = operator.index(saved["position"])
         return run
 
 

@@ -11,11 +11,11 @@ from __future__ import annotations
 from math import sqrt
 from typing import Any, NamedTuple
 
-from ...errors import InvalidTypeError, InvalidValueError, ShapeError
+from ...errors import InvalidTypeError, ShapeError
 from ...tensor import creation, ops
 from ...tensor.random import Generator
 from ...tensor.tensor import Tensor
-from ..checks import features_last, lengths_of, positive
+from ..checks import features_last, flag, lengths_of, one_of, placement, positive
 from ..linear import Linear
 from ..module import Module
 
@@ -51,9 +51,7 @@ class Attention(Module):
     def __init__(self, query_size: int, memory_size: int, normalize: str = "softmax") -> None:
         name = type(self).__name__
         positive(name, query_size=query_size, memory_size=memory_size)
-        if normalize not in NORMALIZERS:
-            kinds = " or ".join(NORMALIZERS)
-            raise InvalidValueError(f"{name}: normalize: expected {kinds}, got {normalize!r}")
+        one_of(name, "normalize", normalize, NORMALIZERS)
         self.query_size, self.memory_size, self.normalize = query_size, memory_size, normalize
         self.context_size = memory_size
 
@@ -134,6 +132,11 @@ class Attention(Module):
 
     def _fits(self, query: Tensor, memory: Memory, ndim: int) -> None:
         features_last(type(self).__name__, query, self.query_size, "query")
+        if not isinstance(memory, Memory):
+            raise InvalidTypeError(
+                f"{type(self).__name__}: memory: expected what remember(memory) gives, got "
+                f"{type(memory).__name__}"
+            )
         batch = memory.values.shape[0]
         if query.ndim != ndim or query.shape[-2] != batch:
             axes = ["T, "][: ndim - 2]
@@ -179,6 +182,8 @@ class DotAttention(Attention):
     """
 
     def __init__(self, size: int, scaled: bool = False, normalize: str = "softmax") -> None:
+        positive("DotAttention", size=size)
+        flag("DotAttention", scaled=scaled)
         super().__init__(size, size, normalize)
         self.scaled = scaled
 
@@ -214,6 +219,7 @@ class GeneralAttention(Attention):
         generator: Generator | None = None,
     ) -> None:
         super().__init__(query_size, memory_size, normalize)
+        placement("GeneralAttention", device, dtype, generator)
         self.key = Linear(
             memory_size, query_size, bias=False, device=device, dtype=dtype, generator=generator
         )
@@ -256,6 +262,7 @@ class AdditiveAttention(Attention):
         super().__init__(query_size, memory_size, normalize)
         size = query_size if hidden_size is None else hidden_size
         positive(type(self).__name__, hidden_size=size)
+        placement(type(self).__name__, device, dtype, generator)
         self.hidden_size = size
 
         def linear(features: int, out: int, bias: bool) -> Linear:

@@ -9,7 +9,7 @@ from ...errors import InvalidValueError
 from ...tensor import ops
 from ...tensor.random import Generator
 from ...tensor.tensor import Tensor
-from ..checks import positive
+from ..checks import placement, positive
 from ..linear import Linear
 from .attention import Attention, Memory
 
@@ -45,6 +45,7 @@ class MultiHeadAttention(Attention):
         super().__init__(query_size, memory_size, normalize)
         size = query_size if hidden_size is None else hidden_size
         positive("MultiHeadAttention", heads=heads, hidden_size=size)
+        placement("MultiHeadAttention", device, dtype, generator)
         if size % heads:
             raise InvalidValueError(
                 f"MultiHeadAttention: {heads} heads do not divide {size} features"

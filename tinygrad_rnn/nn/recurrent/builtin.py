@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from ...errors import InvalidValueError
 from ...tensor import ops
 from ...tensor.tensor import Tensor
+from ..checks import real
 from ..module import Module
 from .recurrence import Activation, Recurrence, Weights, core
 from .states import Course, Run, State
@@ -99,12 +100,15 @@ class LongShortTermMemory(Recurrence):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 <= self.proj_size < self.hidden_size:
+        if type(self.proj_size) is not int or not 0 <= self.proj_size < self.hidden_size:
             raise InvalidValueError(
                 f"{self.owner}: proj_size: expected 0 (none) or less than hidden_size "
-                f"{self.hidden_size}, got {self.proj_size}"
+                f"{self.hidden_size}, got {self.proj_size!r}"
             )
-        if self.cell_clip is not None and not self.cell_clip > 0:
+        real(self.owner, "forget_bias", self.forget_bias)
+        if self.cell_clip is not None:
+            real(self.owner, "cell_clip", self.cell_clip, least=0)
+        if self.cell_clip == 0:
             raise InvalidValueError(
                 f"{self.owner}: cell_clip: expected a bound above 0 on |c|, or None for no bound; "
                 f"got {self.cell_clip!r}"

@@ -10,12 +10,12 @@ from __future__ import annotations
 from math import sqrt
 from typing import Any, ClassVar
 
-from ...errors import InvalidTypeError
+from ...errors import InvalidTypeError, ShapeError
 from ...tensor import creation
 from ...tensor.random import Generator
 from ...tensor.tensor import Tensor
 from .. import init
-from ..checks import features_last, positive
+from ..checks import features_last, flag, placement, positive, state_like
 from ..module import Module, Parameter
 from .builtin import ONE_BIAS, Elman, GatedRecurrentUnit, LongShortTermMemory
 from .recurrence import Activation, Recurrence
@@ -57,7 +57,10 @@ class Cell(Module):
         *,
         generator: Generator | None = None,
     ) -> None:
-        positive(type(self).__name__, input_size=input_size, hidden_size=hidden_size)
+        name = type(self).__name__
+        positive(name, input_size=input_size, hidden_size=hidden_size)
+        flag(name, bias=bias)
+        placement(name, device, dtype, generator)
         self.input_size, self.hidden_size = input_size, hidden_size
         bound = 1 / sqrt(hidden_size)
         for name, shape in self.shapes().items():
@@ -87,8 +90,16 @@ class Cell(Module):
 
     def forward(self, x: Tensor, state: Any = None) -> Any:
         """**Returns** the new state, from zeros if none is given."""
-        features_last(type(self).__name__, x, self.input_size)
-        return self.step(x, self.initial(x) if state is None else state)[1]
+        name = type(self).__name__
+        features_last(name, x, self.input_size)
+        if x.ndim != 2:
+            raise ShapeError(
+                f"{name}: x: expected (B, {self.input_size}), a step of a batch; got "
+                f"{list(x.shape)}"
+            )
+        if x.dtype.kind != "f":
+            raise InvalidTypeError(f"{name}: x: expected reals, got {x.dtype}: x.astype('float32')")
+        return self.step(x, state_like(name, state, self.initial(x)))[1]
 
     def describe(self) -> str:
         """Its sizes."""
@@ -107,6 +118,7 @@ class BuiltInCell(Cell):
         generator: Generator | None,
     ) -> None:
         positive(type(self).__name__, input_size=input_size)
+        placement(type(self).__name__, device, dtype, generator)
         self.recurrence = recurrence
         self.input_size, self.hidden_size = input_size, recurrence.hidden_size
         self.output_size = recurrence.sizes[0]

@@ -10,7 +10,7 @@ from ...tensor import creation, ops
 from ...tensor.random import Generator
 from ...tensor.tensor import Tensor
 from .. import init
-from ..checks import is_tensor, positive
+from ..checks import flag, is_tensor, placement, positive, state_like
 from ..module import Module, Parameter
 
 
@@ -18,7 +18,8 @@ class ConvLSTMCell(Module):
     """The convolutional LSTM (Shi et al. 2015) on lines or images: see `tg.conv_lstm_step`.
 
     **Arguments** input_channels, hidden_channels: of x, and of h and c. kernel_size: an odd number
-    for each axis of space: (3,) on lines, (3, 3) on images. peephole_size: the size of the lines or
+    for each axis of space: (3,) on lines, (3, 3) on images; one number is for all axes, those of
+    peephole_size, or the two of images. peephole_size: the size of the lines or
     images; with it the gates see c as in the paper, by a weight for each place. Parameters:
     weight_ih (4D, C, *kernel_size), weight_hh (4D, D, *kernel_size), bias_ih (4D,), weight_ch
     (3, D, *peephole_size). **Raises** ValueError for an even kernel.
@@ -33,7 +34,7 @@ class ConvLSTMCell(Module):
         self,
         input_channels: int,
         hidden_channels: int,
-        kernel_size: tuple[int, ...],
+        kernel_size: int | tuple[int, ...],
         bias: bool = True,
         device: str | None = None,
         dtype: Any = "float32",
@@ -41,26 +42,37 @@ class ConvLSTMCell(Module):
         peephole_size: tuple[int, ...] | None = None,
         generator: Generator | None = None,
     ) -> None:
-        positive("ConvLSTMCell", input_channels=input_channels, hidden_channels=hidden_channels)
-        if not kernel_size or any(n < 1 or n % 2 == 0 for n in kernel_size):
+        if peephole_size is not None and not _sizes(peephole_size):
             raise InvalidValueError(
-                f"ConvLSTMCell: kernel_size: expected odd numbers, as (3, 3), got {kernel_size!r}"
+                "ConvLSTMCell: peephole_size: expected the sizes of lines or images, as (32, 32), "
+                f"got {peephole_size!r}"
             )
-        if peephole_size is not None and len(peephole_size) != len(kernel_size):
+        positive("ConvLSTMCell", input_channels=input_channels, hidden_channels=hidden_channels)
+        flag("ConvLSTMCell", bias=bias)
+        placement("ConvLSTMCell", device, dtype, generator)
+        kernel: Any = kernel_size
+        if type(kernel) is int:
+            kernel = (kernel,) * (2 if peephole_size is None else len(peephole_size))
+        if not _sizes(kernel) or any(n % 2 == 0 for n in kernel):
+            raise InvalidValueError(
+                "ConvLSTMCell: kernel_size: expected odd numbers, as (3, 3), or one of them for "
+                f"all axes, got {kernel_size!r}"
+            )
+        if peephole_size is not None and len(peephole_size) != len(kernel):
             raise InvalidValueError(
                 f"ConvLSTMCell: peephole_size: expected as many axes as kernel_size {kernel_size}, "
                 f"got {peephole_size!r}"
             )
         self.input_channels, self.hidden_channels = input_channels, hidden_channels
-        self.kernel_size = tuple(kernel_size)
+        self.kernel_size: tuple[int, ...] = tuple(kernel)
 
         def drawn(*shape: int) -> Parameter:
-            bound = 1 / sqrt(hidden_channels * prod(kernel_size))
+            bound = 1 / sqrt(hidden_channels * prod(self.kernel_size))
             p = Parameter(creation.zeros(shape, dtype=dtype, device=device))
             return init.uniform_(p, -bound, bound, generator=generator)
 
-        self.weight_ih = drawn(4 * hidden_channels, input_channels, *kernel_size)
-        self.weight_hh = drawn(4 * hidden_channels, hidden_channels, *kernel_size)
+        self.weight_ih = drawn(4 * hidden_channels, input_channels, *self.kernel_size)
+        self.weight_hh = drawn(4 * hidden_channels, hidden_channels, *self.kernel_size)
         self.bias_ih = drawn(4 * hidden_channels) if bias else None
         seen = peephole_size is not None
         self.weight_ch = drawn(3, hidden_channels, *(peephole_size or ())) if seen else None
@@ -89,8 +101,17 @@ class ConvLSTMCell(Module):
                 f"ConvLSTMCell: x: expected (B, {self.input_channels}, *space) with "
                 f"{len(self.kernel_size)} axes of space; got {list(x.shape)}"
             )
-        return self.step(x, self.initial(x) if state is None else state)[1]
+        return self.step(x, state_like("ConvLSTMCell", state, self.initial(x)))[1]
 
     def describe(self) -> str:
         """Its sizes."""
         return f"{self.input_channels}, {self.hidden_channels}, {self.kernel_size}"
+
+
+def _sizes(sizes: Any) -> bool:
+    """Whether these are whole numbers from 1 up, at least one."""
+    return (
+        isinstance(sizes, (tuple, list))
+        and len(sizes) > 0
+        and all(type(n) is int and n > 0 for n in sizes)
+    )

@@ -10,6 +10,9 @@ from ...tensor import tree
 from ...tensor.random import Generator
 from ...tensor.tensor import Tensor
 from ..checks import flag, positive
+from ..module import Module, Parameter
+from .cells import BuiltInCell, Cell
+from .gated import OneBiasCell
 from .stack import RecurrentLayer
 from .states import Course, Run, State, checked, parts
 
@@ -36,10 +39,10 @@ class Recurrent(RecurrentLayer):
 
     A cell's state is a Tensor, (B, ...), or a tuple, list, dict or named tuple of such, its parts;
     numbers, words and None in it stay what they are. A reset begins from the cell's `initial`. A
-    cell below another one says by `output_size` (or `hidden_size`) how many features
-    it gives. Parameters are found under `cells.0`, counted as the layer's states are. fused: calls
-    the step twice and repeats its operations, as one node of the graph and faster; for steps that
-    do the same whatever the values, see `tg.scan`.
+    cell below another one says by `output_size` (or `hidden_size`) how many features it gives; all
+    cells have states of one size. Parameters are found under `cells.0`, counted as the layer's
+    states are. fused: calls the step twice and repeats its operations, as one node of the graph and
+    faster; for steps that do the same whatever the values, see `tg.scan`.
 
     **Raises** ValueError, TypeError saying which cells it needs and how to hand them over.
 
@@ -82,6 +85,16 @@ class Recurrent(RecurrentLayer):
             self.cells = [given]
         else:
             self.cells = self._made(cast(Callable[[int], Steps], cell), input_size)
+        for made in self.cells:
+            held = any(
+                isinstance(v, (Parameter, Module)) for v in getattr(made, "__dict__", {}).values()
+            )
+            if held and not isinstance(made, Module):
+                kind = type(made).__name__
+                raise InvalidTypeError(
+                    f"Recurrent: cell: {kind} holds parameters, but is no module, so that they "
+                    f"would be neither learned nor saved: derive {kind} from tg.nn.Module"
+                )
         self.input_size: int | None = input_size or getattr(self.cells[0], "input_size", None)
 
     def _only_one(self, cell: Steps, input_size: int | None) -> None:
@@ -115,7 +128,13 @@ class Recurrent(RecurrentLayer):
         for layer in range(self.num_layers):
             below = self._merged_size(size_of(cells[-1])) if layer else input_size
             for _ in range(self.directions):
-                cell = make(below)
+                try:
+                    cell = make(below)
+                except TypeError as error:
+                    raise InvalidTypeError(
+                        "Recurrent: cell: expected a function that makes a cell for so many input "
+                        f"features, as lambda n: tg.nn.GRUCell(n, 8); called with {below}: {error}"
+                    ) from error
                 if not is_cell(cell):
                     raise InvalidTypeError(
                         "Recurrent: cell: expected the function to make a cell, with "
@@ -127,6 +146,13 @@ class Recurrent(RecurrentLayer):
                         "each call, for each layer and direction has its own weights"
                     )
                 cells.append(cell)
+        sizes = sorted({cell.hidden_size for cell in cells if isinstance(cell, Cell)})
+        if len(sizes) > 1:
+            raise InvalidValueError(
+                "Recurrent: cell: expected cells of one size, since the states of all layers and "
+                f"directions are one Tensor; got hidden_size {' and '.join(map(str, sizes))}: "
+                "run layers of other sizes in a Recurrent each"
+            )
         return cells
 
     def begin(self, row: int, x: Tensor, batch: int) -> State:
@@ -177,6 +203,12 @@ class Recurrent(RecurrentLayer):
         return course.run(step, x, state, fused=self.fused)
 
     def _check(self, x: Tensor, axes: int = 3) -> None:
+        vectors = isinstance(self.cells[0], (BuiltInCell, OneBiasCell))  # cells of ours
+        if vectors and (x.ndim != axes or x.dtype.kind != "f"):
+            raise ShapeError(
+                f"Recurrent: x: expected reals with {axes} axes, the features last; got {x.dtype} "
+                f"{list(x.shape)}"
+            )
         if self.input_size is not None and x.shape[-1] != self.input_size:
             raise ShapeError(
                 f"Recurrent: x: expected {self.input_size} features on the last axis; got "

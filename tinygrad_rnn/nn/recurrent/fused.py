@@ -11,12 +11,12 @@ from ...errors import InvalidTypeError, ShapeError
 from ...tensor import creation, ops
 from ...tensor.random import Generator
 from ...tensor.tensor import Tensor
-from ..checks import features_last, flag, positive, probability
+from ..checks import dtype_as, features_last, flag, placement, positive, probability, real_part
 from ..dropout import dropout, dropout_mask
 from ..module import Parameter
 from .recurrence import Recurrence, Weights
 from .stack import RecurrentLayer
-from .states import Course, Run, State, parts
+from .states import Course, Run, State, like, parts
 
 
 class FusedLayer(RecurrentLayer):
@@ -48,6 +48,7 @@ class FusedLayer(RecurrentLayer):
         )
         positive(self.name, input_size=input_size)
         flag(self.name, learn_initial=learn_initial)
+        placement(self.name, device, dtype, generator)
         probability(f"{self.name}: recurrent_dropout", recurrent_dropout)
         probability(f"{self.name}: weight_dropout", weight_dropout)
         self.recurrence = recurrence
@@ -133,12 +134,13 @@ class FusedLayer(RecurrentLayer):
             raise ShapeError(
                 f"{self.name}: x: expected {expected}, none empty; got {list(x.shape)}"
             )
-        dtype = self.weight_ih_l0.dtype  # type: ignore[attr-defined]
-        if x.dtype != dtype:
-            raise InvalidTypeError(
-                f"{self.name}: x: expected {dtype} as the parameters are, got {x.dtype}: "
-                f"x.astype({str(dtype)!r})"
-            )
+        dtype_as(self.name, "x", x, self.weight_ih_l0.dtype)  # type: ignore[attr-defined]
+
+    def _first(self, state: State, x: Tensor, batch: int) -> list[State]:
+        first = super()._first(state, x, batch)
+        if state is None:
+            return first
+        return [like(s, [real_part(self.name, part, x.dtype) for part in parts(s)]) for s in first]
 
     def describe(self) -> str:
         """Its sizes, and the options that are not as they are by default."""

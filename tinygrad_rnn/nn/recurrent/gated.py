@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from ...errors import InvalidValueError
 from ...tensor import ops
 from ...tensor.random import Generator
 from ...tensor.tensor import Tensor
+from ..checks import one_of, real
 from ..module import Parameter
 from .cells import Cell
 
@@ -66,6 +66,7 @@ class JANETCell(OneBiasCell):
         beta: float = 1.0,
         generator: Generator | None = None,
     ) -> None:
+        real("JANETCell", "beta", beta)
         super().__init__(input_size, hidden_size, bias, device, dtype, generator=generator)
         self.beta = beta
 
@@ -97,10 +98,7 @@ class IndRNNCell(OneBiasCell):
         *,
         generator: Generator | None = None,
     ) -> None:
-        if nonlinearity not in ("relu", "tanh"):
-            raise InvalidValueError(
-                f"IndRNNCell: nonlinearity: expected relu or tanh, got {nonlinearity!r}"
-            )
+        one_of("IndRNNCell", "nonlinearity", nonlinearity, ("relu", "tanh"))
         super().__init__(input_size, hidden_size, bias, device, dtype, generator=generator)
         self.nonlinearity = nonlinearity
 

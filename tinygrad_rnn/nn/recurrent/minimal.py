@@ -8,7 +8,7 @@ from ...errors import ShapeError
 from ...tensor import creation, ops
 from ...tensor.random import Generator
 from ...tensor.tensor import Tensor
-from ..checks import features_last, lengths_of
+from ..checks import dtype_as, features_last, flag, lengths_of, state_like
 from .gated import OneBiasCell
 
 
@@ -71,6 +71,7 @@ class _Parallel(MinGRUCell):
         *,
         generator: Generator | None = None,
     ) -> None:
+        flag(type(self).__name__, batch_first=batch_first, reverse=reverse)
         super().__init__(input_size, hidden_size, bias, device, dtype, generator=generator)
         self.batch_first, self.reverse = batch_first, reverse
 
@@ -89,13 +90,11 @@ class _Parallel(MinGRUCell):
         if x.ndim != 3 or 0 in x.shape:
             axes = "(B, T, features)" if self.batch_first else "(T, B, features)"
             raise ShapeError(f"{name}: x: expected {axes}, none empty; got {list(x.shape)}")
+        dtype_as(name, "x", x, self.weight_ih.dtype)
         x = x.swapaxes(0, 1) if self.batch_first else x
         steps, batch = x.shape[:2]
         first = (batch, self.hidden_size)
-        if state is None:
-            state = creation.zeros(first, dtype=x.dtype, device=x.device)
-        if state.shape != first:
-            raise ShapeError(f"{name}: state: expected {list(first)}; got {list(state.shape)}")
+        state = state_like(name, state, creation.zeros(first, dtype=x.dtype, device=x.device))
         if lengths is not None:
             lengths = lengths_of(name, "lengths", lengths, batch, steps).to(x.device)
         y, last = self._operation(

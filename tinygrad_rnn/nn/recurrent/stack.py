@@ -20,7 +20,17 @@ from ...tensor.autodiff import no_grad
 from ...tensor.graph import grad_mode
 from ...tensor.random import Generator
 from ...tensor.tensor import Tensor
-from ..checks import flag, ids_of, is_tensor, lengths_of, positive, probability, within_rows
+from ..checks import (
+    flag,
+    ids_of,
+    is_tensor,
+    lengths_of,
+    one_of,
+    placement,
+    positive,
+    probability,
+    within_rows,
+)
 from ..dropout import bernoulli
 from ..dropout import dropout as drop
 from ..module import Module
@@ -50,15 +60,15 @@ class RecurrentLayer(Module):
     ) -> None:
         name = self.name = type(self).__name__
         positive(name, num_layers=num_layers)
-        flag(name, batch_first=batch_first, bidirectional=bidirectional, residual=residual)
+        flag(
+            name, batch_first=batch_first, bidirectional=bidirectional, residual=residual,
+            dropout_same_mask=dropout_same_mask,
+        )  # fmt: skip
         probability(f"{name}: dropout", dropout)
-        for p in (zoneout,) if isinstance(zoneout, (int, float)) else zoneout:
+        for p in zoneout if isinstance(zoneout, (tuple, list)) and zoneout else (zoneout,):
             probability(f"{name}: zoneout", p)
-        if merge not in MERGES:
-            raise InvalidValueError(
-                f"{name}: merge: expected concat, sum, mean, mul, or None for a tuple of both "
-                f"directions' outputs; got {merge!r}"
-            )
+        one_of(name, "merge", merge, MERGES)
+        placement(name, generator=generator)
         if residual and merge is None:
             raise InvalidValueError(
                 f"{name}: residual=True excludes merge=None: there is no one output to add a "
@@ -227,10 +237,9 @@ class RecurrentLayer(Module):
         kept = parts(state)
         if self.zoneout == 0:
             return (None,) * len(kept)
-        if isinstance(self.zoneout, (int, float)):  # of truths and counts there is no mean
-            rates = [self.zoneout if part.dtype.kind == "f" else 0.0 for part in kept]
-        else:
-            rates = list(self.zoneout)
+        rates: Any = self.zoneout
+        if not isinstance(rates, (tuple, list)):  # of truths and counts there is no mean
+            rates = [rates if part.dtype.kind == "f" else 0.0 for part in kept]
         if len(rates) != len(kept):
             raise InvalidValueError(
                 f"{self.name}: zoneout: expected one probability, or one for each of the "

@@ -8,7 +8,7 @@ from ...errors import InvalidValueError, ShapeError
 from ...tensor import creation, ops
 from ...tensor.autodiff import no_grad
 from ...tensor.random import Generator
-from ..checks import is_tensor
+from ..checks import instance, is_tensor, placement
 from ..containers import ModuleList
 from ..linear import Linear
 from ..module import Module
@@ -61,6 +61,9 @@ class Bridge(Module):
         *,
         generator: Generator | None = None,
     ) -> None:
+        instance("Bridge", "encoder", encoder, RecurrentLayer)
+        instance("Bridge", "decoder", decoder, RecurrentLayer)
+        placement("Bridge", device, dtype, generator)
         self.depth, self.directions = encoder.num_layers, encoder.directions
         self.parts, self.sizes = reach(encoder).parts, reach(decoder).parts
         features = sum(self.parts) * self.directions
@@ -73,6 +76,11 @@ class Bridge(Module):
         """**Arguments** state: the encoder's. **Returns** the decoder's, of its parts and sizes."""
         parts = state if isinstance(state, tuple) else (state,)
         rows = self.depth * self.directions
+        if len(parts) != len(self.parts):
+            raise ShapeError(
+                f"Bridge: state: expected {len(self.parts)} parts of the encoder's state, got "
+                f"{len(parts)}"
+            )
         for part, size in zip(parts, self.parts, strict=True):
             is_tensor("Bridge", "state", part)
             if part.ndim != 3 or (part.shape[0], part.shape[2]) != (rows, size):

@@ -17,7 +17,7 @@ from ...tensor import creation, ops
 from ...tensor.random import Generator
 from ...tensor.tensor import Tensor
 from ..attention.attention import Attention, Memory
-from ..checks import ids_of, positive
+from ..checks import flag, ids_of, instance, placement, positive, probability
 from ..dropout import Dropout
 from ..embedding import Embedding
 from ..linear import Linear
@@ -79,7 +79,13 @@ class Decoder(Module):
         dtype: Any = "float32",
         generator: Generator | None = None,
     ) -> None:
+        instance("Decoder", "embedding", embedding, Embedding)
         time_major("Decoder", layers)
+        if attention is not None:
+            instance("Decoder", "attention", attention, Attention)
+        flag("Decoder", input_feeding=input_feeding, deep_output=deep_output, tied=tied, copy=copy)
+        probability("Decoder: dropout", dropout)
+        placement("Decoder", device, dtype, generator)
         made: dict[str, Any] = {"device": device, "dtype": dtype, "generator": generator}
         symbols, features = embedding.weight.shape
         hidden = reach(layers).outputs
@@ -139,7 +145,8 @@ class Decoder(Module):
         return source, DecoderState(state, past, fed)
 
     def _known(self, source: Source | None) -> Source:
-        if self.attention is not None and (source is None or source.memory is None):
+        given = source is None or isinstance(source, Source)
+        if not given or (self.attention is not None and (source is None or source.memory is None)):
             raise InvalidTypeError(
                 "Decoder: source: expected what look_at(memory) gives, for the attention to look at"
             )

@@ -8,7 +8,7 @@ from ...errors import InvalidValueError, ShapeError
 from ...tensor import creation, ops
 from ...tensor.random import Generator
 from ...tensor.tensor import Tensor
-from ..checks import lengths_of, within_rows
+from ..checks import instance, lengths_of, placement, probability, within_rows
 from ..dropout import Dropout
 from ..embedding import Embedding
 from ..module import Module
@@ -39,7 +39,10 @@ class Encoder(Module):
         *,
         generator: Generator | None = None,
     ) -> None:
+        instance("Encoder", "embedding", embedding, Module)
         time_major("Encoder", layers)
+        probability("Encoder: dropout", dropout)
+        placement("Encoder", generator=generator)
         self.embedding, self.layers = embedding, layers
         self.dropout = Dropout(dropout, generator=generator)
         self.memory_size = reach(layers).outputs  # features of a step that it remembers
@@ -62,6 +65,7 @@ class Encoder(Module):
 
 def time_major(name: str, layers: RecurrentLayer) -> None:
     """Refuses layers that have the batch first."""
+    instance(name, "layers", layers, RecurrentLayer)
     if layers.batch_first:
         raise InvalidValueError(
             f"{name}: layers: expected (T, B, features); make them batch_first=False"

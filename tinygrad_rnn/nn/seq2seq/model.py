@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from ...errors import InvalidTypeError, ShapeError
 from ...tensor import creation, ops
 from ...tensor.random import Generator, default_generator
 from ...tensor.tensor import Tensor
-from ..checks import ids_of, probability
+from ..checks import ids_of, instance, placement, probability
 from ..module import Module
 from .bridge import Bridge, same_states
 from .decoder import Decoder, DecoderState, Source
@@ -41,6 +42,13 @@ class Seq2Seq(Module):
         *,
         generator: Generator | None = None,
     ) -> None:
+        instance("Seq2Seq", "encoder", encoder, Encoder)
+        instance("Seq2Seq", "decoder", decoder, Decoder)
+        if not (bridge is None or callable(bridge)) or isinstance(bridge, type):
+            raise InvalidTypeError(
+                f"Seq2Seq: bridge: expected a module or a function of a state, got {bridge!r}"
+            )
+        placement("Seq2Seq", generator=generator)
         self.encoder, self.decoder, self.generator = encoder, decoder, generator
         if bridge is None and not same_states(encoder.layers, decoder.layers):
             like = decoder.head.weight
@@ -82,6 +90,10 @@ class Seq2Seq(Module):
     def _sampled(self, source: Source, state: Any, target: Any, truth: float) -> Tensor:
         table = self.decoder.embedding.weight
         target = ids_of("Seq2Seq", "target", target, len(table), table.device)
+        if target.ndim != 2 or 0 in target.shape:
+            raise ShapeError(
+                f"Seq2Seq: target: expected (T, B), none empty; got {list(target.shape)}"
+            )
         draws = (self.generator or default_generator()).random(target.shape) < truth
         true = creation.as_tensor(draws, device=target.device)
         at = self.decoder.start(source, state, batch=target.shape[1])

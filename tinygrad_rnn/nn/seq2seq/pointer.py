@@ -7,7 +7,7 @@ from typing import Any
 from ...tensor import creation, ops
 from ...tensor.random import Generator
 from ...tensor.tensor import Tensor
-from ..checks import ids_of
+from ..checks import ids_of, placement, positive
 from ..linear import Linear
 from ..module import Module
 
@@ -38,6 +38,8 @@ class Pointer(Module):
         *,
         generator: Generator | None = None,
     ) -> None:
+        positive("Pointer", features=features)
+        placement("Pointer", device, dtype, generator)
         self.gate = Linear(features, 1, True, device, dtype, generator=generator)
 
     def forward(self, logits: Tensor, seen: Tensor, weights: Tensor, symbols: Tensor) -> Tensor:

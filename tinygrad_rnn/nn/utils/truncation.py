@@ -9,6 +9,9 @@ from typing import Any
 from ...errors import InvalidValueError
 from ...tensor import ops
 from ...tensor.tensor import Tensor
+from ..module import Module
+from ..recurrent.minimal import MinGRU, MinLSTM
+from ..recurrent.stack import RecurrentLayer
 from ..recurrent.states import State, detached
 
 
@@ -39,10 +42,13 @@ def truncated(
 
     **Arguments** run: a layer or a model, `(x, state) -> (y, state)`. x: (T, ...), a Tensor or an
     array. k1: how many new steps a window has. k2: how many steps back its gradient reaches, k1 at
-    least; k1, if None. state: to begin from. axis: that of time in x and y.
+    least; k1, if None. state: to begin from. axis: that of time in x and y; 1 for a layer with
+    batch_first.
 
     **Returns** an iterator over windows: which steps are new, their outputs, and the state after
-    them, cut. **Raises** ValueError for k1 and k2 that are not whole numbers with 1 <= k1 <= k2.
+    them, cut. **Raises** ValueError for k1 and k2 that are not whole numbers with 1 <= k1 <= k2,
+    for an axis that is not that of time, and for a module with layers that run backwards: they
+    begin at what a window does not have yet.
 
     >>> import tinygrad_rnn as tg
     >>> rnn, x, target = tg.nn.RNN(3, 4), tg.ones((100, 2, 3)), tg.zeros((100, 2, 4))
@@ -55,12 +61,38 @@ def truncated(
     (slice(80, 100, None), (1, 2, 4))
     """
     k2 = k1 if k2 is None else k2
-    if not (isinstance(k1, int) and isinstance(k2, int) and 1 <= k1 <= k2):
+    if not (type(k1) is int and type(k2) is int and 1 <= k1 <= k2):
         raise InvalidValueError(
             f"truncated: expected whole numbers, 1 <= k1 <= k2 (every k1 steps back through k2); "
             f"got k1={k1!r}, k2={k2!r}"
         )
+    axes = len(getattr(x, "shape", ()))
+    if not (type(axis) is int and -axes <= axis < axes):
+        raise InvalidValueError(
+            f"truncated: axis: expected one of x, which is a Tensor or an array; got {axis!r} and "
+            + (f"{axes} axes" if axes else f"{type(x).__name__} without axes")
+        )
+    axis %= axes
+    _check_module(getattr(run, "__self__", run), axis)
     return _windows(run, x, k1, k2, state, axis)
+
+
+def _check_module(run: Any, axis: int) -> None:
+    """Refuses a layer or a model that cannot run over a stream in windows along an axis."""
+    kind = type(run).__name__
+    if isinstance(run, (RecurrentLayer, MinGRU, MinLSTM)) and axis != run.batch_first:
+        raise InvalidValueError(
+            f"truncated: axis: expected {int(run.batch_first)}, that of time where {kind} has "
+            f"batch_first={run.batch_first}; got {axis}"
+        )
+    for name, layer in run.named_modules() if isinstance(run, Module) else ():
+        if getattr(layer, "bidirectional", False) or getattr(layer, "reverse", False):
+            which = f"{type(layer).__name__} {name!r}" if name else kind
+            raise InvalidValueError(
+                f"truncated: run: expected layers that run forwards; {which} runs backwards, too, "
+                "and begins at what a window does not have yet (if it runs over another axis, hand "
+                "over a function that calls the model)"
+            )
 
 
 def _windows(

@@ -166,7 +166,7 @@ def _in_silu(g: Any, x: Any, y: Any) -> Any:
 
 
 sigmoid.vjp(x=lambda g, y: g * (y * (1 - y)))
-relu.vjp(x=lambda g, y: g * (y > 0))
+relu.vjp(x=lambda xp, g, y: xp.where(y > 0, g, 0))
 softplus.vjp(x=lambda g, x: g * sigmoid(x))
 log_sigmoid.vjp(x=lambda g, x: g * sigmoid(-x))
 leaky_relu.vjp(x=lambda xp, g, x, negative_slope: xp.where(x > 0, g, g * negative_slope))

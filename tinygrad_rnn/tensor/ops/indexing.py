@@ -12,6 +12,7 @@ from ... import kernels
 from .. import backend
 from ..backend import Array
 from ..graph import Op, Traced, operation
+from .elementwise import where
 
 __all__ = [
     "getitem", "index_add", "index_update", "nonzero", "one_hot", "place", "take",
@@ -146,7 +147,7 @@ def _read_back(g: Any, index: Any, shapes: Any) -> Any:
     order = xp.arange(read.size).reshape(read.shape)
     last = xp.zeros(g.shape, order.dtype)
     last[at] = order
-    return read * (last[at] == order)
+    return where(last[at] == order, read, 0)
 
 
 index_update.vjp(x=lambda g, index: index_update(g, 0, index=index), value=_read_back)

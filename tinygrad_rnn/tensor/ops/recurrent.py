@@ -401,10 +401,11 @@ def plain(
     (B, H), and the state; None where the operations must run it one by one: because somebody looks
     at them, or because they will say what is wrong.
     """
-    h, c = state if isinstance(state, tuple) and len(state) == 2 else (state, None)
+    two = isinstance(state, tuple) and len(state) == 2
+    h, c = state if two else (state, None)
     if not isinstance(x, Traced) or watch.forward or recorders:
         return None
-    if state is not None and not isinstance(h, Traced):
+    if (state is not None and not isinstance(h, Traced)) or (two and not isinstance(c, Traced)):
         return None
     h, c = [part.array if isinstance(part, Traced) else part for part in (h, c)]
     arrays = tuple([w.array for w in weights])

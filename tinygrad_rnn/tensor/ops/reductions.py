@@ -48,10 +48,11 @@ def _spread_mean(xp: Any, g: Any, shapes: Any, axis: Axis) -> Any:
     return _spread(xp, g / count(shapes[0], axis), shapes, axis)
 
 
-def _to_extremes(g: Any, x: Any, y: Any, axis: Axis) -> Any:
+def _to_extremes(xp: Any, g: Any, x: Any, y: Any, axis: Axis) -> Any:
     shape = keep_dims(x.shape, axis)
-    hit = (x == y.reshape(shape)).astype(x.dtype)
-    return g.reshape(shape) * hit / hit.sum(axis=axis, keepdims=True)
+    hit = x == y.reshape(shape)
+    share = g.reshape(shape) / hit.astype(x.dtype).sum(axis=axis, keepdims=True)
+    return xp.where(hit, share, 0)
 
 
 sum.vjp(x=_spread)

@@ -61,7 +61,7 @@ def sparsemax(xp: Any, x: Array, *, axis: int = -1) -> Array:
 
 @operation
 def logsumexp(xp: Any, x: Array, *, axis: Axis = None, keepdims: bool = False) -> Array:
-    """log(sum(exp(x))) over axes; -inf where all of x is, with a gradient of 0."""
+    """log(sum(exp(x))) over axes; -inf, with a gradient of 0, where all of x is."""
     peak = _peak(xp, x, axis)
     with np.errstate(divide="ignore"):
         y = peak + xp.log(xp.exp(x - peak).sum(axis=axis, keepdims=True))
@@ -139,14 +139,15 @@ log_softmax.vjp(x=lambda xp, g, y, axis: g - xp.exp(y) * xp.sum(g, axis=axis, ke
 
 
 def _in_sparsemax(xp: Any, g: Any, y: Any, axis: int) -> Any:
-    on = xp.sign(y)  # the support; elsewhere nothing changes
-    mean = xp.sum(g * on, axis=axis, keepdims=True) / xp.sum(on, axis=axis, keepdims=True)
-    return on * (g - mean)
+    on = y > 0  # the support; elsewhere nothing changes
+    count = xp.sum(on.astype(y.dtype), axis=axis, keepdims=True)
+    mean = xp.sum(xp.where(on, g, 0), axis=axis, keepdims=True) / count
+    return xp.where(on, g - mean, 0)
 
 
 def _in_logsumexp(xp: Any, g: Any, x: Any, y: Any, axis: Axis) -> Any:
     shape = keep_dims(x.shape, axis)
-    y = xp.where(y == float("-inf"), 0, y)  # where all of x is -inf, the gradient is 0
+    y = xp.where(y == -np.inf, 0, y)
     return g.reshape(shape) * xp.exp(x - y.reshape(shape))
 
 

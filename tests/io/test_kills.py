@@ -1,0 +1,233 @@
+"""Trainings that are killed, two at a time, beside a reader: no state is lost, damaged or another.
+
+Every state that is ever read is, bit for bit, that of the run that was not interrupted, after as
+many steps. The profile `deep` kills 200 times.
+"""
+
+import hashlib
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tinygrad_rnn as tg
+from tinygrad_rnn.io import (
+    CheckpointError,
+    has_checkpoint,
+    load_checkpoint,
+    lock_checkpoint,
+    save_checkpoint,
+)
+from tinygrad_rnn.recipes import Config, Training
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="kills as POSIX does")
+
+KILLS = 200 if os.environ.get("HYPOTHESIS_PROFILE") == "deep" else 4
+TEXT = "".join(f"{n} times {n} is {n * n}.\n" for n in range(60))
+CONFIG = Config(hidden=8, embedding=4, batch=4, bptt=8, dropout=0.2, steps=100_000)
+PROGRAM = """
+import sys
+from tests.io.test_kills import run_training
+run_training(sys.argv[1])
+"""
+ROOT = str(Path(tg.__file__).parents[1])
+ENVIRONMENT = {**os.environ, "PYTHONPATH": ROOT, "OMP_NUM_THREADS": "1"}
+
+
+def run_training(folder: str) -> None:
+    """What a careful user's program does, saving after every step."""
+    try:
+        with lock_checkpoint(folder):
+            if has_checkpoint(folder):
+                run = Training.resume(load_checkpoint(folder), TEXT)
+            else:
+                run = Training(TEXT, CONFIG)
+            print("began", flush=True)
+            for _ in run:
+                save_checkpoint(folder, run.checkpoint())
+    except CheckpointError as error:
+        print(f"refused: {error}", flush=True)
+        sys.exit(2)
+
+
+def digest(state: dict[str, Any]) -> str:
+    """What tells a state from every other one, to the bit."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, tg.Tensor):
+            value = value.numpy()
+        if isinstance(value, np.ndarray):
+            return [str(value.dtype), value.shape, value.tobytes().hex()]
+        if isinstance(value, dict):
+            return {str(key): plain(v) for key, v in value.items()}
+        return [plain(v) for v in value] if isinstance(value, list | tuple) else value
+
+    return hashlib.sha256(json.dumps(plain(state), sort_keys=True).encode()).hexdigest()
+
+
+class Uninterrupted:
+    """The digests of the run's states, by step."""
+
+    def __init__(self) -> None:
+        self.run = Training(TEXT, CONFIG)
+        self.digests: list[str] = [""]
+
+    def __getitem__(self, step: int) -> str:
+        while len(self.digests) <= step:
+            next(self.run)
+            self.digests.append(digest(self.run.checkpoint()))
+        return self.digests[step]
+
+
+def start(folder: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, str(folder)],
+        cwd=ROOT,
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+    )
+
+
+def test_killed_trainings(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    folder, rng, expected = tmp_path / "run", random.Random(0), Uninterrupted()
+    step = reads = refused = 0
+    for _ in range(KILLS):
+        lives = [start(folder), start(folder)]
+        for life in lives:
+            request.addfinalizer(life.kill)
+        first = [life.stdout.readline() for life in lives]  # type: ignore[union-attr]
+        holders = [life for life, line in zip(lives, first, strict=True) if line == "began\n"]
+        assert len(holders) == 1, first
+        [other] = [life for life in lives if life not in holders]
+        refused += other.wait(20) == 2
+        assert re.search(rf"process {holders[0].pid} on .* saves there", "".join(first))
+        until = time.monotonic() + rng.uniform(0, 0.5)
+        while time.monotonic() < until:
+            if has_checkpoint(folder):
+                state = load_checkpoint(folder)
+                assert state["step"] >= step
+                step, reads = state["step"], reads + 1
+                assert digest(state) == expected[step]
+        holders[0].send_signal(signal.SIGKILL)
+        assert holders[0].wait(20) == -signal.SIGKILL, holders[0].stderr
+        for life in lives:
+            life.communicate()
+        if has_checkpoint(folder):
+            state = load_checkpoint(folder)
+            assert state["step"] >= step
+            step = state["step"]
+            assert digest(state) == expected[step]
+    run = Training.resume(load_checkpoint(folder), TEXT)
+    for _ in range(3):
+        next(run)
+    save_checkpoint(folder, run.checkpoint())
+    assert digest(load_checkpoint(folder)) == expected[step + 3]
+    names = sorted(file.name.split("-")[0] for file in folder.iterdir())
+    assert names == ["checkpoint.json", "hidden", "model", "optimizer"]  # and nothing else is left
+    assert refused == KILLS
+    print(f"{KILLS} kills, {reads} reads, {step} steps")
+
+
+def write(folder: Path, first: int) -> Iterator[int]:
+    """Saves on and on in a child. **Yields** its id."""
+    if child := os.fork():
+        yield child
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        return
+    status, i = 1, first
+    try:
+        while True:
+            i += 1
+            try:
+                save_checkpoint(folder, state_of(i))
+            except CheckpointError as error:
+                if not re.search(r"process saves there|process \d+ on \S+ saves there", str(error)):
+                    print(error, flush=True)
+                    break
+    finally:
+        os._exit(status)
+
+
+def state_of(i: int) -> dict[str, Any]:
+    return {
+        "step": i,
+        "model": {"w": np.full(20 + i % 7, float(i))},
+        "optimizer": {"m": np.full(3000, float(i))},
+    }
+
+
+def test_killed_writers(tmp_path: Path) -> None:
+    """Two programs that save in one folder without a thought of each other."""
+    rng, reads = random.Random(1), 0
+    save_checkpoint(tmp_path, state_of(0))
+    for kill in range(5 * KILLS):
+        writers = [write(tmp_path, 10**6 * kill), write(tmp_path, 10**6 * kill + 10**5)]
+        children = [next(writer) for writer in writers]
+        until = time.monotonic() + rng.uniform(0, 0.1)
+        while time.monotonic() < until:
+            state, reads = load_checkpoint(tmp_path), reads + 1
+            assert digest(state) == digest(state_of(state["step"]))
+        for child, writer in zip(children, writers, strict=True):
+            assert os.waitpid(child, os.WNOHANG) == (0, 0)  # it is still at work
+            next(writer, None)
+        state = load_checkpoint(tmp_path)
+        assert digest(state) == digest(state_of(state["step"]))
+    save_checkpoint(tmp_path, state_of(1))
+    assert len(list(tmp_path.iterdir())) == 3
+    print(f"{5 * KILLS} times two kills, {reads} reads")
+
+
+COMMAND = [sys.executable, "-c", "from tinygrad_rnn.cli import main; main()", "train", "charlm"]
+
+
+def test_two_trainings_of_one_folder(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    """The second one is refused in one line, and the first one, killed, is resumed as ever."""
+    (tmp_path / "text.txt").write_text(TEXT)
+    sizes = [f"--{name}={getattr(CONFIG, name)}" for name in ("hidden", "embedding", "batch")]
+    sizes += ["--text=text.txt", "--bptt=8", "--steps=900"]
+
+    def train(*options: str) -> subprocess.Popen[str]:
+        life = subprocess.Popen(
+            [*COMMAND, *options],
+            cwd=tmp_path,
+            env=ENVIRONMENT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            encoding="utf-8",
+        )
+        request.addfinalizer(life.kill)
+        return life
+
+    first = train(*sizes, "--out", "run")
+    assert first.stdout is not None
+    for line in first.stdout:
+        if line.startswith("step 100/"):
+            break
+    os.kill(first.pid, signal.SIGSTOP)
+    for options in (["--resume"], sizes):
+        second = train(*options, "--out", "run")
+        out, err = second.communicate(timeout=60)
+        assert (second.returncode, out) == (2, "")
+        assert re.fullmatch(
+            rf"error: cannot save in run: process {first.pid} on .* saves there; .*\n", err
+        )
+    first.kill()
+    first.communicate()
+    whole, resumed = train(*sizes, "--out", "whole"), train("--out", "run", "--resume")
+    ends = [life.communicate(timeout=60)[0].splitlines()[-1] for life in (whole, resumed)]
+    assert ends[0] == ends[1]
+    states = [load_checkpoint(tmp_path / name) for name in ("whole", "run")]
+    assert digest(states[0]) == digest(states[1])

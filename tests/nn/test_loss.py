@@ -1,0 +1,149 @@
+"""Losses count what they should, and say which targets are none."""
+
+from __future__ import annotations
+
+from math import inf, log, nan
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tinygrad_rnn as tg
+
+Array = np.ndarray[Any, Any]
+
+# ---------------------------------------------------------------- ignored targets
+
+TARGETS = np.array([-100, 1])
+
+
+def logits(bad: float) -> Array:
+    return np.array([[bad, 1.0, 2.0], [0.0, 1.0, 2.0]], dtype="float32")
+
+
+def expected() -> float:
+    row = np.array([0.0, 1.0, 2.0])
+    return float(np.log(np.exp(row).sum()) - row[1])
+
+
+@pytest.mark.parametrize("bad", [-inf, nan])
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_cross_entropy(bad: float, reduction: str) -> None:
+    x = tg.tensor(logits(bad), requires_grad=True)
+    loss = tg.nn.cross_entropy(x, TARGETS, reduction=reduction)
+    loss.backward()
+    assert loss.item() == pytest.approx(expected(), rel=1e-5)
+    assert x.grad is not None
+    assert np.isfinite(x.grad.numpy()[1]).all()
+    assert (x.grad.numpy()[0] == 0).all()
+
+
+@pytest.mark.parametrize("bad", [-inf, nan])
+def test_cross_entropy_each(bad: float) -> None:
+    each = tg.nn.cross_entropy(tg.tensor(logits(bad)), TARGETS, reduction="none").numpy()
+    assert each[0] == 0
+    assert each[1] == pytest.approx(expected(), rel=1e-5)
+
+
+@pytest.mark.parametrize("bad", [-inf, nan])
+def test_nll_loss(bad: float) -> None:
+    log_probs = np.array([[bad, -1.0, -2.0], [-3.0, -0.5, -2.0]], dtype="float32")
+    x = tg.tensor(log_probs, requires_grad=True)
+    loss = tg.nn.nll_loss(x, TARGETS)
+    loss.backward()
+    assert loss.item() == pytest.approx(0.5)
+    assert x.grad is not None
+    assert np.allclose(x.grad.numpy(), [[0, 0, 0], [0, -1, 0]])
+
+
+def test_linear_cross_entropy() -> None:
+    x = tg.tensor(np.array([[nan, 1.0], [1.0, 2.0]], dtype="float32"), requires_grad=True)
+    weight = tg.tensor(
+        np.array([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]], "float32"), requires_grad=True
+    )
+    loss = tg.nn.linear_cross_entropy(x, weight, TARGETS)
+    loss.backward()
+    row = np.array([1.0, 2.0, 3.0])
+    assert loss.item() == pytest.approx(float(np.log(np.exp(row).sum()) - row[1]), rel=1e-5)
+    assert weight.grad is not None
+    assert np.isfinite(weight.grad.numpy()).all()
+
+
+def test_an_ignored_target_is_of_no_class_that_a_bias_takes_out() -> None:
+    """A bias of -inf takes class 0 out for all rows: an ignored row does not bring it back."""
+    x, w = tg.ones((2, 2)), tg.ones((3, 2))
+    bias = tg.tensor([-inf, 0.0, 0.0], requires_grad=True)
+    loss = tg.nn.linear_cross_entropy(x, w, TARGETS, linear_bias=bias)
+    assert loss.item() == pytest.approx(log(2))
+    (first,) = tg.grad(loss, [bias], create_graph=True)
+    np.testing.assert_allclose(first.numpy(), [0, -0.5, 0.5], atol=1e-7)
+    (second,) = tg.grad(first[2], [bias])
+    np.testing.assert_allclose(second.numpy(), [0, -0.25, 0.25], atol=1e-7)
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+@pytest.mark.parametrize("rows", [0, 3])
+def test_a_mean_over_nothing_is_zero(rows: int, reduction: str) -> None:
+    x, targets = tg.full((rows, 2), nan, requires_grad=True), np.full(rows, -100)
+    w = tg.ones((4, 2))
+    for loss in (
+        tg.nn.cross_entropy(x, targets, reduction=reduction),
+        tg.nn.nll_loss(x, targets, reduction=reduction),
+        tg.nn.linear_cross_entropy(x, w, targets, reduction=reduction),
+    ):
+        assert loss.item() == 0
+        (g,) = tg.grad(loss, [x])
+        assert (g.numpy() == 0).all()
+    empty = tg.zeros((0, 2))
+    assert tg.nn.mse_loss(empty, empty, reduction=reduction).item() == 0
+
+
+@pytest.mark.parametrize("target", [-1, -2, 3, 2**40])
+def test_targets_outside_the_classes_are_named(target: int) -> None:
+    x, targets = tg.zeros((2, 3)), np.array([0, target])
+    for loss in (
+        lambda: tg.nn.cross_entropy(x, targets),
+        lambda: tg.nn.nll_loss(x, targets),
+        lambda: tg.nn.linear_cross_entropy(x, tg.ones((3, 3)), targets),
+    ):
+        with pytest.raises(IndexError, match=f"target {target} is outside the 3 classes"):
+            loss()
+
+
+@pytest.mark.parametrize("kind", ["float32", "bool"])
+def test_targets_that_are_no_integers_are_named(kind: str) -> None:
+    with pytest.raises(ValueError, match=f"expected integer targets .* got {kind}"):
+        tg.nn.cross_entropy(tg.zeros((2, 3)), np.array([0, 1]).astype(kind))
+
+
+# ---------------------------------------------------------------- infinite logits
+
+
+def test_binary_cross_entropy_of_certainty() -> None:
+    """Right with certainty costs nothing, wrong with certainty everything; the slope is finite."""
+    x = tg.tensor([inf, -inf, inf, -inf, inf, 0.5], requires_grad=True)
+    target = tg.tensor([1.0, 0.0, 0.0, 1.0, 0.25, 0.25])
+    each = tg.nn.binary_cross_entropy_with_logits(x, target, reduction="none")
+    soft = log(1 + np.exp(0.5)) - 0.125
+    np.testing.assert_allclose(each.numpy(), [0, 0, inf, inf, inf, soft], rtol=1e-6)
+    (g,) = tg.grad(each.sum(), [x])
+    slope = 1 / (1 + np.exp(-0.5)) - 0.25
+    np.testing.assert_allclose(g.numpy(), [0, 0, 1, -1, 0.75, slope], rtol=1e-6)
+
+
+def test_a_class_that_is_impossible_takes_no_part() -> None:
+    x = tg.tensor([[-inf, 1.0, 2.0]], dtype="float64", requires_grad=True)
+    y = tg.tensor([[1.0, 2.0]], dtype="float64", requires_grad=True)
+    found, true = tg.nn.cross_entropy(x, [1]), tg.nn.cross_entropy(y, [0])
+    assert found.item() == pytest.approx(true.item())
+    (first,), (expect,) = (tg.grad(a, [b], create_graph=True) for a, b in ((found, x), (true, y)))
+    np.testing.assert_allclose(first.numpy(), [[0, *expect.numpy()[0]]], atol=1e-12)
+    (second,), (expect,) = tg.grad(first[0, 1], [x]), tg.grad(expect[0, 0], [y])
+    np.testing.assert_allclose(second.numpy(), [[0, *expect.numpy()[0]]], atol=1e-12)
+
+
+@pytest.mark.parametrize("lengths", [[-1, 1], [4, 1], [1.0, 2.0], [1]])
+def test_lengths_of_activations_are_checked(lengths: Any) -> None:
+    for loss in (tg.nn.activation_regularization, tg.nn.temporal_activation_regularization):
+        with pytest.raises(tg.ShapeError, match=f"{loss.__name__}: lengths"):
+            loss(tg.ones((3, 2, 1)), lengths=lengths)

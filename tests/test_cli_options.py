@@ -1,0 +1,211 @@
+"""Every option of every command, whatever is typed for it, ends well or in one line.
+
+The commands and their options are read from the program itself: a new command without a line in
+`COMMANDS` fails, and a new option is drawn for as soon as there is one.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple, get_args, get_origin, get_type_hints
+
+import pytest
+import typer
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tinygrad_rnn import catalogue, data
+from tinygrad_rnn.cli import main, train_pairs
+from tinygrad_rnn.cli.app import app
+from tinygrad_rnn.recipes.phones import parted
+
+from .recipes.test_verses import write_module
+
+SIZES = "--hidden 4 --steps 1"
+PAIRS = f"{SIZES} --batch 4 --out out"
+COMMANDS = {
+    "train charlm": f"--text text --embedding 2 --bptt 4 {PAIRS}",
+    "train translate": f"--source a --target b --embedding 2 {PAIRS}",
+    "train phones": f"--layers 1 {PAIRS}",
+    "train verses": f"--source en --target xx --folder . {PAIRS}",
+    "train task": f"copy {SIZES} --out out",
+    "train adding": f"--length 4 --cells rnn {SIZES}",
+    "generate": "charlm --length 3 --seed 0",
+    "score": "charlm the",
+    "translate": "pairs line --beam 2 --longest 4",
+    "gradcheck": "",
+    "info": "",
+}
+
+# What someone, or a script with a variable that was empty, may type; none asks for long work.
+NUMBERS = [
+    "", " ", "x", "-1", "0", "-0", "1e3", "0x10", "1.5", "1,5", "1_0", "٣", "²", "nan", "-nan",
+    "inf", "-inf", "1e400", "1e-400", "1e38", "1e308", "-1e308", "1000000000", str(2**31),
+    str(10**12), str(2**63), "9" * 20, "-" + "9" * 20, "9" * 400, "9" * 5000,
+]  # fmt: skip
+TEXTS = [
+    "", " ", "x", "ä", "हि", "👩‍👩‍👧", "\udcff", "a" * 300, "../x", ".", "nan", "linear:",
+    "linear:nan", "linear:-inf", "constant:2", "exponential:nan", "inverse-sigmoid:inf", ":1",
+    "cuda", "cuda:", "cuda:x", "cuda:-1", "cuda:²", "cuda:" + "9" * 30, "gpu", "CPU", "cpu:0",
+    "rnn,,gru", "words",
+]  # fmt: skip
+PATHS = [
+    "", "nowhere", "nowhere/x.png", "a" * 300, "a" * 300 + ".png", "a/" * 3000, ".", "folder",
+    "folder.png", "a/b.png", "pipe", "pipe.png", "\udcff", "x.jpg", "zeros", "latin", "wide",
+    "empty", "blank", "one", "twice", "charlm", "pairs", "/dev/null", "/dev/zero", "/dev/full",
+    "/proc/self/mem", "/dev/full/x.png",
+]  # fmt: skip
+
+
+PLACE = {
+    *("text", "a", "b", "line", "zeros", "latin", "wide", "empty", "blank", "one", "twice"),
+    *("folder", "folder.png", "pipe", "pipe.png", "en", "xx", "charlm", "pairs"),
+}
+
+
+class Option(NamedTuple):
+    """An option or an argument of a command."""
+
+    command: str
+    flag: str  # "" for an argument
+    place: int  # among the arguments
+    kind: type
+
+
+def options(group: typer.Typer, path: str = "") -> Iterator[Option]:
+    """All that take a value, of all commands."""
+    for below in group.registered_groups:
+        assert below.typer_instance is not None
+        yield from options(below.typer_instance, f"{path}{below.name} ")
+    for command in group.registered_commands:
+        assert command.callback is not None
+        place = 0
+        name = f"{path}{command.name or command.callback.__name__}"
+        for parameter, hint in get_type_hints(command.callback, include_extras=True).items():
+            kinds = (
+                {int, float, str, Path} & {hint.__origin__, *get_args(hint.__origin__)}
+                if (get_origin(hint) is Annotated)
+                else set()
+            )
+            for kind in kinds:
+                is_argument = isinstance(hint.__metadata__[0], typer.models.ArgumentInfo)
+                flag = "" if is_argument else "--" + parameter.replace("_", "-")
+                yield Option(name, flag, place, kind)
+                place += is_argument
+
+
+OPTIONS = list(options(app))
+VALUES: dict[type, list[str]] = {int: NUMBERS, float: NUMBERS, str: TEXTS, Path: PATHS}
+
+
+def values(option: Option) -> list[str]:
+    """What is tried for an option: all that is of its kind, but for numbers of a year's updates."""
+    counts_work = option.flag == "--steps" or option[:2] == ("generate", "--length")
+    return [v for v in VALUES[option.kind] if not (counts_work and v == "1000000000")]
+
+
+def typed(option: Option, value: str) -> list[str]:
+    """A command that works, but for the value of one option."""
+    name, given = option.command.split(), COMMANDS[option.command].split()
+    if option.flag:
+        return [*name, *given, f"{option.flag}={value}"]
+    first = next((i for i, word in enumerate(given) if word.startswith("-")), len(given))
+    arguments = [value if i == option.place else given[i] for i in range(first)]
+    return [*name, *given[first:], "--", *arguments]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder with texts, models, and what is neither."""
+    folder = tmp_path_factory.mktemp("place")
+    lines = [f"{a} and {b}" for a in "abcd" for b in "abcd"]
+    (folder / "text").write_text("the cat sat on the mat\n" * 9)
+    for name in "ab":
+        (folder / name).write_text("\n".join(lines))
+    (folder / "line").write_text("a and b\n")
+    (folder / "zeros").write_bytes(bytes(99))
+    (folder / "latin").write_bytes("été\n".encode("latin-1"))
+    (folder / "wide").write_text("text\n" * 9, "utf-16")
+    (folder / "empty").write_text("")
+    (folder / "blank").write_text("\n" * 99)
+    (folder / "one").write_text("a")
+    (folder / "twice").write_text("a" * 99)
+    for name in ("folder", "folder.png"):
+        (folder / name).mkdir()
+    for name in ("pipe", "pipe.png"):
+        os.mkfifo(folder / name)
+    for name in ("en", "xx"):
+        write_module(folder / name, [lines], [["7"]])
+    few = parted("".join(f"{word} K AE1 T\n" for word in "abcde"), 3, 1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setattr(train_pairs, "EXAMPLES", 20)
+        patch.setattr(train_pairs, "TESTED", 2)
+        patch.setattr(train_pairs, "read_phones", lambda: few)
+        verses = functools.partial(train_pairs.bibles.verses, test=2, watch=2)
+        patch.setattr(train_pairs.bibles, "verses", verses)
+        patch.setattr(data.memory, "memory", lambda: 2**33)
+        rows = [row for row in catalogue.rows() if row.name == "tanh"]
+        patch.setattr(catalogue, "rows", lambda: rows)
+        for name, out in (("train charlm", "charlm"), ("train translate", "pairs")):
+            assert run([*name.split(), *COMMANDS[name].split(), "--out", out]) == (0, "")
+        yield folder
+
+
+def run(arguments: list[str]) -> tuple[Any, str]:
+    """Runs the command as a process does. **Returns** its status, and what it says on stderr."""
+    said = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(io.StringIO()):
+        patch.setattr(sys, "argv", ["tinygrad-rnn", *arguments])
+        with redirect_stderr(said), pytest.raises(SystemExit) as left:
+            main()
+    return left.value.code, said.getvalue()
+
+
+def ends_well_or_in_a_line(arguments: list[str]) -> None:
+    """Runs a command, which, where it fails, says one thing."""
+    status, said = run(arguments)
+    if status == 0:
+        assert not said or said.startswith(("BLEU ", "unknown to the model"))
+    else:
+        assert status in (1, 2)
+        assert said.startswith("error: "), said
+        assert said.count("\n") == 1, said
+        assert len(said) > len("error: x\n")
+
+
+def test_every_command_is_tried() -> None:
+    assert {option.command for option in OPTIONS} == set(COMMANDS) - {"info"}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_what_works(name: str, place: Path) -> None:
+    assert run([*name.split(), *COMMANDS[name].split()]) == (0, "")
+    clean(place)
+
+
+@pytest.mark.parametrize("option", OPTIONS, ids=lambda o: f"{o.command} {o.flag or o.place}")
+@given(drawn=st.data())
+@settings(max_examples=max(2, settings.default.max_examples // 10))
+def test_every_option(option: Option, place: Path, drawn: st.DataObject) -> None:
+    value = drawn.draw(st.sampled_from(values(option)))
+    try:
+        ends_well_or_in_a_line(typed(option, value))
+    finally:
+        clean(place)
+
+
+def clean(place: Path) -> None:
+    """Takes away what a command has written."""
+    for path in place.iterdir():
+        if path.name in ("folder", "folder.png") or path.name not in PLACE:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    for name in ("folder", "folder.png"):
+        (place / name).mkdir()
