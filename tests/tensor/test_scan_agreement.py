@@ -497,6 +497,19 @@ def test_what_is_returned_is_compared_as_well() -> None:
             tg.scan(step, tg.zeros((2,)), tg.ones((4, 2)), fused=True)
 
 
+def test_random_numbers_are_noticed_whatever_is_done_with_them() -> None:
+    generator = tg.Generator(0)
+    step = lambda c, x: (c + x if generator.random() < 2 else c, c)
+    with pytest.raises(tg.GraphError, match="a draw of random numbers: hand them over in xs"):
+        tg.scan(step, tg.zeros((2,)), tg.ones((4, 2)), fused=True)
+
+
+def test_an_operation_that_hands_on_its_input_gives_a_value_of_its_own() -> None:
+    step = lambda c, x: (c + x.to("cpu").detach() * x, x.detach())
+    xs, zero = small(), tg.zeros((2,), dtype="float64")
+    assert agree(lambda fused: tg.scan(step, zero, xs, fused=fused), [xs]) == ""
+
+
 def test_a_list_that_a_step_changes_is_not_the_list_that_it_was() -> None:
     columns = [0]
 

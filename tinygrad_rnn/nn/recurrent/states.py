@@ -42,14 +42,11 @@ class Course(NamedTuple):
         fused: bool,
     ) -> Run:
         """A step at each time; fused as `tg.scan` does it."""
-        zones = self.zones
-        if self.training:  # masks
-            zones = tuple([None if z is None else z.astype("bool") for z in zones])
         if self.ids is not None:
             x = ops.take(x, self.ids, axis=0)
         ran: Run = by_steps(
             step, x, state, lengths=self.lengths, reset=self.reset, initial=self.initial,
-            zones=zones, taps=self.taps, reverse=self.reverse, fused=fused,
+            zones=self.zones, taps=self.taps, reverse=self.reverse, fused=fused,
             every=self.every,
         )  # fmt: skip
         return ran

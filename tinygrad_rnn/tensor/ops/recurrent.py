@@ -232,12 +232,11 @@ def by_steps(
     them, as in `scan`, whose leaves are its parts. x: (T, B, I). lengths, reset, reverse, fused: as
     `scan` takes them. initial: the state that a reset sets a row to; zeros, if None. zones: for
     each part of the state the share of the old one that survives each step, (T, B, ...) or
-    (1, 1, 1), or None (zoneout, Krueger et al. 2016: a mask, of truths or of zeros and ones, or the
-    mean of one). taps: for each part of the state what is added to it after each step, (T, B, ...),
-    or None: zeros have the states' gradients. An output that is a part of the state itself is that
-    part after all this. every: whether the states are wanted. **Returns** the outputs, (T, B, ...),
-    zero past a row's length; the last state; and the states after every step, as the outputs, or
-    None.
+    (1, 1, 1), or None (zoneout, Krueger et al. 2016: a mask of zeros and ones, or the mean of one).
+    taps: for each part of the state what is added to it after each step, (T, B, ...), or None:
+    zeros have the states' gradients. An output that is a part of the state itself is that part
+    after all this. every: whether the states are wanted. **Returns** the outputs, (T, B, ...), zero
+    past a row's length; the last state; and the states after every step, as the outputs, or None.
 
     >>> import tinygrad_rnn as tg
     >>> def step(x, h):
@@ -266,10 +265,7 @@ def by_steps(
         parts = tree.leaves(new, state)
         changed = list(parts)
         for (k, _), zone in zip(shares, more, strict=False):
-            if zone.dtype.kind == "b":  # chosen, not mixed: 0 times infinity is not 0
-                changed[k] = where(zone, old[k], parts[k])
-            else:
-                changed[k] = selected(zone, old[k]) + selected(1 - zone, parts[k])
+            changed[k] = selected(zone, old[k]) + selected(1 - zone, parts[k])
         if taps is not None:
             pairs = zip(changed, more[len(shares) :], strict=True)
             changed = [p if tap is None else p + tap for p, tap in pairs]
