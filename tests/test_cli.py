@@ -221,7 +221,7 @@ def test_gradcheck(sound: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(catalogue, "rows", lambda: rows)
     result = CliRunner().invoke(app, ["gradcheck", "--seed", "3"])
     assert result.exit_code == (0 if sound else 1)
-    assert re.search(r"tanh +│ operation +│ +\d\.\de-\d+ │ +\d\.\de-\d+", result.output)
+    assert re.search(r"tanh +│ operation +(│ +\d\.\de-\d+ +){3}│", result.output)
     if sound:
         assert "2 of 2 pass on cpu with seed 3" in result.output
     else:

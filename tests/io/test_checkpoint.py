@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -699,3 +700,39 @@ with lock_checkpoint(folder):
     assert done.stderr == ""
     wanted = "cannot save in run: No such file or directory" if removed == "here" else "2"
     assert done.stdout.startswith(wanted), done.stdout
+
+
+def trained(layer: tg.nn.Linear, optimizer: tg.optim.Optimizer, x: tg.Tensor) -> None:
+    for _ in range(3):
+        optimizer.zero_grad()
+        (layer(x) ** 2).sum().backward()
+        optimizer.step()
+
+
+@given(
+    seed=st.integers(0, 99),
+    turn=st.sampled_from([lambda a: a.T, np.asfortranarray, lambda a: a[::-1, ::-1]]),
+    kind=st.sampled_from([tg.optim.SGD, tg.optim.Adam, tg.optim.RMSprop]),
+)
+def test_how_weights_lay_in_memory_does_not_matter_afterwards(
+    seed: int, turn: Any, kind: Any
+) -> None:
+    """The run that goes on from its checkpoint is, to the bit, the one that was not interrupted."""
+    rng = np.random.default_rng(seed)
+    kernel = turn(rng.normal(size=(4, 4)).astype("float32"))
+    x = tg.tensor(rng.normal(size=(5, 4)).astype("float32"))
+    layer = tg.nn.Linear(4, 4)
+    optimizer = kind(layer.parameters(), lr=0.1)
+    layer.load_state_dict({"weight": kernel, "bias": np.zeros(4, "float32")})
+    trained(layer, optimizer, x)
+    with tempfile.TemporaryDirectory() as folder:
+        state = {"layer": layer.state_dict(), "optimizer": optimizer.state_dict()}
+        save_checkpoint(Path(folder), state)
+        saved = load_checkpoint(Path(folder))
+    again = tg.nn.Linear(4, 4)
+    its_optimizer = kind(again.parameters(), lr=0.1)
+    again.load_state_dict(saved["layer"])
+    its_optimizer.load_state_dict(saved["optimizer"])
+    trained(layer, optimizer, x)
+    trained(again, its_optimizer, x)
+    np.testing.assert_array_equal(layer.weight.numpy(), again.weight.numpy())

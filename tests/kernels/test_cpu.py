@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
 from typing import Any
 
@@ -92,7 +94,7 @@ def test_native_equals_reference(
     arrays = {k: (gains.get(k, 1.0) * v).astype(dtype) for k, v in drawn.items()}
     given = {k: v for k, v in constants.items() if v is not None}
     given = {k: v.astype(dtype) if v.dtype.kind == "f" else v for k, v in given.items()}
-    assert cpu.runs(np, [*arrays.values(), *(v for v in given.values() if v.dtype.kind == "f")])
+    assert cpu.takes(*arrays.values(), *(v for v in given.values() if v.dtype.kind == "f"))
     used = [
         d.one_of([True, False]) for _ in range(2 if name != "lstm" else 3 + options["every_cell"])
     ]
@@ -199,8 +201,54 @@ def test_sigmoid_is_exact_to_four_places(dtype: str) -> None:
 def test_threads_are_counted() -> None:
     tg.set_num_threads(2)
     assert tg.get_num_threads() == 2
-    with pytest.raises(ValueError, match="expected 1 to 1024 threads, got 0"):
-        tg.set_num_threads(0)
+    for wrong in (0, -1, 1025, 2**70):
+        with pytest.raises(tg.InvalidValueError, match=f"expected 1 to 1024 threads, got {wrong}"):
+            tg.set_num_threads(wrong)
+    for other in (2.0, True, "2", None):
+        with pytest.raises(tg.InvalidTypeError, match="set_num_threads: expected a whole number"):
+            tg.set_num_threads(other)  # type: ignore[arg-type]
+    assert tg.get_num_threads() == 2
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [("3", 3), (" 2 ", 2), ("4,2", 4), ("2000", 1024), ("9" * 30, 1024)]
+    + [(other, None) for other in ("", "0", "-1", "abc", "²", "1.5", ",")],
+)
+def test_any_number_of_threads_in_the_environment(
+    given: str, expected: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", given)
+    everything = min(len(os.sched_getaffinity(0)), 1024)
+    assert functions._threads_at_start() == (everything if expected is None else expected)
+
+
+THREADS = """
+import resource, sys
+import numpy as np, tinygrad_rnn as tg
+tg.set_num_threads(int(sys.argv[1]))
+a = tg.as_tensor(np.ones((2000, 500), "float32"))
+layer, x = tg.nn.LSTM(64, 64), tg.zeros((9, 300, 64))
+now = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (now + int(sys.argv[2]), now + int(sys.argv[2])))
+for call in (lambda: (a @ a.mT).numpy()[7, 9], lambda: 500 * len(layer(x)) // 2):
+    try:
+        assert call() == 500
+    except (MemoryError, RuntimeError):
+        pass
+print("alive")
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits as Linux has them")
+@pytest.mark.parametrize(
+    ("threads", "room"), [(2, 20_000_000), (64, 70_000_000), (64, 400_000_000)]
+)
+def test_fewer_threads_where_the_system_gives_no_more(threads: int, room: int) -> None:
+    run = [sys.executable, "-c", THREADS, str(threads), str(room)]
+    done = subprocess.run(run, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, (done.returncode, done.stderr[-300:])
+    assert "alive" in done.stdout
 
 
 def heavy() -> Any:
@@ -245,6 +293,36 @@ def test_arrays_that_native_code_does_not_take_run_in_the_reference() -> None:
     assert dispatch.pick(np, [a.astype("float16") for a in arrays.values()]) is reference
     y, *_ = tg.lstm(**(arrays | {"x": arrays["x"][:0]}))  # native code would refuse it
     assert y.shape == (0, 2, 5)
+
+
+@cells
+@pytest.mark.parametrize("batch", [2, 10])  # weights are read where they lie; packed
+@pytest.mark.parametrize("infinite", [1, 4])  # elements
+@pytest.mark.parametrize("where", ["a table", "a table, past a length", "an input"])
+def test_what_is_infinite_spoils_what_reads_it_alone(
+    cell: str, batch: int, infinite: int, where: str
+) -> None:
+    """With 5 units, that fill no vector: what is left of it holds infinity times zero."""
+    name, _, options = CELLS[cell]
+    arrays = inputs(cell, np.random.default_rng(0), (3, batch, 4, 5), "float64")
+    given: dict[str, Any] = {}
+    if where == "an input":
+        arrays["x"][1, 0, :infinite] = np.inf
+    else:
+        arrays["x"] = np.random.default_rng(1).normal(size=(6, 4))
+        arrays["x"][2, :infinite] = np.inf
+        given["ids"] = np.ones((3, batch), int)
+        given["ids"][2 if "past" in where else 1, 0] = 2
+    if "past" in where:
+        given["lengths"] = np.array([2] + [3] * (batch - 1))
+    used = [True] * (3 if name == "lstm" else 2)
+    with np.errstate(all="ignore"):
+        found = results(fused(cpu, name), arrays, used, **given, **options)
+        true = results(fused(reference, name), arrays, used, **given, **options)
+    for a, b in zip(found, true, strict=True):
+        np.testing.assert_allclose(a.numpy(), b.numpy(), 1e-11, 1e-11)
+        assert "past" not in where or np.isfinite(a.numpy()).all()
+    assert np.isfinite(found[0].numpy()[:, 1]).all()
 
 
 @pytest.mark.parametrize("name", ["h0", "w_ih", "w_hh", "b_ih"])

@@ -163,7 +163,7 @@ def test_nothing_to_do_is_done(
 ) -> None:
     """No steps, no rows, or rows that are all empty: the state stays, and gradients are zero."""
     if module is cpu and (steps == 0 or batch == 0):
-        pytest.skip("nothing of nothing is the reference's: see `runs`")
+        pytest.skip("nothing of nothing is for the reference")
     gates, states = {"rnn": (1, 1), "gru": (3, 1), "lstm": (4, 2)}[name]
     rng = np.random.default_rng(0)
     shapes = [(steps, batch, 3), *[(batch, 4)] * states, (gates * 4, 3), (gates * 4, 4)]
@@ -178,3 +178,57 @@ def test_nothing_to_do_is_done(
     for k, g in enumerate(gs):
         assert g.shape == xs[k].shape
         assert (g.numpy() == (1 <= k <= states)).all()
+
+
+@implementations
+@operations
+@given(data=st.data())
+def test_what_takes_no_part_may_be_anything(
+    module: ModuleType, device: str, name: str, data: st.DataObject
+) -> None:
+    """Inputs past a row's length, the state of a row that is empty or begins anew at once."""
+    drawn = Configuration(data, name, "float64", device)
+    constants = {k: None if v is None else backend.to_host(v) for k, v in drawn.constants.items()}
+    shape = drawn.inputs["x"].shape if constants["ids"] is None else constants["ids"].shape
+    steps, batch = shape[:2]
+    lengths = np.full(batch, steps) if constants["lengths"] is None else constants["lengths"]
+    free = lengths == 0
+    if constants["reset"] is not None:
+        first = np.maximum(lengths - 1, 0) if drawn.options.get("reverse") else lengths * 0
+        free |= constants["reset"][first, np.arange(batch)]
+    found = []
+    for anything in (0.0, np.nan, np.inf):
+        inputs = {k: v.copy() for k, v in drawn.inputs.items()}
+        for state in {"h0", "c0"} & inputs.keys():
+            inputs[state][free] = anything
+        if constants["ids"] is None:
+            inputs["x"][np.arange(steps)[:, None] >= lengths] = anything
+        drawn.inputs = inputs
+        with np.errstate(invalid="ignore", over="ignore"):
+            (y, *last), gs = drawn.run(fused(module, name))
+        found.append([y.numpy(), *(s.numpy()[lengths > 0] for s in last[:2] if s.ndim == 2)])
+        found[-1] += [gs[k].numpy() for k in gs]
+    for other in found[1:]:
+        for a, b in zip(found[0], other, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+@pytest.mark.parametrize("options", [{}, {"zoneout": 0.1}], ids=["plain", "zoneout"])
+@pytest.mark.parametrize("kind", ["RNN", "GRU", "LSTM"])
+@pytest.mark.parametrize("array_code", [False, True])
+def test_reset_forgets_what_is_not_finite(
+    array_code: bool, kind: str, options: Any, dtype: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if array_code:
+        monkeypatch.setattr(functions, "native", None)
+    x = tg.ones((3, 2, 2), dtype=dtype)
+    bad = tg.full((1, 2, 3), float("nan"), dtype=dtype)
+    anew = np.array([[True, True], [False, True], [False, False]])
+    layer: Any = getattr(tg.nn, kind)(2, 3, dtype=dtype, generator=tg.Generator(0), **options)
+    layer.eval()
+    y, _ = layer(x, (bad, bad) if kind == "LSTM" else bad, reset=anew)
+    y.sum().backward()
+    expected, _ = layer(x, reset=anew)
+    np.testing.assert_allclose(y.numpy(), expected.numpy(), rtol=1e-2)
+    assert all(np.isfinite(p.grad.numpy()).all() for p in layer.parameters())

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import pickle
 from copy import deepcopy
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,7 @@ from hypothesis import strategies as st
 
 import tinygrad_rnn as tg
 from tinygrad_rnn.kernels import rounded
+from tinygrad_rnn.kernels.cpu import functions
 
 from ..drawing import Searched
 from .layers import flat
@@ -157,3 +160,33 @@ def test_zeros_are_zeros_and_large_inputs_count() -> None:
 def test_a_model_without_a_recurrent_layer_is_refused() -> None:
     with pytest.raises(ValueError, match="Linear holds no RNN, GRU or LSTM"):
         tg.nn.utils.quantized(tg.nn.Linear(3, 4))
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_weights_that_are_not_finite_are_refused(bad: float) -> None:
+    layer = made("lstm", 3, 4)
+    layer.weight_hh_l0.data[2, 1] = bad
+    with pytest.raises(ValueError, match="a weight is infinite or NaN"):
+        tg.nn.utils.quantized(layer)
+
+
+@native
+def test_a_pickled_copy_reads_its_whole_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    layer, x, seen = tg.nn.utils.quantized(made("lstm", 3, 4)), drawn(3, 2, 3), list[Any]()
+    true, plain = generated(layer, x), functions.native.plain
+
+    def noted(*args: Any) -> Any:
+        seen.append(args[-1])
+        return plain(*args)
+
+    monkeypatch.setattr(
+        functions, "native", SimpleNamespace(**{**vars(functions.native), "plain": noted})
+    )
+    copy = pickle.loads(pickle.dumps(layer))
+    np.testing.assert_array_equal(generated(copy, x), true)
+    assert seen[0][0] is copy.weight_ih_l0.data
+    assert not copy.weight_ih_l0.data.flags.writeable
+    copy.weight_hh_l0.data.setflags(write=True)  # against our advice
+    copy.weight_hh_l0.data[...] *= -1
+    assert abs(generated(pickle.loads(pickle.dumps(copy)), x) - true).max() > 1e-3
+    assert seen[-1] is None

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import tinygrad_rnn as tg
 
@@ -136,20 +138,109 @@ def test_groups_have_settings_of_their_own() -> None:
     assert (a.tolist(), b.tolist()) == ([0.5], [0.75])
 
 
+def weight(*shape: int) -> tg.Tensor:
+    return tg.zeros(shape, requires_grad=True)
+
+
+def used_up() -> Any:
+    parameters = tg.nn.Linear(2, 1).parameters()
+    list(parameters)
+    return parameters
+
+
 @pytest.mark.parametrize(
-    ("build", "error", "words"),
+    ("parameters", "error", "words"),
     [
-        (lambda: tg.optim.SGD([], 0.1), ValueError, "no parameters"),
-        (lambda: tg.optim.SGD([np.ones(1)], 0.1), TypeError, "leaf tensors"),
-        (lambda: tg.optim.SGD([w := tg.zeros((1,)), w], 0.1), ValueError, "given twice"),
-        (lambda: tg.optim.Adam([tg.zeros((1,))], lr=-1), ValueError, "lr: expected 0 or more"),
-        (lambda: tg.optim.Adam([tg.zeros((1,))], betas=(1.0, 0.9)), ValueError, "beta1"),
-        (lambda: tg.optim.SGD([tg.zeros((1,))], nesterov=True), ValueError, "momentum"),
+        (list, ValueError, "no parameters"),
+        (used_up, ValueError, "gone through only once"),
+        (lambda: weight(2), TypeError, r"got one: put it into a list, \[w\]"),
+        (lambda: tg.nn.Linear(2, 1), TypeError, r"got a Linear: pass its \.parameters\(\)"),
+        (lambda: {"params": [weight(1)]}, TypeError, "expected a list of tensors, got dict"),
+        (lambda: 3, TypeError, "expected a list of tensors, got int"),
+        (lambda: [np.ones(1)], TypeError, "leaf tensors"),
+        (lambda: [weight(1) * 2], TypeError, "leaf tensors"),
+        (lambda: [("weight", weight(1))], TypeError, "leaf tensors"),
+        (lambda: [w := weight(1), w], ValueError, "given twice"),
+        (lambda: [tg.zeros((1,))], ValueError, "none of the 1 parameters requires grad"),
+        (lambda: [{"params": []}], ValueError, "group 0: params: no parameters"),
+        (lambda: [{"params": weight(2)}], TypeError, r"group 0: params: .*got one"),
+        (lambda: [{"lr": 1.0}], ValueError, r"group 0: missing \['params'\]"),
+        (lambda: [{"params": [weight(1)], "rate": 1}], ValueError, r"unexpected \['rate'\]"),
+        (lambda: [{"params": [weight(1)]}, weight(1)], TypeError, "got both"),
+        (lambda: [{"params": [weight(1)], "lr": -1}], ValueError, "group 0: lr: expected"),
+        (
+            lambda: [{"params": [w := weight(1)]}, {"params": [w]}],
+            ValueError,
+            "given twice",
+        ),
     ],
-)
-def test_wrong_settings_are_named(build: Any, error: type[Exception], words: str) -> None:
-    with pytest.raises(error, match=words):
-        build()
+)  # fmt: skip
+@pytest.mark.parametrize("kind", [tg.optim.SGD, tg.optim.Adam, tg.optim.AdamW, tg.optim.RMSprop])
+def test_parameters_that_cannot_be_learned_are_refused(
+    kind: Any, parameters: Any, error: type[Exception], words: str
+) -> None:
+    with pytest.raises(error, match=rf"{kind.__name__}: .*{words}"):
+        kind(parameters())
+
+
+def test_a_frozen_parameter_may_stand_among_others() -> None:
+    a, b = weight(1), tg.zeros((1,))
+    optimizer = tg.optim.SGD([a, b], lr=0.5)
+    (a + b).sum().backward()
+    optimizer.step()
+    assert (a.tolist(), b.tolist()) == ([-0.5], [0.0])
+
+
+OUT_OF_RANGE: dict[str, list[Any]] = {
+    "lr": [-1, -1e-9, float("nan"), float("inf"), "0.1", None, [0.1], True],
+    "weight_decay": [-0.1, float("nan"), float("inf"), "no", None],
+    "eps": [-1, float("nan"), float("inf"), None],
+    "momentum": [-0.1, 1, 1.5, float("nan"), None],
+    "alpha": [-0.1, 1, float("nan"), None],
+    "betas": [(1.0, 0.9), (0.9, 1.0), (-0.1, 0.9), (0.9,), 0.9, None, "ab", (0.9, None)],
+    "nesterov": ["yes", 2, None],
+}
+SETTINGS = [
+    (tg.optim.SGD, ["lr", "momentum", "weight_decay", "nesterov"]),
+    (tg.optim.Adam, ["lr", "betas", "eps", "weight_decay"]),
+    (tg.optim.AdamW, ["lr", "betas", "eps", "weight_decay"]),
+    (tg.optim.RMSprop, ["lr", "alpha", "eps", "weight_decay", "momentum"]),
+]
+
+
+@pytest.mark.parametrize(("kind", "names"), SETTINGS)
+@given(data=st.data())
+def test_settings_out_of_range_are_refused_by_name(
+    kind: Any, names: list[str], data: st.DataObject
+) -> None:
+    name = data.draw(st.sampled_from(names))
+    value = data.draw(st.sampled_from(OUT_OF_RANGE[name]))
+    words = rf"{kind.__name__}.*: {'beta' if name == 'betas' else name}.*: expected"
+    fine = kind([weight(1)])
+    state = fine.state_dict()
+    state["param_groups"][0][name] = value
+    for build in (
+        lambda: kind([weight(1)], **{name: value}),
+        lambda: kind([{"params": [weight(1)], name: value}]),
+        lambda: fine.load_state_dict(state),
+    ):
+        with pytest.raises(tg.TinygradRnnError, match=words):
+            build()
+
+
+def test_nesterov_needs_a_momentum() -> None:
+    for build in (
+        lambda: tg.optim.SGD([weight(1)], nesterov=True),
+        lambda: tg.optim.SGD([{"params": [weight(1)], "nesterov": True}]),
+    ):
+        with pytest.raises(ValueError, match="nesterov needs a momentum"):
+            build()
+
+
+def test_numbers_of_numpy_are_settings_as_pythons_are() -> None:
+    optimizer = tg.optim.Adam([weight(1)], lr=np.float64(0.1), betas=(np.float32(0.5), 0.75))
+    group = optimizer.param_groups[0]
+    assert [type(v) for v in (group["lr"], *group["betas"])] == [float, float, float]
 
 
 def test_a_state_dict_of_other_parameters_is_refused() -> None:
@@ -158,9 +249,192 @@ def test_a_state_dict_of_other_parameters_is_refused() -> None:
     a.sum().backward()
     optimizer.step()
     with pytest.raises(ValueError, match=r"groups of \[2\]"):
-        tg.optim.Adam([tg.zeros((1,)), tg.zeros((1,))]).load_state_dict(optimizer.state_dict())
+        tg.optim.Adam([weight(1), weight(1)]).load_state_dict(optimizer.state_dict())
     with pytest.raises(ValueError, match=r"exp_avg of parameter 0: expected \[2\], got \[1\]"):
-        tg.optim.Adam([tg.zeros((2,))]).load_state_dict(optimizer.state_dict())
+        tg.optim.Adam([weight(2)]).load_state_dict(optimizer.state_dict())
+
+
+def with_moments(kind: Any) -> tg.optim.Optimizer:
+    w = tg.tensor([1.0, 2.0], requires_grad=True)
+    settings: dict[str, Any] = {"momentum": 0.9} if kind in (tg.optim.SGD, tg.optim.RMSprop) else {}
+    optimizer: tg.optim.Optimizer = kind([w], **settings)
+    (w * w).sum().backward()
+    optimizer.step()
+    return optimizer
+
+
+def _other_key(state: Any) -> None:
+    state["state"]["7"] = state["state"].pop("0")
+
+
+def _key_twice(state: Any) -> None:
+    state["state"][0] = state["state"]["0"]
+
+
+def _one_more_entry(state: Any) -> None:
+    state["state"]["0"]["velocity"] = np.zeros(2)
+
+
+def _entry_of_other_shape(state: Any) -> None:
+    name = next(k for k, v in state["state"]["0"].items() if np.ndim(v))
+    state["state"]["0"][name] = np.zeros((2, 1))
+
+
+def _entry_of_no_numbers(state: Any) -> None:
+    name = next(k for k, v in state["state"]["0"].items() if np.ndim(v))
+    state["state"]["0"][name] = ["a", "b"]
+
+
+def _no_groups(state: Any) -> None:
+    del state["param_groups"]
+
+
+def _setting_missing(state: Any) -> None:
+    del state["param_groups"][0]["lr"]
+
+
+def _setting_unknown(state: Any) -> None:
+    state["param_groups"][0]["rate"] = 1.0
+
+
+def _option_of_pytorch(state: Any) -> None:
+    state["param_groups"][0]["maximize"] = True
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (_other_key, r"expected states of parameters \['0'\]"),
+        (_key_twice, "each once"),
+        (_one_more_entry, r"parameter 0: unexpected \['velocity'\]"),
+        (_entry_of_other_shape, r"of parameter 0: expected \[2\], got \[2, 1\]"),
+        (_entry_of_no_numbers, "holds numbers"),
+        (_no_groups, r"missing \['param_groups'\]"),
+        (_setting_missing, r"missing \['lr'\]"),
+        (_setting_unknown, r"unexpected \['rate'\]"),
+        (_option_of_pytorch, "maximize=True: there is no such option"),
+    ],
+)
+@pytest.mark.parametrize("kind", [tg.optim.SGD, tg.optim.Adam, tg.optim.AdamW, tg.optim.RMSprop])
+def test_a_state_that_cannot_be_used_is_refused_and_changes_nothing(
+    kind: Any, spoil: Any, words: str
+) -> None:
+    state = with_moments(kind).state_dict()
+    spoil(state)
+    optimizer = with_moments(kind)
+    before = repr(optimizer.state_dict())
+    with pytest.raises(tg.TinygradRnnError, match=rf"{kind.__name__}\.load_state_dict.*{words}"):
+        optimizer.load_state_dict(state)
+    assert repr(optimizer.state_dict()) == before
+
+
+def test_a_state_of_another_optimizer_is_refused() -> None:
+    kinds = [tg.optim.SGD, tg.optim.Adam, tg.optim.RMSprop]
+    for one in kinds:
+        for other in kinds:
+            if one is not other:
+                with pytest.raises(ValueError, match=r"missing|unexpected"):
+                    with_moments(one).load_state_dict(with_moments(other).state_dict())
+    with pytest.raises(ValueError, match=r"missing.*param_groups"):
+        with_moments(tg.optim.SGD).load_state_dict(tg.nn.Linear(1, 2).state_dict())
+
+
+def test_a_part_of_the_moments_is_refused() -> None:
+    state = with_moments(tg.optim.Adam).state_dict()
+    del state["state"]["0"]["exp_avg_sq"]
+    with pytest.raises(ValueError, match=r"parameter 0: missing \['exp_avg_sq'\]"):
+        with_moments(tg.optim.Adam).load_state_dict(state)
+
+
+def test_what_was_loaded_is_a_copy() -> None:
+    for shape in [(), (2,)]:
+        w = weight(*shape)
+        first, second = tg.optim.Adam([w]), tg.optim.Adam([w])
+        w.sum().backward()
+        first.step()
+        state = first.state_dict()
+        second.load_state_dict(state)
+        second.step()
+        assert repr(state) == repr(first.state_dict())
+
+
+BUILDS = st.sampled_from(
+    [
+        ("SGD", {"lr": 0.1}),
+        ("SGD", {"lr": 0.1, "momentum": 0.9}),
+        ("SGD", {"lr": 0.1, "momentum": 0.5, "nesterov": True, "weight_decay": 0.1}),
+        ("Adam", {"lr": 0.1}),
+        ("Adam", {"lr": 0.1, "betas": (0.5, 0.75), "eps": 1e-3, "weight_decay": 0.1}),
+        ("AdamW", {"lr": 0.1, "weight_decay": 0.1}),
+        ("RMSprop", {"lr": 0.1}),
+        ("RMSprop", {"lr": 0.1, "alpha": 0.5, "momentum": 0.5, "weight_decay": 0.1}),
+    ]
+)
+
+
+@given(
+    build=BUILDS,
+    shapes=st.lists(st.sampled_from([(), (2,), (2, 3)]), min_size=1, max_size=3),
+    steps=st.integers(0, 3),
+    split=st.booleans(),
+    unused=st.booleans(),
+    keys=st.sampled_from([int, str]),
+    arrays=st.booleans(),
+)
+def test_a_run_of_pytorch_goes_on(
+    build: Any,
+    shapes: list[tuple[int, ...]],
+    steps: int,
+    split: bool,
+    unused: bool,
+    keys: type,
+    arrays: bool,
+) -> None:
+    """A state dict as PyTorch writes it: the next steps are those that it makes itself."""
+    torch = pytest.importorskip("torch")
+    (name, settings), rng = build, np.random.default_rng(len(shapes))
+    starts = [rng.normal(size=s) for s in shapes]
+    theirs = [torch.tensor(s, requires_grad=True) for s in starts]
+
+    def groups(ps: list[Any]) -> Any:
+        return [{"params": ps[:1], "lr": 0.05}, {"params": ps[1:]}] if split and ps[1:] else ps
+
+    optimizer = getattr(torch.optim, name)(groups(theirs), **settings)
+
+    def step(mine: list[tg.Tensor] | None = None) -> None:
+        for i, p in enumerate(theirs):
+            p.grad = None if unused and i == 0 else torch.tensor(rng.normal(size=shapes[i]))
+            if mine is not None:
+                mine[i].grad = None if p.grad is None else tg.tensor(p.grad.numpy())
+        optimizer.step()
+
+    for _ in range(steps):
+        step()
+    ours = [tg.tensor(p.detach().numpy(), requires_grad=True) for p in theirs]
+    state = optimizer.state_dict()
+    held = {
+        keys(i): {k: v.numpy() if arrays and v is not None else v for k, v in entry.items()}
+        for i, entry in state["state"].items()
+    }
+    again = getattr(tg.optim, name)(groups(ours), lr=0.7)
+    again.load_state_dict({**state, "state": held})
+    for _ in range(3):
+        step(ours)
+        again.step()
+        for p, q in zip(ours, theirs, strict=True):
+            np.testing.assert_allclose(p.numpy(), q.detach().numpy(), rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("written", ["Adam", "AdamW"])
+def test_adams_two_kinds_of_weight_decay_are_told_apart(written: str) -> None:
+    torch = pytest.importorskip("torch")
+    optimizer = getattr(torch.optim, written)([torch.ones(1)], weight_decay=0.1)
+    for kind in (tg.optim.Adam, tg.optim.AdamW):
+        if kind.__name__ == written:
+            kind([weight(1)]).load_state_dict(optimizer.state_dict())
+        else:
+            with pytest.raises(ValueError, match=f"decoupled_weight_decay=.*by {written}"):
+                kind([weight(1)]).load_state_dict(optimizer.state_dict())
 
 
 class TestClipping:
@@ -200,10 +474,38 @@ class TestClipping:
         tg.optim.clip_grad_value_(ps, 1.0)
         assert self.gradients(ps) == [[1.0, -0.5]]
 
-    def test_thresholds_are_above_zero(self) -> None:
-        for clip in (tg.optim.clip_grad_norm_, tg.optim.clip_grad_value_):
+    @pytest.mark.parametrize("clip", [tg.optim.clip_grad_norm_, tg.optim.clip_grad_value_])
+    def test_what_clips_nothing_is_refused(self, clip: Any) -> None:
+        w = tg.tensor([3.0, 4.0], requires_grad=True)
+        (w * w).sum().backward()
+        for parameters, error, words in [
+            (w, TypeError, r"got one: put it into a list, \[w\]"),
+            ([w * 1], TypeError, "leaf tensors"),
+            ([w.grad, np.ones(2)], TypeError, "leaf tensors"),
+            (tg.nn.Linear(2, 1), TypeError, r"pass its \.parameters\(\)"),
+            (None, TypeError, "got NoneType"),
+            ([], ValueError, "no parameters"),
+            (used_up(), ValueError, "no parameters"),
+        ]:
+            with pytest.raises(error, match=rf"{clip.__name__}: .*{words}"):
+                clip(parameters, 1.0)
+        for threshold in (0.0, -1.0, float("nan")):
             with pytest.raises(ValueError, match="more than 0"):
-                clip([], 0.0)
+                clip([w], threshold)
+        for threshold in ("1", None, [1.0]):
+            with pytest.raises(TypeError, match="expected a number"):
+                clip([w], threshold)
+        assert w.grad is not None
+        assert w.grad.tolist() == [6.0, 8.0]
+
+    def test_parameters_without_a_gradient_have_norm_zero(self) -> None:
+        assert tg.optim.clip_grad_norm_([weight(2)], 1.0) == 0.0
+        tg.optim.clip_grad_value_([weight(2)], 1.0)
+
+    def test_a_parameter_that_is_given_twice_counts_once(self) -> None:
+        (p,) = self.parameters([3.0, 4.0])
+        assert tg.optim.clip_grad_norm_([p, p], 1.0) == 5.0
+        np.testing.assert_allclose(self.gradients([p]), [[0.6, 0.8]], rtol=1e-6)
 
 
 class TestSchedules:
@@ -252,11 +554,115 @@ class TestSchedules:
             on(first)
             on(second)
 
-    def test_wrong_settings(self) -> None:
-        for build in (
-            lambda: tg.optim.StepLR(self.optimizer(), 0),
-            lambda: tg.optim.CosineLR(self.optimizer(), 5, warmup_steps=5),
-            lambda: tg.optim.ReduceLROnPlateau(self.optimizer(), 1.5),
+    @given(
+        losses=st.lists(st.floats(-100, 100, width=32), min_size=1, max_size=20),
+        threshold=st.sampled_from([0.0, 1e-4, 0.1]),
+        patience=st.integers(0, 3),
+    )
+    def test_plateaus_are_seen_on_both_sides_of_zero(
+        self, losses: list[float], threshold: float, patience: int
+    ) -> None:
+        """Progress is a fall by a share of the best one's size, whatever its sign."""
+        schedule = tg.optim.ReduceLROnPlateau(self.optimizer(), 0.5, patience, threshold)
+        best, waited, reductions = np.inf, 0, 0
+        for loss in losses:
+            schedule.observe(loss)
+            progress = best == np.inf or best - loss > threshold * abs(best)
+            best, waited = (loss, 0) if progress else (best, waited + 1)
+            if waited > patience:
+                reductions, waited = reductions + 1, 0
+            assert schedule.best == best
+            assert schedule.optimizer.param_groups[0]["lr"] == 2.0 * 0.5**reductions
+
+    def test_a_negative_loss_that_falls_is_progress_and_one_that_rises_is_none(self) -> None:
+        for losses, rate in [
+            ([-100.0, -99.5, -99.2, -98.9], 1.0),
+            ([-1.0, -1.0, -1.0, -1.0], 1.0),
+            ([1.0, 0.0, -1.0, -2.0, -4.0, -8.0], 2.0),
+        ]:
+            optimizer = self.optimizer()
+            schedule = tg.optim.ReduceLROnPlateau(optimizer, 0.5, patience=2, threshold=0.01)
+            for loss in losses:
+                schedule.observe(loss)
+            assert optimizer.param_groups[0]["lr"] == rate
+            assert schedule.best == min(losses)
+
+    @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+    def test_a_measure_that_is_no_number_is_no_progress(self, bad: float) -> None:
+        optimizer = self.optimizer()
+        schedule = tg.optim.ReduceLROnPlateau(optimizer, 0.5, patience=1)
+        for loss in [bad, 3.0, bad, 2.0, bad, bad]:
+            schedule.observe(loss)
+        assert schedule.best == 2.0
+        assert optimizer.param_groups[0]["lr"] == 1.0
+        json.dumps(schedule.state_dict())
+
+    def test_a_plateau_observes_losses_as_they_come(self) -> None:
+        schedule = tg.optim.ReduceLROnPlateau(self.optimizer())
+        w = weight(1)
+        for loss in ((w * 0).sum() + 3, np.float32(2.0), 1):
+            schedule.observe(loss)
+        assert type(schedule.best) is int
+        for wrong in ("1.0", None, tg.zeros((2,))):
+            with pytest.raises(TypeError, match=r"ReduceLROnPlateau\.observe: expected a number"):
+                schedule.observe(wrong)
+        with pytest.raises(TypeError, match=r"call observe\(loss\), in place of step\(\)"):
+            schedule.step()
+
+    @pytest.mark.parametrize(
+        "build",
+        [
+            lambda o: tg.optim.StepLR(o, 0),
+            lambda o: tg.optim.StepLR(o, 1.5),
+            lambda o: tg.optim.StepLR(o, "2"),
+            lambda o: tg.optim.StepLR(o, 2, -0.1),
+            lambda o: tg.optim.StepLR(o, 2, float("nan")),
+            lambda o: tg.optim.CosineLR(o, 5, warmup_steps=5),
+            lambda o: tg.optim.CosineLR(o, 5, warmup_steps=-1),
+            lambda o: tg.optim.CosineLR(o, 0),
+            lambda o: tg.optim.CosineLR(o, 5.5),
+            lambda o: tg.optim.CosineLR(o, 5, minimum=-0.1),
+            lambda o: tg.optim.CosineLR(o, 5, minimum=1.1),
+            lambda o: tg.optim.CosineLR(o, 5, minimum=float("nan")),
+            lambda o: tg.optim.ReduceLROnPlateau(o, 1.5),
+            lambda o: tg.optim.ReduceLROnPlateau(o, 0),
+            lambda o: tg.optim.ReduceLROnPlateau(o, float("nan")),
+            lambda o: tg.optim.ReduceLROnPlateau(o, patience=-1),
+            lambda o: tg.optim.ReduceLROnPlateau(o, patience=1.5),
+            lambda o: tg.optim.ReduceLROnPlateau(o, threshold=-0.1),
+            lambda o: tg.optim.ReduceLROnPlateau(o, threshold=1),
+            lambda o: tg.optim.ReduceLROnPlateau(o, minimum=2),
+            lambda o: tg.optim.StepLR(o.param_groups, 2),
+        ],
+    )
+    def test_wrong_settings_are_named(self, build: Any) -> None:
+        optimizer = self.optimizer()
+        with pytest.raises(tg.TinygradRnnError, match=r"^(StepLR|CosineLR|Reduce.*): .*expected"):
+            build(optimizer)
+        assert optimizer.param_groups[0]["lr"] == 2.0
+
+    @pytest.mark.parametrize(
+        "build",
+        [
+            lambda o: tg.optim.StepLR(o, 2, 0.5),
+            lambda o: tg.optim.CosineLR(o, 10, 2),
+            lambda o: tg.optim.ReduceLROnPlateau(o, 0.5, 1),
+        ],
+    )
+    def test_states_that_do_not_fit_are_refused(self, build: Any) -> None:
+        schedule = build(self.optimizer())
+        state = schedule.state_dict()
+        for wrong in (
+            {},
+            {k: v for k, v in state.items() if k != "steps"},
+            {**state, "epochs": 3},
+            {**state, "base_lrs": [0.1, 0.2]},
+            {**state, "base_lrs": 0.1},
+            {**state, "base_lrs": [-1.0]},
+            {**state, "steps": -1},
+            {**state, "steps": "3"},
+            [state],
         ):
-            with pytest.raises(ValueError, match="expected"):
-                build()
+            with pytest.raises(tg.TinygradRnnError, match=r"\.load_state_dict: "):
+                schedule.load_state_dict(wrong)
+            assert schedule.state_dict() == state

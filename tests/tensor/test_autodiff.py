@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import gc
+import pickle
 import threading
 from typing import Any
 
@@ -300,3 +302,55 @@ def test_random_programs(data: st.DataObject) -> None:
     rng = np.random.default_rng(0)
     shapes = [(2, 2), (2,), (1, 2)]
     tg.gradcheck(program, [0.5 * rng.normal(size=s) for s in shapes], order=2, tolerance=1e-5)
+
+
+def test_grad_takes_one_tensor_or_several() -> None:
+    w = tg.tensor([1.0, 2.0], requires_grad=True)
+    for xs in (w, [w], (w,), iter([w])):
+        (g,) = tg.grad((w * w).sum(), xs)
+        assert g.tolist() == [2.0, 4.0]
+
+
+@pytest.mark.parametrize(
+    ("ys", "xs", "gs", "words"),
+    [
+        (lambda w: [], lambda w: [w], None, "grad: ys: expected one Tensor or more"),
+        (lambda w: w.sum(), lambda w: [], None, "grad: xs: expected one Tensor or more"),
+        (lambda w: w.sum(), lambda w: None, None, "grad: xs: expected Tensors, got NoneType"),
+        (lambda w: None, lambda w: [w], None, "grad: ys: expected Tensors, got NoneType"),
+        (lambda w: [w.sum(), None], lambda w: [w], None, "grad: expected Tensors .*got NoneType"),
+        (lambda w: w.sum(), lambda w: [w, 3], None, "grad: every x must be a Tensor"),
+        (lambda w: [w.sum()] * 2, lambda w: [w], [tg.tensor(1.0)], "expected 2 of them, got 1"),
+        (lambda w: w * 1, lambda w: [w], ["a"], "grad: a tensor holds numbers"),
+    ],
+)
+def test_gradients_of_nothing_are_refused(ys: Any, xs: Any, gs: Any, words: str) -> None:
+    w = tg.tensor([1.0, 2.0], requires_grad=True)
+    with pytest.raises(tg.TinygradRnnError, match=words):
+        tg.grad(ys(w), xs(w), gs)
+
+
+def test_elements_of_a_gradient_can_be_assigned() -> None:
+    w = tg.tensor([1.0, 2.0], requires_grad=True)
+    w.sum().backward()
+    assert w.grad is not None
+    w.grad[0] = 5.0
+    assert w.grad.tolist() == [5.0, 1.0]
+    w.grad *= 2
+    assert w.grad.tolist() == [10.0, 2.0]
+    for twin in (copy.copy(w.grad), copy.deepcopy(w.grad), pickle.loads(pickle.dumps(w.grad))):
+        twin[1] = 7.0
+        assert type(twin) is tg.Tensor
+        assert twin.tolist() == [10.0, 7.0]
+        assert w.grad.tolist() == [10.0, 2.0]
+
+
+def test_a_gradient_is_assigned_in_the_leafs_dtype() -> None:
+    w = tg.tensor([1.0, 2.0], requires_grad=True)
+    for g in ([3.0, 4.0], np.array([3.0, 4.0]), tg.tensor([3, 4]), tg.tensor([3.0, 4.0])):
+        w.grad = g
+        assert w.grad is not None
+        assert w.grad.dtype == np.float32
+        assert w.grad.tolist() == [3.0, 4.0]
+    with pytest.raises(tg.GraphError, match=r"expected shape \[2\], got \[3\]"):
+        w.grad = np.ones(3)

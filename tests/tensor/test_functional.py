@@ -381,3 +381,33 @@ def test_a_module_is_itself_again_even_after_an_error() -> None:
 def test_what_is_wrong_is_said(call: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         call(*tensors(A, B))
+
+
+ONE = tg.tensor([1.0, 2.0])
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: tg.vjp(lambda: ONE), "vjp: expected one primal or more"),
+        (lambda: tg.jvp(lambda: ONE, (), ()), "jvp: expected one primal or more"),
+        (lambda: tg.jacobian(lambda: ONE), "jacobian: expected one primal or more"),
+        (lambda: tg.hessian(lambda: ONE), "hessian: expected one primal or more"),
+        (lambda: tg.hvp(lambda: ONE, (), ()), "hvp: expected one primal or more"),
+        (lambda: tg.vjp(lambda x: (), ONE), "vjp: expected fn to return a Tensor"),
+        (lambda: tg.jacobian(lambda x: [], ONE), "jacobian: expected fn to return a Tensor"),
+        (lambda: tg.vjp(3, ONE), "vjp: fn: expected a function"),
+        (lambda: tg.jacobian("f", ONE), "jacobian: fn: expected a function"),
+        (lambda: tg.value_and_grad(tg.sum, ()), "argnums: expected one position or more"),
+        (lambda: tg.value_and_grad(tg.sum, 0.5), "argnums: expected an integer"),
+        (
+            lambda: tg.value_and_grad(lambda m: m(ONE).sum())(
+                tg.nn.Linear(2, 1).requires_grad_(False)
+            ),
+            "value_and_grad: expected one primal or more",
+        ),
+    ],
+)
+def test_derivatives_of_nothing_are_refused(call: Any, words: str) -> None:
+    with pytest.raises(tg.TinygradRnnError, match=words):
+        call()

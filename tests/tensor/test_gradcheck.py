@@ -68,3 +68,47 @@ def test_what_cannot_be_checked_is_said() -> None:
         tg.gradcheck(tg.tanh, [X.astype(np.float32)])
     with pytest.raises(TypeError, match="input 0: expected a float64"):
         tg.gradcheck(tg.tanh, [tg.tensor(X)])
+
+
+@pytest.mark.parametrize(
+    ("fn", "words"),
+    [
+        (lambda x: None, "expected a Tensor or several to be returned, got NoneType"),
+        (lambda x: (x, None), "got NoneType"),
+        (lambda x: x.detach().numpy(), "got ndarray"),
+        (lambda x: 3.0, "got float"),
+        (lambda x: [], "nothing to check"),
+        (lambda x: x > 0, "nothing to check"),
+        (lambda x: x[:0], "nothing to check"),
+        (3, "fn: expected a function, got int"),
+    ],
+)
+def test_a_function_that_gives_nothing_to_check_is_refused(fn: Any, words: str) -> None:
+    with pytest.raises((TypeError, ValueError), match=f"gradcheck: .*{words}"):
+        tg.gradcheck(fn, [X])
+
+
+@pytest.mark.parametrize(
+    ("inputs", "settings", "words"),
+    [
+        ([np.zeros(0)], {}, "tanh: nothing to check: expected inputs"),
+        (X, {}, "inputs: expected a list of arrays or Tensors, got ndarray"),
+        (tg.tensor(X), {}, "inputs: expected a list of arrays or Tensors, got Tensor"),
+        (None, {}, "inputs: expected a list"),
+        ([[1.0, 2.0]], {}, "input 0: expected a float64"),
+        ([X], {"order": 0}, "order: expected 1 or more"),
+        ([X], {"order": 1.5}, "order: expected an integer"),
+        ([X], {"tolerance": float("nan")}, "tolerance: expected more than 0"),
+        ([X], {"tolerance": -1.0}, "tolerance: expected more than 0"),
+    ],
+)
+def test_inputs_and_settings_that_check_nothing_are_refused(
+    inputs: Any, settings: Any, words: str
+) -> None:
+    with pytest.raises(tg.TinygradRnnError, match=f"gradcheck: {words}"):
+        tg.gradcheck(tg.tanh, inputs, **settings)
+
+
+def test_a_function_of_nothing_is_refused() -> None:
+    with pytest.raises(ValueError, match="nothing to check: expected inputs"):
+        tg.gradcheck(lambda: tg.tensor(1.0, "float64"), [])

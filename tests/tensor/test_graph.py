@@ -118,3 +118,62 @@ def test_an_operation_explains_itself() -> None:
 def test_a_users_operation_is_declared_as_ours_are() -> None:
     cube = tg.Op("cube", lambda xp, x: x**3).vjp(x=lambda g, x: 3 * g * x**2)
     assert tg.gradcheck(cube, [np.array([-1.0, 0.5, 2.0])], order=3)
+
+
+# ---------------------------------------------------------------- shapes are blamed for shapes only
+
+
+@pytest.mark.parametrize(
+    "operator", [tg.add, tg.subtract, tg.divide, tg.pow, tg.matmul, tg.maximum, tg.linear]
+)
+@pytest.mark.parametrize("operand", [None, "a", {}, object()])
+def test_an_operand_that_is_no_number_is_named(operator: Any, operand: Any) -> None:
+    x = tg.ones((2,))
+    name = operator.inputs[1]
+    with pytest.raises(tg.errors.InvalidTypeError) as refusal:
+        operator(x, operand)
+    said = str(refusal.value)
+    assert said.startswith(f"{operator.name}: {name}")
+    assert type(operand).__name__ in said
+    assert "shapes" not in said
+
+
+def test_one_of_several_operands_is_named_by_its_place() -> None:
+    for join in (tg.stack, tg.concat):
+        with pytest.raises(TypeError, match=rf"{join.__name__}: xs\[1\]: .*got NoneType"):
+            join([tg.ones((2,)), None])
+
+
+def test_dtypes_without_an_operation_are_told_apart_from_shapes() -> None:
+    flags = tg.tensor([True, False])
+    for call in (lambda: flags - flags, lambda: -flags, lambda: tg.tensor([2]) ** -1):
+        with pytest.raises(tg.errors.InvalidTypeError) as refusal:
+            call()
+        assert "shapes" not in str(refusal.value)
+    with pytest.raises(TypeError, match=r"integers have no negative powers .*astype\('float32'\)"):
+        tg.tensor([2, 3]) ** tg.tensor([1, -1])
+    with pytest.raises(tg.errors.ShapeError, match="expected shapes that broadcast together"):
+        flags + tg.ones((3,))
+
+
+@pytest.mark.parametrize(
+    "fn",
+    [
+        lambda x: tg.abs(x * 1j),
+        lambda x: x + np.array([1j, 2.0]),
+        lambda x: x @ tg.as_tensor(np.array([1j, 2.0])),
+        lambda x: tg.where(np.array([True, False]), x, 1j),
+        lambda x: tg.Op("turn", lambda xp, x: x * 1j).vjp(x=lambda g: g)(x),
+        lambda x: tg.Op("two", lambda xp, x: (x, x * 1j)).vjp(x=lambda g: g[0])(x)[0],
+    ],
+)
+def test_complex_numbers_are_refused_where_a_gradient_would_lose_a_part(fn: Any) -> None:
+    with pytest.raises(tg.errors.InvalidTypeError, match="complex numbers have no gradients here"):
+        fn(tg.tensor([1.0, 2.0], requires_grad=True))
+    fn(tg.tensor([1.0, 2.0]))
+
+
+def test_a_complex_cotangent_is_refused() -> None:
+    x = tg.tensor([1.0, 2.0], requires_grad=True)
+    with pytest.raises(tg.errors.InvalidTypeError, match="cotangent of reals, got complex128"):
+        (x * x).backward(np.array([1j, 1.0]))

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import tinygrad_rnn as tg
 from tinygrad_rnn.tensor.random import Generator
@@ -79,3 +81,40 @@ def test_norm_refuses_an_unknown_ord() -> None:
 def test_a_singular_matrix_is_refused() -> None:
     with pytest.raises(ValueError, match="Singular"):
         tg.linalg.inv(tg.zeros((2, 2)))
+
+
+# ---------------------------------------------------------------- dtypes
+
+DTYPES = ["bool", "int8", "uint8", "int16", "uint32", "int64", "float32", "float64"]
+PRODUCTS = {
+    "matmul": lambda m, a, b: m.matmul(a, b.T),
+    "of vectors": lambda m, a, b: m.matmul(a, b[0]),
+    "vecdot": lambda m, a, b: m.vecdot(a, b),
+    "outer": lambda m, a, b: m.outer(a, b),
+    "tensordot": lambda m, a, b: m.tensordot(a, b, 2),
+    "einsum": lambda m, a, b: m.einsum("ij,kj->ik", a, b),
+    "einsum, summed": lambda m, a, b: m.einsum("ij,kl->", a, b),
+    "einsum of one": lambda m, a, b: m.einsum("ij->i", a),
+    "norm": lambda m, a, b: m.linalg.norm(a) + m.linalg.norm(b, 3, axis=1),
+}
+
+
+@pytest.mark.parametrize("name", PRODUCTS)
+@given(
+    dtypes=st.tuples(st.sampled_from(DTYPES), st.sampled_from(DTYPES)),
+    numbers=st.lists(st.integers(0, 255), min_size=12, max_size=12),
+)
+def test_products_have_numpys_dtypes_and_wrap_as_its(
+    name: str, dtypes: tuple[str, str], numbers: list[int]
+) -> None:
+    whole = np.array(numbers, np.uint8).reshape(2, 2, 3)
+    a, b = (x.astype(dtype) for x, dtype in zip(whole, dtypes, strict=True))
+    found = PRODUCTS[name](tg, tg.tensor(a), tg.tensor(b)).numpy()
+    true = np.asarray(PRODUCTS[name](np, a, b))
+    assert found.dtype == true.dtype
+    np.testing.assert_allclose(found, true, rtol=1e-6)
+
+
+def test_a_product_of_small_integers_keeps_their_dtype() -> None:
+    y = tg.vecdot(tg.tensor(np.uint8([250])), tg.tensor(np.uint8([2])))
+    assert (y.item(), y.dtype) == (244, np.uint8)

@@ -16,6 +16,8 @@ from ..tensor.random import Generator
 T = TypeVar("T")
 Array = np.ndarray[Any, Any]
 
+ORDER = 3  # of the derivatives that are checked
+
 
 class Draw(Protocol):
     """Where a case's choices come from: a seed, or hypothesis."""
@@ -55,15 +57,15 @@ class Case:
     module: Module | None = None  # whose parameters are differentiated in as well
 
     def errors(self, function: Callable[..., Any], device: str = "cpu") -> list[float]:
-        """The worst errors of the first and second derivatives. **Raises** GradcheckError."""
+        """The worst errors of the derivatives of each order. **Raises** GradcheckError."""
         inputs: list[Any] = [backend.to_device(x, device) for x in self.inputs]
         if self.module is not None:
             inputs += self.module.to(device).parameters()
         if not any(x.size for x in inputs):
-            return [0.0, 0.0]
+            return [0.0] * ORDER
         with backend.device(device):
             return gradient_errors(
-                lambda *xs: self.call(function, *xs[: len(self.inputs)]), inputs, order=2
+                lambda *xs: self.call(function, *xs[: len(self.inputs)]), inputs, order=ORDER
             )
 
 
@@ -77,14 +79,13 @@ class Row:
     draw: Callable[[Draw], Case]
     reference: Callable[..., Any] | None = None
 
-    def check(self, seed: int = 0, device: str = "cpu", cases: int = 5) -> tuple[float, float]:
-        """Checks drawn cases to second order.
+    def check(self, seed: int = 0, device: str = "cpu", cases: int = 5) -> list[float]:
+        """Checks drawn cases to third order.
 
-        **Returns** the worst errors of the first and second derivatives. **Raises** GradcheckError.
+        **Returns** the worst error of the derivatives of each order. **Raises** GradcheckError.
         """
         drawn = [self.draw(Seeded(seed + i)) for i in range(cases)]
-        first, second = zip(*(case.errors(self.function, device) for case in drawn), strict=True)
-        return max(first), max(second)
+        return [*map(max, *(case.errors(self.function, device) for case in drawn))]
 
 
 # ---------------------------------------------------------------- how to draw arrays

@@ -140,7 +140,14 @@ ELEMENTWISE = [
     elementwise("minimum", distinct, between),
     row("remainder", _remainder),
     row("clip", _clip),
-    # constant wherever they have a derivative
+    # in steps
+    elementwise("sign", away_from_zero),
+    elementwise("floor", off_the_steps),
+    elementwise("ceil", off_the_steps),
+    elementwise("trunc", off_the_steps),
+    elementwise("round", off_the_steps),
+    row("floor_divide", _remainder),
+    # constants
     constant("equal", distinct, distinct),
     constant("not_equal", distinct, distinct),
     constant("less", distinct, distinct),
@@ -153,12 +160,6 @@ ELEMENTWISE = [
     constant("logical_not", flags),
     constant("isfinite", flags),
     constant("isnan", flags),
-    constant("sign", away_from_zero),
-    constant("floor", off_the_steps),
-    constant("ceil", off_the_steps),
-    constant("trunc", off_the_steps),
-    constant("round", off_the_steps),
-    row("floor_divide", _remainder, kind="constant"),
     constant("zeros_like", real, dtype=[None, "int64"]),
     constant("ones_like", real, dtype=[None, "int64"]),
     constant("full_like", real, fill_value=[2.5], dtype=[None, "int64"]),

@@ -38,6 +38,8 @@ def index_of(d: Draw, n: int) -> Any:
 
 
 def _an_index(d: Draw, x: Array) -> Any:
+    if not x.ndim:
+        return d.one_of([(), ..., None, (..., None)])
     parts = [index_of(d, x.shape[0])]
     if x.ndim > 1:
         parts.append(d.one_of([slice(None), d.integer(0, x.shape[1] - 1), None, ...]))
@@ -45,35 +47,35 @@ def _an_index(d: Draw, x: Array) -> Any:
 
 
 def _getitem(d: Draw) -> Case:
-    x = real(d, shape(d, least=1, smallest=1))
+    x = real(d, shape(d, smallest=1))
     index = _an_index(d, x)
     return Case([x], lambda f, x: f(x, index=index))
 
 
 def _place(d: Draw) -> Case:
-    whole = shape(d, least=1, smallest=1)
+    whole = shape(d, smallest=1)
     index = _an_index(d, np.zeros(whole))
     value = real(d, np.zeros(whole)[index].shape)
     return Case([value], lambda f, v: f(v, index=index, shape=whole))
 
 
 def _index_update(d: Draw) -> Case:
-    x = real(d, shape(d, least=1, smallest=1))
+    x = real(d, shape(d, smallest=1))
     index = _an_index(d, x)
     value = real(d, broadcastable(d, x[index].shape))
     return Case([x, value], lambda f, x, v: f(x, v, index=index))
 
 
 def _take(d: Draw) -> Case:
-    x = real(d, shape(d, least=1, smallest=1))
-    axis = d.one_of([None, an_axis(d, x)])
+    x = real(d, shape(d, smallest=1))
+    axis = axis_or_none(d, x)
     n = x.size if axis is None else x.shape[axis]
     indices = np.array([[d.integer(-n, n - 1)] * 2, [0, d.integer(-n, n - 1)]])
     return Case([x], lambda f, x: f(x, indices, axis=axis))
 
 
 def _index_add(d: Draw) -> Case:
-    x = real(d, shape(d, least=1, smallest=1))
+    x = real(d, shape(d, smallest=1))
     index = _an_index(d, x)
     value = real(d, broadcastable(d, x[index].shape))
     return Case([x, value], lambda f, x, v: f(x, v, index=index))
@@ -154,13 +156,22 @@ INDEXING = [
     row("index_add", _index_add, _added),
     row("take_along_axis", _take_along_axis),
     # in order
-    along_axis("sort", distinct, _ordered, axes=axis_or_none, smallest=0, descending=[False, True]),
+    along_axis(
+        "sort",
+        distinct,
+        _ordered,
+        axes=axis_or_none,
+        least=0,
+        smallest=0,
+        descending=[False, True],
+    ),
     row("topk", _topk, _first_of_sorted),
     along_axis(
         "argsort",
         distinct,
         _order,
         axes=axis_or_none,
+        least=0,
         smallest=0,
         kind="constant",
         descending=[False, True],

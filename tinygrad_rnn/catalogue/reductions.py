@@ -14,7 +14,7 @@ from .case import Array, Case, Draw, axis_or_none, distinct, real, shape, some_a
 
 def _softmax_cross_entropy(d: Draw) -> Case:
     whole, classes = shape(d, most=2), d.integer(1, 4)
-    targets = np.array(d.reals(whole) > 0, dtype=np.int64) * (classes - 1)
+    targets = np.asarray(np.array(d.reals(whole) > 0, dtype=np.int64) * (classes - 1))
     options = {"smoothing": 0.3} if d.integer(0, 1) else {}
     return Case(
         [real(d, (*whole, classes))], lambda f, x: f(x, backend.to_device(targets), **options)

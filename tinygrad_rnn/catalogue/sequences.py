@@ -59,7 +59,7 @@ def sequence(d: Draw, name: str, *sizes: int) -> tuple[Given, Given, Given]:
     constants = {k: d.one_of([None, value]) for k, value in constants.items()}
     constants["ids"] = None
     if table is not None:
-        ids = [d.integer(-table, table - 1) for _ in range(steps * batch)]
+        ids = [d.integer(0, table - 1) for _ in range(steps * batch)]
         constants["ids"] = np.array(ids).reshape(steps, batch)
     elif constants["lengths"] is not None and d.one_of([False, True]):
         inputs["x"][np.arange(steps)[:, None] >= constants["lengths"]] = np.nan

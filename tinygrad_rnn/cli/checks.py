@@ -19,7 +19,7 @@ def gradcheck(
     device: Device = None,
     seed: Annotated[int, typer.Option(help="Draws other cases.", min=0)] = 0,
 ) -> None:
-    """Check all derivatives, of first and second order, against finite differences."""
+    """Check all derivatives, to third order, against finite differences."""
     from rich.console import Console
     from rich.progress import track
     from rich.table import Table
@@ -27,18 +27,17 @@ def gradcheck(
     console = Console(highlight=False)
     rows = catalogue.rows()
     table = Table("name", "kind", title="worst errors", title_justify="left")
-    table.add_column("first order", justify="right")
-    table.add_column("second order", justify="right")
+    for order in ("first", "second", "third"):
+        table.add_column(f"{order} order", justify="right")
     failures: list[str] = []
     name = backend.default_device() if device is None else device
     with on(device):
         for row in track(rows, "checking", console=console, disable=not console.is_terminal):
             try:
-                first, second = row.check(seed, name)
-                errors = (f"{first:.1e}", f"{second:.1e}")
+                errors = [f"{error:.1e}" for error in row.check(seed, name)]
             except GradcheckError as error:
                 failures.append(f"{row.name}: {error}")
-                errors = ("failed", "")
+                errors = ["failed"]
             table.add_row(row.name, row.kind, *errors)
     console.print(table)
     for failure in failures:

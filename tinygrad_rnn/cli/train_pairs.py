@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from ..data import read_pairs, without_blanks
+from ..io import CheckpointError
 from ..recipes import SettingError, TranslateConfig, TranslationTraining, tasks
 from ..recipes import verses as bibles
 from ..recipes.phones import CONFIG as OF_PHONES

@@ -6,22 +6,28 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
+
 GATES = {"rnn": 1, "gru": 3, "lstm": 4}
 
 Shape = tuple[int, ...]
 
 
-def checker(operation: str, inputs: Sequence[str]) -> Callable[..., bool]:
-    """What checks the calls of an operation, whose arrays come in this order.
+def checker(operation: str, inputs: Sequence[str], needed: int) -> Callable[..., bool]:
+    """What checks the calls of an operation, whose arrays come in this order, those needed first.
 
     **Returns** a function of the arrays' shapes, None for those that are not there, and of the
-    options. It says whether no array is empty, and **raises** ValueError naming the array or option
-    that is not as the contract has it. What was right is known again.
+    options. It says whether no array is empty, and **raises** ValueError, or TypeError for one that
+    is missing, naming the array or option that is not as the contract has it. What was right is
+    known again.
     """
 
     @lru_cache(1024)
     def check(shapes: Sequence[Shape | None], **options: Any) -> bool:
         arrays = {n: shape for n, shape in zip(inputs, shapes, strict=True) if shape is not None}
+        for name in inputs[:needed]:
+            if name not in arrays:
+                raise TypeError(f"{name}: expected an array, got None")
         _check_shapes(operation, arrays, bool(options.get("coupled_gates")))
         _check_options(options)
         if operation == "gru" and "b_hh" in arrays and not options.get("reset_after"):
@@ -29,6 +35,22 @@ def checker(operation: str, inputs: Sequence[str]) -> Callable[..., bool]:
         return all(0 not in shape for shape in arrays.values())
 
     return check
+
+
+def check_whole(
+    name: str, numbers: Any, low: int, high: int, error: type[Exception] = ValueError
+) -> None:
+    """Refuses anything but whole numbers from low to high, as native code does.
+
+    Of an array on a device only the dtype is looked at: its numbers would have to be waited for.
+    """
+    if numbers.dtype.kind not in "iu":
+        raise ValueError(f"{name}: expected whole numbers, got {numbers.dtype}")
+    if isinstance(numbers, np.ndarray) and numbers.size:
+        least, most = int(numbers.min()), int(numbers.max())
+        if least < low or most > high:
+            wrong = least if least < low else most
+            raise error(f"{name}: expected {low} to {high}, got {wrong}")
 
 
 def _check_shapes(operation: str, arrays: dict[str, Shape], coupled: bool) -> None:
@@ -40,8 +62,9 @@ def _check_shapes(operation: str, arrays: dict[str, Shape], coupled: bool) -> No
     steps, batch = x[:2] if ids is None else ids
     out = h0[1]
     hidden = out if w_hr is None else w_hr[1]
-    if 0 in (x[-1], out, hidden):
-        raise ValueError("expected at least one feature of x, of h0 and of a gate")
+    for name, size in (("x", x[-1]), ("h0", out), ("w_hr", hidden)):
+        if not size:
+            raise ValueError(f"{name}: expected at least one feature, got {arrays[name]}")
     expected = _shapes(steps, batch, x[-1], out, hidden, 3 if coupled else GATES[operation])
     for name, shape in arrays.items():
         if shape != expected[name]:

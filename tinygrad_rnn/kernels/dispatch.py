@@ -11,7 +11,7 @@ from typing import Any
 
 from ..errors import DeviceError
 from . import cpu, reference
-from .contract import checker
+from .contract import check_whole, checker
 
 IMPLEMENTATIONS: dict[str, ModuleType] = {"reference": reference, "cpu": cpu}
 
@@ -36,40 +36,62 @@ def pick(xp: Any, floats: Sequence[Any]) -> ModuleType:
 
     **Arguments** floats: the call's arrays of real numbers, or None, x first; none of them empty.
     """
-    return cpu if cpu.runs(xp, floats) else reference
+    return cpu if cpu.takes(*floats) else reference
 
 
-def _inputs(forward: Callable[..., Any]) -> list[str]:
-    """The arrays that a forward function takes; what follows them is by keyword only."""
-    parameters = list(signature(forward).parameters.values())[1:]
-    return [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
+def _inputs(forward: Callable[..., Any]) -> tuple[list[str], int]:
+    """The arrays that a forward function takes, and how many of them, the first, it needs."""
+    arrays = [p for p in signature(forward).parameters.values() if p.kind is not p.KEYWORD_ONLY][1:]
+    return [p.name for p in arrays], sum(p.default is p.empty for p in arrays)
+
+
+def _shapes(inputs: Sequence[str], given: Sequence[Any]) -> tuple[tuple[int, ...] | None, ...]:
+    """The arrays' shapes, None for those that are not there."""
+    try:
+        return tuple([None if a is None else a.shape for a in given])
+    except AttributeError:
+        name, a = next(
+            (n, a)
+            for n, a in zip(inputs, given, strict=True)
+            if not (a is None or hasattr(a, "shape"))
+        )
+        raise TypeError(f"{name}: expected an array, got {type(a).__name__}") from None
 
 
 def _forward(operation: str) -> Callable[..., Any]:
     """A forward function that picks an implementation, and saves which it was."""
     name = f"{operation}_forward"
     plain = getattr(reference, name)
-    inputs = _inputs(plain)
-    check, lengths = checker(operation, inputs), inputs.index("lengths")
+    inputs, needed = _inputs(plain)
+    check, lengths = checker(operation, inputs, needed), inputs.index("lengths")
 
     @wraps(plain)
     def run(xp: Any, *given: Any, keep: bool = True, **options: Any) -> tuple[Any, Any]:
         given += tuple([options.pop(n, None) for n in inputs[len(given) :]])
-        ids = given[-1]
-        if ids is not None and ids.dtype.kind not in "iu":
-            raise ValueError(f"ids: expected whole numbers (T, B), got {ids.dtype} {ids.shape}")
-        some = check(tuple([None if a is None else a.shape for a in given]), **options)
+        some = check(_shapes(inputs, given), **options)
         picked = pick(xp, (*given[:lengths], *given[lengths + 2 : -1])) if some else reference
+        if picked is reference:  # native code looks for itself
+            _check_numbers(given[0], given[lengths], given[-1])
         outputs, saved = getattr(picked, name)(xp, *given, keep=keep, **options)
         return outputs, (picked, saved) if keep else None
 
     return run
 
 
+def _check_numbers(x: Any, lengths: Any, ids: Any) -> None:
+    """What array code would compute something of, whatever it is."""
+    if x.dtype.kind in "biu":
+        raise TypeError(f"x: expected real numbers, got {x.dtype}")
+    if lengths is not None:
+        check_whole("lengths", lengths, 0, len(x if ids is None else ids))
+    if ids is not None:
+        check_whole("ids", ids, 0, len(x) - 1, IndexError)
+
+
 def _backward(operation: str) -> Callable[..., Any]:
     """The backward function of the implementation that ran forwards."""
     name = f"{operation}_backward"
-    inputs = _inputs(getattr(reference, f"{operation}_forward"))
+    inputs, _ = _inputs(getattr(reference, f"{operation}_forward"))
     constants = inputs.index("lengths")  # it, and all that follow
 
     @wraps(getattr(reference, name))

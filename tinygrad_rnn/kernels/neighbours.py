@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from . import cpu
+from .contract import check_whole
 from .products import Multiplier, add_product, product
 
 Array = Any
@@ -25,9 +26,12 @@ def cross_entropy(
     the loss is 0, whatever x holds there; None, if all count. smoothing: the share of each
     target's probability that is spread over all classes. **Returns** (...).
     """
+    targets = xp.asarray(targets)
+    _check_rows(x, targets=targets, counts=counts)
     if cpu.takes(x):
         losses = cpu.cross_entropy(x, targets, smoothing=smoothing)
         return losses if counts is None else np.where(counts, losses, 0)
+    _check_targets(x.shape[-1], targets)
     if counts is not None:
         losses = cross_entropy(xp, _selected(xp, x, counts), targets, smoothing=smoothing)
         return xp.where(counts, losses, 0)
@@ -57,6 +61,8 @@ def cross_entropy_gradient(
     wanted, too. out: where to put this, if anywhere: x itself will do. sums: (C,), to which its
     rows are added. **Returns** (..., C).
     """
+    targets = xp.asarray(targets)
+    _check_rows(x, targets=targets, weights=weights, counts=counts)
     if counts is not None:
         native = cpu.takes(x)  # whose arithmetic warns of nothing: the rows are selected once
         given = x if native else _selected(xp, x, counts)
@@ -65,8 +71,9 @@ def cross_entropy_gradient(
             return _selected(xp, made, counts)
         made[~counts] = 0
         return made
-    if cpu.takes(x):
+    if cpu.takes(None if out is x else x, written=(losses, out, sums)):
         return cpu.cross_entropy(x, targets, weights, smoothing, losses=losses, out=out, sums=sums)
+    _check_targets(x.shape[-1], targets)
     if losses is not None:
         losses[...] = cross_entropy(xp, x, targets, smoothing=smoothing)
     x = xp.ascontiguousarray(x)  # so that e is, too, and its rows are a view of it
@@ -105,6 +112,13 @@ def linear_cross_entropy(
     **Arguments** x: (N, I); w: (C, I); b: (C,), or None; targets, weights: (N,). **Returns** the
     sum, (), and the gradients of x, w, weights (they are the losses) and b; None without keep.
     """
+    if x.ndim != 2 or w.ndim != 2 or x.shape[1] != w.shape[1]:
+        raise ValueError(f"expected x (N, I) and w (C, I), got {x.shape} and {w.shape}")
+    if b is not None and b.shape != w.shape[:1]:
+        raise ValueError(f"b: expected {w.shape[:1]}, got {b.shape}")
+    targets = xp.asarray(targets)
+    _check_rows(x, targets=targets, weights=weights)
+    _check_targets(len(w), targets)
     most = max(LEAST, CHUNK // max(1, len(w)))
     rows = max(1, -(-len(x) // max(1, round(len(x) / most))))  # equally many, about the most
     losses = xp.empty(len(x), x.dtype)
@@ -136,9 +150,14 @@ def add_rows(xp: Any, table: Array, ids: Array, rows: Array) -> Array:
     **Arguments** table: (V, ...); ids: whole numbers, as NumPy indexes; rows: for each of them one
     of the table's. **Returns** the table.
     """
-    if cpu.takes(table, rows):
+    wanted = (*ids.shape, *table.shape[1:])
+    if not table.ndim or rows.shape != wanted:
+        rows = xp.broadcast_to(rows, wanted)
+    if cpu.takes(rows, written=(table,)):
         cpu.add_rows(table, ids, rows)
-    elif xp is np and rows.size:
+        return table
+    check_whole("ids", ids, -len(table), len(table) - 1, IndexError)
+    if xp is np and rows.size:
         # Sorted, each run of equal ids is one sum. add.at is 10 times slower.
         flat = ids.reshape(-1) % len(table)
         order = np.argsort(flat, kind="stable")
@@ -169,12 +188,18 @@ def adam(
     **Arguments** step: counts from 1, for m^ = m / (1 - b1^step) and v^. decay: the share of p that
     is added to g, or times lr, where it is decoupled, taken off p.
     """
+    if not p.shape == g.shape == m.shape == v.shape:
+        raise ValueError(
+            f"adam: expected g, m and v {p.shape}, got {g.shape}, {m.shape}, {v.shape}"
+        )
     b1, b2 = betas
     shrink, decay = (1 - lr * decay, 0.0) if decoupled else (1.0, decay)
     scale, rate = (1 - b2**step) ** -0.5, lr / (1 - b1**step)
-    if cpu.takes(p, g, m, v):
+    if cpu.takes(g, written=(p, m, v)):
         cpu.adam(p, g, m, v, b1, b2, 1 - b1, 1 - b2, shrink, decay, scale, eps, rate)
         return
+    if xp is np and not (p.flags.writeable and m.flags.writeable and v.flags.writeable):
+        raise ValueError("adam: p, m and v are written to: one of them is read-only")
     if decay:
         g = g + decay * p
     if shrink != 1:
@@ -193,6 +218,23 @@ def adam(
     xp.divide(m, work, out=work)
     work *= rate
     p -= work
+
+
+def _check_rows(x: Array, **of_rows: Array) -> None:
+    """Refuses what is not one number for each row of logits."""
+    if not x.ndim:
+        raise ValueError("x: expected (..., C), got ()")
+    for name, a in of_rows.items():
+        if a is None and name == "counts":
+            continue
+        if not hasattr(a, "shape"):
+            raise TypeError(f"{name}: expected an array, got {type(a).__name__}")
+        if a.shape != x.shape[:-1]:
+            raise ValueError(f"{name}: expected {x.shape[:-1]}, one for each row, got {a.shape}")
+
+
+def _check_targets(classes: int, targets: Array) -> None:
+    check_whole("targets", targets, 0, classes - 1, IndexError)
 
 
 def _peak(xp: Any, x: Array) -> Array:

@@ -143,8 +143,8 @@ def binary_cross_entropy_with_logits(
 
     >>> import tinygrad_rnn as tg
     >>> loss = tg.nn.binary_cross_entropy_with_logits(tg.tensor([100.0]), tg.tensor([1.0]))
-    >>> loss.item()
-    0.0
+    >>> loss.item() < 1e-40
+    True
     """
     name = "binary_cross_entropy_with_logits"
     target = _like(name, logits, target)

@@ -28,6 +28,8 @@ class Parameter(Tensor):
 
     __slots__ = ()
 
+    stays = True  # frozen, too: it is the module's, so that `p *= 0.9` must not make another
+
     def __init__(self, data: Any, *, requires_grad: bool = True) -> None:
         super().__init__(data, requires_grad=requires_grad)
 

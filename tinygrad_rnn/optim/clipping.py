@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from math import isfinite, sqrt
+from typing import Any
 
 from .. import kernels
-from ..errors import AnomalyError, InvalidValueError
-from ..tensor import backend
+from ..errors import AnomalyError, InvalidTypeError
+from ..tensor.graph import wrap
 from ..tensor.tensor import Tensor
+from .checks import above_zero, listed
 
 
 def clip_grad_norm_(
@@ -20,8 +22,9 @@ def clip_grad_norm_(
     the caller can leave the step out, or stop.
 
     **Arguments** max_norm: the threshold v. error_if_nonfinite: raises for such a norm instead.
-    **Returns** the norm before clipping. **Raises** ValueError for a v that is not above 0;
-    FloatingPointError.
+    **Returns** the norm before clipping; 0 where no parameter has a gradient. **Raises** ValueError
+    for a v that is not above 0, and for no parameters; TypeError for one Tensor that stands in no
+    list; FloatingPointError.
 
     >>> import tinygrad_rnn as tg
     >>> w = tg.tensor([3.0, 4.0], requires_grad=True)
@@ -29,23 +32,23 @@ def clip_grad_norm_(
     >>> tg.optim.clip_grad_norm_([w], 1.0), [round(g, 3) for g in w.grad.tolist()]
     (10.0, [0.6, 0.8])
     """
-    if not max_norm > 0:
-        raise InvalidValueError(f"clip_grad_norm_: max_norm: expected more than 0, got {max_norm}")
-    gradients = [p.grad.data for p in parameters if p.grad is not None]
-    norm = sqrt(float(sum(kernels.sum_of_squares(g) for g in gradients)))
+    max_norm = above_zero(max_norm, "clip_grad_norm_: max_norm")
+    gradients = _gradients(parameters, "clip_grad_norm_")
+    norm = sqrt(float(sum(kernels.sum_of_squares(g) for _, g in gradients)))
     if not isfinite(norm):
         if error_if_nonfinite:
             raise AnomalyError(f"clip_grad_norm_: the gradients' norm is {norm}")
     elif norm > max_norm:
-        for g in gradients:
-            g *= max_norm / norm
+        for p, g in gradients:
+            p.grad = wrap(Tensor, g * (max_norm / norm), None)  # g may be another's as well
     return norm
 
 
 def clip_grad_value_(parameters: Iterable[Tensor], clip_value: float) -> None:
     """Limits every element of the gradients to [-clip_value, clip_value].
 
-    **Raises** ValueError for a value that is not above 0.
+    **Raises** ValueError for a value that is not above 0, and for no parameters; TypeError for one
+    Tensor that stands in no list.
 
     >>> import tinygrad_rnn as tg
     >>> w = tg.tensor([3.0, -4.0], requires_grad=True)
@@ -53,11 +56,19 @@ def clip_grad_value_(parameters: Iterable[Tensor], clip_value: float) -> None:
     >>> tg.optim.clip_grad_value_([w], 7.0); w.grad.tolist()
     [6.0, -7.0]
     """
-    if not clip_value > 0:
-        raise InvalidValueError(
-            f"clip_grad_value_: clip_value: expected more than 0, got {clip_value}"
-        )
-    for p in parameters:
+    clip_value = above_zero(clip_value, "clip_grad_value_: clip_value")
+    for p, g in _gradients(parameters, "clip_grad_value_"):
+        p.grad = wrap(Tensor, g.clip(-clip_value, clip_value), None)
+
+
+def _gradients(parameters: Iterable[Tensor], what: str) -> list[tuple[Tensor, Any]]:
+    """The parameters that have a gradient, each once, and these as arrays."""
+    found = {}
+    for p in listed(parameters, what):
+        if not isinstance(p, Tensor) or not p.is_leaf:
+            raise InvalidTypeError(
+                f"{what}: expected leaf tensors, which have gradients, got {p!r}"
+            )
         if p.grad is not None:
-            g = p.grad.data
-            backend.module_of(g).clip(g, -clip_value, clip_value, out=g)
+            found[id(p)] = p, p.grad.data
+    return list(found.values())

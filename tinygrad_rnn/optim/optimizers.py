@@ -5,40 +5,93 @@ Formulas, names and state dicts follow PyTorch's. State stays on the parameters'
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, ClassVar
 
 from .. import kernels
 from ..errors import InvalidTypeError, InvalidValueError
-from ..tensor import backend
+from ..tensor import backend, entrance
 from ..tensor.tensor import Tensor
+from .checks import between, flag, keys, listed, pair, whole
 
 Array = backend.Array
 Group = dict[str, Any]
+
+
+def _unbounded(name: str) -> Callable[[Any, str], Any]:
+    return lambda value, what: between(value, f"{what}: {name}")
+
+
+def _share(name: str) -> Callable[[Any, str], Any]:
+    return lambda value, what: between(value, f"{what}: {name}", 0, 1)
+
+
+SETTINGS: dict[str, Callable[[Any, str], Any]] = {  # how each is checked, whoever has it
+    "lr": _unbounded("lr"),
+    "weight_decay": _unbounded("weight_decay"),
+    "eps": _unbounded("eps"),
+    "momentum": _share("momentum"),
+    "alpha": _share("alpha"),
+    "betas": pair,
+    "nesterov": lambda value, what: flag(value, f"{what}: nesterov"),
+}
+
+# What PyTorch's state dicts hold besides: options that we have not, and what changes no result.
+OTHERS = frozenset({"amsgrad", "centered", "dampening", "maximize"})
+WITHOUT_EFFECT = frozenset(
+    {
+        *("capturable", "differentiable", "foreach", "fused"),
+        *("decoupled_weight_decay", "initial_lr", "param_names"),
+    }
+)
 
 
 class Optimizer:
     """The base of optimizers: groups of parameters with their own settings, and state for each.
 
     **Arguments** parameters: Tensors that require grad, or dicts with a list of them under `params`
-    and settings of their own. **Raises** ValueError for no parameters, or one given twice.
+    and settings of their own. **Raises** ValueError for no parameters, for one given twice, and
+    where none requires grad; TypeError, ValueError for settings out of range.
     """
 
+    entries: ClassVar[Mapping[str, bool] | None] = (
+        None  # of a parameter's state: whether each must be
+    )
+
     def __init__(self, parameters: Iterable[Any], **defaults: Any) -> None:
-        items = list(parameters)
-        if not items:
-            raise InvalidValueError(f"{type(self).__name__}: no parameters were given")
-        groups = items if isinstance(items[0], dict) else [{"params": items}]
-        self.param_groups: list[Group] = [
-            {**defaults, **group, "params": list(group["params"])} for group in groups
-        ]
+        name = type(self).__name__
+        self._settings(defaults, name)
+        items = listed(parameters, name)
+        grouped = [isinstance(item, dict) for item in items]
+        if any(grouped) and not all(grouped):
+            raise InvalidTypeError(f"{name}: expected tensors or groups of them, got both")
+        self.param_groups: list[Group] = []
+        for i, given in enumerate(items if grouped[0] else [{"params": items}]):
+            what = f"{name}: group {i}" if grouped[0] else name
+            keys(given, what, ["params"], defaults)
+            params = listed(given["params"], f"{what}: params")
+            self.param_groups.append(
+                {**defaults, **self._settings({**defaults, **given}, what), "params": params}
+            )
         every = [p for group in self.param_groups for p in group["params"]]
         for p in every:
             if not isinstance(p, Tensor) or not p.is_leaf:
-                raise InvalidTypeError(f"{type(self).__name__}: expected leaf tensors, got {p!r}")
+                raise InvalidTypeError(f"{name}: expected leaf tensors, got {p!r}")
         if len({id(p) for p in every}) < len(every):
-            raise InvalidValueError(f"{type(self).__name__}: a parameter was given twice")
+            raise InvalidValueError(f"{name}: a parameter was given twice")
+        if not any(p.requires_grad for p in every):
+            raise InvalidValueError(
+                f"{name}: none of the {len(every)} parameters requires grad: nothing can be learned"
+            )
         self.state: dict[int, dict[str, Any]] = {i: {} for i in range(len(every))}
+
+    def _settings(self, given: Mapping[str, Any], what: str) -> Group:
+        """A group's settings, checked by their names; those of one's own stay as they are."""
+        found = {k: v for k, v in given.items() if k != "params"}
+        found |= {k: check(found[k], what) for k, check in SETTINGS.items() if k in found}
+        if found.get("nesterov") and not found.get("momentum"):
+            raise InvalidValueError(f"{what}: nesterov needs a momentum above 0")
+        return found
 
     def update(self, p: Array, g: Array, state: dict[str, Any], group: Group, xp: Any) -> None:
         """Changes p in place, by its gradient g, which stays; both are raw arrays."""
@@ -76,29 +129,80 @@ class Optimizer:
         return {"state": state, "param_groups": groups}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Takes over a state dict. **Raises** ValueError if its groups or shapes differ."""
+        """Takes over a state dict, ours or PyTorch's, whose keys of parameters are numbers.
+
+        **Raises** ValueError if its groups, settings, entries or shapes differ; the optimizer is
+        unchanged then.
+        """
+        what = f"{type(self).__name__}.load_state_dict"
+        keys(state_dict, what, ["state", "param_groups"])
         groups, each = state_dict["param_groups"], self._each()
-        if [len(g["params"]) for g in groups] != [len(g["params"]) for g in self.param_groups]:
+        counts = [len(g["params"]) for g in self.param_groups]
+        for group in groups:
+            keys(group, f"{what}: a group", ["params"], group)
+        if [len(g["params"]) for g in groups] != counts:
             raise InvalidValueError(
-                f"{type(self).__name__}.load_state_dict: expected groups of "
-                f"{[len(g['params']) for g in self.param_groups]} parameters, got "
+                f"{what}: expected groups of {counts} parameters, got "
                 f"{[len(g['params']) for g in groups]}"
             )
-        loaded: dict[int, dict[str, Any]] = {i: {} for i in self.state}
-        for i, (p, _) in enumerate(each):
-            for name, value in state_dict["state"].get(str(i), {}).items():
-                value = value.data if isinstance(value, Tensor) else value
-                if backend.is_array(value) and value.ndim:
-                    if value.shape != p.shape:
-                        raise InvalidValueError(
-                            f"{type(self).__name__}.load_state_dict: {name} of parameter {i}: "
-                            f"expected {list(p.shape)}, got {list(value.shape)}"
-                        )
-                    value = backend.to_device(value, p.device).astype(p.dtype)
-                loaded[i][name] = value
-        self.state = loaded
-        for own, given in zip(self.param_groups, groups, strict=True):
-            own.update({k: v for k, v in given.items() if k != "params"})
+        settings = [
+            self._taken(own, group, f"{what}: group {i}")
+            for i, (own, group) in enumerate(zip(self.param_groups, groups, strict=True))
+        ]
+        numbers = [str(n) for group in groups for n in group["params"]]
+        given = {str(k): v for k, v in state_dict["state"].items()}
+        unknown = [k for k in given if k not in numbers]
+        if unknown or len(given) < len(state_dict["state"]) or len({*numbers}) < len(numbers):
+            raise InvalidValueError(
+                f"{what}: expected states of parameters {numbers}, each once, got those of "
+                f"{list(state_dict['state'])}"
+            )
+        self.state = {
+            i: self._entries(given.get(n) or {}, p, f"parameter {i}", what)
+            for i, (n, (p, _)) in enumerate(zip(numbers, each, strict=True))
+        }
+        for own, found in zip(self.param_groups, settings, strict=True):
+            own.update(found)
+
+    def _taken(self, own: Group, given: Mapping[str, Any], what: str) -> Group:
+        """The settings of a group of a state dict, without those of PyTorch that change nothing."""
+        decoupled = given.get("decoupled_weight_decay")
+        if given.get("weight_decay") and decoupled not in (None, getattr(self, "decoupled", None)):
+            raise InvalidValueError(
+                f"{what}: decoupled_weight_decay={decoupled}: it was written by "
+                f"{'AdamW' if decoupled else 'Adam'}"
+            )
+        for name in OTHERS & given.keys() - own.keys():
+            if given[name]:
+                raise InvalidValueError(
+                    f"{what}: {name}={given[name]}: there is no such option here"
+                )
+        rest = {k: v for k, v in given.items() if k in own or k not in OTHERS | WITHOUT_EFFECT}
+        keys(rest, what, own)
+        return self._settings(rest, what)
+
+    def _entries(self, given: Any, p: Tensor, which: str, what: str) -> dict[str, Any]:
+        """A parameter's state: numbers, and arrays of its shape, dtype and device."""
+        if not isinstance(given, Mapping):
+            raise InvalidTypeError(f"{what}: {which}: expected a dict, got {type(given).__name__}")
+        held = {name: value for name, value in given.items() if value is not None}
+        if self.entries is not None and held:
+            keys(
+                held,
+                f"{what}: {which}",
+                [n for n, must in self.entries.items() if must],
+                self.entries,
+            )
+        found: dict[str, Any] = {}
+        for name, value in held.items():
+            where = f"{what}: {name} of {which}"
+            if name == "step":
+                found[name] = whole(value, where)
+            elif self.entries is not None or getattr(value, "shape", None):
+                found[name] = _like(value, p, where)
+            else:
+                found[name] = value
+        return found
 
 
 class SGD(Optimizer):
@@ -114,6 +218,8 @@ class SGD(Optimizer):
     [0.5]
     """
 
+    entries: ClassVar[Mapping[str, bool]] = {"momentum_buffer": False}
+
     def __init__(
         self,
         parameters: Iterable[Any],
@@ -123,9 +229,6 @@ class SGD(Optimizer):
         nesterov: bool = False,
         weight_decay: float = 0.0,
     ) -> None:
-        if nesterov and not momentum:
-            raise InvalidValueError("SGD: nesterov needs a momentum above 0")
-        _check("SGD", lr=lr, momentum=momentum, weight_decay=weight_decay)
         super().__init__(
             parameters, lr=lr, momentum=momentum, nesterov=nesterov, weight_decay=weight_decay
         )
@@ -140,7 +243,7 @@ class SGD(Optimizer):
                 v *= group["momentum"]
                 v += g
             else:
-                v = state["momentum_buffer"] = g.copy()
+                v = state["momentum_buffer"] = xp.array(g)  # without axes, g is a scalar
             g = g + group["momentum"] * v if group["nesterov"] else v
         p -= group["lr"] * g
 
@@ -158,6 +261,12 @@ class RMSprop(Optimizer):
     0.9
     """
 
+    entries: ClassVar[Mapping[str, bool]] = {
+        "square_avg": True,
+        "momentum_buffer": False,
+        "step": False,
+    }
+
     def __init__(
         self,
         parameters: Iterable[Any],
@@ -167,7 +276,6 @@ class RMSprop(Optimizer):
         weight_decay: float = 0.0,
         momentum: float = 0.0,
     ) -> None:
-        _check("RMSprop", lr=lr, alpha=alpha, weight_decay=weight_decay, momentum=momentum)
         super().__init__(
             parameters, lr=lr, alpha=alpha, eps=eps, weight_decay=weight_decay, momentum=momentum
         )
@@ -203,6 +311,8 @@ class Adam(Optimizer):
 
     decoupled = False
 
+    entries: ClassVar[Mapping[str, bool]] = {"step": True, "exp_avg": True, "exp_avg_sq": True}
+
     def __init__(
         self,
         parameters: Iterable[Any],
@@ -211,9 +321,7 @@ class Adam(Optimizer):
         eps: float = 1e-8,
         weight_decay: float = 0.0,
     ) -> None:
-        name = type(self).__name__
-        _check(name, lr=lr, beta1=betas[0], beta2=betas[1], weight_decay=weight_decay)
-        super().__init__(parameters, lr=lr, betas=list(betas), eps=eps, weight_decay=weight_decay)
+        super().__init__(parameters, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay)
 
     def update(self, p: Array, g: Array, state: dict[str, Any], group: Group, xp: Any) -> None:
         """m = b1 m + (1 - b1) g; v = b2 v + (1 - b2) g^2; p -= lr m^ / (sqrt(v^) + eps)."""
@@ -250,18 +358,20 @@ class AdamW(Adam):
         super().__init__(parameters, lr, betas, eps, weight_decay)
 
 
+def _like(value: Any, p: Tensor, what: str) -> Array:
+    """A copy of a saved array, as p is."""
+    array = value.data if isinstance(value, Tensor) else value
+    if not backend.is_array(array):
+        array = entrance.from_python(array, what=what)
+    array = entrance.normalized(array, what)
+    entrance.check_cast(array.dtype, p.dtype, what)
+    if array.shape != p.shape:
+        raise InvalidValueError(f"{what}: expected {list(p.shape)}, got {list(array.shape)}")
+    return Tensor(array, p.dtype, p.device).data
+
+
 def _running(state: dict[str, Any], name: str, p: Array, xp: Any) -> Array:
     """A running mean of the state, zero at first."""
     if name not in state:
         state[name] = xp.zeros_like(p)
     return state[name]
-
-
-def _check(name: str, **settings: float) -> None:
-    for setting, value in settings.items():
-        unbounded = setting in ("lr", "weight_decay")
-        if not value >= 0 or not (unbounded or value < 1):
-            raise InvalidValueError(
-                f"{name}: {setting}: expected 0 or more{'' if unbounded else ' and below 1'}, got "
-                f"{value}"
-            )

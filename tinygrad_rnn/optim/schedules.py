@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from math import cos, inf, pi
+from collections.abc import Mapping, Sequence
+from math import cos, inf, isfinite, pi
 from typing import Any
 
 from ..errors import InvalidTypeError, InvalidValueError
+from .checks import between, keys, number, whole
 from .optimizers import Optimizer
 
 
@@ -17,6 +18,10 @@ class Schedule:
     """
 
     def __init__(self, optimizer: Optimizer) -> None:
+        if not isinstance(optimizer, Optimizer):
+            raise InvalidTypeError(
+                f"{type(self).__name__}: expected an optimizer, got {type(optimizer).__name__}"
+            )
         self.optimizer, self.steps = optimizer, 0
         self.base_lrs = [group["lr"] for group in optimizer.param_groups]
         self._apply()
@@ -39,8 +44,18 @@ class Schedule:
         return {"steps": self.steps, "base_lrs": list(self.base_lrs)}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Takes over a state dict."""
-        self.steps, self.base_lrs = state["steps"], list(state["base_lrs"])
+        """Takes over a state dict. **Raises** ValueError if it is not one of such a schedule."""
+        what = f"{type(self).__name__}.load_state_dict"
+        keys(state, what, self.state_dict())
+        given = state["base_lrs"]
+        if not isinstance(given, Sequence) or len(given) != len(self.base_lrs):
+            raise InvalidValueError(
+                f"{what}: base_lrs: expected a list of {len(self.base_lrs)} rates, one for each "
+                f"group of the optimizer, got {given!r}"
+            )
+        steps = whole(state["steps"], f"{what}: steps")
+        self.base_lrs = [between(lr, f"{what}: base_lrs") for lr in given]
+        self.steps = steps
         self._apply()
 
 
@@ -56,9 +71,8 @@ class StepLR(Schedule):
     """
 
     def __init__(self, optimizer: Optimizer, step_size: int, gamma: float = 0.1) -> None:
-        if step_size < 1:
-            raise InvalidValueError(f"StepLR: step_size: expected 1 or more, got {step_size}")
-        self.step_size, self.gamma = step_size, gamma
+        self.step_size = whole(step_size, "StepLR: step_size", 1)
+        self.gamma = between(gamma, "StepLR: gamma")
         super().__init__(optimizer)
 
     def factor(self) -> float:
@@ -89,12 +103,14 @@ class CosineLR(Schedule):
         warmup_steps: int = 0,
         minimum: float = 0.0,
     ) -> None:
-        if not 0 <= warmup_steps < total_steps:
+        self.total_steps = whole(total_steps, "CosineLR: total_steps")
+        self.warmup_steps = whole(warmup_steps, "CosineLR: warmup_steps")
+        self.minimum = _share(minimum, "CosineLR: minimum")
+        if not self.warmup_steps < self.total_steps:
             raise InvalidValueError(
                 f"CosineLR: expected 0 <= warmup_steps < total_steps, got {warmup_steps} and "
                 f"{total_steps}"
             )
-        self.total_steps, self.warmup_steps, self.minimum = total_steps, warmup_steps, minimum
         super().__init__(optimizer)
 
     def factor(self) -> float:
@@ -109,8 +125,8 @@ class ReduceLROnPlateau(Schedule):
     """Multiplies the rate by factor when a measure has not fallen for more than patience steps.
 
     **Arguments** reduction: by what. patience: how many steps without progress are borne.
-    threshold: the relative fall that counts as progress. minimum: the least share of the first
-    rate.
+    threshold: the fall that counts as progress, as a share of the best measure's size; what is no
+    number is no progress. minimum: the least share of the first rate.
 
     >>> import tinygrad_rnn as tg
     >>> optimizer = tg.optim.SGD([tg.zeros((1,), requires_grad=True)], lr=1.0)
@@ -128,12 +144,13 @@ class ReduceLROnPlateau(Schedule):
         threshold: float = 1e-4,
         minimum: float = 0.0,
     ) -> None:
-        if not 0 < reduction < 1:
-            raise InvalidValueError(
-                f"ReduceLROnPlateau: reduction: expected 0 to 1, got {reduction}"
-            )
-        self.reduction, self.patience = reduction, patience
-        self.threshold, self.minimum = threshold, minimum
+        name = type(self).__name__
+        self.reduction = between(reduction, f"{name}: reduction", 0, 1)
+        if not self.reduction:
+            raise InvalidValueError(f"{name}: reduction: expected more than 0, got {reduction}")
+        self.patience = whole(patience, f"{name}: patience")
+        self.threshold = between(threshold, f"{name}: threshold", 0, 1)
+        self.minimum = _share(minimum, f"{name}: minimum")
         self.best, self.waited, self.scale = inf, 0, 1.0
         super().__init__(optimizer)
 
@@ -143,13 +160,22 @@ class ReduceLROnPlateau(Schedule):
 
     def observe(self, measure: float) -> None:
         """Takes note of a measure, such as the held-out loss, and counts a step."""
-        if measure < self.best * (1 - self.threshold) or self.best == inf:
-            self.best, self.waited = measure, 0
+        found = number(measure, f"{type(self).__name__}.observe")
+        if found < inf and (self.best == inf or found < self.best - self._margin()):
+            self.best, self.waited = found, 0
         else:
             self.waited += 1
         if self.waited > self.patience:
             self.scale, self.waited = max(self.scale * self.reduction, self.minimum), 0
-        self.step()
+        super().step()
+
+    def _margin(self) -> float:
+        """How far below the best a measure has to be, whatever the sign of these."""
+        return self.threshold * abs(self.best) if isfinite(self.best) else 0.0
+
+    def step(self) -> None:
+        """Refuses to count a step without a measure: the rate would never fall."""
+        raise InvalidTypeError(f"{type(self).__name__}: call observe(loss), in place of step()")
 
     def state_dict(self) -> dict[str, Any]:
         """What a later run must know to go on."""
@@ -157,7 +183,20 @@ class ReduceLROnPlateau(Schedule):
         return {**super().state_dict(), "best": best, "waited": self.waited, "scale": self.scale}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Takes over a state dict."""
-        self.best = inf if state["best"] is None else state["best"]
-        self.waited, self.scale = state["waited"], state["scale"]
+        """Takes over a state dict. **Raises** ValueError if it is not one of such a schedule."""
+        what = f"{type(self).__name__}.load_state_dict"
+        keys(state, what, self.state_dict())
+        best = inf if state["best"] is None else number(state["best"], f"{what}: best")
+        waited = whole(state["waited"], f"{what}: waited")
+        scale = _share(state["scale"], f"{what}: scale")
         super().load_state_dict(state)
+        self.best, self.waited, self.scale = best, waited, scale
+        self._apply()
+
+
+def _share(value: Any, what: str) -> float:
+    """A number from 0 to 1."""
+    found = between(value, what)
+    if found > 1:
+        raise InvalidValueError(f"{what}: expected a share, at most 1, got {found}")
+    return found

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import GraphError
-from . import backend, ops
+from ..errors import GraphError, InvalidTypeError, InvalidValueError, ShapeError
+from . import backend, entrance, ops
 from .graph import (
     Edge,
     Leaf,
@@ -101,6 +101,9 @@ def walk(
             edge = node.edges[i]
             if edge is None or g is None:
                 continue
+            shape = shapes[i]
+            if not shape:  # there NumPy gives scalars
+                g = backend.as_array(g)
             if watch.backward is not None:
                 watch.backward(node, i, g)
             target = edge[0]
@@ -111,7 +114,7 @@ def walk(
                 )
             if only is None or target in only:
                 owned = fresh and g is not gs[0]
-                deposit(edge, g if g.shape == shapes[i] else sum_to(g, shapes[i]), owned)
+                deposit(edge, g if g.shape == shape else sum_to(g, shape), owned)
         if not retain:
             node.kept = None
 
@@ -190,6 +193,8 @@ def cotangents(
 
 def starting_cotangent(y: Traced, g: Any, what: str) -> Any:
     """A checked cotangent of an output: ones for a scalar, if none is given."""
+    if not isinstance(y, Traced):
+        raise InvalidTypeError(f"{what}: expected Tensors to differentiate, got {type(y).__name__}")
     xp = backend.module_of(y.array)
     if y.edge is None:
         raise GraphError(
@@ -203,7 +208,15 @@ def starting_cotangent(y: Traced, g: Any, what: str) -> Any:
                 "cotangent of its shape"
             )
         return xp.ones_like(y.array)
+    if not isinstance(g, Traced):
+        g = (
+            entrance.normalized(g, what)
+            if backend.is_array(g)
+            else entrance.from_python(g, what=what)
+        )
     array = g.array if isinstance(g, Traced) else xp.asarray(g)
+    if array.dtype.kind == "c":
+        raise InvalidTypeError(f"{what}: expected a cotangent of reals, got {array.dtype}")
     if array.shape != y.array.shape:
         raise GraphError(
             f"{what}: expected a cotangent of shape {list(y.array.shape)}, got {list(array.shape)}"
@@ -233,7 +246,7 @@ def backward(y: Traced, gradient: Any = None, *, retain_graph: bool = False) -> 
 
 def grad(
     ys: Any,
-    xs: Sequence[Any],
+    xs: Any,
     grad_outputs: Any = None,
     *,
     create_graph: bool = False,
@@ -241,10 +254,10 @@ def grad(
 ) -> tuple[Any, ...]:
     """The gradients of the sum of ys with respect to each of xs, as Tensors.
 
-    **Arguments** ys: a Tensor or several; xs: the Tensors to differentiate in, leaves or not;
+    **Arguments** ys: a Tensor or several; xs: as many as one wants, leaves or not;
     grad_outputs: cotangents of ys, 1 for scalars; create_graph: records the backward pass, so that
     the result can be differentiated again, to any order. **Returns** a tuple, zeros for an x that
-    ys do not depend on. **Raises** GraphError.
+    ys do not depend on. **Raises** GraphError; TypeError, ValueError for no Tensors.
 
     >>> import tinygrad_rnn as tg
     >>> x = tg.tensor(3.0, requires_grad=True)
@@ -254,15 +267,17 @@ def grad(
     (27.0, 18.0)
     """
     tell_beyond("tg.grad", "differentiate what the loop returns")
-    ys = (ys,) if isinstance(ys, Traced) else tuple(ys)
+    ys, xs = _each(ys, "ys"), _each(xs, "xs")
     given = grad_outputs if isinstance(grad_outputs, (tuple, list)) else (grad_outputs,) * len(ys)
-    cls = ys[0].made
+    if len(given) != len(ys):
+        raise ShapeError(f"grad: grad_outputs: expected {len(ys)} of them, got {len(given)}")
     for x in xs:
         if not isinstance(x, Traced) or x.edge is None:
             raise GraphError("grad: every x must be a Tensor that requires grad")
     starts = []
     for y, g in zip(ys, given, strict=True):
         g = starting_cotangent(y, g, "grad")
+        cls = y.made
         if create_graph:
             g = g if isinstance(g, Traced) else wrap(cls, g, None)
         elif isinstance(g, Traced):
@@ -272,6 +287,18 @@ def grad(
     with set_grad_mode(create_graph or grad_mode.on):
         found = cotangents(starts, [x.edge for x in xs], create_graph=create_graph, retain=retain)
         return tuple(_result(found.get(x.edge), x, cls) for x in xs)
+
+
+def _each(values: Any, name: str) -> tuple[Any, ...]:
+    """What `grad` is given, one or several: at least one."""
+    if isinstance(values, Traced):
+        return (values,)
+    if not isinstance(values, Iterable):
+        raise InvalidTypeError(f"grad: {name}: expected Tensors, got {type(values).__name__}")
+    each = tuple(values)
+    if not each:
+        raise InvalidValueError(f"grad: {name}: expected one Tensor or more, got none")
+    return each
 
 
 def _result(g: Any, x: Traced, cls: type[Traced]) -> Any:

@@ -61,6 +61,11 @@ def is_array(value: object) -> bool:
     return isinstance(value, np.ndarray) or _entry(value)[1] is not np
 
 
+def as_array(value: Any) -> Any:
+    """A value as it is, but an array of no axes in place of the scalar that NumPy gives for one."""
+    return np.asarray(value) if isinstance(value, np.generic) else value
+
+
 def module_of(array: Array) -> Any:
     """The module that made an array: `numpy`, `cupy`."""
     return np if type(array) is np.ndarray else _entry(array)[1]
@@ -79,7 +84,7 @@ def to_host(array: Array) -> np.ndarray[Any, Any]:
 
 def to_device(array: Array, device: str | None = None) -> Array:
     """An array on a device (the default one, if None); without a copy if it is there already."""
-    device, here = device or default_device(), _entry(array)[0]
+    device, here = default_device() if device is None else device, _entry(array)[0]
     if device == here:
         return array
     kind, index = parse(device)
@@ -129,6 +134,8 @@ _process_wide: str | None = None
 
 def parse(device: str) -> tuple[str, int | None]:
     """Splits a device's name into its kind and its index."""
+    if not isinstance(device, str):
+        raise DeviceError(f"device: expected its name, 'cpu', 'cuda' or 'cuda:0', got {device!r}")
     kind, colon, index = device.partition(":")
     number = kind == "cuda" and index.isascii() and index.isdigit() and len(index) < 10
     if kind not in platforms or (colon and not number):

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from math import isfinite
 from typing import Any
 
 import numpy as np
 
+from ..errors import ExportError, InvalidTypeError, InvalidValueError
 from . import backend, entrance
-from .graph import wrap
+from .graph import Traced, elements, wrap
 from .random import Generator, Shape, default_generator
+from .shapes import integer, size, sizes
 from .tensor import Tensor
 
 
@@ -46,6 +49,10 @@ def from_dlpack(x: Any) -> Tensor:
     >>> x.tolist()
     [5.0, 0.0]
     """
+    if isinstance(x, np.ndarray) and not entrance.normalized(x, "from_dlpack").dtype == x.dtype:
+        raise ExportError(
+            f"from_dlpack: expected native byte order, got {x.dtype.str}: tg.as_tensor converts it"
+        )
     return wrap(Tensor, backend.from_dlpack(x), None)
 
 
@@ -63,7 +70,9 @@ def full(
     >>> tg.full((2,), 3.0)
     tensor([3., 3.])
     """
-    return _place(np.full(shape, value, dtype), device, requires_grad)
+    number, wanted = _number(value, "full: value"), _dtype(dtype, "full")
+    number = entrance.from_python(number, wanted, "full: value")
+    return _place(np.full(sizes(shape, "full"), number, wanted), device, requires_grad)
 
 
 def zeros(
@@ -75,7 +84,7 @@ def zeros(
     >>> tg.zeros((2, 3)).shape
     (2, 3)
     """
-    return _place(np.zeros(shape, dtype), device, requires_grad)
+    return _place(np.zeros(sizes(shape, "zeros"), _dtype(dtype, "zeros")), device, requires_grad)
 
 
 def ones(
@@ -87,7 +96,7 @@ def ones(
     >>> tg.ones((2,))
     tensor([1., 1.])
     """
-    return _place(np.ones(shape, dtype), device, requires_grad)
+    return _place(np.ones(sizes(shape, "ones"), _dtype(dtype, "ones")), device, requires_grad)
 
 
 def arange(
@@ -104,8 +113,20 @@ def arange(
     >>> tg.arange(3)
     tensor([0, 1, 2])
     """
-    array = np.arange(start, stop, step) if stop is not None else np.arange(start)
-    return _place(array.astype(dtype or _python_dtype(array)), device, False)
+    if stop is None:
+        start, stop = 0, start
+    given = {"start": start, "stop": stop, "step": step}
+    first, last, by = (_number(v, f"arange: {name}") for name, v in given.items())
+    if not by or not isfinite((last - first) / by):
+        raise InvalidValueError(
+            f"arange: expected a step other than 0, and finite numbers, got {given}"
+        )
+    array = np.arange(first, last, by)
+    default = np.float32 if array.dtype.kind == "f" else array.dtype
+    wanted = _dtype(dtype, "arange", default)
+    if wanted.kind in "iub" and not np.array_equal(array.astype(wanted), array):
+        raise InvalidValueError(f"arange: dtype: {wanted} does not hold the numbers of {given}")
+    return _place(array.astype(wanted), device, False)
 
 
 def linspace(
@@ -123,7 +144,9 @@ def linspace(
     >>> tg.linspace(0, 1, 3)
     tensor([0. , 0.5, 1. ])
     """
-    return _place(np.linspace(start, stop, num, endpoint, dtype=dtype), device, False)
+    first, last = _number(start, "linspace: start"), _number(stop, "linspace: stop")
+    count, wanted = size(num, "linspace: num"), _dtype(dtype, "linspace")
+    return _place(np.linspace(first, last, count, endpoint, dtype=wanted), device, False)
 
 
 def eye(
@@ -135,7 +158,9 @@ def eye(
     >>> tg.eye(2)
     tensor([[1., 0.], [0., 1.]])
     """
-    return _place(np.eye(n, m, k, dtype), device, False)
+    columns = None if m is None else size(m, "eye: m")
+    array = np.eye(size(n, "eye: n"), columns, integer(k, "eye: k"), _dtype(dtype, "eye"))
+    return _place(array, device, False)
 
 
 def randn(
@@ -151,8 +176,9 @@ def randn(
     >>> tg.randn(2, 3, generator=tg.Generator(0)).shape
     (2, 3)
     """
-    numbers = (generator or default_generator()).normal(shape)
-    return _place(numbers.astype(dtype), device, requires_grad)
+    wanted = _real_dtype(dtype, "randn")
+    numbers = _source(generator, "randn").normal(sizes(shape, "randn"))
+    return _place(numbers.astype(wanted), device, requires_grad)
 
 
 def rand(
@@ -168,8 +194,9 @@ def rand(
     >>> tg.rand(2, 3, generator=tg.Generator(0)).shape
     (2, 3)
     """
-    numbers = (generator or default_generator()).random(shape)
-    return _place(numbers.astype(dtype), device, requires_grad)
+    wanted = _real_dtype(dtype, "rand")
+    numbers = _source(generator, "rand").random(sizes(shape, "rand"))
+    return _place(numbers.astype(wanted), device, requires_grad)
 
 
 def randint(
@@ -186,7 +213,13 @@ def randint(
     >>> tg.randint(0, 10, (2, 3), generator=tg.Generator(0)).shape
     (2, 3)
     """
-    return _place((generator or default_generator()).integers(low, high, shape), device, False)
+    least, above = integer(low, "randint: low"), integer(high, "randint: high")
+    if not -(2**63) <= least < above <= 2**63:
+        raise InvalidValueError(
+            f"randint: expected low below high, both of 64 bits, got {least} and {above}"
+        )
+    numbers = _source(generator, "randint").integers(least, above, sizes(shape, "randint"))
+    return _place(numbers, device, False)
 
 
 def randperm(n: int, *, generator: Generator | None = None, device: str | None = None) -> Tensor:
@@ -196,11 +229,44 @@ def randperm(n: int, *, generator: Generator | None = None, device: str | None =
     >>> sorted(tg.randperm(4, generator=tg.Generator(0)).tolist())
     [0, 1, 2, 3]
     """
-    return _place((generator or default_generator()).permutation(n), device, False)
+    numbers = _source(generator, "randperm").permutation(size(n, "randperm: n"))
+    return _place(numbers, device, False)
 
 
-def _python_dtype(array: np.ndarray[Any, Any]) -> Any:
-    return np.float32 if array.dtype.kind == "f" else array.dtype
+def _dtype(dtype: Any, what: str, default: Any = np.float32) -> np.dtype[Any]:
+    """A dtype that was asked for; None asks for the default one."""
+    return entrance.number_dtype(default if dtype is None else dtype, what)
+
+
+def _real_dtype(dtype: Any, what: str) -> np.dtype[Any]:
+    wanted = _dtype(dtype, what)
+    if wanted.kind != "f":
+        raise InvalidTypeError(
+            f"{what}: dtype: expected one of reals, got {wanted}: see tg.randint"
+        )
+    return wanted
+
+
+def _number(value: Any, what: str) -> Any:
+    """A Python number: from one, or from a constant without axes."""
+    if isinstance(value, Traced) and value.edge is None and not value.array.shape:
+        value = elements(value).item()
+    if isinstance(value, np.generic) or (isinstance(value, np.ndarray) and not value.shape):
+        value = value.item()
+    if not isinstance(value, (int, float)):
+        got = f"{value!r}: x.item() is one" if isinstance(value, Traced) else repr(value)
+        raise InvalidTypeError(f"{what}: expected a number, got {got}")
+    return value
+
+
+def _source(generator: Any, what: str) -> Generator:
+    """The generator to draw from."""
+    if not isinstance(generator, Generator | None):
+        raise InvalidTypeError(
+            f"{what}: generator: expected a tg.Generator, got {generator!r}: tg.Generator(seed) "
+            "makes one"
+        )
+    return generator or default_generator()
 
 
 def _place(array: np.ndarray[Any, Any], device: str | None, requires_grad: bool) -> Tensor:

@@ -15,7 +15,9 @@ import numpy as np
 from ..errors import InvalidTypeError, InvalidValueError, ShapeError, TinygradRnnError
 from .backend import Array
 
-DTYPES = frozenset(map(np.dtype, "?bBhHiIlLqQefdgFDG"))  # all that a Tensor may hold: native ones
+# All that a Tensor may hold, in native byte order. NumPy's pickles and conversions make dtypes that
+# are equal to these; native code asks whether they are the same.
+DTYPES = {d: np.dtype(d.name) for d in map(np.dtype, "?bBhHiIlLqQefdgFDG")}
 NUMBERS = frozenset("biufc")  # their kinds, as NumPy names them
 PYTHON = frozenset({int, float, bool, list, tuple, range})  # what makes nested lists of numbers
 
@@ -29,13 +31,13 @@ REMEDIES = {
 }
 
 
-def normalized(array: Array, what: str = "a tensor") -> Array:
+def normalized(array: Array, what: str = "tensor") -> Array:
     """An array as a Tensor may hold it; the same one, if it is that already.
 
     A subclass's values stay where they lie in memory; another byte order is converted. **Raises**
     TypeError for a masked array, and for one of anything but numbers.
     """
-    if type(array) is np.ndarray and array.dtype in DTYPES:
+    if type(array) is np.ndarray and DTYPES.get(array.dtype) is array.dtype:
         return array
     if not isinstance(array, np.ndarray):
         return array  # those of a device are all of numbers
@@ -46,12 +48,19 @@ def normalized(array: Array, what: str = "a tensor") -> Array:
         )
     if array.dtype.kind not in NUMBERS:
         raise InvalidTypeError(
-            f"{what} holds numbers, not {array.dtype}: {REMEDIES.get(array.dtype.kind, '')}"
+            f"{what}: a tensor holds numbers, not {array.dtype}: "
+            f"{REMEDIES.get(array.dtype.kind, 'convert it')}"
         )
-    return np.asarray(array, dtype=array.dtype.newbyteorder("="))
+    return _native(array)
 
 
-def number_dtype(dtype: Any, what: str = "a tensor") -> np.dtype[Any]:
+def _native(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Numbers as a base array with the native dtype; without a copy, if only its name differs."""
+    array, native = np.asarray(array), np.dtype(array.dtype.name)
+    return array.view(native) if array.dtype == native else array.astype(native)
+
+
+def number_dtype(dtype: Any, what: str = "tensor") -> np.dtype[Any]:
     """A dtype of numbers in native byte order, from its name. **Raises** TypeError for others."""
     try:
         found = np.dtype(dtype)
@@ -61,7 +70,7 @@ def number_dtype(dtype: Any, what: str = "a tensor") -> np.dtype[Any]:
         ) from error
     if dtype is None or found.kind not in NUMBERS or found.shape:
         raise InvalidTypeError(f"{what}: dtype: expected one of numbers, got {dtype!r}")
-    native: np.dtype[Any] = found.newbyteorder("=")
+    native: np.dtype[Any] = np.dtype(found.name)
     return native
 
 
@@ -75,7 +84,7 @@ def check_cast(given: np.dtype[Any], own: np.dtype[Any], what: str) -> None:
 
 
 def from_python(
-    data: Any, dtype: np.dtype[Any] | None = None, what: str = "a tensor"
+    data: Any, dtype: np.dtype[Any] | None = None, what: str = "tensor"
 ) -> np.ndarray[Any, Any]:
     """An array of what is none yet: numbers, nested lists, what NumPy can read.
 
@@ -94,14 +103,21 @@ def from_python(
     array = _read(data, None, what)
     if array.dtype.kind not in "fiub":
         raise InvalidTypeError(
-            f"{what} holds numbers, not {array.dtype} ({type(data).__name__})"
+            f"{what}: a tensor holds numbers, not {array.dtype} ({type(data).__name__})"
             + (f": {REMEDIES[array.dtype.kind]}" if array.dtype.kind in "MmSUV" else "")
         )
     typed = not kinds <= PYTHON and any(hasattr(kind, "dtype") for kind in kinds)
     whole = not typed and float not in kinds and not kinds.isdisjoint((int, range))
     if dtype is not None:
-        fits = whole and dtype.kind in "iu"  # NumPy looks whether each does; astype wraps around
-        return _read(data, dtype, what) if fits else array.astype(dtype)
+        if dtype.kind not in "iu":
+            return array.astype(dtype)
+        if whole:
+            return _read(data, dtype, what)  # NumPy looks whether each fits; astype wraps around
+        if array.dtype.kind == "f" and array.size:
+            least, most = np.iinfo(dtype).min, np.iinfo(dtype).max
+            if not (array.min() >= least and array.max() <= most):
+                raise InvalidValueError(f"{what}: {array.max()} or {array.min()}: not for {dtype}")
+        return array.astype(dtype)
     if whole and array.dtype.kind == "f":
         raise InvalidValueError(f"{what}: these integers fit no one dtype: ask for one")
     if array.dtype != np.float64:
@@ -162,5 +178,4 @@ def _read(data: Any, dtype: Any, what: str) -> np.ndarray[Any, Any]:
         raise InvalidTypeError(
             f"{what}: expected numbers, got {type(data).__name__} ({error})"
         ) from error
-    native = array.dtype.newbyteorder("=") if array.dtype.kind in NUMBERS else array.dtype
-    return np.asarray(array, native)
+    return _native(array) if array.dtype.kind in NUMBERS else array

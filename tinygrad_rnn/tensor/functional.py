@@ -14,10 +14,11 @@ from typing import Any, cast
 
 import numpy as np
 
-from ..errors import InvalidTypeError, ShapeError
+from ..errors import InvalidTypeError, InvalidValueError, ShapeError
 from . import autodiff, ops
 from .graph import Leaf, grad_mode, tell_beyond
 from .recompute import behind, now
+from .shapes import integer
 from .tensor import Tensor
 
 Function = Callable[..., Any]
@@ -136,7 +137,9 @@ def value_and_grad(
     >>> grads
     {'weight': tensor([[4.]]), 'bias': tensor([4.])}
     """
-    places = (argnums,) if isinstance(argnums, int) else tuple(argnums)
+    places = tuple([integer(i, "value_and_grad: argnums") for i in _several(argnums)])
+    if not places:
+        raise InvalidValueError("value_and_grad: argnums: expected one position or more, got none")
 
     @functools.wraps(fn)
     def value_and_gradient(*args: Any, **settings: Any) -> tuple[Any, Any]:
@@ -215,6 +218,10 @@ class _Run:
     def __init__(
         self, name: str, fn: Function, primals: Sequence[Any], mark: int | None = None
     ) -> None:
+        if not callable(fn):
+            raise InvalidTypeError(f"{name}: fn: expected a function, got {type(fn).__name__}")
+        if not primals:
+            raise InvalidValueError(f"{name}: expected one primal or more, got none")
         tell_beyond(f"tg.{name}", "differentiate what the loop returns")
         self.name = name
         self.mark = now() if mark is None else mark
@@ -223,6 +230,10 @@ class _Run:
             value = fn(*self.xs)
         self.several = isinstance(value, (tuple, list))
         self.ys = _several(value)
+        if not self.ys:
+            raise InvalidValueError(
+                f"{name}: expected fn to return a Tensor, got an empty {type(value).__name__}"
+            )
         for y in self.ys:
             if not isinstance(y, Tensor):
                 raise InvalidTypeError(

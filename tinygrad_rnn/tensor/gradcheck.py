@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
-from ..errors import GradcheckError, InvalidTypeError
+from ..errors import GradcheckError, InvalidTypeError, InvalidValueError
 from . import autodiff, backend, ops
 from .graph import grad_mode
 from .random import Generator
+from .shapes import size
 from .tensor import Tensor
 
 STEP = 1e-5  # of the differences: their error is about STEP**2 in float64
 DIRECTIONS = 3
 FULL_JACOBIAN = 64  # outputs times inputs up to which every entry is compared
+THOROUGH = 2  # the order up to which they are: beyond it one direction is followed
 
 
 def gradcheck(
@@ -30,7 +32,8 @@ def gradcheck(
 
     Several directions are drawn, and where outputs and inputs are few, every entry of the Jacobian
     is compared as well. For order 2 the gradient is checked in the same way, as a function of the
-    inputs and of the cotangent.
+    inputs and of the cotangent. For each order above that it is that one's gradient again, along
+    one drawn direction.
 
     **Arguments** fn: of Tensors, gives a Tensor or several. inputs: float64 arrays, or leaf Tensors
     that require grad: parameters that fn uses without being handed them may stand among these.
@@ -42,7 +45,17 @@ def gradcheck(
     >>> tg.gradcheck(lambda x: tg.tanh(x) * x, [np.linspace(-1, 1, 5)], order=2)
     True
     """
-    gradient_errors(fn, inputs, order=order, tolerance=tolerance, seed=seed)
+    xs = _leaves(fn, inputs)
+    name = getattr(fn, "__name__", type(fn).__name__)
+    with autodiff.no_grad():
+        ys = _outputs(fn, xs)
+    for what, given in (("inputs", xs), ("reals to be returned", ys)):
+        if not sum(x.size for x in given):
+            raise InvalidValueError(
+                f"gradcheck: {name}: nothing to check: expected {what}, got {len(given)} tensors "
+                "without an element"
+            )
+    gradient_errors(fn, xs, order=order, tolerance=tolerance, seed=seed)
     return True
 
 
@@ -58,6 +71,27 @@ def gradient_errors(
 
     **Arguments**, **Raises** as `gradcheck`. **Returns** a list of `order` numbers.
     """
+    size(order, "gradcheck: order", 1)
+    if not tolerance > 0:
+        raise InvalidValueError(f"gradcheck: tolerance: expected more than 0, got {tolerance}")
+    xs = _leaves(fn, inputs)
+    name, generator = getattr(fn, "__name__", type(fn).__name__), Generator(seed)
+    errors = []
+    for level in range(1, order + 1):
+        errors.append(_worst_error(fn, xs, name, level, tolerance, generator))
+        if level < order:
+            fn, xs = _gradient_of(fn, xs, generator)
+    return errors
+
+
+def _leaves(fn: Any, inputs: Any) -> list[Tensor]:
+    """The inputs as leaves of float64 that require grad."""
+    if isinstance(inputs, Tensor) or backend.is_array(inputs) or not isinstance(inputs, Iterable):
+        raise InvalidTypeError(
+            f"gradcheck: inputs: expected a list of arrays or Tensors, got {type(inputs).__name__}"
+        )
+    if not callable(fn):
+        raise InvalidTypeError(f"gradcheck: fn: expected a function, got {type(fn).__name__}")
     xs = [x if isinstance(x, Tensor) else Tensor(x, requires_grad=True) for x in inputs]
     for i, x in enumerate(xs):
         if x.dtype != np.float64 or not x.requires_grad or not x.is_leaf:
@@ -65,20 +99,20 @@ def gradient_errors(
                 f"gradcheck: input {i}: expected a float64 array or leaf that requires grad, got "
                 f"{x!r}"
             )
-    name, generator = getattr(fn, "__name__", type(fn).__name__), Generator(seed)
-    errors = []
-    for level in range(1, order + 1):
-        errors.append(
-            _worst_error(fn, xs, f"{name}: derivative of order {level}", tolerance, generator)
-        )
-        if level < order:
-            fn, xs = _gradient_of(fn, xs, generator)
-    return errors
+    return xs
 
 
 def _outputs(fn: Callable[..., Any], xs: Sequence[Tensor]) -> list[Tensor]:
-    ys = fn(*xs)
-    return [y for y in (ys if isinstance(ys, (tuple, list)) else (ys,)) if y.dtype.kind == "f"]
+    """What the function gives that has derivatives: reals."""
+    value = fn(*xs)
+    ys = value if isinstance(value, (tuple, list)) else (value,)
+    for y in ys:
+        if not isinstance(y, Tensor):
+            raise InvalidTypeError(
+                "gradcheck: fn: expected a Tensor or several to be returned, got "
+                f"{type(y).__name__}"
+            )
+    return [y for y in ys if y.dtype.kind == "f"]
 
 
 def _gradient_of(
@@ -106,15 +140,32 @@ def _gradient_of(
 
 
 def _worst_error(
-    fn: Callable[..., Any], xs: list[Tensor], which: str, tolerance: float, generator: Generator
+    fn: Callable[..., Any],
+    xs: list[Tensor],
+    name: str,
+    order: int,
+    tolerance: float,
+    generator: Generator,
 ) -> float:
     """Compares <w, J u> both ways for drawn w and u, then J entry by entry where it is small."""
     ys = _outputs(fn, xs)
     places = [x.numpy().copy() for x in xs]
+    live = [i for i, y in enumerate(ys) if y.requires_grad]
 
-    def moved(us: Sequence[Any], step: float) -> np.ndarray[Any, Any]:
+    def pulled_back(ws: Sequence[Any]) -> list[np.ndarray[Any, Any]]:
+        if not live:
+            return [np.zeros_like(place) for place in places]
+        given = [backend.to_device(np.asarray(ws[i]), ys[i].device) for i in live]
+        return [
+            g.numpy() for g in autodiff.grad([ys[i] for i in live], xs, given, retain_graph=True)
+        ]
+
+    def put(us: Sequence[Any], step: float) -> None:
         for x, place, u in zip(xs, places, us, strict=True):
             x.data = backend.to_device(np.asarray(place + step * u), x.device)
+
+    def moved(us: Sequence[Any], step: float) -> np.ndarray[Any, Any]:
+        put(us, step)
         with autodiff.no_grad():
             return _flat(y.numpy() for y in _outputs(fn, xs))
 
@@ -122,14 +173,7 @@ def _worst_error(
         try:
             return np.asarray((moved(us, step) - moved(us, -step)) / (2 * step))
         finally:
-            moved(us, 0.0)
-
-    def pulled_back(ws: Sequence[Any]) -> list[np.ndarray[Any, Any]]:
-        pairs = [(y, w) for y, w in zip(_outputs(fn, xs), ws, strict=True) if y.requires_grad]
-        if not pairs:
-            return [np.zeros_like(place) for place in places]
-        ws = [backend.to_device(np.asarray(w), y.device) for y, w in pairs]
-        return [g.numpy() for g in autodiff.grad([y for y, _ in pairs], xs, ws)]
+            put(us, 0.0)
 
     def error(found: Any, us: Sequence[Any], along: Any, what: str) -> float:
         """How far off a derivative is, judged by differences, and by better ones if need be."""
@@ -140,33 +184,36 @@ def _worst_error(
             worst = _distance(found, true)
         if not worst <= tolerance:
             raise GradcheckError(
-                f"gradcheck: {which}, {what}: the rules give {found}, finite differences {true}: "
-                f"they differ by {worst:.1e}, more than {tolerance:.0e}"
+                f"gradcheck: {name}: derivative of order {order}, {what}: the rules give {found}, "
+                f"finite differences {true}: they differ by {worst:.1e}, more than {tolerance:.0e}"
             )
         return worst
 
-    worst = 0.0
-    for direction in range(DIRECTIONS):
+    thorough = order <= THOROUGH
+    comparisons: list[tuple[Any, Any, Any, str]] = []  # all gradients of one graph, before x moves
+    for direction in range(DIRECTIONS if thorough else 1):
         ws = [generator.normal(y.shape) for y in ys]
         us = [generator.normal(x.shape) for x in xs]
-        gradients = pulled_back(ws)
-        found = np.array(sum(float((g * u).sum()) for g, u in zip(gradients, us, strict=True)))
+        found = np.array(
+            sum(float((g * u).sum()) for g, u in zip(pulled_back(ws), us, strict=True))
+        )
         weights = _flat(ws)
-        worst = max(worst, error(found, us, lambda d, w=weights: w @ d, f"direction {direction}"))
+        comparisons.append((found, us, lambda d, w=weights: w @ d, f"direction {direction}"))
     inputs, outputs = sum(x.size for x in xs), sum(y.size for y in ys)
-    if 0 < inputs * outputs <= FULL_JACOBIAN:
-        rows = []
-        for j in range(outputs):
-            unit = np.split(np.eye(outputs)[j], np.cumsum([y.size for y in ys])[:-1])
-            ws = [u.reshape(y.shape) for u, y in zip(unit, ys, strict=True)]
-            rows.append(_flat(pulled_back(ws)))
+    if thorough and 0 < inputs * outputs <= FULL_JACOBIAN:
+        rows = [_flat(pulled_back(_units(ys, j))) for j in range(outputs)]
         jacobian = np.stack(rows)
         for k in range(inputs):
-            unit = np.split(np.eye(inputs)[k], np.cumsum([x.size for x in xs])[:-1])
-            us = [u.reshape(x.shape) for u, x in zip(unit, xs, strict=True)]
             what = f"element {k} of the inputs"
-            worst = max(worst, error(jacobian[:, k], us, lambda d: d, what))
-    return worst
+            comparisons.append((jacobian[:, k], _units(xs, k), lambda d: d, what))
+    return max(error(*comparison) for comparison in comparisons)
+
+
+def _units(like: Sequence[Tensor], k: int) -> list[np.ndarray[Any, Any]]:
+    """Zeros in the shapes of some tensors, but for a 1 at the k-th of all their elements."""
+    ends = np.cumsum([x.size for x in like])
+    parts = np.split(np.eye(1, int(ends[-1]), k)[0], ends[:-1])
+    return [part.reshape(x.shape) for part, x in zip(parts, like, strict=True)]
 
 
 def _distance(found: Any, true: Any) -> float:

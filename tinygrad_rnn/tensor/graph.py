@@ -31,7 +31,14 @@ from typing import Any, ClassVar, Protocol, Self, TypeVar, cast
 
 import numpy as np
 
-from ..errors import DeviceError, InvalidTypeError, MatrixError, OutOfRangeError, ShapeError
+from ..errors import (
+    DeviceError,
+    InvalidTypeError,
+    InvalidValueError,
+    MatrixError,
+    OutOfRangeError,
+    ShapeError,
+)
 from . import backend, entrance
 from .backend import Array
 from .entrance import DTYPES
@@ -40,6 +47,7 @@ T = TypeVar("T")
 Edge = tuple["Node", int]  # where a value came from: a node, and which of its outputs it is
 Rule = Callable[..., Any]
 
+NUMBERS = (int, float, complex, np.generic)  # what may stand in an array's place
 PYTHON = frozenset({int, float, bool, complex, type(None)})  # these need no look
 NESTED = (list, tuple, range)
 
@@ -295,7 +303,7 @@ class Op:
                 shapes.append(array.shape)
             else:
                 if type(a) is np.ndarray:
-                    known = known and a.dtype in DTYPES
+                    known = known and DTYPES.get(a.dtype) is a.dtype
                 elif type(a) not in PYTHON:
                     known = False
                 raw.append(a)
@@ -313,19 +321,30 @@ class Op:
                 y = self.forward(xp, *raw, **params)
             else:
                 y, saved = self.forward(xp, *raw, keep=tracing, **params)
-        except (ValueError, TypeError, IndexError, AttributeError) as error:
+        except (ValueError, TypeError, IndexError, AttributeError, OverflowError) as error:
             raise self._explained(error, raw, params) from error
+        several = False
+        if type(y) is not np.ndarray:  # where there are no axes NumPy gives its scalars
+            several = type(y) is tuple
+            if several:
+                y = tuple([xp.asarray(v) for v in y])
+            elif isinstance(y, NUMBERS):
+                y = xp.asarray(y)
         if watch.forward is not None:
             watch.forward(self, y, raw)
         if cls is None:
             return y
-        several = type(y) is tuple
         if not tracing:
             if several:
-                return tuple([wrap(cls, xp.asarray(v), None) for v in y])
+                return tuple([wrap(cls, v, None) for v in y])
             out = cls.__new__(cls)
-            out.array, out.edge = (xp.asarray(y) if isinstance(y, np.generic) else y), None
+            out.array, out.edge = y, None
             return out
+        if any(v.dtype.kind == "c" for v in y) if several else y.dtype.kind == "c":
+            raise InvalidTypeError(
+                f"{self.name}: complex numbers have no gradients here: compute with the real and "
+                "the imaginary part as tensors of their own, or under tg.no_grad()"
+            )
         node = WideNode(len(y)) if several else Node()
         node.op, node.serial, node.edges, node.shapes = self, older(), edges, shapes
         kept = self._pick_kept((y, saved, raw) if self.variadic else (y, saved, *raw))
@@ -335,9 +354,9 @@ class Op:
         if watch.recorded is not None:
             watch.recorded(node)
         if several:
-            return tuple([wrap(cls, xp.asarray(v), (node, i)) for i, v in enumerate(y)])
+            return tuple([wrap(cls, v, (node, i)) for i, v in enumerate(y)])
         out = cls.__new__(cls)
-        out.array, out.edge = (xp.asarray(y) if isinstance(y, np.generic) else y), (node, 0)
+        out.array, out.edge = y, (node, 0)
         return out
 
     def _recorded(self, recorder: Recorder, args: tuple[Any, ...], params: dict[str, Any]) -> Any:
@@ -403,34 +422,38 @@ class Op:
 
         Beside a Tensor, NumPy's scalars and nested lists are numbers as Python's are: they take its
         dtype where they are of its kind, or below. Where Python's numbers and lists are all there
-        is, the first becomes a Tensor. Of arrays alone it stays NumPy's arithmetic.
+        is, the first becomes a Tensor. Among arrays, NumPy's scalars stay what they are.
         """
         like = next((a for a in args if isinstance(a, Traced)), None)
         if like is None:
-            if not args or not all(type(a) in PYTHON or isinstance(a, NESTED) for a in args):
-                new = [
-                    entrance.normalized(a, self.name) if backend.is_array(a) else a for a in args
-                ]
-            else:
-                i = next((i for i, a in enumerate(args) if a is not None), 0)
-                new = [*args[:i], cast(Any, Traced.made)(args[i]), *args[i + 1 :]]
-        else:
+            like = next((a for a in args if backend.is_array(a)), None)
+        if like is not None:
             names = itertools.chain(self.inputs, itertools.repeat(self.inputs[-1]))
             new = [self._operand(n, a, like) for n, a in zip(names, args, strict=False)]
+        elif args and all(type(a) in PYTHON or isinstance(a, NESTED) for a in args):
+            i = next((i for i, a in enumerate(args) if a is not None), 0)
+            new = [*args[:i], cast(Any, Traced.made)(args[i]), *args[i + 1 :]]
+        else:
+            return args
         return args if all(a is b for a, b in zip(new, args, strict=True)) else tuple(new)
 
-    def _operand(self, name: str, a: Any, like: Traced) -> Any:
-        """What is no Tensor, beside one."""
+    def _operand(self, name: str, a: Any, like: Any) -> Any:
+        """What is no Tensor, beside one, or beside an array."""
         if isinstance(a, Traced) or type(a) in PYTHON:
             return a
         what = f"{self.name}: {name}"
-        if isinstance(a, np.generic):
-            number = entrance.normalized(np.asarray(a), what).item()
-            return float(number) if isinstance(number, np.floating) else number  # a long double
         if backend.is_array(a):
             return entrance.normalized(a, what)
-        array = entrance.beside(a, like.array.dtype, name in self.rules, what)
-        return backend.module_of(like.array).asarray(array)
+        if not isinstance(like, Traced) and not isinstance(a, NESTED):
+            return a
+        if isinstance(a, np.generic):
+            if self.rules and name not in self.rules:
+                return backend.module_of(like.array).asarray(a)  # an index: read as an array
+            number = entrance.normalized(np.asarray(a), what).item()
+            return float(number) if isinstance(number, np.floating) else number  # a long double
+        array = like.array if isinstance(like, Traced) else like
+        found = entrance.beside(a, array.dtype, name in self.rules, what)
+        return backend.module_of(array).asarray(found)
 
     # ------------------------------------------------------------ when a call is wrong
 
@@ -457,21 +480,42 @@ class Op:
             return DeviceError(
                 f"{self.name}: inputs on {' and '.join(devices)}: bring them together with .to()"
             )
+        given = "".join(f", {n}={v!r}" for n, v in params.items())
+        named = [*zip(itertools.chain(self.inputs, itertools.repeat("and")), raw, strict=False)]
+        for i, (n, a) in enumerate(named):
+            default = n in self.optional and a is self.optional[n]
+            if not (
+                default or backend.is_array(a) or isinstance(a, (*NUMBERS, list, tuple, range))
+            ):
+                return InvalidTypeError(
+                    f"{self.name}: {f'{self.inputs[0]}[{i}]' if self.variadic else n}: expected a "
+                    f"Tensor, an array or a number, got {type(a).__name__} {a!r}"
+                )
         got = ", ".join(
             f"{n} {a.dtype}{list(a.shape)}" if backend.is_array(a) else f"{n} {a!r}"
-            for n, a in zip(
-                itertools.chain(self.inputs, itertools.repeat("and")), raw, strict=False
-            )
+            for n, a in named
         )
-        given = "".join(f", {n}={v!r}" for n, v in params.items())
+        if "negative integer powers" in str(error):
+            return InvalidTypeError(
+                f"{self.name}: got {got}: integers have no negative powers among integers: convert "
+                "the base to reals first, as in x.astype('float32') ** -1"
+            )
         kinds = {
             np.linalg.LinAlgError: MatrixError,  # the shapes are right: a matrix is not
             ValueError: ShapeError,
             IndexError: OutOfRangeError,
+            OverflowError: InvalidValueError,
         }
         kind = next((k for e, k in kinds.items() if isinstance(error, e)), InvalidTypeError)
-        expected = f"expected {self.expects}; " if self.expects else ""
+        of_shapes = self.expects and kind is not InvalidTypeError
+        expected = f"expected {self.expects}; " if of_shapes else ""
         return kind(f"{self.name}: {expected}got {got}{given} ({error})")
+
+
+def operand(value: Any) -> Any:
+    """An input of a function of operations: Python's numbers and nested lists become Tensors."""
+    python = isinstance(value, (int, float, *NESTED))
+    return cast(Any, Traced.made)(value) if python else value
 
 
 def operation(forward: Rule) -> Op:

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from .shapes import size
+
 Shape = int | tuple[int, ...]
 
 
@@ -33,6 +35,7 @@ class Generator:
     """
 
     def __init__(self, seed: int | None = None) -> None:
+        seed = None if seed is None else size(seed, "Generator: seed")
         self._numbers = np.random.Generator(np.random.PCG64(seed))
 
     @property

@@ -1,11 +1,46 @@
-"""Broadcasting arithmetic on tuples."""
+"""Shapes: whether they are any, and broadcasting arithmetic on them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import index
 from typing import Any
 
+from ..errors import InvalidTypeError, OutOfRangeError, ShapeError
+
 Axis = int | Sequence[int] | None
+
+
+def size(value: Any, what: str, least: int = 0) -> int:
+    """A length as an int. **Raises** TypeError, ShapeError naming what it is of."""
+    number = integer(value, what)
+    if number < least:
+        raise ShapeError(f"{what}: expected {least} or more, got {number}")
+    return number
+
+
+def integer(value: Any, what: str) -> int:
+    """Anything that counts as an int, as one. **Raises** TypeError naming what it is."""
+    try:
+        if isinstance(value, bool):
+            raise TypeError
+        return index(value)
+    except TypeError as error:
+        raise InvalidTypeError(f"{what}: expected an integer, got {value!r}") from error
+
+
+def one_axis(axis: Any, ndim: int, what: str) -> int:
+    """An axis, counted from the front. **Raises** TypeError; IndexError if there is none such."""
+    number = integer(axis, f"{what}: axis")
+    if not -ndim <= number < ndim:
+        raise OutOfRangeError(f"{what}: expected one of {ndim} axes, got axis {number}")
+    return number % ndim
+
+
+def sizes(shape: Any, what: str) -> tuple[int, ...]:
+    """A shape as a tuple of ints: from one length, or several."""
+    each = shape if isinstance(shape, (tuple, list)) else (shape,)
+    return tuple([size(n, f"{what}: shape") for n in each])
 
 
 def sum_to(g: Any, shape: tuple[int, ...]) -> Any:

@@ -19,7 +19,13 @@ class Tensor(Traced):
     **Arguments** data: numbers, nested lists, or an array of NumPy or CuPy, which is copied; Python
     floats become float32, arrays keep their dtype. dtype: by NumPy's name. device: `cpu`,
     `cuda`; the default one, if None. requires_grad: whether to collect a gradient in `.grad`.
-    **Raises** DeviceError if the device is not there; TypeError for a gradient of other than reals.
+    **Raises** DeviceError if the device is not there; TypeError for a gradient of other than reals,
+    for masked arrays, and for anything but numbers; ValueError for integers that the dtype does not
+    hold.
+
+    Beside a Tensor, Python's numbers and NumPy's scalars take its dtype; arrays keep theirs. Under
+    `no_grad`, `x += y` and `x[i] = v` change a leaf that requires grad; elsewhere they give x a
+    new value, which nothing else sees.
 
     >>> import tinygrad_rnn as tg
     >>> x = tg.tensor([1.0, 2.0], requires_grad=True)
@@ -92,6 +98,8 @@ class Tensor(Traced):
     @requires_grad.setter
     def requires_grad(self, wanted: bool) -> None:
         leaf = self._leaf("setting requires_grad")
+        if not isinstance(wanted, (bool, np.bool_)):
+            raise InvalidTypeError(f"requires_grad: expected True or False, got {wanted!r}")
         if wanted and self.array.dtype.kind != "f":
             raise InvalidTypeError(
                 f"requires_grad: only reals have gradients, not {self.array.dtype}"
@@ -103,8 +111,11 @@ class Tensor(Traced):
     def grad(self) -> Tensor | None:
         """The gradient that `backward` has added up here; None before, and on other than leaves."""
         leaf = self.edge and self.edge[0]
-        found = leaf.grad if isinstance(leaf, Leaf) else None
-        return None if found is None else wrap(Tensor, found, None)
+        if not isinstance(leaf, Leaf) or leaf.grad is None:
+            return None
+        gradient = wrap(_Gradient, leaf.grad, None)
+        gradient.leaf = leaf
+        return gradient
 
     @grad.setter
     def grad(self, value: Any) -> None:
@@ -221,6 +232,8 @@ class Tensor(Traced):
         tell_beyond("a hook on a value", "hook what the loop returns")
         if self.edge is None:
             raise GraphError("register_hook: the tensor does not require a gradient")
+        if not callable(hook):
+            raise InvalidTypeError(f"register_hook: expected a function, got {hook!r}")
 
         def call(g: Any) -> Any:
             found = hook(g if isinstance(g, Tensor) else wrap(Tensor, g, None))
@@ -364,43 +377,57 @@ class Tensor(Traced):
                 value = entrance.normalized(value, "x[...] =")
         if hasattr(value, "dtype"):
             entrance.check_cast(value.dtype, self.dtype, "x[...] =")
-        if self._written("x[...] =", "write to a copy (y = x + 0)"):
-            self.data = ops.index_update(self, value, index=index).array
+        written = self._written("x[...] =", "write to a copy (y = x + 0)")
+        updated = ops.index_update(self, value, index=index)
+        if written:
+            self._write(updated, "x[...] =")
         else:
-            updated = ops.index_update(self, value, index=index)
             self.array, self.edge = updated.array, updated.edge
 
     # ------------------------------------------------------------ augmented assignment
+
+    stays: ClassVar[bool] = False  # whether statements change it itself, as a module's own
 
     def _written(self, doing: str, instead: str) -> bool:
         """Whether a statement changes this tensor itself: a leaf that gradients reach.
 
         **Raises** GraphError while recording, when its gradient would be lost.
         """
-        if not isinstance(self.edge and self.edge[0], Leaf):
-            return False
-        if grad_mode.on:
+        leaf = isinstance(self.edge and self.edge[0], Leaf)
+        if leaf and grad_mode.on:
             raise GraphError(
                 f"{doing} on a leaf that requires grad would lose its gradient: {instead}, or "
                 "change the leaf within tg.no_grad()"
             )
-        return True
+        return leaf or (self.stays and self.edge is None)
 
-    def _assigned(self, sign: str, operate: Callable[[Any, Any], Any], other: Any) -> Tensor:
-        """What `x += other` binds x to: a new value, or this leaf when it was changed itself."""
-        doing = f"x {sign}= y"
-        if not self._written(doing, f"write x = x {sign} y"):
-            return operate(self, other)
-        value = operate(self, other)
+    def _write(self, value: Tensor, doing: str) -> None:
+        """Gives this tensor itself the values of another."""
+        if value.edge is not None:
+            raise GraphError(
+                f"{doing}: a parameter cannot hold what was computed from one that requires grad: "
+                "detach it, or compute within tg.no_grad()"
+            )
         if value.shape != self.shape:
             raise ShapeError(
                 f"{doing}: expected a y that leaves the shape {list(self.shape)}, got "
                 f"{list(value.shape)}"
             )
-        if value.dtype.kind != "f":
-            raise InvalidTypeError(f"{doing}: expected reals for {self.dtype}, got {value.dtype}")
+        if value.dtype.kind != self.dtype.kind:
+            raise InvalidTypeError(
+                f"{doing}: expected a result that {self.dtype} holds, got {value.dtype}"
+            )
         self.data = value
-        return self
+
+    def _assigned(self, sign: str, operate: Callable[[Any, Any], Any], other: Any) -> Tensor:
+        """What `x += other` binds x to: a new value, or this tensor when it was changed itself."""
+        doing = f"x {sign}= y"
+        written = self._written(doing, f"write x = x {sign} y")
+        value: Tensor = operate(self, other)
+        if written:
+            self._write(value, doing)
+            return self
+        return value
 
     def __iadd__(self, other: Any) -> Tensor:
         return self._assigned("+", ops.add, other)
@@ -553,9 +580,31 @@ class Tensor(Traced):
         return ops.unstack(self, axis=axis)
 
 
+class _Gradient(Tensor):
+    """What `.grad` gives: a constant, but that assigning to its elements changes the gradient."""
+
+    __slots__ = ("leaf",)
+
+    leaf: Leaf
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        super().__setitem__(index, getattr(value, "array", value))
+        self.leaf.grad = self.array
+
+    def __copy__(self) -> Any:
+        return self.detach()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        return self.detach().__deepcopy__(memo)
+
+    def __reduce__(self) -> Any:
+        return self.detach().__reduce__()
+
+
 Tensor.made = Traced.made = Tensor  # the latter where an operation is given Python's numbers
 
 
 def _restored(cls: type[Tensor], array: Array, requires_grad: bool) -> Any:
     """A leaf or a constant, as it was pickled or copied."""
+    array = entrance.normalized(array)
     return wrap(cls, array, (Leaf(array), 0) if requires_grad else None)

@@ -33,7 +33,7 @@ public:
   static constexpr int V = lanes<T>, first_recurrent = Cell::planes - Cell::gates;
 
   BackwardPass(const Layer<T> &layer, const Backward<T> &io)
-      : layer(layer), io(io), course(layer, scratch), lookup(layer, scratch), padded(parts(layer.hidden, V) * V),
+      : layer(layer), io(io), course(layer, scratch), lookup(layer, course, scratch), padded(parts(layer.hidden, V) * V),
         padded_out(parts(layer.out, V) * V), dh(padded_copy(io.gh, layer.out, padded_out)),
         nothing(scratch.template zeros<T>(larger(Cell::planes * padded, larger(layer.features, layer.out)) + V)),
         width(Cell::planes * padded),
@@ -103,6 +103,12 @@ public:
     return rows;
   }
   const T *const *recurrent_rows() { return weight_rows(layer.w_hh, first_recurrent, layer.out); }
+
+  // A vector of gates' cotangents, zero past the last unit: products sum over whole vectors, and what
+  // infinities leave there is no number.
+  Vector<T> units(Vector<T> d, long j) const {
+    return j + V <= layer.hidden ? d : first_lanes<T>(d, (int)(layer.hidden - j));
+  }
 
   const T *h_before(long t, long b) const {
     return course.anew(t, b)    ? nothing

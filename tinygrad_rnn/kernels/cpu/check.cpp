@@ -65,7 +65,7 @@ template <class T> bool once(const Kernels &kernels, void (*forward)(const Layer
   std::vector<int64_t> lengths(B);
   for (auto &n : lengths) n = integer(0, T_);
   std::vector<int64_t> ids(T_ * B);
-  for (auto &id : ids) id = integer(-l.entries, std::max(0L, l.entries - 1));
+  for (auto &id : ids) id = integer(0, std::max(0L, l.entries - 1));
   l.ids = l.entries ? ids.data() : nullptr;
   l.x = x.data(), l.h0 = h0.data(), l.c0 = lstm ? c0.data() : nullptr, l.w_ih = w_ih.data(), l.w_hh = w_hh.data();
   l.b_ih = integer(0, 2) ? b_ih.data() : nullptr;

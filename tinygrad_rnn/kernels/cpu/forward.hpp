@@ -30,7 +30,7 @@ public:
   static constexpr int V = lanes<T>;
 
   ForwardPass(const Layer<T> &layer, const Forward<T> &out)
-      : layer(layer), out(out), course(layer, scratch), lookup(layer, scratch), blocks(parts(layer.hidden, V)), padded(blocks * V),
+      : layer(layer), out(out), course(layer, scratch), lookup(layer, course, scratch), blocks(parts(layer.hidden, V)), padded(blocks * V),
         width(Cell::planes * padded), chunk(larger(1, smaller(layer.steps, chunk_rows / layer.batch))),
         pack_weights(layer.steps * layer.batch > few_rows), inputs(scratch, layer.w_ih, layer.hidden, layer.features, 0, Cell::gates, 0, pack_weights), cell(*this) {
     bias = scratch.template zeros<T>(inputs.vectors * V);

@@ -1,7 +1,7 @@
 """The kernels in C++ for CPUs: the six functions of the contract.
 
 The sources beside this file say how they work. The module `_native` is compiled when the package
-is installed; without it, and for arrays that `runs` does not accept, the reference kernels run.
+is installed; without it, and for arrays that it does not take, the reference kernels run.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from importlib import import_module
 from typing import Any
 
 import numpy as np
+
+from ...errors import InvalidTypeError, InvalidValueError
 
 native: Any = None  # the compiled module: the one place that says whether native code runs
 absent = ""
@@ -26,6 +28,8 @@ else:
 Array = Any
 Arrays = tuple[Array | None, ...]
 
+MOST_THREADS = 1024
+
 # enum class Cell in layer.hpp
 RNN_TANH, RNN_RELU, GRU, GRU_RESET_AFTER, LSTM, LSTM_COUPLED = range(6)
 PLAIN = {
@@ -34,28 +38,14 @@ PLAIN = {
 }  # fmt: skip
 
 
-def runs(xp: Any, floats: Sequence[Array | None]) -> bool:
-    """Whether native code takes the arrays, None among them: NumPy's, all of float32 or float64."""
-    if native is None or xp is not np:
-        return False
-    assert floats[0] is not None
-    dtype = floats[0].dtype
-    for a in floats:
-        if a is not None and a.dtype is not dtype:
-            return False
-    return dtype.char in "fd"
+def takes(*read: Array | None, written: Sequence[Array | None] = ()) -> bool:
+    """Whether native code works on arrays, None among them: NumPy's, all of float32 or float64.
 
-
-def takes(*arrays: Array) -> bool:
-    """Whether native code works on arrays: NumPy's, in C order, of one of its two dtypes."""
-    return native is not None and all(
-        type(a) is np.ndarray
-        and a.dtype is arrays[0].dtype
-        and a.dtype.char in "fd"
-        and a.flags.c_contiguous
-        and a.flags.aligned
-        for a in arrays
-    )
+    What it reads may lie in any order, aligned or not, in either byte order, and be read-only: it
+    is converted. What it writes to has to be in C order, aligned, in the machine's byte order and
+    apart from all others; where it is read-only, the call raises.
+    """
+    return native is not None and bool(native.takes(read, tuple(written)))
 
 
 def describe() -> str:
@@ -68,10 +58,19 @@ def describe() -> str:
 def set_num_threads(count: int) -> None:
     """Sets how many threads the native kernels may use; at first OMP_NUM_THREADS, or all cores.
 
+    Where the system gives fewer, fewer work. **Raises** TypeError, and ValueError for a number that
+    is not from 1 to 1024.
+
     >>> import tinygrad_rnn as tg
     >>> before = tg.get_num_threads()
     >>> tg.set_num_threads(before)
     """
+    if isinstance(count, bool) or not hasattr(count, "__index__"):
+        raise InvalidTypeError(f"set_num_threads: expected a whole number, got {count!r}")
+    if not 1 <= count <= MOST_THREADS:
+        raise InvalidValueError(
+            f"set_num_threads: expected 1 to {MOST_THREADS} threads, got {count!r}"
+        )
     if native is not None:
         native.set_num_threads(count)
 
@@ -82,8 +81,12 @@ def get_num_threads() -> int:
 
 
 def _threads_at_start() -> int:
-    given = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
-    return int(given) if given.isdigit() and int(given) else len(os.sched_getaffinity(0))
+    given = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
+    count = int(given[:9]) if given.isdecimal() else 0  # anything else is as if it were not there
+    if not count:
+        mine = hasattr(os, "sched_getaffinity")  # not on every system
+        count = len(os.sched_getaffinity(0)) if mine else os.cpu_count() or 1
+    return min(count, MOST_THREADS)
 
 
 set_num_threads(_threads_at_start())
@@ -193,19 +196,19 @@ def cross_entropy(
     **Arguments** losses: with weights, where to put those too. out: where to put the result. sums:
     (C,), to which the result's rows are added.
     """
-    made = np.empty(targets.shape if weights is None else x.shape, x.dtype) if out is None else out
-    targets = np.ascontiguousarray(targets, np.int64)
+    char = x.dtype.char  # x may be in the other byte order
+    made = np.empty(x.shape[:-1] if weights is None else x.shape, char) if out is None else out
     if weights is None:
         native.cross_entropy(x, targets, None, smoothing, made, None, None)
     else:
-        weights = np.ascontiguousarray(weights, x.dtype)
+        weights = weights.astype(char, casting="same_kind", copy=False)
         native.cross_entropy(x, targets, weights, smoothing, losses, made, sums)
     return made
 
 
 def add_rows(table: Array, ids: Array, rows: Array) -> None:
     """Adds rows to those of a table that ids name: see `kernels`."""
-    native.add_rows(table, np.ascontiguousarray(ids, np.int64), rows)
+    native.add_rows(table, ids, rows)
 
 
 def sum_of_squares(x: Array) -> float:

@@ -76,10 +76,10 @@ template <class T> struct GruAfterBackward {
               const Vector<T> r = load(gate), z = load(gate + Hp), n = load(gate + 2 * Hp), inner = load(gate + 3 * Hp);
               const Vector<T> dn = dh * (T(1) - z) * (T(1) - n * n);
               T *d = s.to[row] + j;
-              store(d, dn);
-              store(d + Hp, dn * inner * r * (T(1) - r));
-              store(d + 2 * Hp, dh * (h - n) * z * (T(1) - z));
-              store(d + 3 * Hp, dn * r);
+              store(d, pass.units(dn, j));
+              store(d + Hp, pass.units(dn * inner * r * (T(1) - r), j));
+              store(d + 2 * Hp, pass.units(dh * (h - n) * z * (T(1) - z), j));
+              store(d + 3 * Hp, pass.units(dn * r, j));
               store(pass.dh + b * Hp + j, dh * z);
             }
           });
@@ -162,8 +162,8 @@ template <class T> struct GruBackward {
               const T *gate = pass.io.gates + at * 4 * Hp + j;
               const Vector<T> z = load(gate + Hp), n = load(gate + 2 * Hp);
               T *d = s.to[row] + j;
-              store(d + Hp, dh * (h - n) * z * (T(1) - z));
-              store(d + 2 * Hp, dh * (T(1) - z) * (T(1) - n * n));
+              store(d + Hp, pass.units(dh * (h - n) * z * (T(1) - z), j));
+              store(d + 2 * Hp, pass.units(dh * (T(1) - z) * (T(1) - n * n), j));
               store(pass.dh + b * Hp + j, dh * z);
             }
           });
@@ -176,7 +176,7 @@ template <class T> struct GruBackward {
               T *kept = pass.dh + b * Hp + j;
               const Vector<T> r = load(pass.io.gates + at * 4 * Hp + j), d = pass.unmasked(tile + v * V, b, j);
               const Vector<T> h = load(pass.h_before(s.t, b) + j, (int)smaller(V, H - j));
-              store(s.to[row] + j, d * h * r * (T(1) - r)); // d * h: the mask is on either
+              store(s.to[row] + j, pass.units(d * h * r * (T(1) - r), j)); // d * h: the mask is on either
               store(kept, load(kept) + d * r);
             }
           });

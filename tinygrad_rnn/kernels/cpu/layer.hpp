@@ -42,7 +42,7 @@ template <class T> struct Layer {
   long steps, batch, features, hidden, out; // T, B, I, H, P
   long entries;                             // V, of the table that x is if there are ids
   const T *x;
-  const int64_t *ids; // from -V to V - 1
+  const int64_t *ids; // from 0 to V - 1
   const T *h0, *c0;
   Weight<T> w_ih, w_hh;
   const T *b_ih, *b_hh, *w_hr, *w_ch;

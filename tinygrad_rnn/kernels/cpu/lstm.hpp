@@ -204,10 +204,10 @@ template <class T, int Gates, bool Extras> struct LstmBackward {
     if (extras.peeps()) dc += d_o * extras.peephole(Gates - 2, j);
     if (extras.clips()) dc = extras.within(load(io.made_cells + at * Hp + j), dc);
     const Vector<T> d_i = dc * (Gates == 3 ? g - c_old : g) * i * (T(1) - i), d_f = dc * c_old * f * (T(1) - f);
-    store(d, d_i);
-    if (Gates == 4) store(d + Hp, d_f);
-    store(d + G * Hp, dc * i * (T(1) - g * g));
-    store(d + O * Hp, d_o);
+    store(d, pass.units(d_i, j));
+    if (Gates == 4) store(d + Hp, pass.units(d_f, j));
+    store(d + G * Hp, pass.units(dc * i * (T(1) - g * g), j));
+    store(d + O * Hp, pass.units(d_o, j));
     if (extras.projects()) store(d + pass.width + pass.padded_out, o * u);
     dc *= f;
     if (extras.peeps()) {

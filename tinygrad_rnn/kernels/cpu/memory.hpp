@@ -4,6 +4,7 @@
 // spend as long with the allocator as with its arithmetic.
 #pragma once
 
+#include <cstdint>
 #include <cstdlib>
 #include <new>
 #if defined(__linux__)
@@ -42,6 +43,7 @@ public:
   }
 
   template <class T> T *take(long count) {
+    if (count < 0 || (size_t)count > (size_t)PTRDIFF_MAX / 2 / sizeof(T)) throw std::bad_alloc(); // sizes whose product overflowed
     const size_t bytes = round_up(count * sizeof(T), line);
     if (mine && bytes <= Kept::size - used) {
       if (!kept.data && !(kept.data = static_cast<char *>(aligned_alloc(line, Kept::size)))) throw std::bad_alloc();

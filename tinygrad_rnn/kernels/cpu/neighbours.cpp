@@ -1,106 +1,85 @@
-// The Python face of the layers' neighbours: arrays by the buffer protocol, with results in arrays
-// that the caller made. What is checked here is what memory safety needs.
+// The Python face of the layers' neighbours, with results in arrays that the caller made.
 #define NO_IMPORT_ARRAY
 #include "binding.hpp"
 
-#include <memory>
-
 namespace tgrnn {
-
 namespace {
-
-// An array in C order, held until the call ends.
-class Buffer {
-public:
-  Buffer(PyObject *array, bool written = false) {
-    if (PyObject_GetBuffer(array, &view, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT | (written ? PyBUF_WRITABLE : 0))) throw 0;
-  }
-  Buffer(const Buffer &) = delete;
-  ~Buffer() { PyBuffer_Release(&view); }
-
-  char type() const { return view.format && view.format[0] && !view.format[1] ? view.format[0] : 0; }
-  long rows() const { return view.ndim ? view.shape[0] : 0; }
-  long count() const { return view.len / view.itemsize; }
-
-  // Its elements; throws unless it has so many, of one of the types that struct calls by these letters.
-  void *data(const char *types, long expected, const char *name) const {
-    for (; *types; types++)
-      if (*types == type() && count() == expected) return view.buf;
-    PyErr_Format(PyExc_ValueError, "%s: its type or size does not fit the others'", name);
-    throw 0;
-  }
-
-private:
-  Py_buffer view{};
-};
 
 int threads_for(long elements) { return threads_if(elements > 100000); }
 
-template <class Work> PyObject *answered(Work work) {
-  try {
-    work();
-  } catch (int) {
-    return nullptr;
-  }
-  Py_RETURN_NONE;
+void expect(Py_ssize_t count, Py_ssize_t given, const char *name) {
+  if (given != count) refuse(PyExc_TypeError, "%s: expected %zd arguments, got %zd", name, count, given);
 }
 
-template <class T> void cross_entropy(PyObject *const *a, const Buffer &x, const char *type, void (*kernel)(const Logits<T> &)) {
-  const Buffer targets(a[1]);
+// What an array's dtype runs.
+template <class Float, class Double> void either(PyObject *o, const char *name, Float of_float, Double of_double) {
+  if (is_memory_of(o, NPY_FLOAT)) return of_float();
+  if (is_memory_of(o, NPY_DOUBLE)) return of_double();
+  refuse(PyExc_TypeError, "%s: expected an array of float32 or float64: its dtype does not fit", name);
+}
+
+template <class T> void cross_entropy(Arguments a, void (*kernel)(const Logits<T> &)) {
+  PyArrayObject *x = array(a[0]);
+  const int axes = PyArray_NDIM(x);
+  if (!axes) refuse(PyExc_ValueError, "x: expected at least one axis");
+  const Shape all(x), rows(x, 0, axes - 1);
+  Held held;
   Logits<T> l{};
-  l.x = static_cast<T *>(x.data(type, x.count(), "x"));
-  l.rows = targets.count(), l.classes = l.rows ? x.count() / l.rows : 0;
-  l.targets = static_cast<int64_t *>(targets.data("lq", l.rows, "targets"));
-  for (long r = 0; r < l.rows; r++)
-    if (l.targets[r] < 0 || l.targets[r] >= l.classes) {
-      PyErr_Format(PyExc_IndexError, "target %ld is outside the %ld classes", (long)l.targets[r], l.classes);
-      throw 0;
-    }
-  l.smoothing = T(PyFloat_AsDouble(a[3]));
-  if (PyErr_Occurred()) throw 0;
-  l.threads = threads_for(x.count());
-  std::unique_ptr<Buffer> weights, losses, cotangent, sums;
-  if (a[4] != Py_None) l.losses = static_cast<T *>((losses = std::make_unique<Buffer>(a[4], true))->data(type, l.rows, "losses"));
+  l.smoothing = T(real_number(a[3]));
+  l.classes = PyArray_DIM(x, axes - 1), l.rows = PyArray_MultiplyList(PyArray_DIMS(x), axes - 1);
+  l.targets = held.whole(a[1], rows, 0, l.classes - 1, PyExc_IndexError, "targets");
+  if (!l.targets) refuse(PyExc_TypeError, "targets: expected an array, got None");
+  l.threads = threads_for(PyArray_SIZE(x));
   if (a[2] != Py_None) {
-    l.weights = static_cast<T *>((weights = std::make_unique<Buffer>(a[2]))->data(type, l.rows, "weights"));
-    l.cotangent = static_cast<T *>((cotangent = std::make_unique<Buffer>(a[5], true))->data(type, l.rows * l.classes, "the cotangent"));
-    if (a[6] != Py_None && l.rows) l.sums = static_cast<T *>((sums = std::make_unique<Buffer>(a[6], true))->data(type, l.classes, "sums"));
+    l.weights = held.read<T>(a[2], rows, "weights");
+    l.x = held.read<T>(a[0], all, "x");
+    l.cotangent = held.written<T>(a[5], all, "the cotangent", true, l.x);
+    if (PyArray_SIZE(x)) l.sums = held.written<T>(a[6], {l.classes}, "sums");
+  } else {
+    l.x = held.read<T>(a[0], all, "x");
   }
+  l.losses = held.written<T>(a[4], rows, "losses", !l.weights);
   without_lock([&] { kernel(l); });
 }
 
-template <class T> void add_rows(PyObject *const *a, const Buffer &table, const char *type, void (*kernel)(const RowSums<T> &)) {
-  const Buffer ids(a[1]), rows(a[2]);
+template <class T> void add_rows(Arguments a, void (*kernel)(const RowSums<T> &)) {
+  PyArrayObject *table = array(a[0]);
+  if (!PyArray_NDIM(table)) refuse(PyExc_ValueError, "table: expected at least one axis");
+  if (!is_memory(a[1])) refuse(PyExc_TypeError, "ids: expected an array, got %.100s", Py_TYPE(a[1])->tp_name);
+  Held held;
   RowSums<T> s{};
-  s.entries = table.rows(), s.count = ids.count(), s.width = s.entries ? table.count() / s.entries : 0;
-  s.table = static_cast<T *>(table.data(type, table.count(), "table"));
-  s.ids = static_cast<int64_t *>(ids.data("lq", s.count, "ids"));
-  s.rows = static_cast<T *>(rows.data(type, s.count * s.width, "rows"));
-  for (long i = 0; i < s.count; i++)
-    if (s.ids[i] < -s.entries || s.ids[i] >= s.entries) {
-      PyErr_Format(PyExc_IndexError, "index %ld is outside the %ld rows", (long)s.ids[i], s.entries);
-      throw 0;
-    }
-  s.threads = threads_for(s.count * s.width);
+  s.entries = PyArray_DIM(table, 0), s.count = PyArray_SIZE(array(a[1]));
+  s.width = PyArray_MultiplyList(PyArray_DIMS(table) + 1, PyArray_NDIM(table) - 1);
+  s.ids = held.whole(a[1], Shape(array(a[1])), -s.entries, s.entries - 1, PyExc_IndexError, "ids");
+  Shape rows(array(a[1]));
+  if (rows.axes + PyArray_NDIM(table) - 1 > NPY_MAXDIMS) refuse(PyExc_ValueError, "rows: too many axes");
+  for (int i = 1; i < PyArray_NDIM(table); i++) rows.of[rows.axes++] = PyArray_DIM(table, i);
+  s.rows = held.read<T>(a[2], rows, "rows", true);
+  s.table = held.written<T>(a[0], Shape(table), "table");
+  s.threads = threads_for(times(s.count, s.width));
   without_lock([&] { kernel(s); });
 }
 
-template <class T> double squares(const Buffer &x, const char *type, void (*kernel)(const Squares<T> &)) {
+template <class T> double squares(PyObject *x, void (*kernel)(const Squares<T> &)) {
+  Held held;
   double sum = 0;
-  const Squares<T> s{static_cast<T *>(x.data(type, x.count(), "x")), x.count(), &sum, threads_for(x.count())};
+  const npy_intp count = PyArray_SIZE(array(x));
+  const Squares<T> s{held.read<T>(x, Shape(array(x)), "x"), count, &sum, threads_for(count)};
   without_lock([&] { kernel(s); });
   return sum;
 }
 
-template <class T> void adam(PyObject *const *a, const Buffer &p, const char *type, void (*kernel)(const AdamStep<T> &)) {
-  const Buffer g(a[1]), m(a[2], true), v(a[3], true);
+template <class T> void adam(Arguments a, void (*kernel)(const AdamStep<T> &)) {
+  Held held;
   AdamStep<T> s{};
-  s.count = p.count();
-  auto of = [&](const Buffer &array, const char *name) { return static_cast<T *>(array.data(type, s.count, name)); };
-  s.p = of(p, "p"), s.g = of(g, "g"), s.m = of(m, "m"), s.v = of(v, "v");
   T *const settings[] = {&s.b1, &s.b2, &s.rest1, &s.rest2, &s.shrink, &s.decay, &s.scale, &s.eps, &s.rate};
-  for (int i = 0; i < 9; i++) *settings[i] = (T)PyFloat_AsDouble(a[4 + i]);
-  if (PyErr_Occurred()) throw 0;
+  for (int i = 0; i < 9; i++) *settings[i] = (T)real_number(a[4 + i]);
+  const Shape shape(array(a[0]));
+  s.count = PyArray_SIZE(array(a[0]));
+  s.g = held.read<T>(a[1], shape, "g", true);
+  s.p = held.written<T>(a[0], shape, "p");
+  s.m = held.written<T>(a[2], shape, "m", true);
+  s.v = held.written<T>(a[3], shape, "v", true);
   s.threads = threads_for(s.count);
   without_lock([&] { kernel(s); });
 }
@@ -109,48 +88,36 @@ template <class T> void adam(PyObject *const *a, const Buffer &p, const char *ty
 
 // cross_entropy(x, targets, weights, smoothing, losses, x's cotangent, sums to which its rows are added):
 // None for what is not wanted, and for the weights without a cotangent
-PyObject *cross_entropy(PyObject *, PyObject *const *a, Py_ssize_t count) {
-  if (count != 7) return PyErr_Format(PyExc_TypeError, "cross_entropy: expected 7 arguments");
-  return answered([&] {
-    const Buffer x(a[0]);
-    const Kernels &kernels = best_kernels();
-    if (x.type() == 'd') return cross_entropy<double>(a, x, "d", kernels.cross_entropy_double);
-    cross_entropy<float>(a, x, "f", kernels.cross_entropy_float);
-  });
+PyObject *cross_entropy(Arguments a, Py_ssize_t count) {
+  expect(7, count, "cross_entropy");
+  const Kernels &k = best_kernels();
+  either(a[0], "x", [&] { cross_entropy<float>(a, k.cross_entropy_float); }, [&] { cross_entropy<double>(a, k.cross_entropy_double); });
+  Py_RETURN_NONE;
 }
 
 // add_rows(table, ids, rows)
-PyObject *add_rows(PyObject *, PyObject *const *a, Py_ssize_t count) {
-  if (count != 3) return PyErr_Format(PyExc_TypeError, "add_rows: expected 3 arguments");
-  return answered([&] {
-    const Buffer table(a[0], true);
-    const Kernels &kernels = best_kernels();
-    if (table.type() == 'd') return add_rows<double>(a, table, "d", kernels.add_rows_double);
-    add_rows<float>(a, table, "f", kernels.add_rows_float);
-  });
+PyObject *add_rows(Arguments a, Py_ssize_t count) {
+  expect(3, count, "add_rows");
+  const Kernels &k = best_kernels();
+  either(a[0], "table", [&] { add_rows<float>(a, k.add_rows_float); }, [&] { add_rows<double>(a, k.add_rows_double); });
+  Py_RETURN_NONE;
 }
 
 // sum_of_squares(x) -> a number
-PyObject *sum_of_squares(PyObject *, PyObject *array) {
-  try {
-    const Buffer x(array);
-    const Kernels &kernels = best_kernels();
-    const double sum = x.type() == 'd' ? squares<double>(x, "d", kernels.add_squares_double) : squares<float>(x, "f", kernels.add_squares_float);
-    return PyFloat_FromDouble(sum);
-  } catch (int) {
-    return nullptr;
-  }
+PyObject *sum_of_squares(Arguments a, Py_ssize_t count) {
+  expect(1, count, "sum_of_squares");
+  const Kernels &k = best_kernels();
+  double sum = 0;
+  either(a[0], "x", [&] { sum = squares<float>(a[0], k.add_squares_float); }, [&] { sum = squares<double>(a[0], k.add_squares_double); });
+  return PyFloat_FromDouble(sum);
 }
 
 // adam(p, g, m, v, b1, b2, 1 - b1, 1 - b2, shrink, decay, scale, eps, rate)
-PyObject *adam(PyObject *, PyObject *const *a, Py_ssize_t count) {
-  if (count != 13) return PyErr_Format(PyExc_TypeError, "adam: expected 13 arguments");
-  return answered([&] {
-    const Buffer p(a[0], true);
-    const Kernels &kernels = best_kernels();
-    if (p.type() == 'd') return adam<double>(a, p, "d", kernels.adam_double);
-    adam<float>(a, p, "f", kernels.adam_float);
-  });
+PyObject *adam(Arguments a, Py_ssize_t count) {
+  expect(13, count, "adam");
+  const Kernels &k = best_kernels();
+  either(a[0], "p", [&] { adam<float>(a, k.adam_float); }, [&] { adam<double>(a, k.adam_double); });
+  Py_RETURN_NONE;
 }
 
 } // namespace tgrnn

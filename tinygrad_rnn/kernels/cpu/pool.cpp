@@ -1,10 +1,13 @@
 #include "pool.hpp"
 
+#include <algorithm>
 #include <atomic>
 #include <condition_variable>
 #include <mutex>
+#include <new>
 #include <pthread.h>
 #include <sched.h>
+#include <system_error>
 #include <thread>
 
 namespace tgrnn {
@@ -46,7 +49,7 @@ struct Pool {
         seen = serial.load();
         mine = job;
       }
-      if (id < mine.team->size) mine.body(mine.context, *mine.team, id);
+      if (id < mine.team->size) mine.team->part(mine.body, mine.context, id);
       if (running.fetch_sub(1, std::memory_order_acq_rel) == 1) {
         std::lock_guard<std::mutex> lock(mutex);
         done.notify_one();
@@ -54,13 +57,19 @@ struct Pool {
     }
   }
 
-  void start(int threads) {
-    while (workers < threads - 1) {
-      const int id = workers + 1;
-      const long seen = serial.load();
-      std::thread([this, id, seen] { work(id, seen); }).detach();
-      workers++;
+  // Of so many threads those that there are, the caller's among them.
+  int start(int threads) {
+    try {
+      while (workers < threads - 1) {
+        const int id = workers + 1;
+        const long seen = serial.load();
+        std::thread([this, id, seen] { work(id, seen); }).detach();
+        workers++;
+      }
+    } catch (const std::system_error &) { // a limit of the system's: fewer will do
+    } catch (const std::bad_alloc &) {
     }
+    return std::min(threads, workers + 1);
   }
 };
 
@@ -94,6 +103,16 @@ void Team::barrier() {
       pause();
     else
       sched_yield();
+    if (failed()) throw Broken();
+  }
+}
+
+void Team::part(void (*body)(void *, Team &, int), void *context, int id) {
+  try {
+    body(context, *this, id);
+  } catch (const std::bad_alloc &) {
+    __atomic_store_n(&broken, true, __ATOMIC_RELEASE);
+  } catch (const Broken &) {
   }
 }
 
@@ -103,19 +122,21 @@ void run(int threads, void (*body)(void *, Team &, int), void *context) {
   Pool &p = the_pool();
   std::unique_lock<std::mutex> only(p.busy, std::try_to_lock);
   if (!only.owns_lock()) return body(context, alone, 0);
-  Team team(threads);
+  Team team(p.start(threads));
   {
     std::lock_guard<std::mutex> lock(p.mutex);
-    p.start(threads);
     p.job = {body, context, &team};
     p.running.store(p.workers, std::memory_order_relaxed);
     p.serial.fetch_add(1, std::memory_order_release);
   }
   p.wake.notify_all();
-  body(context, team, 0);
+  team.part(body, context, 0);
   for (int i = 0; i < patience && p.running.load(std::memory_order_acquire); i++) pause();
-  std::unique_lock<std::mutex> lock(p.mutex);
-  p.done.wait(lock, [&] { return p.running.load(std::memory_order_acquire) == 0; });
+  {
+    std::unique_lock<std::mutex> lock(p.mutex);
+    p.done.wait(lock, [&] { return p.running.load(std::memory_order_acquire) == 0; });
+  }
+  if (team.failed()) throw std::bad_alloc();
 }
 
 } // namespace tgrnn

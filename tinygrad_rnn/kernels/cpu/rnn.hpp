@@ -51,7 +51,7 @@ template <class T, bool Relu> struct RnnBackward {
               store(pass.dh + b * pass.padded + j, Vector<T>{});
               const Vector<T> h = pass.io.gates ? load(pass.io.gates + at * pass.padded + j)
                                                 : load(pass.io.y + at * H + j, (int)smaller(V, H - j));
-              store(s.to[r] + j, Relu ? (h > T(0) ? dh : Vector<T>{}) : dh * (T(1) - h * h));
+              store(s.to[r] + j, pass.units(Relu ? (h > T(0) ? dh : Vector<T>{}) : dh * (T(1) - h * h), j));
             }
           });
   }

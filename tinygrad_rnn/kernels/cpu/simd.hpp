@@ -68,6 +68,14 @@ template <class T> inline void store(T *p, Vector<T> v, int n) {
 
 template <class T> inline Vector<T> broadcast(T x) { return x - Vector<T>{}; } // x - 0 is x, also if -0
 
+// The first n lanes of a vector; zero, whatever there is, in the others.
+template <class T> inline Vector<T> first_lanes(Vector<T> v, int n) {
+  Vector<T> lane = {};
+#pragma GCC unroll 16
+  for (int i = 0; i < lanes<T>; i++) lane[i] = T(i);
+  return lane < broadcast(T(n)) ? v : Vector<T>{};
+}
+
 // Lane i of the result is lane Pick::from(i) of a, b after one another.
 template <class T, class Pick, int... I>
 inline Vector<T> shuffle(Vector<T> a, Vector<T> b, std::integer_sequence<int, I...>) {

@@ -8,7 +8,7 @@ namespace tgrnn {
 // Rows of logits (rows, classes), and what comes of each: its loss, its part of the cotangent, or both.
 template <class T> struct Logits {
   const T *x;
-  const int64_t *targets; // (rows,), below `classes`
+  const int64_t *targets; // (rows,), from 0 to classes - 1
   const T *weights;       // (rows,), of the cotangent only
   T *losses, *cotangent;  // (rows,); and of x's shape, which may be x itself; null where not wanted
   T *sums;                // (classes,), to which the cotangent's rows are added; null where not wanted

@@ -4,9 +4,10 @@ and products over time.
 A step is handed the old state and writes the new one. Three things may happen around it, the same
 for every cell and each part of its state:
 
-    reset       the old state is zero in the rows that begin anew
+    reset       the old state is zero in the rows that begin anew, whatever it was
     zoneout     of the old state a share survives: after = share * old + (1 - share) * new
-    lengths     all of it survives in the rows that are over, or have not begun
+    lengths     all of it survives in the rows that are over, or have not begun, and nothing that
+                was computed there counts
 
 Where nothing of the kind is asked for, the states before, the new ones and those after a step are
 views of one buffer of T + 1 states, and nothing is copied. What differs gets a buffer of its own.
@@ -35,21 +36,25 @@ class Course:
         reset: Array | None,
         reverse: bool,
     ) -> None:
-        self.xp, self.dtype, self.reverse = xp, x.dtype, reverse
+        self.xp, self.dtype, self.reverse = xp, x.dtype.newbyteorder("="), reverse
         self.steps, self.batch = x.shape[:2] if ids is None else ids.shape
-        self.over = self.goes_on = None  # (T, B, 1), if anything is
+        self.over = self.begins = None  # (T, B, 1), if anything is
+        self.zero = xp.zeros((1, 1), self.dtype)
         if lengths is not None:
             self.over = (xp.arange(self.steps)[:, None] >= lengths[None, :])[:, :, None]
         if reset is not None:
-            begins = reset[:, :, None]
+            self.begins = reset[:, :, None].astype(bool)
             if self.over is not None:
-                begins = xp.logical_and(begins, xp.logical_not(self.over))
-            self.goes_on = xp.logical_not(begins).astype(x.dtype)
+                self.begins = xp.logical_and(self.begins, xp.logical_not(self.over))
+            self.goes_on = xp.logical_not(self.begins)
 
     def read(self, x: Array, ids: Array | None) -> Array:
         """The inputs: x, or the rows of it that ids name; zeros where a row is over."""
-        x = x if ids is None else x[ids]
-        return x if self.over is None else self.xp.where(self.over, 0, x)
+        return self.running(x if ids is None else x[ids])
+
+    def running(self, a: Array) -> Array:
+        """What belongs to the steps, zero where a row is over, whatever was there."""
+        return a if self.over is None else self.xp.where(self.over, 0, a)
 
     def along(self, a: Array) -> Array:
         """An array over time, turned into running order; an array in running order, back."""
@@ -81,7 +86,7 @@ class Course:
 
     def forwards(self, *states: State) -> Iterator[int]:
         """Counts the steps; around each it does to the states what is to be done."""
-        reset = states if self.goes_on is not None else ()
+        reset = states if self.begins is not None else ()
         mixed = [s for s in states if s.zone is not None or self.over is not None]
         for t in range(self.steps):
             for s in reset:
@@ -110,8 +115,8 @@ class State:
         self.states[0][...] = first
         self.old, self.new = self.states[:-1], self.states[1:]
         self.begun = self.fresh = None  # buffers of old and new, where they are not those states
-        if course.goes_on is not None:
-            self.begun = course.empty(self.width)
+        if course.begins is not None:
+            self.begun = course.xp.zeros_like(self.buffer[1:])
             self.old = course.each(self.begun)
         self.zone = zone
         if zone is not None:
@@ -139,9 +144,9 @@ class State:
         return self.buffer[1:] if self.course.reverse else self.buffer[:-1]
 
     def begin(self, t: int) -> None:
-        """Zero where a row begins anew."""
+        """Zero, as the buffer is, where a row begins anew."""
         goes_on = self.course.along(self.course.goes_on)[t]
-        self.course.xp.multiply(self.states[t], goes_on, out=self.old[t])
+        self.course.xp.copyto(self.old[t], self.states[t], where=goes_on)
 
     def settle(self, t: int) -> None:
         """What survives of the old state."""
@@ -155,21 +160,11 @@ class State:
 
     def output(self) -> Array:
         """The states after each step, zero where a row is over."""
-        over = self.course.over
-        return self.after if over is None else self.course.xp.where(over, 0, self.after)
+        return self.course.running(self.after)
 
     def last(self) -> Array:
         """The final state: a copy, so that keeping it does not keep the buffer."""
         return self.states[-1].copy()
-
-    def share(self) -> Array | None:
-        """How much of the old state survives each step, lengths and zoneout together."""
-        over = self.course.over
-        if over is None:
-            return self.zone
-        if self.zone is None:
-            return over.astype(self.course.dtype)
-        return self.course.xp.where(over, 1, self.zone)
 
 
 class Cotangent:
@@ -183,29 +178,36 @@ class Cotangent:
             self.d = xp.zeros((course.batch, state.width), course.dtype)
         else:
             self.d = xp.array(last, dtype=course.dtype, order="C")
-        if each is not None and course.over is not None:
-            each = xp.where(course.over, 0, each)
-        self.each = None if each is None else course.each(each)
-        share = state.share()
-        self.survives = share is not None
-        if share is not None:
-            self.shares, self.rests = course.shares(share)
+        self.each = None if each is None else course.each(course.running(each))
+        self.zoned = state.zone is not None
+        if self.zoned:
+            self.shares, self.rests = state.shares, state.rests
+        if self.zoned or course.over is not None:
             self.held = xp.empty_like(self.d)
 
     def receive(self, t: int) -> None:
         """Adds the output's cotangent, and sets aside what passes by the step."""
+        course, copy = self.course, self.course.xp.copyto
         if self.each is not None:
             self.d += self.each[t]
-        if self.survives:
-            self.course.xp.multiply(self.d, self.shares[t], out=self.held)
+        over = None if course.over is None else course.along(course.over)[t]
+        if self.zoned:
+            course.xp.multiply(self.d, self.shares[t], out=self.held)
+        if over is not None:
+            copy(self.held, self.d, where=over)
+            copy(self.d, course.zero, where=over)
+        if self.zoned:
             self.d *= self.rests[t]
 
     def release(self, t: int) -> None:
         """Joins what passed by; nothing goes back beyond where a row began anew."""
-        if self.survives:
+        course, copy = self.course, self.course.xp.copyto
+        if self.zoned:
             self.d += self.held
-        if self.course.goes_on is not None:
-            self.d *= self.course.along(self.course.goes_on)[t]
+        if course.over is not None:
+            copy(self.d, self.held, where=course.along(course.over)[t])
+        if course.begins is not None:
+            copy(self.d, course.zero, where=course.along(course.begins)[t])
 
 
 # ---------------------------------------------------------------- gates and products
@@ -262,6 +264,9 @@ def in_weights(
     d_in is on the side of the input, d_rec on the recurrent one, into whose products h_in went.
     """
     need_x, need_w_ih, need_w_hh, need_b_ih, need_b_hh = needs
+    same = d_rec is d_in
+    d_in = course.running(d_in)
+    d_rec = d_in if same else course.running(d_rec)
     dx = None
     if need_x:
         dx = (d_in.reshape(-1, d_in.shape[-1]) @ w_ih).reshape(*d_in.shape[:-1], x.shape[-1])
@@ -270,7 +275,7 @@ def in_weights(
     return (
         dx,
         product_over_time(d_in, course.read(x, ids)) if need_w_ih else None,
-        product_over_time(d_rec, h_in) if need_w_hh else None,
+        product_over_time(d_rec, course.running(h_in)) if need_w_hh else None,
         d_in.sum(axis=(0, 1)) if need_b_ih else None,
         d_rec.sum(axis=(0, 1)) if need_b_hh else None,
     )

@@ -130,5 +130,6 @@ def gru_backward(
         course, (need_x, *rest), x, ids, w_ih, dz, dz_rec, h_in
     )
     if dw_hh is not None and not reset_after:  # w_hn has seen r * h
-        dw_hh[2 * width :] = product_over_time(dz[..., 2 * width :], gates[..., :width] * h_in)
+        r_h = gates[..., :width] * h_in
+        dw_hh[2 * width :] = product_over_time(*map(course.running, (dz[..., 2 * width :], r_h)))
     return (dx, dh.d if need_h else None, dw_ih, dw_hh, db_ih, db_hh, None, None, None, None, None)

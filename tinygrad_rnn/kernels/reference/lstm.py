@@ -181,11 +181,11 @@ def lstm_backward(
     dx, *dw = in_weights(course, (need_x, *rest), x, ids, w_ih, dz, dz, h_in)
     dw_hr = dw_ch = None
     if dhs is not None and need_w_hr:
-        dw_hr = product_over_time(dhs, gates[..., -width:] * tanh_c)
+        dw_hr = product_over_time(*map(course.running, (dhs, gates[..., -width:] * tanh_c)))
     if w_ch is not None and need_w_ch:
         *early, _, late = parts(dz, width)
         seen = [*((d, cs.before) for d in early), (late, cs.made)]
-        dw_ch = xp.concatenate([(d * c).sum(axis=(0, 1)) for d, c in seen])
+        dw_ch = xp.concatenate([course.running(d * c).sum(axis=(0, 1)) for d, c in seen])
     states = (dh.d if need_h else None, dc.d if need_c else None)
     return (dx, *states, *dw, dw_hr, dw_ch, None, None, None, None, None, None)
 

@@ -113,6 +113,17 @@ class FusedLayer(RecurrentLayer):
         matrices = [getattr(self, w + s) for s in suffixes for w in ("weight_ih", "weight_hh")]
         self.rounded = tuple(part for w in matrices for part in ops.recurrent.rounded(w))
 
+    def __getstate__(self) -> dict[str, Any]:
+        state = {**vars(self)}
+        if self.rounded and not all(map(ops.recurrent.is_frozen, self.rounded[::3])):
+            state["rounded"] = None  # somebody may have written to what they were made from
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        for w in (self.rounded or ())[::3]:  # arrays that were pickled can be written to
+            ops.recurrent.freeze(w)
+
     def _masked(self, w: Weights, batch: int) -> tuple[Weights, Tensor | None]:
         """The weights as this call sees them, and the mask of h: one for all steps."""
         if self.weight_dropout:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..backend import Array
+from ..entrance import check_cast, number_dtype
 from ..graph import Op, operation
 
 __all__ = [
@@ -89,7 +90,7 @@ def erf(xp: Any, x: Array) -> Array:
     return xp.where(a < 0.46875, near, xp.sign(x) * far)
 
 
-rsqrt.vjp(x=lambda g, x, y: g * -0.5 * y / x)
+rsqrt.vjp(x=lambda g, y: g * -0.5 * (y * y * y))
 erf.vjp(x=lambda xp, g, x: g * xp.exp(-x * x) * (2 / math.sqrt(math.pi)))
 
 # ---------------------------------------------------------------- activations
@@ -177,6 +178,12 @@ hard_sigmoid.vjp(x=lambda xp, g, x: xp.where(xp.abs(x) < 3, g / 6, 0))
 
 # ---------------------------------------------------------------- two and three inputs
 
+
+def _float32(a: Any, b: Any) -> Any:
+    """a; as float32 where a and b are numbers of Python, which NumPy would take for float64."""
+    return np.float32(a) if {type(a), type(b)} in ({float}, {float, int}) else a
+
+
 add = Op("add", lambda xp, a, b: a + b).vjp(a=lambda g: g, b=lambda g: g)
 subtract = Op("subtract", lambda xp, a, b: a - b).vjp(a=lambda g: g, b=lambda g: -g)
 multiply = Op("multiply", lambda xp, a, b: a * b).vjp(a=lambda g, b: g * b, b=lambda g, a: g * a)
@@ -184,18 +191,33 @@ divide = Op("divide", lambda xp, a, b: a / b).vjp(
     a=lambda g, b: g / b,
     b=lambda g, y, b: -g * y / b,
 )
-where = Op("where", lambda xp, condition, a, b: xp.where(condition, a, b)).vjp(
+where = Op("where", lambda xp, condition, a, b: xp.where(condition, _float32(a, b), b)).vjp(
     a=lambda xp, g, condition: xp.where(condition, g, 0),
     b=lambda xp, g, condition: xp.where(condition, 0, g),
 )
 atan2 = Op("atan2", lambda xp, a, b: xp.atan2(a, b)).vjp(
-    a=lambda g, a, b: g * b / (a * a + b * b),
-    b=lambda g, a, b: -g * a / (a * a + b * b),
+    a=lambda g, a, b: g * b * reciprocal(a * a + b * b),
+    b=lambda g, a, b: -g * a * reciprocal(a * a + b * b),
 )
+
+
+def reciprocal(x: Any) -> Any:
+    """1 / x; 0, and constant, where x is 0: what lengths and deviations are divided by at kinks."""
+    zero = x == 0
+    return where(zero, 0, 1 / where(zero, 1, x))
+
+
 logaddexp = Op("logaddexp", lambda xp, a, b: xp.logaddexp(a, b)).vjp(
-    a=lambda g, a, b: g * sigmoid(a - b),
-    b=lambda g, a, b: g * sigmoid(b - a),
+    a=lambda xp, g, a, b: g * sigmoid(_lead(xp, a, b)),
+    b=lambda xp, g, a, b: g * sigmoid(_lead(xp, b, a)),
 )
+
+
+def _lead(xp: Any, a: Any, b: Any) -> Any:
+    """a - b; -inf wherever a is, for it has no share in any sum."""
+    return xp.where(a == -math.inf, -math.inf, a - b)
+
+
 remainder = Op("remainder", lambda xp, a, b: xp.remainder(a, b)).vjp(
     a=lambda g: g,
     b=lambda xp, g, a, b: -g * xp.floor_divide(a, b),
@@ -239,6 +261,8 @@ def clip(xp: Any, x: Any, min: Any = None, max: Any = None) -> Any:
     >>> tg.clip(tg.tensor([-2.0, 0.5, 2.0]), -1, 1)
     tensor([-1. ,  0.5,  1. ])
     """
+    if type(min) in (int, float) and type(max) in (int, float) and not min <= max:
+        raise ValueError("min is above max")
     return xp.clip(x, min, max)
 
 
@@ -252,14 +276,34 @@ clip.vjp(
 def _pow_in_base(xp: Any, g: Any, a: Any, b: Any) -> Any:
     if isinstance(b, int | float):
         return g * b * a ** (b - 1) if b != 0 else xp.zeros_like(g)
-    return g * b * a ** xp.where(b == 0, b, b - 1)  # where b is 0 the power is constant
+    zero = a == 0
+    b = xp.where(xp.logical_and(zero, b >= 1), getattr(b, "array", b), b)  # constant, see below
+    edge = xp.logical_and(zero, b == 0)  # there 0 * 0 ** -1 is meant to be 0
+    return xp.where(edge, 0, g * b * xp.where(edge, 1, a) ** (b - 1))
 
 
-def _pow_in_exponent(xp: Any, g: Any, y: Any, a: Any) -> Any:
-    return g * y * xp.log(xp.where(a == 0, xp.ones_like(a), a))  # y is 0 where a is
+def _pow_in_exponent(xp: Any, g: Any, y: Any, a: Any, b: Any) -> Any:
+    """A power of 0 does not change with its exponent: y * log(0) is meant to be 0."""
+    edge = xp.logical_and(a == 0, b >= 0)
+    return g * y * xp.log(xp.where(edge, 1, a))
 
 
 pow = Op("pow", lambda xp, a, b: a**b).vjp(a=_pow_in_base, b=_pow_in_exponent)
+
+# ---------------------------------------------------------------- in steps: their gradient is 0
+
+
+def flat(xp: Any, g: Any) -> Any:
+    """The rule of what is constant between its jumps."""
+    return xp.zeros_like(g)
+
+
+sign = Op("sign", lambda xp, x: xp.sign(x)).vjp(x=flat)
+floor = Op("floor", lambda xp, x: xp.floor(x)).vjp(x=flat)
+ceil = Op("ceil", lambda xp, x: xp.ceil(x)).vjp(x=flat)
+trunc = Op("trunc", lambda xp, x: xp.trunc(x)).vjp(x=flat)
+round = Op("round", lambda xp, x, *, decimals=0: xp.round(x, decimals)).vjp(x=flat)
+floor_divide = Op("floor_divide", lambda xp, a, b: a // b).vjp(a=flat, b=flat)
 
 # ---------------------------------------------------------------- without a gradient
 
@@ -275,16 +319,26 @@ logical_xor = Op("logical_xor", lambda xp, a, b: xp.logical_xor(a, b))
 logical_not = Op("logical_not", lambda xp, x: xp.logical_not(x))
 isfinite = Op("isfinite", lambda xp, x: xp.isfinite(x))
 isnan = Op("isnan", lambda xp, x: xp.isnan(x))
-sign = Op("sign", lambda xp, x: xp.sign(x))
-floor = Op("floor", lambda xp, x: xp.floor(x))
-ceil = Op("ceil", lambda xp, x: xp.ceil(x))
-trunc = Op("trunc", lambda xp, x: xp.trunc(x))
-round = Op("round", lambda xp, x, *, decimals=0: xp.round(x, decimals))
-floor_divide = Op("floor_divide", lambda xp, a, b: a // b)
-zeros_like = Op("zeros_like", lambda xp, x, *, dtype=None: xp.zeros_like(x, dtype))
-ones_like = Op("ones_like", lambda xp, x, *, dtype=None: xp.ones_like(x, dtype))
+
+
+def _given(dtype: Any) -> Any:
+    """A dtype that was asked for, checked; None stands for the input's."""
+    return None if dtype is None else number_dtype(dtype)
+
+
+def _fitting(value: Any, dtype: Any) -> Any:
+    """A number to fill with, which the dtype has to hold, as nobody asked for another."""
+    check_cast(np.asarray(value).dtype, dtype, "full_like: fill_value")
+    return value
+
+
+zeros_like = Op("zeros_like", lambda xp, x, *, dtype=None: xp.zeros_like(x, _given(dtype)))
+ones_like = Op("ones_like", lambda xp, x, *, dtype=None: xp.ones_like(x, _given(dtype)))
 full_like = Op(
-    "full_like", lambda xp, x, *, fill_value, dtype=None: xp.full_like(x, fill_value, dtype)
+    "full_like",
+    lambda xp, x, *, fill_value, dtype=None: xp.full_like(
+        x, fill_value if dtype else _fitting(fill_value, x.dtype), _given(dtype)
+    ),
 )
 
 # ---------------------------------------------------------------- to another dtype
@@ -302,5 +356,6 @@ def astype(x: Any, dtype: Any) -> Any:
     >>> tg.astype(tg.tensor([1.5, 2.5]), "int64").numpy()
     array([1, 2])
     """
-    real = np.dtype(dtype).kind == "f"
+    dtype = number_dtype(dtype, "astype")
+    real = dtype.kind == "f"
     return _to_real(x, dtype=dtype) if real else _to_other(x, dtype=dtype)

@@ -11,7 +11,9 @@ import numpy as np
 from ... import kernels
 from .. import backend
 from ..backend import Array
-from ..graph import Op, Traced, operation
+from ..entrance import normalized, number_dtype
+from ..graph import Op, Traced, operand, operation
+from ..shapes import one_axis, size
 from .elementwise import where
 
 __all__ = [
@@ -39,8 +41,9 @@ def raw_index(xp: Any, index: Any) -> Any:
     if isinstance(index, list):
         array = np.asarray(index)
         return xp.asarray(array if array.size else array.astype(np.intp))
-    if isinstance(index, np.ndarray) and xp is not np:
-        return xp.asarray(index)
+    if isinstance(index, np.ndarray):
+        index = normalized(index, "an index")
+        return index if xp is np else xp.asarray(index)
     return index
 
 
@@ -107,7 +110,7 @@ class Sum:
         elif self.owned:
             self.total += term
         else:
-            self.total = self.total + term
+            self.total = backend.as_array(self.total + term)
             self.owned = not isinstance(term, Traced)
 
 
@@ -177,9 +180,11 @@ def take(x: Any, indices: Any, axis: int | None = None) -> Any:
     array([[4., 5.],
            [0., 1.]], dtype=float32)
     """
+    x = operand(x)
     if axis is None:
         return getitem(x.reshape(-1), index=indices)
-    return getitem(x, index=((slice(None),) * (axis % x.ndim) + (indices,)) if axis else indices)
+    axis = one_axis(axis, len(x.shape), "take")
+    return getitem(x, index=((slice(None),) * axis + (indices,)) if axis else indices)
 
 
 def remembered(make: Callable[..., Any]) -> Callable[..., Any]:
@@ -222,6 +227,8 @@ def take_along_axis(x: Any, indices: Any, axis: int = -1) -> Any:
     >>> tg.take_along_axis(x, tg.argmax(x, axis=1, keepdims=True), axis=1).tolist()
     [[3.0], [9.0]]
     """
+    x = operand(x)
+    axis = one_axis(axis, len(x.shape), "take_along_axis")
     return getitem(x, index=along(indices, x.shape, axis))
 
 
@@ -242,8 +249,11 @@ def one_hot(xp: Any, x: Array, *, num_classes: int, dtype: Any = "float32") -> A
     """
     if xp.asarray(x).dtype.kind not in "iu":
         raise TypeError("x: expected integers")
+    num_classes = size(num_classes, "one_hot: num_classes")
     refuse_outside(xp, x, num_classes)
-    return (xp.expand_dims(x, -1) == xp.arange(num_classes)).astype(dtype)
+    return (xp.expand_dims(x, -1) == xp.arange(num_classes)).astype(
+        number_dtype(dtype or "float32")
+    )
 
 
 def refuse_outside(xp: Any, ids: Array, rows: int) -> None:

@@ -12,9 +12,9 @@ import numpy as np
 
 from ...errors import InvalidValueError
 from ..backend import Array
-from ..graph import Op, operation
+from ..graph import Op, operand, operation
 from ..shapes import axes_of, keep_dims
-from .elementwise import abs, where
+from .elementwise import abs, astype, flat, reciprocal, where
 from .matrices import tril
 from .movement import expand_dims, moveaxis
 from .reductions import max, min, sum
@@ -47,6 +47,7 @@ def solve(a: Any, b: Any) -> Any:
     >>> tg.linalg.solve(tg.tensor([[2.0, 0.0], [0.0, 4.0]]), tg.tensor([1.0, 1.0])).tolist()
     [0.5, 0.25]
     """
+    a, b = operand(a), operand(b)
     return _solve(a, b.reshape((-1, 1)))[..., 0] if len(b.shape) == 1 else _solve(a, b)
 
 
@@ -114,16 +115,10 @@ def _in_svd(g: Any, y: Any) -> Any:
     gu, gv = 0 * u if gu is None else gu, 0 * v if gvt is None else gvt.mT
     in_u, in_v = u.mT @ gu, v.mT @ gv
     turn_u, turn_v = in_u - in_u.mT, in_v - in_v.mT
-    inner = (turn_u + turn_v) * _inverse(s_j - s_i) + (turn_u - turn_v) * _inverse(s_j + s_i)
+    inner = (turn_u + turn_v) * reciprocal(s_j - s_i) + (turn_u - turn_v) * reciprocal(s_j + s_i)
     beside_u, beside_v = gu - u @ in_u, gv - v @ in_v  # what leaves the spaces that u and v span
-    outer = (beside_u * _inverse(s_j)) @ vt + u @ (beside_v * _inverse(s_j)).mT
+    outer = (beside_u * reciprocal(s_j)) @ vt + u @ (beside_v * reciprocal(s_j)).mT
     return dx + u @ (inner * 0.5) @ vt + outer
-
-
-def _inverse(d: Any) -> Any:
-    """1 / d, and 0 where d is."""
-    zero = d == 0
-    return where(zero, 0, 1 / where(zero, 1, d))
 
 
 _svd.vjp(lambda g, y: (_in_svd(g, y),))
@@ -148,11 +143,17 @@ def _length(xp: Any, x: Array, *, axis: Any, keepdims: bool) -> Array:
 
 
 def _in_length(g: Any, x: Any, y: Any, axis: Any) -> Any:
-    shape = keep_dims(x.shape, axis)
-    return (g / (y + (y == 0))).reshape(shape) * x
+    return (g * reciprocal(y)).reshape(keep_dims(x.shape, axis)) * x
 
 
 _length.vjp(x=_in_length)
+_nonzero = Op("norm", lambda xp, x: (x != 0).astype(x.dtype)).vjp(x=flat)
+
+
+def _power(x: Any, p: float) -> Any:
+    """x**p of x >= 0; where x is 0 its derivatives are 0."""
+    zero = x == 0
+    return where(zero, 0 if p > 0 else math.inf, where(zero, 1, x) ** p)
 
 
 def norm(x: Any, ord: Any = None, axis: Any = None, *, keepdims: bool = False) -> Any:
@@ -160,14 +161,18 @@ def norm(x: Any, ord: Any = None, axis: Any = None, *, keepdims: bool = False) -
 
     **Arguments** ord: of vectors a number p, for sum(abs(x)**p)**(1/p), `inf` or `-inf`; of
     matrices `"fro"`, `"nuc"`, 1, -1, 2, -2, `inf` or `-inf`; None for the root of the sum of
-    squares, whose gradient at 0 is 0. axis: one or two; None for all of x, or with an ord for x as
-    it is. **Raises** ValueError for an ord that is none of these.
+    squares. axis: one or two; None for all of x, or with an ord for x as
+    it is. **Raises** ValueError for an ord that is none of these. Where a vector, or for p < 2 an
+    element of it, is 0 and the norm has a kink, all derivatives are 0 there; equal extremes share.
 
     >>> import tinygrad_rnn as tg
     >>> tg.linalg.norm(tg.tensor([3.0, 4.0])).item()
     5.0
     """
+    x = operand(x)
     axes = axes_of(len(x.shape), axis)
+    if x.dtype.kind in "biu":
+        x = astype(x, "float64")  # squares of small integers would overflow
     if ord is None or (ord == 2 and len(axes) == 1) or (ord == "fro" and len(axes) == 2):
         return _length(x, axis=axes, keepdims=keepdims)
     if len(axes) == 1 and isinstance(ord, int | float):
@@ -175,15 +180,15 @@ def norm(x: Any, ord: Any = None, axis: Any = None, *, keepdims: bool = False) -
             extreme = max if ord > 0 else min
             return extreme(abs(x), axis=axes, keepdims=keepdims)
         if ord == 0:
-            return sum((x != 0).astype(x.dtype), axis=axes, keepdims=keepdims)
-        return sum(abs(x) ** ord, axis=axes, keepdims=keepdims) ** (1 / ord)
+            return sum(_nonzero(x), axis=axes, keepdims=keepdims)
+        return _power(sum(_power(abs(x), ord), axis=axes, keepdims=keepdims), 1 / ord)
     if len(axes) == 2 and ord in (1, -1, math.inf, -math.inf):
         summed, kept = axes if ord in (1, -1) else axes[::-1]
         sums = sum(abs(x), axis=summed, keepdims=True)
         y = (max if ord > 0 else min)(sums, axis=kept, keepdims=True)
         return y if keepdims else y.squeeze(axes)
     if len(axes) == 2 and ord in (2, -2, "nuc"):
-        values = svdvals(moveaxis(x, axes, (-2, -1)))
-        y = sum(values, axis=-1) if ord == "nuc" else values[..., 0 if ord == 2 else -1]
+        reduce = sum if ord == "nuc" else max if ord == 2 else min
+        y = reduce(svdvals(moveaxis(x, axes, (-2, -1))), axis=-1)
         return expand_dims(y, axis=tuple(sorted(axes))) if keepdims else y
     raise InvalidValueError(f"norm: no ord {ord!r} along {len(axes)} axes")

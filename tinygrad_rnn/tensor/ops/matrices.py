@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..backend import Array
-from ..graph import operation
+from ..graph import operand, operation
 from .indexing import getitem, remembered
 from .movement import moveaxis
 from .reductions import sum
@@ -38,6 +38,7 @@ def diagonal(x: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
     >>> tg.diagonal(tg.arange(6).reshape(2, 3), 1).tolist()
     [1, 5]
     """
+    x = operand(x)
     rows, columns = x.shape[axis1], x.shape[axis2]
     places = _places(max(0, -offset), max(0, -offset, min(rows, columns - offset)), offset)
     return moveaxis(getitem(moveaxis(x, (axis1, axis2), (0, 1)), index=places), 0, -1)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ...errors import ShapeError
+from ...errors import InvalidTypeError, ShapeError
 from .. import backend
 from ..backend import Array
-from ..graph import Op, operation
-from ..shapes import Axis
+from ..graph import Op, operand, operation
+from ..shapes import Axis, integer, one_axis
 from .indexing import getitem
 
 __all__ = [
@@ -76,6 +76,8 @@ def roll(
     xp: Any, x: Array, *, shift: int | tuple[int, ...], axis: int | tuple[int, ...] | None = None
 ) -> Array:
     """x with its elements shifted along axes (flattened, if None); the last come in first."""
+    for n in shift if isinstance(shift, tuple) else (shift,):
+        integer(n, "roll: shift")
     return xp.roll(x, shift, axis)
 
 
@@ -147,6 +149,17 @@ _stack.vjp(lambda g, axis: unstack(g, axis=axis))
 unstack.vjp(x=_restack)
 
 
+def _several(name: str, arrays: Any) -> tuple[Any, ...]:
+    """The arrays to join: at least one."""
+    try:
+        each = tuple(arrays)
+    except TypeError as error:
+        raise InvalidTypeError(f"{name}: expected a list of arrays, got {arrays!r}") from error
+    if not each:
+        raise ShapeError(f"{name}: expected one array or more, got none")
+    return each
+
+
 def concat(arrays: Sequence[Any], axis: int = 0) -> Any:
     """Joins arrays along an axis that they have.
 
@@ -154,7 +167,7 @@ def concat(arrays: Sequence[Any], axis: int = 0) -> Any:
     >>> tg.concat([tg.zeros((2, 3)), tg.ones((1, 3))]).shape
     (3, 3)
     """
-    return _concat(*arrays, axis=axis)
+    return _concat(*_several("concat", arrays), axis=axis)
 
 
 def stack(arrays: Sequence[Any], axis: int = 0) -> Any:
@@ -164,7 +177,7 @@ def stack(arrays: Sequence[Any], axis: int = 0) -> Any:
     >>> tg.stack([tg.zeros((3,)), tg.ones((3,))], axis=1).shape
     (3, 2)
     """
-    return _stack(*arrays, axis=axis)
+    return _stack(*_several("stack", arrays), axis=axis)
 
 
 def split(x: Any, indices_or_sections: int | Sequence[int], axis: int = 0) -> tuple[Any, ...]:
@@ -176,15 +189,23 @@ def split(x: Any, indices_or_sections: int | Sequence[int], axis: int = 0) -> tu
     >>> [part.tolist() for part in tg.split(tg.arange(5), [1, 3])]
     [[0], [1, 2], [3, 4]]
     """
+    x = operand(x)
+    axis = one_axis(axis, len(x.shape), "split")
     n = x.shape[axis]
-    if isinstance(indices_or_sections, int):
-        sections = indices_or_sections
+    if not isinstance(indices_or_sections, Sequence):
+        sections = integer(indices_or_sections, "split: sections")
         if sections < 1 or n % sections:
             raise ShapeError(f"split: an axis of {n} does not divide into {sections} equal parts")
         cuts = [n // sections * i for i in range(1, sections)]
     else:
-        cuts = list(indices_or_sections)
-    before = (slice(None),) * (axis % x.ndim)
+        cuts = [integer(i, "split: an index") for i in indices_or_sections]
+        cuts = [i + n if i < 0 else i for i in cuts]
+        if cuts != sorted(cuts) or any(not 0 <= i <= n for i in cuts):
+            raise ShapeError(
+                f"split: expected indices in ascending order, up to the axis's {n}, got "
+                f"{list(indices_or_sections)}"
+            )
+    before = (slice(None),) * axis
     return tuple(
         getitem(x, index=(*before, slice(start, stop)))
         for start, stop in zip([0, *cuts], [*cuts, n], strict=True)

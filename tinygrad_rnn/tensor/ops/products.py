@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import ShapeError
+from ...errors import InvalidTypeError, ShapeError
 from ...kernels.products import product
 from ..backend import Array
-from ..graph import Op
+from ..graph import Op, operand
+from .elementwise import astype, multiply
 from .matrices import diagonal
 from .movement import permute_dims, reshape
 from .reductions import sum
@@ -98,12 +99,17 @@ def einsum(subscripts: Any, *operands: Any) -> Any:
     5.0
     """
     if not isinstance(subscripts, str):
+        if len(operands) < 1 or not all(isinstance(i, (list, tuple)) for i in operands[::2]):
+            raise InvalidTypeError(
+                "einsum: expected an expression such as 'ij,jk->ik' and operands, or operands and "
+                "lists of integers in turns"
+            )
         return einsum(*_in_letters([subscripts, *operands]))
-    terms, output = _explicit(subscripts.replace(" ", ""), [len(x.shape) for x in operands])
-    xs = list(operands)
+    xs = [*map(operand, operands)]
+    terms, output = _explicit(subscripts.replace(" ", ""), [len(x.shape) for x in xs])
     for i, term in enumerate(terms):
         elsewhere = "".join([output, *terms[:i], *terms[i + 1 :]])
-        xs[i], terms[i] = _simplified(xs[i], term, elsewhere)
+        xs[i], terms[i] = _simplified(xs[i], term, elsewhere, operands)
     x, term = _contracted(xs, terms, output)
     return x if term == output else permute_dims(x, axes=tuple(term.index(c) for c in output))
 
@@ -143,7 +149,7 @@ def _explicit(subscripts: str, axes: list[int]) -> tuple[list[str], str]:
     return terms, output
 
 
-def _simplified(x: Any, term: str, elsewhere: str) -> tuple[Any, str]:
+def _simplified(x: Any, term: str, elsewhere: str, operands: Sequence[Any]) -> tuple[Any, str]:
     """An operand without what concerns it alone: diagonals are read, what is free is summed."""
     for letter in dict.fromkeys(term):
         while term.count(letter) > 1:
@@ -155,8 +161,15 @@ def _simplified(x: Any, term: str, elsewhere: str) -> tuple[Any, str]:
             term = term[:one] + term[one + 1 : other] + term[other + 1 :] + letter
     alone = tuple([i for i, letter in enumerate(term) if letter not in elsewhere])
     if alone:
-        x = sum(x, axis=alone)
+        dtype = np.result_type(*(operand.dtype for operand in operands))  # that of the product
+        x = _summed(x if x.dtype == dtype else astype(x, dtype), alone)
     return x, "".join(letter for letter in term if letter in elsewhere)
+
+
+def _summed(x: Any, axis: Any) -> Any:
+    """The sum over axes in x's own dtype, as products have it: of small integers it may wrap."""
+    y = sum(x, axis=axis)
+    return y if y.dtype == x.dtype else astype(y, x.dtype)
 
 
 def _contracted(xs: list[Any], terms: list[str], output: str) -> tuple[Any, str]:
@@ -196,6 +209,7 @@ def tensordot(a: Any, b: Any, axes: Any = 2) -> Any:
     >>> tg.tensordot(tg.ones((2, 3, 4)), tg.ones((3, 4, 5))).shape
     (2, 5)
     """
+    a, b = operand(a), operand(b)
     m, n = len(a.shape), len(b.shape)
     if isinstance(axes, int):
         axes = (range(m - axes, m), range(axes))
@@ -214,6 +228,7 @@ def outer(a: Any, b: Any) -> Any:
     >>> tg.outer(tg.tensor([1, 2]), tg.tensor([3, 4, 5])).tolist()
     [[3, 4, 5], [6, 8, 10]]
     """
+    a, b = operand(a), operand(b)
     return reshape(a, shape=(a.size, 1)) * reshape(b, shape=(1, b.size))
 
 
@@ -224,4 +239,4 @@ def vecdot(a: Any, b: Any, axis: int = -1) -> Any:
     >>> tg.vecdot(tg.tensor([[1.0, 2.0], [3.0, 4.0]]), tg.tensor([1.0, 10.0])).tolist()
     [21.0, 43.0]
     """
-    return sum(a * b, axis=axis)
+    return _summed(multiply(a, b), axis)

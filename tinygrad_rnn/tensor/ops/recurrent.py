@@ -421,9 +421,19 @@ def rounded(w: Any) -> tuple[Any, ...]:
     `kernels.rounded` has them.
     """
     w.data, whole, scales = kernels.rounded(backend.module_of(w.array), w.array)
-    if isinstance(w.array, np.ndarray):
-        w.array.setflags(write=False)
+    freeze(w.array)
     return w.array, whole, scales
+
+
+def freeze(array: Any) -> None:
+    """Makes an array one that nobody can write to, where there is such a thing."""
+    if isinstance(array, np.ndarray):
+        array.setflags(write=False)
+
+
+def is_frozen(array: Any) -> bool:
+    """Whether nobody can have written to an array since it was frozen."""
+    return isinstance(array, np.ndarray) and not array.flags.writeable
 
 
 _SHAPES = (

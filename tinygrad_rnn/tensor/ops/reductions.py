@@ -8,6 +8,7 @@ from ..backend import Array
 from ..graph import operation
 from ..shapes import Axis, axes_of, count, keep_dims
 from .cumulative import product_before
+from .elementwise import reciprocal
 from .movement import flip, moveaxis
 
 __all__ = [
@@ -76,7 +77,7 @@ def var(
 def std(
     xp: Any, x: Array, *, axis: Axis = None, correction: float = 0, keepdims: bool = False
 ) -> Array:
-    """The square root of the variance; where that is 0, the gradient is 0."""
+    """The square root of the variance; where that is 0, its derivatives are 0."""
     return xp.std(x, axis=axis, ddof=correction, keepdims=keepdims)
 
 
@@ -95,9 +96,8 @@ def _in_var(xp: Any, g: Any, x: Any, axis: Axis, correction: float) -> Any:
 
 
 def _in_std(xp: Any, g: Any, x: Any, y: Any, axis: Axis, correction: float) -> Any:
-    shape = keep_dims(x.shape, axis)
-    slope = g / (y + (y == 0))  # there the deviations are 0 as well
-    return slope.reshape(shape) * _deviation(xp, x, axis, correction)
+    slope = (g * reciprocal(y)).reshape(keep_dims(x.shape, axis))
+    return slope * _deviation(xp, x, axis, correction)
 
 
 def _in_prod(xp: Any, g: Any, x: Any, axis: Axis) -> Any:

@@ -168,7 +168,7 @@ def _in_gradient(xp: Any, g: Any, x: Any, weights: Any, counts: Any) -> Any:
 
 def _in_weights(xp: Any, g: Any, x: Any, targets: Any, counts: Any, smoothing: float) -> Any:
     x, g = _selected(xp, counts, x, g)
-    at = take_along_axis(g, xp.expand_dims(targets, -1), axis=-1).reshape(targets.shape)
+    at = take_along_axis(g, xp.expand_dims(targets, -1), axis=-1).reshape(g.shape[:-1])
     expected = (1 - smoothing) * at + smoothing * xp.mean(g, axis=-1)
     return xp.sum(g * softmax(x, axis=-1), axis=-1) - expected
 

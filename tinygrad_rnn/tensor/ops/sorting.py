@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from ...errors import ShapeError
 from ..backend import Array
-from ..graph import operation
+from ..graph import operand, operation
+from ..shapes import one_axis, size
 from .indexing import take_along_axis
 
 __all__ = ["argsort", "searchsorted", "sort", "topk"]
@@ -28,7 +30,8 @@ def sort(x: Any, axis: int | None = -1, *, descending: bool = False) -> Any:
     >>> tg.sort(tg.tensor([3.0, 1.0, 2.0])).tolist()
     [1.0, 2.0, 3.0]
     """
-    x, axis = (x.reshape(-1), 0) if axis is None else (x, axis)
+    x = operand(x)
+    x, axis = (x.reshape(-1), 0) if axis is None else (x, one_axis(axis, len(x.shape), "sort"))
     return take_along_axis(x, argsort(x, axis=axis, descending=descending), axis)
 
 
@@ -36,15 +39,19 @@ def topk(x: Any, k: int, axis: int = -1, *, largest: bool = True) -> tuple[Any, 
     """The k largest elements along an axis, the largest first, and their indices.
 
     **Arguments** k: at most the axis's length. largest: False for the k smallest, the smallest
-    first. **Returns** values, indices.
+    first. **Returns** values, indices. **Raises** ShapeError for a k that is no length there.
 
     >>> import tinygrad_rnn as tg
     >>> values, indices = tg.topk(tg.tensor([3.0, 1.0, 2.0]), 2)
     >>> values.tolist(), indices.tolist()
     ([3.0, 2.0], [0, 2])
     """
+    x = operand(x)
+    axis = one_axis(axis, len(x.shape), "topk")
+    if size(k, "topk: k") > (n := x.shape[axis]):
+        raise ShapeError(f"topk: k: expected at most the {n} elements of axis {axis}, got {k}")
     order = argsort(x, axis=axis, descending=largest)
-    indices = order[(slice(None),) * (axis % x.ndim) + (slice(k),)]
+    indices = order[(slice(None),) * axis + (slice(k),)]
     return take_along_axis(x, indices, axis), indices
 
 

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import InvalidValueError
+from ...errors import InvalidValueError, ShapeError
 from ..backend import Array
-from ..graph import Op
+from ..graph import Op, operand
+from ..shapes import one_axis, size
 from .indexing import remembered, take
 from .movement import broadcast_to, expand_dims, reshape, swapaxes
 
@@ -23,6 +24,7 @@ def broadcast_arrays(*arrays: Any) -> tuple[Any, ...]:
     >>> [x.shape for x in tg.broadcast_arrays(tg.ones((3, 1)), tg.ones((2,)))]
     [(3, 2), (3, 2)]
     """
+    arrays = tuple(map(operand, arrays))
     shape = np.broadcast_shapes(*(x.shape for x in arrays))
     return tuple(broadcast_to(x, shape=shape) for x in arrays)
 
@@ -38,6 +40,7 @@ def meshgrid(*arrays: Any, indexing: str = "xy") -> tuple[Any, ...]:
     >>> x.tolist(), y.tolist()
     ([[0, 1, 2], [0, 1, 2]], [[0, 0, 0], [1, 1, 1]])
     """
+    arrays = tuple(map(operand, arrays))
     if indexing not in ("xy", "ij"):
         raise InvalidValueError(f"meshgrid: expected indexing 'xy' or 'ij', got {indexing!r}")
     ones = (1,) * len(arrays)
@@ -56,7 +59,9 @@ def tile(x: Any, reps: int | Sequence[int]) -> Any:
     >>> tg.tile(tg.tensor([1, 2]), (2, 2)).tolist()
     [[1, 2, 1, 2], [1, 2, 1, 2]]
     """
-    reps = (reps,) if isinstance(reps, int) else tuple(reps)
+    x = operand(x)
+    each = reps if isinstance(reps, (tuple, list)) else (reps,)
+    reps = tuple([size(n, "tile: reps") for n in each])
     ndim = max(len(reps), len(x.shape))
     reps = (1,) * (ndim - len(reps)) + reps
     lengths = (1,) * (ndim - len(x.shape)) + x.shape
@@ -74,9 +79,18 @@ def repeat(x: Any, repeats: int | Sequence[int], axis: int | None = None) -> Any
     >>> tg.repeat(tg.tensor([1, 2]), [1, 3]).tolist()
     [1, 2, 2, 2]
     """
-    x, axis = (reshape(x, shape=(x.size,)), 0) if axis is None else (x, axis % len(x.shape))
-    if not isinstance(repeats, int):
-        return take(x, _repeated(x.shape[axis], *np.asarray(repeats).ravel().tolist()), axis)
+    x = operand(x)
+    x, axis = (reshape(x, shape=(x.size,)), 0) if axis is None else (x, axis)
+    axis = one_axis(axis, len(x.shape), "repeat")
+    if isinstance(repeats, (tuple, list, np.ndarray)):
+        each = [size(n, "repeat: repeats") for n in repeats]
+        if len(each) not in (1, x.shape[axis]):
+            raise ShapeError(
+                f"repeat: repeats: expected one number, or one for each of {x.shape[axis]}, got "
+                f"{len(each)}"
+            )
+        return take(x, _repeated(x.shape[axis], *each), axis)
+    repeats = size(repeats, "repeat: repeats")
     before, n, after = x.shape[:axis], x.shape[axis], x.shape[axis + 1 :]
     copies = broadcast_to(expand_dims(x, axis=axis + 1), shape=(*before, n, repeats, *after))
     return reshape(copies, shape=(*before, n * repeats, *after))
@@ -105,6 +119,7 @@ def pad(x: Any, pad_width: Any, mode: str = "constant", *, constant_values: floa
     >>> tg.pad(tg.tensor([1, 2, 3]), (1, 2), "reflect").tolist()
     [2, 1, 2, 3, 2, 1]
     """
+    x = operand(x)
     pairs = np.broadcast_to(pad_width, (len(x.shape), 2)).tolist()
     if mode == "constant" and pairs:
         return _pad(x, pad_width=pairs, value=constant_values)

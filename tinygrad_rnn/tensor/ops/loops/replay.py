@@ -16,6 +16,7 @@ import numpy as np
 from ....errors import GraphError
 from ....kernels.chains import natively
 from ....kernels.products import Multiplier
+from ...backend import as_array
 from ...graph import Op, Traced
 from ...shapes import sum_to
 from ..indexing import Part
@@ -190,9 +191,9 @@ def _apply(xp: Any, instructions: list[Any], values: list[Any], rooms: Sequence[
             continue
         y = apply(*pick(values), **params) if params else apply(*pick(values))
         if several:
-            values[out : out + len(y)] = y
+            values[out : out + len(y)] = map(as_array, y)
         else:
-            values[out] = xp.asarray(y) if scalar else y
+            values[out] = as_array(y) if scalar else y
 
 
 def _instruction(xp: Any, f: Any, constants: Any) -> Any:
@@ -283,9 +284,9 @@ def _deposit(values: list[Any], owned: set[int], at: int, g: Any) -> None:
     if at not in owned:
         owned.add(at)
         if type(g) is not Part:
-            values[at] = held + g
+            values[at] = as_array(held + g)
             return
-        values[at] = held = held.copy()
+        values[at] = held = as_array(held).copy()
     if type(g) is Part:
         g.add_to(held)
     else:
