@@ -228,7 +228,7 @@ class TestFused:
             (lambda h, x: (h * float(x.data[0, 0]), h), "a look at a value"),
             (lambda h, x: (h * tg.tensor(x.numpy()), h), "a look at a value"),
             (lambda h, x: (h * tg.rand(3, 2), h), "something new to 'multiply'"),
-            (lambda h, x: (h[tg.argmax(x, axis=0)].sum() * h, h), "something new to 'getitem'"),
+            (lambda h, x: (h[tg.zeros((3,), dtype="int64")] * h, h), "something new to 'getitem'"),
             (lambda h, x: (h * tg.tensor(x), h), "something new to 'multiply'"),
             (lambda h, x: (h * x.register_hook(lambda g: g)() or h, h), "a hook on a value"),
         ],
@@ -620,3 +620,35 @@ def test_associative_scan_refuses_lengths_that_differ() -> None:
     with pytest.raises(tg.ShapeError, match=r"xs of one length, got \[2, 3\]"):
         tg.associative_scan(lambda a, b: a, (tg.ones((2,)), tg.ones((3,))))
     assert tg.associative_scan(lambda a, b: a + b, tg.ones((0, 2))).shape == (0, 2)
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_associative_scan_of_trees(reverse: bool) -> None:
+    a, b = drawn(5, 2), drawn(5, 2)
+
+    def then(f: Any, g: Any) -> Any:
+        return {"b": [g["a"] * f["b"][0] + g["b"][0], None], "a": f["a"] * g["a"]}
+
+    found = tg.associative_scan(then, {"a": a, "b": [b, None]}, reverse=reverse)
+    wanted = tg.associative_scan(
+        lambda f, g: (f[0] * g[0], g[0] * f[1] + g[1]), (a, b), reverse=reverse
+    )
+    np.testing.assert_array_equal(found["a"].numpy(), wanted[0].numpy())
+    np.testing.assert_array_equal(found["b"][0].numpy(), wanted[1].numpy())
+    assert found["b"][1] is None
+
+
+@pytest.mark.parametrize(
+    ("fn", "xs", "words"),
+    [
+        (lambda a, b: a[:1], tg.ones((4, 2)), r"got \[\[1, 2\]\] of \[\[2, 2\]\]"),
+        (lambda a, b: a[0] + b[0], (tg.ones((4,)),), "got tuple of 1, then Tensor"),
+        (lambda a, b: None, tg.ones((4,)), "got Tensor float32.*, then None"),
+        (lambda a, b: a, None, "expected Tensors of at least one axis, got NoneType"),
+        (lambda a, b: a, [1.0, 2.0], "expected Tensors of at least one axis, got float"),
+        (lambda a, b: a, tg.ones(()), "expected Tensors of at least one axis, got Tensor without"),
+    ],
+)
+def test_associative_scan_refuses_what_does_not_fit(fn: Any, xs: Any, words: str) -> None:
+    with pytest.raises(tg.TinygradRnnError, match=f"associative_scan: .*{words}"):
+        tg.associative_scan(fn, xs)

@@ -10,6 +10,9 @@ import numpy as np
 
 from .. import nn
 from ..tensor import backend
+from ..tensor.graph import watch
+from ..tensor.ops import maximum
+from ..tensor.tensor import Tensor
 from .build import chosen, module_row, row
 from .case import Array, Case, Draw, Row, positive, real
 from .steps import logistic
@@ -272,7 +275,26 @@ def _stepped(d: Draw, module: Any, x: tuple[int, ...]) -> Case:
             y, state = module.step(x_t, state)
         return (y, *state)
 
-    return Case([real(d, (2, *x))], call, module)
+    given, push = real(d, (2, *x)), 0.1
+    while _near_a_kink(call, given):
+        given, push = given + push, 2 * push
+    return Case([given], call, module)
+
+
+def _near_a_kink(call: Callable[..., Any], x: Array) -> bool:
+    """Whether of two values of about the same size a function of x takes the larger one."""
+    gaps: list[Array] = []
+
+    def look(op: Any, _: Any, inputs: list[Any]) -> None:
+        if op is maximum:
+            gaps.append(np.abs(np.subtract(*map(backend.to_host, inputs))))
+
+    before, watch.forward = watch.forward, look
+    try:
+        call(None, Tensor(x, device="cpu"))
+    finally:
+        watch.forward = before
+    return any(((gap > 0) & (gap < 0.01)).any() for gap in gaps)
 
 
 def _conv_lstm_cell(d: Draw) -> Case:

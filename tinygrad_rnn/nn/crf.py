@@ -174,7 +174,8 @@ class CRF(Module):
         first = start + emissions[0]
         if len(emissions) == 1:
             return first[None], first
-        last, rest = ops.scan(step, first, emissions[1:], lengths=times - 1)
+        rest_of = ops.maximum(times - 1, 0)
+        last, rest = ops.scan(step, first, emissions[1:], lengths=rest_of)
         return ops.concat([first[None], rest]), last
 
     def _log_z(self, last: Tensor, times: Tensor) -> Tensor:

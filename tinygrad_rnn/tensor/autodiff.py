@@ -15,7 +15,19 @@ import numpy as np
 
 from ..errors import GraphError, InvalidTypeError, InvalidValueError, ShapeError
 from . import backend, entrance, ops
-from .graph import Edge, Leaf, Node, Op, Traced, grad_mode, hooked, set_grad_mode, watch, wrap
+from .graph import (
+    Edge,
+    Leaf,
+    Node,
+    Op,
+    Traced,
+    grad_mode,
+    hooked,
+    set_grad_mode,
+    tell_beyond,
+    watch,
+    wrap,
+)  # fmt: skip
 from .ops.indexing import Part, Sum
 from .shapes import sum_to
 
@@ -219,6 +231,7 @@ def backward(y: Traced, gradient: Any = None, *, retain_graph: bool = False) -> 
     keeps what the rules read, for another pass. **Raises** GraphError if the graph was freed,
     changed or never recorded.
     """
+    tell_beyond(".backward()", "differentiate what the loop returns")
     g = starting_cotangent(y, gradient, "backward")
     assert y.edge is not None
     start = (y.edge, g.array if isinstance(g, Traced) else g)
@@ -253,6 +266,7 @@ def grad(
     >>> slope.item(), curvature.item()
     (27.0, 18.0)
     """
+    tell_beyond("tg.grad", "differentiate what the loop returns")
     ys, xs = _each(ys, "ys"), _each(xs, "xs")
     given = grad_outputs if isinstance(grad_outputs, (tuple, list)) else (grad_outputs,) * len(ys)
     if len(given) != len(ys):

@@ -51,7 +51,7 @@ NUMBERS = (int, float, complex, np.generic)  # what may stand in an array's plac
 PYTHON = frozenset({int, float, bool, complex, type(None)})  # these need no look
 NESTED = (list, tuple, range)
 
-_older = itertools.count(0, -1).__next__  # serials fall, so that a heap pops the youngest first
+older = itertools.count(0, -1).__next__  # serials fall, so that a heap pops the youngest first
 
 
 class _GradMode(threading.local):
@@ -93,6 +93,12 @@ class Recorder(Protocol):
 
     def read(self, value: Traced) -> None:
         """A value leaves the graph: Python looks at its elements."""
+
+    def written(self, value: Traced) -> None:
+        """A value is about to be overwritten."""
+
+    def refuse(self, what: str, remedy: str) -> None:
+        """Something is done that is no operation."""
 
 
 recorders: dict[int, Recorder] = {}  # by the thread that each listens to
@@ -138,7 +144,7 @@ class Leaf(Node):
     def __init__(self, array: Array) -> None:
         self.dtype = array.dtype
         self.op, self.edges, self.shapes, self.kept = None, (), (), ()
-        self.serial = _older()
+        self.serial = older()
         self.grad: Array | None = None
         self.changed = False  # overwritten since: graphs that used it are no longer true
 
@@ -158,6 +164,23 @@ def elements(value: Traced) -> Array:
     if recorders and (recorder := recorders.get(get_ident())) is not None:
         recorder.read(value)
     return value.array
+
+
+def listened_to() -> bool:
+    """Whether this thread's operations are being written down."""
+    return get_ident() in recorders
+
+
+def tell_written(value: Traced) -> None:
+    """Tells a recorder that a value is about to be overwritten."""
+    if recorders and (recorder := recorders.get(get_ident())) is not None:
+        recorder.written(value)
+
+
+def tell_beyond(what: str, remedy: str) -> None:
+    """Tells a recorder of what is no operation, and that it cannot write down."""
+    if recorders and (recorder := recorders.get(get_ident())) is not None:
+        recorder.refuse(what, remedy)
 
 
 def wrap(cls: type[T], array: Array, edge: Edge | None) -> T:
@@ -323,7 +346,7 @@ class Op:
                 "the imaginary part as tensors of their own, or under tg.no_grad()"
             )
         node = WideNode(len(y)) if several else Node()
-        node.op, node.serial, node.edges, node.shapes = self, _older(), edges, shapes
+        node.op, node.serial, node.edges, node.shapes = self, older(), edges, shapes
         kept = self._pick_kept((y, saved, raw) if self.variadic else (y, saved, *raw))
         if self.parameters:
             kept += tuple([params.get(n, default) for n, default in self.parameters.items()])
@@ -345,16 +368,15 @@ class Op:
         if self.composed is not None:
             recorders[get_ident()] = recorder
             return self.composed(*args, **{**self.parameters, **params})
-        known = recorder.repeated(self, args, params)
-        if known is not None:
-            recorders[get_ident()] = recorder
-            return known
         try:
+            known = recorder.repeated(self, args, params)
+            if known is not None:
+                return known
             result = self(*args, **params)
+            recorder.called(self, args, params, result)
+            return result
         finally:
             recorders[get_ident()] = recorder
-        recorder.called(self, args, params, result)
-        return result
 
     def __get__(self, instance: T | None, owner: type[T]) -> Callable[..., T]:
         """In a class body an operation is a method: `x.tanh()` is `tanh(x)`."""

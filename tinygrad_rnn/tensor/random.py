@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import threading
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,13 @@ from ..errors import public
 from .shapes import size
 
 Shape = int | tuple[int, ...]
+
+
+class _Draws(threading.local):
+    count = 0
+
+
+draws = _Draws()  # how many there were in this thread, for who must know whether there were any
 
 
 class Generator:
@@ -30,16 +38,21 @@ class Generator:
     @public
     def __init__(self, seed: int | None = None) -> None:
         seed = None if seed is None else size(seed, "Generator: seed")
-        self._source = np.random.Generator(np.random.PCG64(seed))
+        self._numbers = np.random.Generator(np.random.PCG64(seed))
+
+    @property
+    def _source(self) -> np.random.Generator:
+        draws.count += 1
+        return self._numbers
 
     @property
     def state(self) -> dict[str, Any]:
         """Where the generator stands: numbers and strings only, ready for JSON."""
-        return dict(self._source.bit_generator.state)
+        return dict(self._numbers.bit_generator.state)
 
     @state.setter
     def state(self, state: dict[str, Any]) -> None:
-        self._source.bit_generator.state = state
+        self._numbers.bit_generator.state = state
 
     def random(self, shape: Shape = ()) -> np.ndarray[Any, Any]:
         """Reals in [0, 1)."""

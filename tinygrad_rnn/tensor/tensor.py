@@ -10,7 +10,7 @@ import numpy as np
 from ..errors import ExportError, GraphError, InvalidTypeError, InvalidValueError, ShapeError
 from . import autodiff, backend, entrance, interop, ops
 from .backend import Array
-from .graph import Leaf, Traced, elements, grad_mode, hooked, wrap
+from .graph import Leaf, Traced, elements, grad_mode, hooked, tell_beyond, tell_written, wrap
 
 
 class Tensor(Traced):
@@ -67,6 +67,7 @@ class Tensor(Traced):
 
     @data.setter
     def data(self, value: Any) -> None:
+        tell_written(self)
         leaf = self._leaf("assigning to .data")
         array = value.array if isinstance(value, Traced) else value
         if array is not self.array:
@@ -118,6 +119,7 @@ class Tensor(Traced):
 
     @grad.setter
     def grad(self, value: Any) -> None:
+        tell_written(self)
         leaf = self._leaf("assigning to .grad")
         if leaf is None:
             raise GraphError("assigning to .grad: the tensor does not require a gradient")
@@ -199,6 +201,7 @@ class Tensor(Traced):
 
     def move_(self, target: Any) -> Self:
         """Moves this leaf itself to another device or dtype; its gradient is forgotten."""
+        tell_written(self)
         self._overwrite(self._leaf("move_"), self.detach().to(target).array, None)
         return self
 
@@ -226,6 +229,7 @@ class Tensor(Traced):
         >>> y.sum().backward(); x.grad
         tensor([20., 40.])
         """
+        tell_beyond("a hook on a value", "hook what the loop returns")
         if self.edge is None:
             raise GraphError("register_hook: the tensor does not require a gradient")
         if not callable(hook):
@@ -361,14 +365,18 @@ class Tensor(Traced):
 
     def __setitem__(self, index: Any, value: Any) -> None:
         """Gives this tensor a new value, computed from the old: differentiable, and no alias."""
+        tell_written(self)
         if not isinstance(value, Traced):
+            number = type(value) in (bool, int, float)
             if not backend.is_array(value):
                 array = entrance.from_python(value, what="x[...] =")
                 entrance.check_cast(array.dtype, self.dtype, "x[...] =")
                 array = entrance.from_python(value, self.dtype, "x[...] =")
-                value = backend.module_of(self.array).asarray(array)
-            value = entrance.normalized(value, "x[...] =")
-        entrance.check_cast(value.dtype, self.dtype, "x[...] =")
+                value = value if number else backend.module_of(self.array).asarray(array)
+            if not number:  # a number stays one, the same at each step of a loop
+                value = entrance.normalized(value, "x[...] =")
+        if hasattr(value, "dtype"):
+            entrance.check_cast(value.dtype, self.dtype, "x[...] =")
         written = self._written("x[...] =", "write to a copy (y = x + 0)")
         updated = ops.index_update(self, value, index=index)
         if written:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol, cast
 
 from ...errors import InvalidTypeError, InvalidValueError, ShapeError
+from ...tensor import tree
 from ...tensor.random import Generator
 from ...tensor.tensor import Tensor
 from ..checks import flag, positive
@@ -13,14 +14,14 @@ from ..module import Module, Parameter
 from .cells import BuiltInCell, Cell
 from .gated import OneBiasCell
 from .stack import RecurrentLayer
-from .states import Course, Run, State, parts
+from .states import Course, Run, State, checked, parts
 
 
 class Steps(Protocol):
     """A cell: what `nn.Recurrent` runs."""
 
     def initial(self, x: Tensor) -> State:
-        """The state before the first step, a Tensor (B, ...) or a tuple of them. x: a step's."""
+        """The state before the first step, a Tensor (B, ...) or a tree of them. x: a step's."""
 
     def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         """One step: the output and the state, of the same shapes as the one before."""
@@ -33,13 +34,15 @@ class Recurrent(RecurrentLayer):
     of one's own; or a function that makes one for so many input features, which is called once for
     each layer and direction. input_size: features of x, where a function makes the cells.
     num_layers, batch_first, dropout, bidirectional, dropout_same_mask, zoneout, residual, merge,
-    generator: as `RNN` has them; zoneout may be a tuple, a probability for each part of the state.
+    generator: as `RNN` has them; zoneout may be a tuple, a probability for each part of the state;
+    one probability is for all parts that are reals.
 
-    A cell's state is a Tensor, (B, ...), or a tuple of Tensors; a reset begins from the cell's
-    `initial`. A cell below another one says by `output_size` (or `hidden_size`) how many features
-    it gives; all cells have states of one size. Parameters are found under `cells.0`, counted as
-    the layer's states are. fused: calls the step twice and repeats its operations, as one node of
-    the graph and faster; for steps that do the same whatever the values, see `tg.scan`.
+    A cell's state is a Tensor, (B, ...), or a tuple, list, dict or named tuple of such, its parts;
+    numbers, words and None in it stay what they are. A reset begins from the cell's `initial`. A
+    cell below another one says by `output_size` (or `hidden_size`) how many features it gives; all
+    cells have states of one size. Parameters are found under `cells.0`, counted as the layer's
+    states are. fused: calls the step twice and repeats its operations, as one node of the graph and
+    faster; for steps that do the same whatever the values, see `tg.scan`.
 
     **Raises** ValueError, TypeError saying which cells it needs and how to hand them over.
 
@@ -154,20 +157,46 @@ class Recurrent(RecurrentLayer):
 
     def begin(self, row: int, x: Tensor, batch: int) -> State:
         """What the cell says."""
-        return self.cells[row].initial(x[0])
+        cell = self.cells[row]
+        return checked(f"Recurrent: {type(cell).__name__}.initial", cell.initial(x[0]))
 
     def _run(self, row: int, x: Tensor, state: State, course: Course) -> Run:
         cell = self.cells[row]
+        name = f"Recurrent: {type(cell).__name__}.step"
         if course.reset is not None:
-            course = course._replace(initial=cell.initial(x[0]))
+            begin = self.begin(row, x, x.shape[1])
+            differs = tree.difference(begin, state)
+            if differs:
+                raise InvalidTypeError(
+                    f"Recurrent: reset: expected a state as {type(cell).__name__}.initial gives "
+                    f"it, which a reset begins from; got another: {differs}"
+                )
+            course = course._replace(initial=begin)
         shapes = [part.shape for part in parts(state)]
 
         def step(x: Tensor, state: State) -> tuple[Tensor, State]:
-            y, new = cell.step(x, state)
-            if type(new) is not type(state) or [part.shape for part in parts(new)] != shapes:
+            found = cell.step(x, state)
+            if not isinstance(found, (tuple, list)) or len(found) != 2:
+                raise InvalidTypeError(
+                    f"{name}: expected the output and the state, (y, state); got "
+                    f"{type(found).__name__}"
+                )
+            y, new = found
+            if not isinstance(y, Tensor):
+                raise InvalidTypeError(
+                    f"{name}: expected a Tensor for the output of (y, state), got "
+                    f"{type(y).__name__}"
+                )
+            differs = tree.difference(state, checked(name, new))
+            after = [] if differs else [part.shape for part in tree.leaves(new, state)]
+            if differs or after != shapes:
                 raise ShapeError(
-                    f"Recurrent: {type(cell).__name__}.step: expected a state as the one before, "
-                    f"{[list(s) for s in shapes]}; got {[list(p.shape) for p in parts(new)]}"
+                    f"{name}: expected a state as the one before"
+                    + (
+                        f"; got another: {differs}"
+                        if differs
+                        else f", {[*map(list, shapes)]}; got {[*map(list, after)]}"
+                    )
                 )
             return y, new
 

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ...errors import InvalidValueError, ShapeError
-from ...tensor import creation, ops
+from ...tensor import creation, ops, tree
 from ...tensor.autodiff import no_grad
 from ...tensor.graph import grad_mode
 from ...tensor.random import Generator
@@ -145,11 +145,11 @@ class RecurrentLayer(Module):
         if self.batch_first:
             y = y.swapaxes(0, 1) if isinstance(y, Tensor) else tuple(v.swapaxes(0, 1) for v in y)
         if not return_states:
-            return y, stacked(last)
-        every = stacked(states)
+            return y, stacked(last, self.name)
+        every = stacked(states, self.name)
         if self.batch_first:
             every = like(every, [part.swapaxes(1, 2) for part in parts(every)])
-        return y, stacked(last), every
+        return y, stacked(last, self.name), every
 
     def step(self, x: Tensor, state: State = None) -> tuple[Tensor, State]:
         """One step without a graph, as in evaluation, whichever mode the layer is in.
@@ -169,7 +169,7 @@ class RecurrentLayer(Module):
             self._check(x)
             first = self._first(state, x, x.shape[1])
             y, last, _ = self._through(x, None, first, None, (None, None), False, False)
-            return y[0], stacked(last)
+            return y[0], stacked(last, self.name)
 
     def _through(
         self,
@@ -238,13 +238,19 @@ class RecurrentLayer(Module):
         if self.zoneout == 0:
             return (None,) * len(kept)
         rates: Any = self.zoneout
-        if not isinstance(rates, (tuple, list)):
-            rates = (rates,) * len(kept)
+        if not isinstance(rates, (tuple, list)):  # of truths and counts there is no mean
+            rates = [rates if part.dtype.kind == "f" else 0.0 for part in kept]
         if len(rates) != len(kept):
             raise InvalidValueError(
                 f"{self.name}: zoneout: expected one probability, or one for each of the "
                 f"{len(kept)} parts of the state; got {len(rates)}"
             )
+        for k, (p, part) in enumerate(zip(rates, kept, strict=True)):
+            if p and part.dtype.kind != "f":
+                raise InvalidValueError(
+                    f"{self.name}: zoneout: expected 0 for part {k} of the state, which is of "
+                    f"{part.dtype}: only reals have a mean; got {p}"
+                )
         return tuple(
             None
             if p == 0
@@ -254,13 +260,15 @@ class RecurrentLayer(Module):
             for p, part in zip(rates, kept, strict=True)
         )
 
-    def _taps(self, state: State, steps: int) -> tuple[Tensor, ...] | None:
+    def _taps(self, state: State, steps: int) -> tuple[Tensor | None, ...] | None:
         if self.seen is None:
             return None
         return tuple(
             creation.zeros(
                 (steps, *part.shape), dtype=part.dtype, device=part.device, requires_grad=True
             )
+            if part.dtype.kind == "f"
+            else None
             for part in parts(state)
         )
 
@@ -313,13 +321,20 @@ class RecurrentLayer(Module):
         if state is None:
             return [self.begin(row, x, batch) for row in range(rows)]
         begin = self.begin(0, x, batch)
-        given = list(state) if isinstance(state, (tuple, list)) else [state]
+        differs = tree.difference(begin, state)
+        parts_alone = isinstance(state, (tuple, list)) and not isinstance(begin, dict)
+        if differs and parts_alone:  # the one part in a tuple, or a list for a tuple
+            given, differs = list(state), ""
+        else:
+            given = [] if differs else tree.leaves(state, begin)
+        given = [creation.as_tensor(v, device=x.device) if tree.is_leaf(v) else v for v in given]
         expected = [[rows, *part.shape] for part in parts(begin)]
         got = [list(getattr(part, "shape", ())) for part in given]
         if got != expected:
             raise ShapeError(
                 f"{self.name}: state: expected {' and '.join(map(str, expected))} "
-                f"(num_layers * directions, batch, features); got {' and '.join(map(str, got))}"
+                f"(num_layers * directions, batch, features); got "
+                f"{differs or ' and '.join(map(str, got))}"
             )
         return [like(begin, [part[row] for part in given]) for row in range(rows)]
 

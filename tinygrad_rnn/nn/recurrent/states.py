@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from ...tensor import ops
+from ...errors import InvalidTypeError, ShapeError
+from ...tensor import ops, tree
 from ...tensor.ops.recurrent import by_steps
 from ...tensor.tensor import Tensor
 
-State = Any  # a Tensor, (B, ...), or a tuple of them
+State = Any  # a Tensor, (B, ...), or a tree of them: see `tensor.tree`
 Run = tuple[Tensor, State, State]  # the output, the last state, the state after every step
 
 
@@ -24,7 +25,8 @@ class Course(NamedTuple):
     reverse: bool
     training: bool
     every: bool  # whether anyone wants the state after every step
-    taps: tuple[Tensor, ...] | None = None  # zeros added to each part, to have its gradients
+    # Zeros added to each part of reals, to have its gradients.
+    taps: tuple[Tensor | None, ...] | None = None
     initial: State = None  # what a reset begins from; zeros, if None
 
     def constants(self, h_mask: Tensor | None) -> tuple[Tensor | None, ...]:
@@ -61,22 +63,51 @@ class Seen:
 
 
 def parts(state: State) -> list[Tensor]:
-    """The tensors of a state."""
-    return list(state) if isinstance(state, tuple) else [state]
+    """The tensors of a state, its parts."""
+    return tree.leaves(state)
 
 
-def like(state: State, tensors: Sequence[Tensor]) -> State:
+def like(state: State, tensors: Iterable[Tensor]) -> State:
     """Tensors as a state of another one's form."""
-    return tuple(tensors) if isinstance(state, tuple) else tensors[0]
+    return tree.filled(state, tensors)
 
 
-def stacked(states: Sequence[State]) -> State:
-    """Several states as one, each part with a new first axis."""
-    if len(states) == 1:
-        return like(states[0], [part.expand_dims(axis=0) for part in parts(states[0])])
-    return like(states[0], [ops.stack(part) for part in zip(*map(parts, states), strict=True)])
+def stacked(states: Sequence[State], name: str) -> State:
+    """The states of a layer's rows as one, each part with a new first axis.
+
+    **Arguments** name: what errors call the layer.
+    """
+    first, *others = states
+    if not others:
+        return like(first, [part.expand_dims(axis=0) for part in parts(first)])
+    for other in others:
+        differs = tree.difference(first, other)
+        shapes = [[list(part.shape) for part in parts(state)] for state in (first, other)]
+        if differs or shapes[0] != shapes[1]:
+            raise ShapeError(
+                f"{name}: state: expected states of one size and structure in all layers, to be "
+                f"put together; got {differs or f'{shapes[0]} and {shapes[1]}'}: run a layer each"
+            )
+    rows = [tree.leaves(state, first) for state in states]
+    return like(first, map(ops.stack, zip(*rows, strict=True)))
+
+
+def checked(what: str, state: State) -> State:
+    """A state; refused if it holds other than Tensors, and numbers, words and None, which stay.
+
+    **Arguments** what: the cell and its method.
+    """
+    for part in tree.leaves(state, state, tree.is_item):
+        if not isinstance(part, (Tensor, int, float, str)):
+            kind = type(part)
+            raise InvalidTypeError(
+                f"{what}: expected a state of Tensors, or of tuples, lists, dicts or named tuples "
+                f"of them; got one with {kind.__module__}.{kind.__qualname__} in it: "
+                "tg.tensor(...) makes a Tensor"
+            )
+    return state
 
 
 def detached(state: State) -> State:
     """The same values, cut from the graph that they were computed in; of None, None."""
-    return None if state is None else like(state, [part.detach() for part in parts(state)])
+    return like(state, [part.detach() for part in parts(state)])

@@ -59,9 +59,13 @@ def gradient_flow(model: Module, loss: Callable[[], Tensor]) -> dict[str, State]
     for name, rows in seen.items():
         if not rows:
             continue
-        taps = [tap for row in rows for tap in cast("tuple[Tensor, ...]", row.course.taps)]
-        found = grad(value, taps, retain_graph=True)
-        norms = [ops.sqrt(ops.sum(g * g, axis=tuple(range(1, g.ndim)))) for g in found]
+        taps = [tap for row in rows for tap in cast("tuple[Tensor | None, ...]", row.course.taps)]
+        found = iter(grad(value, [tap for tap in taps if tap is not None], retain_graph=True))
+        nothing = creation.zeros(
+            (len(rows[0].x),), device=rows[0].x.device
+        )  # for truths and counts
+        gs = [nothing if tap is None else next(found) for tap in taps]
+        norms = [ops.sqrt(ops.sum(g * g, axis=tuple(range(1, g.ndim)))) for g in gs]
         count = len(parts(rows[0].first))
         flow[name] = like(rows[0].first, [ops.stack(norms[k::count]) for k in range(count)])
     if not flow:

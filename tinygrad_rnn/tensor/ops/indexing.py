@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from functools import cache
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -186,10 +187,32 @@ def take(x: Any, indices: Any, axis: int | None = None) -> Any:
     return getitem(x, index=((slice(None),) * axis + (indices,)) if axis else indices)
 
 
+def remembered(make: Callable[..., Any]) -> Callable[..., Any]:
+    """A function of numbers that makes index arrays: the same arrays for the same numbers.
+
+    Whoever compares two calls of a function (a fused scan) sees by that that they are constants.
+    """
+
+    @functools.lru_cache(256)
+    @functools.wraps(make)
+    def made(*args: Any) -> Any:
+        found = make(*args)
+        for indices in found if isinstance(found, tuple) else (found,):
+            indices.setflags(write=False)
+        return found
+
+    return made
+
+
+@remembered
+def _grid(*shape: int) -> tuple[Array, ...]:
+    """The indices along each axis."""
+    return tuple(np.ogrid[tuple(slice(n) for n in shape)])
+
+
 def along(indices: Any, shape: tuple[int, ...], axis: int) -> tuple[Any, ...]:
     """The index that reads `indices` along one axis of `shape`, each of the others in step."""
-    axis = axis % len(shape)
-    grid = np.ogrid[tuple(slice(n) for n in shape)]
+    axis, grid = axis % len(shape), _grid(*shape)
     return (*grid[:axis], indices, *grid[axis + 1 :])
 
 
@@ -243,7 +266,7 @@ def refuse_outside(xp: Any, ids: Array, rows: int) -> None:
         raise IndexError(f"{wrong} is outside 0 to {rows - 1}")
 
 
-@cache
+@functools.cache
 def in_table(name: str) -> Op:
     """The operation that hands on ids of a table's rows, and refuses others under a name."""
 

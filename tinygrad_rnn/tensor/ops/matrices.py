@@ -8,7 +8,7 @@ import numpy as np
 
 from ..backend import Array
 from ..graph import operand, operation
-from .indexing import getitem
+from .indexing import getitem, remembered
 from .movement import moveaxis
 from .reductions import sum
 
@@ -40,8 +40,15 @@ def diagonal(x: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
     """
     x = operand(x)
     rows, columns = x.shape[axis1], x.shape[axis2]
-    i = np.arange(max(0, -offset), max(0, -offset, min(rows, columns - offset)))
-    return moveaxis(getitem(moveaxis(x, (axis1, axis2), (0, 1)), index=(i, i + offset)), 0, -1)
+    places = _places(max(0, -offset), max(0, -offset, min(rows, columns - offset)), offset)
+    return moveaxis(getitem(moveaxis(x, (axis1, axis2), (0, 1)), index=places), 0, -1)
+
+
+@remembered
+def _places(start: int, stop: int, offset: int) -> tuple[Array, Array]:
+    """The rows and columns of a diagonal."""
+    rows = np.arange(start, stop)
+    return rows, rows + offset
 
 
 def trace(x: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:

@@ -19,7 +19,7 @@ import numpy as np
 
 from ... import kernels
 from ...errors import InvalidValueError
-from .. import backend
+from .. import backend, tree
 from ..graph import Op, Traced, recorders, watch, wrap
 from . import elementwise
 from .elementwise import clip, sqrt, where
@@ -228,15 +228,15 @@ def by_steps(
 ) -> tuple[Any, Any, Any]:
     """Runs a cell's step over a sequence.
 
-    **Arguments** step: `(x_t, state) -> (y_t, state)`; a state is a Tensor, (B, ...), or a tuple of
-    them. x: (T, B, I). lengths, reset, reverse, fused: as `scan` takes them. initial: the state
-    that a reset sets a row to; zeros, if None. zones: for each part of the state the share of the
-    old one that survives each step, (T, B, ...) or (1, 1, 1), or None (zoneout, Krueger et al.
-    2016: a mask of zeros and ones, or their mean). taps: for each part of the state what is added
-    to it after each step, (T, B, ...): zeros have the states' gradients. An output that is a part
-    of the state itself is that part after all this. every: whether the states are wanted.
-    **Returns** the outputs, (T, B, ...), zero past a row's length; the last state; and the states
-    after every step, as the outputs, or None.
+    **Arguments** step: `(x_t, state) -> (y_t, state)`; a state is a Tensor, (B, ...), or a tree of
+    them, as in `scan`, whose leaves are its parts. x: (T, B, I). lengths, reset, reverse, fused: as
+    `scan` takes them. initial: the state that a reset sets a row to; zeros, if None. zones: for
+    each part of the state the share of the old one that survives each step, (T, B, ...) or
+    (1, 1, 1), or None (zoneout, Krueger et al. 2016: a mask of zeros and ones, or the mean of one).
+    taps: for each part of the state what is added to it after each step, (T, B, ...), or None:
+    zeros have the states' gradients. An output that is a part of the state itself is that part
+    after all this. every: whether the states are wanted. **Returns** the outputs, (T, B, ...), zero
+    past a row's length; the last state; and the states after every step, as the outputs, or None.
 
     >>> import tinygrad_rnn as tg
     >>> def step(x, h):
@@ -245,11 +245,10 @@ def by_steps(
     >>> y.squeeze().tolist(), last.item()
     ([1.0, 2.0, 3.0], 3.0)
     """
-    single = not isinstance(state, tuple)
     shares = [] if zones is None else [(k, z) for k, z in enumerate(zones) if z is not None]
     given = [x, *(broadcast_to(z, shape=(x.shape[0], *z.shape[1:])) for _, z in shares)]
     given += taps or ()
-    first, begin = ((state,), (initial,)) if single else (state, initial)
+    first, begin = tree.leaves(state), tree.leaves(initial, state)
     anew = reset is not None and initial is not None
     if anew:  # scan knows of zeros only
         given, reset = [*given, reset], None
@@ -257,26 +256,26 @@ def by_steps(
     def run(old: Any, given: Any) -> tuple[Any, Any]:
         if anew:
             *given, rows = given
-            old = tuple(
+            old = [
                 where(rows.reshape((-1,) + (1,) * (b.ndim - 1)), a, b)
                 for a, b in zip(begin, old, strict=True)
-            )
+            ]
         x, *more = given
-        y, new = step(x, old[0] if single else old)
-        parts = [new] if single else list(new)
+        y, new = step(x, tree.filled(state, old))
+        parts = tree.leaves(new, state)
         changed = list(parts)
         for (k, _), zone in zip(shares, more, strict=False):
             changed[k] = selected(zone, old[k]) + selected(1 - zone, parts[k])
         if taps is not None:
-            changed = [p + tap for p, tap in zip(changed, more[len(shares) :], strict=True)]
+            pairs = zip(changed, more[len(shares) :], strict=True)
+            changed = [p if tap is None else p + tap for p, tap in pairs]
         y = next((p for p, before in zip(changed, parts, strict=True) if before is y), y)
         return tuple(changed), (y, *changed) if every else (y,)
 
     last, (y, *states) = scan(
-        run, first, tuple(given), reverse=reverse, lengths=lengths, reset=reset, fused=fused
+        run, tuple(first), tuple(given), reverse=reverse, lengths=lengths, reset=reset, fused=fused
     )
-    after = None if not every else states[0] if single else tuple(states)
-    return y, last[0] if single else last, after
+    return y, tree.filled(state, last), tree.filled(state, states) if every else None
 
 
 def _read(x: Any, ids: Any) -> Any:

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from ...errors import InvalidValueError, ShapeError
+from ..backend import Array
 from ..graph import Op, operand
 from ..shapes import one_axis, size
-from .indexing import take
+from .indexing import remembered, take
 from .movement import broadcast_to, expand_dims, reshape, swapaxes
 
 __all__ = ["broadcast_arrays", "meshgrid", "pad", "repeat", "tile"]
@@ -88,7 +89,7 @@ def repeat(x: Any, repeats: int | Sequence[int], axis: int | None = None) -> Any
                 f"repeat: repeats: expected one number, or one for each of {x.shape[axis]}, got "
                 f"{len(each)}"
             )
-        return take(x, np.repeat(np.arange(x.shape[axis]), each), axis)
+        return take(x, _repeated(x.shape[axis], *each), axis)
     repeats = size(repeats, "repeat: repeats")
     before, n, after = x.shape[:axis], x.shape[axis], x.shape[axis + 1 :]
     copies = broadcast_to(expand_dims(x, axis=axis + 1), shape=(*before, n, repeats, *after))
@@ -125,5 +126,17 @@ def pad(x: Any, pad_width: Any, mode: str = "constant", *, constant_values: floa
     if mode not in ("constant", "edge", "reflect", "symmetric", "wrap"):
         raise InvalidValueError(f"pad: unknown mode {mode!r}")
     for axis, width in enumerate(pairs):
-        x = take(x, np.pad(np.arange(x.shape[axis]), width, mode=mode), axis)  # type: ignore[call-overload]
+        x = take(x, _padded(x.shape[axis], *width, mode), axis)
     return x
+
+
+@remembered
+def _repeated(n: int, *repeats: int) -> Array:
+    """Each index below n so many times."""
+    return np.repeat(np.arange(n), repeats)
+
+
+@remembered
+def _padded(n: int, before: int, after: int, mode: Any) -> Array:
+    """The indices below n, with those added that a mode adds before and after."""
+    return np.pad(np.arange(n), (before, after), mode=mode)

@@ -6,13 +6,14 @@ sequences alone in a few kinds of operation, products above all, for all steps t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from ....errors import InvalidTypeError, ShapeError
 from ....kernels.chains import natively
+from ... import tree
 from ...backend import is_array
 from ...graph import Op, Traced, grad_mode, wrap
 from .. import elementwise
@@ -20,6 +21,7 @@ from ..elementwise import alias
 from ..indexing import getitem, is_basic
 from ..movement import reshape, unstack
 from ..products import matmul
+from .indices import look_up
 from .plans import planned
 from .program import Program
 from .recording import Call, Recording, Slot, held, stranger
@@ -33,33 +35,17 @@ NEAR = 1 << 20  # elements: what a few megabytes of cache hold
 Body = Callable[..., tuple[Any, Any]]
 
 
-def flat(value: Any) -> Iterator[Any]:
-    """What is in a value and in the tuples in it."""
-    if isinstance(value, tuple):
-        for part in value:
-            yield from flat(part)
-    elif value is not None:
-        yield value
-
-
-def shaped(like: Any, parts: Iterator[Any]) -> Any:
-    """Parts in the tuples in which another value has its own."""
-    if isinstance(like, tuple):
-        return tuple(shaped(v, parts) for v in like)
-    return None if like is None else next(parts)
-
-
 def repeated(
     body: Body, carry: Any, xs: tuple[Any, ...], order: range, every: int | None, made: type[Traced]
 ) -> tuple[Any, Any]:
     """A loop of `body(carry, *x_t) -> (carry, y_t)`, which is called for the first two steps only.
 
-    **Arguments** carry, xs: arrays and values, in tuples. order: the steps as they follow each
+    **Arguments** carry, xs: trees of arrays and values. order: the steps as they follow each
     other. every: the steps of a segment. made: the class of values. **Returns** as `scan`.
     """
 
     def values(of: Any) -> list[Any]:
-        return [v if isinstance(v, Traced) else wrap(made, v, None) for v in flat(of)]
+        return [v if isinstance(v, Traced) else wrap(made, v, None) for v in tree.leaves(of)]
 
     state, sequences = values(carry), values(xs)
 
@@ -70,8 +56,14 @@ def repeated(
         before = [stranger(v, live) for v, live in zip(state, reals, strict=True)]
         x = [stranger(wrap(made, v.array[t, ...], None), v.edge is not None) for v in sequences]
         recording = Recording("scan", [*before, *x], like)
-        new, y = recording.run(lambda: body(shaped(carry, iter(before)), *shaped(xs, iter(x))))
-        after = list(flat(new))
+        new, y = recording.run(lambda: body(tree.filled(carry, before), *tree.filled(xs, x)))
+        changed = tree.difference(carry, new)
+        if changed:
+            recording.refuse(
+                f"another structure of the carry before and after it ({changed})",
+                "begin with Tensors for what changes, as it will be arranged",
+            )
+        after = tree.leaves(new, carry)
         shapes = [[(v.shape, v.dtype) for v in parts] for parts in (state, after)]
         if shapes[0] != shapes[1]:
             raise ShapeError(
@@ -82,13 +74,20 @@ def repeated(
         return recording, after, y
 
     recording, after, y = record(order[0], state)
-    again, *_ = record(order[1], after, recording)
-    recording.agrees_with(again)
-    program, sequences, constants = _arranged(recording, state, sequences, after, list(flat(y)))
+    again, later, other = record(order[1], after, recording)
+    changed = tree.difference(y, other, tree.is_item)
+    if changed:
+        recording.refuse(f"outputs of another structure at each step ({changed})", "keep to one")
+    ys, others = tree.leaves(y, y, tree.is_item), tree.leaves(other, y, tree.is_item)
+    recording.agrees_with(again, [*after, *ys], [*later, *others])
+    program, sequences, constants = _arranged(recording, state, sequences, after, ys, made)
     inputs = [*state, *sequences, *constants]
     keep = grad_mode.on and any(v.edge is not None for v in inputs)
-    outputs = iter(replayed(*inputs, loop=Loop(program, inputs, order, every, keep)))
-    return shaped(carry, outputs), shaped(y, outputs)
+    found = replayed(*inputs, loop=Loop(program, inputs, order, every, keep))
+    reached = program.reached(tuple([v.edge is not None for v in inputs]))
+    outputs = [held(v, live) for v, live in zip(found, reached, strict=True)]
+    last = tree.filled(carry, outputs[: len(state)])
+    return last, tree.filled(y, outputs[len(state) :], tree.is_item)
 
 
 def _described(values: list[Any]) -> str:
@@ -101,6 +100,7 @@ def _arranged(
     sequences: list[Traced],
     new: list[Any],
     ys: list[Any],
+    made: type[Traced],
 ) -> tuple[Program, list[Traced], list[Traced]]:
     """The program of a recorded step, the sequences that go into it, and the constants.
 
@@ -108,7 +108,6 @@ def _arranged(
     takes elements of sequences, and would give the same for all steps at once, is applied to the
     sequences: its result is a sequence.
     """
-    made = carry[0].made
     numbers = range(len(carry), len(carry) + len(sequences))
     rows = dict(zip(numbers, sequences, strict=True))  # the sequences by their elements' numbers
     fixed: dict[int, Traced] = {}  # the constants
@@ -203,6 +202,8 @@ def _for_all_steps(
     if call.op is matmul:
         whole = elements == [True, False] and len(call.shapes[1]) == 2
         return params if whole and not _better_by_steps(call, steps) else None
+    if call.op is look_up:
+        return params if elements == [False, True] else None
     if call.op is reshape:
         return {"shape": (steps, *call.results[0].shape)}
     if call.op is unstack:

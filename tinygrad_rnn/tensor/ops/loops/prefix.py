@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ....errors import ShapeError
+from ....errors import InvalidTypeError, ShapeError
+from ... import tree
 from ..movement import concat, flip, moveaxis, stack
 
 __all__ = ["associative_scan"]
@@ -21,9 +22,9 @@ def associative_scan(
     (Blelloch 1990).
 
     **Arguments** fn: of two values like xs, any number of elements along the axis, gives a third;
-    fn(fn(a, b), c) = fn(a, fn(b, c)). xs: (..., n, ...), or a tuple of such. reverse: from the last
-    element to the first. **Returns** the results, in the shapes of xs. **Raises** ShapeError if
-    those of a tuple differ in length.
+    fn(fn(a, b), c) = fn(a, fn(b, c)). xs: (..., n, ...), or a tree of such: tuples, lists, dicts.
+    reverse: from the last element to the first. **Returns** the results, in the shapes of xs.
+    **Raises** ShapeError if those of a tree differ in length, or if fn gives other shapes.
 
     >>> import tinygrad_rnn as tg
     >>> def then(f, g):  # of maps h -> a h + b: first f, then g
@@ -32,8 +33,14 @@ def associative_scan(
     >>> tg.associative_scan(then, (a, b))[1]  # h_t = h_{t-1} / 2 + 1, from 0
     tensor([1.   , 1.5  , 1.75 , 1.875])
     """
-    several = isinstance(xs, tuple)
-    parts = [moveaxis(x, axis, 0) for x in (xs if several else (xs,))]
+    for x in tree.leaves(xs, xs, tree.is_item) or [None]:
+        if not tree.is_leaf(x) or not x.ndim:
+            got = type(x).__name__ + (" without axes" if tree.is_leaf(x) else "")
+            raise InvalidTypeError(
+                f"associative_scan: xs: expected Tensors of at least one axis, got {got}: "
+                "tg.tensor(...) makes one"
+            )
+    parts = [moveaxis(x, axis, 0) for x in tree.leaves(xs)]
     lengths = {len(x) for x in parts}
     if len(lengths) != 1:
         raise ShapeError(f"associative_scan: expected xs of one length, got {sorted(lengths)}")
@@ -41,13 +48,21 @@ def associative_scan(
         parts = [flip(x, axis=0) for x in parts]
 
     def joined(a: list[Any], b: list[Any]) -> list[Any]:
-        return list(fn(tuple(a), tuple(b))) if several else [fn(a[0], b[0])]
+        y = fn(tree.filled(xs, a), tree.filled(xs, b))
+        differs = tree.difference(xs, y)
+        found = [] if differs else tree.leaves(y, xs)
+        shapes = [[list(v.shape) for v in values] for values in (b, found)]
+        if differs or shapes[0] != shapes[1]:
+            raise ShapeError(
+                "associative_scan: expected fn to give as many elements of the same shapes as it "
+                f"was given; got {differs or f'{shapes[1]} of {shapes[0]}'}"
+            )
+        return found
 
     parts = _scanned(joined, parts)
     if reverse:
         parts = [flip(x, axis=0) for x in parts]
-    parts = [moveaxis(x, 0, axis) for x in parts]
-    return tuple(parts) if several else parts[0]
+    return tree.filled(xs, [moveaxis(x, 0, axis) for x in parts])
 
 
 def _scanned(joined: Callable[[list[Any], list[Any]], list[Any]], xs: list[Any]) -> list[Any]:

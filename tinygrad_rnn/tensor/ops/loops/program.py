@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...graph import names
-from ..indexing import getitem
+from ..indexing import getitem, is_basic
 from ..products import matmul
 from .chains import Item, chained, picker
 from .recording import Call, Slot
@@ -31,6 +31,7 @@ class Forward(NamedTuple):
     several: bool
     scalar: bool  # NumPy would give a scalar in place of an array
     matrix: int | None  # the constant with which this multiplies from the right, if that is all
+    shapes: tuple[tuple[int, ...], ...] | None  # of what it gives, if that must be seen to
 
 
 class Backward(NamedTuple):
@@ -71,15 +72,42 @@ class Program:
     ) -> None:
         self.split = len(carry), len(carry) + len(sequences)  # of the inputs
         needed = {slot.number for slot in (*new, *ys)}
+        for call in calls:
+            if not _ours(call):  # whose shape could depend on the values, and be looked at
+                needed.update(call.outs)
         used: list[Call] = []
         for call in reversed(calls):
             if needed.intersection(call.outs):
                 used.append(call)
                 needed.update(a.number for a in call.args if isinstance(a, Slot))
+        inputs = [*carry, *sequences, *constants]
+        self._flow = [
+            ([a.number for a, live in zip(c.args, c.live, strict=True) if live], c.outs)
+            for c in used[::-1]
+        ], inputs, [*new, *ys]  # fmt: skip
+        self._reached: dict[tuple[bool, ...], tuple[bool, ...]] = {}
         forward = self._plan_forward(used[::-1], [*carry, *sequences], constants, new, ys)
         self._plan_backward(used, carry, sequences, constants, new, ys)
-        wanted = [*self.read_forwards, *self.kept_at_chained]
+        seen_to = [f.out for f in self.forward if f.shapes is not None]
+        wanted = [*self.read_forwards, *self.kept_at_chained, *seen_to]
         self.forward_chained = chained(*forward, (), wanted, self.ys_at)
+
+    def reached(self, live: tuple[bool, ...]) -> tuple[bool, ...]:
+        """Which results depend differentiably on inputs that require grad. **Arguments** live:
+        which of the inputs do: the carry, the sequences and the constants."""
+        if live not in self._reached:
+            flow, inputs, results = self._flow
+            found = {number for number, yes in zip(inputs, live, strict=True) if yes}
+            carry, size = self.split[0], -1
+            while size != len(found):  # what reaches the carry comes back at the next step
+                size = len(found)
+                for read, made in flow:
+                    if not found.isdisjoint(read):
+                        found.update(made)
+                after = zip(inputs[:carry], results, strict=False)
+                found.update(n for n, slot in after if slot.live and slot.number in found)
+            self._reached[live] = tuple([s.live and s.number in found for s in results])
+        return self._reached[live]
 
     def _plan_forward(
         self,
@@ -110,6 +138,7 @@ class Program:
                 Forward(
                     call.op, picker(args), call.params, out, call.live, call.several, scalar,
                     _multiplied_with(call, constants),
+                    None if _ours(call) else tuple([tuple(y.shape) for y in call.results]),
                 )
             )  # fmt: skip
             columns = _columns(call)
@@ -289,6 +318,12 @@ class Program:
         return items
 
 
+def _ours(call: Call) -> bool:
+    """Whether an operation is the package's own, whose results' shapes are known."""
+    package = __name__.partition(".")[0]
+    return getattr(call.op.forward, "__module__", "").partition(".")[0] == package
+
+
 def _multiplied_with(call: Call, constants: Sequence[int]) -> int | None:
     """Which constant this multiplies with from the right, if it is such a product."""
     if call.op is not matmul or not isinstance(call.args[1], Slot) or len(call.shapes[1]) != 2:
@@ -304,7 +339,7 @@ def _columns(call: Call) -> range | None:
     index, shape = call.params["index"], call.shapes[0]
     *before, last = index if isinstance(index, tuple) else (index,)
     rows = [slice(None)] * (len(shape) - 1)
-    if (before != rows and before != [...]) or not isinstance(last, slice):
+    if not is_basic(index) or (before != rows and before != [...]) or not isinstance(last, slice):
         return None
     columns = range(*last.indices(shape[-1]))
     return columns if columns and columns.step == 1 else None

@@ -11,6 +11,9 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
+import numpy as np
+
+from ....errors import GraphError
 from ....kernels.chains import natively
 from ....kernels.products import Multiplier
 from ...backend import as_array
@@ -19,7 +22,7 @@ from ...shapes import sum_to
 from ..indexing import Part
 from .chains import Chain, picker
 from .collected import Stack, Total, TracedStack
-from .program import Program
+from .program import Forward, Program
 from .recording import held
 
 
@@ -106,7 +109,7 @@ class Loop:
         **Arguments** stacks: where the ys come; nowhere, if they are known already.
         """
         program = self.program
-        traced = isinstance(carry[0], Traced)
+        traced = any(isinstance(v, Traced) for v in (*carry, *xs, *constants))
         in_chains = self.chained and not traced
         pick_kept = program.pick_kept_chained if in_chains else program.pick_kept
         rest = [*constants, *program.blank]
@@ -200,7 +203,22 @@ def _instruction(xp: Any, f: Any, constants: Any) -> Any:
         apply: Any = partial(f.op.forward, xp)
     else:
         apply = _left_of(Multiplier(xp, constants[f.matrix]))
+    if f.shapes is not None:
+        apply = partial(_of_shapes, apply, f)
     return apply, f.pick, f.params, f.out, f.several, f.scalar
+
+
+def _of_shapes(apply: Callable[..., Any], f: Forward, *args: Any, **params: Any) -> Any:
+    """What an operation gives, if that is of the shapes that it had at the first step."""
+    y = apply(*args, **params)
+    shapes = tuple([tuple(np.shape(v)) for v in (y if f.several else (y,))])
+    if shapes != f.shapes:
+        raise GraphError(
+            f"scan: expected a step that does the same whatever the values, got {f.op.name!r}, "
+            f"which gives {[*map(list, f.shapes or ())]} at one step and {[*map(list, shapes)]} at "
+            "another: keep to one shape, or leave fused=False"
+        )
+    return y
 
 
 def _left_of(multiplier: Multiplier) -> Callable[[Any, Any], Any]:

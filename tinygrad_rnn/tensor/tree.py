@@ -1,0 +1,106 @@
+"""Trees: values in tuples, lists, dicts and named tuples, in each other.
+
+The leaves are Tensors and arrays. None and everything else that a tree holds, numbers say, belongs
+to its structure.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from .backend import is_array
+from .graph import Traced
+
+Predicate = Callable[[Any], bool]
+
+
+def is_leaf(value: Any) -> bool:
+    """Whether a value is a Tensor or an array."""
+    return isinstance(value, Traced) or is_array(value)
+
+
+def is_item(value: Any) -> bool:
+    """Whether a value is neither a container nor None."""
+    return value is not None and not isinstance(value, (tuple, list, dict))
+
+
+def leaves(tree: Any, like: Any = None, leaf: Predicate = is_leaf) -> list[Any]:
+    """The leaves of a tree, in the order in which a tree of the same structure has them."""
+    if isinstance(tree, Traced):
+        return [tree]
+    found: list[Any] = []
+    _collect(tree, tree if like is None else like, leaf, found)
+    return found
+
+
+def _collect(tree: Any, like: Any, leaf: Predicate, found: list[Any]) -> None:
+    if isinstance(tree, Traced):
+        found.append(tree)
+    elif isinstance(tree, (tuple, list)):
+        for part, other in zip(tree, like, strict=True):
+            _collect(part, other, leaf, found)
+    elif isinstance(tree, dict):
+        for key in like:
+            _collect(tree[key], like[key], leaf, found)
+    elif leaf(tree):
+        found.append(tree)
+
+
+def filled(like: Any, parts: Iterable[Any], leaf: Predicate = is_leaf) -> Any:
+    """A tree of another one's structure, with other leaves."""
+    return _filled(like, iter(parts), leaf)
+
+
+def _filled(like: Any, parts: Iterator[Any], leaf: Predicate) -> Any:
+    if isinstance(like, Traced):
+        return next(parts)
+    if type(like) is tuple:
+        return tuple([_filled(part, parts, leaf) for part in like])
+    if isinstance(like, (tuple, list)):
+        found = [_filled(part, parts, leaf) for part in like]
+        return type(like)(*found) if hasattr(like, "_fields") else type(like)(found)
+    if isinstance(like, dict):
+        new = copy.copy(like)  # of the same class, whatever else that needs
+        new.update([(key, _filled(part, parts, leaf)) for key, part in like.items()])
+        return new
+    return next(parts) if leaf(like) else like
+
+
+def difference(a: Any, b: Any, leaf: Predicate = is_leaf, path: str = "") -> str:
+    """How the structures of two trees differ, in words; nothing if they are the same."""
+    if (isinstance(a, Traced) and isinstance(b, Traced)) or (leaf(a) and leaf(b)):
+        return ""
+    if isinstance(a, (tuple, list, dict)) and type(a) is type(b) and len(a) == len(b):
+        keys: Iterable[Any] = a if isinstance(a, dict) else range(len(a))
+        if isinstance(b, dict) and b.keys() != {*keys}:
+            return f"{path}{': ' if path else ''}{_described(a)}, then {_described(b)}"
+        found = (difference(a[k], b[k], leaf, f"{path}[{k!r}]") for k in keys)
+        return next(filter(None, found), "")
+    if same_constant(a, b):
+        return ""
+    return f"{path}{': ' if path else ''}{_described(a)}, then {_described(b)}"
+
+
+def same_constant(a: Any, b: Any) -> bool:
+    """Whether two values that are no leaves are one, or equal and of one class."""
+    if a is b:
+        return True
+    if type(a) is not type(b) or is_leaf(a) or isinstance(a, (tuple, list, dict)):
+        return False
+    if isinstance(a, float):  # NaN is NaN, and 0.0 is not -0.0
+        return repr(a) == repr(b)
+    return bool(a == b)
+
+
+def _described(value: Any) -> str:
+    """A value in a few words."""
+    kind = type(value).__name__
+    if isinstance(value, dict):
+        return f"{kind} of {', '.join(map(repr, value)) or 'nothing'}"
+    if isinstance(value, (tuple, list)):
+        return f"{kind} of {len(value)}"
+    if is_leaf(value):
+        return f"{kind} {value.dtype}{list(value.shape)}"
+    return repr(value) if value is None else f"{kind} {value!r}"
