@@ -69,7 +69,7 @@ ALSO = {  # what a method does, and what a function that we hand over does
         "equal",
         "greater",
         "logical_and",
-    ],
+    ],  # fmt: skip
     "Tensor.__isub__": ["subtract", "x -= y"],
     "Tensor.__setitem__": ["x[...] ="],
     "Tensor.__setitem__ of a leaf": ["x[...] ="],

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from ..errors import InvalidTypeError, InvalidValueError, ShapeError, public
 from ..tensor import creation
 from ..tensor.ops import log
-from ..tensor.random import Generator, orthonormal, source
+from ..tensor.random import Generator, given_or_default, orthonormal
 from ..tensor.tensor import Tensor
 from .module import Module
 
@@ -28,14 +28,14 @@ def uniform_(x: T, low: float = 0.0, high: float = 1.0, *, generator: Generator 
     >>> bool((abs(tg.nn.init.uniform_(tg.zeros((9,)), -0.1, 0.1)) <= 0.1).numpy().all())
     True
     """
-    x.data = source(generator, "uniform_").uniform(low, high, x.shape)
+    x.data = given_or_default(generator, "uniform_").uniform(low, high, x.shape)
     return x
 
 
 @public
 def normal_(x: T, mean: float = 0.0, std: float = 1.0, *, generator: Generator | None = None) -> T:
     """Fills with normal numbers."""
-    x.data = mean + std * source(generator, "normal_").normal(x.shape)
+    x.data = mean + std * given_or_default(generator, "normal_").normal(x.shape)
     return x
 
 
@@ -88,7 +88,7 @@ def orthogonal_(x: T, gain: float = 1.0, *, generator: Generator | None = None) 
     True
     """
     _fans(x, "orthogonal_")
-    x.data = gain * orthonormal(source(generator, "orthogonal_"), x.shape)
+    x.data = gain * orthonormal(given_or_default(generator, "orthogonal_"), x.shape)
     return x
 
 

@@ -81,7 +81,7 @@ def default_generator() -> Generator:
     return Generator()
 
 
-def source(generator: Generator | None, what: str) -> Generator:
+def given_or_default(generator: Generator | None, what: str) -> Generator:
     """The generator to draw from: one that was given, or the default one."""
     if generator is None:
         return default_generator()

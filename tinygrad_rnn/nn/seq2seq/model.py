@@ -94,7 +94,7 @@ class Seq2Seq(Module):
             raise ShapeError(
                 f"Seq2Seq: target: expected (T, B), none empty; got {list(target.shape)}"
             )
-        draws = source(self.generator, "Seq2Seq").random(target.shape) < truth
+        draws = given_or_default(self.generator, "Seq2Seq").random(target.shape) < truth
         true = creation.as_tensor(draws, device=target.device)
         at = self.decoder.start(source, state, batch=target.shape[1])
         written, logits = target[0], []
