@@ -84,7 +84,7 @@ def public(function: F) -> F:
     Python's and NumPy's own errors become the package's. Errors of a function that the caller
     handed over pass through as they are.
     """
-    method = "self" in function.__code__.co_varnames[:1]
+    first = function.__code__.co_varnames[:1]
 
     @wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
@@ -92,9 +92,9 @@ def public(function: F) -> F:
             return function(*args, **kwargs)
         except Exception as error:
             name = function.__name__
-            if method:
-                owner = type(args[0]).__name__
-                name = owner if name == "__init__" else f"{owner}.{name}"
+            if first in (("self",), ("cls",)):
+                owner = args[0].__name__ if first == ("cls",) else type(args[0]).__name__
+                name = owner if name in ("__init__", "__post_init__") else f"{owner}.{name}"
             raise_named(error, name, function, args, kwargs)
 
     boundaries.add(cast(Any, call).__code__)
@@ -113,10 +113,12 @@ def raise_named(
     if not (ours or kind) or _is_the_callers(error) or _inside_another():
         raise error
     text, names = str(error), list(signature(function).parameters)
-    if not (ours and any(_has_word(text, n) for n in names)):
+    said_who = ours and _has_word(text, name)
+    if not (said_who and any(f"{n}:" in text or f"{n}=" in text for n in names)):
         given = {**dict(zip(names, args, strict=False)), **kwargs}
-        got = ", ".join(f"{n}={described(v)}" for n, v in given.items() if n != "self")
-        said = text if ours and _has_word(text, name) else f"{name}: {text}"
+        shown = {n: v for n, v in given.items() if n not in ("self", "cls")}
+        got = ", ".join(f"{n}={described(v)}" for n, v in shown.items())
+        said = text if said_who else f"{name}: {text}"
         text = f"{said} (got {got})" if got else said
     if isinstance(error, TinygradRnnError):
         error.args = (text,)

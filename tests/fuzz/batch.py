@@ -20,7 +20,7 @@ def _too_long(*_: Any) -> None:
 
 
 def outcome(name: str, template: Any, seed: int) -> Outcome:
-    """How a call ends; one whose arguments only have another form must end as the plain one does."""
+    """How a call ends; arguments in another form must give what the plain ones give."""
     call = drawn(name, template, seed)
     found = made(call)
     if call.replaced and call.same and found.kind == "value":

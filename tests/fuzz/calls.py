@@ -111,6 +111,11 @@ def by_position(
     return run, {**dict(zip(places, args, strict=True)), **given}
 
 
+def starred(value: Any) -> Any:
+    """What goes behind a star."""
+    return value if isinstance(value, (list, tuple)) else [value]
+
+
 def by_keyword(function: Callable[..., Any]) -> Callable[[Arguments], Any]:
     """A call in which each argument goes by its name."""
     return lambda a: function(**a)
@@ -163,7 +168,6 @@ OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
     "**": lambda x, y: x**y,
     "//": lambda x, y: x // y,
     "%": lambda x, y: x % y,
-    "@": lambda x, y: x @ y,
     "<": lambda x, y: x < y,
     ">=": lambda x, y: x >= y,
     "==": lambda x, y: x == y,
@@ -227,11 +231,11 @@ ENGINE: dict[str, Template] = {
         {"start": 0.5, "stop": 2, "num": d.integer(0, 5), "endpoint": True, "dtype": "float32"},
     ),
     "randn": lambda d: (
-        lambda a: tg.randn(*a["shape"], generator=a["generator"], dtype=a["dtype"]),
+        lambda a: tg.randn(*starred(a["shape"]), generator=a["generator"], dtype=a["dtype"]),
         {"shape": (2, 3), "generator": tg.Generator(1), "dtype": "float32"},
     ),
     "rand": lambda d: (
-        lambda a: tg.rand(*a["shape"], generator=a["generator"], dtype=a["dtype"]),
+        lambda a: tg.rand(*starred(a["shape"]), generator=a["generator"], dtype=a["dtype"]),
         {"shape": (2, 3), "generator": tg.Generator(1), "dtype": "float32"},
     ),
     "randint": lambda d: (
@@ -359,7 +363,7 @@ ENGINE: dict[str, Template] = {
         {"x": d.tensor(2, 3), "shape": d.one_of([(3, 2), (-1,), 6])},
     ),
     "Tensor.permute_dims": lambda d: (
-        lambda a: a["x"].permute_dims(*a["axes"]),
+        lambda a: a["x"].permute_dims(*starred(a["axes"])),
         {"x": d.tensor(2, 3), "axes": (1, 0)},
     ),
     "Tensor.__format__": lambda d: (
@@ -439,7 +443,7 @@ def _position(d: Draw) -> float:
 
 FILES: dict[str, Template] = {
     "save": lambda d: (_saved, {"tensors": {"w": d.tensor(2, 3), "b": d.reals((3,))}}),
-    "save_checkpoint": lambda d: (_checkpointed, {"state": {**STATE, "x": d.tensor(2)}}),
+    "save_checkpoint": lambda d: (_checkpointed, {"state": {**STATE, "more": {"x": d.tensor(2)}}}),
     "load_checkpoint": lambda d: (
         _damaged_checkpoint,
         {
@@ -485,10 +489,11 @@ def _replace(call: Call, r: Random, count: int, mutate: bool) -> None:
     arguments = call.arguments
     for key in r.sample(list(arguments), min(count, len(arguments))):
         new, same = replaced(r, arguments[key])
-        if key == "operator" or (
-            key == "x" and call.name.startswith("Tensor.") and not isinstance(new, tg.Tensor)
-        ):
+        itself = key == "x" and call.name.startswith(("Tensor.", "grad"))
+        if itself and not (isinstance(new, tg.Tensor) and new.dtype.kind != "c"):
             continue  # whose method it is
+        if key == "operator" or (key == "spec" and not isinstance(new, str)):
+            continue
         if mutate:
             call.arguments[key] = new
             call.replaced.append(key)

@@ -14,7 +14,7 @@ import tinygrad_rnn as tg
 from tinygrad_rnn import data, nn
 from tinygrad_rnn.nn import decoding, init, utils
 
-from .calls import Arguments, Draw, Template, by_keyword
+from .calls import Arguments, Draw, Template, by_keyword, starred
 
 T, B = 4, 3  # steps and rows
 
@@ -57,6 +57,8 @@ def layer(cls: Callable[..., Any], states: int, **options: Any) -> Template:
             "dtype": d.one_of(["float32", "float32", "float64"]),
             **few,
         }
+        if built.get("merge", "") is None:
+            built.pop("residual", None)
         dtype, rows = built["dtype"], built["num_layers"] * (1 + built["bidirectional"])
         begin = [
             d.tensor(rows, B, built.get("proj_size") or 5 if i == 0 else 5, dtype=dtype)
@@ -241,9 +243,14 @@ def seq2seq(d: Draw) -> tuple[Callable[[Arguments], Any], Arguments]:
         )
         looks = nn.DotAttention(4) if a["attention"] else None
         decoder = nn.Decoder(
-            nn.Embedding(6, 3, generator=g), nn.GRU(3 + (4 if a["input_feeding"] is True else 0), 4, generator=g), looks,
-            readout_size=a["readout_size"], input_feeding=a["input_feeding"], copy=a["copy"], generator=g,
-        )  # fmt: skip
+            nn.Embedding(6, 3, generator=g),
+            nn.GRU(7 if a["input_feeding"] is True else 3, 4, generator=g),
+            looks,
+            readout_size=a["readout_size"],
+            input_feeding=a["input_feeding"],
+            copy=a["copy"],
+            generator=g,
+        )
         model = nn.Seq2Seq(encoder, decoder, generator=g)
         return model(a["source"], a["target"], lengths=a["lengths"], truth=a["truth"])
 
@@ -395,7 +402,7 @@ def pairs_of_files(d: Draw) -> tuple[Callable[[Arguments], Any], Arguments]:
         with tempfile.TemporaryDirectory() as folder:
             paths = [Path(folder) / name for name in ("source", "target")]
             for path, name in zip(paths, ("source", "target"), strict=True):
-                path.write_bytes(a[name])
+                path.write_bytes(raw if isinstance(raw := a[name], bytes) else str(raw).encode())
             return len(data.read_pairs(*paths))
 
     raw = d.one_of([b"a\nb\n", b"a b\nc\n", "é\nü\n".encode()])
@@ -587,10 +594,10 @@ NETWORKS: dict[str, Template] = {
     ),
     "Seq2Seq Encoder Decoder": seq2seq,
     "Bridge": lambda d: (
-        lambda a: nn.Bridge(nn.GRU(2, a["size"]), nn.GRU(2, 4), generator=tg.Generator(0))(
+        lambda a: nn.Bridge(nn.GRU(2, a["hidden_size"]), nn.GRU(2, 4), generator=tg.Generator(0))(
             a["state"]
         ),
-        {"size": 3, "state": d.tensor(1, B, 3)},
+        {"hidden_size": 3, "state": d.tensor(1, B, 3)},
     ),
     "Pointer": lambda d: module(
         nn.Pointer,
@@ -611,7 +618,7 @@ NETWORKS: dict[str, Template] = {
         {"modules": [nn.Linear(2, 2)]},
     ),
     "Sequential": lambda d: (
-        lambda a: nn.Sequential(*a["modules"])(a["x"]),
+        lambda a: nn.Sequential(*starred(a["modules"]))(a["x"]),
         {"modules": [nn.Linear(3, 2, generator=tg.Generator(0)), tg.tanh], "x": d.tensor(B, 3)},
     ),
     "Module.load_state_dict": load_state,

@@ -55,12 +55,39 @@ def _gradients(call: Call, value: Any) -> list[Any]:
     return [g.numpy() for g in tg.grad(ys, xs, [tg.ones_like(y.detach()) for y in ys])]
 
 
+ALSO = {  # what a method does, and what a function that we hand over does
+    "Tensor.operators": [
+        "add",
+        "subtract",
+        "multiply",
+        "divide",
+        "pow",
+        "floor_divide",
+        "less",
+        "remainder",
+        "greater_equal",
+        "equal",
+        "greater",
+        "logical_and",
+    ],  # fmt: skip
+    "Tensor.__isub__": ["subtract", "x -= y"],
+    "Tensor.__setitem__": ["x[...] ="],
+    "Tensor.__setitem__ of a leaf": ["x[...] ="],
+    "Tensor.__format__": ["format"],
+    "Tensor.to": ["astype"],
+    "Parameter": ["tensor"],
+    "beam_search": ["getitem"],
+    "greedy": ["getitem"],
+    "sample": ["getitem"],
+}
+
+
 def _unnamed(call: Call, error: Exception) -> str:
     """What is wrong with the words of an error, if anything is."""
     if not call.replaced:
         return f"a valid call was refused: {error}"
     text = str(error)
-    parts = [call.name, *re.split(r"[ .]", call.name), *call.replaced]
+    parts = [call.name, *re.split(r"[ .]", call.name), *call.replaced, *ALSO.get(call.name, [])]
     if any(re.search(rf"(?<!\w){re.escape(part)}", text) for part in parts if part):
         return ""
     return f"the error names neither {call.replaced} nor {call.name}: {text}"

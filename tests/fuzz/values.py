@@ -202,7 +202,7 @@ def replaced_array(r: Random, a: Any) -> tuple[Any, bool]:
 
 
 def _tensor(a: Any, requires_grad: bool) -> Any:
-    """A Tensor of an array, in its memory where that is possible; the array, where there is none."""
+    """A Tensor in an array's memory; the array, where it cannot be one."""
     try:
         x = tg.as_tensor(a)
         if requires_grad and x.dtype.kind == "f":

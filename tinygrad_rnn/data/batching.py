@@ -8,6 +8,7 @@ ended, the hidden state may be carried from one to the next.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterator
 from typing import Any
 
@@ -44,7 +45,7 @@ class Streams:
 
     @public
     def __init__(self, ids: NDArray[Any], batch: int, window: int) -> None:
-        if batch < 1 or window < 1:
+        if operator.index(batch) < 1 or operator.index(window) < 1:
             raise InvalidValueError(
                 f"batch and window must be at least 1, not {batch} and {window}"
             )

@@ -54,11 +54,13 @@ class BPEVocabulary(Vocabulary):
             raise VocabularyError("these symbols are no byte-pair encoding: bytes are missing")
 
     @classmethod
+    @public
     def restored(cls, symbols: Any) -> Self:
         """Of these symbols."""
         return cls(symbols)
 
     @classmethod
+    @public
     def of(cls, texts: Iterable[str], most: int | None = None) -> Self:
         """Of the pieces of texts: at most so many, 8000 if None, and no fewer than the bytes."""
         from_scratch = _tokenizer({}, [])

@@ -137,9 +137,11 @@ class Buckets(Iterator[Batch]):
         return len(source), len(target)
 
 
+@public
 def in_order(pairs: Sequence[Pair], batch: int) -> Iterator[tuple[list[int], Batch]]:
     """Every pair once, the short ones first: their places, and the batch."""
+    if batch < 1:
+        raise InvalidValueError(f"in_order: batch: expected 1 or more, got {batch}")
     order = sorted(range(len(pairs)), key=lambda i: (len(pairs[i][0]), len(pairs[i][1])))
-    for start in range(0, len(order), batch):
-        places = order[start : start + batch]
-        yield places, collate([pairs[i] for i in places])
+    parts = [order[start : start + batch] for start in range(0, len(order), batch)]
+    return ((places, collate([pairs[i] for i in places])) for places in parts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections import Counter
 from collections.abc import Iterable
 from typing import Any, ClassVar, Self
@@ -9,7 +10,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..errors import InvalidTypeError, TinygradRnnError, public
+from ..errors import InvalidTypeError, InvalidValueError, TinygradRnnError, public
 
 SHOWN = 10  # unknown symbols that a message names
 PAD, START, END, UNKNOWN = range(MARKS := 4)  # the first ids of a vocabulary with marks
@@ -39,11 +40,13 @@ class Vocabulary:
         self._first = MARKS if marks else 0
 
     @classmethod
+    @public
     def of(cls, texts: Iterable[str], most: int | None = None) -> Self:
         """A vocabulary with marks of texts, of at most so many symbols, the frequent ones first."""
         raise InvalidTypeError(f"{cls.__name__} defines no of(texts, most)")
 
     @classmethod
+    @public
     def restored(cls, symbols: Any) -> Self:
         """The vocabulary with marks that has these symbols."""
         raise InvalidTypeError(f"{cls.__name__} defines no restored(symbols)")
@@ -168,11 +171,13 @@ class CharVocabulary(Vocabulary):
         self.symbols: str = _text(codes)
 
     @classmethod
+    @public
     def of(cls, texts: Iterable[str], most: int | None = None) -> Self:
         """Of the characters of texts."""
         return cls("".join(most_frequent(Counter("".join(texts)), most)), marks=True)
 
     @classmethod
+    @public
     def restored(cls, symbols: str) -> Self:
         """Of these characters."""
         return cls(symbols, marks=True)
@@ -209,6 +214,8 @@ class CharVocabulary(Vocabulary):
 
 def most_frequent(counts: Counter[str], most: int | None) -> list[str]:
     """The symbols that occur most; of equally frequent ones those that sort first."""
+    if most is not None and not operator.index(most) >= 1:
+        raise InvalidValueError(f"most: expected 1 or more symbols, got {most}")
     return sorted(counts, key=lambda symbol: (-counts[symbol], symbol))[:most]
 
 

@@ -57,11 +57,13 @@ class WordVocabulary(Vocabulary):
             raise VocabularyError("a vocabulary needs at least one word, and each of them once")
 
     @classmethod
+    @public
     def restored(cls, symbols: Any) -> Self:
         """Of these symbols."""
         return cls(symbols)
 
     @classmethod
+    @public
     def of(cls, texts: Iterable[str], most: int | None = None) -> Self:
         """Of the words of texts."""
         counts = Counter(word for text in texts for word in words(text))

@@ -74,7 +74,7 @@ def load(path: str | Path) -> dict[str, Tensor]:
         raise CheckpointError(f"cannot read {path}: {error.strerror}") from None
     return {
         name: Tensor(array, device=default_device())
-        for name, array in from_bytes(raw, str(path)).items()
+        for name, array in sorted(from_bytes(raw, str(path)).items())  # a file has no order
     }
 
 

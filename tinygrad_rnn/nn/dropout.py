@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..errors import InvalidTypeError, ShapeError, public
 from ..tensor import ops
 from ..tensor.creation import as_tensor
-from ..tensor.random import Generator, default_generator
+from ..tensor.random import Generator, given_or_default
 from ..tensor.tensor import Tensor
 from .checks import is_tensor, placement, probability
 from .module import Module
@@ -15,7 +15,7 @@ def bernoulli(
     shape: tuple[int, ...], p: float, generator: Generator | None, *, like: Tensor
 ) -> Tensor:
     """A mask of ones with probability p and zeros, drawn on the host, of a tensor's dtype."""
-    mask = (generator or default_generator()).random(shape) < p
+    mask = given_or_default(generator, "dropout").random(shape) < p
     return as_tensor(mask.astype(like.dtype), device=like.device)
 
 
@@ -28,7 +28,7 @@ def dropout_mask(
 
 def kept(shape: tuple[int, ...], p: float, generator: Generator | None, device: str) -> Tensor:
     """Truths with probability 1 - p, drawn on the host."""
-    return as_tensor((generator or default_generator()).random(shape) >= p, device=device)
+    return as_tensor(given_or_default(generator, "dropout").random(shape) >= p, device=device)
 
 
 def dropped(x: Tensor, keep: Tensor, p: float) -> Tensor:

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from ..errors import InvalidTypeError, InvalidValueError, ShapeError, public
 from ..tensor import creation
 from ..tensor.ops import log
-from ..tensor.random import Generator, default_generator, orthonormal
+from ..tensor.random import Generator, given_or_default, orthonormal
 from ..tensor.tensor import Tensor
 from .module import Module
 
@@ -28,14 +28,14 @@ def uniform_(x: T, low: float = 0.0, high: float = 1.0, *, generator: Generator 
     >>> bool((abs(tg.nn.init.uniform_(tg.zeros((9,)), -0.1, 0.1)) <= 0.1).numpy().all())
     True
     """
-    x.data = _host(generator).uniform(low, high, x.shape)
+    x.data = given_or_default(generator, "uniform_").uniform(low, high, x.shape)
     return x
 
 
 @public
 def normal_(x: T, mean: float = 0.0, std: float = 1.0, *, generator: Generator | None = None) -> T:
     """Fills with normal numbers."""
-    x.data = mean + std * _host(generator).normal(x.shape)
+    x.data = mean + std * given_or_default(generator, "normal_").normal(x.shape)
     return x
 
 
@@ -88,7 +88,7 @@ def orthogonal_(x: T, gain: float = 1.0, *, generator: Generator | None = None) 
     True
     """
     _fans(x, "orthogonal_")
-    x.data = gain * orthonormal(_host(generator), x.shape)
+    x.data = gain * orthonormal(given_or_default(generator, "orthogonal_"), x.shape)
     return x
 
 
@@ -128,10 +128,6 @@ def chrono_(layer: M, longest: int, *, generator: Generator | None = None) -> M:
             for gate in recurrence.keeping:
                 bias.data[gate * n : (gate + 1) * n] = 0
     return layer
-
-
-def _host(generator: Generator | None) -> Generator:
-    return generator or default_generator()
 
 
 def _fans(x: Tensor, name: str) -> tuple[int, int]:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import GraphError, InvalidTypeError, InvalidValueError, ShapeError
+from ..errors import GraphError, InvalidTypeError, InvalidValueError, ShapeError, public
 from . import backend, entrance, ops
 from .graph import (
     Edge,
@@ -224,6 +224,7 @@ def starting_cotangent(y: Traced, g: Any, what: str) -> Any:
     return g if isinstance(g, Traced) else array
 
 
+@public
 def backward(y: Traced, gradient: Any = None, *, retain_graph: bool = False) -> None:
     """Adds the gradient of y to `.grad` of every leaf that y was computed from.
 
@@ -244,6 +245,7 @@ def backward(y: Traced, gradient: Any = None, *, retain_graph: bool = False) -> 
                 node.grad += g
 
 
+@public
 def grad(
     ys: Any,
     xs: Any,

@@ -10,7 +10,7 @@ import numpy as np
 from ..errors import ExportError, InvalidTypeError, InvalidValueError, public
 from . import backend, entrance
 from .graph import Traced, elements, wrap
-from .random import Generator, Shape, default_generator
+from .random import Generator, Shape, given_or_default
 from .shapes import integer, size, sizes
 from .tensor import Tensor
 
@@ -186,7 +186,7 @@ def randn(
     (2, 3)
     """
     wanted = _real_dtype(dtype, "randn")
-    numbers = _source(generator, "randn").normal(sizes(shape, "randn"))
+    numbers = given_or_default(generator, "randn").normal(sizes(shape, "randn"))
     return _place(numbers.astype(wanted), device, requires_grad)
 
 
@@ -205,7 +205,7 @@ def rand(
     (2, 3)
     """
     wanted = _real_dtype(dtype, "rand")
-    numbers = _source(generator, "rand").random(sizes(shape, "rand"))
+    numbers = given_or_default(generator, "rand").random(sizes(shape, "rand"))
     return _place(numbers.astype(wanted), device, requires_grad)
 
 
@@ -229,7 +229,7 @@ def randint(
         raise InvalidValueError(
             f"randint: expected low below high, both of 64 bits, got {least} and {above}"
         )
-    numbers = _source(generator, "randint").integers(least, above, sizes(shape, "randint"))
+    numbers = given_or_default(generator, "randint").integers(least, above, sizes(shape, "randint"))
     return _place(numbers, device, False)
 
 
@@ -241,7 +241,7 @@ def randperm(n: int, *, generator: Generator | None = None, device: str | None =
     >>> sorted(tg.randperm(4, generator=tg.Generator(0)).tolist())
     [0, 1, 2, 3]
     """
-    numbers = _source(generator, "randperm").permutation(size(n, "randperm: n"))
+    numbers = given_or_default(generator, "randperm").permutation(size(n, "randperm: n"))
     return _place(numbers, device, False)
 
 
@@ -269,16 +269,6 @@ def _number(value: Any, what: str) -> Any:
         got = f"{value!r}: x.item() is one" if isinstance(value, Traced) else repr(value)
         raise InvalidTypeError(f"{what}: expected a number, got {got}")
     return value
-
-
-def _source(generator: Any, what: str) -> Generator:
-    """The generator to draw from."""
-    if not isinstance(generator, Generator | None):
-        raise InvalidTypeError(
-            f"{what}: generator: expected a tg.Generator, got {generator!r}: tg.Generator(seed) "
-            "makes one"
-        )
-    return generator or default_generator()
 
 
 def _place(array: np.ndarray[Any, Any], device: str | None, requires_grad: bool) -> Tensor:

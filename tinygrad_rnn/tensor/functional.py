@@ -14,7 +14,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from ..errors import InvalidTypeError, InvalidValueError, ShapeError
+from ..errors import InvalidTypeError, InvalidValueError, ShapeError, public
 from . import autodiff, ops
 from .graph import Leaf, grad_mode, tell_beyond
 from .recompute import behind, now
@@ -24,6 +24,7 @@ from .tensor import Tensor
 Function = Callable[..., Any]
 
 
+@public
 def vjp(fn: Function, *primals: Tensor) -> tuple[Any, Function]:
     """The value of a function, and what takes a cotangent of it back to its inputs.
 
@@ -41,6 +42,7 @@ def vjp(fn: Function, *primals: Tensor) -> tuple[Any, Function]:
     return run.value, lambda w: run.pull(run.like_outputs("vjp's pull: cotangent", w))
 
 
+@public
 def jvp(fn: Function, primals: Any, tangents: Any) -> tuple[Any, Any]:
     """The value of a function, and its derivative along a direction.
 
@@ -63,6 +65,7 @@ def jvp(fn: Function, primals: Any, tangents: Any) -> tuple[Any, Any]:
     return run.value, _as(run.several, linear.pull(vs))
 
 
+@public
 def jacobian(fn: Function, *primals: Tensor) -> Any:
     """Every derivative of every element of a function's value: a backward pass for each of these.
 
@@ -78,6 +81,7 @@ def jacobian(fn: Function, *primals: Tensor) -> Any:
     return _jacobian("jacobian", fn, primals)
 
 
+@public
 def hessian(fn: Function, *primals: Tensor) -> Any:
     """The second derivatives of a scalar function: the Jacobian of its gradient.
 
@@ -94,6 +98,7 @@ def hessian(fn: Function, *primals: Tensor) -> Any:
     return _jacobian("hessian", _gradient("hessian", fn), primals)
 
 
+@public
 def hvp(fn: Function, primals: Any, vectors: Any) -> Any:
     """The Hessian of a scalar function times a vector, without the Hessian: two backward passes.
 
@@ -112,6 +117,7 @@ def hvp(fn: Function, primals: Any, vectors: Any) -> Any:
     return _as(isinstance(primals, (tuple, list)), run.pull(vs))
 
 
+@public
 def value_and_grad(
     fn: Function, argnums: int | Sequence[int] = 0, *, create_graph: bool = False
 ) -> Function:
@@ -137,6 +143,8 @@ def value_and_grad(
     >>> grads
     {'weight': tensor([[4.]]), 'bias': tensor([4.])}
     """
+    if not callable(fn):
+        raise InvalidTypeError(f"value_and_grad: fn: expected a function, got {fn!r}")
     places = tuple([integer(i, "value_and_grad: argnums") for i in _several(argnums)])
     if not places:
         raise InvalidValueError("value_and_grad: argnums: expected one position or more, got none")

@@ -216,6 +216,8 @@ class Op:
         composed: Rule | None = None,
         fresh: bool = False,
     ) -> None:
+        if not callable(forward):
+            raise InvalidTypeError(f"Op: forward: expected a function, got {forward!r}")
         self.name, self.forward, self.composed, self.fresh = name, forward, composed, fresh
         signature = inspect.signature(forward)
         given = list(signature.parameters.values())[1:]
@@ -254,6 +256,9 @@ class Op:
             raise InvalidTypeError(
                 f"{self.name} has no inputs {sorted(unknown)}: it has {self.inputs}"
             )
+        for what, rule in {"joint": joint, **rules}.items():
+            if not callable(rule) and (what != "joint" or rule is not None):
+                raise InvalidTypeError(f"{self.name}: {what}: expected a rule, got {rule!r}")
         self.joint = joint
         self.rules.update(rules)
         self._bind()
@@ -432,7 +437,9 @@ class Op:
             new = [self._operand(n, a, like) for n, a in zip(names, args, strict=False)]
         elif args and all(type(a) in PYTHON or isinstance(a, NESTED) for a in args):
             i = next((i for i, a in enumerate(args) if a is not None), 0)
-            new = [*args[:i], cast(Any, Traced.made)(args[i]), *args[i + 1 :]]
+            what = f"{self.name}: {self.inputs[min(i, len(self.inputs) - 1)]}"
+            first = cast(Any, Traced.made)(entrance.from_python(args[i], what=what))
+            new = [*args[:i], first, *args[i + 1 :]]
         else:
             return args
         return args if all(a is b for a, b in zip(new, args, strict=True)) else tuple(new)

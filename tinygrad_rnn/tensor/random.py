@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import public
+from ..errors import InvalidTypeError, public
 from .shapes import size
 
 Shape = int | tuple[int, ...]
@@ -79,6 +79,18 @@ class Generator:
 def default_generator() -> Generator:
     """The generator that is used where none is given."""
     return Generator()
+
+
+def given_or_default(generator: Generator | None, what: str) -> Generator:
+    """The generator to draw from: one that was given, or the default one."""
+    if generator is None:
+        return default_generator()
+    if not isinstance(generator, Generator):
+        raise InvalidTypeError(
+            f"{what}: generator: expected a tg.Generator, got {generator!r}: tg.Generator(seed) "
+            "makes one"
+        )
+    return generator
 
 
 @public

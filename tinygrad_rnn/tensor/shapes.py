@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from operator import index
 from typing import Any
@@ -54,9 +55,10 @@ def sum_to(g: Any, shape: tuple[int, ...]) -> Any:
 
 def axes_of(ndim: int, axis: Axis) -> tuple[int, ...]:
     """The axes that `axis` names (all, if None), counted from the front."""
-    if axis is None:
+    if axis is None or not ndim:  # NumPy takes 0 and -1 where there are no axes
         return tuple(range(ndim))
-    return tuple(i % ndim for i in ((axis,) if isinstance(axis, int) else axis))
+    several = axis if isinstance(axis, (tuple, list)) else (axis,)
+    return tuple(operator.index(i) % ndim for i in several)
 
 
 def keep_dims(shape: tuple[int, ...], axis: Axis) -> tuple[int, ...]:

@@ -309,7 +309,10 @@ class Tensor(Traced):
                 f"format {spec!r}: expected a tensor without axes, got shape {list(self.shape)}: "
                 "format its elements, those of tolist()"
             )
-        return format(self.item(), spec)
+        try:
+            return format(self.item(), spec)
+        except ValueError as error:
+            raise InvalidValueError(f"format: spec {spec!r}: {error}") from error
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
         if self.edge is not None:

@@ -150,7 +150,7 @@ template <class T> void adam(const AdamStep<T> &a) {
     const T b1 = a.b1, b2 = a.b2, rest1 = a.rest1, rest2 = a.rest2, shrink = a.shrink, decay = a.decay;
     const T scale = a.scale, eps = a.eps, rate = a.rate;
     for (long i = from; i < to; i++) {
-      const T slope = g[i] + decay * p[i];
+      const T slope = decay != 0 ? g[i] + decay * p[i] : g[i];  // p may be infinite
       m[i] = b1 * m[i] + rest1 * slope;
       v[i] = b2 * v[i] + rest2 * (slope * slope);
       p[i] = shrink * p[i] - rate * (m[i] / (scale * root(v[i]) + eps));

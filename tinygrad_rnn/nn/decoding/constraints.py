@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from math import inf
 
-from ...errors import InvalidValueError
+from ...errors import InvalidValueError, public
 from ...tensor import creation, ops
 from ...tensor.tensor import Tensor
 from .steps import Path
@@ -34,11 +35,12 @@ class Constraints:
     prefix: Sequence[Word] = ()
     allowed: Callable[[int, tuple[int, ...]], Collection[int] | None] | None = None
 
+    @public
     def __post_init__(self) -> None:
         for name in ("min_length", "no_repeat_ngram"):
-            if getattr(self, name) < 0:
+            if not operator.index(getattr(self, name)) >= 0:
                 raise InvalidValueError(
-                    f"Constraints: {name} must be 0 or more, not {getattr(self, name)}"
+                    f"Constraints: {name}: expected 0 or more, got {getattr(self, name)}"
                 )
         if any(len(word) == 0 for word in self.forbidden):
             raise InvalidValueError("Constraints: forbidden: a sequence of no tokens is everywhere")

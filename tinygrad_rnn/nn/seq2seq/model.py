@@ -7,7 +7,7 @@ from typing import Any
 
 from ...errors import InvalidTypeError, ShapeError
 from ...tensor import creation, ops
-from ...tensor.random import Generator, default_generator
+from ...tensor.random import Generator
 from ...tensor.tensor import Tensor
 from ..checks import ids_of, instance, placement, probability
 from ..module import Module
@@ -94,7 +94,7 @@ class Seq2Seq(Module):
             raise ShapeError(
                 f"Seq2Seq: target: expected (T, B), none empty; got {list(target.shape)}"
             )
-        draws = (self.generator or default_generator()).random(target.shape) < truth
+        draws = given_or_default(self.generator, "Seq2Seq").random(target.shape) < truth
         true = creation.as_tensor(draws, device=target.device)
         at = self.decoder.start(source, state, batch=target.shape[1])
         written, logits = target[0], []

@@ -64,3 +64,6 @@ for (
 ) in __all__:  # an operation says itself what was wrong with a call; here functions of them do
     if not isinstance(globals()[_name], _Op):
         globals()[_name] = _public(globals()[_name])
+for _name in linalg.__all__:
+    if not isinstance(vars(linalg)[_name], _Op):
+        setattr(linalg, _name, _public(vars(linalg)[_name]))
