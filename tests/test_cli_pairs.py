@@ -234,7 +234,6 @@ def test_verses(tmp_path: Path) -> None:
         ("train translate --source a --target b --cell x", "cell must be one of"),
         ("train translate --source a --target b --truth often", "truth must be one of"),
         ("train translate --resume --out nowhere", "no checkpoint in nowhere"),
-        ("train verses --resume --out model", "the checkpoint is of another command"),
         ("train task shuffle", "the task must be one of copy, reverse, sort"),
         ("translate nowhere", "no checkpoint in nowhere"),
         ("translate model nowhere", "no such text file: nowhere"),
