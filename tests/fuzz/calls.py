@@ -130,8 +130,10 @@ def _smooth(x: Any, *_: Any) -> Any:
 
 def _graph(a: Arguments) -> Any:
     y = tg.tanh(a["x"] * a["x"])
-    return tg.grad(y.sum() if a["ys"] is None else a["ys"], a["xs"] or [a["x"]], a["grad_outputs"],
-                   create_graph=a["create_graph"], retain_graph=a["retain_graph"])  # fmt: skip
+    ys = y.sum() if a["ys"] is None else a["ys"]
+    xs = [a["x"]] if a["xs"] is None else a["xs"]
+    options = {name: a[name] for name in ("create_graph", "retain_graph")}
+    return tg.grad(ys, xs, a["grad_outputs"], **options)
 
 
 def _backward(a: Arguments) -> Any:
@@ -489,11 +491,13 @@ def _replace(call: Call, r: Random, count: int, mutate: bool) -> None:
     arguments = call.arguments
     for key in r.sample(list(arguments), min(count, len(arguments))):
         new, same = replaced(r, arguments[key])
-        itself = key == "x" and call.name.startswith(("Tensor.", "grad"))
+        itself = key == "x" and call.name.startswith(("Tensor.", "grad", "checkpoint"))
         if itself and not (isinstance(new, tg.Tensor) and new.dtype.kind != "c"):
             continue  # whose method it is
-        if key == "operator" or (key == "spec" and not isinstance(new, str)):
+        if key in ("operator", "reflected") or (key == "spec" and not isinstance(new, str)):
             continue
+        if key in ("generator", "seed") and new is None:
+            continue  # what comes is chance
         if mutate:
             call.arguments[key] = new
             call.replaced.append(key)

@@ -241,7 +241,7 @@ def seq2seq(d: Draw) -> tuple[Callable[[Arguments], Any], Arguments]:
         encoder = nn.Encoder(
             nn.Embedding(6, 3, generator=g), nn.GRU(3, 4, generator=g), a["dropout"], generator=g
         )
-        looks = nn.DotAttention(4) if a["attention"] else None
+        looks = nn.DotAttention(4) if a["attention"] is True else None
         decoder = nn.Decoder(
             nn.Embedding(6, 3, generator=g),
             nn.GRU(7 if a["input_feeding"] is True else 3, 4, generator=g),

@@ -55,30 +55,24 @@ def _gradients(call: Call, value: Any) -> list[Any]:
     return [g.numpy() for g in tg.grad(ys, xs, [tg.ones_like(y.detach()) for y in ys])]
 
 
-ALSO = {  # what a method does, and what a function that we hand over does
-    "Tensor.operators": [
-        "add",
-        "subtract",
-        "multiply",
-        "divide",
-        "pow",
-        "floor_divide",
-        "less",
-        "remainder",
-        "greater_equal",
-        "equal",
-        "greater",
-        "logical_and",
-    ],  # fmt: skip
+# What a method does, and what functions that we hand over do, in whose name they speak.
+OPERATIONS = (
+    "add subtract multiply divide pow floor_divide remainder equal less greater logical_and"
+)
+ALSO = {
+    "Tensor.operators": OPERATIONS.split(),
     "Tensor.__isub__": ["subtract", "x -= y"],
     "Tensor.__setitem__": ["x[...] ="],
     "Tensor.__setitem__ of a leaf": ["x[...] ="],
     "Tensor.__format__": ["format"],
     "Tensor.to": ["astype"],
-    "Parameter": ["tensor"],
-    "beam_search": ["getitem"],
-    "greedy": ["getitem"],
-    "sample": ["getitem"],
+    "Parameter": ["tensor", "requires_grad"],
+    "Cell": ["OwnCell"],
+    "Op": ["cube"],
+    "value_and_grad": ["int"],
+    "beam_search": ["getitem", "as_tensor"],
+    "greedy": ["getitem", "as_tensor"],
+    "sample": ["getitem", "as_tensor"],
 }
 
 

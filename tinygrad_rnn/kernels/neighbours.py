@@ -239,6 +239,8 @@ def _check_targets(classes: int, targets: Array) -> None:
 
 def _peak(xp: Any, x: Array) -> Array:
     """The maximum of each row; 0 where there is no finite one, as in a row of -inf."""
+    if not x.size:  # no rows, or rows of nothing, which have no maximum
+        return xp.zeros((*x.shape[:-1], 1), x.dtype)
     peak = x.max(axis=-1, keepdims=True)
     return xp.where(xp.isfinite(peak), peak, 0)
 

@@ -46,7 +46,7 @@ def cross_entropy(
     1.3863
     """
     targets, counts = _targets("cross_entropy", logits, None, targets, ignore_index)
-    _share("cross_entropy", label_smoothing)
+    label_smoothing = _share("cross_entropy", label_smoothing)
     losses = ops.softmax_cross_entropy(logits, targets, counts, smoothing=label_smoothing)
     return _counted("cross_entropy", losses, counts, reduction)
 
@@ -90,7 +90,7 @@ def linear_cross_entropy(
     classes, features = linear_weight.shape
     features_last(name, x, features)
     targets, counts = _targets(name, x, classes, targets, ignore_index)
-    _share(name, label_smoothing)
+    label_smoothing = _share(name, label_smoothing)
     if counts is None:
         weights = creation.ones(targets.shape, dtype=x.dtype, device=x.device)
     else:
@@ -230,9 +230,12 @@ def _like(name: str, prediction: Any, target: Any) -> Tensor:
     return like
 
 
-def _share(name: str, label_smoothing: float) -> None:
-    if not 0 <= label_smoothing <= 1:
+def _share(name: str, label_smoothing: Any) -> float:
+    """A share as a Python number, which takes the logits' dtype."""
+    share = float(label_smoothing)
+    if not 0 <= share <= 1:
         raise InvalidValueError(f"{name}: label_smoothing {label_smoothing} is not in [0, 1]")
+    return share
 
 
 def _targets(

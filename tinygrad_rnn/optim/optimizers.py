@@ -98,6 +98,7 @@ class Optimizer:
         """Changes p in place, by its gradient g, which stays; both are raw arrays."""
         raise InvalidTypeError(f"{type(self).__name__} defines no update")
 
+    @public
     def step(self) -> None:
         """Updates every parameter that has a gradient. Graphs that used them are stale then."""
         for i, (p, group) in enumerate(self._each()):

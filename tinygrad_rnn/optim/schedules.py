@@ -31,6 +31,7 @@ class Schedule:
         """What the rates are multiplied by after `steps` steps."""
         raise InvalidTypeError(f"{type(self).__name__} defines no factor")
 
+    @public
     def step(self) -> None:
         """Counts a step, and sets the rates for the next one."""
         self.steps += 1
@@ -179,6 +180,7 @@ class ReduceLROnPlateau(Schedule):
         """How far below the best a measure has to be, whatever the sign of these."""
         return self.threshold * abs(self.best) if isfinite(self.best) else 0.0
 
+    @public
     def step(self) -> None:
         """Refuses to count a step without a measure: the rate would never fall."""
         raise InvalidTypeError(f"{type(self).__name__}: call observe(loss), in place of step()")

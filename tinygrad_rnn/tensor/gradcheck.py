@@ -17,6 +17,7 @@ from .tensor import Tensor
 STEP = 1e-5  # of the differences: their error is about STEP**2 in float64
 DIRECTIONS = 3
 FULL_JACOBIAN = 64  # outputs times inputs up to which every entry is compared
+HIGHEST = 9  # the graph of each order is some times as large as that of the one before
 THOROUGH = 2  # the order up to which they are: beyond it one direction is followed
 
 
@@ -72,7 +73,8 @@ def gradient_errors(
 
     **Arguments**, **Raises** as `gradcheck`. **Returns** a list of `order` numbers.
     """
-    size(order, "gradcheck: order", 1)
+    if size(order, "gradcheck: order", 1) > HIGHEST:
+        raise InvalidValueError(f"gradcheck: order: expected 1 to {HIGHEST}, got {order}")
     if not tolerance > 0:
         raise InvalidValueError(f"gradcheck: tolerance: expected more than 0, got {tolerance}")
     xs = _leaves(fn, inputs)

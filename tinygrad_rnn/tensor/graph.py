@@ -38,6 +38,7 @@ from ..errors import (
     MatrixError,
     OutOfRangeError,
     ShapeError,
+    public,
 )
 from . import backend, entrance
 from .backend import Array
@@ -50,6 +51,7 @@ Rule = Callable[..., Any]
 NUMBERS = (int, float, complex, np.generic)  # what may stand in an array's place
 PYTHON = frozenset({int, float, bool, complex, type(None)})  # these need no look
 NESTED = (list, tuple, range)
+_SETTLED = PYTHON | {str, tuple, slice, type}  # parameters that are what they are
 
 older = itertools.count(0, -1).__next__  # serials fall, so that a heap pops the youngest first
 
@@ -207,6 +209,7 @@ class Op:
     12.0
     """
 
+    @public
     def __init__(
         self,
         name: str,
@@ -247,6 +250,7 @@ class Op:
         self.__name__ = name
         self.__doc__ = (composed or forward).__doc__ or f"As `numpy.{name}`, differentiable."
 
+    @public
     def vjp(self, joint: Rule | None = None, /, **rules: Rule) -> Self:
         """Declares the rules: one for each input by its name, or one that returns all cotangents.
 
@@ -291,6 +295,8 @@ class Op:
     def __call__(self, *args: Any, **params: Any) -> Any:
         if len(args) != len(self.inputs) and not self.variadic:
             args, params = self._arrange(args, params)
+        if params and not _SETTLED.issuperset(map(type, params.values())):
+            params = {n: v.item() if isinstance(v, np.generic) else v for n, v in params.items()}
         if recorders and (recorder := recorders.pop(get_ident(), None)) is not None:
             return self._recorded(recorder, args, params)
         cls, xp, tracing, known = None, None, False, True

@@ -126,7 +126,7 @@ public:
   bool receive(const BackStep<T> &s, long r, long j, const T *tile, Vector<T> &dh) const {
     const long b = s.row[r], P = layer.out;
     T *kept = this->dh + b * padded_out + j;
-    dh = unmasked(tile, b, j) + load(kept);
+    dh = s.dz[r] == nothing ? load(kept) : unmasked(tile, b, j) + load(kept); // weights may be infinite
     if (r >= s.running) return store(kept, dh), false;
     if (s.gy) dh += load(s.gy + (s.t * layer.batch + b) * P + j, (int)smaller(V, P - j));
     return true;

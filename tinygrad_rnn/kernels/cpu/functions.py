@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import InvalidTypeError, InvalidValueError
+from ...errors import InvalidTypeError, InvalidValueError, public
 
 native: Any = None  # the compiled module: the one place that says whether native code runs
 absent = ""
@@ -55,6 +55,7 @@ def describe() -> str:
     return f"{native.level().replace('x86_64_', 'x86-64-')}, {get_num_threads()} threads"
 
 
+@public
 def set_num_threads(count: int) -> None:
     """Sets how many threads the native kernels may use; at first OMP_NUM_THREADS, or all cores.
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from ...errors import InvalidTypeError, ShapeError
 from ...tensor import creation, ops
-from ...tensor.random import Generator
+from ...tensor.random import Generator, given_or_default
 from ...tensor.tensor import Tensor
 from ..checks import ids_of, instance, placement, probability
 from ..module import Module

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -160,14 +161,17 @@ def _several(name: str, arrays: Any) -> tuple[Any, ...]:
     return each
 
 
-def concat(arrays: Sequence[Any], axis: int = 0) -> Any:
-    """Joins arrays along an axis that they have.
+def concat(arrays: Sequence[Any], axis: int | None = 0) -> Any:
+    """Joins arrays along an axis that they have; flattened, if it is None.
 
     >>> import tinygrad_rnn as tg
     >>> tg.concat([tg.zeros((2, 3)), tg.ones((1, 3))]).shape
     (3, 3)
     """
-    return _concat(*_several("concat", arrays), axis=axis)
+    each = _several("concat", arrays)
+    if axis is None:  # as NumPy: all of them flattened
+        each, axis = tuple([reshape(x, shape=(-1,)) for x in each]), 0
+    return _concat(*each, axis=operator.index(axis))
 
 
 def stack(arrays: Sequence[Any], axis: int = 0) -> Any:
@@ -177,7 +181,7 @@ def stack(arrays: Sequence[Any], axis: int = 0) -> Any:
     >>> tg.stack([tg.zeros((3,)), tg.ones((3,))], axis=1).shape
     (3, 2)
     """
-    return _stack(*_several("stack", arrays), axis=axis)
+    return _stack(*_several("stack", arrays), axis=operator.index(axis))
 
 
 def split(x: Any, indices_or_sections: int | Sequence[int], axis: int = 0) -> tuple[Any, ...]:
