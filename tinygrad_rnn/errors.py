@@ -114,7 +114,10 @@ def raise_named(
         raise error
     text, names = str(error), list(signature(function).parameters)
     said_who = ours and _has_word(text, name)
-    if not (said_who and any(f"{n}:" in text or f"{n}=" in text for n in names)):
+    about_arguments = not ours or isinstance(error, (TypeError, ValueError, LookupError))
+    if about_arguments and not (
+        said_who and any(f"{n}:" in text or f"{n}=" in text for n in names)
+    ):
         given = {**dict(zip(names, args, strict=False)), **kwargs}
         shown = {n: v for n, v in given.items() if n not in ("self", "cls")}
         got = ", ".join(f"{n}={described(v)}" for n, v in shown.items())

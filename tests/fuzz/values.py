@@ -124,7 +124,7 @@ OTHER: list[Callable[[Random, Any], Any]] = [
     lambda r, a: a[..., None],
     lambda r, a: a[0] if a.ndim and len(a) else a,
     lambda r, a: np.ma.masked_array(a, mask=np.zeros(a.shape, bool)),
-    lambda r, a: np.asmatrix(a) if a.ndim <= 2 else a,
+    lambda r, a: a.view(np.matrix) if a.ndim == 2 else a,
     lambda r, a: a.tolist(),
 ]
 

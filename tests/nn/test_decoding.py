@@ -500,7 +500,7 @@ def test_mistakes_of_models() -> None:
         beam_search(lost, None, [0], max_length=2, beams=2)
     with pytest.raises(tg.ShapeError, match=r"first: expected \(B,\) integers.* got int64 \[\]"):
         greedy(flat, None, 0, max_length=2)
-    with pytest.raises(ValueError, match="min_length must be 0 or more"):
+    with pytest.raises(ValueError, match="min_length: expected 0 or more"):
         Constraints(min_length=-1)
     with pytest.raises(ValueError, match="no attention as its third value"):
         _ = greedy(flat, None, [0], max_length=1)[0].alignment

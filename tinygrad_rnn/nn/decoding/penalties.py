@@ -36,8 +36,8 @@ def gnmt(alpha: float) -> LengthPenalty:
     2.0
     """
     alpha = float(alpha)
-    if not 0 <= alpha <= 10:
-        raise InvalidValueError(f"gnmt: alpha: expected 0 to 10, got {alpha!r}")
+    if not -10 <= alpha <= 10:
+        raise InvalidValueError(f"gnmt: alpha: expected -10 to 10, got {alpha!r}")
     return lambda length: float(((5 + length) / 6) ** alpha)
 
 

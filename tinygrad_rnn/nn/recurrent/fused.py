@@ -109,9 +109,12 @@ class FusedLayer(RecurrentLayer):
 
     def round_(self) -> None:
         """Rounds the weights of all rows to 8 bits, in place: see `nn.utils.quantized`."""
+        self.rounded = tuple(part for w in self._matrices() for part in ops.recurrent.rounded(w))
+
+    def _matrices(self) -> list[Any]:
+        """w_ih and w_hh of all rows, one after another."""
         suffixes = [self.suffix(row) for row in range(self.num_layers * self.directions)]
-        matrices = [getattr(self, w + s) for s in suffixes for w in ("weight_ih", "weight_hh")]
-        self.rounded = tuple(part for w in matrices for part in ops.recurrent.rounded(w))
+        return [getattr(self, w + s) for s in suffixes for w in ("weight_ih", "weight_hh")]
 
     def __getstate__(self) -> dict[str, Any]:
         state = {**vars(self)}
@@ -121,8 +124,12 @@ class FusedLayer(RecurrentLayer):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
-        for w in (self.rounded or ())[::3]:  # arrays that were pickled can be written to
-            ops.recurrent.freeze(w)
+        if self.rounded:  # it goes with these very arrays, as long as nobody can write to them
+            matrices = [w.data for w in self._matrices()]
+            for w in matrices:
+                ops.recurrent.freeze(w)
+            parts = zip(matrices, self.rounded[1::3], self.rounded[2::3], strict=True)
+            self.rounded = tuple(part for three in parts for part in three)
 
     def _masked(self, w: Weights, batch: int) -> tuple[Weights, Tensor | None]:
         """The weights as this call sees them, and the mask of h: one for all steps."""
