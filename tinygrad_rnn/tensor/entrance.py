@@ -18,6 +18,7 @@ from .backend import Array
 # All that a Tensor may hold, in native byte order. NumPy's pickles and conversions make dtypes that
 # are equal to these; native code asks whether they are the same.
 DTYPES = {d: np.dtype(d.name) for d in map(np.dtype, "?bBhHiIlLqQefdgFDG")}
+NAMES = {d.name: d for d in DTYPES.values()}
 NUMBERS = frozenset("biufc")  # their kinds, as NumPy names them
 PYTHON = frozenset({int, float, bool, list, tuple, range})  # what makes nested lists of numbers
 
@@ -62,6 +63,11 @@ def _native(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 
 def number_dtype(dtype: Any, what: str = "tensor") -> np.dtype[Any]:
     """A dtype of numbers in native byte order, from its name. **Raises** TypeError for others."""
+    known = NAMES.get(dtype) if type(dtype) is str else None
+    if known is None and isinstance(dtype, np.dtype):
+        known = DTYPES.get(dtype)
+    if known is not None:
+        return known
     try:
         found = np.dtype(dtype)
     except (TypeError, ValueError) as error:

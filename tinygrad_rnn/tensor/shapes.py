@@ -40,6 +40,8 @@ def one_axis(axis: Any, ndim: int, what: str) -> int:
 
 def sizes(shape: Any, what: str) -> tuple[int, ...]:
     """A shape as a tuple of ints: from one length, or several."""
+    if type(shape) is tuple and all(type(n) is int and n >= 0 for n in shape):
+        return shape  # as layers ask for at every call
     each = shape if isinstance(shape, (tuple, list)) else (shape,)
     return tuple([size(n, f"{what}: shape") for n in each])
 
