@@ -4,9 +4,9 @@
 in a process with native kernels and in one with array code, and must end in the same right value or
 in one of the package's own errors, whose message names the argument.
 
-    values     what an argument is replaced by
-    calls      how a valid call of each public name is drawn
+    values     replacements for arguments
+    calls      draws a valid call of each public name
     networks   the same for layers, losses, decoding, optimizers
-    outcome    what a call ended in, and whether that is allowed
-    batch      the process that makes some calls and writes down how they end
+    outcome    makes a call and judges it
+    batch      a process that makes some calls and writes their outcomes to a file
 """

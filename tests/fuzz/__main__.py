@@ -34,7 +34,7 @@ def fuzz(calls: int, seed: int = 0, processes: int = 2) -> tuple[Counter[str], l
 
 
 def _batch(seed: int, first: int, last: int) -> Iterator[tuple[str, str]]:
-    """How each call ended, and what was wrong with that."""
+    """Yields the kind of each call's outcome, and its fault, if any."""
     native, plain = (_outcomes(seed, first, last, kernels) for kernels in ("", "reference"))
     names = list(templates())
     for i in range(first, last):

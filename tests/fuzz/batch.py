@@ -20,7 +20,7 @@ def _too_long(*_: Any) -> None:
 
 
 def outcome(name: str, template: Any, seed: int) -> Outcome:
-    """How a call ends; arguments in another form must give what the plain ones give."""
+    """Makes a call; arguments in another memory layout must give the same values."""
     call = drawn(name, template, seed)
     found = made(call)
     if call.replaced and call.same and found.kind == "value":

@@ -1,4 +1,4 @@
-"""How a valid call of each public name is drawn, and what is done to it.
+"""Draws a valid call of each public name, and replaces some of its arguments.
 
 Operations come from the catalogue's rows, by catching what a row hands to its function. Everything
 else has a line in a table here, or in `networks`.
@@ -112,7 +112,7 @@ def by_position(
 
 
 def starred(value: Any) -> Any:
-    """What goes behind a star."""
+    """Positional arguments from a list or tuple, or from one value."""
     return value if isinstance(value, (list, tuple)) else [value]
 
 

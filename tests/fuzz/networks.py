@@ -1,4 +1,4 @@
-"""How valid calls of layers, losses, decoding, optimizers and texts are drawn."""
+"""Draws valid calls of layers, losses, decoding, optimizers and texts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a call ended in, and whether that is allowed."""
+"""Makes a call and judges its outcome."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .calls import Call
 
 
 class Outcome(NamedTuple):
-    """What is left of a call when it has ended; it can be pickled."""
+    """The values or the error of a call; it can be pickled."""
 
     kind: str  # "value", "error": one of the package's; "memory"; "foreign": any other
     arrays: list[Any]  # the values and the gradients
@@ -77,7 +77,7 @@ ALSO = {
 
 
 def _unnamed(call: Call, error: Exception) -> str:
-    """What is wrong with the words of an error, if anything is."""
+    """The fault of an error's message, or an empty string."""
     if not call.replaced:
         return f"a valid call was refused: {error}"
     text = str(error)
@@ -116,7 +116,7 @@ TOLERANCE = {"float16": 2e-2, "float32": 2e-3, "float64": 1e-6}
 
 
 def difference(one: Outcome, other: Outcome) -> str:
-    """How two outcomes that should be the same differ; nothing, if they do not."""
+    """The difference of two outcomes, or an empty string."""
     if one.kind != other.kind:
         return (
             f"{one.kind} {one.text} {one.arrays} against {other.kind} {other.text} {other.arrays}"

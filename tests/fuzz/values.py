@@ -1,4 +1,4 @@
-"""What an argument is replaced by: odd but valid forms of the same value, and wrong values."""
+"""Replacements for arguments: other memory layouts of the same value, and wrong values."""
 
 from __future__ import annotations
 
