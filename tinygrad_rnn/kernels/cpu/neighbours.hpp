@@ -101,7 +101,7 @@ template <class T> void cross_entropy(const Logits<T> &l) {
                                   : sum_exp(row, l.classes, most, [](Vector<T>, long, int) {});
       if (l.losses) l.losses[r] = log(total) - at + spread;
       if (!l.cotangent) continue;
-      const T share = l.weights[r] / total, even = l.weights[r] * l.smoothing / l.classes;
+      const T share = l.weights[r] / total, even = l.smoothing ? l.weights[r] * l.smoothing / l.classes : T(0);
       for (long i = 0; i < l.classes; i++) out[i] = out[i] * share - even;
       out[l.targets[r]] -= l.weights[r] * (1 - l.smoothing);
       for (long i = 0; l.sums && i < l.classes; i++) mine[i] += out[i];

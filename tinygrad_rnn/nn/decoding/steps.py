@@ -120,7 +120,7 @@ class Run:
             self.count = len(chosen)
             result = self.step(Tensor(last, dtype="int64", device=self.device), self.state)
             logits, self.state = creation.as_tensor(result[0]), result[1]
-            if logits.ndim != 2 or len(logits) != self.count:
+            if logits.ndim != 2 or len(logits) != self.count or not logits.shape[1]:
                 raise ShapeError(
                     f"{self.name}: step: expected logits ({self.count}, V) for {self.count} "
                     f"tokens; got {list(logits.shape)}"

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import InvalidValueError
+from ...errors import InvalidValueError, ShapeError
 from ..backend import Array
 from ..graph import Op, operand, operation
 from ..shapes import axes_of, keep_dims
@@ -48,6 +48,8 @@ def solve(a: Any, b: Any) -> Any:
     [0.5, 0.25]
     """
     a, b = operand(a), operand(b)
+    if len(a.shape) < 2:
+        raise ShapeError(f"solve: a: expected matrices (..., n, n), got {list(a.shape)}")
     return _solve(a, b.reshape((-1, 1)))[..., 0] if len(b.shape) == 1 else _solve(a, b)
 
 

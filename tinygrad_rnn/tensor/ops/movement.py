@@ -6,6 +6,8 @@ import operator
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from ...errors import InvalidTypeError, ShapeError
 from .. import backend
 from ..backend import Array
@@ -90,6 +92,7 @@ def _roll_back(g: Any, shift: int | tuple[int, ...], axis: Any) -> Any:
 def _permute_back(g: Any, axes: tuple[int, ...] | None) -> Any:
     if axes is None:
         return permute_dims(g)
+    axes = axes if isinstance(axes, Sequence) else tuple(np.ravel(axes))
     places = [axis % len(axes) for axis in axes]
     return permute_dims(g, axes=tuple(sorted(range(len(axes)), key=places.__getitem__)))
 
@@ -128,7 +131,7 @@ _stack = Op("stack", lambda xp, *xs, axis: xp.stack(xs, axis=axis), expects="equ
 @operation
 def unstack(xp: Any, x: Array, *, axis: int = 0) -> tuple[Array, ...]:
     """The slices of x along an axis, as a tuple: one node for all of them."""
-    return tuple(xp.moveaxis(x, axis, 0))
+    return tuple(xp.moveaxis(x, one_axis(axis, x.ndim, "unstack"), 0))
 
 
 def _parts(g: Any, shapes: Any, axis: int) -> list[Any]:
