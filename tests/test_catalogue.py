@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tinygrad_rnn as tg
+from tinygrad_rnn import cells, loops
 from tinygrad_rnn.catalogue import (
     NETWORKS,
     OPERATIONS,
@@ -144,7 +145,12 @@ def test_float32_stays_float32_forwards_and_backwards(row: Row, data: st.DataObj
 
 
 def test_every_public_operation_has_a_row() -> None:
-    public = {*ops.__all__, *(f"linalg.{name}" for name in ops.linalg.__all__)}
+    public = {
+        *ops.__all__,
+        *loops.__all__,
+        *cells.__all__,
+        *(f"linalg.{name}" for name in ops.linalg.__all__),
+    }
     assert public == {row.name for row in OPERATIONS}
 
 

@@ -7,6 +7,8 @@ import typing
 # ten imports deep that was in the midst of NumPy's own: it took a quarter longer to load.
 import numpy  # noqa: F401
 
+from . import cells, loops
+from .cells import *
 from .errors import (
     AnomalyError,
     DeviceError,
@@ -21,6 +23,7 @@ from .errors import (
     TinygradRnnError,
 )
 from .kernels.cpu import get_num_threads, set_num_threads
+from .loops import *
 from .tensor import cuda, ops
 from .tensor.anomaly import detect_anomaly
 from .tensor.autodiff import enable_grad, grad, no_grad
@@ -67,6 +70,8 @@ __all__ = [
     "ShapeError",
 ]  # fmt: skip
 __all__ += ops.__all__
+__all__ += loops.__all__
+__all__ += cells.__all__
 
 _MODULE = {"nn": "nn", "optim": "optim", "io": "io", "load": "io", "save": "io"}
 

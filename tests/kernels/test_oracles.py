@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 import tinygrad_rnn as tg
 from tinygrad_rnn.catalogue import sequence
-from tinygrad_rnn.tensor.ops.recurrent import by_steps
+from tinygrad_rnn.cells.common import by_steps
 
 from ..drawing import Searched
 

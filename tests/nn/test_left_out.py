@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import nn
+from tinygrad_rnn.cells.common import by_steps
 from tinygrad_rnn.nn.recurrent.states import parts
-from tinygrad_rnn.tensor.ops.recurrent import by_steps
 
 from ..drawing import Searched
 from .layers import KINDS, drawn_layer

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from ..tensor import ops
+import tinygrad_rnn as tg
+
 from ..tensor.random import Generator, default_generator
 from .case import Array, Case, Domain, Draw, Row, an_axis, broadcastable, real, shape, some_axes
 
@@ -20,7 +21,7 @@ def row(
 ) -> Row:
     """A row for the operation of a name; compared with NumPy's function of that name, if any."""
     find = attrgetter(name)
-    return Row(name, kind, find(ops), draw, reference or find(np))
+    return Row(name, kind, find(tg), draw, reference or find(np))
 
 
 def module_row(kind: str, build: Callable[[Draw], Case], name: str) -> Row:

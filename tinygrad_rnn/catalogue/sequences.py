@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from ..tensor import backend, ops
-from ..tensor.ops.recurrent import by_steps
+from .. import cells
+from ..cells.common import by_steps
+from ..tensor import backend
 from .build import row
 from .case import Array, Case, Draw, Row, real
 
@@ -89,9 +90,9 @@ def _clip_off_the_kinks(d: Draw, inputs: Given, constants: Given, options: Given
     def step(x: Array, state: Any) -> Any:
         nonlocal least
         given = {**weights, "coupled_gates": options["coupled_gates"]}
-        _, free = ops.lstm_step(x, *state, **given)
+        _, free = cells.lstm_step(x, *state, **given)
         least = min(least, float(np.min(np.abs(np.abs(free) - clip))))
-        h, c = ops.lstm_step(x, *state, **given, cell_clip=clip)
+        h, c = cells.lstm_step(x, *state, **given, cell_clip=clip)
         return h, (h, c)
 
     x = inputs["x"] if constants["ids"] is None else inputs["x"][constants["ids"]]
@@ -115,7 +116,7 @@ def _fused(name: str) -> Row:
 
         return Case(list(inputs.values()), call)
 
-    return row(name, draw, getattr(ops, name).composed)
+    return row(name, draw, getattr(cells, name).composed)
 
 
 SEQUENCES = [_fused("rnn"), _fused("gru"), _fused("lstm")]

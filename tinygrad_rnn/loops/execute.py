@@ -13,17 +13,17 @@ from typing import Any
 
 import numpy as np
 
-from ....errors import GraphError
-from ....kernels.chains import natively
-from ....kernels.products import Multiplier
-from ...backend import as_array
-from ...graph import Op, Traced
-from ...shapes import sum_to
-from ..indexing import Part
-from .chains import Chain, picker
-from .collected import Stack, Total, TracedStack
+from ..errors import GraphError
+from ..kernels.chains import natively
+from ..kernels.products import Multiplier
+from ..tensor.backend import as_array
+from ..tensor.graph import Op, Traced
+from ..tensor.ops.indexing import Part
+from ..tensor.shapes import sum_to
+from .accumulate import Stack, Total, TracedStack
+from .fusion import Chain, picker
 from .program import Forward, Program
-from .recording import held
+from .trace import held
 
 
 class Loop:

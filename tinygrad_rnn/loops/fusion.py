@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterable, Sequence
 from operator import itemgetter
 from typing import Any, NamedTuple
 
-from ....errors import InvalidTypeError
-from ....kernels.chains import Code, Symbol, compiled
+from ..errors import InvalidTypeError
+from ..kernels.chains import Code, Symbol, compiled
 
 Shape = tuple[int, ...]
 

@@ -10,11 +10,11 @@ from functools import lru_cache
 from inspect import Parameter, Signature
 from typing import Any, NamedTuple
 
-from ....errors import GraphError
-from ...graph import Op, Traced, names
-from ...tree import is_leaf
-from .. import indexing
-from ..indexing import getitem
+from ..errors import GraphError
+from ..tensor.graph import Op, Traced, names
+from ..tensor.ops import indexing
+from ..tensor.ops.indexing import getitem
+from ..tensor.tree import is_leaf
 
 INDEXED = frozenset({getitem, indexing.index_update, indexing.index_add, indexing.place})
 PLAIN = frozenset({int, float, bool, str, type(None), type(...), type})  # what hides no tensors

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ....errors import InvalidTypeError, ShapeError
-from ... import tree
-from ..movement import concat, flip, moveaxis, stack
+from ..errors import InvalidTypeError, ShapeError
+from ..tensor import tree
+from ..tensor.ops.movement import concat, flip, moveaxis, stack
 
 __all__ = ["associative_scan"]
 

@@ -6,11 +6,11 @@ from itertools import product
 from math import prod
 from typing import Any
 
-from ...errors import ShapeError
-from .elementwise import sigmoid, tanh
-from .movement import moveaxis, reshape, stack, unstack
-from .products import matmul
-from .tiling import pad
+from ..errors import ShapeError
+from ..tensor.ops.elementwise import sigmoid, tanh
+from ..tensor.ops.movement import moveaxis, reshape, stack, unstack
+from ..tensor.ops.products import matmul
+from ..tensor.ops.tiling import pad
 
 __all__ = ["conv_lstm_step"]
 

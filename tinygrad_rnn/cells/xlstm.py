@@ -9,11 +9,11 @@ from __future__ import annotations
 from math import sqrt
 from typing import Any
 
-from .elementwise import abs, exp, log_sigmoid, maximum, minimum, sigmoid, tanh, where
-from .movement import expand_dims
-from .products import matmul
-from .recurrent import affine, gates
-from .reductions import sum
+from ..tensor.ops.elementwise import abs, exp, log_sigmoid, maximum, minimum, sigmoid, tanh, where
+from ..tensor.ops.movement import expand_dims
+from ..tensor.ops.products import matmul
+from ..tensor.ops.reductions import sum
+from .common import affine, gates
 
 __all__ = ["mlstm_step", "slstm_step"]
 

@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from ....errors import InvalidTypeError, InvalidValueError, ShapeError
-from ... import backend, tree
-from ...graph import Leaf, Traced, elements, grad_mode, listened_to, watch, wrap
-from ..elementwise import alias, where
-from ..indexing import remembered
-from ..movement import stack, unstack
-from .fused import repeated
+from ..errors import InvalidTypeError, InvalidValueError, ShapeError
+from ..tensor import backend, tree
+from ..tensor.graph import Leaf, Traced, elements, grad_mode, listened_to, watch, wrap
+from ..tensor.ops.elementwise import alias, where
+from ..tensor.ops.indexing import remembered
+from ..tensor.ops.movement import stack, unstack
+from .hoisting import repeated
 
 __all__ = ["scan"]
 

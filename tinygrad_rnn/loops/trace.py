@@ -1,7 +1,7 @@
 """What a function of composed operations does, written down while it runs.
 
 The values that it is handed are numbered, and then what each operation makes. Two runs that wrote
-down the same did the same; what they did can be repeated without the function (`replay`).
+down the same did the same; what they did can be repeated without the function (`execute`).
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ....errors import GraphError
-from ... import random
-from ...graph import Node, Op, Traced, grad_mode, older, recorders, wrap
-from ...tree import is_leaf, same_constant
-from ..elementwise import alias
-from ..indexing import index_update, nonzero
+from ..errors import GraphError
+from ..tensor import random
+from ..tensor.graph import Node, Op, Traced, grad_mode, older, recorders, wrap
+from ..tensor.ops.elementwise import alias
+from ..tensor.ops.indexing import index_update, nonzero
+from ..tensor.tree import is_leaf, same_constant
 from .indices import INDEXED, is_plain, snapshot, tensors_in, with_inputs
 
 SMALL = 1024  # elements of a constant, up to which it is cheap to see whether it was written to

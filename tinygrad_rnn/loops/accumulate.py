@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from ....kernels.products import sum_of_products
-from ...shapes import sum_to
-from ..indexing import Sum
+from ..kernels.products import sum_of_products
+from ..tensor.ops.indexing import Sum
+from ..tensor.shapes import sum_to
 
 ROWS = 4096  # of factors that are held back until they are multiplied
 

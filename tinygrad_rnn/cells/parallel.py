@@ -10,10 +10,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from .elementwise import exp, log, log_sigmoid, logaddexp, relu, sigmoid, where
-from .loops.prefix import associative_scan
-from .loops.scan import running_rows
-from .recurrent import affine, gates
+from ..loops.associative import associative_scan
+from ..loops.scan import running_rows
+from ..tensor.ops.elementwise import exp, log, log_sigmoid, logaddexp, relu, sigmoid, where
+from .common import affine, gates
 
 __all__ = ["min_gru", "min_gru_step", "min_lstm", "min_lstm_step"]
 

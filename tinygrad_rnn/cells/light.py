@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from .elementwise import relu, sigmoid, tanh
-from .recurrent import affine, gates
+from ..tensor.ops.elementwise import relu, sigmoid, tanh
+from .common import affine, gates
 
 __all__ = ["indrnn_step", "janet_step", "mgu_step", "sru_step"]
 

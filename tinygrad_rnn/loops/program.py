@@ -1,7 +1,7 @@
 """A recorded step as a list of instructions on numbered values, and its rules as another.
 
 All that does not depend on the values is settled here, once: which operations anyone needs, what
-their rules read, and so what is kept, where each cotangent goes. `replay` runs the lists.
+their rules read, and so what is kept, where each cotangent goes. `execute` runs the lists.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...graph import names
-from ..indexing import getitem, is_basic
-from ..products import matmul
-from .chains import Item, chained, picker
-from .recording import Call, Slot
-from .remade import remade
+from ..tensor.graph import names
+from ..tensor.ops.indexing import getitem, is_basic
+from ..tensor.ops.products import matmul
+from .fusion import Item, chained, picker
+from .rematerialize import remade
+from .trace import Call, Slot
 
 
 class Forward(NamedTuple):

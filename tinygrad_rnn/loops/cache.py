@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from ....errors import InvalidTypeError
+from ..errors import InvalidTypeError
 from .program import Program
-from .recording import Call, Slot
+from .trace import Call, Slot
 
 _known: dict[Any, Program] = {}
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from ....kernels.chains import Symbol
-from .recording import Call, Slot
+from ..kernels.chains import Symbol
+from .trace import Call, Slot
 
 MOST = 3  # instructions, to make a value again
 CHEAP = frozenset({np.add, np.subtract, np.multiply, np.divide, np.negative, np.absolute})

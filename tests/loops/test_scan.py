@@ -12,9 +12,8 @@ import pytest
 
 import tinygrad_rnn as tg
 from tinygrad_rnn.kernels.chains import natively
+from tinygrad_rnn.loops import cache, execute, fusion, hoisting, program
 from tinygrad_rnn.tensor.graph import recorders, watch
-from tinygrad_rnn.tensor.ops.loops import chains, plans, program, replay
-from tinygrad_rnn.tensor.ops.loops import fused as hoisting
 
 RNG = np.random.default_rng(0)
 ROW, OTHER = np.array([[1.0, 2.0], [3.0, 4.0]], "float32")
@@ -347,14 +346,14 @@ class TestChains:
             return [h1, y, *(g for loss in losses for g in tg.grad(
                 loss, [w, b, x, h], retain_graph=True))]  # fmt: skip
 
-        plans._known.clear()
+        cache._known.clear()
         chained = results()
-        (known,) = plans._known.values()
-        lengths = [[len(c.instead) for c in plan if type(c) is chains.Chain]
+        (known,) = cache._known.values()
+        lengths = [[len(c.instead) for c in plan if type(c) is fusion.Chain]
                    for plan in (known.forward_chained, known.backward_chained)]  # fmt: skip
         assert max(lengths[0]) > 8
         assert max(lengths[1]) > 8
-        monkeypatch.setattr(replay, "natively", lambda xp: False)
+        monkeypatch.setattr(execute, "natively", lambda xp: False)
         for a, c in zip(chained, results(), strict=True):
             tolerance = 300 * np.finfo(dtype).eps
             np.testing.assert_allclose(a.numpy(), c.numpy(), rtol=tolerance, atol=tolerance)
@@ -395,12 +394,12 @@ class TestChains:
             return [*values, *(g for loss in losses for g in tg.grad(
                 loss, [w, b, x, h], retain_graph=True))]  # fmt: skip
 
-        plans._known.clear()
+        cache._known.clear()
         wanted = results(fused=False)
         found = [results()]
-        monkeypatch.setattr(chains.Chain, "run", lambda *_: False)
+        monkeypatch.setattr(fusion.Chain, "run", lambda *_: False)
         found.append(results())  # the instructions that a chain stands for
-        monkeypatch.setattr(replay, "natively", lambda xp: False)
+        monkeypatch.setattr(execute, "natively", lambda xp: False)
         found.append(results())
         for values in found:
             for y, t in zip(values, wanted, strict=True):
@@ -420,20 +419,20 @@ class TestChains:
             return h, h
 
         compare(step, h, x, w)
-        plans._known.clear()
+        cache._known.clear()
 
         def gradients() -> Any:
             y = tg.scan(step, h, x, fused=True, checkpoint_every=every)[1]
             return [g.numpy() for g in tg.grad((y * y).sum(), [h, x, w])]
 
         found = gradients()
-        (known,) = plans._known.values()
+        (known,) = cache._known.values()
         dropped = len(known.kept_at) - len({*known.kept_at} & {*known.kept_at_chained})
         assert dropped >= 2
-        monkeypatch.setattr(chains.Chain, "run", lambda *_: False)
+        monkeypatch.setattr(fusion.Chain, "run", lambda *_: False)
         for a, b in zip(found, gradients(), strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-12)
-        monkeypatch.setattr(replay, "natively", lambda xp: False)
+        monkeypatch.setattr(execute, "natively", lambda xp: False)
         for a, b in zip(found, gradients(), strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-12)
 
@@ -456,14 +455,14 @@ class TestChains:
             h = tg.tanh(z[:, :4]) * z[:, 4:]
             return h, h
 
-        plans._known.clear()
+        cache._known.clear()
         compare(step, h, x, w, u)
-        products = [[f for f in p.forward if f.matrix is not None] for p in plans._known.values()]
+        products = [[f for f in p.forward if f.matrix is not None] for p in cache._known.values()]
         assert [len(inside) for inside in products] == [2]
         monkeypatch.setattr(hoisting, "natively", lambda xp: False)
-        plans._known.clear()
+        cache._known.clear()
         compare(step, h, x, w, u)
-        products = [[f for f in p.forward if f.matrix is not None] for p in plans._known.values()]
+        products = [[f for f in p.forward if f.matrix is not None] for p in cache._known.values()]
         assert [len(inside) for inside in products] == [1]
 
     def test_what_is_handed_through_a_chain_comes_out_of_it(self) -> None:
@@ -486,7 +485,7 @@ class TestPlans:
         planned: list[Any] = []
         made = program.Program.__init__
         monkeypatch.setattr(program.Program, "__init__", lambda *a: planned.append(a) or made(*a))
-        plans._known.clear()
+        cache._known.clear()
         for _ in range(3):
             w, x = drawn(2, 2), drawn(4, 3, 2)
             compare(lambda h, x, w=w: (tg.tanh(h @ w + x * 0.5), h), drawn(3, 2), x, w)
@@ -514,9 +513,9 @@ class TestPlans:
 
         with np.errstate(all="ignore"):
             for step in (one, other):
-                plans._known.clear()
+                cache._known.clear()
                 true = results(step)
-                plans._known.clear()
+                cache._known.clear()
                 results(other if step is one else one)
                 for a, b in zip(results(step), true, strict=True):
                     np.testing.assert_array_equal(a.numpy(), b.numpy())

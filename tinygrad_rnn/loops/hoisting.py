@@ -11,21 +11,21 @@ from typing import Any
 
 import numpy as np
 
-from ....errors import InvalidTypeError, ShapeError
-from ....kernels.chains import natively
-from ... import tree
-from ...backend import is_array
-from ...graph import Op, Traced, grad_mode, wrap
-from .. import elementwise
-from ..elementwise import alias
-from ..indexing import getitem, is_basic
-from ..movement import reshape, unstack
-from ..products import matmul
+from ..errors import InvalidTypeError, ShapeError
+from ..kernels.chains import natively
+from ..tensor import tree
+from ..tensor.backend import is_array
+from ..tensor.graph import Op, Traced, grad_mode, wrap
+from ..tensor.ops import elementwise
+from ..tensor.ops.elementwise import alias
+from ..tensor.ops.indexing import getitem, is_basic
+from ..tensor.ops.movement import reshape, unstack
+from ..tensor.ops.products import matmul
+from .cache import planned
+from .execute import Loop, replayed
 from .indices import look_up
-from .plans import planned
 from .program import Program
-from .recording import Call, Recording, Slot, held, stranger
-from .replay import Loop, replayed
+from .trace import Call, Recording, Slot, held, stranger
 
 ELEMENTWISE = frozenset(op for op in vars(elementwise).values() if isinstance(op, Op))
 
