@@ -54,8 +54,7 @@ from .tensor.tensor import Tensor
 if typing.TYPE_CHECKING:
     from . import nn, optim
     from .io import load, save
-
-tensor = Tensor
+    from .tensor.tensor import Tensor as tensor  # the package, which makes one when it is called
 
 __all__ = [
     "linalg", "nn", "optim", "load", "save",

@@ -15,10 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tinygrad_rnn as tg
-from tinygrad_rnn.catalogue import OPERATIONS, Case, Row, Seeded
 from tinygrad_rnn.tensor import tree
+from tinygrad_rnn.testing import OPERATIONS, OpInfo, Sample, SeededSampler
 
-from ..drawing import Searched
+from ..drawing import HypothesisSampler
 
 STEPS = 4
 
@@ -79,13 +79,13 @@ REFUSED = {  # what an operation may be refused with, if it may be
 }
 
 
-def stepped(row: Row, d: Any) -> None:
+def stepped(info: OpInfo, d: Any) -> None:
     """An operation in the step of a scan, with inputs from everywhere."""
-    case: Case = row.draw(d)
-    sources = [d.one_of(["constant", "sequence", "carry", "detached"]) for _ in case.inputs]
+    sample: Sample = info.draw(d)
+    sources = [d.one_of(["constant", "sequence", "carry", "detached"]) for _ in sample.inputs]
     shares = 1 - 0.1 * np.arange(STEPS)
     given = []
-    for x, source in zip(case.inputs, sources, strict=True):
+    for x, source in zip(sample.inputs, sources, strict=True):
         array = np.multiply.outer(shares, x) if source == "sequence" else np.asarray(x)
         given.append(tg.tensor(array, requires_grad=array.dtype.kind == "f"))
     start = tg.tensor(0.3, dtype="float64", requires_grad=True)
@@ -109,7 +109,7 @@ def stepped(row: Row, d: Any) -> None:
         if linked:
             values = [less(v, state["total"]) for v in values]
         with tg.no_grad() if constant else tg.enable_grad():
-            y = case.call(row.function, *values)
+            y = sample.call(info.function, *values)
         total = sum((v.sum() for v in reals(y) if v.size), state["total"] * x[0])
         after = [less(v, total) for v in state["given"]]
         return {"given": after, "total": tg.tanh(total), "rest": (None, 3)}, (y, [total, None])
@@ -121,19 +121,19 @@ def stepped(row: Row, d: Any) -> None:
         return tg.scan(step, first, xs, fused=fused, **options, **more)
 
     words = agree(run, [v for v in (*given, start) if v.requires_grad])
-    assert not words or REFUSED.get(row.name, "refused, but nobody knows why") in words
+    assert not words or REFUSED.get(info.name, "refused, but nobody knows why") in words
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
-@pytest.mark.parametrize("row", OPERATIONS, ids=lambda row: row.name)
-def test_every_operation_in_a_step(row: Row) -> None:
-    stepped(row, Seeded(len(row.name)))
+@pytest.mark.parametrize("info", OPERATIONS, ids=lambda info: info.name)
+def test_every_operation_in_a_step(info: OpInfo) -> None:
+    stepped(info, SeededSampler(len(info.name)))
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @given(data=st.data())
 def test_any_operation_in_a_step(data: st.DataObject) -> None:
-    d = Searched(data)
+    d = HypothesisSampler(data)
     stepped(d.one_of(OPERATIONS), d)
 
 
@@ -330,7 +330,7 @@ def program(d: Any) -> None:
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @given(data=st.data())
 def test_programs(data: st.DataObject) -> None:
-    program(Searched(data))
+    program(HypothesisSampler(data))
 
 
 # ---------------------------------------------------------------- one step each

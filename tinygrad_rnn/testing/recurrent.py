@@ -1,26 +1,27 @@
-"""Rows of cells and recurrent layers: drawn sizes, options, lengths, resets and masks."""
+"""OpInfos of cells and recurrent layers: drawn sizes, options, lengths, resets and masks."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from .. import nn
 from ..nn.recurrent.stack import RecurrentLayer
-from ..tensor.graph import watch
 from ..tensor.random import Generator
 from ..tensor.tensor import Tensor
-from .build import chosen, module_row
-from .case import Case, Draw, Row, real
+from .builders import chosen, module_info
+from .kinks import nearest
+from .op_info import OpInfo, Sample, Sampler, real
 
 
-def _cell(d: Draw, cell: Any, states: int, **options: Sequence[Any]) -> Case:
+def _cell(d: Sampler, cell: Any, states: int, **options: Sequence[Any]) -> Sample:
     batch, features, hidden = (d.integer(1, 3) for _ in range(3))
     bias = d.one_of([True, False])
 
-    def case(given: dict[str, Any]) -> Case:
+    def sample(given: dict[str, Any]) -> Sample:
         few = WIDE if given.get("layer_norm") else 1
         n = max(hidden, few, given.get("proj_size", 0) + 1)
         g = Generator(0)
@@ -28,34 +29,24 @@ def _cell(d: Draw, cell: Any, states: int, **options: Sequence[Any]) -> Case:
         _spread(module, d)
         sizes = (given.get("proj_size") or n, n)[:states]
         inputs = [real(d, (batch, k)) for k in (max(features, few), *sizes)]
-        return Case(inputs, lambda _, x, *s: module(x, s if states > 1 else s[0]), module)
+        return Sample(inputs, lambda _, x, *s: module(x, s if states > 1 else s[0]), module)
 
-    return _smooth(case, chosen(d, options))
+    return _smooth(sample, chosen(d, options))
 
 
 WIDE = 8  # units, where they are normalised: of few, all may lie close together, and then
 STEEP = 0.5  # this little standard deviation is divided by
 
 
-def _smooth(build: Callable[[dict[str, Any]], Case], given: dict[str, Any]) -> Case:
-    """A case; without norms and clips, if those make it too steep for finite differences."""
-    case = build(given)
-    least: dict[str, float] = {"sqrt": 1.0, "clip": 1.0}
-
-    def look(op: Any, y: Any, raw: list[Any]) -> None:
-        if op.name == "sqrt":  # a standard deviation; of a constant it is sqrt(eps)
-            least["sqrt"] = min(least["sqrt"], np.min(y, initial=1.0, where=y > 0.00316228))
-        if op.name == "clip" and given.get("cell_clip"):
-            distance = np.abs(np.abs(raw[0]) - given["cell_clip"])
-            least["clip"] = min(least["clip"], np.min(distance, initial=1.0))
-
-    module, watch.forward = case.module, look
+def _smooth(build: Callable[[dict[str, Any]], Sample], given: dict[str, Any]) -> Sample:
+    """A sample; without norms and clips, if those make it too steep for finite differences."""
+    sample = build(given)
+    module = sample.module
     if isinstance(module, RecurrentLayer):
         module.seen = []  # so that each step is seen
     try:
-        case.call(None, *map(Tensor, case.inputs))
+        least = nearest(partial(sample.call, None), *sample.inputs)
     finally:
-        watch.forward = None
         if isinstance(module, RecurrentLayer):
             module.seen = None
     if least["sqrt"] < STEEP:
@@ -63,11 +54,11 @@ def _smooth(build: Callable[[dict[str, Any]], Case], given: dict[str, Any]) -> C
     if least["clip"] < 1e-3:
         given = {**given, "cell_clip": None}
     if min(least["sqrt"] / STEEP, least["clip"] / 1e-3) >= 1:
-        return case
-    return _smooth(build, given)  # another case, which may be too steep in the other way
+        return sample
+    return _smooth(build, given)  # another sample, which may be too steep in the other way
 
 
-def _spread(module: nn.Module, d: Draw) -> None:
+def _spread(module: nn.Module, d: Sampler) -> None:
     """Gives all parameters drawn values, those that begin with zeros or ones, too."""
     named = dict(module.named_parameters())
     scale = 4.0 if any("gain" in name for name in named) else 1.0  # what is normalised shall vary
@@ -104,7 +95,7 @@ LSTM: dict[str, Sequence[Any]] = {
 }
 
 
-def _layer(d: Draw, build: Callable[..., Any], **options: Sequence[Any]) -> Case:
+def _layer(d: Sampler, build: Callable[..., Any], **options: Sequence[Any]) -> Sample:
     """A drawn stack: options, layers, directions, lengths with empty rows, resets, masks."""
     steps, batch, features = (d.integer(1, 3) for _ in range(3))
     given = chosen(d, {**STACKING, **options})
@@ -116,7 +107,7 @@ def _layer(d: Draw, build: Callable[..., Any], **options: Sequence[Any]) -> Case
     table = d.one_of([None, d.integer(1, 4)])  # of so many rows, which are read
     ids = [[d.integer(0, (table or 1) - 1) for _ in range(batch)] for _ in range(steps)]
 
-    def case(given: dict[str, Any]) -> Case:
+    def sample(given: dict[str, Any]) -> Sample:
         wide = given.get("layer_norm")
         inside = {**given, "num_layers": 1} if wide else given  # in depth, curvature multiplies
         if wide and given.get("proj_size"):
@@ -152,9 +143,9 @@ def _layer(d: Draw, build: Callable[..., Any], **options: Sequence[Any]) -> Case
                 )
             )
 
-        return Case(inputs, call, module)
+        return Sample(inputs, call, module)
 
-    return _smooth(case, given)
+    return _smooth(sample, given)
 
 
 def _flat(values: Any) -> list[Any]:
@@ -185,20 +176,20 @@ def _recurrent(features: int, hidden: int, **options: Any) -> nn.Recurrent:
     return nn.Recurrent(made, features, **options)
 
 
-def _layer_row(build: Callable[..., Any], name: str, **options: Sequence[Any]) -> Row:
+def _layer_info(build: Callable[..., Any], name: str, **options: Sequence[Any]) -> OpInfo:
     if name != "Recurrent":
         options["dtype"] = ["float64"]
-    return module_row("layer", lambda d: _layer(d, build, **options), name)
+    return module_info("layer", lambda d: _layer(d, build, **options), name)
 
 
 RECURRENT = [
-    module_row(
+    module_info(
         "cell",
         lambda d: _cell(d, nn.RNNCell, 1, nonlinearity=["tanh", "sin"], layer_norm=[False, True]),
         "RNNCell",
     ),
     *(
-        module_row(
+        module_info(
             "cell",
             lambda d, r=r: _cell(  # type: ignore[misc]
                 d, nn.GRUCell, 1, reset_after=[r], layer_norm=[False, True], **ACTIVATIONS
@@ -207,12 +198,12 @@ RECURRENT = [
         )
         for r in (False, True)
     ),
-    module_row(
+    module_info(
         "cell", lambda d: _cell(d, nn.LSTMCell, 2, layer_norm=[False, True], **LSTM), "LSTMCell"
     ),
-    _layer_row(nn.RNN, "RNN", nonlinearity=["tanh", "sin"], **FUSED),
-    _layer_row(nn.GRU, "GRU", **FUSED, **ACTIVATIONS),
-    _layer_row(nn.GRU, "GRU reset_after", reset_after=[True], **FUSED, **ACTIVATIONS),
-    _layer_row(nn.LSTM, "LSTM", **FUSED, **LSTM),
-    _layer_row(_recurrent, "Recurrent"),
+    _layer_info(nn.RNN, "RNN", nonlinearity=["tanh", "sin"], **FUSED),
+    _layer_info(nn.GRU, "GRU", **FUSED, **ACTIVATIONS),
+    _layer_info(nn.GRU, "GRU reset_after", reset_after=[True], **FUSED, **ACTIVATIONS),
+    _layer_info(nn.LSTM, "LSTM", **FUSED, **LSTM),
+    _layer_info(_recurrent, "Recurrent"),
 ]

@@ -1,4 +1,4 @@
-"""A case of what is checked, and the choices that make one: by a seed, or by hypothesis."""
+"""OpInfo: what is checked under one name; samples of its inputs, and the choices that make one."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ Array = np.ndarray[Any, Any]
 ORDER = 3  # of the derivatives that are checked
 
 
-class Draw(Protocol):
-    """Where a case's choices come from: a seed, or hypothesis."""
+class Sampler(Protocol):
+    """Where a sample's choices come from: a seed, or hypothesis."""
 
     def integer(self, low: int, high: int) -> int:
         """An integer from low to high, both included."""
@@ -32,8 +32,8 @@ class Draw(Protocol):
         """An array of reals of either sign, none beyond 3."""
 
 
-class Seeded:
-    """Draws from a generator: the same seed, the same cases."""
+class SeededSampler:
+    """Draws from a generator: the same seed, the same samples."""
 
     def __init__(self, seed: int) -> None:
         self.generator = Generator(seed)
@@ -49,8 +49,8 @@ class Seeded:
 
 
 @dataclass(frozen=True)
-class Case:
-    """Inputs to differentiate in, and a call of a function of the row's name on them."""
+class Sample:
+    """Inputs to differentiate in, and a call of the function on them."""
 
     inputs: list[Array]
     call: Callable[..., Any]  # (function, *inputs)
@@ -70,39 +70,43 @@ class Case:
 
 
 @dataclass(frozen=True)
-class Row:
-    """What is checked under one name: `draw` makes a case, `reference` is its twin on arrays."""
+class OpInfo:
+    """What is checked under one name.
+
+    `draw` makes a sample. `reference` computes the same on arrays where NumPy has no function of
+    that name; the tests compare with it.
+    """
 
     name: str
     kind: str
     function: Callable[..., Any]
-    draw: Callable[[Draw], Case]
+    draw: Callable[[Sampler], Sample]
     reference: Callable[..., Any] | None = None
 
-    def check(self, seed: int = 0, device: str = "cpu", cases: int = 5) -> list[float]:
-        """Checks drawn cases to third order.
+    def check(self, seed: int = 0, device: str = "cpu", samples: int = 5) -> list[float]:
+        """Checks drawn samples to third order.
 
         **Returns** the worst error of the derivatives of each order. **Raises** GradcheckError.
         """
-        drawn = [self.draw(Seeded(seed + i)) for i in range(cases)]
-        return [*map(max, *(case.errors(self.function, device) for case in drawn))]
+        drawn = [self.draw(SeededSampler(seed + i)) for i in range(samples)]
+        return [*map(max, *(sample.errors(self.function, device) for sample in drawn))]
 
 
 # ---------------------------------------------------------------- how to draw arrays
 
 
-def shape(draw: Draw, least: int = 0, most: int = 3, smallest: int = 0) -> tuple[int, ...]:
+def shape(draw: Sampler, least: int = 0, most: int = 3, smallest: int = 0) -> tuple[int, ...]:
     """A shape of some axes; lengths of 0 and 1 among them."""
     return tuple(draw.integer(smallest, 3) for _ in range(draw.integer(least, most)))
 
 
-def broadcastable(draw: Draw, whole: tuple[int, ...]) -> tuple[int, ...]:
+def broadcastable(draw: Sampler, whole: tuple[int, ...]) -> tuple[int, ...]:
     """A shape that broadcasts to a whole one: axes missing in front, or of length 1."""
     rest = whole[draw.integer(0, len(whole)) :]
     return tuple(draw.one_of([n, 1]) for n in rest)
 
 
-def laid_out(draw: Draw, x: Array) -> Array:
+def laid_out(draw: Sampler, x: Array) -> Array:
     """The same values, perhaps not contiguous, or with strides that run backwards."""
     x = np.asarray(x)  # without axes, arithmetic gives NumPy's scalars
     layout = draw.one_of(["plain", "reversed", "transposed"])
@@ -111,51 +115,51 @@ def laid_out(draw: Draw, x: Array) -> Array:
     return x.T.copy().T if layout == "transposed" else x
 
 
-def real(draw: Draw, shape: tuple[int, ...]) -> Array:
+def real(draw: Sampler, shape: tuple[int, ...]) -> Array:
     """Any reals."""
     return laid_out(draw, draw.reals(shape))
 
 
-def positive(draw: Draw, shape: tuple[int, ...]) -> Array:
+def positive(draw: Sampler, shape: tuple[int, ...]) -> Array:
     """Reals from 0.2 up."""
     return laid_out(draw, np.abs(draw.reals(shape)) + 0.2)
 
 
-def away_from_zero(draw: Draw, shape: tuple[int, ...]) -> Array:
+def away_from_zero(draw: Sampler, shape: tuple[int, ...]) -> Array:
     """Reals of either sign, at least 0.2 from the kink or pole at 0."""
     x = draw.reals(shape)
     return laid_out(draw, x + np.where(x < 0, -0.2, 0.2))
 
 
-def off_the_steps(draw: Draw, shape: tuple[int, ...]) -> Array:
+def off_the_steps(draw: Sampler, shape: tuple[int, ...]) -> Array:
     """Reals away from integers, and from what lies halfway between two."""
     x = draw.reals(shape)
     return laid_out(draw, np.floor(x) + 0.1 + (x - np.floor(x)) * 0.3)
 
 
-def distinct(draw: Draw, shape: tuple[int, ...]) -> Array:
+def distinct(draw: Sampler, shape: tuple[int, ...]) -> Array:
     """Reals at least 0.2 from each other, in drawn order: which is largest stays clear."""
     order = np.argsort(draw.reals((int(np.prod(shape)),)), kind="stable")
     return laid_out(draw, (order * 0.2 - 1).reshape(shape))
 
 
-def with_zeros(draw: Draw, shape: tuple[int, ...]) -> Array:
+def with_zeros(draw: Sampler, shape: tuple[int, ...]) -> Array:
     """Reals, many of them 0."""
     x = draw.reals(shape)
     return laid_out(draw, np.where(np.abs(x) < 0.5, 0, x))
 
 
-def an_axis(draw: Draw, x: Array) -> int:
+def an_axis(draw: Sampler, x: Array) -> int:
     """One of the axes, from either end."""
     return draw.integer(-x.ndim, x.ndim - 1)
 
 
-def axis_or_none(draw: Draw, x: Array) -> int | None:
+def axis_or_none(draw: Sampler, x: Array) -> int | None:
     """One of the axes, if there are any, or None for all of x flattened."""
     return an_axis(draw, x) if x.ndim and draw.one_of([True, False]) else None
 
 
-def some_axes(draw: Draw, x: Array) -> Any:
+def some_axes(draw: Sampler, x: Array) -> Any:
     """All axes (None), one, or several."""
     options: list[Any] = [None]
     if x.ndim:
@@ -163,4 +167,4 @@ def some_axes(draw: Draw, x: Array) -> Any:
     return draw.one_of(options)
 
 
-Domain = Callable[[Draw, tuple[int, ...]], Array]
+Domain = Callable[[Sampler, tuple[int, ...]], Array]

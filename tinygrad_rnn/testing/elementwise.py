@@ -1,4 +1,4 @@
-"""Rows of elementwise operations: a domain for each input, away from kinks and poles."""
+"""OpInfos of elementwise operations: a domain for each input, away from kinks and poles."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import math
 import numpy as np
 
 from ..tensor import backend
-from .build import constant, elementwise, row
-from .case import (
+from .builders import constant, elementwise, op_info
+from .op_info import (
     Array,
-    Case,
     Domain,
-    Draw,
+    Sample,
+    Sampler,
     away_from_zero,
     broadcastable,
     distinct,
@@ -22,7 +22,11 @@ from .case import (
     real,
     shape,
 )
-from .steps import logistic
+
+
+def logistic(x: Array) -> Array:
+    """The sigmoid, as books have it."""
+    return np.asarray(1 / (1 + np.exp(-x)))
 
 
 def within(low: float, high: float) -> Domain:
@@ -30,46 +34,46 @@ def within(low: float, high: float) -> Domain:
     return lambda d, s: laid_out(d, low + (d.reals(s) + 3) * ((high - low) / 6))
 
 
-def between(d: Draw, shape: tuple[int, ...]) -> Array:
+def between(d: Sampler, shape: tuple[int, ...]) -> Array:
     """Reals at least 0.1 from those that `distinct` draws."""
     return laid_out(d, distinct(d, shape) + 0.1)
 
 
-def flags(d: Draw, shape: tuple[int, ...]) -> Array:
+def flags(d: Sampler, shape: tuple[int, ...]) -> Array:
     """Zeros and ones, infinities and what is no number."""
     drawn = d.reals(shape)
     return laid_out(d, np.where(drawn > 1, np.inf, np.where(drawn < -1, np.nan, drawn > 0)))
 
 
-def _remainder(d: Draw) -> Case:
+def _remainder(d: Sampler) -> Sample:
     whole = shape(d)
     b = away_from_zero(d, broadcastable(d, whole))
     a = np.asarray(off_the_steps(d, whole) * b)  # the quotient is no integer
-    return Case([a, b], lambda f, a, b: f(a, b))
+    return Sample([a, b], lambda f, a, b: f(a, b))
 
 
-def _clip(d: Draw) -> Case:
+def _clip(d: Sampler) -> Sample:
     x = distinct(d, shape(d))
     if d.one_of([False, True]):
         low, high = d.one_of([None, -0.3, 0.3]), d.one_of([None, 0.5])
-        return Case([x], lambda f, x: f(x, low, high))
+        return Sample([x], lambda f, x: f(x, low, high))
     bounds = [np.asarray(np.full(broadcastable(d, x.shape), v)) for v in (-0.3, 0.5)]
-    return Case([x, *bounds], lambda f, x, low, high: f(x, low, high))
+    return Sample([x, *bounds], lambda f, x, low, high: f(x, low, high))
 
 
-def _where(d: Draw) -> Case:
+def _where(d: Sampler) -> Sample:
     whole = shape(d)
     condition = np.asarray(d.reals(whole) > 0)
     inputs = [real(d, broadcastable(d, whole)), real(d, whole)]
-    return Case(inputs, lambda f, a, b: f(backend.to_device(condition), a, b))
+    return Sample(inputs, lambda f, a, b: f(backend.to_device(condition), a, b))
 
 
-def _pow(d: Draw) -> Case:
+def _pow(d: Sampler) -> Sample:
     x = positive(d, shape(d))
     exponent = d.one_of([2, 3, -1, 0.5, 0, 1, None])
     if exponent is None:
-        return Case([x, real(d, broadcastable(d, x.shape))], lambda f, a, b: f(a, b))
-    return Case([x], lambda f, a: f(a, exponent))
+        return Sample([x, real(d, broadcastable(d, x.shape))], lambda f, a, b: f(a, b))
+    return Sample([x], lambda f, a: f(a, exponent))
 
 
 _erf = np.vectorize(math.erf, otypes=[float])
@@ -132,21 +136,21 @@ ELEMENTWISE = [
     elementwise("subtract", real, real),
     elementwise("multiply", real, real),
     elementwise("divide", real, away_from_zero),
-    row("pow", _pow, np.power),
-    row("where", _where),
+    op_info("pow", _pow, np.power),
+    op_info("where", _where),
     elementwise("logaddexp", real, real),
     elementwise("atan2", away_from_zero, away_from_zero),
     elementwise("maximum", distinct, between),
     elementwise("minimum", distinct, between),
-    row("remainder", _remainder),
-    row("clip", _clip),
+    op_info("remainder", _remainder),
+    op_info("clip", _clip),
     # in steps
     elementwise("sign", away_from_zero),
     elementwise("floor", off_the_steps),
     elementwise("ceil", off_the_steps),
     elementwise("trunc", off_the_steps),
     elementwise("round", off_the_steps),
-    row("floor_divide", _remainder),
+    op_info("floor_divide", _remainder),
     # constants
     constant("equal", distinct, distinct),
     constant("not_equal", distinct, distinct),

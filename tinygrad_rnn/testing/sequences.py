@@ -1,4 +1,4 @@
-"""Rows of the fused operations, with every option."""
+"""OpInfos of the fused operations, with every option."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from typing import Any
 import numpy as np
 
 from .. import cells
-from ..cells.common import by_steps
 from ..tensor import backend
-from .build import row
-from .case import Array, Case, Draw, Row, real
+from .builders import op_info
+from .kinks import nearest
+from .op_info import Array, OpInfo, Sample, Sampler, real
 
 Given = dict[str, Any]
 
 
-def sequence(d: Draw, name: str, *sizes: int) -> tuple[Given, Given, Given]:
+def sequence(d: Sampler, name: str, *sizes: int) -> tuple[Given, Given, Given]:
     """Inputs to differentiate in, constants and options for `rnn`, `gru` or `lstm`.
 
     **Arguments** sizes: of steps, batch, features and hidden units. What is left out is None.
@@ -69,54 +69,47 @@ def sequence(d: Draw, name: str, *sizes: int) -> tuple[Given, Given, Given]:
     return inputs, constants, options
 
 
-def _of_ones(d: Draw, shape: tuple[int, ...]) -> Array:
+def _of_ones(d: Sampler, shape: tuple[int, ...]) -> Array:
     """Zeros and ones."""
     return np.where(d.reals(shape) > 0, 1.0, 0.0)
 
 
-def _zone(d: Draw, shape: tuple[int, ...]) -> Array:
+def _zone(d: Sampler, shape: tuple[int, ...]) -> Array:
     """A mask of zeros and ones, or one share at all places."""
     return d.one_of([_of_ones(d, shape), np.full((1, 1, 1), 0.3)])
 
 
-def _clip_off_the_kinks(d: Draw, inputs: Given, constants: Given, options: Given) -> float | None:
+def _clip_off_the_kinks(
+    d: Sampler, inputs: Given, constants: Given, options: Given
+) -> float | None:
     """None; a clip at which no c of any step lies; or one beyond all of them."""
-    clip, least = d.one_of([None, 0.4, 0.8]), 1.0
+    clip = d.one_of([None, 0.4, 0.8])
     if clip is None:
         return None
-    weights = {k: v for k, v in inputs.items() if k not in ("x", "h0", "c0")}
-    weights["h_mask"] = constants["h_mask"]
+    on = {k: None if v is None else backend.to_device(v) for k, v in constants.items()}
 
-    def step(x: Array, state: Any) -> Any:
-        nonlocal least
-        given = {**weights, "coupled_gates": options["coupled_gates"]}
-        _, free = cells.lstm_step(x, *state, **given)
-        least = min(least, float(np.min(np.abs(np.abs(free) - clip))))
-        h, c = cells.lstm_step(x, *state, **given, cell_clip=clip)
-        return h, (h, c)
+    composed: Any = cells.lstm.composed
 
-    x = inputs["x"] if constants["ids"] is None else inputs["x"][constants["ids"]]
-    by_steps(
-        step, x, (inputs["h0"], inputs["c0"]), lengths=constants["lengths"],
-        reset=constants["reset"], zones=(constants["h_zone"], constants["c_zone"]),
-        reverse=options["reverse"],
-    )  # fmt: skip
-    return clip if least > 1e-3 else 100.0
+    def run(*xs: Any) -> Any:
+        named = dict(zip(inputs, xs, strict=True))
+        return composed(**named, **on, **options, cell_clip=clip)
+
+    return clip if nearest(run, *inputs.values())["clip"] > 1e-3 else 100.0
 
 
-def _fused(name: str) -> Row:
-    """A row for a fused sequence operation, whose reference is its composed twin."""
+def _fused(name: str) -> OpInfo:
+    """An OpInfo for a fused operation over a sequence."""
 
-    def draw(d: Draw) -> Case:
+    def draw(d: Sampler) -> Sample:
         inputs, constants, options = sequence(d, name, *(d.integer(1, 4) for _ in range(4)))
 
         def call(f: Any, *xs: Any) -> Any:
             on = {k: None if v is None else backend.to_device(v) for k, v in constants.items()}
             return f(**dict(zip(inputs, xs, strict=True)), **on, **options)
 
-        return Case(list(inputs.values()), call)
+        return Sample(list(inputs.values()), call)
 
-    return row(name, draw, getattr(cells, name).composed)
+    return op_info(name, draw)
 
 
 SEQUENCES = [_fused("rnn"), _fused("gru"), _fused("lstm")]

@@ -1,4 +1,4 @@
-"""A row for every public operation, from a table for each kind of them."""
+"""An OpInfo for every public operation, from a table for each kind of them."""
 
 from .cells import CELLS
 from .elementwise import ELEMENTWISE

@@ -1,4 +1,4 @@
-"""A row for every kind of attention, and for the halves and the whole of an encoder-decoder."""
+"""An OpInfo for every kind of attention, and for the halves and the whole of an encoder-decoder."""
 
 from __future__ import annotations
 
@@ -9,58 +9,58 @@ import numpy as np
 from .. import nn
 from ..tensor.random import Generator
 from ..tensor.tensor import Tensor
-from .build import module_row
-from .case import Array, Case, Draw, Row, real
+from .builders import module_info
+from .op_info import Array, OpInfo, Sample, Sampler, real
 from .reductions import off_the_edge
 
 F64: dict[str, Any] = {"dtype": "float64"}
 
 
-def _row(name: str, draw: Any, kind: str = "layer") -> Row:
-    return module_row(kind, draw, name)
+def _row(name: str, draw: Any, kind: str = "layer") -> OpInfo:
+    return module_info(kind, draw, name)
 
 
-def _lengths(d: Draw, steps: int, batch: int) -> list[int] | None:
+def _lengths(d: Sampler, steps: int, batch: int) -> list[int] | None:
     return d.one_of([None, [d.integer(1, steps) for _ in range(batch)]])
 
 
-def _attention(d: Draw, build: Any, same: bool = False) -> Case:
+def _attention(d: Sampler, build: Any, same: bool = False) -> Sample:
     """Queries, and a memory with lengths."""
     steps, batch, source, size = (d.integer(1, 3) for _ in range(4))
     features = size if same else d.integer(1, 3)
     module = build(size, features)
     inputs = [real(d, (steps, batch, size)), real(d, (source, batch, features))]
     lengths = _lengths(d, source, batch)
-    return Case(inputs, lambda _, q, m: module(q, m, lengths=lengths), module)
+    return Sample(inputs, lambda _, q, m: module(q, m, lengths=lengths), module)
 
 
-def _sparse(d: Draw) -> Case:
+def _sparse(d: Sampler) -> Sample:
     """Scores that are the memory itself, of which none is about to enter or leave the support."""
     steps, batch, source = (d.integer(1, 3) for _ in range(3))
     module, lengths = nn.DotAttention(1, normalize="sparsemax"), _lengths(d, source, batch)
     inputs = [np.ones((steps, batch, 1)), off_the_edge(d, (source, batch, 1))]
-    return Case(inputs, lambda _, q, m: module(q, m, lengths=lengths), module)
+    return Sample(inputs, lambda _, q, m: module(q, m, lengths=lengths), module)
 
 
-def _symbols(d: Draw, shape: tuple[int, ...], count: int) -> Array:
+def _symbols(d: Sampler, shape: tuple[int, ...], count: int) -> Array:
     return np.array([d.integer(0, count - 1) for _ in range(int(np.prod(shape)))]).reshape(shape)
 
 
-def _layers(d: Draw, features: int, **options: Any) -> Any:
+def _layers(d: Sampler, features: int, **options: Any) -> Any:
     layer = d.one_of([nn.RNN, nn.GRU, nn.LSTM])
     return layer(features, d.integer(1, 3), d.integer(1, 2), **F64, **options)
 
 
-def _encoder(d: Draw) -> Case:
+def _encoder(d: Sampler) -> Sample:
     steps, batch, features, size = (d.integer(1, 3) for _ in range(4))
     layers = _layers(d, size, bidirectional=d.one_of([True, False]))
     module = nn.Encoder(nn.Linear(features, size, **F64), layers)
     lengths = d.one_of([None, [d.integer(0, steps) for _ in range(batch)]])
     x = real(d, (steps, batch, features))
-    return Case([x], lambda _, x: flat(module(x, lengths=lengths)), module)
+    return Sample([x], lambda _, x: flat(module(x, lengths=lengths)), module)
 
 
-def _bridge(d: Draw) -> Case:
+def _bridge(d: Sampler) -> Sample:
     batch = d.integer(1, 3)
     source, target = _layers(d, 1, bidirectional=d.one_of([True, False])), _layers(d, 1)
     module = nn.Bridge(source, target, **F64)
@@ -70,10 +70,10 @@ def _bridge(d: Draw) -> Case:
     def call(_: Any, *state: Any) -> Any:
         return flat(module(state if len(state) > 1 else state[0]))
 
-    return Case(parts, call, module)
+    return Sample(parts, call, module)
 
 
-def _decoder_parts(d: Draw, memory: int, attended: bool, symbols: int, copy: bool) -> nn.Decoder:
+def _decoder_parts(d: Sampler, memory: int, attended: bool, symbols: int, copy: bool) -> nn.Decoder:
     features, readout = d.integer(1, 3), d.integer(1, 3)
     tied, fed = d.one_of([False, True]), d.one_of([False, True])
     size = features if tied else readout
@@ -86,7 +86,7 @@ def _decoder_parts(d: Draw, memory: int, attended: bool, symbols: int, copy: boo
     )  # fmt: skip
 
 
-def _decoder(d: Draw) -> Case:
+def _decoder(d: Sampler) -> Sample:
     steps, batch, source, memory = (d.integer(1, 3) for _ in range(4))
     attended = d.one_of([True, False])
     module = _decoder_parts(d, memory, attended, 3, attended and d.one_of([True, False]))
@@ -97,10 +97,10 @@ def _decoder(d: Draw) -> Case:
         looked_at = module.look_at(x, symbols=copied, lengths=lengths)
         return flat(module(target, looked_at))
 
-    return Case([real(d, (source, batch, memory))], call, module)
+    return Sample([real(d, (source, batch, memory))], call, module)
 
 
-def _pointer(d: Draw) -> Case:
+def _pointer(d: Sampler) -> Sample:
     steps, batch, source, size = (d.integer(1, 3) for _ in range(4))
     module, symbols = nn.Pointer(size, **F64), _symbols(d, (batch, source), 4)
     inputs = [real(d, (steps, batch, n)) for n in (4, size, source)]
@@ -109,10 +109,10 @@ def _pointer(d: Draw) -> Case:
         weights = scores.softmax(axis=-1)
         return module(logits, seen, weights, Tensor(symbols, device=logits.device))
 
-    return Case(inputs, call, module)
+    return Sample(inputs, call, module)
 
 
-def _seq2seq(d: Draw) -> Case:
+def _seq2seq(d: Sampler) -> Sample:
     source, target, batch, size = (d.integer(1, 3) for _ in range(4))
     layers = _layers(d, size, bidirectional=d.one_of([True, False]))
     encoder = nn.Encoder(nn.Linear(2, size, **F64), layers)
@@ -126,7 +126,7 @@ def _seq2seq(d: Draw) -> Case:
         generator.state = draws  # the same steps read the truth at every call
         return module(x, symbols, lengths=lengths, truth=truth)
 
-    return Case([real(d, (source, batch, 2))], call, module)
+    return Sample([real(d, (source, batch, 2))], call, module)
 
 
 def flat(parts: Any) -> Any:

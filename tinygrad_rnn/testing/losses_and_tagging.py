@@ -1,4 +1,4 @@
-"""Rows of what sums over all sequences: alignments of labels, sequences of tags."""
+"""OpInfos of what sums over all sequences: alignments of labels, sequences of tags."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 
 from .. import nn
-from .build import module_row
-from .case import Case, Draw, real
+from .builders import module_info
+from .op_info import Sample, Sampler, real
 
 REDUCTIONS = ("mean", "sum", "none")
 
 
-def _ctc_loss(d: Draw) -> Case:
+def _ctc_loss(d: Sampler) -> Sample:
     """Drawn lengths of both kinds, equal labels among them; what is impossible counts nothing."""
     steps, batch, classes, most = (d.integer(low, 4) for low in (1, 1, 2, 0))
     blank = d.integer(0, classes - 1)
@@ -28,10 +28,10 @@ def _ctc_loss(d: Draw) -> Case:
             zero_infinity=True,
         )  # fmt: skip
 
-    return Case([real(d, (steps, batch, classes))], call)
+    return Sample([real(d, (steps, batch, classes))], call)
 
 
-def _crf(d: Draw) -> Case:
+def _crf(d: Sampler) -> Sample:
     """The likelihood of drawn tags, the partition, and the marginals."""
     steps, batch, tags = (d.integer(1, 4) for _ in range(3))
     batch_first = d.one_of([True, False])
@@ -47,10 +47,10 @@ def _crf(d: Draw) -> Case:
             return crf(x, y, lengths, reduction=reduction)
         return crf.marginals(x, lengths) if part == "marginals" else crf.partition(x, lengths)
 
-    return Case([real(d, (*shape, tags))], call, crf)
+    return Sample([real(d, (*shape, tags))], call, crf)
 
 
-STRUCTURED = [
-    module_row("loss", _ctc_loss, "ctc_loss"),
-    module_row("layer", _crf, "CRF"),
+LOSSES_AND_TAGGING = [
+    module_info("loss", _ctc_loss, "ctc_loss"),
+    module_info("layer", _crf, "CRF"),
 ]

@@ -1,4 +1,4 @@
-"""The catalogue on other devices: a GPU where there is one, and a stand-in as strict as CuPy."""
+"""All OpInfos on other devices: a GPU where there is one, and a stand-in as strict as CuPy."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import tinygrad_rnn as tg
-from tinygrad_rnn.catalogue import OPERATIONS, Row, rows
 from tinygrad_rnn.tensor import backend
+from tinygrad_rnn.testing import OPERATIONS, OpInfo, op_infos
 
-from .drawing import Searched
-from .strict import Counter, StrictArray, StrictModule, strict_device
+from ..drawing import HypothesisSampler
+from ..strict import Counter, StrictArray, StrictModule, strict_device
 
 
 @pytest.fixture(scope="module", params=["strict", pytest.param("cuda:0", marks=pytest.mark.gpu)])
@@ -28,22 +28,22 @@ def device(request: pytest.FixtureRequest) -> Iterator[str]:
         yield name
 
 
-@pytest.mark.parametrize("row", rows(), ids=lambda row: row.name)
+@pytest.mark.parametrize("info", op_infos(), ids=lambda info: info.name)
 @settings(max_examples=15, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
-def test_derivatives_on_the_device(device: str, row: Row, data: st.DataObject) -> None:
-    row.draw(Searched(data)).errors(row.function, device)
+def test_derivatives_on_the_device(device: str, info: OpInfo, data: st.DataObject) -> None:
+    info.draw(HypothesisSampler(data)).errors(info.function, device)
 
 
-@pytest.mark.parametrize("row", OPERATIONS, ids=lambda row: row.name)
+@pytest.mark.parametrize("info", OPERATIONS, ids=lambda info: info.name)
 @settings(max_examples=15, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
-def test_values_are_those_of_the_cpu(device: str, row: Row, data: st.DataObject) -> None:
-    case = row.draw(Searched(data))
+def test_values_are_those_of_the_cpu(device: str, info: OpInfo, data: st.DataObject) -> None:
+    sample = info.draw(HypothesisSampler(data))
 
     def run(on: str) -> list[Any]:
         with tg.device(on):
-            ys = case.call(row.function, *(tg.tensor(x, device=on) for x in case.inputs))
+            ys = sample.call(info.function, *(tg.tensor(x, device=on) for x in sample.inputs))
         return list(ys) if isinstance(ys, tuple) else [ys]
 
     for there, here in zip(run(device), run("cpu"), strict=True):
