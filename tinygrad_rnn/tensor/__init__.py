@@ -8,9 +8,40 @@ import sys
 import types
 import typing
 
+from . import cuda
+from .anomaly import detect_anomaly
+from .autodiff import enable_grad, grad, no_grad
+from .backend import default_device, device, set_default_device
+from .creation import (
+    arange,
+    as_tensor,
+    eye,
+    from_dlpack,
+    full,
+    linspace,
+    ones,
+    rand,
+    randint,
+    randn,
+    randperm,
+    zeros,
+)
+from .functional import hessian, hvp, jacobian, jvp, value_and_grad, vjp
+from .gradcheck import gradcheck
+from .graph import Op, operation
+from .ops import linalg
+from .random import Generator, manual_seed
+from .recompute import checkpoint
 from .tensor import Tensor
 
-__all__ = ["Tensor"]
+__all__ = [
+    "linalg",
+    "Tensor", "as_tensor", "from_dlpack",
+    "arange", "eye", "full", "linspace", "ones", "rand", "randint", "randn", "randperm", "zeros",
+    "vjp", "jvp", "jacobian", "hessian", "hvp", "value_and_grad", "checkpoint",
+    "grad", "no_grad", "enable_grad", "gradcheck", "detect_anomaly", "Op", "operation",
+    "Generator", "manual_seed", "cuda", "device", "default_device", "set_default_device",
+]  # fmt: skip
 
 
 class _CallablePackage(types.ModuleType):
