@@ -476,7 +476,7 @@ class Op:
         return backend.module_of(array).asarray(found)
 
     def _setting(self, name: str, value: Any) -> Any:
-        """A parameter by name: NumPy's scalars as Python's; a real Tensor would lose its gradient."""
+        """A parameter by name: a NumPy scalar as Python's; refuses real Tensors."""
         if isinstance(value, Traced) and value.array.dtype.kind in "fc":
             raise InvalidTypeError(
                 f"{self.name}: {name}: expected a Python value, got a Tensor of reals, through "
