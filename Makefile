@@ -3,8 +3,9 @@ BIN    := .venv/bin
 DEMO   := runs/demo
 
 NATIVE := tinygrad_rnn/kernels/cpu
+SOURCES := tinygrad_rnn/*.py*
 
-.PHONY: demo test deep oracles fuzz test-gpu check native sanitize clean
+.PHONY: demo quick test deep oracles fuzz test-gpu check native sanitize clean
 
 # Trains the demo model (or goes on with it), then writes 500 characters of it.
 demo: .venv/demo
@@ -12,7 +13,18 @@ demo: .venv/demo
 	@$(BIN)/tinygrad-rnn generate $(DEMO) --length 500 --temperature 0.7 --seed 1
 
 # Two tests run at a time, each on one thread.
-test check deep oracles fuzz: export OMP_NUM_THREADS = 1
+quick test check deep oracles fuzz: export OMP_NUM_THREADS = 1
+
+# Style, the types of the files that differ from main (all, where git cannot tell), and the first test
+# of every file with those marked quick: every part, in less than a minute.
+quick: .venv/test
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	@if base=$$(git merge-base HEAD main 2> /dev/null || git merge-base HEAD origin/main 2> /dev/null); then \
+	  files=$$(git diff --name-only --diff-filter=d $$base -- '$(SOURCES)'; git ls-files --others --exclude-standard -- '$(SOURCES)'); \
+	  test -z "$$files" || (set -x; $(BIN)/mypy $$files); \
+	else (set -x; $(BIN)/mypy); fi
+	HYPOTHESIS_PROFILE=quick $(BIN)/pytest -m quick
 
 test: check
 	$(BIN)/pytest tests

@@ -48,6 +48,7 @@ def traced(case: Case) -> list[tg.Tensor]:
     return xs
 
 
+@pytest.mark.quick
 @named
 @given(data=st.data())
 def test_derivatives_agree_with_finite_differences_to_third_order(
