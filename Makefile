@@ -38,7 +38,7 @@ check: .venv/test
 
 # Searches for hours for the case that fails.
 deep: .venv/test
-	HYPOTHESIS_PROFILE=deep $(BIN)/pytest tests/test_catalogue.py tests/kernels tests/nn
+	HYPOTHESIS_PROFILE=deep $(BIN)/pytest tests/testing tests/kernels tests/nn
 
 # Compares with PyTorch and onnxruntime, in the versions that tests/oracles.txt names.
 oracles: .venv/oracles
@@ -51,7 +51,7 @@ SEED  ?= 0
 fuzz: .venv/test
 	$(BIN)/python -m tests.fuzz --calls $(CALLS) --seed $(SEED)
 
-# On a machine with a GPU: the catalogue and training with CuPy.
+# On a machine with a GPU: all derivatives and training with CuPy.
 test-gpu: .venv/test,cuda13
 	$(BIN)/pytest -m gpu tests
 

@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from math import inf
 from typing import Any
 
+from .. import loops
 from ..errors import InvalidTypeError, InvalidValueError, OutOfRangeError, ShapeError, public
 from ..tensor import creation, ops
 from ..tensor.autodiff import no_grad
@@ -110,7 +111,7 @@ class CRF(Module):
             return ops.logsumexp(onwards, axis=2), message
 
         after = ops.broadcast_to(end, shape=last.shape)
-        _, betas = ops.scan(back, after, emissions, reverse=True, lengths=times)
+        _, betas = loops.scan(back, after, emissions, reverse=True, lengths=times)
         log_z = self._log_z(last, times)
         known = self._inside(emissions, times) & (log_z != -inf)
         shares: Tensor = ops.exp(alphas + betas - ops.where(log_z == -inf, 0, log_z)[:, None])
@@ -175,7 +176,7 @@ class CRF(Module):
         if len(emissions) == 1:
             return first[None], first
         rest_of = ops.maximum(times - 1, 0)
-        last, rest = ops.scan(step, first, emissions[1:], lengths=rest_of)
+        last, rest = loops.scan(step, first, emissions[1:], lengths=rest_of)
         return ops.concat([first[None], rest]), last
 
     def _log_z(self, last: Tensor, times: Tensor) -> Tensor:

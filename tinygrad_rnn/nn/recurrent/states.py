@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from ...cells.common import by_steps
 from ...errors import InvalidTypeError, ShapeError
 from ...tensor import ops, tree
-from ...tensor.ops.recurrent import by_steps
 from ...tensor.tensor import Tensor
 
 State = Any  # a Tensor, (B, ...), or a tree of them: see `tensor.tree`
