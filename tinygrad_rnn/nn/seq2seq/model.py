@@ -103,7 +103,7 @@ class Seq2Seq(Module):
             scores, at, *_ = self.decoder.step(read, at)
             written = ops.argmax(scores.detach(), axis=-1)
             logits.append(scores)
-        return ops.stack(logits)  # type: ignore[no-any-return]
+        return ops.stack(logits)
 
     # ------------------------------------------------------------ for decoding
 
