@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import importlib
+import os
 import re
+import shlex
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -85,3 +90,80 @@ def test_links_between_pages_lead_somewhere(page: Path) -> None:
     for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text("utf-8")):
         if not link.startswith("http"):
             assert (page.parent / link.split("#")[0]).exists(), link
+
+
+# ---------------------------------------------------------------- CONTRIBUTING.md, step by step
+
+
+def steps() -> list[tuple[str, str, str]]:
+    """What CONTRIBUTING.md says to do: (what, where, text), in its order."""
+    text = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+    text = text[text.index("## Add an operation") : text.index("## Add a layer")]
+    found = []
+    for place in re.finditer(
+        r"In\s`(?P<file>\S+)`(?:,\sin\s`(?P<table>\w+)`)?:\n\n```(?:python)?\n(?P<code>.*?)^```"
+        r"|^```\n(?P<commands>.*?)^```"
+        r"|[Ee]xport\s(?P<names>`\w+`(?:\sand\s`\w+`)?)(?:\sfrom\s`(?P<module>\S+)`)?\sin\s+`(?P<init>\S+)`",
+        text,
+        re.S | re.M,
+    ):
+        file, table, code, commands, names, module, init = place.groups()
+        if code:
+            found.append((f"insert {table}" if table else "append", file, code))
+        elif commands:
+            found += [("run", "", command) for command in commands.splitlines()]
+        else:
+            found += [(f"export {module or ''}", init, n) for n in re.findall(r"`(\w+)`", names)]
+    return found
+
+
+def follow(what: str, file: Path, text: str) -> None:
+    """Does one step of writing, as a person would."""
+    source = file.read_text("utf-8")
+    verb, _, where = what.partition(" ")
+    if verb == "append":
+        source += f"\n\n{text}"
+    elif verb == "insert":
+        start = re.compile(rf"^{where}\b.* = [\[{{]\n", re.M)
+        assert len(start.findall(source)) == 1
+        source = start.sub(lambda found: found[0] + text, source)
+    else:
+        assert source.count("__all__ = [") == 1
+        source = source.replace("__all__ = [", f'__all__ = [\n    "{text}",')
+        if where:
+            assert source.count(f"from {where} import ") == 1
+            source = source.replace(f"from {where} import ", f"from {where} import {text}, ")
+    file.write_text(source, "utf-8")
+
+
+def test_an_operation_and_a_cell_are_added_as_contributing_says(tmp_path: Path) -> None:
+    unwanted = shutil.ignore_patterns("__pycache__", "*.cpp", "*.hpp")
+    for folder in ("tinygrad_rnn", "tests"):
+        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=unwanted)
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path), "HYPOTHESIS_PROFILE": "quick"}
+    programs = {"pytest": [sys.executable, "-m", "pytest", "-n", "0"], "python": [sys.executable]}
+    ran = 0
+    for what, file, text in steps():
+        if what != "run":
+            follow(what, tmp_path / file, text)
+            continue
+        program, *arguments = shlex.split(text)
+        done = subprocess.run(
+            [*programs[program], *arguments],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            encoding="utf-8",
+        )
+        assert done.returncode == 0, (text, done.stdout, done.stderr)
+        ran += 1
+    assert ran == 4
+    assert "def sech(" in (tmp_path / "tinygrad_rnn/tensor/ops/__init__.pyi").read_text("utf-8")
+
+
+def test_the_targets_that_contributing_lists_are_those_of_the_makefile() -> None:
+    listed = re.findall(r"^make ([\w-]+)", (ROOT / "CONTRIBUTING.md").read_text("utf-8"), re.M)
+    phony = re.search(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text("utf-8"), re.M)
+    assert phony is not None
+    assert {*listed} == {*phony[1].split()} - {"demo", "clean"}
