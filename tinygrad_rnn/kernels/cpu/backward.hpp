@@ -26,61 +26,77 @@ template <class T> struct BackStep {
   const T **spare;    // room for as many pointers
 };
 
+template <class T> class BackwardPass;
+
+// What a cell does in a backward pass. It is constructed with the pass, which has its layout by then.
+template <class T> struct BackwardCell {
+  virtual void pack(Share share) = 0; // a part of the recurrent weights
+  virtual void step(const BackwardPass<T> &pass, Team &team, Share share, const BackStep<T> &s) = 0;
+  virtual void last(const BackwardPass<T> &) const {} // writes the gradients that the pass does not
+};
+
 // A cell's cotangents lie in planes of Hp: the first of them, one for each gate, belong to the
 // products with the inputs, the last to those with h; `gate_of_plane` says to which gate.
-template <class T, class Cell> class BackwardPass {
-public:
-  static constexpr int V = lanes<T>, first_recurrent = Cell::planes - Cell::gates;
+struct BackwardLayout {
+  int gates, planes;
+  bool resets_before; // whether n's product is with r * h, which lies in the fourth plane of what is saved
+  int gate_of_plane[4];
+};
 
-  BackwardPass(const Layer<T> &layer, const Backward<T> &io)
-      : layer(layer), io(io), course(layer, scratch), lookup(layer, course, scratch), padded(parts(layer.hidden, V) * V),
+template <class T> class BackwardPass {
+public:
+  static constexpr int V = lanes<T>;
+
+  BackwardPass(const Layer<T> &layer, const Backward<T> &io, const BackwardLayout &layout)
+      : layer(layer), io(io), layout(layout), first_recurrent(layout.planes - layout.gates), course(layer, scratch), lookup(layer, course, scratch), padded(parts(layer.hidden, V) * V),
         padded_out(parts(layer.out, V) * V), dh(padded_copy(io.gh, layer.out, padded_out)),
-        nothing(scratch.template zeros<T>(larger(Cell::planes * padded, larger(layer.features, layer.out)) + V)),
-        width(Cell::planes * padded),
+        nothing(scratch.template zeros<T>(larger(layout.planes * padded, larger(layer.features, layer.out)) + V)),
+        width(layout.planes * padded),
         stride(width + (layer.w_hr ? padded_out + padded : 0) + V), // no power of two: rows would share sets of the cache
         chunk(larger(1, smaller(layer.steps, gradient_rows / layer.batch))), most(chunk * layer.batch),
         dz(scratch.template take<T>(most * stride)),
-        summed(scratch.template zeros<T>(lookup.count * Cell::gates * padded)), bias(scratch.template zeros<T>(width)),
+        summed(scratch.template zeros<T>(lookup.count * layout.gates * padded)), bias(scratch.template zeros<T>(width)),
         masked(layer.h_mask ? scratch.template take<T>(most * layer.out) : nullptr),
         past(layer.h_zone.shares ? scratch.template take<T>(layer.batch * padded_out) : nullptr),
         dzs(scratch.template take<const T *>(most)), dxs(scratch.template take<T *>(most)),
         room(scratch.template take<const T *>(layer.threads * room_of_thread())),
         w_rows(weight_rows(layer.w_ih, 0, layer.features)),
-        w_ih(scratch, w_rows, Cell::gates * padded, layer.features), cell(*this),
-        in(scratch, most, layer.features, Cell::gates * layer.hidden),
-        recurrent(scratch, most, layer.out, Cell::gates * layer.hidden),
-        reset(scratch, Cell::resets_before ? most : 0, layer.out, layer.hidden),
+        w_ih(scratch, w_rows, layout.gates * padded, layer.features),
+        in(scratch, most, layer.features, layout.gates * layer.hidden),
+        recurrent(scratch, most, layer.out, layout.gates * layer.hidden),
+        reset(scratch, layout.resets_before ? most : 0, layer.out, layer.hidden),
         projection(scratch, layer.w_hr ? most : 0, layer.hidden, layer.out) {
     const long H = layer.hidden;
-    for (int g = 0; g < Cell::gates; g++) {
-      const int gate = Cell::gate_of_plane[g], rec = Cell::gate_of_plane[first_recurrent + g];
+    for (int g = 0; g < layout.gates; g++) {
+      const int gate = layout.gate_of_plane[g], rec = layout.gate_of_plane[first_recurrent + g];
       if (io.dw_ih) in.rows(io.dw_ih + gate * H * layer.features, dz + g * padded, H);
       if (io.dw_hh)
-        (Cell::resets_before && rec == 2 ? reset : recurrent)
+        (layout.resets_before && rec == 2 ? reset : recurrent)
             .rows(io.dw_hh + rec * H * layer.out, dz + (first_recurrent + g) * padded, H);
     }
     projection.rows(io.dw_hr, dz + width, layer.out);
   }
 
-  void run() {
+  void run(BackwardCell<T> &cell) {
     const bool by_rows = layer.batch >= 2 * layer.threads || layer.threads == 1;
     struct Context {
       BackwardPass *pass;
+      BackwardCell<T> &cell;
       bool by_rows;
-    } context = {this, by_rows};
+    } context = {this, cell, by_rows};
     clear();
     tgrnn::run(layer.threads,
                [](void *c, Team &team, int id) {
                  Context *context = static_cast<Context *>(c);
-                 context->pass->part(team, {id, team.size, context->by_rows});
+                 context->pass->part(context->cell, team, {id, team.size, context->by_rows});
                },
                &context);
     const long H = layer.hidden, P = layer.out;
     for (long b = 0; io.dh0 && b < layer.batch; b++) memcpy(io.dh0 + b * P, dh + b * padded_out, P * sizeof(T));
-    for (int g = 0; g < Cell::gates; g++) {
+    for (int g = 0; g < layout.gates; g++) {
       const int at = first_recurrent + g;
-      if (io.db_ih) memcpy(io.db_ih + Cell::gate_of_plane[g] * H, bias + g * padded, H * sizeof(T));
-      if (io.db_hh) memcpy(io.db_hh + Cell::gate_of_plane[at] * H, bias + at * padded, H * sizeof(T));
+      if (io.db_ih) memcpy(io.db_ih + layout.gate_of_plane[g] * H, bias + g * padded, H * sizeof(T));
+      if (io.db_hh) memcpy(io.db_hh + layout.gate_of_plane[at] * H, bias + at * padded, H * sizeof(T));
     }
     cell.last(*this);
   }
@@ -94,11 +110,11 @@ public:
 
   // Pointers to w's rows as dz has their gates, from the plane `first`: zeros between the planes.
   const T *const *weight_rows(const T *w, int first, long columns) {
-    const T **rows = scratch.template take<const T *>(Cell::gates * padded);
-    for (int g = 0; g < Cell::gates; g++)
+    const T **rows = scratch.template take<const T *>(layout.gates * padded);
+    for (int g = 0; g < layout.gates; g++)
       for (long j = 0; j < padded; j++)
         rows[g * padded + j] = j < layer.hidden
-                                   ? w + (Cell::gate_of_plane[first + g] * layer.hidden + j) * columns
+                                   ? w + (layout.gate_of_plane[first + g] * layer.hidden + j) * columns
                                    : nothing;
     return rows;
   }
@@ -134,6 +150,8 @@ public:
 
   const Layer<T> &layer;
   const Backward<T> &io;
+  const BackwardLayout layout;
+  const int first_recurrent; // plane
   Scratch scratch;
   const Course<T> course;
   const Lookup<T> lookup;
@@ -150,7 +168,6 @@ private:
   const T **room;
   const T *const *w_rows;
   RowPanels<T> w_ih;
-  Cell cell;
   WeightGradient<T> in, recurrent, reset, projection;
 
   long room_of_thread() const { return 4 * layer.batch; }
@@ -164,13 +181,13 @@ private:
         memset(io.dx + (t * layer.batch + b) * layer.features, 0, layer.features * sizeof(T));
   }
 
-  void part(Team &team, Share share) {
+  void part(BackwardCell<T> &cell, Team &team, Share share) {
     cell.pack(share);
     if (io.dx) w_ih.pack(share.some_from(w_ih.count()), share.some_to(w_ih.count()));
     team.barrier();
     for (long begin = 0; begin < layer.steps; begin += chunk) { // counted from the last step in running order
       const long end = smaller(begin + chunk, layer.steps);
-      const long filled = recurrence(team, share, begin, end);
+      const long filled = recurrence(cell, team, share, begin, end);
       team.barrier();
       gradients(team, share, begin, end, filled);
       team.barrier();
@@ -182,7 +199,7 @@ private:
   }
 
   // The steps of a chunk. Returns how many rows of dz are filled.
-  long recurrence(Team &team, Share share, long begin, long end) {
+  long recurrence(BackwardCell<T> &cell, Team &team, Share share, long begin, long end) {
     const long B = layer.batch;
     const T **from = room + share.id * room_of_thread(), **spare = from + B;
     T **to = const_cast<T **>(spare + B);
@@ -246,7 +263,7 @@ private:
           const long b = course.row(r), at = t * layer.batch + b;
           dzs[k] = dz + k * stride;
           if (lookup.count) {
-            dxs[k] = summed + lookup.at(t, b) * Cell::gates * padded;
+            dxs[k] = summed + lookup.at(t, b) * layout.gates * padded;
           } else {
             dxs[k] = io.dx + at * layer.features;
             in.operands[k] = layer.x + at * layer.features;
@@ -257,7 +274,7 @@ private:
             for (long j = 0; j < layer.out; j++) row[j] = recurrent.operands[k][j] * layer.h_mask[b * layer.out + j];
             recurrent.operands[k] = row;
           }
-          if (Cell::resets_before) reset.operands[k] = io.gates + (at * 4 + 3) * padded;
+          if (layout.resets_before) reset.operands[k] = io.gates + (at * 4 + 3) * padded;
           if (layer.w_hr) projection.operands[k] = dzs[k] + width + padded_out;
         }
       }
@@ -267,7 +284,7 @@ private:
     for (WeightGradient<T> *w : weights)
       if (w != &in || !lookup.count) w->pack(share);
     if (lookup.count) {
-      const long vectors = Cell::gates * padded / V, from = share.some_from(vectors) * V, to = share.some_to(vectors) * V;
+      const long vectors = layout.gates * padded / V, from = share.some_from(vectors) * V, to = share.some_to(vectors) * V;
       for (long k = 0; k < depth; k++)
         for (long v = from; v < to; v += V) store(dxs[k] + v, load(dxs[k] + v) + load(dzs[k] + v));
     } else {
@@ -303,7 +320,7 @@ private:
         const T *row = in.operands[k] = lookup.rows[first + k];
         dzs[k] = dz + k * stride;
         dxs[k] = io.dx + (row - layer.x);
-        memcpy(dz + k * stride, summed + (first + k) * Cell::gates * padded, Cell::gates * padded * sizeof(T));
+        memcpy(dz + k * stride, summed + (first + k) * layout.gates * padded, layout.gates * padded * sizeof(T));
       }
       in.begin(depth, stride);
     }
@@ -316,5 +333,11 @@ private:
 
   WeightGradient<T> *const weights[4] = {&in, &recurrent, &reset, &projection};
 };
+
+template <class T, class Cell> void run_backward(const Layer<T> &layer, const Backward<T> &io) {
+  BackwardPass<T> pass(layer, io, Cell::layout);
+  Cell cell(pass);
+  pass.run(cell);
+}
 
 } // namespace tgrnn::LEVEL

@@ -55,7 +55,7 @@ template <class T> inline Vector<T> some_lanes(Vector<T> v, int from, int to) {
 // lies across cache lines. So the first lanes of a row, up to a line's begin, and the last ones are
 // taken from whole vectors that reach into the rest.
 template <class T, int M>
-inline void dots_of(const T *const *a, const T *w, int count, long ld, long depth, T *to, long ld_to) {
+__attribute__((always_inline)) inline void dots_of(const T *const *a, const T *w, int count, long ld, long depth, T *to, long ld_to) {
   constexpr int V = lanes<T>, N = 4;
   static_assert(V >= 2);
   Vector<T> sum[M][N] = {};

@@ -25,17 +25,32 @@ template <class T> struct Step {
   const T **spare;    // room for as many pointers
 };
 
-template <class T, class Cell> class ForwardPass {
+template <class T> class ForwardPass;
+
+// What a cell does in a forward pass. It is constructed with the pass, which has its layout by then.
+template <class T> struct ForwardCell {
+  virtual void pack(Share share) = 0; // a part of the recurrent weights
+  virtual void step(const ForwardPass<T> &pass, Team &team, Share share, const Step<T> &s) = 0;
+  virtual void last(const ForwardPass<T> &) const {} // writes the final state, but for h
+};
+
+// How many gates a cell has, how many of them add b_hh to the part of the input, and how many planes
+// of Hp hold what a step saves.
+struct ForwardLayout {
+  int gates, gates_with_both_biases, planes;
+};
+
+template <class T> class ForwardPass {
 public:
   static constexpr int V = lanes<T>;
 
-  ForwardPass(const Layer<T> &layer, const Forward<T> &out)
-      : layer(layer), out(out), course(layer, scratch), lookup(layer, course, scratch), blocks(parts(layer.hidden, V)), padded(blocks * V),
-        width(Cell::planes * padded), chunk(larger(1, smaller(layer.steps, chunk_rows / layer.batch))),
-        pack_weights(layer.steps * layer.batch > few_rows), inputs(scratch, layer.w_ih, layer.hidden, layer.features, 0, Cell::gates, 0, pack_weights), cell(*this) {
+  ForwardPass(const Layer<T> &layer, const Forward<T> &out, ForwardLayout layout)
+      : layer(layer), out(out), layout(layout), course(layer, scratch), lookup(layer, course, scratch), blocks(parts(layer.hidden, V)), padded(blocks * V),
+        width(layout.planes * padded), chunk(larger(1, smaller(layer.steps, chunk_rows / layer.batch))),
+        pack_weights(layer.steps * layer.batch > few_rows), inputs(scratch, layer.w_ih, layer.hidden, layer.features, 0, layout.gates, 0, pack_weights) {
     bias = scratch.template zeros<T>(inputs.vectors * V);
-    add_bias(layer.b_ih, Cell::gates);
-    add_bias(layer.b_hh, Cell::gates_with_both_biases);
+    add_bias(layer.b_ih, layout.gates);
+    add_bias(layer.b_hh, layout.gates_with_both_biases);
     nothing = scratch.template zeros<T>(larger(padded, layer.out));
     if (layer.h_mask) masked = scratch.template take<T>(layer.threads * layer.batch * layer.out);
     gates = out.gates ? out.gates : scratch.template take<T>(chunk * layer.batch * width);
@@ -45,21 +60,23 @@ public:
     for (long k = 0; k < lookup.count; k++) projected[k] = products + k * inputs.vectors * V;
   }
 
-  void run() {
+  void run(ForwardCell<T> &cell) {
     const bool by_rows = layer.batch >= 2 * layer.threads || layer.threads == 1;
     clear();
     struct Context {
       ForwardPass *pass;
+      ForwardCell<T> &cell;
       bool by_rows;
-    } context = {this, by_rows};
+    } context = {this, cell, by_rows};
     room = scratch.template take<const T *>(layer.threads * room_of_thread());
     tgrnn::run(layer.threads,
                [](void *c, Team &team, int id) {
                  Context *context = static_cast<Context *>(c);
-                 context->pass->part(team, {id, team.size, context->by_rows});
+                 context->pass->part(context->cell, team, {id, team.size, context->by_rows});
                },
                &context);
     last();
+    cell.last(*this);
   }
 
   // A vector of what a step has made of h is put where the output belongs.
@@ -69,6 +86,7 @@ public:
 
   const Layer<T> &layer;
   const Forward<T> &out;
+  const ForwardLayout layout;
   Scratch scratch;
   const Course<T> course;
   const Lookup<T> lookup;
@@ -78,7 +96,6 @@ public:
 
 private:
   GatePanels<T> inputs;
-  Cell cell;
   T *bias, *gates, *masked = nullptr;
   T **projected = nullptr; // of each row of a table that occurs, the gates' part of the input
   const T **room;
@@ -107,7 +124,6 @@ private:
       const T *h = course.length(b) ? out.y + (course.last(b) * layer.batch + b) * P : layer.h0 + b * P;
       memcpy(out.h_n + b * P, h, P * sizeof(T));
     }
-    cell.last(*this);
   }
 
   // Zoneout: a share of the old h survives what a step has made, which is kept if the gates do not tell.
@@ -118,7 +134,7 @@ private:
         const long at = (s.t * layer.batch + s.row[r]) * layer.out + j;
         const int some = (int)smaller(V, layer.out - j);
         const Vector<T> made = load(out.y + at, some), old = survives(layer.h_zone, at, some);
-        if (out.gates && Cell::planes == 1) store(s.z[r] + j, made);
+        if (out.gates && layout.planes == 1) store(s.z[r] + j, made);
         store(out.y + at, old * load(s.h[r] + j, some) + (T(1) - old) * made, some);
       }
   }
@@ -137,7 +153,7 @@ private:
           [&](long p, int width, long r) { fetch<1>(zs[r] + p * widest * V, width * V); });
   }
 
-  void part(Team &team, Share share) {
+  void part(ForwardCell<T> &cell, Team &team, Share share) {
     const long B = layer.batch, P = layer.out;
     inputs.pack(share.some_from(inputs.count()), share.some_to(inputs.count()));
     cell.pack(share);
@@ -191,5 +207,11 @@ private:
     }
   }
 };
+
+template <class T, class Cell> void run_forward(const Layer<T> &layer, const Forward<T> &out) {
+  ForwardPass<T> pass(layer, out, Cell::layout);
+  Cell cell(pass);
+  pass.run(cell);
+}
 
 } // namespace tgrnn::LEVEL

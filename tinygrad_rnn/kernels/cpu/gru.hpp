@@ -12,9 +12,10 @@ namespace tgrnn::LEVEL {
 
 // ---------------------------------------------------------------- n = tanh(U x + b + r * (W h + b_n))
 
-template <class T> struct GruAfterForward {
-  static constexpr int V = lanes<T>, gates = 3, gates_with_both_biases = 2, planes = 4;
-  using Pass = ForwardPass<T, GruAfterForward>;
+template <class T> struct GruAfterForward final : ForwardCell<T> {
+  static constexpr int V = lanes<T>;
+  static constexpr ForwardLayout layout = {3, 2, 4};
+  using Pass = ForwardPass<T>;
   GatePanels<T> w;
   T *bias;
 
@@ -25,9 +26,9 @@ template <class T> struct GruAfterForward {
     if (pass.layer.b_hh) memcpy(bias, pass.layer.b_hh + 2 * H, H * sizeof(T));
   }
 
-  void pack(Share share) { w.pack(share.some_from(w.count()), share.some_to(w.count())); }
+  void pack(Share share) override { w.pack(share.some_from(w.count()), share.some_to(w.count())); }
 
-  void step(const Pass &pass, Team &, Share share, const Step<T> &s) {
+  void step(const Pass &pass, Team &, Share share, const Step<T> &s) override {
     const long H = pass.layer.hidden, Hp = pass.padded;
     sweep(w, share.from(w.count()), share.to(w.count()), s.a, s.rows, w.depth,
           [&](long p, int, long row, T *tile) {
@@ -46,23 +47,20 @@ template <class T> struct GruAfterForward {
             if (pass.out.gates) store(s.z[row] + j + 2 * Hp, n);
           });
   }
-
-  void last(const Pass &) const {}
 };
 
-template <class T> struct GruAfterBackward {
-  static constexpr int V = lanes<T>, gates = 3, planes = 4;
-  static constexpr bool resets_before = false;
-  static constexpr int gate_of_plane[] = {2, 0, 1, 2}; // n as the input has it, r, z, n as W h has it
-  using Pass = BackwardPass<T, GruAfterBackward>;
+template <class T> struct GruAfterBackward final : BackwardCell<T> {
+  static constexpr int V = lanes<T>;
+  static constexpr BackwardLayout layout = {3, 4, false, {2, 0, 1, 2}}; // n as the input has it, r, z, n as W h has it
+  using Pass = BackwardPass<T>;
   RowPanels<T> w;
 
   GruAfterBackward(Pass &pass)
       : w(pass.scratch, pass.recurrent_rows(), 3 * pass.padded, pass.layer.out) {}
 
-  void pack(Share share) { w.pack(share.some_from(w.count()), share.some_to(w.count())); }
+  void pack(Share share) override { w.pack(share.some_from(w.count()), share.some_to(w.count())); }
 
-  void step(const Pass &pass, Team &, Share share, const BackStep<T> &s) {
+  void step(const Pass &pass, Team &, Share share, const BackStep<T> &s) override {
     const long H = pass.layer.hidden, Hp = pass.padded, B = pass.layer.batch;
     for (long r = 0; r < s.rows; r++) s.spare[r] = s.dz[r] + Hp;
     sweep(w, share.from(w.count()), share.to(w.count()), s.spare, s.rows, s.received ? w.depth : 0,
@@ -84,27 +82,26 @@ template <class T> struct GruAfterBackward {
             }
           });
   }
-
-  void last(const Pass &) const {}
 };
 
 // ---------------------------------------------------------------- n = tanh(U x + W (r * h) + b)
 
-template <class T> struct GruForward {
-  static constexpr int V = lanes<T>, gates = 3, gates_with_both_biases = 0, planes = 4;
-  using Pass = ForwardPass<T, GruForward>;
+template <class T> struct GruForward final : ForwardCell<T> {
+  static constexpr int V = lanes<T>;
+  static constexpr ForwardLayout layout = {3, 0, 4};
+  using Pass = ForwardPass<T>;
   GatePanels<T> w, w_n;
 
   GruForward(Pass &pass)
       : w(pass.scratch, pass.layer.w_hh, pass.layer.hidden, pass.layer.out, 0, 2, 2, pass.pack_weights),
         w_n(pass.scratch, pass.layer.w_hh, pass.layer.hidden, pass.layer.out, 2, 1, widest, pass.pack_weights) {}
 
-  void pack(Share share) {
+  void pack(Share share) override {
     w.pack(share.some_from(w.count()), share.some_to(w.count()));
     w_n.pack(share.some_from(w_n.count()), share.some_to(w_n.count()));
   }
 
-  void step(const Pass &pass, Team &team, Share share, const Step<T> &s) {
+  void step(const Pass &pass, Team &team, Share share, const Step<T> &s) override {
     const long H = pass.layer.hidden, Hp = pass.padded;
     sweep(w, share.from(w.count()), share.to(w.count()), s.a, s.rows, w.depth,
           [&](long p, int width, long row, const T *tile) {
@@ -130,27 +127,24 @@ template <class T> struct GruForward {
             }
           });
   }
-
-  void last(const Pass &) const {}
 };
 
-template <class T> struct GruBackward {
-  static constexpr int V = lanes<T>, gates = 3, planes = 3;
-  static constexpr bool resets_before = true;
-  static constexpr int gate_of_plane[] = {0, 1, 2};
-  using Pass = BackwardPass<T, GruBackward>;
+template <class T> struct GruBackward final : BackwardCell<T> {
+  static constexpr int V = lanes<T>;
+  static constexpr BackwardLayout layout = {3, 3, true, {0, 1, 2}};
+  using Pass = BackwardPass<T>;
   RowPanels<T> w, w_n;
 
   GruBackward(Pass &pass)
       : w(pass.scratch, pass.recurrent_rows(), 2 * pass.padded, pass.layer.out),
         w_n(pass.scratch, pass.recurrent_rows() + 2 * pass.padded, pass.padded, pass.layer.out) {}
 
-  void pack(Share share) {
+  void pack(Share share) override {
     w.pack(share.some_from(w.count()), share.some_to(w.count()));
     w_n.pack(share.some_from(w_n.count()), share.some_to(w_n.count()));
   }
 
-  void step(const Pass &pass, Team &team, Share share, const BackStep<T> &s) {
+  void step(const Pass &pass, Team &team, Share share, const BackStep<T> &s) override {
     const long H = pass.layer.hidden, Hp = pass.padded, B = pass.layer.batch;
     sweep(w, share.from(w.count()), share.to(w.count()), s.dz, s.rows, s.received ? w.depth : 0,
           [&](long p, int width, long row, const T *tile) {
@@ -181,8 +175,6 @@ template <class T> struct GruBackward {
             }
           });
   }
-
-  void last(const Pass &) const {}
 };
 
 } // namespace tgrnn::LEVEL

@@ -16,27 +16,27 @@ template <class T> bool has_extras(const Layer<T> &l) { return l.w_hr || l.w_ch 
 
 template <class T> void forward(const Layer<T> &layer, const Forward<T> &out) {
   switch (layer.cell) {
-  case Cell::rnn_tanh: return ForwardPass<T, RnnForward<T, false>>(layer, out).run();
-  case Cell::rnn_relu: return ForwardPass<T, RnnForward<T, true>>(layer, out).run();
-  case Cell::gru: return ForwardPass<T, GruForward<T>>(layer, out).run();
-  case Cell::gru_reset_after: return ForwardPass<T, GruAfterForward<T>>(layer, out).run();
+  case Cell::rnn_tanh: return run_forward<T, RnnForward<T, false>>(layer, out);
+  case Cell::rnn_relu: return run_forward<T, RnnForward<T, true>>(layer, out);
+  case Cell::gru: return run_forward<T, GruForward<T>>(layer, out);
+  case Cell::gru_reset_after: return run_forward<T, GruAfterForward<T>>(layer, out);
   case Cell::lstm:
-    return has_extras(layer) ? ForwardPass<T, LstmForward<T, 4, true>>(layer, out).run()
-                             : ForwardPass<T, LstmForward<T, 4, false>>(layer, out).run();
-  case Cell::lstm_coupled: return ForwardPass<T, LstmForward<T, 3, true>>(layer, out).run();
+    return has_extras(layer) ? run_forward<T, LstmForward<T, 4, true>>(layer, out)
+                             : run_forward<T, LstmForward<T, 4, false>>(layer, out);
+  case Cell::lstm_coupled: return run_forward<T, LstmForward<T, 3, true>>(layer, out);
   }
 }
 
 template <class T> void backward(const Layer<T> &layer, const Backward<T> &io) {
   switch (layer.cell) {
-  case Cell::rnn_tanh: return BackwardPass<T, RnnBackward<T, false>>(layer, io).run();
-  case Cell::rnn_relu: return BackwardPass<T, RnnBackward<T, true>>(layer, io).run();
-  case Cell::gru: return BackwardPass<T, GruBackward<T>>(layer, io).run();
-  case Cell::gru_reset_after: return BackwardPass<T, GruAfterBackward<T>>(layer, io).run();
+  case Cell::rnn_tanh: return run_backward<T, RnnBackward<T, false>>(layer, io);
+  case Cell::rnn_relu: return run_backward<T, RnnBackward<T, true>>(layer, io);
+  case Cell::gru: return run_backward<T, GruBackward<T>>(layer, io);
+  case Cell::gru_reset_after: return run_backward<T, GruAfterBackward<T>>(layer, io);
   case Cell::lstm:
-    return has_extras(layer) ? BackwardPass<T, LstmBackward<T, 4, true>>(layer, io).run()
-                             : BackwardPass<T, LstmBackward<T, 4, false>>(layer, io).run();
-  case Cell::lstm_coupled: return BackwardPass<T, LstmBackward<T, 3, true>>(layer, io).run();
+    return has_extras(layer) ? run_backward<T, LstmBackward<T, 4, true>>(layer, io)
+                             : run_backward<T, LstmBackward<T, 4, false>>(layer, io);
+  case Cell::lstm_coupled: return run_backward<T, LstmBackward<T, 3, true>>(layer, io);
   }
 }
 

@@ -40,12 +40,12 @@ template <class T, bool Extras> struct LstmExtras {
     const Vector<T> high = broadcast(layer.cell_clip);
     return c > high ? Vector<T>{} : c < -high ? Vector<T>{} : d;
   }
-
 };
 
-template <class T, int Gates, bool Extras> struct LstmForward {
-  static constexpr int V = lanes<T>, gates = Gates, gates_with_both_biases = Gates, planes = Gates, G = Gates - 2, O = Gates - 1;
-  using Pass = ForwardPass<T, LstmForward>;
+template <class T, int Gates, bool Extras> struct LstmForward final : ForwardCell<T> {
+  static constexpr int V = lanes<T>, G = Gates - 2, O = Gates - 1;
+  static constexpr ForwardLayout layout = {Gates, Gates, Gates};
+  using Pass = ForwardPass<T>;
   const LstmExtras<T, Extras> extras;
   GatePanels<T> w, projection;
   T *c0;       // where no cells are kept, all states follow each other here
@@ -60,7 +60,7 @@ template <class T, int Gates, bool Extras> struct LstmForward {
     squashed = extras.projects() ? pass.scratch.template take<T>(pass.layer.batch * pass.padded) : nullptr;
   }
 
-  void pack(Share share) {
+  void pack(Share share) override {
     w.pack(share.some_from(w.count()), share.some_to(w.count()));
     projection.pack(share.some_from(projection.count()), share.some_to(projection.count()));
   }
@@ -69,7 +69,7 @@ template <class T, int Gates, bool Extras> struct LstmForward {
     return pass.out.cells ? pass.out.cells + (t * pass.layer.batch + b) * pass.padded : c0 + b * pass.padded;
   }
 
-  void step(const Pass &pass, Team &team, Share share, const Step<T> &s) {
+  void step(const Pass &pass, Team &team, Share share, const Step<T> &s) override {
     const long H = pass.layer.hidden, Hp = pass.padded, B = pass.layer.batch, t = s.t;
     const bool keep = pass.out.gates;
     sweep(w, share.from(w.count()), share.to(w.count()), s.a, s.rows, w.depth,
@@ -121,7 +121,7 @@ template <class T, int Gates, bool Extras> struct LstmForward {
           });
   }
 
-  void last(const Pass &pass) const {
+  void last(const Pass &pass) const override {
     for (long b = 0; b < pass.layer.batch; b++) {
       const bool ran = pass.course.length(b);
       memcpy(pass.out.c_n + b * pass.layer.hidden, ran ? cells(pass, pass.course.last(b), b) : c0 + b * pass.padded,
@@ -130,11 +130,10 @@ template <class T, int Gates, bool Extras> struct LstmForward {
   }
 };
 
-template <class T, int Gates, bool Extras> struct LstmBackward {
-  static constexpr int V = lanes<T>, gates = Gates, planes = Gates, G = Gates - 2, O = Gates - 1;
-  static constexpr bool resets_before = false;
-  static constexpr int gate_of_plane[] = {0, 1, 2, 3};
-  using Pass = BackwardPass<T, LstmBackward>;
+template <class T, int Gates, bool Extras> struct LstmBackward final : BackwardCell<T> {
+  static constexpr int V = lanes<T>, G = Gates - 2, O = Gates - 1;
+  static constexpr BackwardLayout layout = {Gates, Gates, false, {0, 1, 2, 3}};
+  using Pass = BackwardPass<T>;
   const LstmExtras<T, Extras> extras;
   RowPanels<T> w, projection;
   T *dc;
@@ -155,12 +154,12 @@ template <class T, int Gates, bool Extras> struct LstmBackward {
     return rows;
   }
 
-  void pack(Share share) {
+  void pack(Share share) override {
     w.pack(share.some_from(w.count()), share.some_to(w.count()));
     projection.pack(share.some_from(projection.count()), share.some_to(projection.count()));
   }
 
-  void step(const Pass &pass, Team &team, Share share, const BackStep<T> &s) {
+  void step(const Pass &pass, Team &team, Share share, const BackStep<T> &s) override {
     sweep(w, share.from(w.count()), share.to(w.count()), s.dz, s.rows, s.received ? w.depth : 0,
           [&](long p, int width, long r, const T *tile) {
             for (long v = 0, j = p * widest * V; v < width; v++, j += V) {
@@ -222,7 +221,7 @@ template <class T, int Gates, bool Extras> struct LstmBackward {
     store(dc_, anew ? Vector<T>{} : dc);
   }
 
-  void last(const Pass &pass) const {
+  void last(const Pass &pass) const override {
     const long H = pass.layer.hidden, Hp = pass.padded;
     for (long b = 0; pass.io.dc0 && b < pass.layer.batch; b++) memcpy(pass.io.dc0 + b * H, dc + b * Hp, H * sizeof(T));
     for (long k = 0; pass.io.dw_ch && k < Gates - 1; k++)

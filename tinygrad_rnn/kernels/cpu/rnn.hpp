@@ -7,16 +7,17 @@
 
 namespace tgrnn::LEVEL {
 
-template <class T, bool Relu> struct RnnForward {
-  static constexpr int V = lanes<T>, gates = 1, gates_with_both_biases = 1, planes = 1;
-  using Pass = ForwardPass<T, RnnForward>;
+template <class T, bool Relu> struct RnnForward final : ForwardCell<T> {
+  static constexpr int V = lanes<T>;
+  static constexpr ForwardLayout layout = {1, 1, 1};
+  using Pass = ForwardPass<T>;
   GatePanels<T> w;
 
   RnnForward(Pass &pass) : w(pass.scratch, pass.layer.w_hh, pass.layer.hidden, pass.layer.out, 0, 1, widest, pass.pack_weights) {}
 
-  void pack(Share share) { w.pack(share.some_from(w.count()), share.some_to(w.count())); }
+  void pack(Share share) override { w.pack(share.some_from(w.count()), share.some_to(w.count())); }
 
-  void step(const Pass &pass, Team &, Share share, const Step<T> &s) {
+  void step(const Pass &pass, Team &, Share share, const Step<T> &s) override {
     sweep(w, share.from(w.count()), share.to(w.count()), s.a, s.rows, w.depth,
           [&](long p, int width, long r, const T *tile) {
             for (long v = 0, j = p * widest * V; v < width; v++, j += V) {
@@ -25,22 +26,19 @@ template <class T, bool Relu> struct RnnForward {
             }
           });
   }
-
-  void last(const Pass &) const {}
 };
 
-template <class T, bool Relu> struct RnnBackward {
-  static constexpr int V = lanes<T>, gates = 1, planes = 1;
-  static constexpr bool resets_before = false;
-  static constexpr int gate_of_plane[] = {0};
-  using Pass = BackwardPass<T, RnnBackward>;
+template <class T, bool Relu> struct RnnBackward final : BackwardCell<T> {
+  static constexpr int V = lanes<T>;
+  static constexpr BackwardLayout layout = {1, 1, false, {0}};
+  using Pass = BackwardPass<T>;
   RowPanels<T> w;
 
   RnnBackward(Pass &pass) : w(pass.scratch, pass.recurrent_rows(), pass.padded, pass.layer.out) {}
 
-  void pack(Share share) { w.pack(share.some_from(w.count()), share.some_to(w.count())); }
+  void pack(Share share) override { w.pack(share.some_from(w.count()), share.some_to(w.count())); }
 
-  void step(const Pass &pass, Team &, Share share, const BackStep<T> &s) {
+  void step(const Pass &pass, Team &, Share share, const BackStep<T> &s) override {
     const long H = pass.layer.hidden, B = pass.layer.batch;
     sweep(w, share.from(w.count()), share.to(w.count()), s.dz, s.rows, s.received ? w.depth : 0,
           [&](long p, int width, long r, const T *tile) {
@@ -55,8 +53,6 @@ template <class T, bool Relu> struct RnnBackward {
             }
           });
   }
-
-  void last(const Pass &) const {}
 };
 
 } // namespace tgrnn::LEVEL

@@ -46,6 +46,11 @@ template <class T> struct GatePanels : Panels<T> {
 
   void multiply(long p, int width, const T *const *a, int rows, long depth, T *tile) const {
     if (packed) return table<T>.of[width - 1][rows - 1](depth, a, 1, this->panel(p), tile);
+    multiply_unpacked(p, width, a, rows, depth, tile);
+  }
+
+private:
+  __attribute__((noinline)) void multiply_unpacked(long p, int width, const T *const *a, int rows, long depth, T *tile) const {
     for (int n = 0; n < width; n++) {
       const long v = p * this->per + n;
       dots(a, rows, w + first[v] * this->depth, counts[v], this->depth, depth, tile + n * V, width * V);
@@ -60,7 +65,12 @@ template <> struct Entering<float, GatePanels<float>> {
   const RoundedRows rows;
   Entering(const Panels &w, const float *const *a, long rows, long depth) : a(a), rows(a, w.w.rounded.data ? rows : 0, depth) {}
   void multiply(const Panels &w, long p, int width, long r, int m, long depth, float *tile) const {
-    if (!w.w.rounded.data) return w.multiply(p, width, a + r, m, depth, tile);
+    if (w.w.rounded.data) return multiply_rounded(w, p, width, r, m, tile);
+    w.multiply(p, width, a + r, m, depth, tile);
+  }
+
+private:
+  __attribute__((noinline)) void multiply_rounded(const Panels &w, long p, int width, long r, int m, float *tile) const {
     for (int k = 0; k < m; k++)
       for (int n = 0; n < width; n++) {
         const long v = p * w.per + n;
