@@ -60,6 +60,7 @@ __attribute__((always_inline)) inline void dots_of(const T *const *a, const T *w
   static_assert(V >= 2);
   Vector<T> sum[M][N] = {};
   const T *rows[N];
+#pragma GCC unroll 4
   for (int n = 0; n < N; n++) rows[n] = w + (n < count ? n : count - 1) * ld;
   const auto add = [&](auto load_some) __attribute__((always_inline)) {
     Vector<T> x[M];
@@ -84,9 +85,13 @@ __attribute__((always_inline)) inline void dots_of(const T *const *a, const T *w
   }
 #pragma GCC unroll 4
   for (int m = 0; m < M; m++) {
-    T out[N];
-    set_down<T>(sum[m], out);
-    for (int n = 0; n < count; n++) to[m * ld_to + n] = out[n];
+    if (count == N) {
+      set_down<T>(sum[m], to + m * ld_to);
+    } else {
+      T out[N];
+      set_down<T>(sum[m], out);
+      for (int n = 0; n < count; n++) to[m * ld_to + n] = out[n];
+    }
   }
 }
 

@@ -22,9 +22,7 @@ template <class T> struct Block : Panels<T> {
   static constexpr int V = lanes<T>;
   long above = 0, step = 1; // rows of the panels above these; from one row's number to the next, in what multiplies
 
-  Block(long depth, long columns, T *data) {
-    this->depth = depth;
-    this->vectors = parts(columns, V);
+  Block(long depth, long columns, T *data) : Panels<T>(depth, parts(columns, V)) {
     this->data = data;
   }
 

@@ -70,7 +70,7 @@ private:
 
   static size_t round_up(size_t bytes, size_t unit) { return (bytes + unit - 1) / unit * unit; }
 
-  char *block(size_t bytes) {
+  __attribute__((noinline)) char *block(size_t bytes) {
     const size_t unit = bytes >= 2 * huge ? huge : line;
     bytes = round_up(bytes, unit);
     Block *b = static_cast<Block *>(aligned_alloc(unit, bytes));

@@ -134,6 +134,7 @@ template <class T> void add_squares(const Squares<T> &s) {
       double sum[chains] = {};
       long i = 0;
       for (; i + chains <= n; i += chains)
+#pragma GCC unroll 32
         for (long j = 0; j < chains; j++) sum[j] += (double)x[i + j] * (double)x[i + j];
       for (long j = 0; i + j < n; j++) sum[j] += (double)x[i + j] * (double)x[i + j];
       for (long j = 1; j < chains; j++) sum[0] += sum[j];

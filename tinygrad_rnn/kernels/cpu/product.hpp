@@ -70,10 +70,13 @@ template <class T> constexpr Table<T> table;
 // Weights in panels: `vectors` columns of vectors, `per` in a panel, the last panel with the rest.
 template <class T> struct Panels {
   T *data = nullptr;
-  long depth = 0, vectors = 0;
-  int per = widest;
+  long depth;
+  const long vectors, panels;
+  const int per;
 
-  long count() const { return parts(vectors, per); }
+  Panels(long depth, long vectors, int per = widest) : depth(depth), vectors(vectors), panels(parts(vectors, per)), per(per) {}
+
+  long count() const { return panels; }
   int width(long p) const { return (int)smaller(per, vectors - p * per); }
   T *panel(long p) const { return data + p * per * lanes<T> * depth; }
   // Where the vector v lies: row k at [k * stride].

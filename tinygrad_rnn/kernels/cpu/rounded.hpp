@@ -130,6 +130,7 @@ private:
     alignas(64) uint32_t sums[V] = {};
     for (int n = 0; n < count; n += 4) {
       const uint8_t *rows[4];
+#pragma GCC unroll 4
       for (int i = 0; i < 4; i++) rows[i] = w.data + (first + smaller(n + i, count - 1)) * ld;
       Integers sum[4] = {};
       How::sums(data + r * ld, rows, ld, sum);

@@ -19,21 +19,20 @@ template <class T> struct GatePanels : Panels<T> {
   // A panel holds, of `units` vectors of units, the gates [gate, gate + gates); or, with units = 0,
   // gate follows gate as they are stored, each in whole vectors.
   GatePanels(Scratch &scratch, Weight<T> w, long hidden, long depth, int gate, int gates, int units, bool packed)
-      : w(w), packed(packed && !w.rounded.data) {
+      : Panels<T>(depth, parts(hidden, V) * gates, units ? gates * units : widest), w(w), packed(packed && !w.rounded.data) {
     const long blocks = parts(hidden, V);
-    this->depth = depth;
-    this->vectors = blocks * gates;
-    this->per = units ? gates * units : widest;
     if (this->packed) this->data = scratch.take<T>(this->size());
     first = scratch.take<long>(this->vectors);
     counts = scratch.take<int>(this->vectors);
-    for (long block = 0; block < blocks; block++)
+    for (long block = 0, panel = 0, unit = 0; block < blocks; block++) {
+      const long here = smaller(units, blocks - panel * units);
       for (int g = 0; g < gates; g++) {
-        const long panel = units ? block / units : 0, here = smaller(units, blocks - panel * units);
-        const long v = units ? panel * this->per + g * here + block % units : g * blocks + block;
+        const long v = units ? panel * this->per + g * here + unit : g * blocks + block;
         first[v] = (gate + g) * hidden + block * V;
         counts[v] = (int)smaller(V, hidden - block * V);
       }
+      if (++unit == units) unit = 0, panel++;
+    }
   }
 
   void pack(long from, long to) { // panels
@@ -85,9 +84,8 @@ template <class T> struct RowPanels : Panels<T> {
   const T *const *rows;
   long columns, step = 1; // step: from one row's number to the next, in what multiplies
 
-  RowPanels(Scratch &scratch, const T *const *rows, long depth, long columns) : rows(rows), columns(columns) {
-    this->depth = depth;
-    this->vectors = parts(columns, V);
+  RowPanels(Scratch &scratch, const T *const *rows, long depth, long columns) 
+      : Panels<T>(depth, parts(columns, V)), rows(rows), columns(columns) {
     this->data = scratch.take<T>(this->size());
   }
 
