@@ -1,18 +1,21 @@
-// The kernels for the instruction set that this file is compiled for; LEVEL names it.
+// The kernels of one instruction set: compiled once for each, with LEVEL its name and the
+// namespace.
 #include "elementwise.hpp"
 #include "gru.hpp"
 #include "lstm.hpp"
 #include "matmul.hpp"
-#include "neighbours.hpp"
 #include "rnn.hpp"
+#include "training.hpp"
 
 #define NAME_(x) #x
 #define NAME(x) NAME_(x)
 
 namespace tgrnn::LEVEL {
 
-// Whether an LSTM is more than the plain one; zoneout of h is nothing that the cells know.
-template <class T> bool has_extras(const Layer<T> &l) { return l.w_hr || l.w_ch || l.c_zone.shares || l.cell_clip > 0; }
+// Whether an LSTM needs the code of options. Zoneout of h does not concern the cells.
+template <class T> bool has_extras(const Layer<T> &l) {
+  return l.w_hr || l.w_ch || l.c_zoneout.keep || l.cell_clip > 0;
+}
 
 template <class T> void forward(const Layer<T> &layer, const Forward<T> &out) {
   switch (layer.cell) {
@@ -41,10 +44,12 @@ template <class T> void backward(const Layer<T> &layer, const Backward<T> &io) {
 }
 
 extern const Kernels kernels = {
-    NAME(LEVEL), lanes<float>, lanes<double>, forward<float>, forward<double>, backward<float>, backward<double>,
-    cross_entropy<float>, cross_entropy<double>, add_rows<float>, add_rows<double>,
-    add_squares<float>, add_squares<double>, adam<float>, adam<double>,
-    product<float>, product<double>, pack<float>, pack<double>, evaluate<float>, evaluate<double>,
+    NAME(LEVEL),           lanes<float>,    lanes<double>,    forward<float>,
+    forward<double>,       backward<float>, backward<double>, cross_entropy<float>,
+    cross_entropy<double>, add_rows<float>, add_rows<double>, add_squares<float>,
+    add_squares<double>,   adam<float>,     adam<double>,     product<float>,
+    product<double>,       pack<float>,     pack<double>,     evaluate<float>,
+    evaluate<double>,
 };
 
 } // namespace tgrnn::LEVEL

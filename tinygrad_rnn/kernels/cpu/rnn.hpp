@@ -1,4 +1,6 @@
-// The vanilla RNN: h' = tanh(z), or max(z, 0). The outputs are all that is saved, or under zoneout h~.
+// The vanilla RNN, h' = tanh(z) or max(z, 0): cells for `run_forward` and `run_backward`.
+//
+// Saves nothing but y; under zoneout one plane, h~.
 #pragma once
 
 #include "backward.hpp"
@@ -13,18 +15,21 @@ template <class T, bool Relu> struct RnnForward final : ForwardCell<T> {
   using Pass = ForwardPass<T>;
   GatePanels<T> w;
 
-  RnnForward(Pass &pass) : w(pass.scratch, pass.layer.w_hh, pass.layer.hidden, pass.layer.out, 0, 1, widest, pass.pack_weights) {}
+  RnnForward(Pass &pass)
+      : w(pass.scratch, pass.layer.w_hh, pass.layer.hidden, pass.layer.out, 0, 1, kMaxVectors,
+          pass.pack_weights) {}
 
-  void pack(Share share) override { w.pack(share.some_from(w.count()), share.some_to(w.count())); }
+  void pack(ThreadSlice slice) override { w.pack(slice.begin(w.count()), slice.end(w.count())); }
 
-  void step(const Pass &pass, Team &, Share share, const Step<T> &s) override {
-    sweep(w, share.from(w.count()), share.to(w.count()), s.a, s.rows, w.depth,
-          [&](long p, int width, long r, const T *tile) {
-            for (long v = 0, j = p * widest * V; v < width; v++, j += V) {
-              const Vector<T> z = load(s.u[r] + j) + load(tile + v * V), h = Relu ? (z < T(0) ? Vector<T>{} : z) : tanh<T>(z);
-              pass.put(s, r, j, h);
-            }
-          });
+  void step(const Pass &pass, Team &, ThreadSlice slice, const ForwardStep<T> &s) override {
+    gemm_rows(w, slice.panel_begin(w.count()), slice.panel_end(w.count()), s.a, s.rows, w.depth,
+              [&](long p, int width, long r, const T *tile) {
+                for (long v = 0, j = p * kMaxVectors * V; v < width; v++, j += V) {
+                  const Vector<T> z = load(s.u[r] + j) + load(tile + v * V),
+                                  h = Relu ? (z < T(0) ? Vector<T>{} : z) : tanh<T>(z);
+                  pass.store_output(s, r, j, h);
+                }
+              });
   }
 };
 
@@ -36,22 +41,24 @@ template <class T, bool Relu> struct RnnBackward final : BackwardCell<T> {
 
   RnnBackward(Pass &pass) : w(pass.scratch, pass.recurrent_rows(), pass.padded, pass.layer.out) {}
 
-  void pack(Share share) override { w.pack(share.some_from(w.count()), share.some_to(w.count())); }
+  void pack(ThreadSlice slice) override { w.pack(slice.begin(w.count()), slice.end(w.count())); }
 
-  void step(const Pass &pass, Team &, Share share, const BackStep<T> &s) override {
+  void step(const Pass &pass, Team &, ThreadSlice slice, const BackwardStep<T> &s) override {
     const long H = pass.layer.hidden, B = pass.layer.batch;
-    sweep(w, share.from(w.count()), share.to(w.count()), s.dz, s.rows, s.received ? w.depth : 0,
-          [&](long p, int width, long r, const T *tile) {
-            const long b = s.row[r], at = s.t * B + b;
-            for (long v = 0, j = p * widest * V; v < width; v++, j += V) {
-              Vector<T> dh;
-              if (!pass.receive(s, r, j, tile + v * V, dh)) continue;
-              store(pass.dh + b * pass.padded + j, Vector<T>{});
-              const Vector<T> h = pass.io.gates ? load(pass.io.gates + at * pass.padded + j)
-                                                : load(pass.io.y + at * H + j, (int)smaller(V, H - j));
-              store(s.to[r] + j, pass.units(Relu ? (h > T(0) ? dh : Vector<T>{}) : dh * (T(1) - h * h), j));
-            }
-          });
+    gemm_rows(
+        w, slice.panel_begin(w.count()), slice.panel_end(w.count()), s.dz, s.rows,
+        s.needs_product ? w.depth : 0, [&](long p, int width, long r, const T *tile) {
+          const long b = s.row[r], at = s.t * B + b;
+          for (long v = 0, j = p * kMaxVectors * V; v < width; v++, j += V) {
+            Vector<T> dh;
+            if (!pass.accumulate_dh(s, r, j, tile + v * V, dh)) continue;
+            store(pass.dh + b * pass.padded + j, Vector<T>{});
+            const Vector<T> h = pass.io.gates ? load(pass.io.gates + at * pass.padded + j)
+                                              : load(pass.io.y + at * H + j, (int)min(V, H - j));
+            store(s.to[r] + j,
+                  pass.zero_padding(Relu ? (h > T(0) ? dh : Vector<T>{}) : dh * (T(1) - h * h), j));
+          }
+        });
   }
 };
 
