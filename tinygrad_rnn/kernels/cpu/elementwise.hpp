@@ -78,9 +78,9 @@ private:
     case Opcode::divide: return apply(i, count, [](X a, X b) { return a / b; });
     case Opcode::maximum:
       return apply(i, count,
-                   [](X a, X b) { return (a >= b) | (a != a) ? a : b; }); // propagates NaN
+                   [](X a, X b) { return ((a >= b) | (a != a)) ? a : b; }); // propagates NaN
     case Opcode::minimum:
-      return apply(i, count, [](X a, X b) { return (a <= b) | (a != a) ? a : b; });
+      return apply(i, count, [](X a, X b) { return ((a <= b) | (a != a)) ? a : b; });
     case Opcode::negative: return apply(i, count, [](X a, X) { return -a; });
     case Opcode::absolute:
       return apply(i, count, [](X a, X) { return (X)((Bits<T>)a & ~(Bits<T>)broadcast(T(-0.0))); });
