@@ -1,5 +1,6 @@
 PYTHON ?= python3
 BIN    := .venv/bin
+PIP    := $(BIN)/pip install --quiet --disable-pip-version-check
 DEMO   := runs/demo
 
 NATIVE := tinygrad_rnn/kernels/cpu
@@ -30,6 +31,7 @@ test: check
 	$(BIN)/pytest tests
 
 check: .venv/test
+	$(BIN)/clang-format --dry-run -Werror $(NATIVE)/*.cpp $(NATIVE)/*.hpp
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -70,15 +72,23 @@ sanitize:
 build/%/build.ninja: $(NATIVE)/CMakeLists.txt
 	cmake -S $(NATIVE) -B build/$* -G Ninja -DPython_EXECUTABLE=$$(command -v $(PYTHON))
 
-# A stamp a set of extras: nothing is installed twice.
-.venv/demo .venv/test .venv/test,cuda13: .venv/%: pyproject.toml $(wildcard $(NATIVE)/*.cpp $(NATIVE)/*.hpp $(NATIVE)/CMakeLists.txt)
+# The package is installed and its kernels compiled once, extras are added to it: one stamp for each.
+.venv/installed: pyproject.toml $(wildcard $(NATIVE)/*.cpp $(NATIVE)/*.hpp $(NATIVE)/CMakeLists.txt)
 	@test -x $(BIN)/python || $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "tinygrad_rnn needs Python 3.11 or later")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[$*]'
+	@echo 'Installing tinygrad_rnn into .venv. Its C++ kernels take about a minute to compile; where there'
+	@echo 'is no compiler, kernels in NumPy run in their place.'
+	$(PIP) --editable .
+	@touch $@
+
+.venv/demo .venv/test .venv/test,cuda13: .venv/%: .venv/installed
+	@echo 'Installing what [$*] needs: seconds to a minute, by the speed of downloads.'
+	$(PIP) 'tinygrad_rnn[$*]'
 	@touch $@
 
 .venv/oracles: .venv/test tests/oracles.txt
-	$(BIN)/pip install --quiet --disable-pip-version-check --requirement tests/oracles.txt
+	@echo 'Installing PyTorch and onnxruntime, which the tests compare with: minutes, by the speed of downloads.'
+	$(PIP) --requirement tests/oracles.txt
 	@touch $@
 
 clean:
