@@ -4,9 +4,8 @@ PIP    := $(BIN)/pip install --quiet --disable-pip-version-check
 DEMO   := runs/demo
 
 NATIVE := tinygrad_rnn/kernels/cpu
-SOURCES := tinygrad_rnn/*.py*
 
-.PHONY: demo quick test deep oracles fuzz test-gpu check native sanitize clean
+.PHONY: demo quick test deep oracles fuzz test-gpu check style native sanitize clean
 
 # Trains the demo model (or goes on with it), then writes 500 characters of it.
 demo: .venv/demo
@@ -18,22 +17,19 @@ quick test check deep oracles fuzz: export OMP_NUM_THREADS = 1
 
 # Style, the types of the files that differ from main (all, where git cannot tell), and the first test
 # of every file with those marked quick: every part, in less than a minute.
-quick: .venv/test
-	$(BIN)/ruff format --check .
-	$(BIN)/ruff check .
-	@if base=$$(git merge-base HEAD main 2> /dev/null || git merge-base HEAD origin/main 2> /dev/null); then \
-	  files=$$(git diff --name-only --diff-filter=d $$base -- '$(SOURCES)'; git ls-files --others --exclude-standard -- '$(SOURCES)'); \
-	  test -z "$$files" || (set -x; $(BIN)/mypy $$files); \
-	else (set -x; $(BIN)/mypy); fi
+quick: style
+	$(BIN)/mypy $$($(BIN)/python -m tests.changed)
 	HYPOTHESIS_PROFILE=quick $(BIN)/pytest -m quick
 
 test: check
 	$(BIN)/pytest tests
 
-check: .venv/test
+style: .venv/test
 	$(BIN)/clang-format --dry-run -Werror $(NATIVE)/*.cpp $(NATIVE)/*.hpp
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+
+check: style
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/pytest tinygrad_rnn README.md docs

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from .changed import arguments
 from .stubs import MODULES, ROOT, path, stub
 
 # A line that ends in "refused" is one that a type checker must refuse; it must accept the others.
@@ -76,3 +77,29 @@ def test_a_users_model_is_accepted_and_wrong_calls_are_refused(tmp_path: Path) -
     wrong = [i for i, line in enumerate(MODEL.splitlines(), 1) if line.endswith("# refused")]
     found = [line for line in done.stdout.splitlines() if ": error:" in line]
     assert sorted({int(line.split(":")[1]) for line in found}) == wrong, done.stdout + done.stderr
+
+
+def test_modules_that_differ_from_main_are_checked_or_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def git(*command: str) -> None:
+        who = ("-c", "user.name=a", "-c", "user.email=a@b")
+        subprocess.run(["git", *who, *command], check=True, capture_output=True)
+
+    monkeypatch.chdir(tmp_path)
+    assert arguments() == ["-p", "tinygrad_rnn"]
+    folder = tmp_path / "tinygrad_rnn" / "nn"
+    folder.mkdir(parents=True)
+    for name in ("__init__.py", "same.py", "edited.py", "committed.py", "removed.py"):
+        (folder / name).write_text("")
+    git("init", "-b", "main")
+    git("add", ".")
+    git("commit", "-m", "main")
+    git("checkout", "-b", "branch")
+    (folder / "committed.py").write_text("1")
+    git("commit", "-a", "-m", "branch")
+    (folder / "edited.py").write_text("1")
+    (folder / "__init__.pyi").write_text("1")
+    (folder / "removed.py").unlink()
+    changed = ["tinygrad_rnn", *(f"tinygrad_rnn.nn{m}" for m in ("", ".committed", ".edited"))]
+    assert arguments() == [part for name in changed for part in ("-m", name)]
