@@ -1,7 +1,7 @@
 """Prints the modules that differ from main, as arguments of mypy: `python -m tests.changed`.
 
-Modules rather than files, so that mypy prefers a module's stub. If git cannot tell, because there is
-no repository or no main, it prints the whole package.
+Modules rather than files, so that mypy prefers a module's stub. If git cannot tell, for lack of
+a repository or of a main, it prints the whole package.
 """
 
 from __future__ import annotations
