@@ -82,3 +82,14 @@ def test_a_new_unary_operation_with_its_proof_takes_six_lines_at_most() -> None:
     )
     row = OpInfo("swish", "operation", swish, lambda d: C([real(d, shape(d))], lambda f, x: f(x)))
     assert all(error < 1e-6 for error in row.check())
+
+
+def test_every_file_of_tests_and_every_kind_of_kernel_has_a_quick_test(
+    request: pytest.FixtureRequest,
+) -> None:
+    items = request.session.items
+    quick = [item for item in items if item.get_closest_marker("quick")]
+    assert {item.path for item in quick} == {item.path for item in items}
+    kernels = [item.name for item in quick if item.path.name == "test_kernels.py"]
+    for implementation in ("reference", "picked"):
+        assert not kernels or any(implementation in name for name in kernels)

@@ -94,7 +94,7 @@ def test_native_equals_reference(
     arrays = {k: (gains.get(k, 1.0) * v).astype(dtype) for k, v in drawn.items()}
     given = {k: v for k, v in constants.items() if v is not None}
     given = {k: v.astype(dtype) if v.dtype.kind == "f" else v for k, v in given.items()}
-    assert cpu.takes(*arrays.values(), *(v for v in given.values() if v.dtype.kind == "f"))
+    assert cpu.supports(*arrays.values(), *(v for v in given.values() if v.dtype.kind == "f"))
     used = [
         d.one_of([True, False]) for _ in range(2 if name != "lstm" else 3 + options["every_cell"])
     ]

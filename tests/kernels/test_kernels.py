@@ -84,6 +84,7 @@ class Configuration:
         return list(ys), dict(zip(wanted, tg.grad(live, [xs[k] for k in wanted], gs), strict=True))
 
 
+@pytest.mark.quick
 @implementations
 @operations
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-10), ("float32", 2e-4)])

@@ -50,6 +50,7 @@ def traced(sample: Sample) -> list[tg.Tensor]:
     return xs
 
 
+@pytest.mark.quick
 @named
 @given(data=st.data())
 def test_derivatives_agree_with_finite_differences_to_third_order(
@@ -75,8 +76,18 @@ def test_the_same_draws_are_the_same_case(info: OpInfo) -> None:
 
 @operations
 @given(data=st.data())
-def test_values_agree_with_the_reference(info: OpInfo, data: st.DataObject) -> None:
-    sample = info.draw(HypothesisSampler(data))
+def test_values_are_right_raw_arrays_give_raw_arrays_and_float32_stays(
+    info: OpInfo, data: st.DataObject
+) -> None:
+    sample = info.draw(
+        HypothesisSampler(data)
+    )  # once for all three: to draw takes most of the time
+    values_agree_with_the_reference(info, sample)
+    raw_arrays_in_raw_arrays_out_and_nothing_is_changed(info, sample)
+    float32_stays_float32_forwards_and_backwards(info, sample)
+
+
+def values_agree_with_the_reference(info: OpInfo, sample: Sample) -> None:
     found = arrays(sample.call(info.function, *traced(sample)))
     true = arrays(sample.call(reference_of(info), *sample.inputs))
     assert len(found) == len(true)
@@ -85,12 +96,7 @@ def test_values_agree_with_the_reference(info: OpInfo, data: st.DataObject) -> N
         assert y.shape == expected.shape
 
 
-@operations
-@given(data=st.data())
-def test_raw_arrays_in_raw_arrays_out_and_nothing_is_changed(
-    info: OpInfo, data: st.DataObject
-) -> None:
-    sample = info.draw(HypothesisSampler(data))
+def raw_arrays_in_raw_arrays_out_and_nothing_is_changed(info: OpInfo, sample: Sample) -> None:
     before = [x.copy() for x in sample.inputs]
     raw = sample.call(info.function, *sample.inputs)
     assert not any(isinstance(v, tg.Tensor) for v in (raw if isinstance(raw, tuple) else [raw]))
@@ -128,12 +134,9 @@ def outputs(y: Any) -> Any:
     return y if isinstance(y, tuple) else (y,)
 
 
-@operations
-@given(data=st.data())
-def test_float32_stays_float32_forwards_and_backwards(info: OpInfo, data: st.DataObject) -> None:
+def float32_stays_float32_forwards_and_backwards(info: OpInfo, sample: Sample) -> None:
     if info.name == "astype":
         return  # its dtype is its purpose
-    sample = info.draw(HypothesisSampler(data))
     xs = [tg.tensor(x, "float32", requires_grad=True) for x in sample.inputs]
     ys = sample.call(info.function, *xs)
     ys = [y for y in (ys if isinstance(ys, tuple) else [ys]) if y.requires_grad]

@@ -70,10 +70,10 @@ def placement(
             f"{layer}: device: expected the name of one, as 'cpu' or 'cuda', got {device!r}"
         )
     try:
-        kind = creation.zeros((), dtype=dtype, device=device).dtype.kind
+        is_real = creation.zeros((), dtype=dtype, device=device).dtype.kind == "f"
     except (TypeError, ValueError):
-        kind = ""
-    if kind != "f":
+        is_real = False
+    if not is_real:
         raise InvalidTypeError(
             f"{layer}: dtype: expected one of reals, as 'float32' or 'float64', got {dtype!r}"
         )

@@ -128,8 +128,7 @@ class Run:
             check_numbers(self.name, logits, paths)
             if len(result) > 2:
                 self.attentions.append(result[2])
-            log_probs: Tensor = ops.log_softmax(logits)
-            return log_probs
+            return ops.log_softmax(logits)
 
     def hypothesis(self, path: Path, score: float, ended: bool) -> Hypothesis:
         """What becomes of a path, with what it attended to on its way."""
