@@ -1,10 +1,11 @@
 PYTHON ?= python3
 BIN    := .venv/bin
+PIP    := $(BIN)/pip install --quiet --disable-pip-version-check
 DEMO   := runs/demo
 
 NATIVE := tinygrad_rnn/kernels/cpu
 
-.PHONY: demo test deep oracles fuzz test-gpu check native sanitize clean
+.PHONY: demo quick test deep oracles fuzz test-gpu check style native sanitize clean
 
 # Trains the demo model (or goes on with it), then writes 500 characters of it.
 demo: .venv/demo
@@ -12,21 +13,30 @@ demo: .venv/demo
 	@$(BIN)/tinygrad-rnn generate $(DEMO) --length 500 --temperature 0.7 --seed 1
 
 # Two tests run at a time, each on one thread.
-test check deep oracles fuzz: export OMP_NUM_THREADS = 1
+quick test check deep oracles fuzz: export OMP_NUM_THREADS = 1
+
+# Style, the types of the files that differ from main (all, where git cannot tell), and the first test
+# of every file with those marked quick: every part, in less than a minute.
+quick: style
+	$(BIN)/mypy $$($(BIN)/python -m tests.changed)
+	HYPOTHESIS_PROFILE=quick $(BIN)/pytest -m quick
 
 test: check
 	$(BIN)/pytest tests
 
-check: .venv/test
+style: .venv/test
+	$(BIN)/clang-format --dry-run -Werror $(NATIVE)/*.cpp $(NATIVE)/*.hpp
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+
+check: style
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/pytest tinygrad_rnn README.md docs
 
 # Searches for hours for the case that fails.
 deep: .venv/test
-	HYPOTHESIS_PROFILE=deep $(BIN)/pytest tests/test_catalogue.py tests/kernels tests/nn
+	HYPOTHESIS_PROFILE=deep $(BIN)/pytest tests/testing tests/kernels tests/nn
 
 # Compares with PyTorch and onnxruntime, in the versions that tests/oracles.txt names.
 oracles: .venv/oracles
@@ -39,7 +49,7 @@ SEED  ?= 0
 fuzz: .venv/test
 	$(BIN)/python -m tests.fuzz --calls $(CALLS) --seed $(SEED)
 
-# On a machine with a GPU: the catalogue and training with CuPy.
+# On a machine with a GPU: all derivatives and training with CuPy.
 test-gpu: .venv/test,cuda13
 	$(BIN)/pytest -m gpu tests
 
@@ -58,15 +68,23 @@ sanitize:
 build/%/build.ninja: $(NATIVE)/CMakeLists.txt
 	cmake -S $(NATIVE) -B build/$* -G Ninja -DPython_EXECUTABLE=$$(command -v $(PYTHON))
 
-# A stamp a set of extras: nothing is installed twice.
-.venv/demo .venv/test .venv/test,cuda13: .venv/%: pyproject.toml $(wildcard $(NATIVE)/*.cpp $(NATIVE)/*.hpp $(NATIVE)/CMakeLists.txt)
+# The package is installed and its kernels compiled once, extras are added to it: one stamp for each.
+.venv/installed: pyproject.toml $(wildcard $(NATIVE)/*.cpp $(NATIVE)/*.hpp $(NATIVE)/CMakeLists.txt)
 	@test -x $(BIN)/python || $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "tinygrad_rnn needs Python 3.11 or later")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[$*]'
+	@echo 'Installing tinygrad_rnn into .venv. Its C++ kernels take about a minute to compile; where there'
+	@echo 'is no compiler, kernels in NumPy run in their place.'
+	$(PIP) --editable .
+	@touch $@
+
+.venv/demo .venv/test .venv/test,cuda13: .venv/%: .venv/installed
+	@echo 'Installing what [$*] needs: seconds to a minute, by the speed of downloads.'
+	$(PIP) 'tinygrad_rnn[$*]'
 	@touch $@
 
 .venv/oracles: .venv/test tests/oracles.txt
-	$(BIN)/pip install --quiet --disable-pip-version-check --requirement tests/oracles.txt
+	@echo 'Installing PyTorch and onnxruntime, which the tests compare with: minutes, by the speed of downloads.'
+	$(PIP) --requirement tests/oracles.txt
 	@touch $@
 
 clean:

@@ -14,11 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tinygrad_rnn as tg
-from tinygrad_rnn.catalogue import sequence
 from tinygrad_rnn.kernels import cpu, dispatch, reference
 from tinygrad_rnn.kernels.cpu import functions
+from tinygrad_rnn.testing import sequence
 
-from ..drawing import Searched
+from ..drawing import HypothesisSampler
 
 pytestmark = pytest.mark.skipif(functions.native is None, reason=cpu.describe())
 
@@ -80,7 +80,7 @@ def _threads() -> Any:
 def test_native_equals_reference(
     name: str, dtype: str, tolerance: float, data: st.DataObject
 ) -> None:
-    d = Searched(data)
+    d = HypothesisSampler(data)
     if d.one_of([True, False]):  # one step of few rows, two threads' worth of rows, several chunks
         sizes = d.one_of([(1, 1), (1, 9), (3, 70), (180, 3)])
     else:
@@ -94,7 +94,7 @@ def test_native_equals_reference(
     arrays = {k: (gains.get(k, 1.0) * v).astype(dtype) for k, v in drawn.items()}
     given = {k: v for k, v in constants.items() if v is not None}
     given = {k: v.astype(dtype) if v.dtype.kind == "f" else v for k, v in given.items()}
-    assert cpu.takes(*arrays.values(), *(v for v in given.values() if v.dtype.kind == "f"))
+    assert cpu.supports(*arrays.values(), *(v for v in given.values() if v.dtype.kind == "f"))
     used = [
         d.one_of([True, False]) for _ in range(2 if name != "lstm" else 3 + options["every_cell"])
     ]

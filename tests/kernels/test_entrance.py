@@ -35,7 +35,7 @@ class Spy:
     def __getattr__(self, name: str) -> Any:
         def call(*args: Any) -> Any:
             found = getattr(self.module, name)(*args)
-            if name != "takes" and (found is not None or name in ("adam", "add_rows", WRITES)):
+            if name != "supports" and (found is not None or name in ("adam", "add_rows", WRITES)):
                 self.ran.append(name)
             return found
 
@@ -128,7 +128,7 @@ def chain(*arrays: Any) -> Any:
     return code(arrays)
 
 
-def plainly(*arrays: Any) -> Any:
+def inferred(*arrays: Any) -> Any:
     x, h, c, *weights = arrays
     return kernels.plain("lstm", 1, x, h, c, tuple(weights))
 
@@ -142,11 +142,11 @@ READERS: dict[str, tuple[Callable[..., Any], list[Any], list[str]]] = {
     "rnn": (over_time("rnn"), layer("rnn", 1), ["forward", "backward"]),
     "gru": (over_time("gru"), layer("gru", 3), ["forward", "backward"]),
     "lstm": (over_time("lstm"), layer("lstm", 4), ["forward", "backward"]),
-    "plain": (
-        plainly,
+    "infer_stack": (
+        inferred,
         [drawn(T, B, I), drawn(1, B, H), drawn(1, B, H, seed=1), drawn(4 * H, I), drawn(4 * H, H),
          drawn(4 * H), drawn(4 * H, seed=1)],
-        ["plain"],
+        ["infer_stack"],
     ),
     "product": (products.product, [drawn(9, 8), drawn(8, 7), drawn(7)], ["product"]),
     "multiplier": (
@@ -246,11 +246,11 @@ def test_what_is_left_to_array_code(name: str, kind: str, spy: Spy) -> None:
     call, arrays, _ = READERS[name]
     given = [None if a is None or a.dtype.kind != "f" else LEFT[kind](a) for a in arrays]
     given = [a if b is None else b for a, b in zip(arrays, given, strict=True)]
-    if kind == "float16" and name not in ("plain", "chain"):
+    if kind == "float16" and name not in ("infer_stack", "chain"):
         assert flat(call(*given))
     else:  # a matrix's arithmetic is another: no more than that native code keeps off
-        assert not cpu.takes(given[0] if given[0].dtype.kind == "f" else given[-1])
-        if name in ("plain", "chain"):
+        assert not cpu.supports(given[0] if given[0].dtype.kind == "f" else given[-1])
+        if name in ("infer_stack", "chain"):
             assert call(*given) is None
     assert spy.ran == []
 

@@ -59,7 +59,7 @@ def chain(rng: Random) -> list[Any]:
     return [code, 4, (2.0,), b"\3", b"\1", 0, b"", (x, reals(rng, 4, 3)), (None,)]
 
 
-def plain(rng: Random) -> list[Any]:
+def infer_stack(rng: Random) -> list[Any]:
     weights = (reals(rng, 4 * H, I), reals(rng, 4 * H, H), reals(rng, 4 * H), reals(rng, 4 * H))
     state = reals(rng, 1, B, H)
     return [4, 1, reals(rng, T, B, I), state, state, weights, None]
@@ -70,8 +70,8 @@ NATIVE: dict[str, Callable[[Random], list[Any]]] = {
     "forward": lambda rng: [*positions("lstm", layer(rng, "lstm", 4)), True, True],
     "forward ": lambda rng: [*positions("gru", layer(rng, "gru", 3)), True, False],
     "backward": backward,
-    "plain": plain,
-    "takes": lambda rng: [(reals(rng, 3), None), (reals(rng, 3),)],
+    "infer_stack": infer_stack,
+    "supports": lambda rng: [(reals(rng, 3), None), (reals(rng, 3),)],
     "cross_entropy": lambda rng: [
         reals(rng, T, C), np.array([0, 1, 2]), reals(rng, T), 0.1, reals(rng, T), reals(rng, T, C),
         reals(rng, C),

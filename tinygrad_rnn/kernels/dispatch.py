@@ -36,7 +36,7 @@ def pick(xp: Any, floats: Sequence[Any]) -> ModuleType:
 
     **Arguments** floats: the call's arrays of real numbers, or None, x first; none of them empty.
     """
-    return cpu if cpu.takes(*floats) else reference
+    return cpu if cpu.supports(*floats) else reference
 
 
 def _inputs(forward: Callable[..., Any]) -> tuple[list[str], int]:

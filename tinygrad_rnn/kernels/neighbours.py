@@ -28,7 +28,7 @@ def cross_entropy(
     """
     targets = xp.asarray(targets)
     _check_rows(x, targets=targets, counts=counts)
-    if cpu.takes(x):
+    if cpu.supports(x):
         losses = cpu.cross_entropy(x, targets, smoothing=smoothing)
         return losses if counts is None else np.where(counts, losses, 0)
     _check_targets(x.shape[-1], targets)
@@ -64,14 +64,14 @@ def cross_entropy_gradient(
     targets = xp.asarray(targets)
     _check_rows(x, targets=targets, weights=weights, counts=counts)
     if counts is not None:
-        native = cpu.takes(x)  # whose arithmetic warns of nothing: the rows are selected once
+        native = cpu.supports(x)  # whose arithmetic warns of nothing: the rows are selected once
         given = x if native else _selected(xp, x, counts)
         made = cross_entropy_gradient(xp, given, targets, weights, smoothing=smoothing)
         if not native:
             return _selected(xp, made, counts)
         made[~counts] = 0
         return made
-    if cpu.takes(None if out is x else x, written=(losses, out, sums)):
+    if cpu.supports(None if out is x else x, outputs=(losses, out, sums)):
         return cpu.cross_entropy(x, targets, weights, smoothing, losses=losses, out=out, sums=sums)
     _check_targets(x.shape[-1], targets)
     if losses is not None:
@@ -153,7 +153,7 @@ def add_rows(xp: Any, table: Array, ids: Array, rows: Array) -> Array:
     wanted = (*ids.shape, *table.shape[1:])
     if not table.ndim or rows.shape != wanted:
         rows = xp.broadcast_to(rows, wanted)
-    if cpu.takes(rows, written=(table,)):
+    if cpu.supports(rows, outputs=(table,)):
         cpu.add_rows(table, ids, rows)
         return table
     check_whole("ids", ids, -len(table), len(table) - 1, IndexError)
@@ -172,7 +172,7 @@ def add_rows(xp: Any, table: Array, ids: Array, rows: Array) -> Array:
 
 def sum_of_squares(x: Array) -> Any:
     """In float64: the squares of float32 overflow where the root of their sum does not."""
-    if cpu.takes(x):
+    if cpu.supports(x):
         return cpu.sum_of_squares(x)
     wide = x.astype("float64")
     wide *= wide
@@ -195,7 +195,7 @@ def adam(
     b1, b2 = betas
     shrink, decay = (1 - lr * decay, 0.0) if decoupled else (1.0, decay)
     scale, rate = (1 - b2**step) ** -0.5, lr / (1 - b1**step)
-    if cpu.takes(g, written=(p, m, v)):
+    if cpu.supports(g, outputs=(p, m, v)):
         cpu.adam(p, g, m, v, b1, b2, 1 - b1, 1 - b2, shrink, decay, scale, eps, rate)
         return
     if xp is np and not (p.flags.writeable and m.flags.writeable and v.flags.writeable):

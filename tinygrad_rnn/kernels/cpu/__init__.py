@@ -15,7 +15,7 @@ from .functions import (
     rnn_forward,
     set_num_threads,
     sum_of_squares,
-    takes,
+    supports,
 )
 
 __all__ = [
@@ -33,5 +33,5 @@ __all__ = [
     "rnn_forward",
     "set_num_threads",
     "sum_of_squares",
-    "takes",
+    "supports",
 ]

@@ -1,252 +1,306 @@
-// The backward pass of any cell: step by step, then the weights' gradients of some steps at once.
+// The backward pass of a layer, for any cell: `run_backward<T, Cell>`.
 //
-// The gates' cotangents of a chunk of steps lie in one buffer that stays in the cache; dx and the
-// weights' gradients are taken from it when the chunk is complete. Where inputs are rows of a table,
-// the cotangents of what each of them gave are summed first, and its products made in the end. What
-// the recurrence hands on to the step before, it keeps in `dh`, where the cotangents of the final
-// state lie at first.
+// Steps run backwards in chunks. The gates' cotangents of a chunk are stored in one buffer that
+// stays in the cache; when it is complete, dx and the weights' gradients are computed from it by
+// products. For embedding inputs the cotangents are summed per entry of the table, and multiplied
+// at the end. `dh` carries the cotangent of h from step to step, starting with that of h_n. A cell
+// is a `BackwardCell` with a static `layout`, constructed from the pass.
 #pragma once
 
-#include "gradient.hpp"
 #include "lookup.hpp"
+#include "weight_gradient.hpp"
 
 namespace tgrnn::LEVEL {
 
-constexpr long gradient_rows = 512; // rows, of all steps together, that make a chunk
+constexpr long kBackwardChunk = 512; // rows, of all steps of a chunk together
 
-// What a cell is told of a step: rows [0, running) take it; the others up to `rows` have taken
-// the one that was before in this pass, and have only that one's product to receive.
-template <class T> struct BackStep {
-  long t, rows, running;
-  const long *row;    // which rows of the batch they are
-  const T *const *dz; // their gates' cotangents of the step that was before in this pass, or zeros
-  bool received;      // false where that one's product is in dh already
-  const T *gy;        // the output's cotangent, null if there is none or it is in dh already
-  T *const *to;       // where their gates' cotangents go
-  const T **spare;    // room for as many pointers
+// One step of the active rows, or of a thread's part of them. "Later" is the step that ran before
+// this one, at the next time step of the sequence. Rows [0, active) are active in this step; rows
+// [active, rows) were active in the later one only and just add its product to dh.
+template <class T> struct BackwardStep {
+  long t, rows, active;
+  const long *row;    // index in the batch
+  const T *const *dz; // the gates' cotangents of the later step, or the pass's zero_row
+  bool needs_product; // whether dh still lacks the later step's W_hh' dz
+  const T *gy;        // the cotangent of y; null if absent or already in dh
+  T *const *to;       // where the gates' cotangents are stored
+  const T **scratch;  // for as many pointers
 };
 
-// A cell's cotangents lie in planes of Hp: the first of them, one for each gate, belong to the
-// products with the inputs, the last to those with h; `gate_of_plane` says to which gate.
-template <class T, class Cell> class BackwardPass {
-public:
-  static constexpr int V = lanes<T>, first_recurrent = Cell::planes - Cell::gates;
+template <class T> class BackwardPass;
 
-  BackwardPass(const Layer<T> &layer, const Backward<T> &io)
-      : layer(layer), io(io), course(layer, scratch), lookup(layer, course, scratch), padded(parts(layer.hidden, V) * V),
-        padded_out(parts(layer.out, V) * V), dh(padded_copy(io.gh, layer.out, padded_out)),
-        nothing(scratch.template zeros<T>(larger(Cell::planes * padded, larger(layer.features, layer.out)) + V)),
-        width(Cell::planes * padded),
-        stride(width + (layer.w_hr ? padded_out + padded : 0) + V), // no power of two: rows would share sets of the cache
-        chunk(larger(1, smaller(layer.steps, gradient_rows / layer.batch))), most(chunk * layer.batch),
-        dz(scratch.template take<T>(most * stride)),
-        summed(scratch.template zeros<T>(lookup.count * Cell::gates * padded)), bias(scratch.template zeros<T>(width)),
-        masked(layer.h_mask ? scratch.template take<T>(most * layer.out) : nullptr),
-        past(layer.h_zone.shares ? scratch.template take<T>(layer.batch * padded_out) : nullptr),
-        dzs(scratch.template take<const T *>(most)), dxs(scratch.template take<T *>(most)),
-        room(scratch.template take<const T *>(layer.threads * room_of_thread())),
+// The part of a backward pass that differs between cells. Called by every thread with its slice.
+template <class T> struct BackwardCell {
+  virtual void pack(ThreadSlice slice) = 0; // packs its part of the recurrent weights
+  virtual void step(const BackwardPass<T> &pass, Team &team, ThreadSlice slice,
+                    const BackwardStep<T> &s) = 0;
+  virtual void write_gradients(const BackwardPass<T> &) const {} // dc0 and dw_ch
+};
+
+// How a cell stores its gates' cotangents, in planes of Hp: the first `gates` of them are those of
+// the input projections, the last `gates` those of the recurrent products. Where both are equal
+// they overlap.
+struct BackwardLayout {
+  int gates, planes;
+  bool reset_before; // whether the third gate multiplies r * h (saved in the fourth plane) instead
+                     // of h
+  int gate_of_plane[4];
+};
+
+template <class T> class BackwardPass {
+public:
+  static constexpr int V = lanes<T>;
+
+  BackwardPass(const Layer<T> &layer, const Backward<T> &io, const BackwardLayout &layout)
+      : layer(layer), io(io), layout(layout), first_recurrent(layout.planes - layout.gates),
+        schedule(layer, scratch), lookup(layer, schedule, scratch),
+        padded(ceil_div(layer.hidden, V) * V), padded_out(ceil_div(layer.out, V) * V),
+        dh(padded_copy(io.gh, layer.out, padded_out)),
+        zero_row(scratch.template zeros<T>(
+            max(layout.planes * padded, max(layer.features, layer.out)) + V)),
+        width(layout.planes * padded),
+        stride(width + (layer.w_hr ? padded_out + padded : 0) +
+               V), // no power of two: rows would share sets of the cache
+        chunk(max(1, min(layer.steps, kBackwardChunk / layer.batch))),
+        chunk_rows(chunk * layer.batch), dz(scratch.template take<T>(chunk_rows * stride)),
+        entry_gradients(scratch.template zeros<T>(lookup.count * layout.gates * padded)),
+        bias(scratch.template zeros<T>(width)),
+        masked(layer.h_mask ? scratch.template take<T>(chunk_rows * layer.out) : nullptr),
+        carried(layer.h_zoneout.keep ? scratch.template take<T>(layer.batch * padded_out)
+                                     : nullptr),
+        dzs(scratch.template take<const T *>(chunk_rows)),
+        dxs(scratch.template take<T *>(chunk_rows)),
+        pointers(scratch.template take<const T *>(layer.threads * pointers_per_thread())),
         w_rows(weight_rows(layer.w_ih, 0, layer.features)),
-        w_ih(scratch, w_rows, Cell::gates * padded, layer.features), cell(*this),
-        in(scratch, most, layer.features, Cell::gates * layer.hidden),
-        recurrent(scratch, most, layer.out, Cell::gates * layer.hidden),
-        reset(scratch, Cell::resets_before ? most : 0, layer.out, layer.hidden),
-        projection(scratch, layer.w_hr ? most : 0, layer.hidden, layer.out) {
+        w_ih(scratch, w_rows, layout.gates * padded, layer.features),
+        in(scratch, chunk_rows, layer.features, layout.gates * layer.hidden),
+        recurrent(scratch, chunk_rows, layer.out, layout.gates * layer.hidden),
+        reset(scratch, layout.reset_before ? chunk_rows : 0, layer.out, layer.hidden),
+        projection(scratch, layer.w_hr ? chunk_rows : 0, layer.hidden, layer.out) {
     const long H = layer.hidden;
-    for (int g = 0; g < Cell::gates; g++) {
-      const int gate = Cell::gate_of_plane[g], rec = Cell::gate_of_plane[first_recurrent + g];
+    for (int g = 0; g < layout.gates; g++) {
+      const int gate = layout.gate_of_plane[g], rec = layout.gate_of_plane[first_recurrent + g];
       if (io.dw_ih) in.rows(io.dw_ih + gate * H * layer.features, dz + g * padded, H);
       if (io.dw_hh)
-        (Cell::resets_before && rec == 2 ? reset : recurrent)
+        (layout.reset_before && rec == 2 ? reset : recurrent)
             .rows(io.dw_hh + rec * H * layer.out, dz + (first_recurrent + g) * padded, H);
     }
     projection.rows(io.dw_hr, dz + width, layer.out);
   }
 
-  void run() {
+  void run(BackwardCell<T> &cell) {
     const bool by_rows = layer.batch >= 2 * layer.threads || layer.threads == 1;
     struct Context {
       BackwardPass *pass;
+      BackwardCell<T> &cell;
       bool by_rows;
-    } context = {this, by_rows};
-    clear();
-    tgrnn::run(layer.threads,
-               [](void *c, Team &team, int id) {
-                 Context *context = static_cast<Context *>(c);
-                 context->pass->part(team, {id, team.size, context->by_rows});
-               },
-               &context);
+    } context = {this, cell, by_rows};
+    clear_padding();
+    tgrnn::run(
+        layer.threads,
+        [](void *c, Team &team, int id) {
+          Context *context = static_cast<Context *>(c);
+          context->pass->run_slice(context->cell, team, {id, team.size, context->by_rows});
+        },
+        &context);
     const long H = layer.hidden, P = layer.out;
-    for (long b = 0; io.dh0 && b < layer.batch; b++) memcpy(io.dh0 + b * P, dh + b * padded_out, P * sizeof(T));
-    for (int g = 0; g < Cell::gates; g++) {
+    for (long b = 0; io.dh0 && b < layer.batch; b++)
+      memcpy(io.dh0 + b * P, dh + b * padded_out, P * sizeof(T));
+    for (int g = 0; g < layout.gates; g++) {
       const int at = first_recurrent + g;
-      if (io.db_ih) memcpy(io.db_ih + Cell::gate_of_plane[g] * H, bias + g * padded, H * sizeof(T));
-      if (io.db_hh) memcpy(io.db_hh + Cell::gate_of_plane[at] * H, bias + at * padded, H * sizeof(T));
+      if (io.db_ih)
+        memcpy(io.db_ih + layout.gate_of_plane[g] * H, bias + g * padded, H * sizeof(T));
+      if (io.db_hh)
+        memcpy(io.db_hh + layout.gate_of_plane[at] * H, bias + at * padded, H * sizeof(T));
     }
-    cell.last(*this);
+    cell.write_gradients(*this);
   }
 
-  // A copy of (B, n), each row to whole vectors; zeros if there is none.
+  // A copy of (B, n) with rows padded to (B, to); zeros if `from` is null.
   T *padded_copy(const T *from, long n, long to) {
     T *copy = scratch.template zeros<T>(layer.batch * to);
-    for (long b = 0; from && b < layer.batch; b++) memcpy(copy + b * to, from + b * n, n * sizeof(T));
+    for (long b = 0; from && b < layer.batch; b++)
+      memcpy(copy + b * to, from + b * n, n * sizeof(T));
     return copy;
   }
 
-  // Pointers to w's rows as dz has their gates, from the plane `first`: zeros between the planes.
+  // Pointers to w's rows in the order of dz's planes from `first` on; zeros for the padding.
   const T *const *weight_rows(const T *w, int first, long columns) {
-    const T **rows = scratch.template take<const T *>(Cell::gates * padded);
-    for (int g = 0; g < Cell::gates; g++)
+    const T **rows = scratch.template take<const T *>(layout.gates * padded);
+    for (int g = 0; g < layout.gates; g++)
       for (long j = 0; j < padded; j++)
-        rows[g * padded + j] = j < layer.hidden
-                                   ? w + (Cell::gate_of_plane[first + g] * layer.hidden + j) * columns
-                                   : nothing;
+        rows[g * padded + j] =
+            j < layer.hidden ? w + (layout.gate_of_plane[first + g] * layer.hidden + j) * columns
+                             : zero_row;
     return rows;
   }
   const T *const *recurrent_rows() { return weight_rows(layer.w_hh, first_recurrent, layer.out); }
 
-  // A vector of gates' cotangents, zero past the last unit: products sum over whole vectors, and what
-  // infinities leave there is no number.
-  Vector<T> units(Vector<T> d, long j) const {
+  // A vector of cotangents with its padding zeroed: products sum over whole vectors, and infinite
+  // values may have left NaN there.
+  Vector<T> zero_padding(Vector<T> d, long j) const {
     return j + V <= layer.hidden ? d : first_lanes<T>(d, (int)(layer.hidden - j));
   }
 
+  // h that step t of row b started from.
   const T *h_before(long t, long b) const {
-    return course.anew(t, b)    ? nothing
-           : course.first(t, b) ? layer.h0 + b * layer.out : io.y + (course.before(t) * layer.batch + b) * layer.out;
+    return schedule.is_reset(t, b)   ? zero_row
+           : schedule.is_first(t, b) ? layer.h0 + b * layer.out
+                                     : io.y + (schedule.previous(t) * layer.batch + b) * layer.out;
   }
 
-  // What a product gives for h, through the mask that h went through.
-  Vector<T> unmasked(const T *tile, long b, long j) const {
+  // The backward of h_mask * h.
+  Vector<T> apply_mask(const T *tile, long b, long j) const {
     const Vector<T> d = load(tile);
-    return layer.h_mask ? d * load(layer.h_mask + b * layer.out + j, (int)smaller(V, layer.out - j)) : d;
+    return layer.h_mask ? d * load(layer.h_mask + b * layer.out + j, (int)min(V, layer.out - j))
+                        : d;
   }
 
-  // A vector of the cotangent of what a step makes of h, from a product, what was kept and the output's.
-  // False, and it is kept, if the row does not run.
-  bool receive(const BackStep<T> &s, long r, long j, const T *tile, Vector<T> &dh) const {
+  // Sets dh to the full cotangent of a step's result h': the carried part, the later step's product
+  // (a tile) and gy. For a row that is not active stores it in `this->dh` and returns false.
+  bool accumulate_dh(const BackwardStep<T> &s, long r, long j, const T *tile, Vector<T> &dh) const {
     const long b = s.row[r], P = layer.out;
-    T *kept = this->dh + b * padded_out + j;
-    dh = s.dz[r] == nothing ? load(kept) : unmasked(tile, b, j) + load(kept); // weights may be infinite
-    if (r >= s.running) return store(kept, dh), false;
-    if (s.gy) dh += load(s.gy + (s.t * layer.batch + b) * P + j, (int)smaller(V, P - j));
+    T *old = this->dh + b * padded_out + j;
+    dh = s.dz[r] == zero_row
+             ? load(old)
+             : apply_mask(tile, b, j) + load(old); // no 0 * inf from infinite weights
+    if (r >= s.active) return store(old, dh), false;
+    if (s.gy) dh += load(s.gy + (s.t * layer.batch + b) * P + j, (int)min(V, P - j));
     return true;
   }
 
   const Layer<T> &layer;
   const Backward<T> &io;
+  const BackwardLayout layout;
+  const int first_recurrent; // plane
   Scratch scratch;
-  const Course<T> course;
+  const RowSchedule<T> schedule;
   const Lookup<T> lookup;
   const long padded, padded_out;
   T *const dh; // (B, padded_out)
-  T *nothing;  // a row of zeros
-  const long width; // of the planes; under a projection follow the cotangent of its result, and what it is of
+  T *zero_row;
+  const long width; // of all planes; an LSTM with a projection stores its result's cotangent and
+                    // its input behind
 
 private:
-  const long stride, chunk, most;
-  T *dz, *summed, *bias, *masked, *past; // summed: cotangents by row of a table
+  const long stride, chunk, chunk_rows;
+  T *dz, *entry_gradients, *bias, *masked, *carried;
   const T **dzs;
   T **dxs;
-  const T **room;
+  const T **pointers;
   const T *const *w_rows;
   RowPanels<T> w_ih;
-  Cell cell;
   WeightGradient<T> in, recurrent, reset, projection;
 
-  long room_of_thread() const { return 4 * layer.batch; }
+  long pointers_per_thread() const { return 4 * layer.batch; }
 
-  // No cotangent reaches inputs past a row's length.
-  void clear() {
+  // Zeros dx past each row's length.
+  void clear_padding() {
     if (io.dx && layer.ids) memset(io.dx, 0, layer.entries * layer.features * sizeof(T));
     if (!io.dx || layer.ids || !layer.lengths) return;
     for (long b = 0; b < layer.batch; b++)
-      for (long t = course.length(b); t < layer.steps; t++)
+      for (long t = schedule.length(b); t < layer.steps; t++)
         memset(io.dx + (t * layer.batch + b) * layer.features, 0, layer.features * sizeof(T));
   }
 
-  void part(Team &team, Share share) {
-    cell.pack(share);
-    if (io.dx) w_ih.pack(share.some_from(w_ih.count()), share.some_to(w_ih.count()));
+  void run_slice(BackwardCell<T> &cell, Team &team, ThreadSlice slice) {
+    cell.pack(slice);
+    if (io.dx) w_ih.pack(slice.begin(w_ih.count()), slice.end(w_ih.count()));
     team.barrier();
-    for (long begin = 0; begin < layer.steps; begin += chunk) { // counted from the last step in running order
-      const long end = smaller(begin + chunk, layer.steps);
-      const long filled = recurrence(team, share, begin, end);
+    for (long begin = 0; begin < layer.steps;
+         begin += chunk) { // counts steps in the order of this pass
+      const long end = min(begin + chunk, layer.steps);
+      const long rows_filled = recurrence(cell, team, slice, begin, end);
       team.barrier();
-      gradients(team, share, begin, end, filled);
+      gradients(team, slice, begin, end, rows_filled);
       team.barrier();
     }
-    for (long first = 0; first < lookup.count; first += most) {
-      of_table(team, share, first, smaller(most, lookup.count - first));
+    for (long first = 0; first < lookup.count; first += chunk_rows) {
+      table_gradients(team, slice, first, min(chunk_rows, lookup.count - first));
       team.barrier();
     }
   }
 
-  // The steps of a chunk. Returns how many rows of dz are filled.
-  long recurrence(Team &team, Share share, long begin, long end) {
+  // Runs the steps of a chunk. Returns how many rows of dz it has filled.
+  long recurrence(BackwardCell<T> &cell, Team &team, ThreadSlice slice, long begin, long end) {
     const long B = layer.batch;
-    const T **from = room + share.id * room_of_thread(), **spare = from + B;
-    T **to = const_cast<T **>(spare + B);
+    const T **from = pointers + slice.id * pointers_per_thread(), **scratch_rows = from + B;
+    T **to = const_cast<T **>(scratch_rows + B);
     long *row = reinterpret_cast<long *>(to + B);
-    long filled = 0, before = 0, running_before = 0; // before: where the rows of the step before begin
+    long rows_filled = 0, before = 0,
+         active_before = 0; // of the later step: its first row of dz, and its active rows
     long t_before = 0;
-    for (long s = begin; s <= end; s++) { // at `end`: what the last step hands on is received
-      const long t = course.time(layer.steps - 1 - s);
-      const long all = s < end ? course.running(t) : 0, running = share.rows(all), rows = larger(running, running_before);
+    for (long s = begin; s <= end; s++) { // at `end` only adds the last step's product
+      const long t = schedule.time_of(layer.steps - 1 - s);
+      const long all = s < end ? schedule.active(t) : 0, active = slice.row_count(all),
+                 rows = max(active, active_before);
       for (long r = 0; r < rows; r++) {
-        const long position = share.position(r);
-        row[r] = course.row(position);
-        from[r] = r < running_before && !course.anew(t_before, row[r]) ? dz + (before + position) * stride : nothing;
-        to[r] = dz + (filled + position) * stride;
+        const long position = slice.position(r);
+        row[r] = schedule.row(position);
+        from[r] = r < active_before && !schedule.is_reset(t_before, row[r])
+                      ? dz + (before + position) * stride
+                      : zero_row;
+        to[r] = dz + (rows_filled + position) * stride;
       }
-      BackStep<T> step{t, rows, running, row, from, s > begin, io.gy, to, spare};
-      if (layer.h_zone.shares && running) { // first all of h's cotangent is received, then parted
-        BackStep<T> none = step;
-        none.running = 0;
-        cell.step(*this, team, share, none);
-        own(share, step, [&](T *d, long b, long j) { split(d, past + b * padded_out + j, (t * layer.batch + b) * layer.out + j, j); });
-        step.rows = running, step.received = false, step.gy = nullptr;
-      }
-      cell.step(*this, team, share, step);
-      if (layer.h_zone.shares) own(share, step, [&](T *d, long b, long j) { store(d, load(d) + load(past + b * padded_out + j)); });
-      if (layer.reset) // nothing of h goes on to what was before
-        own(share, step, [&](T *d, long b, long) {
-          if (course.anew(t, b)) store(d, Vector<T>{});
+      BackwardStep<T> step{t, rows, active, row, from, s > begin, io.gy, to, scratch_rows};
+      if (layer.h_zoneout.keep &&
+          active) { // completes dh, then splits it between the step and its old state
+        BackwardStep<T> product_only = step;
+        product_only.active = 0;
+        cell.step(*this, team, slice, product_only);
+        for_active_vectors(slice, step, [&](T *d, long b, long j) {
+          split_zoneout(d, carried + b * padded_out + j, (t * layer.batch + b) * layer.out + j, j);
         });
-      if (!share.by_rows) team.barrier();
-      before = filled;
+        step.rows = active, step.needs_product = false, step.gy = nullptr;
+      }
+      cell.step(*this, team, slice, step);
+      if (layer.h_zoneout.keep)
+        for_active_vectors(slice, step, [&](T *d, long b, long j) {
+          store(d, load(d) + load(carried + b * padded_out + j));
+        });
+      if (layer.reset) // no gradient flows through a reset
+        for_active_vectors(slice, step, [&](T *d, long b, long) {
+          if (schedule.is_reset(t, b)) store(d, Vector<T>{});
+        });
+      if (!slice.by_rows) team.barrier();
+      before = rows_filled;
       t_before = t;
-      filled += all;
-      running_before = running;
+      rows_filled += all;
+      active_before = active;
     }
-    return filled;
+    return rows_filled;
   }
 
-  // Does something to each vector of dh of the rows that run, as far as it is the thread's own.
-  template <class F> void own(Share share, const BackStep<T> &s, F f) const {
-    const long panels = parts(padded_out / V, widest), to = smaller(share.to(panels) * widest * V, padded_out);
-    for (long r = 0; r < s.running; r++)
-      for (long j = share.from(panels) * widest * V; j < to; j += V) f(dh + s.row[r] * padded_out + j, s.row[r], j);
+  // Calls f(vector of dh, b, j) for the thread's part of the active rows.
+  template <class F>
+  void for_active_vectors(ThreadSlice slice, const BackwardStep<T> &s, F f) const {
+    const long panels = ceil_div(padded_out / V, kMaxVectors),
+               to = min(slice.panel_end(panels) * kMaxVectors * V, padded_out);
+    for (long r = 0; r < s.active; r++)
+      for (long j = slice.panel_begin(panels) * kMaxVectors * V; j < to; j += V)
+        f(dh + s.row[r] * padded_out + j, s.row[r], j);
   }
 
-  // Zoneout: of the cotangent of h' a share passes by the step, the rest goes through it.
-  void split(T *d, T *past, long at, long j) const {
-    const int some = (int)smaller(V, layer.out - j);
-    const Vector<T> old = survives(layer.h_zone, at, some), all = io.gy ? load(d) + load(io.gy + at, some) : load(d);
-    store(past, old * all);
-    store(d, (T(1) - old) * all);
+  // The backward of h' = keep h + (1 - keep) h~: `carried` for h, d for h~.
+  void split_zoneout(T *d, T *carried, long at, long j) const {
+    const int count = (int)min(V, layer.out - j);
+    const Vector<T> keep = keep_probability(layer.h_zoneout, at, count),
+                    all = io.gy ? load(d) + load(io.gy + at, count) : load(d);
+    store(carried, keep * all);
+    store(d, (T(1) - keep) * all);
   }
 
-  // dx and the weights' gradients from the rows of a chunk.
-  void gradients(Team &team, Share share, long begin, long end, long depth) {
-    if (share.id == 0) {
+  // dx and the weights' gradients of a chunk, from `depth` rows of dz.
+  void gradients(Team &team, ThreadSlice slice, long begin, long end, long depth) {
+    if (slice.id == 0) {
       long k = 0;
       for (long s = begin; s < end; s++) {
-        const long t = course.time(layer.steps - 1 - s);
-        for (long r = 0; r < course.running(t); r++, k++) {
-          const long b = course.row(r), at = t * layer.batch + b;
+        const long t = schedule.time_of(layer.steps - 1 - s);
+        for (long r = 0; r < schedule.active(t); r++, k++) {
+          const long b = schedule.row(r), at = t * layer.batch + b;
           dzs[k] = dz + k * stride;
           if (lookup.count) {
-            dxs[k] = summed + lookup.at(t, b) * Cell::gates * padded;
+            dxs[k] = entry_gradients + lookup.at(t, b) * layout.gates * padded;
           } else {
             dxs[k] = io.dx + at * layer.features;
             in.operands[k] = layer.x + at * layer.features;
@@ -254,10 +308,11 @@ private:
           recurrent.operands[k] = h_before(t, b);
           if (masked) {
             T *row = masked + k * layer.out;
-            for (long j = 0; j < layer.out; j++) row[j] = recurrent.operands[k][j] * layer.h_mask[b * layer.out + j];
+            for (long j = 0; j < layer.out; j++)
+              row[j] = recurrent.operands[k][j] * layer.h_mask[b * layer.out + j];
             recurrent.operands[k] = row;
           }
-          if (Cell::resets_before) reset.operands[k] = io.gates + (at * 4 + 3) * padded;
+          if (layout.reset_before) reset.operands[k] = io.gates + (at * 4 + 3) * padded;
           if (layer.w_hr) projection.operands[k] = dzs[k] + width + padded_out;
         }
       }
@@ -265,56 +320,64 @@ private:
     }
     team.barrier();
     for (WeightGradient<T> *w : weights)
-      if (w != &in || !lookup.count) w->pack(share);
+      if (w != &in || !lookup.count) w->pack(slice);
     if (lookup.count) {
-      const long vectors = Cell::gates * padded / V, from = share.some_from(vectors) * V, to = share.some_to(vectors) * V;
+      const long vectors = layout.gates * padded / V, from = slice.begin(vectors) * V,
+                 to = slice.end(vectors) * V;
       for (long k = 0; k < depth; k++)
         for (long v = from; v < to; v += V) store(dxs[k] + v, load(dxs[k] + v) + load(dzs[k] + v));
     } else {
-      inputs(share, depth);
+      input_gradients(slice, depth);
     }
     team.barrier();
     for (WeightGradient<T> *w : weights)
-      if (w != &in || !lookup.count) w->add(share, begin == 0);
+      if (w != &in || !lookup.count) w->add(slice, begin == 0);
     if (io.db_ih || io.db_hh)
-      for (long v = share.some_from(width / V) * V; v < share.some_to(width / V) * V; v += V) {
+      for (long v = slice.begin(width / V) * V; v < slice.end(width / V) * V; v += V) {
         Vector<T> sum = load(bias + v);
         for (long k = 0; k < depth; k++) sum += load(dz + k * stride + v);
         store(bias + v, sum);
       }
   }
 
-  // dx of the rows of a chunk.
-  void inputs(Share share, long depth) {
+  // dx of the rows of a chunk (of a table's entries under ids).
+  void input_gradients(ThreadSlice slice, long depth) {
     if (!io.dx) return;
-    const long first = share.some_from(depth), I = layer.features;
-    sweep(w_ih, 0, w_ih.count(), dzs + first, share.some_to(depth) - first, w_ih.depth,
-          [&](long p, int width, long r, const T *tile) {
-            T *dx = dxs[first + r];
-            for (long v = 0, at = p * widest * V; v < width; v++, at += V)
-              store(dx + at, load(tile + v * V), (int)smaller(V, I - at));
-          });
+    const long first = slice.begin(depth), I = layer.features;
+    gemm_rows(w_ih, 0, w_ih.count(), dzs + first, slice.end(depth) - first, w_ih.depth,
+              [&](long p, int width, long r, const T *tile) {
+                T *dx = dxs[first + r];
+                for (long v = 0, at = p * kMaxVectors * V; v < width; v++, at += V)
+                  store(dx + at, load(tile + v * V), (int)min(V, I - at));
+              });
   }
 
-  // The products of some rows of a table, as if they were the inputs of a chunk.
-  void of_table(Team &team, Share share, long first, long depth) {
-    if (share.id == 0) {
+  // dx and dw_ih of some entries of a table, as if they were the inputs of a chunk.
+  void table_gradients(Team &team, ThreadSlice slice, long first, long depth) {
+    if (slice.id == 0) {
       for (long k = 0; k < depth; k++) {
         const T *row = in.operands[k] = lookup.rows[first + k];
         dzs[k] = dz + k * stride;
         dxs[k] = io.dx + (row - layer.x);
-        memcpy(dz + k * stride, summed + (first + k) * Cell::gates * padded, Cell::gates * padded * sizeof(T));
+        memcpy(dz + k * stride, entry_gradients + (first + k) * layout.gates * padded,
+               layout.gates * padded * sizeof(T));
       }
       in.begin(depth, stride);
     }
     team.barrier();
-    in.pack(share);
-    inputs(share, depth);
+    in.pack(slice);
+    input_gradients(slice, depth);
     team.barrier();
-    in.add(share, first == 0);
+    in.add(slice, first == 0);
   }
 
   WeightGradient<T> *const weights[4] = {&in, &recurrent, &reset, &projection};
 };
+
+template <class T, class Cell> void run_backward(const Layer<T> &layer, const Backward<T> &io) {
+  BackwardPass<T> pass(layer, io, Cell::layout);
+  Cell cell(pass);
+  pass.run(cell);
+}
 
 } // namespace tgrnn::LEVEL

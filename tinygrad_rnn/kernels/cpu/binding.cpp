@@ -1,53 +1,64 @@
-// The Python face of the layers, and the module.
+// The Python bindings of the recurrent layers, and the module `_native`.
 //
-// Shapes have been checked against the contract; here they are checked once more, as memory safety
-// needs it. NumPy's own C interface is used as it is: a call with fifteen arrays costs less than a
-// microsecond.
+// Python has checked shapes against the contract (`contract.py`) with good messages; they are
+// checked here again for memory safety. NumPy's C API is used directly: a call with fifteen arrays
+// costs less than a microsecond.
 #include "binding.hpp"
 
 #include <algorithm>
 
 namespace tgrnn {
 
-int asked_threads = 1;
+int num_threads = 1;
 
 namespace {
 
-// Positions of the arguments that both functions begin with.
+// Positions of the arguments that forward and backward share.
+// clang-format off
 enum Argument {
-  CELL, CELL_CLIP, REVERSE, X, IDS, H0, C0, W_IH, W_HH, B_IH, B_HH, W_HR, W_CH, LENGTHS, RESET, H_MASK, H_ZONE, C_ZONE, COMMON
+  CELL, CELL_CLIP, REVERSE, X, IDS, H0, C0, W_IH, W_HH, B_IH, B_HH, W_HR, W_CH,
+  LENGTHS, RESET, H_MASK, H_ZONEOUT, C_ZONEOUT, COMMON
 };
+// clang-format on
 
-// An argument that has to be an array of so many axes, none of them empty.
-PyArrayObject *needed(PyObject *o, int axes, const char *name) {
-  if (!is_memory(o)) refuse(PyExc_TypeError, "%s: expected an array, got %.100s", name, Py_TYPE(o)->tp_name);
-  if (PyArray_NDIM(array(o)) != axes) refuse(PyExc_ValueError, "%s: expected %d axes, got %d", name, axes, PyArray_NDIM(array(o)));
-  if (!PyArray_SIZE(array(o))) refuse(PyExc_ValueError, "%s: it is empty", name);
+// A required argument: a non-empty array of so many axes.
+PyArrayObject *require(PyObject *o, int axes, const char *name) {
+  if (!is_numpy(o))
+    raise(PyExc_TypeError, "%s: expected an array, got %.100s", name, Py_TYPE(o)->tp_name);
+  if (PyArray_NDIM(array(o)) != axes)
+    raise(PyExc_ValueError, "%s: expected %d axes, got %d", name, axes, PyArray_NDIM(array(o)));
+  if (!PyArray_SIZE(array(o))) raise(PyExc_ValueError, "%s: it is empty", name);
   return array(o);
 }
 
-template <class T> Layer<T> layer(Arguments a, Held &held) {
+// Checks the shared arguments.
+template <class T> Layer<T> layer(Arguments a, ArrayArguments &arrays) {
   Layer<T> l{};
-  const long cell = whole_number(a[CELL]);
-  if (cell < 0 || cell > (long)Cell::lstm_coupled) refuse(PyExc_ValueError, "there is no cell %ld", cell);
+  const long cell = to_integer(a[CELL]);
+  if (cell < 0 || cell > (long)Cell::lstm_coupled)
+    raise(PyExc_ValueError, "unknown cell %ld", cell);
   l.cell = static_cast<Cell>(cell);
-  if (a[CELL_CLIP] != Py_None) { // what rounds to 0 is still a clip
-    l.cell_clip = std::max(T(real_number(a[CELL_CLIP])), std::numeric_limits<T>::denorm_min());
-    if (!(real_number(a[CELL_CLIP]) > 0)) refuse(PyExc_ValueError, "cell_clip: expected more than 0");
+  if (a[CELL_CLIP] != Py_None) { // one that rounds to 0 is still a clip
+    l.cell_clip = std::max(T(to_real(a[CELL_CLIP])), std::numeric_limits<T>::denorm_min());
+    if (!(to_real(a[CELL_CLIP]) > 0)) raise(PyExc_ValueError, "cell_clip: expected more than 0");
   }
-  l.reverse = truth(a[REVERSE]);
+  l.reverse = boolean(a[REVERSE]);
   const bool table = a[IDS] != Py_None;
-  PyArrayObject *x = needed(a[X], table ? 2 : 3, "x"), *read = table ? needed(a[IDS], 2, "ids") : x, *h0 = needed(a[H0], 2, "h0");
-  l.steps = PyArray_DIM(read, 0), l.batch = PyArray_DIM(read, 1);
+  PyArrayObject *x = require(a[X], table ? 2 : 3, "x"),
+                *steps = table ? require(a[IDS], 2, "ids") : x, *h0 = require(a[H0], 2, "h0");
+  l.steps = PyArray_DIM(steps, 0), l.batch = PyArray_DIM(steps, 1);
   l.entries = table ? PyArray_DIM(x, 0) : 0, l.features = PyArray_DIM(x, table ? 1 : 2);
   l.out = PyArray_DIM(h0, 1);
-  l.hidden = a[W_HR] == Py_None ? l.out : PyArray_DIM(needed(a[W_HR], 2, "w_hr"), 1);
-  for (Argument i : {C0, W_HR, W_CH, C_ZONE})
-    if (a[i] != Py_None && !is_lstm(l.cell)) refuse(PyExc_ValueError, "expected None of what only an LSTM has");
+  l.hidden = a[W_HR] == Py_None ? l.out : PyArray_DIM(require(a[W_HR], 2, "w_hr"), 1);
+  for (Argument i : {C0, W_HR, W_CH, C_ZONEOUT})
+    if (a[i] != Py_None && !is_lstm(l.cell))
+      raise(PyExc_ValueError, "c0, w_hr, w_ch, c_zone: expected None, as only an LSTM has them");
   const long G = gates(l.cell), B = l.batch, H = l.hidden, P = l.out;
-  auto get = [&](Argument i, const Shape &shape, const char *name, bool needed = false) { return held.read<T>(a[i], shape, name, needed); };
+  auto get = [&](Argument i, const Shape &shape, const char *name, bool required = false) {
+    return arrays.input<T>(a[i], shape, name, required);
+  };
   l.x = table ? get(X, {l.entries, l.features}, "x") : get(X, {l.steps, B, l.features}, "x");
-  l.ids = held.whole(a[IDS], {l.steps, B}, 0, l.entries - 1, PyExc_IndexError, "ids");
+  l.ids = arrays.integers(a[IDS], {l.steps, B}, 0, l.entries - 1, PyExc_IndexError, "ids");
   l.h0 = get(H0, {B, P}, "h0");
   l.c0 = get(C0, {B, H}, "c0", is_lstm(l.cell));
   l.w_ih = get(W_IH, {times(G, H), l.features}, "w_ih", true);
@@ -56,62 +67,68 @@ template <class T> Layer<T> layer(Arguments a, Held &held) {
   l.b_hh = get(B_HH, {G * H}, "b_hh");
   l.w_hr = get(W_HR, {P, H}, "w_hr");
   l.w_ch = get(W_CH, {(G - 1) * H}, "w_ch");
-  l.lengths = held.whole(a[LENGTHS], {B}, 0, l.steps, PyExc_ValueError, "lengths");
-  l.reset = held.truths(a[RESET], {l.steps, B}, "reset");
+  l.lengths = arrays.integers(a[LENGTHS], {B}, 0, l.steps, PyExc_ValueError, "lengths");
+  l.reset = arrays.booleans(a[RESET], {l.steps, B}, "reset");
   l.h_mask = get(H_MASK, {B, P}, "h_mask");
-  auto zone = [&](Argument i, long width, const char *name) -> Zone<T> {
-    const bool single = PyArray_Check(a[i]) && PyArray_NDIM(array(a[i])) == 3 && PyArray_SIZE(array(a[i])) == 1;
-    return {single ? get(i, {1, 1, 1}, name) : get(i, {l.steps, B, width}, name), single};
+  auto zoneout = [&](Argument i, long width, const char *name) -> Zoneout<T> {
+    const bool scalar =
+        PyArray_Check(a[i]) && PyArray_NDIM(array(a[i])) == 3 && PyArray_SIZE(array(a[i])) == 1;
+    return {scalar ? get(i, {1, 1, 1}, name) : get(i, {l.steps, B, width}, name), scalar};
   };
-  l.h_zone = zone(H_ZONE, P, "h_zone");
-  l.c_zone = zone(C_ZONE, H, "c_zone");
+  l.h_zoneout = zoneout(H_ZONEOUT, P, "h_zone");
+  l.c_zoneout = zoneout(C_ZONEOUT, H, "c_zone");
   l.threads = threads_for(l.steps, B, 2.0 * G * H * P * B);
   return l;
 }
 
-// forward(those of `Argument`, keep, every_cell) -> (y, h_n, c_n, cs, gates, cells, tanh_cells, made_cells)
+// forward(shared arguments, keep, every_cell) -> (y, h_n, c_n, cs, gates, cells, tanh_cells,
+// raw_cells)
 template <class T> PyObject *forward(Arguments a) {
   constexpr int type = type_of<T>;
   const Kernels &kernels = best_kernels();
-  Held held;
-  Made made;
-  const Layer<T> l = layer<T>(a, held);
-  const long T_ = l.steps, B = l.batch, V = sizeof(T) == 4 ? kernels.lanes_float : kernels.lanes_double;
+  ArrayArguments arrays;
+  Results results;
+  const Layer<T> l = layer<T>(a, arrays);
+  const long T_ = l.steps, B = l.batch,
+             V = sizeof(T) == 4 ? kernels.lanes_float : kernels.lanes_double;
   const long padded = (l.hidden + V - 1) / V * V;
-  const bool lstm = is_lstm(l.cell), keep = truth(a[COMMON]), every = lstm && truth(a[COMMON + 1]);
+  const bool lstm = is_lstm(l.cell), keep = boolean(a[COMMON]),
+             every = lstm && boolean(a[COMMON + 1]);
   const int planes = saved_planes(l);
-  PyObject *y = made.array(type, {T_, B, l.out}), *h_n = made.array(type, {B, l.out});
-  PyObject *c_n = lstm ? made.array(type, {B, l.hidden}) : nullptr;
-  PyObject *cs = every ? made.array(type, {T_, B, l.hidden}) : nullptr;
-  PyObject *gates = keep && planes ? made.array(type, {T_, B, planes * padded}) : nullptr;
-  PyObject *cells = keep && lstm ? made.array(type, {T_, B, padded}) : nullptr;
-  PyObject *tanh_cells = keep && lstm ? made.array(type, {T_, B, padded}) : nullptr;
-  PyObject *made_cells = keep && saves_made_cells(l) ? made.array(type, {T_, B, padded}) : nullptr;
+  PyObject *y = results.array(type, {T_, B, l.out}), *h_n = results.array(type, {B, l.out});
+  PyObject *c_n = lstm ? results.array(type, {B, l.hidden}) : nullptr;
+  PyObject *cs = every ? results.array(type, {T_, B, l.hidden}) : nullptr;
+  PyObject *gates = keep && planes ? results.array(type, {T_, B, planes * padded}) : nullptr;
+  PyObject *cells = keep && lstm ? results.array(type, {T_, B, padded}) : nullptr;
+  PyObject *tanh_cells = keep && lstm ? results.array(type, {T_, B, padded}) : nullptr;
+  PyObject *raw_cells = keep && saves_raw_cells(l) ? results.array(type, {T_, B, padded}) : nullptr;
   const Forward<T> out{data<T>(y),     data<T>(h_n),   data<T>(c_n),        data<T>(cs),
-                       data<T>(gates), data<T>(cells), data<T>(tanh_cells), data<T>(made_cells)};
-  without_lock([&] {
-    if constexpr (sizeof(T) == 4)
-      kernels.forward_float(l, out);
-    else
-      kernels.forward_double(l, out);
+                       data<T>(gates), data<T>(cells), data<T>(tanh_cells), data<T>(raw_cells)};
+  without_gil([&] {
+    if constexpr (sizeof(T) == 4) kernels.forward_float(l, out);
+    else kernels.forward_double(l, out);
   });
-  auto given = [](PyObject *o) { return o ? o : Py_None; };
-  return PyTuple_Pack(8, y, h_n, given(c_n), given(cs), given(gates), given(cells), given(tanh_cells), given(made_cells));
+  auto or_none = [](PyObject *o) { return o ? o : Py_None; };
+  return PyTuple_Pack(8, y, h_n, or_none(c_n), or_none(cs), or_none(gates), or_none(cells),
+                      or_none(tanh_cells), or_none(raw_cells));
 }
 
-// backward(those of `Argument`, needs, gy, gh, gc, gcs, y, gates, cells, tanh_cells, made_cells)
+// backward(shared arguments, needs, gy, gh, gc, gcs, y, gates, cells, tanh_cells, raw_cells)
 // -> (dx, dh0, dc0, dw_ih, dw_hh, db_ih, db_hh, dw_hr, dw_ch)
 template <class T> PyObject *backward(Arguments a) {
   constexpr int type = type_of<T>;
   const Kernels &kernels = best_kernels();
-  Held held;
-  Made made;
-  const Layer<T> l = layer<T>(a, held);
+  ArrayArguments arrays;
+  Results results;
+  const Layer<T> l = layer<T>(a, arrays);
   const long T_ = l.steps, B = l.batch, H = l.hidden, G = gates(l.cell);
-  const long V = sizeof(T) == 4 ? kernels.lanes_float : kernels.lanes_double, padded = (H + V - 1) / V * V;
+  const long V = sizeof(T) == 4 ? kernels.lanes_float : kernels.lanes_double,
+             padded = (H + V - 1) / V * V;
   const bool lstm = is_lstm(l.cell);
   const int planes = saved_planes(l);
-  auto get = [&](int i, const Shape &shape, const char *name, bool needed = false) { return held.read<T>(a[COMMON + i], shape, name, needed); };
+  auto get = [&](int i, const Shape &shape, const char *name, bool required = false) {
+    return arrays.input<T>(a[COMMON + i], shape, name, required);
+  };
   Backward<T> io{};
   io.gy = get(1, {T_, B, l.out}, "the cotangent of y");
   io.gh = get(2, {B, l.out}, "the cotangent of h_n");
@@ -121,101 +138,106 @@ template <class T> PyObject *backward(Arguments a) {
   io.gates = planes ? get(6, {T_, B, planes * padded}, "gates", true) : nullptr;
   io.cells = get(7, {T_, B, padded}, "cells", lstm);
   io.tanh_cells = get(8, {T_, B, padded}, "tanh_cells", lstm);
-  io.made_cells = saves_made_cells(l) ? get(9, {T_, B, padded}, "made_cells", true) : nullptr;
-  const long needs = whole_number(a[COMMON]);
-  PyObject *results[9] = {};
-  auto result = [&](int i, const Shape &shape) -> T * {
-    return (needs >> i & 1) ? data<T>(results[i] = made.array(type, shape)) : nullptr;
+  io.raw_cells = saves_raw_cells(l) ? get(9, {T_, B, padded}, "raw_cells", true) : nullptr;
+  const long needs = to_integer(a[COMMON]);
+  PyObject *gradients[9] = {};
+  auto gradient = [&](int i, const Shape &shape) -> T * {
+    return (needs >> i & 1) ? data<T>(gradients[i] = results.array(type, shape)) : nullptr;
   };
-  io.dx = l.ids ? result(0, {l.entries, l.features}) : result(0, {T_, B, l.features});
-  io.dh0 = result(1, {B, l.out});
-  io.dc0 = lstm ? result(2, {B, H}) : nullptr;
-  io.dw_ih = result(3, {G * H, l.features});
-  io.dw_hh = result(4, {G * H, l.out});
-  io.db_ih = result(5, {G * H});
-  io.db_hh = result(6, {G * H});
-  io.dw_hr = l.w_hr ? result(7, {l.out, H}) : nullptr;
-  io.dw_ch = l.w_ch ? result(8, {(G - 1) * H}) : nullptr;
-  without_lock([&] {
-    if constexpr (sizeof(T) == 4)
-      kernels.backward_float(l, io);
-    else
-      kernels.backward_double(l, io);
+  io.dx = l.ids ? gradient(0, {l.entries, l.features}) : gradient(0, {T_, B, l.features});
+  io.dh0 = gradient(1, {B, l.out});
+  io.dc0 = lstm ? gradient(2, {B, H}) : nullptr;
+  io.dw_ih = gradient(3, {G * H, l.features});
+  io.dw_hh = gradient(4, {G * H, l.out});
+  io.db_ih = gradient(5, {G * H});
+  io.db_hh = gradient(6, {G * H});
+  io.dw_hr = l.w_hr ? gradient(7, {l.out, H}) : nullptr;
+  io.dw_ch = l.w_ch ? gradient(8, {(G - 1) * H}) : nullptr;
+  without_gil([&] {
+    if constexpr (sizeof(T) == 4) kernels.backward_float(l, io);
+    else kernels.backward_double(l, io);
   });
   PyObject *tuple = PyTuple_New(9);
-  for (int i = 0; tuple && i < 9; i++) PyTuple_SET_ITEM(tuple, i, Py_NewRef(results[i] ? results[i] : Py_None));
+  for (int i = 0; tuple && i < 9; i++)
+    PyTuple_SET_ITEM(tuple, i, Py_NewRef(gradients[i] ? gradients[i] : Py_None));
   return tuple;
 }
 
-template <PyObject *(*Float)(Arguments), PyObject *(*Double)(Arguments), Py_ssize_t Count> PyObject *either(Arguments a, Py_ssize_t count) {
-  if (count != Count) refuse(PyExc_TypeError, "expected %zd arguments, got %zd", Count, count);
-  if (is_memory_of(a[X], NPY_FLOAT)) return Float(a);
-  if (is_memory_of(a[X], NPY_DOUBLE)) return Double(a);
-  refuse(PyExc_TypeError, "x: expected an array of float32 or float64");
+// Calls the function of x's dtype.
+template <PyObject *(*Float)(Arguments), PyObject *(*Double)(Arguments), Py_ssize_t Count>
+PyObject *dispatch(Arguments a, Py_ssize_t count) {
+  if (count != Count) raise(PyExc_TypeError, "expected %zd arguments, got %zd", Count, count);
+  if (is_numpy_of(a[X], NPY_FLOAT)) return Float(a);
+  if (is_numpy_of(a[X], NPY_DOUBLE)) return Double(a);
+  raise(PyExc_TypeError, "x: expected an array of float32 or float64");
 }
 
-// takes(read, written = ()) -> whether native code works on some arrays that it reads, None among them, and
-// some that it writes to: all of one of its two dtypes, and what is written to in order and apart
-PyObject *takes(Arguments a, Py_ssize_t count) {
+// supports(inputs, outputs = ()) -> whether native code supports these arrays: all float32 or all
+// float64 (None entries are skipped), and outputs contiguous and disjoint from all others
+PyObject *supports(Arguments a, Py_ssize_t count) {
   if (count < 1 || count > 2 || !PyTuple_Check(a[0]) || (count == 2 && !PyTuple_Check(a[1])))
-    refuse(PyExc_TypeError, "takes: expected one or two tuples");
+    raise(PyExc_TypeError, "supports: expected one or two tuples");
   int type = NPY_NOTYPE;
   for (int i = 0; i < count; i++)
     for (Py_ssize_t k = 0; k < PyTuple_GET_SIZE(a[i]); k++) {
       PyObject *o = PyTuple_GET_ITEM(a[i], k);
       if (o == Py_None) continue;
-      if (!is_memory(o)) Py_RETURN_FALSE;
+      if (!is_numpy(o)) Py_RETURN_FALSE;
       if (type == NPY_NOTYPE) type = PyArray_TYPE(array(o));
-      if (PyArray_TYPE(array(o)) != type || (type != NPY_FLOAT && type != NPY_DOUBLE)) Py_RETURN_FALSE;
+      if (PyArray_TYPE(array(o)) != type || (type != NPY_FLOAT && type != NPY_DOUBLE))
+        Py_RETURN_FALSE;
     }
   for (Py_ssize_t k = 0; count == 2 && k < PyTuple_GET_SIZE(a[1]); k++) {
     PyObject *o = PyTuple_GET_ITEM(a[1], k);
     if (o == Py_None) continue;
-    if (!PyArray_ISCARRAY_RO(array(o))) Py_RETURN_FALSE; // read-only: the call says so
-    const Extent mine(array(o));
+    if (!PyArray_ISCARRAY_RO(array(o)))
+      Py_RETURN_FALSE; // a read-only one passes here: the call raises
+    const Extent extent(array(o));
     for (int i = 0; i < 2; i++)
       for (Py_ssize_t j = 0; j < (i ? k : PyTuple_GET_SIZE(a[0])); j++) {
         PyObject *other = PyTuple_GET_ITEM(a[i], j);
-        if (other != Py_None && mine.overlaps(array(other))) Py_RETURN_FALSE;
+        if (other != Py_None && extent.overlaps(array(other))) Py_RETURN_FALSE;
       }
   }
   return PyBool_FromLong(type != NPY_NOTYPE);
 }
 
 PyObject *set_num_threads(Arguments a, Py_ssize_t count) {
-  if (count != 1) refuse(PyExc_TypeError, "set_num_threads: expected 1 argument");
-  const long threads = whole_number(a[0]);
-  if (threads < 1 || threads > 1024) refuse(PyExc_ValueError, "expected 1 to 1024 threads, got %ld", threads);
-  asked_threads = (int)threads;
+  if (count != 1) raise(PyExc_TypeError, "set_num_threads: expected 1 argument");
+  const long threads = to_integer(a[0]);
+  if (threads < 1 || threads > 1024)
+    raise(PyExc_ValueError, "expected 1 to 1024 threads, got %ld", threads);
+  num_threads = (int)threads;
   Py_RETURN_NONE;
 }
 
-PyObject *get_num_threads(PyObject *, PyObject *) { return PyLong_FromLong(asked_threads); }
+PyObject *get_num_threads(PyObject *, PyObject *) { return PyLong_FromLong(num_threads); }
 PyObject *level(PyObject *, PyObject *) { return PyUnicode_FromString(best_kernels().name); }
 
-#define FACE(name, ...) {name, _PyCFunction_CAST(face<(__VA_ARGS__)>), METH_FASTCALL, nullptr}
+#define METHOD(name, ...) {name, _PyCFunction_CAST(fastcall<(__VA_ARGS__)>), METH_FASTCALL, nullptr}
 
 PyMethodDef methods[] = {
-    FACE("forward", either<forward<float>, forward<double>, COMMON + 2>),
-    FACE("backward", either<backward<float>, backward<double>, COMMON + 10>),
-    FACE("takes", takes),
-    FACE("plain", plain),
-    FACE("cross_entropy", cross_entropy),
-    FACE("add_rows", add_rows),
-    FACE("sum_of_squares", sum_of_squares),
-    FACE("adam", adam),
-    FACE("product", product),
-    FACE("add_product", add_product),
-    FACE("sum_of_products", sum_of_products),
-    FACE("evaluate", evaluate),
-    FACE("pack", pack),
-    FACE("set_num_threads", set_num_threads),
+    METHOD("forward", dispatch<forward<float>, forward<double>, COMMON + 2>),
+    METHOD("backward", dispatch<backward<float>, backward<double>, COMMON + 10>),
+    METHOD("supports", supports),
+    METHOD("infer_stack", infer_stack),
+    METHOD("cross_entropy", cross_entropy),
+    METHOD("add_rows", add_rows),
+    METHOD("sum_of_squares", sum_of_squares),
+    METHOD("adam", adam),
+    METHOD("product", product),
+    METHOD("add_product", add_product),
+    METHOD("sum_of_products", sum_of_products),
+    METHOD("evaluate", evaluate),
+    METHOD("pack", pack),
+    METHOD("set_num_threads", set_num_threads),
     {"get_num_threads", get_num_threads, METH_NOARGS, nullptr},
     {"level", level, METH_NOARGS, nullptr},
     {nullptr, nullptr, 0, nullptr},
 };
 
-PyModuleDef definition = {PyModuleDef_HEAD_INIT, "_native", nullptr, -1, methods, nullptr, nullptr, nullptr, nullptr};
+PyModuleDef definition = {
+    PyModuleDef_HEAD_INIT, "_native", nullptr, -1, methods, nullptr, nullptr, nullptr, nullptr};
 
 } // namespace
 } // namespace tgrnn

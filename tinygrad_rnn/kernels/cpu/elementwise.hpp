@@ -1,83 +1,101 @@
-// Chains of elementwise arithmetic: some elements at a time go through all of a chain's instructions.
+// Fused elementwise arithmetic: interprets an `ElementwiseProgram` block by block.
 //
-// What lies between them stays in the nearest cache, and costs neither an array nor a call.
+// A block of elements runs through all instructions before the next, so that intermediate results
+// stay in the L1 cache. The program must be valid: every register is set before it is read.
 #pragma once
 
-#include "chain.hpp"
+#include "kernels.hpp"
 #include "math.hpp"
-#include "memory.hpp"
+#include "scratch.hpp"
 
 namespace tgrnn::LEVEL {
 
-template <class T> class ChainRun {
+template <class T> class ElementwiseRun {
 public:
   static constexpr int V = lanes<T>;
-  static constexpr long stretch = 1024 / sizeof(T); // elements that go through together
+  static constexpr long kBlock = 1024 / sizeof(T); // elements
 
-  ChainRun(const Chain<T> &chain) : chain(chain), registers(scratch.zeros<T>(chain.registers * stretch)) {
-    for (int i = 0; i < chain.number_count; i++)
-      for (long k = 0; k < stretch; k++) own(chain.input_count + i)[k] = chain.numbers[i];
-    for (int i = 0; i < chain.registers; i++) at[i] = own(i), to[i] = own(i);
-    for (int i = 0; i < chain.output_count; i++) { // set where it goes, if an instruction sets it and once
-      direct[i] = chain.results[i] >= chain.input_count + chain.number_count;
-      for (int k = 0; k < i; k++) direct[i] = direct[i] && chain.results[k] != chain.results[i];
+  ElementwiseRun(const ElementwiseProgram<T> &program)
+      : program(program), registers(scratch.zeros<T>(program.registers * kBlock)) {
+    for (int i = 0; i < program.constant_count; i++)
+      for (long k = 0; k < kBlock; k++)
+        for_active_vectors(program.input_count + i)[k] = program.constants[i];
+    for (int i = 0; i < program.registers; i++)
+      source[i] = for_active_vectors(i), target[i] = for_active_vectors(i);
+    for (int i = 0; i < program.output_count;
+         i++) { // written in place, if an instruction sets it and no other output is the same
+      direct[i] = program.results[i] >= program.input_count + program.constant_count;
+      for (int k = 0; k < i; k++) direct[i] = direct[i] && program.results[k] != program.results[i];
     }
   }
 
   void run() {
-    for (long row = 0; row < chain.rows; row++)
-      for (long from = 0; from < chain.columns; from += stretch) {
-        const long count = smaller(stretch, chain.columns - from), whole = parts(count, V) * V;
-        for (int i = 0; i < chain.input_count; i++) {
-          const T *input = chain.inputs[i].data + row * chain.inputs[i].down + from;
-          at[i] = count == whole ? input : own(i);
-          if (count < whole) memcpy(own(i), input, count * sizeof(T));
+    for (long row = 0; row < program.rows; row++)
+      for (long from = 0; from < program.columns; from += kBlock) {
+        const long count = min(kBlock, program.columns - from), whole = ceil_div(count, V) * V;
+        for (int i = 0; i < program.input_count; i++) {
+          const T *input = program.inputs[i].data + row * program.inputs[i].row_stride + from;
+          source[i] = count == whole ? input : for_active_vectors(i);
+          if (count < whole) memcpy(for_active_vectors(i), input, count * sizeof(T));
         }
-        for (int i = 0; i < chain.output_count; i++) {
-          const int r = chain.results[i];
-          if (direct[i]) at[r] = to[r] = count == whole ? output(i, row) + from : own(r);
+        for (int i = 0; i < program.output_count; i++) {
+          const int r = program.results[i];
+          if (direct[i])
+            source[r] = target[r] = count == whole ? output(i, row) + from : for_active_vectors(r);
         }
-        for (int i = 0; i < chain.length; i++) execute(chain.code[i], whole);
-        for (int i = 0; i < chain.output_count; i++)
-          if (!direct[i] || count < whole) memcpy(output(i, row) + from, at[chain.results[i]], count * sizeof(T));
+        for (int i = 0; i < program.length; i++) execute(program.instructions[i], whole);
+        for (int i = 0; i < program.output_count; i++)
+          if (!direct[i] || count < whole)
+            memcpy(output(i, row) + from, source[program.results[i]], count * sizeof(T));
       }
   }
 
 private:
-  const Chain<T> &chain;
+  const ElementwiseProgram<T> &program;
   Scratch scratch;
   T *const registers;
-  const T *at[256]; // where each register is
-  T *to[256];       // and is set
+  const T *source[256]; // where each register is read
+  T *target[256];       // and written
   bool direct[256];
 
-  T *own(int i) const { return registers + i * stretch; }
-  T *output(int i, long row) const { return chain.outputs[i].data + row * chain.outputs[i].down; }
+  T *for_active_vectors(int i) const { return registers + i * kBlock; }
+  T *output(int i, long row) const {
+    return program.outputs[i].data + row * program.outputs[i].row_stride;
+  }
 
-  template <class Function> void each(const Instruction &i, long count, Function function) {
-    const T *a = at[i.a], *b = at[i.b];
-    T *set = to[i.to];
+  template <class Function> void apply(const Instruction &i, long count, Function function) {
+    const T *a = source[i.a], *b = source[i.b];
+    T *set = target[i.to];
     for (long k = 0; k < count; k += V) store(set + k, function(load(a + k), load(b + k)));
   }
 
   void execute(const Instruction &i, long count) {
     using X = Vector<T>;
-    switch (i.code) {
-    case Code::add: return each(i, count, [](X a, X b) { return a + b; });
-    case Code::subtract: return each(i, count, [](X a, X b) { return a - b; });
-    case Code::multiply: return each(i, count, [](X a, X b) { return a * b; });
-    case Code::divide: return each(i, count, [](X a, X b) { return a / b; });
-    case Code::maximum: return each(i, count, [](X a, X b) { return (a >= b) | (a != a) ? a : b; }); // a NaN wins
-    case Code::minimum: return each(i, count, [](X a, X b) { return (a <= b) | (a != a) ? a : b; });
-    case Code::negative: return each(i, count, [](X a, X) { return -a; });
-    case Code::absolute: return each(i, count, [](X a, X) { return (X)((Bits<T>)a & ~(Bits<T>)broadcast(T(-0.0))); });
-    case Code::sign: return each(i, count, [](X a, X) { return a > T(0) ? broadcast(T(1)) : a < T(0) ? broadcast(T(-1)) : a == T(0) ? X{} : a; });
-    case Code::tanh: return each(i, count, [](X a, X) { return tanh<T>(a); });
-    case Code::count: return;
+    switch (i.opcode) {
+    case Opcode::add: return apply(i, count, [](X a, X b) { return a + b; });
+    case Opcode::subtract: return apply(i, count, [](X a, X b) { return a - b; });
+    case Opcode::multiply: return apply(i, count, [](X a, X b) { return a * b; });
+    case Opcode::divide: return apply(i, count, [](X a, X b) { return a / b; });
+    case Opcode::maximum:
+      return apply(i, count,
+                   [](X a, X b) { return ((a >= b) | (a != a)) ? a : b; }); // propagates NaN
+    case Opcode::minimum:
+      return apply(i, count, [](X a, X b) { return ((a <= b) | (a != a)) ? a : b; });
+    case Opcode::negative: return apply(i, count, [](X a, X) { return -a; });
+    case Opcode::absolute:
+      return apply(i, count, [](X a, X) { return (X)((Bits<T>)a & ~(Bits<T>)broadcast(T(-0.0))); });
+    case Opcode::sign:
+      return apply(i, count, [](X a, X) {
+        return a > T(0) ? broadcast(T(1)) : a < T(0) ? broadcast(T(-1)) : a == T(0) ? X{} : a;
+      });
+    case Opcode::tanh: return apply(i, count, [](X a, X) { return tanh<T>(a); });
+    case Opcode::count: return;
     }
   }
 };
 
-template <class T> void evaluate(const Chain<T> &chain) { ChainRun<T>(chain).run(); }
+template <class T> void evaluate(const ElementwiseProgram<T> &program) {
+  ElementwiseRun<T>(program).run();
+}
 
 } // namespace tgrnn::LEVEL

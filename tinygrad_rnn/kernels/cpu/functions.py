@@ -38,14 +38,14 @@ PLAIN = {
 }  # fmt: skip
 
 
-def takes(*read: Array | None, written: Sequence[Array | None] = ()) -> bool:
-    """Whether native code works on arrays, None among them: NumPy's, all of float32 or float64.
+def supports(*inputs: Array | None, outputs: Sequence[Array | None] = ()) -> bool:
+    """Whether native code supports these arrays: NumPy, all float32 or all float64.
 
-    What it reads may lie in any order, aligned or not, in either byte order, and be read-only: it
-    is converted. What it writes to has to be in C order, aligned, in the machine's byte order and
-    apart from all others; where it is read-only, the call raises.
+    None entries are skipped. Inputs may have any strides, alignment and byte order: they are
+    converted. Outputs must be contiguous, aligned, in native byte order and share no memory with
+    other arrays; for a read-only one the call raises.
     """
-    return native is not None and bool(native.takes(read, tuple(written)))
+    return native is not None and bool(native.supports(inputs, tuple(outputs)))
 
 
 def describe() -> str:
@@ -116,7 +116,7 @@ def plain(
     """See `kernels.plain`."""
     if native is None:
         return None
-    found: Arrays | None = native.plain(PLAIN[cell], layers, x, h, c, weights, rounded)
+    found: Arrays | None = native.infer_stack(PLAIN[cell], layers, x, h, c, weights, rounded)
     return found
 
 

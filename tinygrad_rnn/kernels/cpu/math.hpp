@@ -1,7 +1,8 @@
-// tanh, the logistic function and exp on vectors, all from exp(y) - 1.
+// tanh, sigmoid and exp of vectors, with a relative error of a few units in the last place, also
+// near 0. NaN propagates.
 //
-// y = n log(2) + r with |r| <= log(2) / 2, so exp(y) - 1 = 2^n (exp(r) - 1) + (2^n - 1), in which
-// nothing cancels: the relative error stays at a few units in the last place, also near 0.
+// All are computed from exp(y) - 1 = 2^n (exp(r) - 1) + (2^n - 1) with y = n log(2) + r and
+// |r| <= log(2) / 2, where nothing cancels.
 #pragma once
 
 #include "coefficients.hpp"
@@ -9,10 +10,11 @@
 
 namespace tgrnn::LEVEL {
 
-template <class T> struct Exponential; // what exp needs to know of a type
+template <class T> struct Exponential; // the constants of a type
 
 template <> struct Exponential<float> {
-  static constexpr float round = 12582912.0f; // 1.5 * 2^23: adding it leaves an integer in the low bits
+  static constexpr float round =
+      12582912.0f; // 1.5 * 2^23: adding it leaves an integer in the low bits
   static constexpr int mantissa = 23, bias = 127, terms = 5;
   static constexpr float log2_e = 1.44269504f, ln2_high = 0.693359375f, ln2_low = -2.12194440e-4f;
   static constexpr float low = -87.33f, flat = -20.0f; // exp(low) is normal; tanh(-flat / 2) is 1
@@ -30,7 +32,7 @@ template <> struct Exponential<double> {
   static constexpr const double *q = expm1_double;
 };
 
-// exp(y) = scale (1 + p), exp(r) - 1 = p. A NaN stays one.
+// exp(y) = scale (1 + p), where p = exp(r) - 1.
 template <class T> struct Reduced {
   Vector<T> p, scale;
 };
@@ -43,7 +45,7 @@ template <class T> inline Reduced<T> reduced(Vector<T> y) {
   Vector<T> q = broadcast(E::q[E::terms - 1]);
 #pragma GCC unroll 16
   for (int k = E::terms - 2; k >= 0; k--) q = q * r + E::q[k];
-  const Bits<T> power = ((Bits<T>)shifted + E::bias) << E::mantissa; // the rest of round's bits fall off
+  const Bits<T> power = ((Bits<T>)shifted + E::bias) << E::mantissa; // shifts out the bits of round
   return {r * r * q + r, (Vector<T>)power};
 }
 
@@ -53,7 +55,7 @@ template <class T> inline Vector<T> tanh(Vector<T> x) {
   Vector<T> y = (Vector<T>)((Bits<T>)x | (Bits<T>)broadcast(T(-0.0))) * T(2); // -2 |x|
   y = y < E::flat ? broadcast(E::flat) : y;
   const Reduced<T> e = reduced<T>(y);
-  const Vector<T> m = e.scale * e.p + (e.scale - T(1)); // exp(-2 |x|) - 1
+  const Vector<T> m = e.scale * e.p + (e.scale - T(1));          // exp(-2 |x|) - 1
   return (Vector<T>)((Bits<T>)((T(0) - m) / (m + T(2))) | sign); // 0 - 0 is +0, -0 would not be
 }
 
@@ -66,7 +68,7 @@ template <class T> inline Vector<T> sigmoid(Vector<T> x) {
   return T(1) / (e.scale * (e.p + T(1)) + T(1)); // scale may be inf, 1 + p is positive
 }
 
-// 0 below the smallest normal number.
+// exp; 0 where the result would be subnormal.
 template <class T> inline Vector<T> exp(Vector<T> y) {
   using E = Exponential<T>;
   const Vector<T> bounded = y > E::high ? broadcast(E::high) : y < E::low ? broadcast(E::low) : y;

@@ -1,155 +1,181 @@
-// The product of two matrices: blocks of the right one are packed, and rows of the left one swept through them.
+// Products of two matrices (`Product`): blocks of b are packed, and rows of a multiplied with them.
 //
-// The left matrix is read where it lies, unless its columns are what is contiguous. Threads divide
-// the columns or the rows of the result, each with panels of its own: none waits for another, and
-// every element is summed in the same order whatever their number.
+// a is read in place unless it is contiguous by columns or given by lines: then blocks of it are
+// copied. Threads split the columns or the rows of the result and pack their own panels, so none
+// waits for another, and the order of summation does not depend on their number.
 #pragma once
 
-#include "matrices.hpp"
-#include "memory.hpp"
+#include "gemm.hpp"
+#include "kernels.hpp"
 #include "pool.hpp"
-#include "product.hpp"
+#include "scratch.hpp"
 
 namespace tgrnn::LEVEL {
 
-constexpr long ahead = 8; // terms of the sums whose operands are fetched while those of one are copied
+constexpr long kPrefetchDistance = 8; // in terms of the sums, while copying
 
-// Where what belongs to the k-th term begins.
-template <class T> inline const T *line(const Matrix<T> &m, long k, long stride) { return m.lines ? m.lines[k] : m.data + k * stride; }
+// Where the operands of the k-th term of the sums start.
+template <class T> inline const T *line(const Matrix<T> &m, long k, long stride) {
+  return m.lines ? m.lines[k] : m.data + k * stride;
+}
 
-// Some rows of a matrix, in panels or about to be.
+// A block of b: some of its rows and columns, packed in panels.
 template <class T> struct Block : Panels<T> {
   static constexpr int V = lanes<T>;
-  long above = 0, step = 1; // rows of the panels above these; from one row's number to the next, in what multiplies
+  long row_offset = 0; // of the block in its panels
+  long step = 1;       // stride of the elements of a row of a
 
-  Block(long depth, long columns, T *data) {
-    this->depth = depth;
-    this->vectors = parts(columns, V);
+  Block(long depth, long columns, T *data) : Panels<T>(depth, ceil_div(columns, V)) {
     this->data = data;
   }
 
   void pack(const Matrix<T> &b, long first_row, long first_column) {
-    if (b.right != 1) {
+    if (b.column_stride != 1) {
       for (long v = 0; v < this->vectors; v++) {
         long stride;
         T *to = this->column(v, stride);
         const long at = first_column + v * V;
-        pack_turned(to, stride, b.data + first_row + at * b.right, b.right, (int)smaller(V, b.columns - at), this->depth);
+        pack_transposed(to, stride, b.data + first_row + at * b.column_stride, b.column_stride,
+                        (int)min(V, b.columns - at), this->depth);
       }
       return;
     }
-    const long whole = (b.columns - first_column) / V; // vectors
+    const long full_vectors = (b.columns - first_column) / V;
     for (long k = 0; k < this->depth; k++) {
-      const T *from = line(b, first_row + k, b.down) + first_column;
-      const T *soon = line(b, first_row + smaller(k + ahead, this->depth - 1), b.down) + first_column;
+      const T *from = line(b, first_row + k, b.row_stride) + first_column;
+      const T *next =
+          line(b, first_row + min(k + kPrefetchDistance, this->depth - 1), b.row_stride) +
+          first_column;
       for (long p = 0; p < this->count(); p++) {
         const int width = this->width(p);
         T *to = this->panel(p) + k * width * V;
-        for (long v = 0, at = p * widest; v < width; v++, at++) {
-          __builtin_prefetch(soon + at * V);
-          store(to + v * V, at < whole ? load(from + at * V) : load(from + at * V, (int)(b.columns - first_column - at * V)));
+        for (long v = 0, at = p * kMaxVectors; v < width; v++, at++) {
+          __builtin_prefetch(next + at * V);
+          store(to + v * V, at < full_vectors
+                                ? load(from + at * V)
+                                : load(from + at * V, (int)(b.columns - first_column - at * V)));
         }
       }
     }
   }
 
   void multiply(long p, int width, const T *const *a, int rows, long depth, T *tile) const {
-    table<T>.of[width - 1][rows - 1](depth, a, step, this->panel(p) + above * width * V, tile);
+    table<T>.of[width - 1][rows - 1](depth, a, step, this->panel(p) + row_offset * width * V, tile);
   }
 };
 
 template <class T> class MatrixProduct {
 public:
   static constexpr int V = lanes<T>;
-  static constexpr long near = 96;               // rows that stay near while all panels pass
-  static constexpr long deep = 2048 / sizeof(T); // terms and vectors of a block: half a megabyte
-  static constexpr long wide = 256 / V;
-  static constexpr long apart = near + V; // of the terms of what stays near: an odd number of cache lines
+  static constexpr long kBlockRows = 96; // rows of a that stay in the cache for all panels
+  static constexpr long kBlockDepth = 2048 / sizeof(T); // with kBlockVectors: half a megabyte
+  static constexpr long kBlockVectors = 256 / V;
+  static constexpr long kGatherStride =
+      kBlockRows + V; // an odd number of cache lines, which map to different sets
 
   MatrixProduct(const Product<T> &product) : product(product), a(product.a), b(product.b) {}
 
   void run() {
-    const long block = smaller(deep, a.columns) * smaller(wide, parts(b.columns, V)) * V;
+    const long block = min(kBlockDepth, a.columns) * min(kBlockVectors, ceil_div(b.columns, V)) * V;
     if (!product.packed) blocks = scratch.take<T>(block * product.threads);
-    if (turned()) lefts = scratch.take<T>(deep * apart * product.threads);
-    each = block;
-    tgrnn::run(product.threads, [](void *self, Team &team, int id) { static_cast<MatrixProduct *>(self)->part(team.size, id); }, this);
+    if (transposed()) gathered = scratch.take<T>(kBlockDepth * kGatherStride * product.threads);
+    block_size = block;
+    tgrnn::run(
+        product.threads,
+        [](void *self, Team &team, int id) {
+          static_cast<MatrixProduct *>(self)->run_slice(team.size, id);
+        },
+        this);
   }
 
 private:
   const Product<T> &product;
   const Matrix<T> &a, &b;
   Scratch scratch;
-  T *blocks = nullptr, *lefts = nullptr;
-  long each;
+  T *blocks = nullptr, *gathered = nullptr;
+  long block_size;
 
-  bool turned() const { return a.lines || (a.right != 1 && a.down == 1); }
+  bool transposed() const { return a.lines || (a.column_stride != 1 && a.row_stride == 1); }
 
-  void part(int threads, int id) {
-    const long panels = parts(b.columns, widest * V);
-    if (panels >= 2 * threads || a.rows < tallest * threads)
+  void run_slice(int threads, int id) {
+    const long panels = ceil_div(b.columns, kMaxVectors * V);
+    if (panels >= 2 * threads || a.rows < kMaxRows * threads)
       multiply(id, 0, a.rows, panels * id / threads, panels * (id + 1) / threads);
-    else
-      multiply(id, a.rows * id / threads, a.rows * (id + 1) / threads, 0, panels);
+    else multiply(id, a.rows * id / threads, a.rows * (id + 1) / threads, 0, panels);
   }
 
-  // Some rows of the result, and some panels of its columns.
+  // Computes rows [from, to) of the result in panels [first, last) of its columns.
   void multiply(int id, long from, long to, long first, long last) {
     if (product.packed)
-      for (long k = 0; k < a.columns; k += deep) {
+      for (long k = 0; k < a.columns; k += kBlockDepth) {
         Block<T> all(a.columns, b.columns, const_cast<T *>(b.data));
-        all.above = k;
-        add(id, all, from, to, first, last, 0, k, smaller(deep, a.columns - k));
+        all.row_offset = k;
+        add(id, all, from, to, first, last, 0, k, min(kBlockDepth, a.columns - k));
       }
     else
-      for (long p = first; p < last; p += wide / widest)
-        for (long k = 0; k < a.columns; k += deep) {
-          const long column = p * widest * V, end = smaller(b.columns, smaller(last, p + wide / widest) * widest * V);
-          Block<T> block(smaller(deep, a.columns - k), end - column, blocks + id * each);
+      for (long p = first; p < last; p += kBlockVectors / kMaxVectors)
+        for (long k = 0; k < a.columns; k += kBlockDepth) {
+          const long column = p * kMaxVectors * V,
+                     end = min(b.columns,
+                               min(last, p + kBlockVectors / kMaxVectors) * kMaxVectors * V);
+          Block<T> block(min(kBlockDepth, a.columns - k), end - column, blocks + id * block_size);
           block.pack(b, k, column);
           add(id, block, from, to, 0, block.count(), column, k, block.depth);
         }
   }
 
-  // Some rows that are columns in memory, one beside the other.
-  void gather(T *to, long m, long some, long k, long depth) {
-    for (long end = k + depth; k < end; k++, to += apart) {
-      const T *from = line(a, k, a.right) + m, *soon = line(a, smaller(k + ahead, a.columns - 1), a.right) + m;
+  // Copies a block of a that is contiguous by columns: term k at to + k * kGatherStride.
+  void gather(T *to, long m, long count, long k, long depth) {
+    for (long end = k + depth; k < end; k++, to += kGatherStride) {
+      const T *from = line(a, k, a.column_stride) + m,
+              *next = line(a, min(k + kPrefetchDistance, a.columns - 1), a.column_stride) + m;
       long i = 0;
-      for (long j = 0; j < some; j += V) __builtin_prefetch(soon + j);
-      for (; i + V <= some; i += V) store(to + i, load(from + i));
-      if (i < some) store(to + i, load(from + i, (int)(some - i)));
+      for (long j = 0; j < count; j += V) __builtin_prefetch(next + j);
+      for (; i + V <= count; i += V) store(to + i, load(from + i));
+      if (i < count) store(to + i, load(from + i, (int)(count - i)));
     }
   }
 
-  void add(int id, Block<T> &block, long from, long to, long first, long last, long column, long k, long depth) {
-    const T *rows[near];
-    T *left = lefts + id * deep * apart;
-    block.step = turned() ? apart : a.right;
-    for (long m = from; m < to; m += near) {
-      const long some = smaller(near, to - m);
-      if (turned()) gather(left, m, some, k, depth);
-      for (long i = 0; i < some; i++) rows[i] = turned() ? left + i : a.data + (m + i) * a.down + k * a.right;
-      sweep(block, first, last, rows, some, depth, [&](long p, int width, long r, const T *tile) {
-        const long at = column + p * widest * V;
-        T *c = product.c + (m + r) * b.columns + at;
-        for (long v = 0; v < width; v++) {
-          const int count = (int)smaller(V, b.columns - at - v * V);
-          const Vector<T> sum = load(tile + v * V);
-          const T *more = k || product.adds ? c + v * V : product.bias ? product.bias + at + v * V : nullptr;
-          store(c + v * V, more ? sum + load(more, count) : sum, count);
-        }
-      }, [&](long p, int width, long r) {
-        const T *c = product.c + (m + r) * b.columns + column + p * widest * V;
-        fetch<1>(c, width * V);
-      });
+  void add(int id, Block<T> &block, long from, long to, long first, long last, long column, long k,
+           long depth) {
+    const T *rows[kBlockRows];
+    T *block_a = gathered + id * kBlockDepth * kGatherStride;
+    block.step = transposed() ? kGatherStride : a.column_stride;
+    for (long m = from; m < to; m += kBlockRows) {
+      const long count = min(kBlockRows, to - m);
+      if (transposed()) gather(block_a, m, count, k, depth);
+      for (long i = 0; i < count; i++)
+        rows[i] =
+            transposed() ? block_a + i : a.data + (m + i) * a.row_stride + k * a.column_stride;
+      gemm_rows(
+          block, first, last, rows, count, depth,
+          [&](long p, int width, long r, const T *tile) {
+            const long at = column + p * kMaxVectors * V;
+            T *c = product.c + (m + r) * b.columns + at;
+            for (long v = 0; v < width; v++) {
+              const int count = (int)min(V, b.columns - at - v * V);
+              const Vector<T> sum = load(tile + v * V);
+              const T *more = k || product.accumulate ? c + v * V
+                              : product.bias          ? product.bias + at + v * V
+                                                      : nullptr;
+              store(c + v * V, more ? sum + load(more, count) : sum, count);
+            }
+          },
+          [&](long p, int width, long r) {
+            const T *c = product.c + (m + r) * b.columns + column + p * kMaxVectors * V;
+            prefetch_lines<1>(c, width * V);
+          });
     }
   }
 };
 
-template <class T> void product(const Product<T> &given) { MatrixProduct<T>(given).run(); }
+template <class T> void product(const Product<T> &arguments_of) {
+  MatrixProduct<T>(arguments_of).run();
+}
 
-// A matrix in panels, for many products.
-template <class T> void pack(const Matrix<T> &b, T *panels) { Block<T>(b.rows, b.columns, panels).pack(b, 0, 0); }
+// Packs a whole matrix, for many products.
+template <class T> void pack(const Matrix<T> &b, T *panels) {
+  Block<T>(b.rows, b.columns, panels).pack(b, 0, 0);
+}
 
 } // namespace tgrnn::LEVEL

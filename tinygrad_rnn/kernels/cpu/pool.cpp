@@ -1,3 +1,5 @@
+// The thread pool. Threads spin for a moment, then sleep; a job is published under a mutex and a
+// serial number.
 #include "pool.hpp"
 
 #include <algorithm>
@@ -13,7 +15,7 @@
 namespace tgrnn {
 namespace {
 
-constexpr int patience = 4000; // turns of a loop before a waiting thread gives its core away
+constexpr int kSpins = 4000; // how often a waiting thread polls before it yields its core
 
 inline void pause() {
 #if defined(__x86_64__)
@@ -29,9 +31,9 @@ struct Job {
   Team *team;
 };
 
-// Deliberately never destroyed: its threads outlive the interpreter's last call.
+// Never destroyed: its threads run until the process ends.
 struct Pool {
-  std::mutex busy; // held by the caller whose job runs
+  std::mutex in_use; // locked by the caller whose job runs
   std::mutex mutex;
   std::condition_variable wake, done;
   std::atomic<long> serial{0}; // counts jobs
@@ -39,17 +41,18 @@ struct Pool {
   int workers = 0;
   Job job{};
 
-  void work(int id, long seen) {
+  void work(int id, long last_serial) {
     for (;;) {
-      for (int i = 0; i < patience && serial.load(std::memory_order_acquire) == seen; i++) pause();
+      for (int i = 0; i < kSpins && serial.load(std::memory_order_acquire) == last_serial; i++)
+        pause();
       Job mine;
       {
         std::unique_lock<std::mutex> lock(mutex);
-        wake.wait(lock, [&] { return serial.load() != seen; });
-        seen = serial.load();
+        wake.wait(lock, [&] { return serial.load() != last_serial; });
+        last_serial = serial.load();
         mine = job;
       }
-      if (id < mine.team->size) mine.team->part(mine.body, mine.context, id);
+      if (id < mine.team->size) mine.team->run_member(mine.body, mine.context, id);
       if (running.fetch_sub(1, std::memory_order_acq_rel) == 1) {
         std::lock_guard<std::mutex> lock(mutex);
         done.notify_one();
@@ -57,16 +60,16 @@ struct Pool {
     }
   }
 
-  // Of so many threads those that there are, the caller's among them.
+  // Starts threads as needed. Returns how many there are, at most so many, the caller's included.
   int start(int threads) {
     try {
       while (workers < threads - 1) {
         const int id = workers + 1;
-        const long seen = serial.load();
-        std::thread([this, id, seen] { work(id, seen); }).detach();
+        const long last_serial = serial.load();
+        std::thread([this, id, last_serial] { work(id, last_serial); }).detach();
         workers++;
       }
-    } catch (const std::system_error &) { // a limit of the system's: fewer will do
+    } catch (const std::system_error &) { // a limit of the system: use fewer
     } catch (const std::bad_alloc &) {
     }
     return std::min(threads, workers + 1);
@@ -74,14 +77,18 @@ struct Pool {
 };
 
 Pool *pool = nullptr;
-std::mutex making;
+std::mutex pool_mutex;
 
-Pool &the_pool() {
-  std::lock_guard<std::mutex> lock(making);
+Pool &shared_pool() {
+  std::lock_guard<std::mutex> lock(pool_mutex);
   if (!pool) {
     static bool registered = false;
-    if (!registered) // a child has none of its parent's threads: it begins anew
-      pthread_atfork([] { making.lock(); }, [] { making.unlock(); }, [] { pool = nullptr; making.unlock(); });
+    if (!registered) // a forked child has no threads: it needs a new pool
+      pthread_atfork([] { pool_mutex.lock(); }, [] { pool_mutex.unlock(); },
+                     [] {
+                       pool = nullptr;
+                       pool_mutex.unlock();
+                     });
     registered = true;
     pool = new Pool;
   }
@@ -92,36 +99,34 @@ Pool &the_pool() {
 
 void Team::barrier() {
   if (size == 1) return;
-  const int mine = __atomic_load_n(&turn, __ATOMIC_ACQUIRE);
+  const int mine = __atomic_load_n(&generation, __ATOMIC_ACQUIRE);
   if (__atomic_add_fetch(&arrived, 1, __ATOMIC_ACQ_REL) == size) {
     __atomic_store_n(&arrived, 0, __ATOMIC_RELAXED);
-    __atomic_store_n(&turn, mine + 1, __ATOMIC_RELEASE);
+    __atomic_store_n(&generation, mine + 1, __ATOMIC_RELEASE);
     return;
   }
-  for (int i = 0; __atomic_load_n(&turn, __ATOMIC_ACQUIRE) == mine; i++) {
-    if (i < patience)
-      pause();
-    else
-      sched_yield();
-    if (failed()) throw Broken();
+  for (int i = 0; __atomic_load_n(&generation, __ATOMIC_ACQUIRE) == mine; i++) {
+    if (i < kSpins) pause();
+    else sched_yield();
+    if (failed()) throw Aborted();
   }
 }
 
-void Team::part(void (*body)(void *, Team &, int), void *context, int id) {
+void Team::run_member(void (*body)(void *, Team &, int), void *context, int id) {
   try {
     body(context, *this, id);
   } catch (const std::bad_alloc &) {
-    __atomic_store_n(&broken, true, __ATOMIC_RELEASE);
-  } catch (const Broken &) {
+    __atomic_store_n(&aborted, true, __ATOMIC_RELEASE);
+  } catch (const Aborted &) {
   }
 }
 
 void run(int threads, void (*body)(void *, Team &, int), void *context) {
   Team alone(1);
   if (threads <= 1) return body(context, alone, 0);
-  Pool &p = the_pool();
-  std::unique_lock<std::mutex> only(p.busy, std::try_to_lock);
-  if (!only.owns_lock()) return body(context, alone, 0);
+  Pool &p = shared_pool();
+  std::unique_lock<std::mutex> lock(p.in_use, std::try_to_lock);
+  if (!lock.owns_lock()) return body(context, alone, 0);
   Team team(p.start(threads));
   {
     std::lock_guard<std::mutex> lock(p.mutex);
@@ -130,8 +135,8 @@ void run(int threads, void (*body)(void *, Team &, int), void *context) {
     p.serial.fetch_add(1, std::memory_order_release);
   }
   p.wake.notify_all();
-  team.part(body, context, 0);
-  for (int i = 0; i < patience && p.running.load(std::memory_order_acquire); i++) pause();
+  team.run_member(body, context, 0);
+  for (int i = 0; i < kSpins && p.running.load(std::memory_order_acquire); i++) pause();
   {
     std::unique_lock<std::mutex> lock(p.mutex);
     p.done.wait(lock, [&] { return p.running.load(std::memory_order_acquire) == 0; });

@@ -1,8 +1,8 @@
-// Threads that wait for work: a team runs one function, and may meet at a barrier.
+// A thread pool: `run` calls one function on every thread of a team, which may meet at barriers.
 //
-// The pool's threads are started when first asked for and never more than that. Where the system
-// gives no more of them, the team is smaller. A call that finds the pool busy (from another Python
-// thread) runs alone; after fork the child starts its own.
+// Threads are started on demand and kept. If the system refuses more, the team is smaller. While
+// the pool is in use by another Python thread, a call runs on its own thread alone. After a fork
+// the child starts a new pool. Exceptions other than std::bad_alloc must not leave the function.
 #pragma once
 
 namespace tgrnn {
@@ -11,18 +11,19 @@ class Team {
 public:
   Team(int size) : size(size) {}
   const int size;
-  void barrier(); // until all of the team have come here; throws Broken if one of them never will
-  void part(void (*body)(void *, Team &, int), void *context, int id); // of one member: no exception leaves it
-  bool failed() const { return __atomic_load_n(&broken, __ATOMIC_ACQUIRE); }
+  void barrier(); // waits for all members; throws Aborted if one of them has failed
+  void run_member(void (*body)(void *, Team &, int), void *context,
+                  int id); // catches all exceptions
+  bool failed() const { return __atomic_load_n(&aborted, __ATOMIC_ACQUIRE); }
 
 private:
-  struct Broken {};
-  int arrived = 0, turn = 0;
-  bool broken = false; // a member found no memory
+  struct Aborted {};
+  int arrived = 0, generation = 0;
+  bool aborted = false; // a member has thrown std::bad_alloc
 };
 
-// Calls body(context, team, id) for id = 0 .. team.size - 1, each in a thread of its own. Throws
-// std::bad_alloc, when all have ended, if one of them did.
+// Calls body(context, team, id) for id = 0 .. team.size - 1, each on its own thread, of which the
+// caller's is one, and returns when all have. Throws std::bad_alloc if one of them did.
 void run(int threads, void (*body)(void *, Team &, int), void *context);
 
 } // namespace tgrnn

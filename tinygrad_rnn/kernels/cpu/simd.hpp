@@ -1,8 +1,9 @@
-// Vectors of the width that this translation unit is compiled for, by GCC's and Clang's extension.
+// Vectors of the width of this translation unit's instruction set, by GCC's and Clang's vector
+// extension.
 //
-// The kernels are compiled once for each instruction set, each time in a namespace of its own, so
-// that the linker never takes a function of one set for that of another. For the same reason these
-// headers use no templates of the standard library that become code.
+// Every instruction set is compiled in a namespace of its own (LEVEL), so that the linker never
+// merges functions of different sets. For the same reason these headers use no standard library
+// templates that generate code.
 #pragma once
 
 #include <cstdint>
@@ -53,7 +54,7 @@ template <class T> inline Vector<T> load(const T *p) {
 
 template <class T> inline void store(T *p, Vector<T> v) { memcpy(p, &v, sizeof v); }
 
-// The first n lanes, the others zero; and back.
+// Load and store the first n lanes; the others are zero.
 template <class T> inline Vector<T> load(const T *p, int n) {
   if (n == lanes<T>) return load(p);
   Vector<T> v = {};
@@ -66,9 +67,11 @@ template <class T> inline void store(T *p, Vector<T> v, int n) {
   memcpy(p, &v, n * sizeof(T));
 }
 
-template <class T> inline Vector<T> broadcast(T x) { return x - Vector<T>{}; } // x - 0 is x, also if -0
+template <class T> inline Vector<T> broadcast(T x) {
+  return x - Vector<T>{};
+} // x - 0 is x, also if -0
 
-// The first n lanes of a vector; zero, whatever there is, in the others.
+// Keeps the first n lanes of a vector and zeros the others, even if they are NaN.
 template <class T> inline Vector<T> first_lanes(Vector<T> v, int n) {
   Vector<T> lane = {};
 #pragma GCC unroll 16
@@ -76,7 +79,7 @@ template <class T> inline Vector<T> first_lanes(Vector<T> v, int n) {
   return lane < broadcast(T(n)) ? v : Vector<T>{};
 }
 
-// Lane i of the result is lane Pick::from(i) of a, b after one another.
+// Lane i of the result is lane Pick::from(i) of a and b concatenated.
 template <class T, class Pick, int... I>
 inline Vector<T> shuffle(Vector<T> a, Vector<T> b, std::integer_sequence<int, I...>) {
   return __builtin_shufflevector(a, b, Pick::from(I)...);
@@ -86,13 +89,13 @@ template <class T, class Pick> inline Vector<T> shuffle(Vector<T> a, Vector<T> b
   return shuffle<T, Pick>(a, b, std::make_integer_sequence<int, lanes<T>>{});
 }
 
-// Fetches so many elements: to be read, or to be written.
-template <int Write, class T> inline void fetch(const T *p, long count) {
+// Prefetches `count` elements, to be read or to be written.
+template <int Write, class T> inline void prefetch_lines(const T *p, long count) {
   for (long k = 0; k < count; k += 64 / (long)sizeof(T)) __builtin_prefetch(p + k, Write);
 }
 
-inline long smaller(long a, long b) { return a < b ? a : b; }
-inline long larger(long a, long b) { return a > b ? a : b; }
-inline long parts(long n, long size) { return (n + size - 1) / size; }
+inline long min(long a, long b) { return a < b ? a : b; }
+inline long max(long a, long b) { return a > b ? a : b; }
+inline long ceil_div(long n, long size) { return (n + size - 1) / size; }
 
 } // namespace tgrnn::LEVEL
