@@ -287,7 +287,7 @@ def mistake(done: subprocess.CompletedProcess[str]) -> str:
         ("--device=", "unknown device ''"),
         (f"--batch-size 2 --out {'a' * 300}", "File name too long"),
         ("--text wide.txt", "byte 0xFF at offset 0, in line 1; it looks like UTF-16"),
-        ("--text binary.txt", "is no text: byte 0x00 at offset 6, in line 2"),
+        ("--text binary.txt", "is not a text: byte 0x00 at offset 6, in line 2"),
     ],
 )
 def test_mistakes_in_training(run: Run, tmp_path: Path, arguments: str, said: str) -> None:
@@ -357,7 +357,7 @@ def test_an_edited_checkpoint(run: Run, tmp_path: Path, trained: str) -> None:
         index.read_text("utf-8").replace('"hidden_size": 8', '"hidden_size": 9'), "utf-8"
     )
     refused = mistake(run("generate", "edited", status=2))
-    assert "checkpoint.json is damaged: its contents are not what was saved" in refused
+    assert "checkpoint.json is damaged: its contents have changed" in refused
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes here")
@@ -366,7 +366,7 @@ def test_a_pipe_in_place_of_the_model(run: Run, tmp_path: Path, trained: str) ->
     [model] = (tmp_path / "piped").glob("model-*")
     model.unlink()
     os.mkfifo(model)
-    assert "is not a plain file" in mistake(run("generate", "piped", status=2))
+    assert "is not a regular file" in mistake(run("generate", "piped", status=2))
 
 
 @pytest.mark.parametrize(

@@ -114,7 +114,7 @@ def test_read_text(tmp_path: Path, raw: bytes, text: str) -> None:
         (b"", "is empty"),
         (b"\xef\xbb\xbf", "is empty"),
         (b"one\ntwo\n\xff", "not UTF-8: byte 0xFF at offset 8, in line 3 "),
-        (b"one\ntwo\0", "is no text: byte 0x00 at offset 7, in line 2 "),
+        (b"one\ntwo\0", "is not a text: byte 0x00 at offset 7, in line 2 "),
         ("été".encode("latin-1"), "not UTF-8: byte 0xE9 at offset 0, in line 1 "),
         ("text".encode("utf-16"), "byte 0xFF at offset 0, in line 1; it looks like UTF-16"),
         ("text".encode("utf-16-le"), "byte 0x00 at offset 1, in line 1; it looks like UTF-16"),

@@ -118,7 +118,7 @@ def test_marks_tell_vocabularies_apart() -> None:
 
 
 def test_the_most_frequent_are_kept() -> None:
-    assert CharVocabulary.of(["abba", "ca"], most=2).symbols == "ab"
+    assert CharVocabulary.of(["abba", "ca"], vocab_size=2).symbols == "ab"
     assert most_frequent(Counter("bbaac"), None) == ["a", "b", "c"]
 
 

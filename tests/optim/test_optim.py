@@ -152,7 +152,7 @@ def used_up() -> Any:
     ("parameters", "error", "words"),
     [
         (list, ValueError, "no parameters"),
-        (used_up, ValueError, "gone through only once"),
+        (used_up, ValueError, "read only once"),
         (lambda: weight(2), TypeError, r"got one: put it into a list, \[w\]"),
         (lambda: tg.nn.Linear(2, 1), TypeError, r"got a Linear: pass its \.parameters\(\)"),
         (lambda: {"params": [weight(1)]}, TypeError, "expected a list of tensors, got dict"),
@@ -160,9 +160,9 @@ def used_up() -> Any:
         (lambda: [np.ones(1)], TypeError, "leaf tensors"),
         (lambda: [weight(1) * 2], TypeError, "leaf tensors"),
         (lambda: [("weight", weight(1))], TypeError, "leaf tensors"),
-        (lambda: [w := weight(1), w], ValueError, "given twice"),
+        (lambda: [w := weight(1), w], ValueError, "occurs twice"),
         (lambda: [tg.zeros((1,))], ValueError, "none of the 1 parameters requires grad"),
-        (lambda: [{"params": []}], ValueError, "group 0: params: no parameters"),
+        (lambda: [{"params": []}], ValueError, "group 0: params: there are no parameters"),
         (lambda: [{"params": weight(2)}], TypeError, r"group 0: params: .*got one"),
         (lambda: [{"lr": 1.0}], ValueError, r"group 0: missing \['params'\]"),
         (lambda: [{"params": [weight(1)], "rate": 1}], ValueError, r"unexpected \['rate'\]"),
@@ -171,7 +171,7 @@ def used_up() -> Any:
         (
             lambda: [{"params": [w := weight(1)]}, {"params": [w]}],
             ValueError,
-            "given twice",
+            "occurs twice",
         ),
     ],
 )  # fmt: skip
@@ -433,7 +433,7 @@ def test_adams_two_kinds_of_weight_decay_are_told_apart(written: str) -> None:
         if kind.__name__ == written:
             kind([weight(1)]).load_state_dict(optimizer.state_dict())
         else:
-            with pytest.raises(ValueError, match=f"decoupled_weight_decay=.*by {written}"):
+            with pytest.raises(ValueError, match=f"decoupled_weight_decay=.*: {written}"):
                 kind([weight(1)]).load_state_dict(optimizer.state_dict())
 
 
