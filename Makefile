@@ -5,7 +5,7 @@ DEMO   := runs/demo
 
 NATIVE := tinygrad_rnn/kernels/cpu
 
-.PHONY: demo test deep oracles fuzz test-gpu check native sanitize clean
+.PHONY: demo quick test deep oracles fuzz test-gpu check style native sanitize clean
 
 # Trains the demo model (or goes on with it), then writes 500 characters of it.
 demo: .venv/demo
@@ -13,22 +13,30 @@ demo: .venv/demo
 	@$(BIN)/tinygrad-rnn generate $(DEMO) --length 500 --temperature 0.7 --seed 1
 
 # Two tests run at a time, each on one thread.
-test check deep oracles fuzz: export OMP_NUM_THREADS = 1
+quick test check deep oracles fuzz: export OMP_NUM_THREADS = 1
+
+# Style, the types of the files that differ from main (all, where git cannot tell), and the first test
+# of every file with those marked quick: every part, in less than a minute.
+quick: style
+	$(BIN)/mypy $$($(BIN)/python -m tests.changed)
+	HYPOTHESIS_PROFILE=quick $(BIN)/pytest -m quick
 
 test: check
 	$(BIN)/pytest tests
 
-check: .venv/test
+style: .venv/test
 	$(BIN)/clang-format --dry-run -Werror $(NATIVE)/*.cpp $(NATIVE)/*.hpp
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+
+check: style
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/pytest tinygrad_rnn README.md docs
 
 # Searches for hours for the case that fails.
 deep: .venv/test
-	HYPOTHESIS_PROFILE=deep $(BIN)/pytest tests/test_catalogue.py tests/kernels tests/nn
+	HYPOTHESIS_PROFILE=deep $(BIN)/pytest tests/testing tests/kernels tests/nn
 
 # Compares with PyTorch and onnxruntime, in the versions that tests/oracles.txt names.
 oracles: .venv/oracles
@@ -41,7 +49,7 @@ SEED  ?= 0
 fuzz: .venv/test
 	$(BIN)/python -m tests.fuzz --calls $(CALLS) --seed $(SEED)
 
-# On a machine with a GPU: the catalogue and training with CuPy.
+# On a machine with a GPU: all derivatives and training with CuPy.
 test-gpu: .venv/test,cuda13
 	$(BIN)/pytest -m gpu tests
 

@@ -1,4 +1,7 @@
-"""Hypothesis profiles: `dev` is quick, `ci` draws the same each time, `deep` searches for hours."""
+"""Hypothesis profiles, and which tests `make quick` runs.
+
+`quick` draws a few cases, `dev` some, `ci` the same ones each time, `deep` searches for hours.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,9 @@ from hypothesis import HealthCheck, settings
 import tinygrad_rnn as tg
 
 slow_is_fine = [HealthCheck.too_slow, HealthCheck.data_too_large]
+settings.register_profile(
+    "quick", max_examples=3, deadline=None, derandomize=True, suppress_health_check=slow_is_fine
+)
 settings.register_profile("dev", max_examples=20, deadline=None, suppress_health_check=slow_is_fine)
 settings.register_profile(
     "ci", max_examples=60, deadline=None, derandomize=True, suppress_health_check=slow_is_fine
@@ -19,12 +25,19 @@ settings.register_profile(
 )
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest deselects by -m
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Deselects what needs a GPU where none answers: `-m gpu` then fails, having run nothing."""
+    """Marks the first test of each file as quick; deselects GPU tests if there is no GPU.
+
+    `-m gpu` then fails, having run nothing.
+    """
     if not tg.cuda.is_available():
         left_out = [item for item in items if "gpu" in item.keywords]
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if "gpu" not in item.keywords]
+    first = {item.path: item for item in reversed(items)}
+    for item in first.values():
+        item.add_marker("quick")
 
 
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))

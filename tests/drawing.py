@@ -1,4 +1,4 @@
-"""The catalogue's choices, made by hypothesis: what fails is searched for, then made small."""
+"""The choices of a sample, made by hypothesis: what fails is searched for, then made small."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 T = TypeVar("T")
 
 
-class Searched:
-    """A catalogue.Draw that asks hypothesis."""
+class HypothesisSampler:
+    """A Sampler that asks hypothesis."""
 
     def __init__(self, data: st.DataObject) -> None:
         self.data = data

@@ -17,7 +17,7 @@ import pytest
 from typer.testing import CliRunner
 
 import tinygrad_rnn as tg
-from tinygrad_rnn import catalogue
+from tinygrad_rnn import testing
 from tinygrad_rnn.cli.app import app
 from tinygrad_rnn.io import load_checkpoint, save_checkpoint
 
@@ -215,10 +215,10 @@ def broken(seed: int, device: str) -> tuple[float, float]:
 
 @pytest.mark.parametrize("sound", [True, False])
 def test_gradcheck(sound: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    rows = [row for row in catalogue.rows() if row.name in ("tanh", "matmul")]
+    rows = [info for info in testing.op_infos() if info.name in ("tanh", "matmul")]
     if not sound:
         rows.append(SimpleNamespace(name="wrong", kind="operation", check=broken))  # type: ignore[arg-type]
-    monkeypatch.setattr(catalogue, "rows", lambda: rows)
+    monkeypatch.setattr(testing, "op_infos", lambda: rows)
     result = CliRunner().invoke(app, ["gradcheck", "--seed", "3"])
     assert result.exit_code == (0 if sound else 1)
     assert re.search(r"tanh +│ operation +(│ +\d\.\de-\d+ +){3}│", result.output)

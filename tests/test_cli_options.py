@@ -21,7 +21,7 @@ import typer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tinygrad_rnn import catalogue, data
+from tinygrad_rnn import data, testing
 from tinygrad_rnn.cli import main, train_pairs
 from tinygrad_rnn.cli.app import app
 from tinygrad_rnn.recipes.phones import parted
@@ -152,8 +152,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         verses = functools.partial(train_pairs.bibles.verses, test=2, watch=2)
         patch.setattr(train_pairs.bibles, "verses", verses)
         patch.setattr(data.memory, "memory", lambda: 2**33)
-        rows = [row for row in catalogue.rows() if row.name == "tanh"]
-        patch.setattr(catalogue, "rows", lambda: rows)
+        rows = [info for info in testing.op_infos() if info.name == "tanh"]
+        patch.setattr(testing, "op_infos", lambda: rows)
         for name, out in (("train charlm", "charlm"), ("train translate", "pairs")):
             assert run([*name.split(), *COMMANDS[name].split(), "--out", out]) == (0, "")
         yield folder

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import pkgutil
+import pydoc
+import sys
 import types
 
 import pytest
@@ -30,6 +33,33 @@ def test_all_names_exactly_what_a_package_offers(name: str) -> None:
         assert hasattr(package, key), f"{key} is said and not offered"
 
 
+@pytest.mark.parametrize("name", PACKAGES)
+def test_no_public_name_shadows_a_package(name: str) -> None:
+    """So that `import a.b as c` and `from a import b` both give the package."""
+    above, _, last = name.rpartition(".")
+    assert not above or getattr(importlib.import_module(above), last) is sys.modules[name]
+
+
+def test_the_engine_is_a_package_and_a_function() -> None:
+    import tinygrad_rnn.tensor
+    import tinygrad_rnn.tensor.autodiff as ad
+    from tinygrad_rnn import tensor
+
+    assert tinygrad_rnn.tensor is tg.tensor is tensor is sys.modules["tinygrad_rnn.tensor"]
+    assert tinygrad_rnn.tensor.autodiff is ad  # type: ignore[attr-defined]
+    assert ad.grad is tg.grad
+    x = tg.tensor([1.0, 2.0], "float64", requires_grad=True)
+    assert type(x) is tg.Tensor
+    assert x.dtype == "float64"
+    assert x.requires_grad
+    ours, theirs = (
+        [(p.name, p.kind, p.default) for p in inspect.signature(made).parameters.values()]
+        for made in (tg.tensor, tg.Tensor)
+    )
+    assert ours == theirs
+    assert "requires_grad=False" in pydoc.render_doc(tg.tensor)
+
+
 @pytest.mark.parametrize("name", tg.__all__)
 def test_every_public_name_has_a_docstring(name: str) -> None:
     thing = getattr(tg, name)
@@ -44,11 +74,22 @@ def test_methods_are_the_functions() -> None:
 
 def test_a_new_unary_operation_with_its_proof_takes_six_lines_at_most() -> None:
     """The rule, its name in `__all__` of its table, and its row: what CONTRIBUTING.md shows."""
-    from tinygrad_rnn.catalogue import Case as C
-    from tinygrad_rnn.catalogue import Row, real, shape
+    from tinygrad_rnn.testing import OpInfo, real, shape
+    from tinygrad_rnn.testing import Sample as C
 
     swish = tg.Op("swish", lambda xp, x: x * tg.sigmoid(x)).vjp(
         x=lambda g, x, y: g * (y + tg.sigmoid(x) * (1 - y))
     )
-    row = Row("swish", "operation", swish, lambda d: C([real(d, shape(d))], lambda f, x: f(x)))
+    row = OpInfo("swish", "operation", swish, lambda d: C([real(d, shape(d))], lambda f, x: f(x)))
     assert all(error < 1e-6 for error in row.check())
+
+
+def test_every_file_of_tests_and_every_kind_of_kernel_has_a_quick_test(
+    request: pytest.FixtureRequest,
+) -> None:
+    items = request.session.items
+    quick = [item for item in items if item.get_closest_marker("quick")]
+    assert {item.path for item in quick} == {item.path for item in items}
+    kernels = [item.name for item in quick if item.path.name == "test_kernels.py"]
+    for implementation in ("reference", "picked"):
+        assert not kernels or any(implementation in name for name in kernels)

@@ -7,6 +7,9 @@ import typing
 # ten imports deep that was in the midst of NumPy's own: it took a quarter longer to load.
 import numpy  # noqa: F401
 
+from . import cells, loops
+from . import tensor as _engine
+from .cells import *
 from .errors import (
     AnomalyError,
     DeviceError,
@@ -21,52 +24,26 @@ from .errors import (
     TinygradRnnError,
 )
 from .kernels.cpu import get_num_threads, set_num_threads
-from .tensor import cuda, ops
-from .tensor.anomaly import detect_anomaly
-from .tensor.autodiff import enable_grad, grad, no_grad
-from .tensor.backend import default_device, device, set_default_device
-from .tensor.creation import (
-    arange,
-    as_tensor,
-    eye,
-    from_dlpack,
-    full,
-    linspace,
-    ones,
-    rand,
-    randint,
-    randn,
-    randperm,
-    zeros,
-)
-from .tensor.functional import hessian, hvp, jacobian, jvp, value_and_grad, vjp
-from .tensor.gradcheck import gradcheck
-from .tensor.graph import Op, operation
+from .loops import *
+from .tensor import *
+from .tensor import ops
 from .tensor.ops import *
-from .tensor.ops import linalg
-from .tensor.random import Generator, manual_seed
-from .tensor.recompute import checkpoint
-from .tensor.tensor import Tensor
 
 if typing.TYPE_CHECKING:
     from . import nn, optim
     from .io import load, save
-
-tensor = Tensor
+    from .tensor.tensor import Tensor as tensor  # the package, which makes one when it is called
 
 __all__ = [
-    "linalg", "nn", "optim", "load", "save",
-    "Tensor", "tensor", "as_tensor", "from_dlpack",
-    "arange", "eye", "full", "linspace", "ones", "rand", "randint", "randn", "randperm", "zeros",
-    "vjp", "jvp", "jacobian", "hessian", "hvp", "value_and_grad", "checkpoint",
-    "grad", "no_grad", "enable_grad", "gradcheck", "detect_anomaly", "Op", "operation",
-    "Generator", "manual_seed", "cuda", "device", "default_device", "set_default_device",
-    "get_num_threads", "set_num_threads",
+    "nn", "optim", "load", "save", "tensor", "get_num_threads", "set_num_threads",
     "TinygradRnnError", "AnomalyError", "DeviceError", "ExportError", "GradcheckError",
     "GraphError", "InvalidTypeError", "InvalidValueError", "MatrixError", "OutOfRangeError",
     "ShapeError",
 ]  # fmt: skip
+__all__ += _engine.__all__
 __all__ += ops.__all__
+__all__ += loops.__all__
+__all__ += cells.__all__
 
 _MODULE = {"nn": "nn", "optim": "optim", "io": "io", "load": "io", "save": "io"}
 

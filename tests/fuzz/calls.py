@@ -1,6 +1,6 @@
 """Draws a valid call of each public name, and replaces some of its arguments.
 
-Operations come from the catalogue's rows, by catching what a row hands to its function. Everything
+Operations come from `testing`, by catching what a sample hands to its function. Everything
 else has a line in a table here, or in `networks`.
 """
 
@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 
 import tinygrad_rnn as tg
-from tinygrad_rnn.catalogue import OPERATIONS, Row, Seeded
 from tinygrad_rnn.io import has_checkpoint, load_checkpoint, save_checkpoint
+from tinygrad_rnn.testing import OPERATIONS, OpInfo, SeededSampler
 
 from .values import replaced
 
@@ -39,8 +39,8 @@ class Call:
     in_place: bool = False  # whether it writes to its arguments
 
 
-class Draw(Seeded):
-    """The catalogue's choices, and a few more."""
+class Draw(SeededSampler):
+    """The choices of a sample, and a few more."""
 
     def tensor(self, *shape: int, grad: bool = True, dtype: str = "float32") -> tg.Tensor:
         return tg.tensor(self.reals(shape).astype(dtype), requires_grad=grad)
@@ -55,18 +55,18 @@ class Draw(Seeded):
 Template = Callable[[Draw], tuple[Callable[[Arguments], Any], Arguments]]
 
 
-# ---------------------------------------------------------------- operations, by the catalogue
+# ---------------------------------------------------------------- operations, by their OpInfos
 
 
 class _CaughtError(Exception):
-    """Ends a case's call as soon as its function has been called."""
+    """Ends a sample's call as soon as its function has been called."""
 
 
-def operation(row: Row) -> Template:
-    """Valid calls of an operation: what a row of the catalogue hands to its function."""
+def operation(info: OpInfo) -> Template:
+    """Valid calls of an operation: what a sample of it hands to its function."""
 
     def draw(d: Draw) -> tuple[Callable[[Arguments], Any], Arguments]:
-        case = row.draw(d)
+        sample = info.draw(d)
         dtype, traced = d.one_of(["float32", "float32", "float64"]), d.one_of([True, True, False])
         caught: list[tuple[tuple[Any, ...], Arguments]] = []
 
@@ -76,15 +76,15 @@ def operation(row: Row) -> Template:
 
         inputs = [
             tg.tensor(x, dtype, requires_grad=True) if traced and x.dtype.kind == "f" else x
-            for x in case.inputs
+            for x in sample.inputs
         ]
         try:
-            case.call(function, *inputs)
+            sample.call(function, *inputs)
         except _CaughtError:
             args, given = caught[0]
         else:
             return lambda _: None, {}
-        return by_position(row.function, args, given)
+        return by_position(info.function, args, given)
 
     return draw
 
@@ -467,7 +467,7 @@ def templates() -> dict[str, Template]:
     """A template of every public name."""
     from .networks import NETWORKS
 
-    rows = {row.name: operation(row) for row in OPERATIONS}
+    rows = {info.name: operation(info) for info in OPERATIONS}
     return {**rows, **ENGINE, **NETWORKS, **FILES}
 
 

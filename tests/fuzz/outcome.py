@@ -60,7 +60,7 @@ OPERATIONS = (
     "add subtract multiply divide pow floor_divide remainder equal less greater logical_and"
 )
 ALSO = {
-    "Tensor.operators": OPERATIONS.split(),
+    "Tensor.operators": [*OPERATIONS.split(), "NumPy's functions"],
     "Tensor.__isub__": ["subtract", "x -= y"],
     "Tensor.__setitem__": ["x[...] ="],
     "Tensor.__setitem__ of a leaf": ["x[...] ="],

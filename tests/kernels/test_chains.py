@@ -14,7 +14,7 @@ from tinygrad_rnn.kernels import cpu
 from tinygrad_rnn.kernels.chains import FUNCTIONS, Code, Symbol, compiled
 from tinygrad_rnn.kernels.cpu import functions
 
-from ..drawing import Searched
+from ..drawing import HypothesisSampler
 
 pytestmark = pytest.mark.skipif(functions.native is None, reason=cpu.describe())
 dtypes = pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -29,7 +29,7 @@ def written(function: Any, count: int) -> Code:
     return code
 
 
-def laid_out(d: Searched, x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+def laid_out(d: HypothesisSampler, x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """The same numbers, lying otherwise in memory."""
     wide = np.concat([x, x], axis=-1)
     return [x, x.T.copy().T, wide[..., : x.shape[-1]], np.repeat(x, 2, 0)[::2]][d.integer(0, 3)]
@@ -38,7 +38,7 @@ def laid_out(d: Searched, x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 @dtypes
 @given(data=st.data())
 def test_drawn_chains_on_drawn_arrays(dtype: str, data: st.DataObject) -> None:
-    d = Searched(data)
+    d = HypothesisSampler(data)
     shape = d.one_of([(1,), (5,), (300,), (3, 1), (7, 16), (4, 300), (2, 3, 20)])
     rng = np.random.default_rng(d.integer(0, 99))
     inputs = [rng.normal(size=shape).astype(dtype) for _ in range(3)]
@@ -72,7 +72,7 @@ def test_drawn_chains_on_drawn_arrays(dtype: str, data: st.DataObject) -> None:
 @dtypes
 @given(data=st.data())
 def test_columns_go_in_and_come_out_side_by_side(dtype: str, data: st.DataObject) -> None:
-    d = Searched(data)
+    d = HypothesisSampler(data)
     width, rows = d.one_of([1, 5, 16, 300]), d.one_of([(), (1,), (4,), (2, 3)])
     rng = np.random.default_rng(d.integer(0, 99))
     starts = [d.integer(0, 20) for _ in range(3)]

@@ -14,11 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tinygrad_rnn as tg
-from tinygrad_rnn.catalogue import sequence
 from tinygrad_rnn.kernels import cpu, dispatch, reference
 from tinygrad_rnn.kernels.cpu import functions
+from tinygrad_rnn.testing import sequence
 
-from ..drawing import Searched
+from ..drawing import HypothesisSampler
 
 pytestmark = pytest.mark.skipif(functions.native is None, reason=cpu.describe())
 
@@ -80,7 +80,7 @@ def _threads() -> Any:
 def test_native_equals_reference(
     name: str, dtype: str, tolerance: float, data: st.DataObject
 ) -> None:
-    d = Searched(data)
+    d = HypothesisSampler(data)
     if d.one_of([True, False]):  # one step of few rows, two threads' worth of rows, several chunks
         sizes = d.one_of([(1, 1), (1, 9), (3, 70), (180, 3)])
     else:

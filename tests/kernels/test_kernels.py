@@ -15,12 +15,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tinygrad_rnn as tg
-from tinygrad_rnn.catalogue import sequence
 from tinygrad_rnn.kernels import cpu, dispatch, reference
 from tinygrad_rnn.kernels.cpu import functions
 from tinygrad_rnn.tensor import backend
+from tinygrad_rnn.testing import sequence
 
-from ..drawing import Searched
+from ..drawing import HypothesisSampler
 
 IMPLEMENTATIONS = [
     pytest.param(reference, "cpu", id="reference"),
@@ -49,7 +49,7 @@ class Configuration:
     """Drawn arrays and options of one operation, and which of its outputs are used."""
 
     def __init__(self, data: st.DataObject, name: str, dtype: str, device: str) -> None:
-        d = Searched(data)
+        d = HypothesisSampler(data)
         sizes = d.integer(1, 6), d.integer(1, 9), d.integer(1, 9), d.integer(1, 20)
         self.inputs, constants, self.options = sequence(d, name, *sizes)
         if name == "rnn":
@@ -84,6 +84,7 @@ class Configuration:
         return list(ys), dict(zip(wanted, tg.grad(live, [xs[k] for k in wanted], gs), strict=True))
 
 
+@pytest.mark.quick
 @implementations
 @operations
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-10), ("float32", 2e-4)])

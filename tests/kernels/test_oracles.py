@@ -17,10 +17,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tinygrad_rnn as tg
-from tinygrad_rnn.catalogue import sequence
-from tinygrad_rnn.tensor.ops.recurrent import by_steps
+from tinygrad_rnn.cells.common import by_steps
+from tinygrad_rnn.testing import sequence
 
-from ..drawing import Searched
+from ..drawing import HypothesisSampler
 
 T, B, I, H = 5, 4, 3, 6
 Given = dict[str, Any]
@@ -307,7 +307,7 @@ STEPS: dict[str, Callable[..., list[Any]]] = {"rnn": rnn, "gru": gru, "lstm": ls
 @given(data=st.data())
 def test_every_option_row_by_row(name: str, data: st.DataObject) -> None:
     torch = imported("torch")
-    d = Searched(data)
+    d = HypothesisSampler(data)
     inputs, constants, options = sequence(d, name, *(d.integer(1, 4) for _ in range(4)))
     theirs = {k: torch.tensor(v.copy(), requires_grad=True) for k, v in inputs.items()}
     true = by_rows(torch, name, theirs, constants, options)

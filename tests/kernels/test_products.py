@@ -14,7 +14,7 @@ from tinygrad_rnn.kernels import cpu
 from tinygrad_rnn.kernels.cpu import functions
 from tinygrad_rnn.kernels.products import Multiplier, add_product, product, sum_of_products
 
-from ..drawing import Searched
+from ..drawing import HypothesisSampler
 
 Matrix = np.ndarray[Any, Any]
 
@@ -29,7 +29,7 @@ def _threads() -> Any:
     tg.set_num_threads(before)
 
 
-def drawn(d: Searched, rows: int, columns: int, dtype: str) -> Matrix:
+def drawn(d: HypothesisSampler, rows: int, columns: int, dtype: str) -> Matrix:
     """A matrix that lies in memory in some way, with numbers around it that are none of its."""
     whole = np.random.default_rng(d.integer(0, 99)).normal(size=(2 * rows + 3, 2 * columns + 5))
     whole = whole.astype(dtype)
@@ -55,7 +55,7 @@ def assert_exact(found: Matrix, a: Matrix, b: Matrix) -> None:
     assert (np.abs(found - true) <= 2 * (a.shape[1] + 1) * np.finfo(a.dtype).eps * size).all()
 
 
-def sizes(d: Searched) -> tuple[int, int, int]:
+def sizes(d: HypothesisSampler) -> tuple[int, int, int]:
     """Small ones, 0 and 1 among them; or one that is longer than a block."""
     m, k, n = (d.integer(0, 40) for _ in range(3))
     return d.one_of([(m, k, n), (m, k, n), (m + 90, k, n), (m, k + 500, n), (m, k, n + 250)])
@@ -64,7 +64,7 @@ def sizes(d: Searched) -> tuple[int, int, int]:
 @dtypes
 @given(data=st.data())
 def test_product_of_any_two_matrices(dtype: str, data: st.DataObject) -> None:
-    d = Searched(data)
+    d = HypothesisSampler(data)
     m, k, n = sizes(d)
     a, b = drawn(d, m, k, dtype), drawn(d, k, n, dtype)
     before = a.copy(), b.copy()
@@ -88,7 +88,7 @@ def test_product_of_any_two_matrices(dtype: str, data: st.DataObject) -> None:
 def test_sum_of_products_is_that_of_what_lies_below_each_other(
     dtype: str, data: st.DataObject
 ) -> None:
-    d = Searched(data)
+    d = HypothesisSampler(data)
     m, n = d.integer(0, 150), d.integer(0, 300)
     rows = [d.integer(0, 40) for _ in range(d.integer(1, 20))]
     a, b = ([drawn(d, k, columns, dtype) for k in rows] for columns in (m, n))
@@ -101,7 +101,7 @@ def test_sum_of_products_is_that_of_what_lies_below_each_other(
 @dtypes
 @given(data=st.data())
 def test_a_product_is_added(dtype: str, data: st.DataObject) -> None:
-    d = Searched(data)
+    d = HypothesisSampler(data)
     m, k, n = sizes(d)
     a, b = drawn(d, m, k, dtype), drawn(d, k, n, dtype)
     tg.set_num_threads(d.integer(1, 3))

@@ -6,7 +6,7 @@ from typing import Any
 
 import tinygrad_rnn as tg
 
-from ..drawing import Searched
+from ..drawing import HypothesisSampler
 
 Array = Any
 KINDS = {"RNN": tg.nn.RNN, "GRU": tg.nn.GRU, "LSTM": tg.nn.LSTM}
@@ -17,7 +17,7 @@ def flat(values: Any) -> list[tg.Tensor]:
     return [v for part in values for v in flat(part)] if isinstance(values, tuple) else [values]
 
 
-def drawn_layer(d: Searched, kind: str, generator: tg.Generator, **fixed: Any) -> Any:
+def drawn_layer(d: HypothesisSampler, kind: str, generator: tg.Generator, **fixed: Any) -> Any:
     """A layer with any of its options."""
     options: dict[str, Any] = {
         "num_layers": d.integer(1, 2),
@@ -55,7 +55,7 @@ def drawn_layer(d: Searched, kind: str, generator: tg.Generator, **fixed: Any) -
     return layer
 
 
-def drawn_call(d: Searched, layer: Any) -> tuple[Array, Any, dict[str, Any]]:
+def drawn_call(d: HypothesisSampler, layer: Any) -> tuple[Array, Any, dict[str, Any]]:
     """An input, a state or None, and lengths and resets or None."""
     steps, batch = d.integer(1, 4), d.integer(1, 3)
     x = d.reals((batch, steps, 3) if layer.batch_first else (steps, batch, 3))

@@ -1,4 +1,4 @@
-"""ConvLSTMCell; its step is held against loops over every element by its row in the catalogue."""
+"""ConvLSTMCell; its step is held against loops over every element in tests/testing."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import tinygrad_rnn as tg
 
-from ..drawing import Searched
+from ..drawing import HypothesisSampler
 from .layers import KINDS, Array, as_state, drawn_call, flat
 
 CELLS = {"RNN": tg.nn.RNNCell, "GRU": tg.nn.GRUCell, "LSTM": tg.nn.LSTMCell}
@@ -21,7 +21,7 @@ CELLS = {"RNN": tg.nn.RNNCell, "GRU": tg.nn.GRUCell, "LSTM": tg.nn.LSTMCell}
 @pytest.mark.parametrize("kind", KINDS)
 @given(data=st.data())
 def test_the_built_in_cells_in_it_are_the_built_in_layers(kind: str, data: st.DataObject) -> None:
-    d = Searched(data)
+    d = HypothesisSampler(data)
     options = {
         "num_layers": d.integer(1, 2),
         "bidirectional": d.one_of([False, True]),
@@ -239,7 +239,7 @@ class Structured(tg.nn.Cell):
 
 @given(data=st.data())
 def test_a_state_of_any_structure_is_the_tuple_of_its_parts(data: st.DataObject) -> None:
-    d = Searched(data)
+    d = HypothesisSampler(data)
     structure, flags = d.one_of(sorted(STRUCTURES)), d.one_of([False, True])
     options: dict[str, Any] = {
         "num_layers": d.integer(1, 2),

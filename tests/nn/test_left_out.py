@@ -18,10 +18,10 @@ from hypothesis import strategies as st
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import nn
+from tinygrad_rnn.cells.common import by_steps
 from tinygrad_rnn.nn.recurrent.states import parts
-from tinygrad_rnn.tensor.ops.recurrent import by_steps
 
-from ..drawing import Searched
+from ..drawing import HypothesisSampler
 from .layers import KINDS, drawn_layer
 
 Array = np.ndarray[Any, Any]
@@ -45,12 +45,12 @@ def past(lengths: list[int], steps: int) -> Array:
     return (np.arange(steps)[:, None] >= np.array(lengths))[:, :, None]
 
 
-def drawn_lengths(d: Searched, steps: int, batch: int, least: int = 0) -> list[int]:
+def drawn_lengths(d: HypothesisSampler, steps: int, batch: int, least: int = 0) -> list[int]:
     return [d.integer(least, steps) for _ in range(batch)]
 
 
 def class_loss(loss: Any, reductions: tuple[str, ...], **options: Any) -> Any:
-    def draw(d: Searched) -> Case:
+    def draw(d: HypothesisSampler) -> Case:
         whole, classes = (d.integer(1, 3), d.integer(1, 3)), d.integer(2, 4)
         targets = np.array([d.integer(-1, classes - 1) for _ in range(np.prod(whole))])
         targets = targets.reshape(whole)
@@ -68,7 +68,7 @@ def class_loss(loss: Any, reductions: tuple[str, ...], **options: Any) -> Any:
 
 
 def regularization(loss: Any) -> Any:
-    def draw(d: Searched) -> Case:
+    def draw(d: HypothesisSampler) -> Case:
         steps, batch = d.integer(1, 4), d.integer(1, 3)
         lengths = drawn_lengths(d, steps, batch)
         y = d.reals((steps, batch, 2))
@@ -77,7 +77,7 @@ def regularization(loss: Any) -> Any:
     return draw
 
 
-def ctc(d: Searched) -> Case:
+def ctc(d: HypothesisSampler) -> Case:
     steps, batch, most = d.integer(1, 4), d.integer(1, 3), d.integer(1, 2)
     lengths, counts = drawn_lengths(d, steps, batch), drawn_lengths(d, most, batch)
     targets = np.array([[d.integer(1, 2) for _ in range(most)] for _ in range(batch)])
@@ -90,7 +90,7 @@ def ctc(d: Searched) -> Case:
 
 
 def crf(what: str) -> Any:
-    def draw(d: Searched) -> Case:
+    def draw(d: HypothesisSampler) -> Case:
         steps, batch = d.integer(1, 4), d.integer(1, 3)
         lengths = drawn_lengths(d, steps, batch)
         module = nn.CRF(3, **F64, generator=tg.Generator(0))
@@ -116,7 +116,7 @@ ATTENTIONS: dict[str, Any] = {
 
 
 def attention(kind: str, normalize: str) -> Any:
-    def draw(d: Searched) -> Case:
+    def draw(d: HypothesisSampler) -> Case:
         steps, source, batch = (d.integer(1, 3) for _ in range(3))
         lengths = drawn_lengths(d, source, batch, least=1)
         module = ATTENTIONS[kind](**F64, normalize=normalize, generator=tg.Generator(0))
@@ -127,7 +127,7 @@ def attention(kind: str, normalize: str) -> Any:
     return draw
 
 
-def sequences(d: Searched) -> Case:
+def sequences(d: HypothesisSampler) -> Case:
     """A source of vectors, of which symbols are copied; -100 past its end."""
     steps, source, batch = (d.integer(1, 3) for _ in range(3))
     lengths, generator = drawn_lengths(d, source, batch, least=1), tg.Generator(0)
@@ -155,7 +155,7 @@ def sequences(d: Searched) -> Case:
 def layer(kind: str) -> Any:
     """Any options, and lengths."""
 
-    def draw(d: Searched) -> Case:
+    def draw(d: HypothesisSampler) -> Case:
         generator = tg.Generator(0)
         module = drawn_layer(d, kind, generator, batch_first=False)
         steps, batch, masks = d.integer(1, 4), d.integer(1, 3), generator.state
@@ -183,7 +183,7 @@ CELLS: dict[str, Any] = {
 def cells(kind: str, forgets: bool) -> Any:
     """Steps past a row's length; or, of rows that a reset begins with, the state handed over."""
 
-    def draw(d: Searched) -> Case:
+    def draw(d: HypothesisSampler) -> Case:
         generator = tg.Generator(0)
         zoneout, fused = d.one_of([0.0, 0.3]), d.one_of([False, True])
         module = nn.Recurrent(
@@ -214,7 +214,7 @@ def cells(kind: str, forgets: bool) -> Any:
 
 
 def parallel(kind: Any) -> Any:
-    def draw(d: Searched) -> Case:
+    def draw(d: HypothesisSampler) -> Case:
         steps, batch = d.integer(1, 4), d.integer(1, 3)
         lengths = drawn_lengths(d, steps, batch)
         module = kind(3, 4, **F64, reverse=d.one_of([False, True]), generator=tg.Generator(0))
@@ -226,7 +226,7 @@ def parallel(kind: Any) -> Any:
     return draw
 
 
-def dropout(d: Searched) -> Case:
+def dropout(d: HypothesisSampler) -> Case:
     shape, p = (d.integer(1, 4), d.integer(1, 4)), 0.5
     shared = d.one_of([None, 0, 1])
     wide = tuple(1 if axis == shared else n for axis, n in enumerate(shape))
@@ -239,7 +239,7 @@ def dropout(d: Searched) -> Case:
     return Case([d.reals(shape)], [out], call)
 
 
-def dropped_words(d: Searched) -> Case:
+def dropped_words(d: HypothesisSampler) -> Case:
     seed, generator = d.integer(0, 9), tg.Generator(0)
     module = nn.Embedding(4, 2, **F64, dropout=0.5, generator=generator)
     ids = [d.integer(0, 3) for _ in range(5)]
@@ -252,7 +252,7 @@ def dropped_words(d: Searched) -> Case:
     return Case([d.reals((4, 2))], [tg.Generator(seed).random((4, 1)) < 0.5], call)
 
 
-def dropped_weights(d: Searched) -> Case:
+def dropped_weights(d: HypothesisSampler) -> Case:
     seed, generator = d.integer(0, 9), tg.Generator(0)
     module = nn.LSTM(2, 3, **F64, weight_dropout=0.5, generator=generator)
     x = tg.tensor(d.reals((3, 2, 2)))
@@ -268,7 +268,7 @@ def dropped_weights(d: Searched) -> Case:
 def dropped_state(step: Any, gates: int) -> Any:
     """What the recurrent mask takes out of h; all else of the step sees c, or nothing."""
 
-    def draw(d: Searched) -> Case:
+    def draw(d: HypothesisSampler) -> Case:
         mask = np.where(d.reals((2, 3)) > 0, 2.0, 0.0)
         x, c, w_ih, w_hh = map(d.reals, ((2, 2), (2, 3), (gates * 3, 2), (gates * 3, 3)))
         more = [c] if step is tg.lstm_step else []
@@ -282,7 +282,7 @@ def dropped_state(step: Any, gates: int) -> Any:
     return draw
 
 
-def zoned_out(d: Searched) -> Case:
+def zoned_out(d: HypothesisSampler) -> Case:
     """The state is the input, or with zoneout the old one: one of them does not count."""
     steps, batch, fused = d.integer(1, 4), d.integer(1, 3), d.one_of([False, True])
     zone = np.where(d.reals((steps, batch, 2)) > 0, 1.0, 0.0)
@@ -294,7 +294,7 @@ def zoned_out(d: Searched) -> Case:
     return Case([d.reals((steps, batch, 2)), d.reals((batch, 2))], [zone == 1, zone[0] == 0], call)
 
 
-CASES: dict[str, Callable[[Searched], Case]] = {
+CASES: dict[str, Callable[[HypothesisSampler], Case]] = {
     "cross_entropy": class_loss(
         nn.cross_entropy, ("mean", "sum", "none"), label_smoothing=[0.0, 0.2]
     ),
@@ -364,7 +364,7 @@ def results(case: Case, filling: float) -> tuple[list[Array], list[Array]]:
 @settings(max_examples=12)
 @given(data=st.data())
 def test_what_does_not_count_may_be_anything(name: str, data: st.DataObject) -> None:
-    d = Searched(data)
+    d = HypothesisSampler(data)
     case = CASES[name](d)
     expected, _ = results(case, 0.0)
     found, gradients = results(case, d.one_of([np.nan, np.inf, -np.inf]))

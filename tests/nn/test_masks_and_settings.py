@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import tinygrad_rnn as tg
 
-from ..drawing import Searched
+from ..drawing import HypothesisSampler
 from .layers import KINDS, Array, as_state, drawn_call, drawn_layer, flat
 
 every_kind = pytest.mark.parametrize("kind", KINDS)
@@ -25,7 +25,7 @@ every_kind = pytest.mark.parametrize("kind", KINDS)
 def test_the_same_seed_gives_the_same_masks_and_checkpoints_draw_them_again(
     kind: str, data: st.DataObject
 ) -> None:
-    d, generator = Searched(data), tg.Generator(0)
+    d, generator = HypothesisSampler(data), tg.Generator(0)
     layer = drawn_layer(d, kind, generator)
     x, state, options = drawn_call(d, layer)
     masks = generator.state
@@ -102,7 +102,7 @@ def test_recurrent_dropout_has_one_mask_for_all_steps_and_zoneout_one_for_each()
 def test_options_go_through_save_and_load(
     kind: str, data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    d = Searched(data)
+    d = HypothesisSampler(data)
     layer = drawn_layer(d, kind, tg.Generator(0)).eval()
     path = tmp_path_factory.mktemp("save") / "layer.safetensors"
     tg.save(path, layer.state_dict())

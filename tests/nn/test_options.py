@@ -16,7 +16,7 @@ import tinygrad_rnn as tg
 from tinygrad_rnn.nn.recurrent.recurrence import Recurrence
 from tinygrad_rnn.tensor.graph import Node, watch
 
-from ..drawing import Searched
+from ..drawing import HypothesisSampler
 from .layers import KINDS, Array, as_state, drawn_call, drawn_layer, flat
 
 every_kind = pytest.mark.parametrize("kind", KINDS)
@@ -36,7 +36,7 @@ def composed() -> Iterator[None]:
 @every_kind
 @given(data=st.data())
 def test_fused_is_composed_with_any_options(kind: str, data: st.DataObject) -> None:
-    d, generator = Searched(data), tg.Generator(0)
+    d, generator = HypothesisSampler(data), tg.Generator(0)
     plain = {"layer_norm": False}
     plain |= {"nonlinearity": d.one_of(["tanh", "relu"])} if kind == "RNN" else {
         "activation": "tanh", "recurrent_activation": "sigmoid",
@@ -68,7 +68,7 @@ def test_fused_is_composed_with_any_options(kind: str, data: st.DataObject) -> N
 @given(data=st.data())
 def test_a_table_is_read_as_its_vectors_would_be(kind: str, data: st.DataObject) -> None:
     """In all that a layer returns, and in every gradient, with any options."""
-    d, generator = Searched(data), tg.Generator(0)
+    d, generator = HypothesisSampler(data), tg.Generator(0)
     layer = drawn_layer(d, kind, generator)
     vectors, state, options = drawn_call(d, layer)
     entries = d.integer(1, 5)
@@ -219,7 +219,7 @@ def by_hand(
 @given(data=st.data())
 def test_any_options_together_are_a_plain_loop(kind: str, data: st.DataObject) -> None:
     """Lengths, resets, both directions, depth, states, and every option of a step."""
-    d = Searched(data)
+    d = HypothesisSampler(data)
     layer = drawn_layer(d, kind, tg.Generator(0)).eval()
     x, state, options = drawn_call(d, layer)
     with np.errstate(under="ignore"):
@@ -232,7 +232,7 @@ def test_any_options_together_are_a_plain_loop(kind: str, data: st.DataObject) -
 @every_kind
 @given(data=st.data())
 def test_a_step_is_a_step_of_evaluation_whichever_the_mode(kind: str, data: st.DataObject) -> None:
-    d = Searched(data)
+    d = HypothesisSampler(data)
     layer = drawn_layer(d, kind, tg.Generator(0), bidirectional=False)
     x, state, _ = drawn_call(d, layer)
     whole, end = layer.eval()(tg.tensor(x), as_state(state))

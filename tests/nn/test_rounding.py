@@ -16,7 +16,7 @@ import tinygrad_rnn as tg
 from tinygrad_rnn.kernels import rounded
 from tinygrad_rnn.kernels.cpu import functions
 
-from ..drawing import Searched
+from ..drawing import HypothesisSampler
 from .layers import flat
 from .test_step import CELLS, cells, drawn, made, native
 
@@ -32,7 +32,7 @@ def generated(layer: Any, x: tg.Tensor) -> np.ndarray[Any, Any]:
 
 @given(data=st.data())
 def test_a_weight_moves_by_at_most_half_of_its_rows_scale(data: st.DataObject) -> None:
-    d = Searched(data)
+    d = HypothesisSampler(data)
     w = d.reals((d.integer(1, 5), d.integer(1, 130))).astype("float32")
     w[0] *= d.one_of([0.0, 1.0])
     values, whole, scales = rounded(np, w)
@@ -58,7 +58,7 @@ def test_200_steps_stay_within_a_hundredth_of_float32(cell: str) -> None:
 @cells
 @given(data=st.data())
 def test_whole_numbers_compute_what_the_rounded_weights_do(cell: str, data: st.DataObject) -> None:
-    d = Searched(data)
+    d = HypothesisSampler(data)
     batch, features, hidden, layers = (d.integer(1, n) for n in (5, 150, 150, 2))
     layer = tg.nn.utils.quantized(made(cell, features, hidden, layers))
     x = drawn(batch, features)

@@ -15,7 +15,7 @@ import tinygrad_rnn as tg
 from tinygrad_rnn.kernels import dispatch
 from tinygrad_rnn.kernels.cpu import functions
 
-from ..drawing import Searched
+from ..drawing import HypothesisSampler
 from .layers import flat
 
 native = pytest.mark.skipif(functions.native is None, reason=functions.describe())
@@ -49,7 +49,7 @@ def begun(layer: Any, x: tg.Tensor) -> Any:
 def test_plain_layers_take_the_short_way_which_is_the_long_one(
     cell: str, data: st.DataObject
 ) -> None:
-    d = Searched(data)
+    d = HypothesisSampler(data)
     batch, features, hidden, layers = (d.integer(1, n) for n in (20, 40, 40, 3))
     dtype = d.one_of(["float32", "float64"])
     layer = made(cell, features, hidden, layers, bias=d.one_of([True, False]), dtype=dtype)
@@ -95,7 +95,7 @@ def test_weights_may_lie_anywhere(batch: int, dtype: str) -> None:
 def test_a_sequence_in_inference_takes_the_short_way_to_the_same_bits(
     cell: str, data: st.DataObject
 ) -> None:
-    d = Searched(data)
+    d = HypothesisSampler(data)
     steps, batch, features, hidden, layers = (d.integer(1, n) for n in (40, 9, 40, 40, 3))
     if d.one_of([False, True]):  # so large that threads split the hidden units
         batch, hidden = 2, 150

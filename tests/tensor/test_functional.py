@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tinygrad_rnn as tg
-from tinygrad_rnn.catalogue import OPERATIONS, Case, Row
+from tinygrad_rnn.testing import OPERATIONS, OpInfo, Sample
 
-from ..drawing import Searched
+from ..drawing import HypothesisSampler
 from ..strict import strict_device
 
 RNG = np.random.default_rng(0)
@@ -49,16 +49,16 @@ def energy(a: Any, b: Any) -> Any:
 # ---------------------------------------------------------------- forwards against backwards
 
 
-@pytest.mark.parametrize("row", OPERATIONS, ids=lambda row: row.name)
+@pytest.mark.parametrize("info", OPERATIONS, ids=lambda info: info.name)
 @given(data=st.data())
-def test_forwards_and_backwards_are_transposes(row: Row, data: st.DataObject) -> None:
+def test_forwards_and_backwards_are_transposes(info: OpInfo, data: st.DataObject) -> None:
     """<w, J v> = <J' w, v> for every operation, and both give the value itself."""
-    case: Case = row.draw(Searched(data))
+    sample: Sample = info.draw(HypothesisSampler(data))
 
     def fn(*xs: Any) -> Any:
-        return case.call(row.function, *xs)
+        return sample.call(info.function, *xs)
 
-    xs = [tg.tensor(x) for x in case.inputs]
+    xs = [tg.tensor(x) for x in sample.inputs]
     vs = tuple(tg.tensor(RNG.normal(size=x.shape)) for x in xs)
     y, pull = tg.vjp(fn, *xs)
     flat = several(y)

@@ -1,4 +1,4 @@
-"""Reductions, sorting and movement where the catalogue's draws do not come: ties and mistakes."""
+"""Reductions, sorting and movement where samples of `testing` do not come: ties and mistakes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Elementwise operations where the catalogue's draws do not come: kinks, bounds, extremes."""
+"""Elementwise operations where the samples of `testing` do not come: kinks, bounds, extremes."""
 
 from __future__ import annotations
 

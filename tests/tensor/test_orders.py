@@ -13,15 +13,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tinygrad_rnn as tg
-from tinygrad_rnn.catalogue import OPERATIONS, Case, Row, Seeded
-from tinygrad_rnn.catalogue.elementwise import ELEMENTWISE
-from tinygrad_rnn.catalogue.indexing import INDEXING
-from tinygrad_rnn.catalogue.movement import MOVEMENT
-from tinygrad_rnn.catalogue.products import PRODUCTS
-from tinygrad_rnn.catalogue.reductions import REDUCTIONS
 from tinygrad_rnn.tensor.graph import Traced
+from tinygrad_rnn.testing import OPERATIONS, OpInfo, Sample, SeededSampler
+from tinygrad_rnn.testing.elementwise import ELEMENTWISE
+from tinygrad_rnn.testing.indexing import INDEXING
+from tinygrad_rnn.testing.movement import MOVEMENT
+from tinygrad_rnn.testing.products import PRODUCTS
+from tinygrad_rnn.testing.reductions import REDUCTIONS
 
-from ..drawing import Searched
+from ..drawing import HypothesisSampler
 
 ORDER = 4
 
@@ -214,22 +214,22 @@ def test_drawn_compositions_are_the_mixed_derivatives(
 
 # What cells and loops are composed of; they themselves have graphs too large to nest four times.
 TABLES = [*ELEMENTWISE, *REDUCTIONS, *MOVEMENT, *INDEXING, *PRODUCTS]
-PLAIN = [row for row in TABLES if row.kind != "constant"]
+PLAIN = [info for info in TABLES if info.kind != "constant"]
 
 
-@pytest.mark.parametrize("row", PLAIN, ids=lambda row: row.name)
+@pytest.mark.parametrize("info", PLAIN, ids=lambda info: info.name)
 @settings(max_examples=8)
 @given(data=st.data())
-def test_orders_of_forwards_and_backwards_agree(row: Row, data: st.DataObject) -> None:
+def test_orders_of_forwards_and_backwards_agree(info: OpInfo, data: st.DataObject) -> None:
     """The second derivative along two directions, each forwards or backwards, in four ways."""
-    case: Case = row.draw(Searched(data))
+    sample: Sample = info.draw(HypothesisSampler(data))
     rng = np.random.default_rng(0)
-    xs = [real(x) for x in case.inputs]
-    us, vs = ([real(rng.normal(size=x.shape)) for x in case.inputs] for _ in range(2))
+    xs = [real(x) for x in sample.inputs]
+    us, vs = ([real(rng.normal(size=x.shape)) for x in sample.inputs] for _ in range(2))
 
     def fn(*xs: Any) -> Any:
         """A scalar in which every output is weighted."""
-        ys = case.call(row.function, *xs)
+        ys = sample.call(info.function, *xs)
         ys = [y for y in several(ys) if y.dtype == np.float64]
         weighted = [(y * real(np.cos(np.arange(y.size)).reshape(y.shape))).sum() for y in ys]
         return sum(weighted, xs[0].sum() * 0)
@@ -244,7 +244,7 @@ def test_orders_of_forwards_and_backwards_agree(row: Row, data: st.DataObject) -
 
         return run
 
-    if not any(x.size for x in case.inputs):
+    if not any(x.size for x in sample.inputs):
         return
     ways = [
         one(other(fn, us), vs) for one in (forwards, backwards) for other in (forwards, backwards)
@@ -261,12 +261,12 @@ def several(value: Any) -> tuple[Any, ...]:
     return value if isinstance(value, tuple) else (value,)
 
 
-@pytest.mark.parametrize("row", OPERATIONS, ids=lambda row: row.name)
-def test_what_is_given_and_kept_are_arrays(row: Row) -> None:
+@pytest.mark.parametrize("info", OPERATIONS, ids=lambda info: info.name)
+def test_what_is_given_and_kept_are_arrays(info: OpInfo) -> None:
     for seed in range(25):
-        case = row.draw(Seeded(seed))
-        raw = case.call(row.function, *case.inputs)
-        ys = case.call(row.function, *(real(x, requires_grad=True) for x in case.inputs))
+        sample = info.draw(SeededSampler(seed))
+        raw = sample.call(info.function, *sample.inputs)
+        ys = sample.call(info.function, *(real(x, requires_grad=True) for x in sample.inputs))
         for y in several(raw):
             assert isinstance(y, np.ndarray)
         for y in several(ys):

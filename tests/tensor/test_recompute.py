@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tinygrad_rnn as tg
-from tinygrad_rnn.catalogue import Row, rows
+from tinygrad_rnn.testing import OpInfo, op_infos
 
-from ..drawing import Searched
+from ..drawing import HypothesisSampler
 from ..strict import strict_device
 
 RNG = np.random.default_rng(0)
@@ -25,16 +25,16 @@ def outputs(y: Any) -> list[Any]:
     return list(y) if isinstance(y, (tuple, list)) else [y]
 
 
-@pytest.mark.parametrize("row", rows(), ids=lambda row: row.name)
+@pytest.mark.parametrize("info", op_infos(), ids=lambda info: info.name)
 @given(data=st.data())
-def test_checkpointed_is_plain_in_value_and_both_orders(row: Row, data: st.DataObject) -> None:
+def test_checkpointed_is_plain_in_value_and_both_orders(info: OpInfo, data: st.DataObject) -> None:
     """Of every operation, cell and layer; in inputs, and in parameters that it closes over."""
-    case = row.draw(Searched(data))
-    xs = [tg.tensor(x, requires_grad=True) for x in case.inputs]
-    wanted = [*xs, *(case.module.parameters() if case.module else ())]
+    sample = info.draw(HypothesisSampler(data))
+    xs = [tg.tensor(x, requires_grad=True) for x in sample.inputs]
+    wanted = [*xs, *(sample.module.parameters() if sample.module else ())]
 
     def computed(run: Callable[..., Any]) -> tuple[list[Any], Any]:
-        ys = outputs(run(lambda *xs: case.call(row.function, *xs), *xs))
+        ys = outputs(run(lambda *xs: sample.call(info.function, *xs), *xs))
         live = [y for y in ys if y.requires_grad]
         if not live:
             return ys, ()  # constant almost everywhere: a value, and no derivative
@@ -45,7 +45,7 @@ def test_checkpointed_is_plain_in_value_and_both_orders(row: Row, data: st.DataO
         if curved:
             weights = [tg.tensor(np.sin(np.arange(g.size)).reshape(g.shape)) for g in curved]
             second = tg.grad(curved, wanted, weights)
-        ys = outputs(run(lambda *xs: case.call(row.function, *xs), *xs))
+        ys = outputs(run(lambda *xs: sample.call(info.function, *xs), *xs))
         fused = tg.grad([y for y in ys if y.requires_grad], wanted, ws)
         return [*ys, *first, *fused], second
 
@@ -55,7 +55,7 @@ def test_checkpointed_is_plain_in_value_and_both_orders(row: Row, data: st.DataO
         np.testing.assert_array_equal(a.numpy(), b.numpy())
     # A layer's second order has sums of many terms, which a recomputed part adds up by itself: the
     # order of the sums differs, and so their rounding. Where nothing is rounded: see below.
-    rounding = 1e-13 if row.kind == "layer" else 0
+    rounding = 1e-13 if info.kind == "layer" else 0
     for a, b in zip(again_more, once_more, strict=True):
         np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=rounding, atol=10 * rounding)
 

@@ -9,7 +9,7 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from .. import catalogue, kernels
+from .. import kernels, testing
 from ..errors import GradcheckError
 from ..tensor import backend, cuda
 from .device import Device, on
@@ -25,24 +25,24 @@ def gradcheck(
     from rich.table import Table
 
     console = Console(highlight=False)
-    rows = catalogue.rows()
+    infos = testing.op_infos()
     table = Table("name", "kind", title="worst errors", title_justify="left")
     for order in ("first", "second", "third"):
         table.add_column(f"{order} order", justify="right")
     failures: list[str] = []
     name = backend.default_device() if device is None else device
     with on(device):
-        for row in track(rows, "checking", console=console, disable=not console.is_terminal):
+        for info in track(infos, "checking", console=console, disable=not console.is_terminal):
             try:
-                errors = [f"{error:.1e}" for error in row.check(seed, name)]
+                errors = [f"{error:.1e}" for error in info.check(seed, name)]
             except GradcheckError as error:
-                failures.append(f"{row.name}: {error}")
+                failures.append(f"{info.name}: {error}")
                 errors = ["failed"]
-            table.add_row(row.name, row.kind, *errors)
+            table.add_row(info.name, info.kind, *errors)
     console.print(table)
     for failure in failures:
         console.print(failure, markup=False)
-    console.print(f"{len(rows) - len(failures)} of {len(rows)} pass on {name} with seed {seed}")
+    console.print(f"{len(infos) - len(failures)} of {len(infos)} pass on {name} with seed {seed}")
     raise typer.Exit(1 if failures else 0)
 
 

@@ -16,12 +16,13 @@ from ..tensor.random import Generator
 from ..tensor.tensor import Tensor
 
 
-def positive(layer: str, **sizes: int) -> None:
-    """Refuses sizes below 1."""
+def positive(layer: str, most: float = inf, **sizes: int) -> None:
+    """Refuses sizes below 1, or above `most`."""
     for name, size in sizes.items():
-        if not isinstance(size, int) or isinstance(size, bool) or size < 1:
+        if not isinstance(size, int) or isinstance(size, bool) or not 1 <= size <= most:
+            bound = "up" if most == inf else f"to {most}"
             raise InvalidValueError(
-                f"{layer}: {name}: expected a whole number from 1 up, got {size!r}"
+                f"{layer}: {name}: expected a whole number from 1 {bound}, got {size!r}"
             )
 
 
@@ -69,10 +70,10 @@ def placement(
             f"{layer}: device: expected the name of one, as 'cpu' or 'cuda', got {device!r}"
         )
     try:
-        kind = creation.zeros((), dtype=dtype, device=device).dtype.kind
+        is_real = creation.zeros((), dtype=dtype, device=device).dtype.kind == "f"
     except (TypeError, ValueError):
-        kind = ""
-    if kind != "f":
+        is_real = False
+    if not is_real:
         raise InvalidTypeError(
             f"{layer}: dtype: expected one of reals, as 'float32' or 'float64', got {dtype!r}"
         )

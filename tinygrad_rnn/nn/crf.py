@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from math import inf
 from typing import Any
 
+from .. import loops
 from ..errors import InvalidTypeError, InvalidValueError, OutOfRangeError, ShapeError, public
 from ..tensor import creation, ops
 from ..tensor.autodiff import no_grad
@@ -110,10 +111,10 @@ class CRF(Module):
             return ops.logsumexp(onwards, axis=2), message
 
         after = ops.broadcast_to(end, shape=last.shape)
-        _, betas = ops.scan(back, after, emissions, reverse=True, lengths=times)
+        _, betas = loops.scan(back, after, emissions, reverse=True, lengths=times)
         log_z = self._log_z(last, times)
         known = self._inside(emissions, times) & (log_z != -inf)
-        shares: Tensor = ops.exp(alphas + betas - ops.where(log_z == -inf, 0, log_z)[:, None])
+        shares = ops.exp(alphas + betas - ops.where(log_z == -inf, 0, log_z)[:, None])
         shares = ops.where(known[:, :, None], shares, 0)
         return shares.swapaxes(0, 1) if self.batch_first else shares
 
@@ -175,14 +176,13 @@ class CRF(Module):
         if len(emissions) == 1:
             return first[None], first
         rest_of = ops.maximum(times - 1, 0)
-        last, rest = ops.scan(step, first, emissions[1:], lengths=rest_of)
+        last, rest = loops.scan(step, first, emissions[1:], lengths=rest_of)
         return ops.concat([first[None], rest]), last
 
     def _log_z(self, last: Tensor, times: Tensor) -> Tensor:
         log_z = ops.logsumexp(last + self._scores()[2], axis=1)
         log_z = ops.where(log_z <= NEVER / 10, -inf, log_z)
-        z: Tensor = ops.where(times > 0, log_z, 0)
-        return z
+        return ops.where(times > 0, log_z, 0)
 
     def _score(self, emissions: Tensor, tags: Tensor, times: Tensor) -> Tensor:
         """The score of sequences of tags (B,), 0 for rows of length 0."""
@@ -234,7 +234,7 @@ class CRF(Module):
                 f"CRF: tags: expected integers of shape {list(emissions.shape[:2])} (steps, batch) "
                 f"as the emissions; got {tags.dtype} {list(tags.shape)}"
             )
-        within: Tensor = ops.where(self._inside(emissions, times), tags, 0)
+        within = ops.where(self._inside(emissions, times), tags, 0)
         if within.device == "cpu":  # elsewhere it would wait for the device
             for tag in (within.min().item(), within.max().item()):
                 if not 0 <= tag < self.num_tags:

@@ -33,8 +33,7 @@ def kept(shape: tuple[int, ...], p: float, generator: Generator | None, device: 
 
 def dropped(x: Tensor, keep: Tensor, p: float) -> Tensor:
     """x / (1 - p) where it is kept, and zero elsewhere, whatever x holds there."""
-    y: Tensor = ops.where(keep, x, 0) * (1 / (1 - p))
-    return y
+    return ops.where(keep, x, 0) * (1 / (1 - p))
 
 
 @public

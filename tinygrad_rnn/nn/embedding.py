@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 from ..errors import InvalidValueError
 from ..tensor import creation, ops
@@ -65,14 +65,14 @@ class Embedding(Module):
         **Returns** (..., embedding_dim). **Raises** TypeError, IndexError naming the id.
         """
         ids = ids_of("Embedding", "ids", ids, self.num_embeddings, self.weight.device)
-        y: Tensor = ops.take(self.weight, ids, axis=0)
+        y = ops.take(self.weight, ids, axis=0)
         if self.training and self.dropout:
             words = kept((self.num_embeddings, 1), self.dropout, self.generator, y.device)
             y = dropped(y, ops.take(words, ids, axis=0), self.dropout)
         if self.padding_idx is None:
             return y
         real = (ids != self.padding_idx).expand_dims(axis=-1)
-        return cast(Tensor, ops.where(real, y, y.detach()))  # no gradient for the padding's vector
+        return ops.where(real, y, y.detach())  # no gradient for the padding's vector
 
     def inputs(self, ids: Any, dropout: Dropout) -> tuple[Tensor, Any]:
         """What recurrent layers are to read: `x, ids = ...` for `layers(x, ids=ids)`.

@@ -87,8 +87,8 @@ def orthogonal_(x: T, gain: float = 1.0, *, generator: Generator | None = None) 
     >>> bool(abs(q @ q.T - tg.tensor([[1, 0, 0], [0, 1, 0], [0, 0, 1]]).numpy()).max() < 1e-6)
     True
     """
-    _fans(x, "orthogonal_")
-    x.data = gain * orthonormal(given_or_default(generator, "orthogonal_"), x.shape)
+    inputs, outputs = _fans(x, "orthogonal_")
+    x.data = gain * orthonormal(given_or_default(generator, "orthogonal_"), (outputs, inputs))
     return x
 
 

@@ -51,8 +51,7 @@ class Linear(Module):
     def forward(self, x: Tensor) -> Tensor:
         """**Arguments** x: (..., in_features). **Returns** (..., out_features)."""
         features_last("Linear", x, self.in_features)
-        y: Tensor = ops.linear(x, self.weight, self.bias)
-        return y
+        return ops.linear(x, self.weight, self.bias)
 
     def describe(self) -> str:
         """Its sizes."""

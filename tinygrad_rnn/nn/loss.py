@@ -97,11 +97,10 @@ def linear_cross_entropy(
         x, weights = ops.where(counts.expand_dims(axis=-1), x, 0), counts.astype(x.dtype)
     if reduction == "mean":
         weights = weights / ops.maximum(weights.sum(), 1)
-    loss: Tensor = ops.linear_softmax_cross_entropy(
+    return ops.linear_softmax_cross_entropy(
         x.reshape(-1, features), linear_weight, targets.reshape(-1), weights.reshape(-1),
         linear_bias, smoothing=label_smoothing,
     )  # fmt: skip
-    return loss
 
 
 @public
@@ -212,8 +211,7 @@ def _mean_square(name: str, y: Tensor, lengths: Any, differences: int) -> Tensor
         y = ops.where(counts.expand_dims(axis=-1), y[1:] - y[:-1], 0)
     else:
         counts = times < valid
-    mean: Tensor = ops.square(y).sum() / (ops.maximum(counts.sum(), 1) * features)
-    return mean
+    return ops.square(y).sum() / (ops.maximum(counts.sum(), 1) * features)
 
 
 # ---------------------------------------------------------------- what comes in

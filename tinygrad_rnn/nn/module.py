@@ -7,11 +7,20 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
 from reprlib import recursive_repr
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, Self, TypeVar
 
 from ..errors import InvalidTypeError, TinygradRnnError, boundaries, public, raise_named
 from ..tensor import creation
 from ..tensor.tensor import Tensor
+
+P = ParamSpec("P")
+R = TypeVar("R", covariant=True)
+
+
+class _HasForward(Protocol[P, R]):
+    """Lets a type checker give `module(...)` the signature of `module.forward`."""
+
+    def forward(self, *args: P.args, **kwargs: P.kwargs) -> R: ...
 
 
 class StateDictError(TinygradRnnError, ValueError):
@@ -58,11 +67,19 @@ class Module:
         """What calling the module does."""
         raise InvalidTypeError(f"{type(self).__name__} defines no forward(...)")
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        try:
-            return self.forward(*args, **kwargs)
-        except Exception as error:
-            raise_named(error, type(self).__name__, self.forward, args, kwargs)
+    if TYPE_CHECKING:
+
+        @property
+        def __call__(self: _HasForward[P, R]) -> Callable[P, R]:
+            """A call has the arguments and the result of `forward`."""
+
+    else:
+
+        def __call__(self, *args: Any, **kwargs: Any) -> Any:
+            try:
+                return self.forward(*args, **kwargs)
+            except Exception as error:
+                raise_named(error, type(self).__name__, self.forward, args, kwargs)
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)

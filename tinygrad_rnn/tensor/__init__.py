@@ -1,1 +1,61 @@
-"""The autograd engine: arrays that remember, and a backward pass. It knows nothing of networks."""
+"""The autograd engine: arrays that remember, and a backward pass. It knows nothing of networks.
+
+The package can be called, `tensor(data, dtype=None, device=None, *, requires_grad=False)`: it makes
+a Tensor, as `tensor.Tensor` does, under the name that PyTorch's function has.
+"""
+
+import sys
+import types
+import typing
+
+from . import cuda
+from .anomaly import detect_anomaly
+from .autodiff import enable_grad, grad, no_grad
+from .backend import default_device, device, set_default_device
+from .creation import (
+    arange,
+    as_tensor,
+    eye,
+    from_dlpack,
+    full,
+    linspace,
+    ones,
+    rand,
+    randint,
+    randn,
+    randperm,
+    zeros,
+)
+from .functional import hessian, hvp, jacobian, jvp, value_and_grad, vjp
+from .gradcheck import gradcheck
+from .graph import Op, operation
+from .ops import linalg
+from .random import Generator, manual_seed
+from .recompute import checkpoint
+from .tensor import Tensor
+
+__all__ = [
+    "linalg",
+    "Tensor", "as_tensor", "from_dlpack",
+    "arange", "eye", "full", "linspace", "ones", "rand", "randint", "randn", "randperm", "zeros",
+    "vjp", "jvp", "jacobian", "hessian", "hvp", "value_and_grad", "checkpoint",
+    "grad", "no_grad", "enable_grad", "gradcheck", "detect_anomaly", "Op", "operation",
+    "Generator", "manual_seed", "cuda", "device", "default_device", "set_default_device",
+]  # fmt: skip
+
+
+class _CallablePackage(types.ModuleType):
+    """A package that is a function, too, so that `tg.tensor` can be both."""
+
+    def __call__(
+        self,
+        data: typing.Any,
+        dtype: typing.Any = None,
+        device: str | None = None,
+        *,
+        requires_grad: bool = False,
+    ) -> Tensor:
+        return Tensor(data, dtype, device, requires_grad=requires_grad)
+
+
+sys.modules[__name__].__class__ = _CallablePackage

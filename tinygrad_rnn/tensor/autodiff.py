@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from heapq import heappop, heappush
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -309,4 +309,5 @@ def _result(g: Any, x: Traced, cls: type[Traced]) -> Any:
         return wrap(cls, xp.zeros_like(x.array), None)
     if not isinstance(g, Traced):
         return wrap(cls, xp.asarray(g, dtype=x.array.dtype), None)
-    return g if g.array.dtype == x.array.dtype else ops.astype(g, dtype=x.array.dtype)
+    same = g.array.dtype == x.array.dtype
+    return g if same else ops.astype(cast(Any, g), dtype=x.array.dtype)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
@@ -292,7 +292,7 @@ class _Run:
                 f"{f'a tuple of {len(got)}' if self.several else f'shape {got[0]}'}: sum it, or "
                 "ask for the jacobian"
             )
-        return cast(Tensor, ops.ones_like(self.ys[0].detach()))
+        return ops.ones_like(self.ys[0].detach())
 
     def like_outputs(self, what: str, ws: Any) -> tuple[Tensor, ...]:
         """Cotangents, checked to fit the outputs."""
@@ -309,7 +309,7 @@ def _own(x: Any, what: str) -> Tensor:
     if not x.requires_grad:
         x = x.detach()
         x.requires_grad = True
-    return cast(Tensor, ops.alias(x))
+    return ops.alias(x)
 
 
 def _fitting(what: str, like: Sequence[Tensor], given: Any) -> tuple[Tensor, ...]:
@@ -353,8 +353,8 @@ def _block(rows: list[Tensor], y: Tensor, x: Tensor) -> Tensor:
     """The derivatives of y in x, from those of each element of y."""
     shape = y.shape + x.shape
     if not rows:
-        return cast(Tensor, ops.broadcast_to(_zeros(x), shape=shape))
-    return cast(Tensor, ops.stack(rows).reshape(shape))
+        return ops.broadcast_to(_zeros(x), shape=shape)
+    return ops.stack(rows).reshape(shape)
 
 
 def _several(values: Any) -> tuple[Any, ...]:
@@ -369,4 +369,4 @@ def _as(several: bool, values: Sequence[Any]) -> Any:
 def _zeros(x: Tensor) -> Tensor:
     """A cotangent or tangent of zero: of reals, whatever x is of."""
     x = x.detach()
-    return cast(Tensor, ops.zeros_like(x if x.dtype.kind == "f" else x.astype("float32")))
+    return ops.zeros_like(x if x.dtype.kind == "f" else x.astype("float32"))

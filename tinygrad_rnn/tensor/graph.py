@@ -49,9 +49,9 @@ Edge = tuple["Node", int]  # where a value came from: a node, and which of its o
 Rule = Callable[..., Any]
 
 NUMBERS = (int, float, complex, np.generic)  # what may stand in an array's place
-PYTHON = frozenset({int, float, bool, complex, type(None)})  # these need no look
+PYTHON = frozenset({int, float, bool, complex})  # these need no look
 NESTED = (list, tuple, range)
-_SETTLED = PYTHON | {str, tuple, slice, type}  # parameters that are what they are
+_SETTLED = PYTHON | {type(None), str, tuple, slice, type}  # parameters that are what they are
 
 older = itertools.count(0, -1).__next__  # serials fall, so that a heap pops the youngest first
 
@@ -296,7 +296,7 @@ class Op:
         if len(args) != len(self.inputs) and not self.variadic:
             args, params = self._arrange(args, params)
         if params and not _SETTLED.issuperset(map(type, params.values())):
-            params = {n: v.item() if isinstance(v, np.generic) else v for n, v in params.items()}
+            params = {n: self._setting(n, v) for n, v in params.items()}
         if recorders and (recorder := recorders.pop(get_ident(), None)) is not None:
             return self._recorded(recorder, args, params)
         cls, xp, tracing, known = None, None, False, True
@@ -315,7 +315,7 @@ class Op:
             else:
                 if type(a) is np.ndarray:
                     known = known and DTYPES.get(a.dtype) is a.dtype
-                elif type(a) not in PYTHON:
+                elif type(a) not in PYTHON and not (a is None and self.optional):
                     known = False
                 raw.append(a)
                 edges.append(None)
@@ -439,26 +439,33 @@ class Op:
         if like is None:
             like = next((a for a in args if backend.is_array(a)), None)
         if like is not None:
-            names = itertools.chain(self.inputs, itertools.repeat(self.inputs[-1]))
-            new = [self._operand(n, a, like) for n, a in zip(names, args, strict=False)]
-        elif args and all(type(a) in PYTHON or isinstance(a, NESTED) for a in args):
-            i = next((i for i, a in enumerate(args) if a is not None), 0)
-            what = f"{self.name}: {self.inputs[min(i, len(self.inputs) - 1)]}"
-            first = cast(Any, Traced.made)(entrance.from_python(args[i], what=what))
-            new = [*args[:i], first, *args[i + 1 :]]
+            new = [self._operand(i, a, like) for i, a in enumerate(args)]
+        elif args and all(a is None or type(a) in PYTHON or isinstance(a, NESTED) for a in args):
+            what = f"{self.name}: {self.inputs[0]}"
+            new = [cast(Any, Traced.made)(entrance.from_python(args[0], what=what)), *args[1:]]
         else:
+            for i, a in enumerate(args):
+                if not self._may_be_operand(i, a):
+                    raise self._not_an_operand(i, a)
             return args
         return args if all(a is b for a, b in zip(new, args, strict=True)) else tuple(new)
 
-    def _operand(self, name: str, a: Any, like: Any) -> Any:
+    def _operand(self, i: int, a: Any, like: Any) -> Any:
         """What is no Tensor, beside one, or beside an array."""
         if isinstance(a, Traced) or type(a) in PYTHON:
             return a
+        name = self._input(i)
         what = f"{self.name}: {name}"
         if backend.is_array(a):
             return entrance.normalized(a, what)
         if not isinstance(like, Traced) and not isinstance(a, NESTED):
+            if not self._may_be_operand(i, a):
+                raise self._not_an_operand(i, a)
             return a
+        if a is None:
+            if name in self.optional:
+                return a
+            raise self._not_an_operand(i, a)
         if isinstance(a, np.generic):
             if self.rules and name not in self.rules:
                 return backend.module_of(like.array).asarray(a)  # an index: read as an array
@@ -468,7 +475,33 @@ class Op:
         found = entrance.beside(a, array.dtype, name in self.rules, what)
         return backend.module_of(array).asarray(found)
 
+    def _setting(self, name: str, value: Any) -> Any:
+        """A parameter by name: a NumPy scalar as Python's; refuses real Tensors."""
+        if isinstance(value, Traced) and value.array.dtype.kind in "fc":
+            raise InvalidTypeError(
+                f"{self.name}: {name}: expected a Python value, got a Tensor of reals, through "
+                f"which no gradient would flow: {name}.item()"
+            )
+        return value.item() if isinstance(value, np.generic) else value
+
+    def _input(self, i: int) -> str:
+        """The name of the i-th input; of a variable number of them it is the last one's."""
+        return self.inputs[min(i, len(self.inputs) - 1)]
+
+    def _may_be_operand(self, i: int, a: Any) -> bool:
+        """Whether NumPy's functions can take it as a number or an array, or it may be left out."""
+        if backend.is_array(a) or isinstance(a, (*NUMBERS, *NESTED)):
+            return True
+        return self._input(i) in self.optional and a is self.optional[self._input(i)]
+
     # ------------------------------------------------------------ when a call is wrong
+
+    def _not_an_operand(self, i: int, a: Any) -> Exception:
+        name = f"{self.inputs[0]}[{i}]" if self.variadic else self._input(i)
+        return InvalidTypeError(
+            f"{self.name}: {name}: expected a Tensor, an array or a number, got "
+            f"{type(a).__name__} {a!r}"
+        )
 
     def _arrange(
         self, args: tuple[Any, ...], params: dict[str, Any]
@@ -495,15 +528,9 @@ class Op:
             )
         given = "".join(f", {n}={v!r}" for n, v in params.items())
         named = [*zip(itertools.chain(self.inputs, itertools.repeat("and")), raw, strict=False)]
-        for i, (n, a) in enumerate(named):
-            default = n in self.optional and a is self.optional[n]
-            if not (
-                default or backend.is_array(a) or isinstance(a, (*NUMBERS, list, tuple, range))
-            ):
-                return InvalidTypeError(
-                    f"{self.name}: {f'{self.inputs[0]}[{i}]' if self.variadic else n}: expected a "
-                    f"Tensor, an array or a number, got {type(a).__name__} {a!r}"
-                )
+        for i, (_, a) in enumerate(named):
+            if not self._may_be_operand(i, a):
+                return self._not_an_operand(i, a)
         got = ", ".join(
             f"{n} {a.dtype}{list(a.shape)}" if backend.is_array(a) else f"{n} {a!r}"
             for n, a in named

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, TypeVar
 
 import numpy as np
 
@@ -11,6 +11,8 @@ from ..errors import ExportError, GraphError, InvalidTypeError, InvalidValueErro
 from . import autodiff, backend, entrance, interop, ops
 from .backend import Array
 from .graph import Leaf, Traced, elements, grad_mode, hooked, tell_beyond, tell_written, wrap
+
+T = TypeVar("T", bound=Traced)
 
 
 class Tensor(Traced):
@@ -158,15 +160,33 @@ class Tensor(Traced):
         """Whether this tensor was made by the user, not computed from one that requires grad."""
         return self.edge is None or isinstance(self.edge[0], Leaf)
 
-    shape: ClassVar[Any] = property(lambda self: self.array.shape)
-    ndim: ClassVar[Any] = property(lambda self: self.array.ndim)
-    size: ClassVar[Any] = property(lambda self: self.array.size)
-    dtype: ClassVar[Any] = property(lambda self: self.array.dtype)
-    device: ClassVar[Any] = property(lambda self: backend.device_of(self.array))
-    mT: ClassVar[Any] = property(ops.matrix_transpose, doc="The last two axes exchanged.")
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.array.shape
 
     @property
-    def T(self) -> Self:
+    def ndim(self) -> int:
+        return self.array.ndim
+
+    @property
+    def size(self) -> int:
+        return self.array.size
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self.array.dtype
+
+    @property
+    def device(self) -> str:
+        return backend.device_of(self.array)
+
+    @property
+    def mT(self) -> Tensor:
+        """The last two axes exchanged."""
+        return ops.matrix_transpose(self)
+
+    @property
+    def T(self) -> Tensor:
         """The axes in reverse."""
         return ops.permute_dims(self)
 
@@ -539,10 +559,10 @@ class Tensor(Traced):
     def __ge__(self, other: Any) -> Tensor:
         return ops.greater_equal(self, other)
 
-    def __eq__(self, other: object) -> Tensor:  # type: ignore[override]
+    def __eq__(self, other: Any) -> Tensor:  # type: ignore[override]
         return ops.equal(self, other)
 
-    def __ne__(self, other: object) -> Tensor:  # type: ignore[override]
+    def __ne__(self, other: Any) -> Tensor:  # type: ignore[override]
         return ops.not_equal(self, other)
 
     __radd__ = __add__
@@ -607,7 +627,7 @@ class _Gradient(Tensor):
 Tensor.made = Traced.made = Tensor  # the latter where an operation is given Python's numbers
 
 
-def _restored(cls: type[Tensor], array: Array, requires_grad: bool) -> Any:
+def _restored(cls: type[T], array: Array, requires_grad: bool) -> T:
     """A leaf or a constant, as it was pickled or copied."""
     array = entrance.normalized(array)
     return wrap(cls, array, (Leaf(array), 0) if requires_grad else None)

@@ -2,7 +2,7 @@
 
 The inputs of all steps go through one product before the loop, and each weight's gradient comes
 from one product after it; what remains in the loop is the recurrence itself. The backward passes
-are those of the equations in `tensor/ops/recurrent.py`, written out by hand.
+are those of the equations in `cells/`, written out by hand.
 """
 
 from .gru import gru_backward, gru_forward

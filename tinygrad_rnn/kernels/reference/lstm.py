@@ -84,9 +84,10 @@ def lstm_forward(
             xp.multiply(i, g, out=work)
             new += work
         else:
-            xp.subtract(g, c, out=new)
-            new *= i
-            new += c
+            xp.subtract(1, i, out=new)
+            new *= c
+            xp.multiply(i, g, out=work)
+            new += work
         if cell_clip is not None:
             xp.abs(new, out=work)
             xp.less_equal(work, cell_clip, out=within_of[t])

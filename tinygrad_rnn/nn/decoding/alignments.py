@@ -208,8 +208,7 @@ def _next(
 
 def _add(a: Tensor, b: Tensor) -> Tensor:
     """log(exp(a) + exp(b))."""
-    total: Tensor = ops.logsumexp(ops.stack([a, b]), axis=0)
-    return total
+    return ops.logsumexp(ops.stack([a, b]), axis=0)
 
 
 def _ranked(row: list[_Prefix]) -> list[tuple[float, float, _Prefix]]:

@@ -116,5 +116,4 @@ def _put(log_probs: Tensor, places: list[tuple[int, int]], value: float) -> Tens
             f"Constraints: tokens {min(tokens)} to {max(tokens)} are not all among the "
             f"{log_probs.shape[1]} of the model"
         )
-    y: Tensor = ops.index_update(log_probs, value, index=(rows, tokens))
-    return y
+    return ops.index_update(log_probs, value, index=(rows, tokens))

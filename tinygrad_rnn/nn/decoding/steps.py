@@ -120,7 +120,7 @@ class Run:
             self.count = len(chosen)
             result = self.step(Tensor(last, dtype="int64", device=self.device), self.state)
             logits, self.state = creation.as_tensor(result[0]), result[1]
-            if logits.ndim != 2 or len(logits) != self.count:
+            if logits.ndim != 2 or len(logits) != self.count or not logits.shape[1]:
                 raise ShapeError(
                     f"{self.name}: step: expected logits ({self.count}, V) for {self.count} "
                     f"tokens; got {list(logits.shape)}"
@@ -128,8 +128,7 @@ class Run:
             check_numbers(self.name, logits, paths)
             if len(result) > 2:
                 self.attentions.append(result[2])
-            log_probs: Tensor = ops.log_softmax(logits)
-            return log_probs
+            return ops.log_softmax(logits)
 
     def hypothesis(self, path: Path, score: float, ended: bool) -> Hypothesis:
         """What becomes of a path, with what it attended to on its way."""

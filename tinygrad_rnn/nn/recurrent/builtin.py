@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar
 
+from ... import cells
 from ...errors import InvalidValueError
-from ...tensor import ops
 from ...tensor.tensor import Tensor
 from ..checks import real
 from ..module import Module
@@ -35,11 +35,11 @@ class Elman(Recurrence):
         return f"rnn_{self.nonlinearity}" if self.fused else None
 
     def step(self, x: Tensor, h: State, w: Weights, h_mask: Any = None) -> tuple[Tensor, State]:
-        h = ops.rnn_step(x, h, **w, h_mask=h_mask, activation=self.nonlinearity)
+        h = cells.rnn_step(x, h, **w, h_mask=h_mask, activation=self.nonlinearity)
         return h, h
 
     def operation(self, x: Tensor, h: State, w: Weights, h_mask: Any, course: Course) -> Run:
-        y, last = ops.rnn(
+        y, last = cells.rnn(
             x, h, *core(w), *course.constants(h_mask),
             activation=self.nonlinearity, reverse=course.reverse,
         )  # fmt: skip
@@ -69,14 +69,14 @@ class GatedRecurrentUnit(Recurrence):
         return super().biases if self.reset_after else super().biases[:1]
 
     def step(self, x: Tensor, h: State, w: Weights, h_mask: Any = None) -> tuple[Tensor, State]:
-        h = ops.gru_step(
+        h = cells.gru_step(
             x, h, **w, h_mask=h_mask, reset_after=self.reset_after, activation=self.activation,
             recurrent_activation=self.recurrent_activation,
         )  # fmt: skip
         return h, h
 
     def operation(self, x: Tensor, h: State, w: Weights, h_mask: Any, course: Course) -> Run:
-        y, last = ops.gru(
+        y, last = cells.gru(
             x, h, *core(w), *course.constants(h_mask),
             reset_after=self.reset_after, reverse=course.reverse,
         )  # fmt: skip
@@ -165,16 +165,16 @@ class LongShortTermMemory(Recurrence):
 
     def step(self, x: Tensor, state: State, w: Weights, h_mask: Any = None) -> tuple[Tensor, State]:
         h, c = state
-        h, c = ops.lstm_step(
+        h, c = cells.lstm_step(
             x, h, c, **w, h_mask=h_mask, coupled_gates=self.coupled_gates, cell_clip=self.cell_clip,
             activation=self.activation, recurrent_activation=self.recurrent_activation,
         )  # fmt: skip
         return h, (h, c)
 
     def operation(self, x: Tensor, state: State, w: Weights, h_mask: Any, course: Course) -> Run:
-        y, h, c, *cells = ops.lstm(
+        y, h, c, *every = cells.lstm(
             x, *state, *core(w), w.get("w_hr"), w.get("w_ch"), *course.constants(h_mask),
             coupled_gates=self.coupled_gates, cell_clip=self.cell_clip, every_cell=course.every,
             reverse=course.reverse,
         )  # fmt: skip
-        return y, (h, c), (y, *cells)
+        return y, (h, c), (y, *every)

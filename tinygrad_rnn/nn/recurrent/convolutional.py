@@ -5,8 +5,9 @@ from __future__ import annotations
 from math import prod, sqrt
 from typing import Any
 
+from ... import cells
 from ...errors import InvalidValueError, ShapeError
-from ...tensor import creation, ops
+from ...tensor import creation
 from ...tensor.random import Generator
 from ...tensor.tensor import Tensor
 from .. import init
@@ -85,7 +86,7 @@ class ConvLSTMCell(Module):
 
     def step(self, x: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """One step. **Arguments** x: (B, C, *space). **Returns** h' and (h', c')."""
-        h, c = ops.conv_lstm_step(
+        h, c = cells.conv_lstm_step(
             x, *state, self.weight_ih, self.weight_hh, self.bias_ih, self.weight_ch
         )
         return h, (h, c)

@@ -125,6 +125,7 @@ class Recurrent(RecurrentLayer):
             )
         positive("Recurrent", input_size=input_size)
         cells: list[Steps] = []
+        ids = set[int]()
         for layer in range(self.num_layers):
             below = self._merged_size(size_of(cells[-1])) if layer else input_size
             for _ in range(self.directions):
@@ -140,11 +141,12 @@ class Recurrent(RecurrentLayer):
                         "Recurrent: cell: expected the function to make a cell, with "
                         f"step(x, state) and initial(x); it made {type(cell).__name__}"
                     )
-                if any(cell is other for other in cells):
+                if id(cell) in ids:
                     raise InvalidValueError(
                         "Recurrent: cell: the function made the same cell twice; make a new one at "
                         "each call, for each layer and direction has its own weights"
                     )
+                ids.add(id(cell))
                 cells.append(cell)
         sizes = sorted({cell.hidden_size for cell in cells if isinstance(cell, Cell)})
         if len(sizes) > 1:

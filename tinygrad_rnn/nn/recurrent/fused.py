@@ -7,8 +7,9 @@ from functools import cached_property
 from operator import itemgetter
 from typing import Any
 
+from ...cells import inference
 from ...errors import InvalidTypeError, ShapeError
-from ...tensor import creation, ops
+from ...tensor import creation
 from ...tensor.random import Generator
 from ...tensor.tensor import Tensor
 from ..checks import dtype_as, features_last, flag, placement, positive, probability, real_part
@@ -98,7 +99,7 @@ class FusedLayer(RecurrentLayer):
         if cell is None or more or masks or (state is None and self.learn_initial):
             return None
         weights = self._weights(vars(self))
-        return ops.recurrent.plain(cell, self.num_layers, x, state, weights, self.rounded)
+        return inference.plain(cell, self.num_layers, x, state, weights, self.rounded)
 
     @cached_property
     def _weights(self) -> Callable[[dict[str, Any]], tuple[Tensor, ...]]:
@@ -109,7 +110,7 @@ class FusedLayer(RecurrentLayer):
 
     def round_(self) -> None:
         """Rounds the weights of all rows to 8 bits, in place: see `nn.utils.quantized`."""
-        self.rounded = tuple(part for w in self._matrices() for part in ops.recurrent.rounded(w))
+        self.rounded = tuple(part for w in self._matrices() for part in inference.rounded(w))
 
     def _matrices(self) -> list[Any]:
         """w_ih and w_hh of all rows, one after another."""
@@ -118,7 +119,7 @@ class FusedLayer(RecurrentLayer):
 
     def __getstate__(self) -> dict[str, Any]:
         state = {**vars(self)}
-        if self.rounded and not all(map(ops.recurrent.is_frozen, self.rounded[::3])):
+        if self.rounded and not all(map(inference.is_frozen, self.rounded[::3])):
             state["rounded"] = None  # somebody may have written to what they were made from
         return state
 
@@ -127,7 +128,7 @@ class FusedLayer(RecurrentLayer):
         if self.rounded:  # it goes with these very arrays, as long as nobody can write to them
             matrices = [w.data for w in self._matrices()]
             for w in matrices:
-                ops.recurrent.freeze(w)
+                inference.freeze(w)
             parts = zip(matrices, self.rounded[1::3], self.rounded[2::3], strict=True)
             self.rounded = tuple(part for three in parts for part in three)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ...tensor import ops
+from ... import cells
 from ...tensor.random import Generator
 from ...tensor.tensor import Tensor
 from ..checks import one_of, real
@@ -38,7 +38,7 @@ class MGUCell(OneBiasCell):
 
     def step(self, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
         """One step. **Returns** h' twice: as output and as state."""
-        h = ops.mgu_step(x, h, self.weight_ih, self.weight_hh, self.bias_ih)
+        h = cells.mgu_step(x, h, self.weight_ih, self.weight_hh, self.bias_ih)
         return h, h
 
 
@@ -72,7 +72,7 @@ class JANETCell(OneBiasCell):
 
     def step(self, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
         """One step. **Returns** h' twice: as output and as state."""
-        h = ops.janet_step(x, h, self.weight_ih, self.weight_hh, self.bias_ih, beta=self.beta)
+        h = cells.janet_step(x, h, self.weight_ih, self.weight_hh, self.bias_ih, beta=self.beta)
         return h, h
 
 
@@ -108,7 +108,7 @@ class IndRNNCell(OneBiasCell):
 
     def step(self, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
         """One step. **Returns** h' twice: as output and as state."""
-        h = ops.indrnn_step(
+        h = cells.indrnn_step(
             x, h, self.weight_ih, self.weight_hh, self.bias_ih, activation=self.nonlinearity
         )
         return h, h
@@ -137,5 +137,5 @@ class SRUCell(OneBiasCell):
 
     def step(self, x: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
         """One step. **Returns** h and c'."""
-        h, c = ops.sru_step(x, c, self.weight_ih, self.weight_c, self.bias_ih)
+        h, c = cells.sru_step(x, c, self.weight_ih, self.weight_c, self.bias_ih)
         return h, c

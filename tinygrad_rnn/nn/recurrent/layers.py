@@ -10,9 +10,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from ...tensor.random import Generator
+from ...tensor.tensor import Tensor
 from .builtin import ONE_BIAS, Elman, GatedRecurrentUnit, LongShortTermMemory
 from .fused import FusedLayer
 from .recurrence import Activation
+from .states import LayerCall
 
 
 class RNN(FusedLayer):
@@ -41,6 +43,8 @@ class RNN(FusedLayer):
     >>> y.shape, h.shape
     ((7, 2, 4), (1, 2, 4))
     """
+
+    __call__: LayerCall[Tensor]  # type: ignore[assignment]
 
     def __init__(
         self,
@@ -92,6 +96,8 @@ class GRU(FusedLayer):
     >>> y.shape, h.shape
     ((7, 2, 4), (2, 2, 4))
     """
+
+    __call__: LayerCall[Tensor]  # type: ignore[assignment]
 
     def __init__(
         self,
@@ -156,6 +162,8 @@ class LSTM(FusedLayer):
     >>> y.shape, h.shape, cs.shape
     ((7, 2, 4), (2, 2, 4), (2, 7, 2, 4))
     """
+
+    __call__: LayerCall[tuple[Tensor, Tensor]]  # type: ignore[assignment]
 
     def __init__(
         self,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from ... import cells
 from ...errors import ShapeError
-from ...tensor import creation, ops
+from ...tensor import creation
 from ...tensor.random import Generator
 from ...tensor.tensor import Tensor
 from ..checks import dtype_as, features_last, flag, lengths_of, state_like
@@ -32,7 +33,7 @@ class MinGRUCell(OneBiasCell):
 
     def step(self, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
         """One step. **Returns** h' twice: as output and as state."""
-        h = ops.min_gru_step(x, h, self.weight_ih, self.bias_ih)
+        h = cells.min_gru_step(x, h, self.weight_ih, self.bias_ih)
         return h, h
 
 
@@ -50,7 +51,7 @@ class MinLSTMCell(MinGRUCell):
 
     def step(self, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
         """One step. **Returns** h' twice: as output and as state."""
-        h = ops.min_lstm_step(x, h, self.weight_ih, self.bias_ih)
+        h = cells.min_lstm_step(x, h, self.weight_ih, self.bias_ih)
         return h, h
 
 
@@ -115,7 +116,7 @@ class MinGRU(_Parallel):
     ((7, 2, 4), (2, 4))
     """
 
-    _operation = staticmethod(ops.min_gru)
+    _operation = staticmethod(cells.min_gru)
 
 
 class MinLSTM(_Parallel, MinLSTMCell):
@@ -130,4 +131,4 @@ class MinLSTM(_Parallel, MinLSTMCell):
     """
 
     gates = 3
-    _operation = staticmethod(ops.min_lstm)
+    _operation = staticmethod(cells.min_lstm)

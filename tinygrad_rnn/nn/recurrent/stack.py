@@ -37,6 +37,7 @@ from ..module import Module
 from .states import Course, Run, Seen, State, like, parts, stacked
 
 MERGES = ("concat", "sum", "mean", "mul", None)
+MAX_LAYERS = 10_000  # more is a mistake, which would take minutes and gigabytes to end in an error
 
 
 class RecurrentLayer(Module):
@@ -59,7 +60,7 @@ class RecurrentLayer(Module):
         generator: Generator | None,
     ) -> None:
         name = self.name = type(self).__name__
-        positive(name, num_layers=num_layers)
+        positive(name, most=MAX_LAYERS, num_layers=num_layers)
         flag(
             name, batch_first=batch_first, bidirectional=bidirectional, residual=residual,
             dropout_same_mask=dropout_same_mask,

@@ -4,15 +4,44 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, Protocol, TypeVar, overload
 
+from ...cells.common import by_steps
 from ...errors import InvalidTypeError, ShapeError
 from ...tensor import ops, tree
-from ...tensor.ops.recurrent import by_steps
 from ...tensor.tensor import Tensor
 
 State = Any  # a Tensor, (B, ...), or a tree of them: see `tensor.tree`
 Run = tuple[Tensor, State, State]  # the output, the last state, the state after every step
+S = TypeVar("S")  # the type of a layer's state
+
+
+class LayerCall(Protocol[S]):
+    """The signature of a layer's call, for type checkers; `RecurrentLayer.forward` explains it."""
+
+    @overload
+    def __call__(
+        self,
+        x: Tensor,
+        state: S | None = None,
+        *,
+        ids: Any = None,
+        lengths: Any = None,
+        reset: Any = None,
+        return_states: Literal[False] = False,
+    ) -> tuple[Tensor, S]: ...
+
+    @overload
+    def __call__(
+        self,
+        x: Tensor,
+        state: S | None = None,
+        *,
+        ids: Any = None,
+        lengths: Any = None,
+        reset: Any = None,
+        return_states: Literal[True],
+    ) -> tuple[Tensor, S, S]: ...
 
 
 class Course(NamedTuple):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from ... import cells
 from ...errors import InvalidValueError
-from ...tensor import creation, ops
+from ...tensor import creation
 from ...tensor.random import Generator
 from ...tensor.tensor import Tensor
 from ..checks import positive
@@ -36,7 +37,7 @@ class SLSTMCell(OneBiasCell):
     def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         """One step. **Returns** h' and (h', c', n', m')."""
         h, c, n, m = state
-        state = ops.slstm_step(x, h, c, n, m, self.weight_ih, self.weight_hh, self.bias_ih)
+        state = cells.slstm_step(x, h, c, n, m, self.weight_ih, self.weight_hh, self.bias_ih)
         return state[0], state
 
 
@@ -91,5 +92,5 @@ class MLSTMCell(OneBiasCell):
 
     def step(self, x: Tensor, state: State) -> tuple[Tensor, State]:
         """One step. **Returns** h, (B, hidden_size), and (c', n', m')."""
-        h, *new = ops.mlstm_step(x, state[0], state[1], state[2], self.weight_ih, self.bias_ih)
+        h, *new = cells.mlstm_step(x, state[0], state[1], state[2], self.weight_ih, self.bias_ih)
         return h, tuple(new)

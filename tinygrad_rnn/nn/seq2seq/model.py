@@ -79,7 +79,7 @@ class Seq2Seq(Module):
         if truth != 1:
             probability("Seq2Seq: truth", truth)
             return self._sampled(looked_at, state, target, truth)
-        return self.decoder(target, looked_at, state)[0]  # type: ignore[no-any-return]
+        return self.decoder(target, looked_at, state)[0]
 
     def align(self, source: Any, target: Any, *, lengths: Any = None) -> Tensor | None:
         """As `forward`. **Returns** where each step looks, (T, B, S); None without attention."""
@@ -103,7 +103,7 @@ class Seq2Seq(Module):
             scores, at, *_ = self.decoder.step(read, at)
             written = ops.argmax(scores.detach(), axis=-1)
             logits.append(scores)
-        return ops.stack(logits)  # type: ignore[no-any-return]
+        return ops.stack(logits)
 
     # ------------------------------------------------------------ for decoding
 

@@ -58,5 +58,4 @@ class Pointer(Module):
         index = (*axes, symbols.reshape(*(1,) * (len(shape) - 2), *symbols.shape))
         none = creation.zeros(logits.shape, dtype=logits.dtype, device=logits.device)
         copied = ops.index_add(none, (1 - p) * weights, index=index)
-        y: Tensor = ops.log(p * ops.softmax(logits, axis=-1) + copied + TINY)
-        return y
+        return ops.log(p * ops.softmax(logits, axis=-1) + copied + TINY)

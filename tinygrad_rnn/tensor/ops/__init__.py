@@ -3,61 +3,43 @@
 from ...errors import public as _public
 from ..graph import Op as _Op
 from . import (
-    convolutional,
     cumulative,
     elementwise,
-    gated,
     indexing,
-    loops,
     matrices,
-    minimal,
     movement,
     products,
-    recurrent,
     reductions,
     sorting,
     tiling,
-    xlstm,
 )
 from . import linalg as linalg
 from . import linear as linear_family
 from . import softmax as softmax_family
-from .convolutional import *
 from .cumulative import *
 from .elementwise import *
-from .gated import *
 from .indexing import *
 from .linear import *
-from .loops import *
 from .matrices import *
-from .minimal import *
 from .movement import *
 from .products import *
-from .recurrent import *
 from .reductions import *
 from .softmax import *
 from .sorting import *
 from .tiling import *
-from .xlstm import *
 
 __all__: list[str] = []
-__all__ += convolutional.__all__
 __all__ += cumulative.__all__
 __all__ += elementwise.__all__
-__all__ += gated.__all__
 __all__ += indexing.__all__
 __all__ += linear_family.__all__
-__all__ += loops.__all__
 __all__ += matrices.__all__
-__all__ += minimal.__all__
 __all__ += movement.__all__
 __all__ += products.__all__
-__all__ += recurrent.__all__
 __all__ += reductions.__all__
 __all__ += softmax_family.__all__
 __all__ += sorting.__all__
 __all__ += tiling.__all__
-__all__ += xlstm.__all__
 
 for (
     _name

@@ -251,7 +251,7 @@ minimum.vjp(
 
 
 @operation
-def clip(xp: Any, x: Any, min: Any = None, max: Any = None) -> Any:
+def clip(xp: Any, x: Array, min: Array | None = None, max: Array | None = None) -> Array:
     """x within bounds; on a bound the gradient is that of x.
 
     **Arguments** min, max: numbers, arrays or Tensors that broadcast to x, with min at most max;
@@ -261,7 +261,7 @@ def clip(xp: Any, x: Any, min: Any = None, max: Any = None) -> Any:
     >>> tg.clip(tg.tensor([-2.0, 0.5, 2.0]), -1, 1)
     tensor([-1. ,  0.5,  1. ])
     """
-    if type(min) in (int, float) and type(max) in (int, float) and not min <= max:
+    if isinstance(min, (int, float)) and isinstance(max, (int, float)) and not min <= max:
         raise ValueError("min is above max")
     return xp.clip(x, min, max)
 
@@ -347,7 +347,7 @@ _to_real = Op("astype", lambda xp, x, *, dtype: x.astype(dtype)).vjp(x=lambda g:
 _to_other = Op("astype", lambda xp, x, *, dtype: x.astype(dtype))
 
 
-def astype(x: Any, dtype: Any) -> Any:
+def astype(x: Array, dtype: Any) -> Array:
     """x in another dtype; constant where that is none of real numbers.
 
     The cotangent comes back in the higher precision: a leaf takes it in its own.

@@ -168,7 +168,7 @@ def index_add(xp: Any, x: Array, value: Array, *, index: Any) -> Array:
 index_add.vjp(x=lambda g: g, value=lambda g, index: getitem(g, index=index))
 
 
-def take(x: Any, indices: Any, axis: int | None = None) -> Any:
+def take(x: Array, indices: Array, axis: int | None = None) -> Array:
     """Elements of x along an axis, by integer indices of any shape (of all x flattened, if None).
 
     **Arguments** x: (..., n, ...); indices: integers below n. **Returns** x's shape with n replaced
@@ -216,7 +216,7 @@ def along(indices: Any, shape: tuple[int, ...], axis: int) -> tuple[Any, ...]:
     return (*grid[:axis], indices, *grid[axis + 1 :])
 
 
-def take_along_axis(x: Any, indices: Any, axis: int = -1) -> Any:
+def take_along_axis(x: Array, indices: Array, axis: int = -1) -> Array:
     """For each place the element of x at its own index along an axis.
 
     **Arguments** x: (..., n, ...); indices: integers below n, of as many axes as x, which

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import InvalidValueError
+from ...errors import InvalidValueError, ShapeError
 from ..backend import Array
 from ..graph import Op, operand, operation
-from ..shapes import axes_of, keep_dims
+from ..shapes import Axis, axes_of, keep_dims
 from .elementwise import abs, astype, flat, reciprocal, where
 from .matrices import tril
 from .movement import expand_dims, moveaxis
@@ -37,7 +37,7 @@ _solve = Op("solve", _solution, expects="a (..., n, n), not singular, and b (n,)
 _solve.vjp(_in_solve)
 
 
-def solve(a: Any, b: Any) -> Any:
+def solve(a: Array, b: Array) -> Array:
     """The x of a @ x = b.
 
     **Arguments** a: (..., n, n), not singular; b: (n,) or (..., n, k). **Returns** (..., n) if b is
@@ -48,6 +48,8 @@ def solve(a: Any, b: Any) -> Any:
     [0.5, 0.25]
     """
     a, b = operand(a), operand(b)
+    if len(a.shape) < 2:
+        raise ShapeError(f"solve: a: expected matrices (..., n, n), got {list(a.shape)}")
     return _solve(a, b.reshape((-1, 1)))[..., 0] if len(b.shape) == 1 else _solve(a, b)
 
 
@@ -124,7 +126,7 @@ def _in_svd(g: Any, y: Any) -> Any:
 _svd.vjp(lambda g, y: (_in_svd(g, y),))
 
 
-def svdvals(x: Any) -> Any:
+def svdvals(x: Array) -> Array:
     """The singular values of matrices (..., m, n), the largest first: (..., min(m, n)).
 
     >>> import tinygrad_rnn as tg
@@ -156,7 +158,7 @@ def _power(x: Any, p: float) -> Any:
     return where(zero, 0 if p > 0 else math.inf, where(zero, 1, x) ** p)
 
 
-def norm(x: Any, ord: Any = None, axis: Any = None, *, keepdims: bool = False) -> Any:
+def norm(x: Array, ord: Any = None, axis: Axis = None, *, keepdims: bool = False) -> Array:
     """The length of vectors along an axis, or the norm of matrices along two.
 
     **Arguments** ord: of vectors a number p, for sum(abs(x)**p)**(1/p), `inf` or `-inf`; of

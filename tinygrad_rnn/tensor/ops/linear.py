@@ -19,7 +19,9 @@ from .products import matmul
 __all__ = ["linear"]
 
 
-def _forward(xp: Any, x: Array, w: Array, b: Array | None = None, *, keep: bool) -> Any:
+def _forward(
+    xp: Any, x: Array, w: Array, b: Array | None = None, *, keep: bool
+) -> tuple[Array, Any]:
     if b is not None and b.ndim != 1:
         raise InvalidValueError("b has more axes than one" if b.ndim else "b has no axis")
     if x.ndim > 2:

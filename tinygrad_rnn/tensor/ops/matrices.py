@@ -31,7 +31,7 @@ tril.vjp(x=lambda g, k: tril(g, k=k))
 triu.vjp(x=lambda g, k: triu(g, k=k))
 
 
-def diagonal(x: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
+def diagonal(x: Array, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Array:
     """The diagonal of two axes, as the last axis; an offset above 0 for one to the right of it.
 
     >>> import tinygrad_rnn as tg
@@ -51,7 +51,7 @@ def _places(start: int, stop: int, offset: int) -> tuple[Array, Array]:
     return rows, rows + offset
 
 
-def trace(x: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
+def trace(x: Array, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Array:
     """The sum of a diagonal of two axes.
 
     >>> import tinygrad_rnn as tg

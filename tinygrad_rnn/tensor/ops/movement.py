@@ -6,6 +6,8 @@ import operator
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from ...errors import InvalidTypeError, ShapeError
 from .. import backend
 from ..backend import Array
@@ -90,6 +92,7 @@ def _roll_back(g: Any, shift: int | tuple[int, ...], axis: Any) -> Any:
 def _permute_back(g: Any, axes: tuple[int, ...] | None) -> Any:
     if axes is None:
         return permute_dims(g)
+    axes = axes if isinstance(axes, Sequence) else tuple(np.ravel(axes))
     places = [axis % len(axes) for axis in axes]
     return permute_dims(g, axes=tuple(sorted(range(len(axes)), key=places.__getitem__)))
 
@@ -105,7 +108,7 @@ flip.vjp(x=lambda g, axis: flip(g, axis=axis))
 roll.vjp(x=_roll_back)
 
 
-def matrix_transpose(x: Any) -> Any:
+def matrix_transpose(x: Array) -> Array:
     """x with its last two axes exchanged.
 
     >>> import tinygrad_rnn as tg
@@ -128,7 +131,7 @@ _stack = Op("stack", lambda xp, *xs, axis: xp.stack(xs, axis=axis), expects="equ
 @operation
 def unstack(xp: Any, x: Array, *, axis: int = 0) -> tuple[Array, ...]:
     """The slices of x along an axis, as a tuple: one node for all of them."""
-    return tuple(xp.moveaxis(x, axis, 0))
+    return tuple(xp.moveaxis(x, one_axis(axis, x.ndim, "unstack"), 0))
 
 
 def _parts(g: Any, shapes: Any, axis: int) -> list[Any]:
@@ -161,7 +164,7 @@ def _several(name: str, arrays: Any) -> tuple[Any, ...]:
     return each
 
 
-def concat(arrays: Sequence[Any], axis: int | None = 0) -> Any:
+def concat(arrays: Sequence[Array], axis: int | None = 0) -> Array:
     """Joins arrays along an axis that they have; flattened, if it is None.
 
     >>> import tinygrad_rnn as tg
@@ -174,7 +177,7 @@ def concat(arrays: Sequence[Any], axis: int | None = 0) -> Any:
     return _concat(*each, axis=operator.index(axis))
 
 
-def stack(arrays: Sequence[Any], axis: int = 0) -> Any:
+def stack(arrays: Sequence[Array], axis: int = 0) -> Array:
     """Joins arrays of one shape along a new axis.
 
     >>> import tinygrad_rnn as tg
@@ -184,7 +187,7 @@ def stack(arrays: Sequence[Any], axis: int = 0) -> Any:
     return _stack(*_several("stack", arrays), axis=operator.index(axis))
 
 
-def split(x: Any, indices_or_sections: int | Sequence[int], axis: int = 0) -> tuple[Any, ...]:
+def split(x: Array, indices_or_sections: int | Sequence[int], axis: int = 0) -> tuple[Array, ...]:
     """x in consecutive parts along an axis: so many equal ones, or cut at indices.
 
     **Raises** ShapeError if the axis does not divide into equal parts.
@@ -223,7 +226,7 @@ _to_device = Op("to", lambda xp, x, *, device, source: backend.to_device(x, devi
 )
 
 
-def to_device(x: Any, device: str) -> Any:
+def to_device(x: Array, device: str) -> Array:
     """x on another device; its cotangent travels back.
 
     >>> import tinygrad_rnn as tg

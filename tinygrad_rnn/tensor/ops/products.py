@@ -83,7 +83,7 @@ _einsum = Op(
 )
 
 
-def einsum(subscripts: Any, *operands: Any) -> Any:
+def einsum(subscripts: str, *operands: Array) -> Array:
     """The sum of products that an expression of indices names (Einstein's convention).
 
     **Arguments** subscripts, operands: as `numpy.einsum` takes them: a letter for each axis, `...`
@@ -200,7 +200,7 @@ def _contracted(xs: list[Any], terms: list[str], output: str) -> tuple[Any, str]
     return xs[0], terms[0]
 
 
-def tensordot(a: Any, b: Any, axes: Any = 2) -> Any:
+def tensordot(a: Array, b: Array, axes: Any = 2) -> Array:
     """The sum of products over axes of a and b.
 
     **Arguments** axes: how many of a's last and b's first; or a's, and b's in the same order.
@@ -221,7 +221,7 @@ def tensordot(a: Any, b: Any, axes: Any = 2) -> Any:
     return einsum(a, of_a, b, of_b, free)
 
 
-def outer(a: Any, b: Any) -> Any:
+def outer(a: Array, b: Array) -> Array:
     """Each element of a times each of b, both flattened.
 
     >>> import tinygrad_rnn as tg
@@ -232,7 +232,7 @@ def outer(a: Any, b: Any) -> Any:
     return reshape(a, shape=(a.size, 1)) * reshape(b, shape=(1, b.size))
 
 
-def vecdot(a: Any, b: Any, axis: int = -1) -> Any:
+def vecdot(a: Array, b: Array, axis: int = -1) -> Array:
     """The sum of products along an axis of arrays that broadcast.
 
     >>> import tinygrad_rnn as tg

@@ -81,7 +81,13 @@ def softmax_cross_entropy(
 
 
 def _gradient(
-    xp: Any, x: Array, targets: Array, weights: Array, counts: Array | None, *, smoothing: float
+    xp: Any,
+    x: Array,
+    targets: Array,
+    weights: Array,
+    counts: Array | None = None,
+    *,
+    smoothing: float = 0.0,
 ) -> Array:
     return kernels.cross_entropy_gradient(xp, x, targets, weights, counts, smoothing=smoothing)
 

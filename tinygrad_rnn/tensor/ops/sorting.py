@@ -23,7 +23,7 @@ def argsort(xp: Any, x: Array, *, axis: int | None = -1, descending: bool = Fals
     return xp.flip(x.shape[axis] - 1 - backwards, axis)
 
 
-def sort(x: Any, axis: int | None = -1, *, descending: bool = False) -> Any:
+def sort(x: Array, axis: int | None = -1, *, descending: bool = False) -> Array:
     """x in ascending order along an axis (all of it flattened, if None).
 
     >>> import tinygrad_rnn as tg
@@ -35,7 +35,7 @@ def sort(x: Any, axis: int | None = -1, *, descending: bool = False) -> Any:
     return take_along_axis(x, argsort(x, axis=axis, descending=descending), axis)
 
 
-def topk(x: Any, k: int, axis: int = -1, *, largest: bool = True) -> tuple[Any, Any]:
+def topk(x: Array, k: int, axis: int = -1, *, largest: bool = True) -> tuple[Array, Array]:
     """The k largest elements along an axis, the largest first, and their indices.
 
     **Arguments** k: at most the axis's length. largest: False for the k smallest, the smallest

@@ -17,7 +17,7 @@ from .movement import broadcast_to, expand_dims, reshape, swapaxes
 __all__ = ["broadcast_arrays", "meshgrid", "pad", "repeat", "tile"]
 
 
-def broadcast_arrays(*arrays: Any) -> tuple[Any, ...]:
+def broadcast_arrays(*arrays: Array) -> tuple[Array, ...]:
     """Each array in the shape that all of them broadcast to.
 
     >>> import tinygrad_rnn as tg
@@ -29,7 +29,7 @@ def broadcast_arrays(*arrays: Any) -> tuple[Any, ...]:
     return tuple(broadcast_to(x, shape=shape) for x in arrays)
 
 
-def meshgrid(*arrays: Any, indexing: str = "xy") -> tuple[Any, ...]:
+def meshgrid(*arrays: Array, indexing: str = "xy") -> tuple[Array, ...]:
     """The coordinates of a grid, of those along its axes.
 
     **Arguments** indexing: `xy` has the first array run along the second axis, as plots do; `ij`
@@ -52,7 +52,7 @@ def meshgrid(*arrays: Any, indexing: str = "xy") -> tuple[Any, ...]:
     return tuple(swapaxes(grid, axis1=0, axis2=1) for grid in grids)
 
 
-def tile(x: Any, reps: int | Sequence[int]) -> Any:
+def tile(x: Array, reps: int | Sequence[int]) -> Array:
     """x laid beside itself, so many times along each axis.
 
     >>> import tinygrad_rnn as tg
@@ -70,7 +70,7 @@ def tile(x: Any, reps: int | Sequence[int]) -> Any:
     return reshape(x, shape=tuple(r * n for r, n in zip(reps, lengths, strict=True)))
 
 
-def repeat(x: Any, repeats: int | Sequence[int], axis: int | None = None) -> Any:
+def repeat(x: Array, repeats: int | Sequence[int], axis: int | None = None) -> Array:
     """Each element of x so many times in a row along an axis (of all x flattened, if None).
 
     **Arguments** repeats: how many times, for all or for each.
@@ -107,7 +107,7 @@ _pad = Op(
 ).vjp(x=_unpad)
 
 
-def pad(x: Any, pad_width: Any, mode: str = "constant", *, constant_values: float = 0) -> Any:
+def pad(x: Array, pad_width: Any, mode: str = "constant", *, constant_values: float = 0) -> Array:
     """x with elements added before and after along each axis.
 
     **Arguments** pad_width: how many, as a number, as (before, after), or as a pair for each axis.

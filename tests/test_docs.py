@@ -1,0 +1,169 @@
+"""The documentation: its code runs, and what it refers to exists."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tinygrad_rnn as tg
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+
+
+def blocks(page: Path, language: str = "python") -> list[str]:
+    """The blocks of code of a page."""
+    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text("utf-8"), re.S | re.M)
+
+
+def running_engine() -> dict[str, Any]:
+    page = ROOT / "docs" / "engine.md"
+    names: dict[str, Any] = {}
+    exec(compile("\n".join(blocks(page)), str(page), "exec"), names)
+    return names
+
+
+def test_the_engine_on_one_page_agrees_with_finite_differences() -> None:
+    page = running_engine()
+    values = [page[name].array for name in "UWb"]
+
+    def loss_at(moved: int, place: tuple[int, ...], by: float) -> float:
+        arrays = [array.copy() for array in values]
+        arrays[moved][place] += by
+        return page["loss"](*map(page["Tensor"], arrays)).array
+
+    for moved, name in enumerate("UWb"):
+        for place in np.ndindex(values[moved].shape):
+            ahead, behind = (loss_at(moved, place, by) for by in (1e-6, -1e-6))
+            assert page[name].grad[place] == pytest.approx((ahead - behind) / 2e-6, rel=1e-6)
+
+
+def test_the_engine_on_one_page_agrees_with_the_engine_to_second_order() -> None:
+    page = running_engine()
+    x = tg.tensor(page["xs"])
+    U, W, b = (tg.tensor(page[name].array, requires_grad=True) for name in "UWb")
+    h = tg.zeros((4, 3), dtype="float64")
+    for step in x:
+        h = tg.tanh(step @ U + h @ W + b)
+    slopes = tg.grad((h * h).sum(), [U, W, b], create_graph=True)
+    for name, slope in zip("UWb", slopes, strict=True):
+        np.testing.assert_allclose(page[name].grad, slope.numpy(), rtol=1e-12)
+    (curvature,) = tg.grad((slopes[1] * tg.tensor(page["direction"])).sum(), [W])
+    np.testing.assert_allclose(page["curvature"], curvature.numpy(), rtol=1e-12)
+
+
+def test_the_engine_on_one_page_stays_on_one_page() -> None:
+    before_the_example = (ROOT / "docs" / "engine.md").read_text("utf-8").split("## A recurrent")[0]
+    code = re.findall(r"^```python\n(.*?)^```", before_the_example, re.S | re.M)
+    assert len([line for line in "".join(code).splitlines() if line.strip()]) <= 85
+
+
+def places(page: Path) -> list[tuple[str, str]]:
+    """The names that a page says are in a file: "`tensor/graph.py`, `Node` and `Op.vjp`"."""
+    text = " ".join(page.read_text("utf-8").split())
+    found = re.findall(r"`([\w/]+\.py)`((?:(?:,| and|, and) `[\w.]+`)+)", text)
+    return [(file, name) for file, names in found for name in re.findall(r"`([\w.]+)`", names)]
+
+
+@pytest.mark.parametrize(("file", "name"), [place for page in PAGES for place in places(page)])
+def test_the_places_that_pages_name_exist(file: str, name: str) -> None:
+    module = file.removesuffix(".py").replace("/", ".").removesuffix(".__init__")
+    found = importlib.import_module(f"tinygrad_rnn.{module}")
+    for part in name.split("."):
+        found = getattr(found, part)
+
+
+@pages
+def test_links_between_pages_lead_somewhere(page: Path) -> None:
+    for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text("utf-8")):
+        if not link.startswith("http"):
+            assert (page.parent / link.split("#")[0]).exists(), link
+
+
+# ---------------------------------------------------------------- CONTRIBUTING.md, step by step
+
+
+def steps() -> list[tuple[str, str, str]]:
+    """What CONTRIBUTING.md says to do: (what, where, text), in its order."""
+    text = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+    text = text[text.index("## Add an operation") : text.index("## Add a layer")]
+    found = []
+    for place in re.finditer(
+        r"In\s`(?P<file>\S+)`(?:,\sin\s`(?P<table>\w+)`)?:\n\n```(?:python)?\n(?P<code>.*?)^```"
+        r"|^```\n(?P<commands>.*?)^```"
+        r"|[Ee]xport\s(?P<names>`\w+`(?:\sand\s`\w+`)?)(?:\sfrom\s`(?P<module>\S+)`)?\sin\s+`(?P<init>\S+)`",
+        text,
+        re.S | re.M,
+    ):
+        file, table, code, commands, names, module, init = place.groups()
+        if code:
+            found.append((f"insert {table}" if table else "append", file, code))
+        elif commands:
+            found += [("run", "", command) for command in commands.splitlines()]
+        else:
+            found += [(f"export {module or ''}", init, n) for n in re.findall(r"`(\w+)`", names)]
+    return found
+
+
+def follow(what: str, file: Path, text: str) -> None:
+    """Does one step of writing, as a person would."""
+    source = file.read_text("utf-8")
+    verb, _, where = what.partition(" ")
+    if verb == "append":
+        source += f"\n\n{text}"
+    elif verb == "insert":
+        start = re.compile(rf"^{where}\b.* = [\[{{]\n", re.M)
+        assert len(start.findall(source)) == 1
+        source = start.sub(lambda found: found[0] + text, source)
+    else:
+        assert source.count("__all__ = [") == 1
+        source = source.replace("__all__ = [", f'__all__ = [\n    "{text}",')
+        if where:
+            assert source.count(f"from {where} import ") == 1
+            source = source.replace(f"from {where} import ", f"from {where} import {text}, ")
+    file.write_text(source, "utf-8")
+
+
+def test_an_operation_and_a_cell_are_added_as_contributing_says(tmp_path: Path) -> None:
+    unwanted = shutil.ignore_patterns("__pycache__", "*.cpp", "*.hpp")
+    for folder in ("tinygrad_rnn", "tests"):
+        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=unwanted)
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path), "HYPOTHESIS_PROFILE": "quick"}
+    programs = {"pytest": [sys.executable, "-m", "pytest", "-n", "0"], "python": [sys.executable]}
+    ran = 0
+    for what, file, text in steps():
+        if what != "run":
+            follow(what, tmp_path / file, text)
+            continue
+        program, *arguments = shlex.split(text)
+        done = subprocess.run(
+            [*programs[program], *arguments],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            encoding="utf-8",
+        )
+        assert done.returncode == 0, (text, done.stdout, done.stderr)
+        ran += 1
+    assert ran == 4
+    assert "def sech(" in (tmp_path / "tinygrad_rnn/tensor/ops/__init__.pyi").read_text("utf-8")
+
+
+def test_the_targets_that_contributing_lists_are_those_of_the_makefile() -> None:
+    listed = re.findall(r"^make ([\w-]+)", (ROOT / "CONTRIBUTING.md").read_text("utf-8"), re.M)
+    phony = re.search(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text("utf-8"), re.M)
+    assert phony is not None
+    assert {*listed} == {*phony[1].split()} - {"demo", "style", "clean"}

@@ -1,0 +1,125 @@
+"""Cells whose gates read the input alone, so that a whole sequence can be run in parallel.
+
+    h_t = a_t h_{t-1} + b_t, with a_t and b_t known for all t at once
+
+Step by step that is a recurrence; as a scan of (log a, log b), which associates, it takes 2 log2(T)
+vectorised calls, and no product of many a below 1 is ever formed.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..loops.associative import associative_scan
+from ..loops.scan import running_rows
+from ..tensor.ops.elementwise import exp, log, log_sigmoid, logaddexp, relu, sigmoid, where
+from .common import affine, gates
+
+__all__ = ["min_gru", "min_gru_step", "min_lstm", "min_lstm_step"]
+
+NOTHING = -1e5  # the logarithm of what is added where a row is over
+
+
+def min_gru_step(x: Any, h: Any, w_ih: Any, b_ih: Any = None) -> Any:
+    """One step of the minimal GRU (Feng et al. 2024), its gate z before the candidate n.
+
+        z = sigmoid(U_z x + b_z)                n = e(U_n x + b_n)
+        h' = (1 - z) * h + z * n                e(x) = x + 1/2 from 0 up, sigmoid(x) below
+
+    **Arguments** x: (B, I); h: (B, H); w_ih: (2H, I); b_ih: (2H,) or None. **Returns** h', (B, H).
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.min_gru_step(tg.ones((1, 1)), tg.ones((1, 1)), tg.zeros((2, 1))).item()
+    0.75
+    """
+    z, n = gates(affine(x, w_ih, b_ih), 2)
+    z = sigmoid(z)
+    return (1 - z) * h + z * _positive(n)
+
+
+def min_lstm_step(x: Any, h: Any, w_ih: Any, b_ih: Any = None) -> Any:
+    """One step of the minimal LSTM (Feng et al. 2024), gates f, i before the candidate n.
+
+        f = sigmoid(U_f x + b_f), i = sigmoid(U_i x + b_i), n = e(U_n x + b_n) as in the minimal GRU
+        h' = (f * h + i * n) / (f + i)
+
+    **Arguments** x: (B, I); h: (B, H); w_ih: (3H, I); b_ih: (3H,) or None. **Returns** h', (B, H).
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.min_lstm_step(tg.ones((1, 1)), tg.ones((1, 1)), tg.zeros((3, 1))).item()
+    0.75
+    """
+    f, i, n = gates(affine(x, w_ih, b_ih), 3)
+    share = sigmoid(log_sigmoid(f) - log_sigmoid(i))  # f / (f + i), also where both are 0
+    return share * h + (1 - share) * _positive(n)
+
+
+def min_gru(
+    x: Any, h0: Any, w_ih: Any, b_ih: Any = None, lengths: Any = None, *, reverse: bool = False
+) -> tuple[Any, Any]:
+    """The minimal GRU (see `min_gru_step`) over a sequence, in parallel.
+
+    **Arguments** x: (T, B, I); h0: (B, H); w_ih, b_ih: as for a step. lengths: (B,) integers: past
+    its length a row keeps its state, x is not read, and its outputs are zero. reverse: from the
+    last step to the first. **Returns** the outputs, (T, B, H), and the last state, (B, H).
+
+    >>> import tinygrad_rnn as tg
+    >>> y, h = tg.min_gru(tg.ones((3, 1, 1)), tg.ones((1, 1)), tg.zeros((2, 1)))
+    >>> y.numpy().round(4).ravel()
+    array([0.75  , 0.625 , 0.5625], dtype=float32)
+    """
+    x, running = _within(x, lengths)
+    z, n = gates(affine(x, w_ih, b_ih), 2)
+    return _in_parallel(log_sigmoid(-z), log_sigmoid(z), n, h0, running, reverse)
+
+
+def min_lstm(
+    x: Any, h0: Any, w_ih: Any, b_ih: Any = None, lengths: Any = None, *, reverse: bool = False
+) -> tuple[Any, Any]:
+    """The minimal LSTM (see `min_lstm_step`) over a sequence, in parallel.
+
+    **Arguments** and **Returns** as `min_gru`, with w_ih (3H, I) and b_ih (3H,).
+
+    >>> import tinygrad_rnn as tg
+    >>> y, h = tg.min_lstm(tg.ones((3, 1, 1)), tg.ones((1, 1)), tg.zeros((3, 1)))
+    >>> y.numpy().round(4).ravel()
+    array([0.75  , 0.625 , 0.5625], dtype=float32)
+    """
+    x, running = _within(x, lengths)
+    f, i, n = gates(affine(x, w_ih, b_ih), 3)
+    d = log_sigmoid(f) - log_sigmoid(i)
+    return _in_parallel(log_sigmoid(d), log_sigmoid(-d), n, h0, running, reverse)
+
+
+def _positive(x: Any) -> Any:
+    return where(x >= 0, x + 0.5, sigmoid(x))
+
+
+def _log_positive(x: Any) -> Any:
+    return where(x >= 0, log(relu(x) + 0.5), log_sigmoid(x))
+
+
+def _within(x: Any, lengths: Any) -> tuple[Any, Any]:
+    """x, zero where a row is over, and (T, B, 1), true where it is not; None without lengths."""
+    if lengths is None:
+        return x, None
+    running = running_rows(len(x), lengths)[..., None]
+    return where(running, x, 0), running
+
+
+def _in_parallel(
+    log_a: Any, log_z: Any, n: Any, h0: Any, running: Any, reverse: bool
+) -> tuple[Any, Any]:
+    """h_t = a_t h_{t-1} + z_t e(n_t) for all t: what begins with 0, and what is left of h0."""
+    log_b = log_z + _log_positive(n)
+    if running is not None:
+        log_a, log_b = where(running, log_a, 0), where(running, log_b, NOTHING)
+
+    def then(first: Any, second: Any) -> Any:
+        (a, b), (p, q) = first, second
+        return a + p, logaddexp(b + p, q)
+
+    log_a, log_b = associative_scan(then, (log_a, log_b), reverse=reverse)
+    h = exp(log_b) + exp(log_a) * h0
+    last = h[0 if reverse else -1]
+    return (h if running is None else where(running, h, 0)), last

@@ -1,0 +1,73 @@
+"""The vanilla RNN: its step, and the fused operation that runs all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from .. import kernels
+from ..tensor.graph import Op
+from .common import SHAPES, affine, by_steps, function, read, selected
+
+__all__ = ["rnn", "rnn_step"]
+
+
+def rnn_step(
+    x: Any,
+    h: Any,
+    w_ih: Any,
+    w_hh: Any,
+    b_ih: Any = None,
+    b_hh: Any = None,
+    h_mask: Any = None,
+    *,
+    activation: Any = "tanh",
+    gate_clip: float | None = None,
+    norms: Sequence[Any] | None = None,
+) -> Any:
+    """One step of the vanilla RNN (Elman 1990): h' = tanh(U x + W h + b).
+
+    **Arguments** x: (B, I); h: (B, H); w_ih: (H, I); w_hh: (H, H); b_ih, b_hh: (H,) or None;
+    h_mask: (B, H) or None; norms: gains n_ih and n_hh, (H,) each, or None. **Returns** h', (B, H).
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.rnn_step(tg.ones((1, 1)), tg.zeros((1, 1)), tg.ones((1, 1)), tg.ones((1, 1)))
+    tensor([[0.7615942]])
+    """
+    n_ih, n_hh = norms or (None, None)
+    m = h if h_mask is None else selected(h_mask, h)
+    z = affine(x, w_ih, b_ih, n_ih) + affine(m, w_hh, b_hh, n_hh)
+    return function(activation, gate_clip)(z)
+
+
+def _by_steps(
+    x: Any, h0: Any, w_ih: Any, w_hh: Any, b_ih: Any = None, b_hh: Any = None,
+    lengths: Any = None, reset: Any = None, h_mask: Any = None, h_zone: Any = None, ids: Any = None,
+    *, activation: str = "tanh", reverse: bool = False,
+) -> tuple[Any, Any]:  # fmt: skip
+    """The vanilla RNN over a sequence, as one operation: see `rnn_step`.
+
+    **Arguments** x: (T, B, I); h0: (B, H); weights and biases as `rnn_step` takes them; lengths,
+    reset, h_mask, h_zone, ids: constants, as `lstm` takes them. activation: `tanh` or `relu`.
+    reverse: from each row's last step to its first. **Returns** y, (T, B, H), and the last h,
+    (B, H). **Raises** ShapeError.
+
+    >>> import tinygrad_rnn as tg
+    >>> y, h = tg.rnn(tg.ones((2, 1, 1)), tg.zeros((1, 1)), tg.ones((1, 1)), tg.ones((1, 1)))
+    >>> y.squeeze().tolist(), h.item()
+    ([0.7615..., 0.9426...], 0.9426...)
+    """
+
+    def step(x: Any, h: Any) -> tuple[Any, Any]:
+        h = rnn_step(x, h, w_ih, w_hh, b_ih, b_hh, h_mask, activation=activation)
+        return h, h
+
+    zones = (h_zone,)
+    return by_steps(
+        step, read(x, ids), h0, lengths=lengths, reset=reset, zones=zones, reverse=reverse,
+        every=False,
+    )[:2]  # fmt: skip
+
+
+rnn = Op("rnn", kernels.rnn_forward, composed=_by_steps, expects=SHAPES.format(""), fresh=True)
+rnn.vjp(kernels.rnn_backward)

@@ -1,0 +1,156 @@
+"""Operations by index, where the index itself is computed: then its tensors are inputs as well.
+
+An index is a parameter of an operation, which a program takes for one and the same at all steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
+from inspect import Parameter, Signature
+from typing import Any, NamedTuple
+
+from ..errors import GraphError
+from ..tensor.graph import Op, Traced, names
+from ..tensor.ops import indexing
+from ..tensor.ops.indexing import getitem
+from ..tensor.tree import is_leaf
+
+INDEXED = frozenset({getitem, indexing.index_update, indexing.index_add, indexing.place})
+PLAIN = frozenset({int, float, bool, str, type(None), type(...), type})  # what hides no tensors
+
+
+class Hole(NamedTuple):
+    """Where in an index a tensor belongs."""
+
+    number: int
+
+
+class Cut(NamedTuple):
+    """A slice, as what can be compared and be a key."""
+
+    start: Any
+    stop: Any
+    step: Any
+
+
+class Fixed(NamedTuple):
+    """What else is in an index; the class tells True from 1."""
+
+    kind: type
+    value: Any
+
+
+def is_plain(value: Any) -> bool:
+    """Whether a parameter is made of numbers, slices and words only, as nearly all are."""
+    if type(value) is slice:
+        return {type(value.start), type(value.stop), type(value.step)} <= PLAIN
+    return type(value) in PLAIN or (type(value) is tuple and all(map(is_plain, value)))
+
+
+def tensors_in(value: Any) -> Iterator[Traced]:
+    """The tensors in a parameter, in the lists, tuples and slices that it is made of."""
+    if type(value) in PLAIN:
+        return
+    if isinstance(value, Traced):
+        yield value
+    elif isinstance(value, (tuple, list)):
+        for part in value:
+            yield from tensors_in(part)
+    elif isinstance(value, slice):
+        yield from tensors_in((value.start, value.stop, value.step))
+    elif isinstance(value, dict):
+        yield from tensors_in(tuple(value.values()))
+
+
+def snapshot(value: Any) -> Any:
+    """A parameter, with copies of the lists in it, to which the function may write later."""
+    if type(value) is list:
+        return [snapshot(part) for part in value]
+    if type(value) is dict:
+        return {key: snapshot(part) for key, part in value.items()}
+    return tuple(map(snapshot, value)) if type(value) is tuple else value
+
+
+def with_inputs(op: Op, index: Any) -> tuple[Op, tuple[Any, ...]]:
+    """An operation with the arrays and tensors of its index as further inputs, and these."""
+    found: list[Any] = []
+
+    def part(value: Any) -> Any:
+        if is_leaf(value):
+            found.append(value)
+            return Hole(len(found) - 1)
+        if isinstance(value, slice):
+            return Cut(value.start, value.stop, value.step)
+        if isinstance(value, list):
+            if any(tensors_in(value)):
+                raise GraphError(
+                    f"{op.name}: expected a list of numbers in an index, got one of tensors: "
+                    "join them with tg.stack"
+                )
+            return Fixed(list, _frozen(value))
+        return Fixed(type(value), value)
+
+    form = tuple(map(part, index)) if isinstance(index, tuple) else part(index)
+    return _opened(op, form, len(found)), tuple(found)
+
+
+@lru_cache(256)
+def _opened(op: Op, form: Any, count: int) -> Op:
+    """The operation with so many tensors in an index of such a form."""
+    added = tuple([f"index_{i}" for i in range(count)])
+    width = len(op.inputs)
+
+    def forward(xp: Any, *values: Any, **params: Any) -> Any:
+        return op.forward(xp, *values[:width], index=_index(form, values[width:]), **params)
+
+    settings = [
+        Parameter(name, Parameter.KEYWORD_ONLY, default=default)
+        for name, default in op.parameters.items()
+        if name != "index"
+    ]
+    forward.__signature__ = _signature(("xp", *op.inputs, *added), settings)  # type: ignore[attr-defined]
+    rules = {name: _rule(rule, form, added) for name, rule in op.rules.items()}
+    return Op(op.name, forward, expects=op.expects).vjp(**rules)
+
+
+def _rule(rule: Callable[..., Any], form: Any, added: tuple[str, ...]) -> Callable[..., Any]:
+    """A rule that reads the index, as one that reads the tensors in it."""
+    reads = tuple([name for name in names(rule) if name != "index"])
+
+    def with_index(*values: Any) -> Any:
+        known = dict(zip(reads, values, strict=False))
+        return rule(**known, index=_index(form, values[len(reads) :]))
+
+    if len(reads) == len(names(rule)):
+        return rule
+    with_index.__wrapped__ = rule  # type: ignore[attr-defined]
+    with_index.__signature__ = _signature((*reads, *added))  # type: ignore[attr-defined]
+    return with_index
+
+
+def _signature(positional: Sequence[str], settings: Sequence[Parameter] = ()) -> Signature:
+    given = [Parameter(name, Parameter.POSITIONAL_OR_KEYWORD) for name in positional]
+    return Signature([*given, *settings])
+
+
+def _index(form: Any, values: Sequence[Any]) -> Any:
+    """An index of some form, with values in its holes."""
+    if isinstance(form, Hole):
+        return values[form.number]
+    if isinstance(form, Cut):
+        return slice(*form)
+    if isinstance(form, Fixed):
+        return _thawed(form.value) if form.kind is list else form.value
+    return tuple([_index(part, values) for part in form])
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(map(_frozen, value)) if isinstance(value, list) else value
+
+
+def _thawed(value: Any) -> Any:
+    return [*map(_thawed, value)] if isinstance(value, tuple) else value
+
+
+look_up = _opened(getitem, Hole(0), 1)  # rows of a table, by one tensor of whole numbers

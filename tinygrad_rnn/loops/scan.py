@@ -1,0 +1,324 @@
+"""A loop over time as an operation: each step a function of composed operations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ..errors import InvalidTypeError, InvalidValueError, ShapeError
+from ..tensor import backend, tree
+from ..tensor.graph import Leaf, Traced, elements, grad_mode, listened_to, watch, wrap
+from ..tensor.ops.elementwise import alias, where
+from ..tensor.ops.indexing import remembered
+from ..tensor.ops.movement import stack, unstack
+from .hoisting import repeated
+
+__all__ = ["scan"]
+
+
+def scan(
+    step: Callable[[Any, Any], tuple[Any, Any]],
+    carry: Any,
+    xs: Any,
+    *,
+    reverse: bool = False,
+    lengths: Any = None,
+    reset: Any = None,
+    fused: bool = False,
+    checkpoint_every: int | None = None,
+) -> tuple[Any, Any]:
+    """Carries a state through the steps of a sequence.
+
+    **Arguments** step: `(carry, x_t) -> (carry, y_t)`; carry, x_t and y_t are Tensors, (B, ...), or
+    trees of them: tuples, lists, dicts and named tuples, in which there may be None. xs: (T, B,
+    ...), or a tree of such. reverse: from the last step to the first. lengths: (B,) integers from 0
+    to T: past its length a row keeps its carry, what it reads is zero, and so are its outputs.
+    reset: (T, B), not zero where a row's carry is set to zero before the step. fused: calls the
+    step twice only, and repeats its operations on arrays, as one node of the graph: several times
+    faster. checkpoint_every: of so many steps together (sqrt(T), say) only the first carry is kept
+    for the backward pass, which runs them again; fused only. **Returns** the last carry, and the
+    outputs, (T, B, ...), in the order of xs. **Raises** ShapeError for T = 0, and for sequences,
+    lengths and resets that do not fit each other.
+
+    A fused step does the same operations at every step, whatever the values. What it cannot do
+    raises GraphError: to look at elements (`.item()`, `if` on a value: write `tg.where`), to make
+    new constants or random numbers (hand them over in xs), to choose elements by a mask or
+    `tg.nonzero`, to differentiate or to register hooks, to write to tensors from outside, to change
+    the carry's shape, structure or numbers. What it does besides (printing, counting, appending to
+    a list) it does twice, and what changes only later is not seen: a Python counter that matters
+    from the third step on belongs into the carry or into xs.
+
+    >>> import tinygrad_rnn as tg
+    >>> total, sums = tg.scan(lambda s, x: (s + x, s + x), tg.zeros((1,)), tg.ones((3, 1)))
+    >>> sums.tolist()
+    [[1.0], [2.0], [3.0]]
+    >>> def step(state, x):
+    ...     return {"total": state["total"] + x, "last": x}, None
+    >>> state, _ = tg.scan(step, {"total": tg.zeros(()), "last": tg.zeros(())}, tg.arange(4.0))
+    >>> state["total"].item(), state["last"].item()
+    (6.0, 3.0)
+    """
+    sequences = _sequences(xs)
+    count = len(sequences[0])
+    if checkpoint_every is not None and (checkpoint_every < 1 or not fused):
+        raise InvalidValueError(
+            "scan: checkpoint_every: expected a whole number from 1 up, and fused=True; got "
+            f"{checkpoint_every!r}, fused={fused}"
+        )
+    made = next((v.made for v in (*tree.leaves(carry), *sequences) if isinstance(v, Traced)), None)
+    running, begins = _rows(count, lengths, reset)
+    if made is not None and listened_to():  # values, so that it sees what is done with them
+        running, begins = (None if v is None else wrap(made, v, None) for v in (running, begins))
+    if running is not None and begins is not None:
+        begins = begins & running
+    rows = next((v.shape[1] for v in (running, begins) if v is not None and v.ndim == 2), None)
+    if running is not None:  # a step on what fills a row up could have no finite derivative
+        sequences = [_read(running, x) for x in sequences]
+    if rows is not None:
+        _batched("carry", tree.leaves(carry), rows)
+    if made is not None:  # a step sees the same kinds of values at all steps, and may write to them
+        carry = tree.filled(carry, [_own(v, made) for v in tree.leaves(carry)])
+        sequences = [x if isinstance(x, Traced) else wrap(made, x, None) for x in sequences]
+    xs = tree.filled(xs, sequences)
+    order = range(count)[:: -1 if reverse else 1]
+
+    def masked(carry: Any, x: Any, running: Any, begins: Any) -> tuple[Any, Any]:
+        if begins is not None:
+            carry = _forgotten(begins, carry)
+        found = step(carry, x)
+        if not isinstance(found, (tuple, list)) or len(found) != 2:
+            raise InvalidTypeError(
+                f"scan: expected a step that returns (carry, y), got {type(found).__name__}"
+                + ("" if not isinstance(found, (tuple, list)) else f" of {len(found)}")
+            )
+        new, y = found
+        if running is None:
+            return new, y
+        return _kept(running, new, carry), _shown(running, y, rows)
+
+    if fused and count > 1 and made is not None and not watch.forward and not listened_to():
+        return repeated(masked, carry, (xs, running, begins), order, checkpoint_every, made)
+    steps = [*zip(*map(unstack, sequences), strict=True)]
+    running, begins = (None if v is None else unstack(v) for v in (running, begins))
+    ys: list[Any] = [None] * count
+    for t in order:
+        now = [None if v is None else v[t] for v in (running, begins)]
+        carry, ys[t] = masked(carry, tree.filled(xs, steps[t]), *now)
+    return carry, _stacked(ys)
+
+
+def running_rows(steps: int, lengths: Any) -> Any:
+    """(T, B), an array, true where a row of such a length, (B,), is not over yet."""
+    raw = getattr(lengths, "array", lengths)
+    return backend.module_of(raw).arange(steps)[:, None] < raw
+
+
+# ---------------------------------------------------------------- what comes in
+
+
+def _sequences(xs: Any) -> list[Any]:
+    """The sequences in a tree, all of one length."""
+    for x in tree.leaves(xs, xs, tree.is_item):
+        if not tree.is_leaf(x) or not x.ndim:
+            got = type(x).__name__ + (" without axes" if tree.is_leaf(x) else "")
+            raise InvalidTypeError(
+                f"scan: xs: expected Tensors of at least one axis, the steps; got {got}: "
+                "tg.tensor(...) makes one"
+            )
+    sequences = tree.leaves(xs)
+    if not sequences:
+        raise InvalidTypeError("scan: xs: expected at least one sequence, got none: tg.arange(T)")
+    lengths = [len(x) for x in sequences]
+    if len({*lengths}) > 1:
+        raise ShapeError(
+            f"scan: xs: expected sequences of one length on their first axis, got {lengths}"
+        )
+    if not lengths[0]:
+        raise ShapeError("scan: expected at least one step; got xs of none")
+    return sequences
+
+
+def _rows(steps: int, lengths: Any, reset: Any) -> tuple[Any, Any]:
+    """For each step and row whether it runs, and whether it begins; None for all, and for none."""
+    running = begins = None
+    if lengths is not None:
+        raw = _array(lengths)
+        if raw.ndim != 1 or (raw.size and raw.dtype.kind not in "iu"):
+            raise ShapeError(
+                f"scan: lengths: expected whole numbers, one a row; got {raw.dtype} "
+                f"{list(raw.shape)}"
+            )
+        on_host = backend.to_host(raw).tolist()
+        for row, length in enumerate(on_host):
+            if not 0 <= length <= steps:
+                raise ShapeError(f"scan: lengths: row {row} has {length} of {steps} steps")
+        running = _running(steps, *on_host) if type(raw) is np.ndarray else running_rows(steps, raw)
+    if reset is not None:
+        begins = _array(reset).astype(bool, copy=False)
+        ndims = (1, 2) if running is None else (2,)
+        if begins.ndim not in ndims or len(begins) != steps:
+            raise ShapeError(
+                f"scan: reset: expected (T, B) truths, {steps} steps; got {list(begins.shape)}"
+            )
+        if running is not None and begins.shape != running.shape:
+            raise ShapeError(
+                f"scan: reset: expected {list(running.shape)}, as lengths has rows; got "
+                f"{list(begins.shape)}"
+            )
+    return running, begins
+
+
+@remembered
+def _running(steps: int, *lengths: int) -> Any:
+    return running_rows(steps, np.array(lengths, np.int64))
+
+
+def _array(value: Any) -> Any:
+    """The array of a Tensor; of numbers, one of NumPy's."""
+    if isinstance(value, Traced):
+        return elements(value)
+    return value if backend.is_array(value) else np.asarray(value)
+
+
+def _batched(what: str, values: list[Any], rows: Any) -> None:
+    """Refuses values that have other rows than lengths or resets."""
+    for v in values:
+        if not v.ndim or v.shape[0] not in (1, rows):
+            raise ShapeError(
+                f"scan: lengths or reset of {rows} rows: expected {what} to have as many on the "
+                f"first axis; got {list(v.shape)}"
+            )
+
+
+def _own(value: Any, made: type[Traced]) -> Traced:
+    """The same value as one that a step may write to, and nobody else sees."""
+    if not isinstance(value, Traced):
+        return wrap(made, value, None)
+    if grad_mode.on and value.edge is not None and isinstance(value.edge[0], Leaf):
+        own: Traced = alias(value)
+        return own
+    return wrap(made, value.array, value.edge)
+
+
+# ---------------------------------------------------------------- what becomes of rows
+
+
+def _where(rows: Any, a: Any, b: Any) -> Any:
+    """a in the chosen rows, b in the others. **Arguments** rows: truths, (B,), or (T, B)."""
+    axes = max(getattr(a, "ndim", 0), getattr(b, "ndim", 0))
+    return where(rows.reshape(rows.shape + (1,) * (axes - rows.ndim)), a, b)
+
+
+def _zero(like: Any) -> Any:
+    return False if like.dtype.kind == "b" else 0
+
+
+def _read(running: Any, x: Any) -> Any:
+    """A sequence with zeros in the rows that are over; without rows, as it is."""
+    if x.ndim < 2:
+        return x
+    _batched("sequences", [x[0]], running.shape[1])
+    return _where(running, x, _zero(x))
+
+
+def _forgotten(begins: Any, carry: Any) -> Any:
+    """The carry, with zeros in the rows that begin."""
+    if type(carry) is tuple:
+        return tuple([_forgotten(begins, part) for part in carry])
+
+    def one(v: Any) -> Any:
+        if tree.is_leaf(v):
+            return _where(begins, _zero(v), v)
+        if not isinstance(v, (int, float)) or v == 0:  # words, say, which have no zero
+            return v
+        raise InvalidTypeError(
+            f"scan: reset: expected a carry of Tensors, got a {type(v).__name__}, {v!r}, that has "
+            "no rows to set to zero"
+        )
+
+    if isinstance(carry, Traced):
+        return one(carry)
+    return tree.filled(carry, map(one, tree.leaves(carry, carry, tree.is_item)), tree.is_item)
+
+
+def _kept(running: Any, new: Any, old: Any) -> Any:
+    """The new carry in the rows that run, the old one in the others."""
+    if type(new) is type(old) is tuple and len(new) == len(old):
+        return tuple([_kept(running, a, b) for a, b in zip(new, old, strict=True)])
+
+    def one(a: Any, b: Any) -> Any:
+        if tree.is_leaf(a):
+            if tree.is_leaf(b):
+                _keeps(a, b)
+            return _where(running, a, b)
+        if tree.same_constant(a, b):
+            return a
+        raise InvalidTypeError(
+            f"scan: lengths: expected a carry of Tensors, got {b!r}, then {a!r}, which has no "
+            "rows: tg.tensor(...) makes one, (B, ...)"
+        )
+
+    if isinstance(new, Traced) and isinstance(old, Traced):
+        return one(new, old)
+    changed = tree.difference(old, new, tree.is_item)
+    if changed:
+        raise InvalidTypeError(
+            f"scan: lengths: expected a step that keeps the carry's structure, got {changed}"
+        )
+    pairs = zip(*(tree.leaves(v, old, tree.is_item) for v in (new, old)), strict=True)
+    return tree.filled(old, [one(a, b) for a, b in pairs], tree.is_item)
+
+
+def _keeps(new: Any, old: Any) -> None:
+    """Refuses a new carry in which a row that is over has no place for its old one."""
+    a, b = tuple(new.shape), tuple(old.shape)
+    if a != b and (len(a) != len(b) or any(m not in (1, n) for n, m in zip(a, b, strict=True))):
+        raise ShapeError(
+            f"scan: lengths: expected a step that keeps the carry's shape {list(b)}, for rows that "
+            f"are over; got {list(a)}"
+        )
+
+
+def _shown(running: Any, y: Any, rows: Any) -> Any:
+    """The outputs of a step, zero in the rows that are over."""
+    if type(y) is tuple:
+        return tuple([_shown(running, part, rows) for part in y])
+
+    def one(v: Any) -> Any:
+        if not tree.is_leaf(v):
+            return _where(running, v, 0)
+        if v.ndim:
+            _batched("the step's outputs", [v], rows)
+        return _where(running, v, _zero(v))
+
+    if isinstance(y, Traced):
+        return one(y)
+    return tree.filled(y, map(one, tree.leaves(y, y, tree.is_item)), tree.is_item)
+
+
+def _stacked(ys: Any) -> Any:
+    """The outputs of all steps as one tree."""
+    like = ys[0]
+    if isinstance(like, Traced) and all(isinstance(y, Traced) for y in ys):
+        return stack(ys)
+    if type(like) is tuple and all(type(y) is tuple and len(y) == len(like) for y in ys):
+        return tuple(map(_stacked, zip(*ys, strict=True)))
+    for y in ys:
+        changed = tree.difference(like, y, tree.is_item)
+        if changed:
+            raise InvalidTypeError(
+                f"scan: expected outputs of one structure at all steps, got {changed}"
+            )
+    columns = zip(*(tree.leaves(y, like, tree.is_item) for y in ys), strict=True)
+    return tree.filled(like, map(_column, columns), tree.is_item)
+
+
+def _column(values: tuple[Any, ...]) -> Any:
+    for v in values:
+        if not (tree.is_leaf(v) or isinstance(v, (int, float, np.generic))):
+            raise InvalidTypeError(
+                f"scan: expected a step that returns Tensors, got {type(v).__name__}"
+            )
+    return stack(values)

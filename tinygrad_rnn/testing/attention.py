@@ -1,0 +1,167 @@
+"""An OpInfo for every kind of attention, and for the halves and the whole of an encoder-decoder."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .. import nn
+from ..tensor.random import Generator
+from ..tensor.tensor import Tensor
+from .builders import module_info
+from .op_info import Array, OpInfo, Sample, Sampler, real
+from .reductions import off_the_edge
+
+F64: dict[str, Any] = {"dtype": "float64"}
+
+
+def _row(name: str, draw: Any, kind: str = "layer") -> OpInfo:
+    return module_info(kind, draw, name)
+
+
+def _lengths(d: Sampler, steps: int, batch: int) -> list[int] | None:
+    return d.one_of([None, [d.integer(1, steps) for _ in range(batch)]])
+
+
+def _attention(d: Sampler, build: Any, same: bool = False) -> Sample:
+    """Queries, and a memory with lengths."""
+    steps, batch, source, size = (d.integer(1, 3) for _ in range(4))
+    features = size if same else d.integer(1, 3)
+    module = build(size, features)
+    inputs = [real(d, (steps, batch, size)), real(d, (source, batch, features))]
+    lengths = _lengths(d, source, batch)
+    return Sample(inputs, lambda _, q, m: module(q, m, lengths=lengths), module)
+
+
+def _sparse(d: Sampler) -> Sample:
+    """Scores that are the memory itself, of which none is about to enter or leave the support."""
+    steps, batch, source = (d.integer(1, 3) for _ in range(3))
+    module, lengths = nn.DotAttention(1, normalize="sparsemax"), _lengths(d, source, batch)
+    inputs = [np.ones((steps, batch, 1)), off_the_edge(d, (source, batch, 1))]
+    return Sample(inputs, lambda _, q, m: module(q, m, lengths=lengths), module)
+
+
+def _symbols(d: Sampler, shape: tuple[int, ...], count: int) -> Array:
+    return np.array([d.integer(0, count - 1) for _ in range(int(np.prod(shape)))]).reshape(shape)
+
+
+def _layers(d: Sampler, features: int, **options: Any) -> Any:
+    layer = d.one_of([nn.RNN, nn.GRU, nn.LSTM])
+    return layer(features, d.integer(1, 3), d.integer(1, 2), **F64, **options)
+
+
+def _encoder(d: Sampler) -> Sample:
+    steps, batch, features, size = (d.integer(1, 3) for _ in range(4))
+    layers = _layers(d, size, bidirectional=d.one_of([True, False]))
+    module = nn.Encoder(nn.Linear(features, size, **F64), layers)
+    lengths = d.one_of([None, [d.integer(0, steps) for _ in range(batch)]])
+    x = real(d, (steps, batch, features))
+    return Sample([x], lambda _, x: flat(module(x, lengths=lengths)), module)
+
+
+def _bridge(d: Sampler) -> Sample:
+    batch = d.integer(1, 3)
+    source, target = _layers(d, 1, bidirectional=d.one_of([True, False])), _layers(d, 1)
+    module = nn.Bridge(source, target, **F64)
+    rows = source.num_layers * source.directions
+    parts = [real(d, (rows, batch, source.hidden_size))] * (2 if isinstance(source, nn.LSTM) else 1)
+
+    def call(_: Any, *state: Any) -> Any:
+        return flat(module(state if len(state) > 1 else state[0]))
+
+    return Sample(parts, call, module)
+
+
+def _decoder_parts(d: Sampler, memory: int, attended: bool, symbols: int, copy: bool) -> nn.Decoder:
+    features, readout = d.integer(1, 3), d.integer(1, 3)
+    tied, fed = d.one_of([False, True]), d.one_of([False, True])
+    size = features if tied else readout
+    layers = _layers(d, features + (size if fed else 0))
+    kinds = [nn.AdditiveAttention, nn.LocationAttention, nn.GeneralAttention]
+    attention = d.one_of(kinds)(layers.hidden_size, memory, **F64) if attended else None
+    return nn.Decoder(
+        nn.Embedding(symbols, features, **F64), layers, attention, readout_size=size, tied=tied,
+        input_feeding=fed, deep_output=d.one_of([False, True]), copy=copy, **F64,
+    )  # fmt: skip
+
+
+def _decoder(d: Sampler) -> Sample:
+    steps, batch, source, memory = (d.integer(1, 3) for _ in range(4))
+    attended = d.one_of([True, False])
+    module = _decoder_parts(d, memory, attended, 3, attended and d.one_of([True, False]))
+    target, copied = _symbols(d, (steps, batch), 3), _symbols(d, (source, batch), 3)
+    lengths = _lengths(d, source, batch)
+
+    def call(_: Any, x: Any) -> Any:
+        looked_at = module.look_at(x, symbols=copied, lengths=lengths)
+        return flat(module(target, looked_at))
+
+    return Sample([real(d, (source, batch, memory))], call, module)
+
+
+def _pointer(d: Sampler) -> Sample:
+    steps, batch, source, size = (d.integer(1, 3) for _ in range(4))
+    module, symbols = nn.Pointer(size, **F64), _symbols(d, (batch, source), 4)
+    inputs = [real(d, (steps, batch, n)) for n in (4, size, source)]
+
+    def call(_: Any, logits: Any, seen: Any, scores: Any) -> Any:
+        weights = scores.softmax(axis=-1)
+        return module(logits, seen, weights, Tensor(symbols, device=logits.device))
+
+    return Sample(inputs, call, module)
+
+
+def _seq2seq(d: Sampler) -> Sample:
+    source, target, batch, size = (d.integer(1, 3) for _ in range(4))
+    layers = _layers(d, size, bidirectional=d.one_of([True, False]))
+    encoder = nn.Encoder(nn.Linear(2, size, **F64), layers)
+    decoder = _decoder_parts(d, encoder.memory_size, d.one_of([True, False]), 3, copy=False)
+    generator = Generator(d.integer(0, 9))
+    module, draws = nn.Seq2Seq(encoder, decoder, generator=generator), generator.state
+    lengths, truth = _lengths(d, source, batch), d.one_of([1.0, 0.5])
+    symbols = _symbols(d, (target, batch), 3)
+
+    def call(_: Any, x: Any) -> Any:
+        generator.state = draws  # the same steps read the truth at every call
+        return module(x, symbols, lengths=lengths, truth=truth)
+
+    return Sample([real(d, (source, batch, 2))], call, module)
+
+
+def flat(parts: Any) -> Any:
+    """What is nested in tuples, as one tuple without what is None."""
+    if not isinstance(parts, tuple):
+        return () if parts is None else (parts,)
+    return tuple(leaf for part in parts for leaf in flat(part))
+
+
+def _learned(kind: Any, **options: Any) -> Any:
+    return lambda q, m: kind(q, m, **options, **F64)
+
+
+ATTENTION = [
+    _row(
+        "DotAttention",
+        lambda d: _attention(
+            d, lambda q, _: nn.DotAttention(q, d.one_of([True, False])), same=True
+        ),
+    ),
+    _row("DotAttention sparsemax", _sparse),
+    _row("GeneralAttention", lambda d: _attention(d, _learned(nn.GeneralAttention))),
+    _row("AdditiveAttention", lambda d: _attention(d, _learned(nn.AdditiveAttention))),
+    _row(
+        "MultiHeadAttention",
+        lambda d: _attention(d, _learned(nn.MultiHeadAttention, heads=2, hidden_size=4)),
+    ),
+    _row(
+        "LocationAttention",
+        lambda d: _attention(d, _learned(nn.LocationAttention, filters=2, reach=1)),
+    ),
+    _row("CoverageAttention", lambda d: _attention(d, _learned(nn.CoverageAttention))),
+    _row("Pointer", _pointer),
+    _row("Encoder", _encoder),
+    _row("Bridge", _bridge),
+    _row("Decoder", _decoder),
+    _row("Seq2Seq", _seq2seq),
+]

@@ -1,0 +1,115 @@
+"""OpInfos of the fused operations, with every option."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .. import cells
+from ..tensor import backend
+from .builders import op_info
+from .kinks import nearest
+from .op_info import Array, OpInfo, Sample, Sampler, real
+
+Given = dict[str, Any]
+
+
+def sequence(d: Sampler, name: str, *sizes: int) -> tuple[Given, Given, Given]:
+    """Inputs to differentiate in, constants and options for `rnn`, `gru` or `lstm`.
+
+    **Arguments** sizes: of steps, batch, features and hidden units. What is left out is None.
+    """
+    steps, batch, features, hidden = sizes
+    options: Given = {"reverse": d.one_of([False, True])}
+    if name == "gru":
+        options["reset_after"] = d.one_of([False, True])
+    if name == "lstm":
+        options["coupled_gates"] = d.one_of([False, True])
+        options["every_cell"] = d.one_of([False, True])
+    gates = {"rnn": 1, "gru": 3, "lstm": 3 if options.get("coupled_gates") else 4}[name]
+    out = d.integer(1, hidden) if name == "lstm" and d.one_of([False, True]) else hidden
+    rows = gates * hidden
+    shapes = {"x": (steps, batch, features), "h0": (batch, out)}
+    if name == "lstm":
+        shapes["c0"] = (batch, hidden)
+    shapes |= {"w_ih": (rows, features), "w_hh": (rows, out)}
+    optional = {"b_ih": (rows,), "b_hh": (rows,), "w_ch": ((gates - 1) * hidden,)}
+    if name != "lstm":
+        del optional["w_ch"]
+    if name == "gru" and not options["reset_after"]:
+        del optional["b_hh"]
+    shapes |= {k: shape for k, shape in optional.items() if d.one_of([True, False])}
+    if out != hidden or (name == "lstm" and d.one_of([False, True])):
+        shapes["w_hr"] = (out, hidden)
+    table = d.one_of([None, d.integer(1, 9)])  # of so many rows, which are read
+    if table is not None:
+        shapes["x"] = (table, features)
+    inputs = {k: real(d, shape) for k, shape in shapes.items()}
+    for k in ("w_ih", "w_hh"):
+        inputs[k] = inputs[k] / np.sqrt(hidden)
+    constants: dict[str, Array | None] = {
+        "lengths": np.array([d.integer(0, steps) for _ in range(batch)]),
+        "reset": _of_ones(d, (steps, batch)) > 0,
+        "h_mask": _of_ones(d, (batch, out)) * 1.5,
+        "h_zone": _zone(d, (steps, batch, out)),
+        "c_zone": _zone(d, (steps, batch, hidden)),
+    }
+    if name != "lstm":
+        del constants["c_zone"]
+    constants = {k: d.one_of([None, value]) for k, value in constants.items()}
+    constants["ids"] = None
+    if table is not None:
+        ids = [d.integer(0, table - 1) for _ in range(steps * batch)]
+        constants["ids"] = np.array(ids).reshape(steps, batch)
+    elif constants["lengths"] is not None and d.one_of([False, True]):
+        inputs["x"][np.arange(steps)[:, None] >= constants["lengths"]] = np.nan
+    if name == "lstm":
+        options["cell_clip"] = _clip_off_the_kinks(d, inputs, constants, options)
+    return inputs, constants, options
+
+
+def _of_ones(d: Sampler, shape: tuple[int, ...]) -> Array:
+    """Zeros and ones."""
+    return np.where(d.reals(shape) > 0, 1.0, 0.0)
+
+
+def _zone(d: Sampler, shape: tuple[int, ...]) -> Array:
+    """A mask of zeros and ones, or one share at all places."""
+    return d.one_of([_of_ones(d, shape), np.full((1, 1, 1), 0.3)])
+
+
+def _clip_off_the_kinks(
+    d: Sampler, inputs: Given, constants: Given, options: Given
+) -> float | None:
+    """None; a clip at which no c of any step lies; or one beyond all of them."""
+    clip = d.one_of([None, 0.4, 0.8])
+    if clip is None:
+        return None
+    on = {k: None if v is None else backend.to_device(v) for k, v in constants.items()}
+
+    composed: Any = cells.lstm.composed
+
+    def run(*xs: Any) -> Any:
+        named = dict(zip(inputs, xs, strict=True))
+        return composed(**named, **on, **options, cell_clip=clip)
+
+    return clip if nearest(run, *inputs.values())["clip"] > 1e-3 else 100.0
+
+
+def _fused(name: str) -> OpInfo:
+    """An OpInfo for a fused operation over a sequence."""
+
+    def draw(d: Sampler) -> Sample:
+        inputs, constants, options = sequence(d, name, *(d.integer(1, 4) for _ in range(4)))
+
+        def call(f: Any, *xs: Any) -> Any:
+            on = {k: None if v is None else backend.to_device(v) for k, v in constants.items()}
+            return f(**dict(zip(inputs, xs, strict=True)), **on, **options)
+
+        return Sample(list(inputs.values()), call)
+
+    return op_info(name, draw)
+
+
+SEQUENCES = [_fused("rnn"), _fused("gru"), _fused("lstm")]
