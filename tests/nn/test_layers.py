@@ -108,7 +108,7 @@ class TestLosses:
     ) -> None:
         """Values and gradients are those of all logits, however many rows are held at once."""
         monkeypatch.setattr(training, "CHUNK", 1)
-        monkeypatch.setattr(training, "LEAST", rows)
+        monkeypatch.setattr(training, "MIN_ROWS", rows)
         rng = np.random.default_rng(0)
         given = [tg.tensor(rng.normal(size=s), requires_grad=True) for s in ((2, 3, 5), (4, 5), 4)]
         x, w, b = given
