@@ -110,9 +110,10 @@ struct NoOp {
 //   late_epilogue(the same)                after the epilogues of all rows of the tile: the CPU
 //   overlaps
 //                                          long dependency chains of different rows.
-template <class T, class Weights, class Finish, class Ready = NoOp, class Follow = NoOp>
+template <class T, class Weights, class Epilogue, class Prefetch = NoOp, class LateEpilogue = NoOp>
 inline void gemm_rows(const Weights &w, long from, long to, const T *const *a, long rows,
-                      long depth, Finish epilogue, Ready prefetch = {}, Follow late_epilogue = {}) {
+                      long depth, Epilogue epilogue, Prefetch prefetch = {},
+                      LateEpilogue late_epilogue = {}) {
   alignas(64) T tile[24 * lanes<T>];
   if (!rows) return;
   const PreparedRows<T, Weights> prepared(w, a, rows, depth);
