@@ -66,7 +66,8 @@ template <class T> inline T row_max(const T *row, long n) {
 }
 
 // The sum of exp(x - largest) over a row. Calls each_term(vector, index, count), too.
-template <class T, class Keep> inline T sum_exp(const T *row, long n, T largest, Keep each_term) {
+template <class T, class EachTerm>
+inline T sum_exp(const T *row, long n, T largest, EachTerm each_term) {
   constexpr int kAccumulators = 4;
   Vector<T> sum[kAccumulators] = {};
   for_each_vector(row, n, [&](Vector<T> x, long at, int count) {

@@ -1,4 +1,4 @@
-"""A layer's neighbours in training, in array code and natively, against their definitions."""
+"""The kernels for training, in array code and natively, against their definitions."""
 
 from __future__ import annotations
 
