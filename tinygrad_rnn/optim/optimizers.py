@@ -82,7 +82,7 @@ class Optimizer:
             raise InvalidValueError(f"{name}: a parameter occurs twice")
         if not any(p.requires_grad for p in every):
             raise InvalidValueError(
-                f"{name}: none of the {len(every)} parameters requires grad: there is nothing to train"
+                f"{name}: none of the {len(every)} parameters requires grad: expected one or more"
             )
         self.state: dict[int, dict[str, Any]] = {i: {} for i in range(len(every))}
 
