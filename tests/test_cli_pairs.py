@@ -159,7 +159,7 @@ def test_resume(folder: Path) -> None:
     refused = mistake(run(folder, *other, status=2))
     assert "--source-symbols is chars, but words in the checkpoint" in refused
     swapped = ["train", "translate", "--out", "short", "--resume", "--source", "b"]
-    assert "other pairs" in mistake(run(folder, *swapped, status=2))
+    assert "training data differ" in mistake(run(folder, *swapped, status=2))
 
 
 def test_ctrl_c_says_how_to_resume(tmp_path: Path) -> None:

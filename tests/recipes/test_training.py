@@ -100,9 +100,11 @@ def test_steps_may_be_extended(tmp_path: Path, text: str, tiny: Tiny) -> None:
 
 
 def test_the_text_must_be_the_same(trained: CharLMTraining, text: str) -> None:
-    saved = json.loads(json.dumps({"text": trained.fingerprint}))
+    saved = json.loads(json.dumps({"data": trained.fingerprint}))
     for other in (text + ".", text.replace("7", "8")):
-        with pytest.raises(TextError, match="another text"):
+        with pytest.raises(
+            TextError, match=r"data differ from the checkpoint's: .* characters now"
+        ):
             CharLMTraining.resume(saved, other)
 
 

@@ -141,7 +141,7 @@ def test_a_checkpoint_gives_the_model_back(learnt: TranslationTraining, tmp_path
     one, other = (t.translate(["0 1 2"])[0][0] for t in (learnt.translator, again))
     assert (one.text, one.log_prob) == (other.text, other.log_prob)
     state = learnt.checkpoint()
-    del state["pairs"]
+    del state["data"]
     save_checkpoint(tmp_path, state)
     with pytest.raises(CheckpointError, match="is not one of train translate"):
         Translator.load(tmp_path)
@@ -225,7 +225,7 @@ def test_held_out_pairs_are_apart() -> None:
 
 def test_other_pairs_are_refused(tmp_path: Path) -> None:
     save_checkpoint(tmp_path, TranslationTraining(PAIRS, tiny()).checkpoint())
-    with pytest.raises(TextError, match="other pairs"):
+    with pytest.raises(TextError, match="training data differ"):
         TranslationTraining.resume(load_checkpoint(tmp_path), PAIRS[:-1])
 
 

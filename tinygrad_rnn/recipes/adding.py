@@ -122,7 +122,7 @@ class Adding(Trainer):
 
     def __init__(self, config: AddingConfig, device: str | None = None) -> None:
         generator = Generator(config.seed)
-        super().__init__(Adder(config, generator), config, generator, device)
+        super().__init__(Adder(config, generator), config, generator, device, WORST)
         self.heldout = additions(Generator(config.seed + 1), config.length, HELD_OUT)
 
     def next_loss(self) -> tuple[Tensor, int]:
@@ -135,10 +135,6 @@ class Adding(Trainer):
         """Computes the mean squared error on the held-out sequences."""
         with inference(self.model):
             return float(self._loss(*self.heldout).item())
-
-    def worst(self) -> float:
-        """Returns a mean squared error far beyond that of any prediction within range."""
-        return WORST
 
     def gradient_norms(self) -> list[float]:
         """Computes the norms of the loss's gradient by step, |dL/dh_t|, on one batch."""

@@ -249,7 +249,7 @@ def start_symbol(text: str) -> str:
 
 def checked(state: dict[str, Any], folder: str | Path) -> dict[str, Any]:
     """Returns a checkpoint's state. **Raises** CheckpointError if it is not one of this recipe."""
-    kinds: Any = {"vocabulary": str, "start": str, "text": dict}
+    kinds = {"vocabulary": str, "start": str}
     return check_entries(state, folder, "charlm", CharLMConfig, kinds)
 
 

@@ -14,16 +14,20 @@ from .settings import SettingError, Settings
 
 Kinds = Mapping[str, type | tuple[type, ...]]
 
+ENTRIES: Kinds = {  # of all recipes
+    "config": dict, "data": dict, "model": dict, "step": int, "heldout": (float, type(None)),
+}  # fmt: skip
+
 
 def check_entries(
     state: dict[str, Any], folder: str | Path, recipe: str, config: type[Settings], kinds: Kinds
 ) -> dict[str, Any]:
     """Refuses a state whose entries or settings are not a recipe's, and returns it otherwise.
 
-    **Arguments** recipe: its name. config: the class of its settings. kinds: the types of the
+    **Arguments** recipe: its name. config: the class of its settings. kinds: the types of its own
     entries. **Raises** CheckpointError.
     """
-    kinds = {"config": dict, "model": dict, "step": int, "heldout": (float, type(None)), **kinds}
+    kinds = {**ENTRIES, **kinds}
     if state.get("recipe") != recipe or not all(
         isinstance(state.get(name, ...), kind) for name, kind in kinds.items()
     ):

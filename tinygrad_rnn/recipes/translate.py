@@ -289,7 +289,7 @@ class Translator:
 def checked(state: dict[str, Any], folder: str | Path) -> dict[str, Any]:
     """Returns a checkpoint's state. **Raises** CheckpointError if it is not one of this recipe."""
     symbols = (str, list, dict)
-    kinds: Any = {"source_vocabulary": symbols, "target_vocabulary": symbols, "pairs": dict}
+    kinds = {"source_vocabulary": symbols, "target_vocabulary": symbols}
     return check_entries(state, folder, "translate", TranslateConfig, kinds)
 
 
