@@ -46,10 +46,7 @@ WORST = 100.0  # mean squared error of predictions that miss by five times the s
 
 @dataclass(frozen=True)
 class AddingConfig(Settings):
-    """All that determines a training.
-
-    **Raises** SettingError for the first setting outside its range.
-    """
+    """All that determines a training."""
 
     cell: str = setting("gru", "Recurrent cell.", one_of=CELLS)
     length: int = setting(200, "Steps of a sequence.", at_least=2)

@@ -40,10 +40,7 @@ CELLS: dict[str, Any] = {"rnn": RNN, "gru": GRU, "lstm": LSTM}
 
 @dataclass(frozen=True)
 class CharLMConfig(Settings):
-    """All that determines a training, except its text.
-
-    **Raises** SettingError for the first setting outside its range.
-    """
+    """All that determines a training, except its text."""
 
     cell: str = setting("gru", "Recurrent cell.", one_of=CELLS)
     hidden_size: int = setting(256, "Units in a layer.", at_least=1)

@@ -7,7 +7,6 @@ state of the window before, so that a gradient ends at the beginning of its wind
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 
 from ..data import CharVocabulary, Streams, TextError
 from ..io import CheckpointError
+from ..tensor import tree
 from ..tensor.creation import as_tensor
 from ..tensor.random import Generator
 from ..tensor.tensor import Tensor
@@ -78,7 +78,7 @@ class CharLMTraining(Trainer):
             self.carried = None
         x, y = next(self.batches)
         loss, state = self._loss(x, y, self.carried)
-        self.carried = _map(Tensor.detach, state)
+        self.carried = tree.filled(state, [h.detach() for h in tree.leaves(state)])
         return loss, x.size
 
     def evaluate(self, quick: bool = False) -> float:
@@ -101,7 +101,7 @@ class CharLMTraining(Trainer):
                 loss, state = self._loss(x, y, state)
                 nats += float(loss.item()) * y.size
             if rest := questions % batch:  # the last stream reads the remainder
-                state = _map(lambda s: s[:, -1:], state)
+                state = tree.filled(state, [h[:, -1:] for h in tree.leaves(state)])
                 x, y = ids[-rest - 1 : -1, None], ids[-rest:, None]
                 nats += float(self._loss(x, y, state)[0].item()) * rest
         return nats / questions / math.log(2)
@@ -124,7 +124,7 @@ class CharLMTraining(Trainer):
         return {
             "vocabulary": self.lm.vocabulary.symbols,
             "start": self.lm.start,
-            "hidden": None if self.carried is None else list(_parts(self.carried)),
+            "hidden": None if self.carried is None else tree.leaves(self.carried),
         }
 
     def load_state(self, saved: dict[str, Any]) -> None:
@@ -144,12 +144,3 @@ class CharLMTraining(Trainer):
     def arguments(cls, saved: dict[str, Any]) -> dict[str, Any]:
         """Returns the settings in a checkpoint."""
         return {"config": settings(saved)}
-
-
-def _parts(state: State) -> tuple[Tensor, ...]:
-    return state if isinstance(state, tuple) else (state,)
-
-
-def _map(function: Callable[[Tensor], Tensor], state: State) -> State:
-    """Applies a function to each tensor of a state."""
-    return tuple(map(function, state)) if isinstance(state, tuple) else function(state)
