@@ -1,4 +1,4 @@
-"""Each command says what it should, and each mistake is one line and exit status 2."""
+"""The output of each command; each mistake ends in one line and exit status 2."""
 
 import os
 import re
@@ -41,7 +41,7 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
-    """Runs `tinygrad-rnn` in a folder of its own, which holds `text.txt`."""
+    """Returns a function that runs `tinygrad-rnn` in a new folder with `text.txt`."""
     (tmp_path / "text.txt").write_text(TEXT, "utf-8")
 
     def command(*arguments: str, status: int = 0) -> subprocess.CompletedProcess[str]:
@@ -65,7 +65,7 @@ def train(run: Run, *arguments: str, status: int = 0) -> subprocess.CompletedPro
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The folder of a finished run."""
+    """Trains a model, and returns its folder."""
     folder = tmp_path_factory.mktemp("trained")
     (folder / "text.txt").write_text(TEXT, "utf-8")
     command = ["train", "charlm", "--text", "text.txt", *TINY, "--steps", "30", "--out", "run"]
@@ -180,7 +180,7 @@ def test_generate(run: Run, trained: str) -> None:
 
 
 def test_generate_streams_through_a_pipe(run: Run, trained: str) -> None:
-    """The first character arrives long before a text of this length is written."""
+    """The first character arrives long before the command could generate this length."""
     with subprocess.Popen(
         [*COMMAND, "generate", trained, "--length", "100000000"],
         env=ENVIRONMENT,

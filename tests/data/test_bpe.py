@@ -1,4 +1,4 @@
-"""Byte pairs give every text back, whatever they were learnt from."""
+"""Decoding byte pairs restores every text, whatever text the merges come from."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""The texts are readable: no markup in the plays, one clear line about a bad file."""
+"""The plays have no markup, and a bad file is an error of one line."""
 
 import importlib.util
 import os
@@ -141,7 +141,7 @@ def test_bad_paths(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="a system without pipes that have names")
 def test_only_regular_files_are_read(tmp_path: Path) -> None:
-    """Neither waits for a pipe's writer, nor reads from a device until the memory is full."""
+    """Reading neither waits for a pipe's writer, nor fills the memory from a device."""
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path / "pipe", "/dev/zero", "/dev/urandom", "/dev/null"):
         with pytest.raises(TextError, match="is not a regular file"):

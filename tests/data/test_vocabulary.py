@@ -1,4 +1,4 @@
-"""A vocabulary gives every text back, and names what it does not know."""
+"""Decoding restores every text, and errors name unknown symbols."""
 
 import json
 from collections import Counter

@@ -1,4 +1,4 @@
-"""Words give every text back, blanks and all, and a word is a word in every script."""
+"""Decoding words restores every text with its blanks, in every script."""
 
 import json
 import unicodedata

@@ -1,4 +1,4 @@
-"""Named tensors come back as they were; a damaged file says so in one line."""
+"""Loading restores named tensors; a damaged file is an error of one line."""
 
 import os
 import pickle

@@ -1,4 +1,4 @@
-"""Optimizers against their formulas by plain loops; clipping; schedules; going on where one was."""
+"""Optimizers against loops over their formulas; clipping; schedules; restored state."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_a_state_dict_goes_on_bit_for_bit(build: Any) -> None:
 @pytest.mark.parametrize("build", [build for build, _ in CASES])
 @pytest.mark.parametrize("shape", [(), (2, 3), (0, 3)])
 def test_any_shape_and_any_order_of_a_gradient(build: Any, shape: tuple[int, ...]) -> None:
-    """A turned gradient is what `x @ w.mT` gives."""
+    """The gradient of `x @ w.mT` has transposed strides."""
     found = []
     for turned in (False, True):
         w = tg.ones(shape, requires_grad=True)
@@ -390,7 +390,7 @@ def test_a_run_of_pytorch_goes_on(
     keys: type,
     arrays: bool,
 ) -> None:
-    """A state dict as PyTorch writes it: the next steps are those that it makes itself."""
+    """After loading PyTorch's state dict the next steps equal PyTorch's."""
     torch = pytest.importorskip("torch")
     (name, settings), rng = build, np.random.default_rng(len(shapes))
     starts = [rng.normal(size=s) for s in shapes]

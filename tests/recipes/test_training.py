@@ -1,4 +1,4 @@
-"""CharLMTraining learns, evaluates all that is held out, and resumes bit for bit."""
+"""Training reduces the loss, evaluates all held-out text, and resumes bit for bit."""
 
 import dataclasses
 import json
@@ -25,7 +25,7 @@ def _evaluate_often(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def frozen(run: CharLMTraining) -> dict[str, Any]:
-    """All of a run's state in plain values, arrays as their bytes."""
+    """Returns a trainer's state with arrays as bytes."""
 
     def plain(value: Any) -> Any:
         if isinstance(value, dict):
@@ -110,7 +110,7 @@ def test_the_text_must_be_the_same(trained: CharLMTraining, text: str) -> None:
 
 @pytest.mark.parametrize("length", [200, 2100, 3333])
 def test_held_out_is_read_to_its_end(text: str, tiny: Tiny, length: int) -> None:
-    """The mean over all held-out characters, as `score` gives it for one stream."""
+    """It is the mean over all held-out characters, as `score` computes it for one stream."""
     run = CharLMTraining((text * 100)[: length * 20], tiny())
     assert len(run.heldout) == length + 1
     seen = run.lm.vocabulary.decode(run.heldout)

@@ -1,4 +1,4 @@
-"""A translator says the same in a batch as alone, and a checkpoint gives it back."""
+"""Translations do not depend on the batch, and a checkpoint restores the translator."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def test_the_log_probability_is_the_chain_rule(learnt: TranslationTraining) -> N
 
 
 def test_held_out_bits_are_the_chain_rule(learnt: TranslationTraining) -> None:
-    """Over all symbols alike, whatever batch and padding they came in; not smoothed."""
+    """They average all symbols, independent of batch and padding, without label smoothing."""
     nats, symbols = 0.0, 0
     with inference(learnt.model):
         for source, target in learnt.heldout:
