@@ -405,7 +405,7 @@ def test_texts_of_hardly_a_symbol(run: Run, tmp_path: Path, text: str) -> None:
         ("TINYGRAD_RNN_DEVICE", "cuda:x", ["train", "charlm", "--text", "text.txt"]),
     ],
 )
-def test_an_environment_that_asks_for_what_is_not_there(
+def test_environment_variables_with_unknown_values(
     run: Run, monkeypatch: pytest.MonkeyPatch, name: str, value: str, command: list[str]
 ) -> None:
     monkeypatch.setitem(ENVIRONMENT, name, value)
@@ -433,7 +433,7 @@ def shell(script: str, folder: Path) -> subprocess.CompletedProcess[str]:
         ("mkdir gone && cd gone && rmdir ../gone && $C train charlm --out run", "error: "),
     ],
 )
-def test_streams_and_folders_that_have_gone(tmp_path: Path, script: str, said: str) -> None:
+def test_closed_streams_and_removed_folders(tmp_path: Path, script: str, said: str) -> None:
     done = shell(script, tmp_path)
     assert done.returncode
     assert done.stderr.startswith(said)

@@ -82,7 +82,7 @@ def test_what_is_unknown_is_reported(folder: Path) -> None:
     assert done.stderr == "unknown to the model, 3 in all: 'x' (2), 'y' (1)\n"
 
 
-def test_as_many_lines_as_were_given(folder: Path) -> None:
+def test_one_translation_per_input_line(folder: Path) -> None:
     """Other line separators of Unicode do not end a line."""
     given = "1 2\r3\x854\u20281\x0b2\r\n\n3".encode()
     done = run(folder, "translate", "model", "--max-length", "3", given=given)

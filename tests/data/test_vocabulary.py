@@ -101,7 +101,7 @@ def test_marks_come_first_and_the_unknown_is_one(known: str, text: str) -> None:
     assert vocabulary.decode(framed) == vocabulary.decode(ids)
 
 
-def test_marks_tell_vocabularies_apart() -> None:
+def test_vocabularies_with_and_without_marks_differ() -> None:
     plain, marked = CharVocabulary("ab"), CharVocabulary("ab", marks=True)
     assert plain != marked
     assert marked == CharVocabulary("ba", marks=True)

@@ -90,9 +90,7 @@ OPTIMIZER = tg.optim.Adam(MODEL.parameters())
         (OPTIMIZER.state_dict(), r"'state': .* got a dict: tg.io.save_checkpoint saves"),
     ],
 )
-def test_what_holds_tensors_is_told_what_to_hand_over(
-    tmp_path: Path, given: Any, words: str
-) -> None:
+def test_errors_name_the_argument_to_pass(tmp_path: Path, given: Any, words: str) -> None:
     with pytest.raises(tg.InvalidTypeError, match=words):
         save(tmp_path / "w.safetensors", given)
     assert not list(tmp_path.iterdir())
@@ -180,9 +178,7 @@ def numpys(save: Any) -> bytes:
         (b"words, words, words", "is damaged or not a safetensors file"),
     ],
 )
-def test_files_of_other_formats_are_told_how_to_be_read(
-    tmp_path: Path, contents: bytes, words: str
-) -> None:
+def test_errors_say_how_to_read_other_formats(tmp_path: Path, contents: bytes, words: str) -> None:
     path = tmp_path / "real.pt"
     path.write_bytes(contents)
     with pytest.raises(CheckpointError, match=rf"real\.pt .*{words}"):

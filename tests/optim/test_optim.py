@@ -78,7 +78,7 @@ def test_the_formula(build: Any, want: Any) -> None:
 
 
 @pytest.mark.parametrize("build", [build for build, _ in CASES])
-def test_a_state_dict_goes_on_bit_for_bit(build: Any) -> None:
+def test_a_restored_optimizer_continues_bit_for_bit(build: Any) -> None:
     def step(w: tg.Tensor, optimizer: tg.optim.Optimizer) -> None:
         optimizer.zero_grad()
         (w * w * w).sum().backward()
@@ -381,7 +381,7 @@ BUILDS = st.sampled_from(
     keys=st.sampled_from([int, str]),
     arrays=st.booleans(),
 )
-def test_a_run_of_pytorch_goes_on(
+def test_a_training_of_pytorch_continues(
     build: Any,
     shapes: list[tuple[int, ...]],
     steps: int,
@@ -426,7 +426,7 @@ def test_a_run_of_pytorch_goes_on(
 
 
 @pytest.mark.parametrize("written", ["Adam", "AdamW"])
-def test_adams_two_kinds_of_weight_decay_are_told_apart(written: str) -> None:
+def test_adam_and_adamw_refuse_the_weight_decay_of_the_other(written: str) -> None:
     torch = pytest.importorskip("torch")
     optimizer = getattr(torch.optim, written)([torch.ones(1)], weight_decay=0.1)
     for kind in (tg.optim.Adam, tg.optim.AdamW):

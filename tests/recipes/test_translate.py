@@ -214,7 +214,7 @@ def test_long_pairs_are_left_out() -> None:
         TranslationTraining([("0 1 2", "null")] * 4, tiny(max_length=2))
 
 
-def test_held_out_pairs_are_apart() -> None:
+def test_the_split_is_fixed_and_complete() -> None:
     learn, apart = split(PAIRS, seed=3)
     assert len(apart) == len(PAIRS) // 20
     assert sorted(learn + apart) == sorted(PAIRS)

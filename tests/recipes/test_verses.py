@@ -93,7 +93,7 @@ def test_word_by_word_is_the_first_ibm_model() -> None:
     assert WordByWord(pairs, rounds=3).translate("b c d") == " ".join(best)
 
 
-def test_word_by_word_learns_numbers_and_leaves_strangers() -> None:
+def test_word_by_word_learns_numbers_and_keeps_unknown_words() -> None:
     draws = np.random.default_rng(0).integers(0, 10, (60, 4))
     pairs = [
         (", ".join(NUMBERS[i] for i in row), ", ".join(NUMEROS[i] for i in row)) for row in draws

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import atexit
 import itertools
 import shlex
 import signal
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -17,47 +16,56 @@ import typer
 from .. import io
 from ..recipes import SettingError, Trainer
 from .display import show
+from .options import on
 
 T = TypeVar("T", bound=Trainer)
 
-_until_exit = ExitStack()
-atexit.register(_until_exit.close)
 
+@contextmanager
+def opened(
+    recipe: type[T],
+    command: str,
+    settings: dict[str, Any],
+    device: str | None,
+    out: Path,
+    resume: bool,
+) -> Iterator[Session[T]]:
+    """Opens the session of a `train` command, which computes on a device for a `with` block.
 
-class Session(Generic[T]):
-    """One call of a `train` command: its settings, its folder, and the checkpoint that it resumes.
-
-    It never overwrites a checkpoint that it does not resume, and until the process exits no other
+    It never overwrites a checkpoint that it does not resume, and until the block ends no other
     process saves in the folder.
 
     **Arguments** recipe: the class of the trainer. command: what follows `tinygrad-rnn train`,
     without options. settings: those that the user typed. device, out, resume: the options.
     """
-
-    def __init__(
-        self,
-        recipe: type[T],
-        command: str,
-        settings: dict[str, Any],
-        device: str | None,
-        out: Path,
-        resume: bool,
-    ) -> None:
-        self.recipe, self.command = recipe, command
-        self.settings, self.device, self.out = settings, device, out
-        self.sources: list[str | None] = []
-        self.saved: dict[str, Any] | None = None
+    with ExitStack() as stack:
+        stack.enter_context(on(device))
+        session = Session(recipe, command, settings, device, out)
         if not resume or io.has_checkpoint(out):  # else there is nothing to guard
-            _until_exit.enter_context(io.lock_checkpoint(out))
+            stack.enter_context(io.lock_checkpoint(out))
         if resume:
-            self.saved = recipe.check(io.load_checkpoint(out), out)
-            if self.saved.get("command", command) != command:
+            session.saved = recipe.check(io.load_checkpoint(out), out)
+            if session.saved.get("command", command) != command:
                 raise io.CheckpointError(f"the checkpoint in {out} is not one of train {command}")
         elif io.has_checkpoint(out):
             raise io.CheckpointError(
                 f"{out} holds a checkpoint already: add --resume to continue it, or choose another "
                 "--out"
             )
+        yield session
+
+
+@dataclass
+class Session(Generic[T]):
+    """One call of a `train` command: its arguments, and the checkpoint that it resumes."""
+
+    recipe: type[T]
+    command: str
+    settings: dict[str, Any]
+    device: str | None
+    out: Path
+    saved: dict[str, Any] | None = None  # None for a new training
+    sources: list[Any] = field(default_factory=list)  # where the texts are
 
     def locate(
         self, *typed: str | None, defaults: Iterable[Any] = itertools.repeat(None)
@@ -101,7 +109,7 @@ class Session(Generic[T]):
             state = trainer.checkpoint() | {"command": self.command, "sources": self.sources}
             io.save_checkpoint(self.out, state)
 
-        with io.lock_checkpoint(self.out), _signals() as stop_requests:
+        with _signals() as stop_requests:
             save()  # before the first step: finds out now whether the folder can be written
             try:
                 with show(trainer) as display:

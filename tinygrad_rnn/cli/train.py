@@ -23,8 +23,8 @@ from ..recipes import phones as dictionary
 from ..recipes import verses as bibles
 from ..recipes.translation_training import Texts
 from ..recipes.word_by_word import WordByWord
-from .loop import Session
-from .options import Device, Out, Resume, on, options
+from .loop import opened
+from .options import Device, Out, Resume, options
 
 EXAMPLES, TESTED = 20_000, 1_000  # of a task
 
@@ -42,10 +42,9 @@ def charlm(
     resume: Resume = False,
 ) -> None:
     """Train a character language model, and evaluate it on held-out text."""
-    session = Session(CharLMTraining, "charlm", settings, device, out, resume)
-    [path] = session.locate(_absolute(text))
-    title, content = (text or path, read_text(text or path)) if path else default_text()
-    with on(device):
+    with opened(CharLMTraining, "charlm", settings, device, out, resume) as session:
+        [path] = session.locate(_absolute(text))
+        title, content = (text or path, read_text(text or path)) if path else default_text()
         training = session.start(content, CharLMConfig())
         symbols = len(training.lm.vocabulary)
         print(f"text: {title}, {len(content):,} characters, {symbols} symbols")
@@ -63,12 +62,11 @@ def translate(
     resume: Resume = False,
 ) -> None:
     """Train a model that translates the lines of one text to the lines of another."""
-    session = Session(TranslationTraining, "translate", settings, device, out, resume)
-    files = session.locate(_absolute(source), _absolute(target))
-    if files[0] is None or files[1] is None:
-        raise SettingError("a translation needs `source` and `target`, the texts to learn from")
-    pairs = read_pairs(files[0], files[1])
-    with on(device):
+    with opened(TranslationTraining, "translate", settings, device, out, resume) as session:
+        files = session.locate(_absolute(source), _absolute(target))
+        if files[0] is None or files[1] is None:
+            raise SettingError("a translation needs `source` and `target`, the texts to learn from")
+        pairs = read_pairs(files[0], files[1])
         training = session.start(pairs, TranslateConfig())
         translator = training.translator
         symbols = f"{len(translator.source)} and {len(translator.target)} symbols"
@@ -112,12 +110,11 @@ def verses(
     resume: Resume = False,
 ) -> None:
     """Train a model on a Bible in two languages, and test it on held-out verses."""
-    session = Session(TranslationTraining, "verses", settings, device, out, resume)
-    defaults = [bibles.ENGLISH, bibles.SPANISH, str(bibles.MODULES)]
-    modules = session.locate(source, target, _absolute(folder), defaults=defaults)
-    parts = bibles.verses(*modules)
-    sources, references = ([pair[side] for pair in parts.test] for side in (0, 1))
-    with on(device):
+    with opened(TranslationTraining, "verses", settings, device, out, resume) as session:
+        defaults = [bibles.ENGLISH, bibles.SPANISH, str(bibles.MODULES)]
+        modules = session.locate(source, target, _absolute(folder), defaults=defaults)
+        parts = bibles.verses(*modules)
+        sources, references = ([pair[side] for pair in parts.test] for side in (0, 1))
         training = session.start(parts.training, bibles.CONFIG, heldout=parts.validation)
         if session.saved is None:
             print(f"verses: {len(parts.training):,}{_omitted(training)}")
@@ -148,9 +145,8 @@ def phones(
     resume: Resume = False,
 ) -> None:
     """Train a model that pronounces words, and test it on held-out words."""
-    session = Session(TranslationTraining, "phones", settings, device, out, resume)
-    parts = dictionary.phones()
-    with on(device):
+    with opened(TranslationTraining, "phones", settings, device, out, resume) as session:
+        parts = dictionary.phones()
         training = session.start(parts.training, dictionary.CONFIG, heldout=parts.validation)
         print(f"words: {len(parts.training):,} pronunciations, {len(parts.test):,} words to test")
         session.train(training)
@@ -177,14 +173,13 @@ def task(
     """
     config = tasks.config(name)
     out = out or Path("runs") / name
-    session = Session(TranslationTraining, f"task {name}", settings, device, out, resume)
-    train, validation, longer = (
-        tasks.examples(name, count, lengths, seed)
-        for seed, (count, lengths) in enumerate(
-            ((EXAMPLES, tasks.TRAINED), (TESTED, tasks.TRAINED), (TESTED, tasks.LONGER))
+    with opened(TranslationTraining, f"task {name}", settings, device, out, resume) as session:
+        train, validation, longer = (
+            tasks.examples(name, count, lengths, seed)
+            for seed, (count, lengths) in enumerate(
+                ((EXAMPLES, tasks.TRAINED), (TESTED, tasks.TRAINED), (TESTED, tasks.LONGER))
+            )
         )
-    )
-    with on(device):
         training = session.start(train, config, heldout=validation)
         session.train(training)
         for pairs, (shortest, longest) in ((validation, tasks.TRAINED), (longer, tasks.LONGER)):
