@@ -22,24 +22,25 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tinygrad_rnn import data, testing
-from tinygrad_rnn.cli import main, train_pairs
+from tinygrad_rnn.cli import main
+from tinygrad_rnn.cli import train as commands
 from tinygrad_rnn.cli.app import app
-from tinygrad_rnn.recipes.phones import parted
+from tinygrad_rnn.recipes.phones import split
 
 from .recipes.test_verses import write_module
 
-SIZES = "--hidden 4 --steps 1"
-PAIRS = f"{SIZES} --batch 4 --out out"
+SIZES = "--hidden-size 4 --steps 1"
+PAIRS = f"{SIZES} --batch-size 4 --out out"
 COMMANDS = {
-    "train charlm": f"--text text --embedding 2 --bptt 4 {PAIRS}",
-    "train translate": f"--source a --target b --embedding 2 {PAIRS}",
-    "train phones": f"--layers 1 {PAIRS}",
+    "train charlm": f"--text text --embedding-dim 2 --bptt 4 {PAIRS}",
+    "train translate": f"--source a --target b --embedding-dim 2 {PAIRS}",
+    "train phones": f"--num-layers 1 {PAIRS}",
     "train verses": f"--source en --target xx --folder . {PAIRS}",
     "train task": f"copy {SIZES} --out out",
     "train adding": f"--length 4 --cells rnn {SIZES}",
     "generate": "charlm --length 3 --seed 0",
     "score": "charlm the",
-    "translate": "pairs line --beam 2 --longest 4",
+    "translate": "pairs line --beams 2 --max-length 4",
     "gradcheck": "",
     "info": "",
 }
@@ -143,14 +144,14 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         os.mkfifo(folder / name)
     for name in ("en", "xx"):
         write_module(folder / name, [lines], [["7"]])
-    few = parted("".join(f"{word} K AE1 T\n" for word in "abcde"), 3, 1)
+    few = split("".join(f"{word} K AE1 T\n" for word in "abcde"), 3, 1)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        patch.setattr(train_pairs, "EXAMPLES", 20)
-        patch.setattr(train_pairs, "TESTED", 2)
-        patch.setattr(train_pairs, "read_phones", lambda: few)
-        verses = functools.partial(train_pairs.bibles.verses, test=2, watch=2)
-        patch.setattr(train_pairs.bibles, "verses", verses)
+        patch.setattr(commands, "EXAMPLES", 20)
+        patch.setattr(commands, "TESTED", 2)
+        patch.setattr(commands.dictionary, "phones", lambda: few)
+        verses = functools.partial(commands.bibles.verses, test=2, validation=2)
+        patch.setattr(commands.bibles, "verses", verses)
         patch.setattr(data.memory, "memory", lambda: 2**33)
         rows = [info for info in testing.op_infos() if info.name == "tanh"]
         patch.setattr(testing, "op_infos", lambda: rows)

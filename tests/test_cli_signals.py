@@ -20,7 +20,7 @@ from .test_cli import COMMAND, ENVIRONMENT, TEXT, TINY
 
 pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="signals of POSIX systems")
 CHARLM = ["train", "charlm", "--text", "text.txt", *TINY, "--steps", "10000000", "--out", "run"]
-TASK = ["train", "task", "copy", "--hidden", "8", "--steps", "10000000", "--out", "run"]
+TASK = ["train", "task", "copy", "--hidden-size", "8", "--steps", "10000000", "--out", "run"]
 
 
 def started(folder: Path, arguments: list[str], **options: Any) -> subprocess.Popen[str]:
@@ -41,7 +41,7 @@ def stopped(folder: Path, process: subprocess.Popen[str], status: int, again: st
     """Asserts that it ended as it was told to, and saved where it was."""
     out, err = process.communicate(timeout=120)
     assert (process.returncode, err) == (status, "")
-    at = re.search(r"stopped after step (\d+) of 10000000 and saved; to go on:\n(.*)\n$", out)
+    at = re.search(r"stopped after step (\d+) of 10000000 and saved; to resume:\n(.*)\n$", out)
     assert at is not None
     assert at[2] == again
     assert load_checkpoint(folder / "run")["step"] == int(at[1]) >= 100

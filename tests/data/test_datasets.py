@@ -144,7 +144,7 @@ def test_only_regular_files_are_read(tmp_path: Path) -> None:
     """Neither waits for a pipe's writer, nor reads from a device until the memory is full."""
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path / "pipe", "/dev/zero", "/dev/urandom", "/dev/null"):
-        with pytest.raises(TextError, match="is no regular file"):
+        with pytest.raises(TextError, match="is not a regular file"):
             read_text(path)
 
 

@@ -38,8 +38,8 @@ def test_collate(lengths: list[tuple[int, int]]) -> None:
         assert batch.lengths[column] == len(source) + 1
         for table, row in (
             (batch.source, [*source, END]),
-            (batch.given, [START, *target]),
-            (batch.wanted, [*target, END]),
+            (batch.inputs, [START, *target]),
+            (batch.targets, [*target, END]),
         ):
             np.testing.assert_array_equal(table[: len(row), column], row)
             assert (table[len(row) :, column] == PAD).all()
@@ -51,7 +51,7 @@ def test_a_pass_has_every_pair_once(lengths: list[tuple[int, int]], size: int, s
     buckets = Buckets(pairs, size, seed)
     for _ in range(2):
         seen = [column for batch in itertools.islice(buckets, buckets.batches) for column in
-                zip(batch.source.T.tolist(), batch.wanted.T.tolist(), strict=True)]  # fmt: skip
+                zip(batch.source.T.tolist(), batch.targets.T.tolist(), strict=True)]  # fmt: skip
         found = sorted(([s for s in a if s > 3], [t for t in b if t > 3]) for a, b in seen)
         assert found == sorted((a.tolist(), b.tolist()) for a, b in pairs)
 
@@ -93,7 +93,7 @@ def test_files(tmp_path: Path) -> None:
     b.write_bytes(b"eins\r\nzwei\r\ndrei")
     assert read_pairs(a, b) == [("one", "eins"), ("three\u2028x", "drei")]
     b.write_text("eins\n")
-    with pytest.raises(TextError, match=r"has 3 lines and .* 1: line for line"):
+    with pytest.raises(TextError, match=r"has 3 lines and .* 1: each line"):
         read_pairs(a, b)
     a.write_text(" \n")
     with pytest.raises(TextError, match="no line with text on both sides"):

@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from tinygrad_rnn.io import CheckpointError, load_checkpoint, save_checkpoint
 from tinygrad_rnn.recipes import (
     CharLM,
-    Config,
+    CharLMConfig,
+    CharLMTraining,
     SettingError,
-    Training,
     TranslateConfig,
     TranslationTraining,
     Translator,
@@ -32,7 +32,9 @@ PAIRS = [(f"{n} and {m}", f"{m} und {n}") for n in range(4) for m in range(4)]
 
 
 def checkpoint(seed: int) -> dict[str, Any]:
-    run = Training(TEXT, Config(hidden=4, embedding=3, batch=2, bptt=5, steps=9, seed=seed))
+    run = CharLMTraining(
+        TEXT, CharLMConfig(hidden_size=4, embedding_dim=3, batch_size=2, bptt=5, steps=9, seed=seed)
+    )
     next(run)
     return run.checkpoint()
 
@@ -114,17 +116,17 @@ def test_damage(saved: tuple[Path, dict[str, bytes], list[bytes]], data: st.Data
 
 
 def translation() -> dict[str, Any]:
-    config = TranslateConfig(hidden=4, embedding=3, batch=2, steps=9)
+    config = TranslateConfig(hidden_size=4, embedding_dim=3, batch_size=2, steps=9)
     return TranslationTraining(PAIRS, config).checkpoint()
 
 
 SIZES = st.sampled_from([1, 2, 3, 5, 10**3, 10**6, 10**9, 10**18])
 
 
-@given(st.dictionaries(st.sampled_from(["hidden", "layers", "embedding"]), SIZES))
+@given(st.dictionaries(st.sampled_from(["hidden_size", "num_layers", "embedding_dim"]), SIZES))
 def test_settings_that_contradict_the_arrays(sizes: dict[str, int]) -> None:
     for state, uses in (
-        (checkpoint(0), [CharLM.from_state, lambda s: Training.resume(s, TEXT)]),
+        (checkpoint(0), [CharLM.from_state, lambda s: CharLMTraining.resume(s, TEXT)]),
         (translation(), [Translator.from_state, lambda s: TranslationTraining.resume(s, PAIRS)]),
     ):
         own = {name: state["config"][name] for name in sizes}
@@ -149,5 +151,5 @@ def test_entries_of_other_kinds(data: st.DataObject) -> None:
     else:
         state[name] = data.draw(st.sampled_from(["", 1.5, [], {}, [1], {"state": 1}]))
     with pytest.raises(CheckpointError) as caught:
-        Training.resume(state, TEXT)
+        CharLMTraining.resume(state, TEXT)
     assert "\n" not in str(caught.value)

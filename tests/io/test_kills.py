@@ -28,13 +28,14 @@ from tinygrad_rnn.io import (
     lock_checkpoint,
     save_checkpoint,
 )
-from tinygrad_rnn.recipes import Config, Training
+from tinygrad_rnn.recipes import CharLMConfig, CharLMTraining
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="kills as POSIX does")
 
 KILLS = 200 if os.environ.get("HYPOTHESIS_PROFILE") == "deep" else 4
 TEXT = "".join(f"{n} times {n} is {n * n}.\n" for n in range(60))
-CONFIG = Config(hidden=8, embedding=4, batch=4, bptt=8, dropout=0.2, steps=100_000)
+SIZES = {"hidden_size": 8, "embedding_dim": 4, "batch_size": 4}
+CONFIG = CharLMConfig(**SIZES, bptt=8, dropout=0.2, steps=100_000)  # type: ignore[arg-type]
 PROGRAM = """
 import sys
 from tests.io.test_kills import run_training
@@ -49,9 +50,9 @@ def run_training(folder: str) -> None:
     try:
         with lock_checkpoint(folder):
             if has_checkpoint(folder):
-                run = Training.resume(load_checkpoint(folder), TEXT)
+                run = CharLMTraining.resume(load_checkpoint(folder), TEXT)
             else:
-                run = Training(TEXT, CONFIG)
+                run = CharLMTraining(TEXT, CONFIG)
             print("began", flush=True)
             for _ in run:
                 save_checkpoint(folder, run.checkpoint())
@@ -79,7 +80,7 @@ class Uninterrupted:
     """The digests of the run's states, by step."""
 
     def __init__(self) -> None:
-        self.run = Training(TEXT, CONFIG)
+        self.run = CharLMTraining(TEXT, CONFIG)
         self.digests: list[str] = [""]
 
     def __getitem__(self, step: int) -> str:
@@ -129,7 +130,7 @@ def test_killed_trainings(tmp_path: Path, request: pytest.FixtureRequest) -> Non
             assert state["step"] >= step
             step = state["step"]
             assert digest(state) == expected[step]
-    run = Training.resume(load_checkpoint(folder), TEXT)
+    run = CharLMTraining.resume(load_checkpoint(folder), TEXT)
     for _ in range(3):
         next(run)
     save_checkpoint(folder, run.checkpoint())
@@ -196,7 +197,7 @@ COMMAND = [sys.executable, "-c", "from tinygrad_rnn.cli import main; main()", "t
 def test_two_trainings_of_one_folder(tmp_path: Path, request: pytest.FixtureRequest) -> None:
     """The second one is refused in one line, and the first one, killed, is resumed as ever."""
     (tmp_path / "text.txt").write_text(TEXT)
-    sizes = [f"--{name}={getattr(CONFIG, name)}" for name in ("hidden", "embedding", "batch")]
+    sizes = [f"--{name.replace('_', '-')}={n}" for name, n in SIZES.items()]
     sizes += ["--text=text.txt", "--bptt=8", "--steps=900"]
 
     def train(*options: str) -> subprocess.Popen[str]:

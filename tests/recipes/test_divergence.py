@@ -15,25 +15,27 @@ from tinygrad_rnn.recipes import (
     Adding,
     AddingConfig,
     CharLM,
-    Config,
+    CharLMConfig,
+    CharLMTraining,
     DivergedError,
-    Run,
-    Training,
+    Trainer,
     TranslateConfig,
     TranslationTraining,
     Translator,
 )
 
-Tiny = Callable[..., Config]
+Tiny = Callable[..., CharLMConfig]
 PAIRS = [(f"{a} {b}", f"{b} {a}") for a in "abcd" for b in "abcd"]
 
 
-def runs(lr: float) -> list[Run]:
+def runs(lr: float) -> list[Trainer]:
     """A short run of each recipe."""
-    sizes: dict[str, Any] = {"hidden": 4, "steps": 3, "lr": lr, "batch": 4}
+    sizes: dict[str, Any] = {"hidden_size": 4, "steps": 3, "lr": lr, "batch_size": 4}
     return [
-        Training("the cat sat on the mat\n" * 9, Config(bptt=8, embedding=2, **sizes)),
-        TranslationTraining(PAIRS, TranslateConfig(embedding=2, **sizes)),
+        CharLMTraining(
+            "the cat sat on the mat\n" * 9, CharLMConfig(bptt=8, embedding_dim=2, **sizes)
+        ),
+        TranslationTraining(PAIRS, TranslateConfig(embedding_dim=2, **sizes)),
         Adding(AddingConfig(length=4, **sizes)),
     ]
 
@@ -59,7 +61,7 @@ def test_figures_of_a_run_that_has_not_learnt_are_none_of_divergence(lr: float) 
 def test_held_out_figures(
     text: str, tiny: Tiny, monkeypatch: pytest.MonkeyPatch, figure: float
 ) -> None:
-    run = Training(text, tiny(steps=2))
+    run = CharLMTraining(text, tiny(steps=2))
     next(run)
     monkeypatch.setattr(run, "evaluate", lambda quick=False: figure)
     for what in (lambda: next(run), run.finish):
@@ -70,7 +72,7 @@ def test_held_out_figures(
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_a_weight_that_is_not_read_while_evaluating(text: str, tiny: Tiny, value: float) -> None:
     """A row of the table that no held-out character has is infinite after the last update."""
-    run = Training("@" + text, tiny(steps=1, batch=1))
+    run = CharLMTraining("@" + text, tiny(steps=1, batch_size=1))
     list(run)
     with tg.no_grad():
         run.lm.model.embedding.weight[run.lm.vocabulary.symbols.index("@"), 0] = value
@@ -97,7 +99,7 @@ def test_weights_that_are_too_large_to_compute_with() -> None:
         for weight in run.model.parameters():
             signs = np.random.default_rng(0).choice([-1, 1], weight.shape)
             weight.data = tg.tensor(signs * 3e38, dtype="float32").data
-    assert isinstance(charlm, Training)
+    assert isinstance(charlm, CharLMTraining)
     assert isinstance(translation, TranslationTraining)
     with np.errstate(all="ignore"):
         with pytest.raises(tg.InvalidValueError, match="the largest of a row is nan"):

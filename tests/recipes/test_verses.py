@@ -50,9 +50,9 @@ def test_a_verse_is_in_one_part_and_pairs_stay_together(tmp_path: Path) -> None:
     spanish = [f"{a} {b}" for a in NUMEROS for b in NUMEROS] + ["solo", ""]
     write_module(tmp_path / "en", [english], [["one one"]])
     write_module(tmp_path / "es", [spanish], [["otra vez"]])
-    parts = verses("en", "es", tmp_path, test=20, watch=10)
-    assert [len(part) for part in (parts.test, parts.watch, parts.learn)] == [20, 10, 70]
-    everything = parts.learn + parts.watch + parts.test
+    parts = verses("en", "es", tmp_path, test=20, validation=10)
+    assert [len(part) for part in (parts.test, parts.validation, parts.training)] == [20, 10, 70]
+    everything = parts.training + parts.validation + parts.test
     translated = dict(zip(NUMBERS, NUMEROS, strict=True))
     assert len(dict(everything)) == 100
     for source, target in everything:

@@ -54,8 +54,21 @@ def test_one_hot_refuses_what_is_no_class() -> None:
             tg.one_hot(tg.ones((2,), dtype=kind), 2)
 
 
+def test_one_axis_by_its_number_has_a_gradient() -> None:
+    for axes in (0, -1, (0,), np.array([0])):
+        x = tg.ones((3,), requires_grad=True)
+        tg.permute_dims(x, axes=axes).sum().backward()
+        assert x.grad is not None
+        assert x.grad.tolist() == [1.0, 1.0, 1.0]
+
+
 def test_mistakes_are_named() -> None:
     x = tg.zeros((4,))
+    for axis in (True, (0,), [0], 0.0):
+        with pytest.raises(TypeError, match="unstack: axis: expected an integer"):
+            tg.unstack(x, axis=axis)
+    with pytest.raises(IndexError, match="unstack: expected one of 1 axes, got axis 1"):
+        tg.unstack(x, axis=1)
     with pytest.raises(tg.ShapeError, match="split: an axis of 4 does not divide into 3"):
         tg.split(x, 3)
     with pytest.raises(ValueError, match="pad: unknown mode 'mirror'"):

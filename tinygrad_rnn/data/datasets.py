@@ -107,7 +107,7 @@ def read_bytes(path: str | Path) -> bytes:
     with open(path, "rb", opener=_without_waiting) as file:
         about = os.fstat(file.fileno())
         if not stat.S_ISREG(about.st_mode):
-            raise TextError(f"{path} is no regular file, but a pipe or a device")
+            raise TextError(f"{path} is not a regular file, but a pipe or a device")
         if why := too_large(about.st_size * BYTES):
             raise TextError(f"{path} {why}")
         return file.read(about.st_size)

@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from ..neighbours import add_rows
+from ..training import add_rows
 
 Array = Any
 Arrays = tuple[Array | None, ...]

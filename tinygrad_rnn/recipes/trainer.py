@@ -1,8 +1,7 @@
-"""What every recipe's training is: an iterator of which each `next` is one update.
+"""The trainer: an iterator whose `next` makes one update of the weights.
 
-Whoever iterates (a progress bar, a test, a notebook) decides when to save. All that determines the
-future is in a run's state, so a run that was interrupted and resumed is, bit for bit, the run that
-was not.
+Whoever iterates (the command line, a test, a notebook) decides when to save. A checkpoint holds all
+that determines the next updates, so a resumed training equals an uninterrupted one, bit for bit.
 """
 
 from __future__ import annotations
@@ -12,10 +11,9 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
-from ..data.memory import too_large
-from ..errors import InvalidTypeError, TinygradRnnError
+from ..errors import InvalidTypeError
 from ..nn import Module
 from ..optim import Adam, CosineLR, clip_grad_norm_
 from ..tensor.autodiff import no_grad
@@ -23,19 +21,15 @@ from ..tensor.random import Generator
 from ..tensor.tensor import Tensor
 from .divergence import DivergedError, diverged_weight
 from .saved import fitting
+from .settings import SettingError
 
 EVALUATE_EVERY = 100  # steps
-MOST = 2**31 - 1  # of anything that is counted
-WARMUP = 100  # steps, or a tenth of a short run
-
-
-class SettingError(TinygradRnnError, ValueError):
-    """A setting of a recipe outside its range."""
+WARMUP = 100  # steps, or a tenth of a short training
 
 
 @dataclass(frozen=True)
 class Progress:
-    """What one update has shown."""
+    """The figures of one update."""
 
     step: int  # updates so far
     loss: float  # nats per symbol, before the update
@@ -44,18 +38,18 @@ class Progress:
     heldout: float | None  # bits per symbol on held-out data, on the steps that evaluate
 
 
-class Run(Iterator[Progress]):
-    """A training run; iterating it makes the updates that are left.
+class Trainer(Iterator[Progress]):
+    """Trains a model with Adam and a cosine schedule; iterating it makes the remaining updates.
 
-    A recipe says what the next loss is, how to evaluate, and what its state is besides that of the
-    model, the optimizer, the schedule and the generator.
+    A recipe derives from it and defines the loss, the evaluation, and the state that a checkpoint
+    holds besides that of the model, the optimizer, the schedule and the generator.
 
-    **Arguments** config: settings, `steps`, `lr` and `clip` among them. generator: draws all that
-    is random in it. device: where; the default, if None.
+    **Arguments** config: the settings, with `steps`, `lr` and `clip`. generator: draws all that is
+    random. device: of the weights; the default device, if None.
     """
 
     recipe: ClassVar[str]  # its name in checkpoints
-    unit: ClassVar[str]  # what a symbol is called
+    unit: ClassVar[str]  # the name of a symbol
 
     def __init__(self, model: Module, config: Any, generator: Generator, device: str | None):
         if device is not None:
@@ -68,28 +62,40 @@ class Run(Iterator[Progress]):
         self.step = 0
         self.result: float | None = None  # bits per symbol on all that is held out
 
+    @property
+    def title(self) -> str:
+        """The model in a word or two."""
+        return str(self.config.cell)
+
     def next_loss(self) -> tuple[Tensor, int]:
-        """The loss of the next batch, and how many symbols it is the mean of."""
+        """Computes the loss of the next batch, and the number of symbols that it averages."""
         raise InvalidTypeError(f"{type(self).__name__} defines no next_loss()")
 
     def evaluate(self, quick: bool = False) -> float:
-        """Bits per symbol on what is held out, or on a part of it that does not take long."""
+        """Computes the bits per symbol on the held-out data, or, if quick, on part of it."""
         raise InvalidTypeError(f"{type(self).__name__} defines no evaluate(quick)")
 
     def worst(self) -> float:
-        """A figure of `evaluate` beyond which no training leads, unless it diverges."""
+        """Returns the largest figure of `evaluate` that a training can have without divergence."""
         raise InvalidTypeError(f"{type(self).__name__} defines no worst()")
 
     def state(self) -> dict[str, Any]:
-        """The recipe's own part of a checkpoint."""
+        """Returns the recipe's own part of a checkpoint."""
         raise InvalidTypeError(f"{type(self).__name__} defines no state()")
+
+    @classmethod
+    def resume(
+        cls, saved: dict[str, Any], data: Any, steps: int | None = None, device: str | None = None
+    ) -> Self:
+        """Restores a trainer from the state in a checkpoint."""
+        raise InvalidTypeError(f"{cls.__name__} defines no resume(saved, data, steps, device)")
 
     def __next__(self) -> Progress:
         """Makes one update.
 
         **Raises** DivergedError, before the weights change, if the loss or the gradient is not
-        finite, and on the steps that evaluate, if weights or what is held out show that the run has
-        diverged; StopIteration after the last update.
+        finite, and on the steps that evaluate, if the weights or the held-out figure show that the
+        training has diverged; StopIteration after the last update.
         """
         if self.step >= self.config.steps:
             raise StopIteration
@@ -109,13 +115,13 @@ class Run(Iterator[Progress]):
         return Progress(self.step, value, norm, symbols, heldout)
 
     def finish(self) -> float:
-        """Bits per symbol on all that is held out, evaluated once after the last update."""
+        """Computes the bits per symbol on all held-out data, once after the last update."""
         if self.result is None:
             self.result = self._measured(quick=False)
         return self.result
 
     def _measured(self, quick: bool) -> float:
-        """What `evaluate` gives, if it is a figure that training leads to, be it on a detour."""
+        """Evaluates. **Raises** DivergedError for a figure or weights that show divergence."""
         heldout = self.evaluate(quick)
         worst = self.worst() if self.step == self.config.steps else math.inf
         if not (math.isfinite(heldout) and heldout <= worst):
@@ -129,14 +135,14 @@ class Run(Iterator[Progress]):
 
     def _diverged(self, how: str) -> DivergedError:
         return DivergedError(
-            f"training has diverged: {how}: lower lr (it is {self.config.lr}) or clip (it is "
+            f"training has diverged: {how}: lower `lr` (it is {self.config.lr}) or `clip` (it is "
             f"{self.config.clip})"
         )
 
     # ------------------------------------------------------------ to disk and back
 
     def checkpoint(self) -> dict[str, Any]:
-        """The state of the run, as `io.save_checkpoint` takes it."""
+        """Returns the state of the training, as `io.save_checkpoint` takes it."""
         return {
             "recipe": self.recipe,
             "step": self.step,
@@ -150,7 +156,7 @@ class Run(Iterator[Progress]):
         }
 
     def restore(self, saved: dict[str, Any]) -> None:
-        """Takes over what all runs have in a checkpoint. **Raises** CheckpointError."""
+        """Restores what all recipes save. **Raises** CheckpointError."""
         with fitting():
             self.model.load_state_dict(saved["model"])
             self.optimizer.load_state_dict(saved["optimizer"])
@@ -161,47 +167,15 @@ class Run(Iterator[Progress]):
 
 
 def longer(config: Any, saved: dict[str, Any], steps: int | None) -> Any:
-    """A checkpoint's settings, with another number of steps in all if one is given.
+    """Changes the total number of steps in a checkpoint's settings, unless it is None.
 
-    **Raises** SettingError for fewer steps than were made.
+    **Raises** SettingError for fewer steps than the training has made.
     """
     if steps is not None:
         config = replace(config, steps=steps)
     if config.steps < saved["step"]:
-        raise SettingError(f"steps is {steps}, but the run has made {saved['step']} already")
+        raise SettingError(f"`steps` is {steps}, but the training has made {saved['step']} already")
     return config
-
-
-def whole(name: str, value: int, least: int = 1) -> None:
-    """Refuses a number outside its range, or too large for anything. **Raises** SettingError."""
-    if value < least:
-        raise SettingError(
-            f"{name} must be {f'at least {least}' if least else '0 or more'}, not {value}"
-        )
-    if value > MOST:
-        raise SettingError(f"{name} must be at most {MOST:,}, not {value:,}")
-
-
-def check_memory(name: str, needed: int) -> None:
-    """Refuses what cannot fit in the memory, before it is asked for. **Raises** SettingError."""
-    if why := too_large(needed):
-        raise SettingError(f"{name} {why}")
-
-
-def check_settings(config: Any, *numbers: str) -> None:
-    """Refuses settings outside their ranges: those that all recipes have, and whole numbers.
-
-    **Raises** SettingError for the first of them.
-    """
-    for name in numbers:
-        whole(name, getattr(config, name))
-    for name in ("lr", "clip"):
-        if not 0 < getattr(config, name) < math.inf:
-            raise SettingError(f"{name} must be above 0 and finite, not {getattr(config, name)}")
-    if not 0 <= getattr(config, "dropout", 0) < 1:  # some have none
-        raise SettingError(f"dropout must be at least 0 and below 1, not {config.dropout}")
-    if config.seed < 0:
-        raise SettingError(f"seed must be 0 or more, not {config.seed}")
 
 
 def map_state(function: Callable[[Tensor], Any], state: Any) -> Any:
@@ -211,7 +185,7 @@ def map_state(function: Callable[[Tensor], Any], state: Any) -> Any:
 
 @contextmanager
 def inference(model: Module) -> Iterator[None]:
-    """Without dropout, without a graph; afterwards the model is in the mode that it was in."""
+    """Evaluates without dropout and without a graph; restores the model's mode afterwards."""
     training = model.training
     model.eval()
     try:
@@ -222,6 +196,6 @@ def inference(model: Module) -> Iterator[None]:
 
 
 def fingerprint(text: str) -> dict[str, Any]:
-    """What tells one text from another, without keeping it."""
+    """Identifies a text by its length and its SHA-256 digest."""
     raw = text.encode("utf-8", "surrogatepass")
     return {"characters": len(text), "sha256": hashlib.sha256(raw).hexdigest()}

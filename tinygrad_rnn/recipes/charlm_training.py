@@ -1,8 +1,7 @@
-"""Training a character model by truncated back-propagation through time.
+"""Trains a character model by truncated back-propagation through time.
 
-The text runs past in windows of `bptt` steps. The hidden state is carried from one window to the
-next, but cut from its history, so that a gradient reaches back to its window's beginning and no
-further.
+The model reads the text in windows of `bptt` steps. Each window begins with the detached hidden
+state of the window before, so that a gradient ends at the beginning of its window.
 """
 
 from __future__ import annotations
@@ -19,25 +18,27 @@ from ..io import CheckpointError
 from ..tensor.creation import as_tensor
 from ..tensor.random import Generator
 from ..tensor.tensor import Tensor
-from .charlm import CharLM, CharModel, Config, State, settings, start_symbol
+from .charlm import CharLM, CharLMConfig, CharModel, State, settings, start_symbol
 from .divergence import worst_bits
-from .run import Run, check_memory, fingerprint, inference, longer, map_state
 from .saved import fitting
+from .settings import check_memory
+from .trainer import Trainer, fingerprint, inference, longer, map_state
 
-SLICE = 20_000  # held-out characters that are looked at while training
+SLICE = 20_000  # held-out characters that a quick evaluation reads
 
 
-class Training(Run):
-    """A training run; iterating it makes the updates that are left.
+class CharLMTraining(Trainer):
+    """Trains a character language model on a text; iterating it makes the remaining updates.
 
     The last 5 % of the text are held out. The vocabulary is that of the whole text.
 
-    **Arguments** text: what to learn. config: everything else. device: where; the default, if None.
+    **Arguments** text: the training data. config: the settings. device: of the weights; the default
+    device, if None.
 
     **Raises** TextError for an empty text or one that is shorter than a window of all streams.
 
-    >>> config = Config(hidden=8, embedding=4, batch=2, bptt=5, steps=3)
-    >>> training = Training("to be, or not to be, that is the question " * 3, config)
+    >>> config = CharLMConfig(hidden_size=8, embedding_dim=4, batch_size=2, bptt=5, steps=3)
+    >>> training = CharLMTraining("to be, or not to be, that is the question " * 3, config)
     >>> [progress.step for progress in training]
     [1, 2, 3]
     >>> training.evaluate() < math.log2(len(training.lm.vocabulary)) + 1
@@ -46,7 +47,7 @@ class Training(Run):
 
     recipe, unit = "charlm", "char"
 
-    def __init__(self, text: str, config: Config, device: str | None = None) -> None:
+    def __init__(self, text: str, config: CharLMConfig, device: str | None = None) -> None:
         if not text:
             raise TextError("the text is empty; there is nothing to learn from")
         generator = Generator(config.seed)
@@ -59,21 +60,21 @@ class Training(Run):
         ids = vocabulary.encode(text)
         first = len(ids) - max(1, len(ids) // 20)
         try:
-            self.streams = Streams(ids[:first], config.batch, config.bptt)
+            self.streams = Streams(ids[:first], config.batch_size, config.bptt)
         except ValueError:
-            needed = config.batch * config.bptt + 1
+            needed = config.batch_size * config.bptt + 1
             raise TextError(
                 f"the text is too short: without its held-out end it has {first} characters, and "
-                f"one window needs batch x bptt + 1 = {needed}: lower batch or bptt"
+                f"one window needs `batch_size` x `bptt` + 1 = {needed}: lower one of them"
             ) from None
-        states = config.batch * config.bptt * config.hidden * (config.layers + 1)
-        check_memory("a window of this size (batch, bptt, hidden)", 8 * states)
-        self.heldout = ids[first - 1 :]  # the last symbol before it is only read, not asked for
+        states = config.batch_size * config.bptt * config.hidden_size * (config.num_layers + 1)
+        check_memory("a window of this size (`batch_size`, `bptt`, `hidden_size`)", 8 * states)
+        self.heldout = ids[first - 1 :]  # begins with the last training symbol, as input only
 
         self.carried: State = None
 
     def next_loss(self) -> tuple[Tensor, int]:
-        """The mean surprise in the next window, from the state that the last one left."""
+        """Computes the mean cross-entropy of the next window, and its number of symbols."""
         if self.streams.at_start:
             self.carried = None
         x, y = next(self.streams)
@@ -82,10 +83,11 @@ class Training(Run):
         return loss, x.size
 
     def evaluate(self, quick: bool = False) -> float:
-        """Bits per character on the held-out text, or, to be quick, on its beginning.
+        """Computes the bits per character on the held-out text, or, if quick, on its beginning.
 
-        It is read as up to 32 streams of at least 1,000 characters, each with its state carried
-        from its beginning to its end, and disturbs nothing: no generator, no state of training.
+        The model reads it as up to 32 streams of at least 1,000 characters, each with a state that
+        is carried from its beginning to its end. The training does not notice: neither its
+        generator nor its state changes.
 
         **Returns** the mean cross-entropy in bits.
         """
@@ -99,14 +101,14 @@ class Training(Run):
                 x, y = next(streams)
                 loss, state = self._loss(x, y, state)
                 nats += float(loss.item()) * y.size
-            if rest := questions % batch:  # what does not divide goes on where the last stream ends
+            if rest := questions % batch:  # the last stream reads the remainder
                 state = map_state(lambda s: s[:, -1:], state)
                 x, y = ids[-rest - 1 : -1, None], ids[-rest:, None]
                 nats += float(self._loss(x, y, state)[0].item()) * rest
         return nats / questions / math.log(2)
 
     def worst(self) -> float:
-        """Bits per character far beyond those of guessing evenly."""
+        """Returns the bits per character beyond which the training has diverged."""
         return worst_bits(len(self.lm.vocabulary))
 
     def _loss(
@@ -118,7 +120,7 @@ class Training(Run):
     # ------------------------------------------------------------ to disk and back
 
     def state(self) -> dict[str, Any]:
-        """The text's fingerprint and symbols, and where in it the run stands."""
+        """Returns the text's fingerprint and symbols, and the position in it."""
         carried = self.carried if isinstance(self.carried, tuple) else (self.carried,)
         return {
             "text": self.fingerprint,
@@ -131,12 +133,12 @@ class Training(Run):
     @classmethod
     def resume(
         cls, saved: dict[str, Any], text: str, steps: int | None = None, device: str | None = None
-    ) -> Training:
-        """Goes on with a run from its checkpoint.
+    ) -> CharLMTraining:
+        """Restores a training from its checkpoint.
 
-        **Arguments** saved: what `io.load_checkpoint` gave. text: the same text. steps: how many
-        updates to make in all, if that is to change; the learning rate then follows the cosine of
-        the new length from here on.
+        **Arguments** saved: the state that `io.load_checkpoint` returned. text: the same text.
+        steps: a new total number of updates; from here on the learning rate follows the cosine of
+        that length.
 
         **Raises** TextError for another text, SettingError for fewer steps than were made,
         CheckpointError for entries that do not fit together.
@@ -146,18 +148,18 @@ class Training(Run):
                 f"this is another text than the checkpoint's: {len(text):,} characters, not "
                 f"{saved['text']['characters']:,}, or the same number of others"
             )
-        run = cls(text, longer(settings(saved), saved, steps), device)
-        run.restore(saved)
+        training = cls(text, longer(settings(saved), saved, steps), device)
+        training.restore(saved)
         with fitting():
-            run.streams.position = operator.index(saved["position"])
+            training.streams.position = operator.index(saved["position"])
             if saved["hidden"] is not None:
-                run.carried = run._hidden(saved["hidden"])
-        return run
+                training.carried = training._hidden(saved["hidden"])
+        return training
 
     def _hidden(self, arrays: list[NDArray[Any]]) -> State:
-        """The state of the layers from its arrays in a checkpoint."""
+        """Returns the state of the layers, from its arrays in a checkpoint."""
         config, on = self.config, self.lm.model.device
-        shape = (config.layers, config.batch, config.hidden)
+        shape = (config.num_layers, config.batch_size, config.hidden_size)
         wanted = [shape] * (2 if config.cell == "lstm" else 1)
         if [array.shape for array in arrays] != wanted:
             raise CheckpointError(f"the checkpoint's hidden states are not {wanted}")
