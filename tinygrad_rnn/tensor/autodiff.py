@@ -209,7 +209,9 @@ def starting_cotangent(y: Traced, g: Any, what: str) -> Any:
                 f"{what}: expected a scalar, got shape {list(y.array.shape)}: sum it, or pass the "
                 "cotangent of its shape"
             )
-        return xp.ones_like(y.array)
+        one = xp.empty(y.array.shape, y.array.dtype)
+        one.fill(1)
+        return one
     if not isinstance(g, Traced):
         g = (
             entrance.normalized(g, what)
