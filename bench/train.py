@@ -29,15 +29,15 @@ def training(case: str) -> Any:
     """The run as our command would make it."""
     from tinygrad_rnn import nn, set_num_threads
     from tinygrad_rnn.data import default_text
-    from tinygrad_rnn.recipes import Config, Training, charlm
+    from tinygrad_rnn.recipes import CharLMConfig, CharLMTraining, charlm
 
     set_num_threads(THREADS)
     charlm.CELLS["gru"] = partial(nn.GRU, reset_after=True)
     if case == "words":
-        config = Config("lstm", embedding=256, batch=32, bptt=35, lr=1e-3)
-        return Training(whole(words(8000, 500_000), config), config)
-    config = Config(case)
-    return Training(whole(default_text()[1], config), config)
+        config = CharLMConfig("lstm", embedding_dim=256, batch_size=32, bptt=35, lr=1e-3)
+        return CharLMTraining(whole(words(8000, 500_000), config), config)
+    config = CharLMConfig(case)
+    return CharLMTraining(whole(default_text()[1], config), config)
 
 
 def whole(text: str, config: Any) -> str:
@@ -45,7 +45,7 @@ def whole(text: str, config: Any) -> str:
 
     def rest(n: int) -> int:
         learnt = n - max(1, n // 20)  # the rest is held out
-        return int((learnt - 1) // config.batch % config.bptt)
+        return int((learnt - 1) // config.batch_size % config.bptt)
 
     return text[: next(n for n in range(len(text), 0, -1) if rest(n) == 0)]
 
@@ -93,10 +93,10 @@ class PyTorch(Library):
             def __init__(self) -> None:
                 super().__init__()
                 symbols = ours.embedding.num_embeddings
-                self.embedding = torch.nn.Embedding(symbols, config.embedding)
+                self.embedding = torch.nn.Embedding(symbols, config.embedding_dim)
                 cell = {"gru": torch.nn.GRU, "lstm": torch.nn.LSTM}[config.cell]
-                self.layers = cell(config.embedding, config.hidden)
-                self.head = torch.nn.Linear(config.hidden, symbols)
+                self.layers = cell(config.embedding_dim, config.hidden_size)
+                self.head = torch.nn.Linear(config.hidden_size, symbols)
 
             def forward(self, ids: Any, state: Any) -> Any:
                 y, state = self.layers(self.embedding(ids), state)
@@ -112,9 +112,9 @@ class PyTorch(Library):
 
         def update() -> float:
             nonlocal carried
-            if run.streams.at_start:
+            if run.batches.at_start:
                 carried = None
-            x, y = map(torch.from_numpy, next(run.streams))
+            x, y = map(torch.from_numpy, next(run.batches))
             logits, state = model(x, carried)
             carried = state.detach() if config.cell == "gru" else tuple(s.detach() for s in state)
             loss = cross_entropy(logits.reshape(-1, logits.shape[-1]), y.reshape(-1))

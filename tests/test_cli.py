@@ -1,4 +1,4 @@
-"""Each command says what it should, and each mistake is one line and exit status 2."""
+"""The output of each command; each mistake ends in one line and exit status 2."""
 
 import os
 import re
@@ -20,10 +20,18 @@ import tinygrad_rnn as tg
 from tinygrad_rnn import testing
 from tinygrad_rnn.cli.app import app
 from tinygrad_rnn.io import load_checkpoint, save_checkpoint
+from tinygrad_rnn.recipes import CharLMConfig
 
 TEXT = "".join(f"{n} times {n} is {n * n}, не так ли?\n" for n in range(60))
-SIZES = {"hidden": 8, "embedding": 4, "batch": 4, "bptt": 8, "dropout": 0.2, "lr": 0.01}
-TINY = [part for name, value in SIZES.items() for part in (f"--{name}", str(value))]
+SIZES = {
+    "hidden_size": 8,
+    "embedding_dim": 4,
+    "batch_size": 4,
+    "bptt": 8,
+    "dropout": 0.2,
+    "lr": 0.01,
+}
+TINY = [p for name, n in SIZES.items() for p in (f"--{name.replace('_', '-')}", str(n))]
 COMMAND = [sys.executable, "-c", "from tinygrad_rnn.cli import main; main()"]
 SOURCES = str(Path(tg.__file__).parents[1])
 ENVIRONMENT = {**os.environ, "PYTHONPATH": SOURCES, "COLUMNS": "90", "PYTHONWARNINGS": "error"}
@@ -33,7 +41,7 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
-    """Runs `tinygrad-rnn` in a folder of its own, which holds `text.txt`."""
+    """Returns a function that runs `tinygrad-rnn` in a new folder with `text.txt`."""
     (tmp_path / "text.txt").write_text(TEXT, "utf-8")
 
     def command(*arguments: str, status: int = 0) -> subprocess.CompletedProcess[str]:
@@ -57,7 +65,7 @@ def train(run: Run, *arguments: str, status: int = 0) -> subprocess.CompletedPro
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The folder of a finished run."""
+    """Trains a model, and returns its folder."""
     folder = tmp_path_factory.mktemp("trained")
     (folder / "text.txt").write_text(TEXT, "utf-8")
     command = ["train", "charlm", "--text", "text.txt", *TINY, "--steps", "30", "--out", "run"]
@@ -72,8 +80,8 @@ def test_training_prints_lines_and_its_result(run: Run, tmp_path: Path) -> None:
     done = train(run, "--steps", "210", "--cell", "gru")
     lines = done.stdout.splitlines()
     assert done.stderr == ""
-    assert lines[0] == f"text: text.txt, {len(TEXT):,} characters, {len(set(TEXT))} symbols"
-    assert re.fullmatch(r"model: gru with [\d,]+ weights on cpu", lines[1])
+    assert re.fullmatch(r"model: gru with [\d,]+ weights on cpu", lines[0])
+    assert lines[1] == f"text: text.txt, {len(TEXT):,} characters, {len(set(TEXT))} symbols"
     figures = r"loss [\d.]+  held-out [\d.]+ bits/char  norm [\d.]+  [\d,]+ chars/s  \d+:\d\d left"
     steps = [line for line in lines if line.startswith("step ")]
     assert [line.split()[1] for line in steps] == ["100/210", "200/210", "210/210"]
@@ -139,7 +147,7 @@ def test_ctrl_c_then_resume_is_the_uninterrupted_run(run: Run, tmp_path: Path) -
     assert out.splitlines()[-1] == "tinygrad-rnn train charlm --out 'cut off' --resume"
 
     resumed = run("train", "charlm", "--out", "cut off", "--resume")
-    assert f"going on after step {at} of 900" in resumed.stdout
+    assert f"resuming after step {at} of 900" in resumed.stdout
     assert weights(tmp_path / "cut off") == weights(tmp_path / "whole")
     assert resumed.stdout.splitlines()[-1] == whole.stdout.splitlines()[-1]
 
@@ -152,7 +160,7 @@ def test_resume_may_extend(run: Run, tmp_path: Path) -> None:
     train(run, "--steps", "5", "--out", "run")
     # The same options again are no contradiction; the text is found where it was.
     done = run("train", "charlm", *TINY, "--steps", "8", "--out", "run", "--resume")
-    assert "going on after step 5 of 8" in done.stdout
+    assert "resuming after step 5 of 8" in done.stdout
     assert load_checkpoint(tmp_path / "run")["step"] == 8
 
 
@@ -172,7 +180,7 @@ def test_generate(run: Run, trained: str) -> None:
 
 
 def test_generate_streams_through_a_pipe(run: Run, trained: str) -> None:
-    """The first character arrives long before a text of this length is written."""
+    """The first character arrives long before the command could generate this length."""
     with subprocess.Popen(
         [*COMMAND, "generate", trained, "--length", "100000000"],
         env=ENVIRONMENT,
@@ -233,8 +241,10 @@ def test_help_names_the_commands(run: Run) -> None:
     out = run("--help").stdout
     assert all(name in out for name in ("train", "generate", "score", "gradcheck", "info"))
     out = run("train", "charlm", "--help").stdout
-    options = "text cell hidden layers embedding dropout batch bptt steps lr clip device seed out"
-    assert all(f"--{name}" in out for name in [*options.split(), "resume"])
+    for name, value in vars(CharLMConfig()).items():
+        option = rf"--{name.replace('_', '-')} ((?!│ --).)*default: \({value}"
+        assert re.search(option, out, re.S), name
+    assert all(f"--{name}" in out for name in ("text", "device", "out", "resume"))
 
 
 # ---------------------------------------------------------------- mistakes
@@ -250,28 +260,34 @@ def mistake(done: subprocess.CompletedProcess[str]) -> str:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ("--hidden 0", "hidden must be at least 1, not 0"),
-        ("--batch -2", "batch must be at least 1"),
-        ("--steps 0", "steps must be at least 1"),
-        ("--cell elman", "cell must be one of rnn, gru, lstm"),
-        ("--dropout 1", "dropout must be at least 0 and below 1"),
-        ("--lr 0", "lr must be above 0"),
-        ("--hidden many", "Invalid value for '--hidden'"),
+        ("--hidden-size 0", "--hidden-size must be at least 1, not 0"),
+        ("--batch-size -2", "--batch-size must be at least 1"),
+        ("--steps 0", "--steps must be at least 1"),
+        ("--cell elman", "--cell must be one of rnn, gru, lstm"),
+        ("--dropout 1", "--dropout must be at least 0 and below 1"),
+        ("--lr 0", "--lr must be above 0"),
+        ("--hidden-size many", "Invalid value for '--hidden-size'"),
         ("--size 3", "No such option: --size"),
         ("--text nowhere.txt", "no such text file: nowhere.txt"),
         ("--text .", "is a folder"),
         ("--text empty.txt", "empty.txt is empty"),
         ("--text latin.txt", "not UTF-8: byte 0xE9 at offset 3"),
-        ("--text short.txt", "the text is too short"),
+        ("--text short.txt", "one window needs --batch-size x --bptt + 1 = 2049: lower one"),
         ("--device tpu", "unknown device 'tpu'"),
-        ("--batch 2 --out text.txt/run", "cannot save in text.txt/run"),
+        ("--batch-size 2 --out text.txt/run", "cannot save in text.txt/run"),
         ("--resume --out nowhere", "no checkpoint in nowhere: there is no such folder"),
-        ("--hidden 99999999999999999999", "hidden must be at most 2,147,483,647, not 99,999,999"),
-        ("--hidden 1000000", "a model of this size (hidden, layers, embedding) needs about"),
+        (
+            "--hidden-size 99999999999999999999",
+            "--hidden-size must be at most 2,147,483,647",
+        ),
+        (
+            "--hidden-size 1000000",
+            "of this size (--hidden-size, --num-layers, --embedding-dim) needs",
+        ),
         ("--device=", "unknown device ''"),
-        (f"--batch 2 --out {'a' * 300}", "File name too long"),
+        (f"--batch-size 2 --out {'a' * 300}", "File name too long"),
         ("--text wide.txt", "byte 0xFF at offset 0, in line 1; it looks like UTF-16"),
-        ("--text binary.txt", "is no text: byte 0x00 at offset 6, in line 2"),
+        ("--text binary.txt", "is not a text: byte 0x00 at offset 6, in line 2"),
     ],
 )
 def test_mistakes_in_training(run: Run, tmp_path: Path, arguments: str, said: str) -> None:
@@ -286,15 +302,15 @@ def test_mistakes_in_training(run: Run, tmp_path: Path, arguments: str, said: st
     assert said in mistake(run("train", "charlm", *given, status=2))
 
 
-def test_mistakes_in_going_on(run: Run, tmp_path: Path, trained: str) -> None:
+def test_mistakes_in_resuming(run: Run, tmp_path: Path, trained: str) -> None:
     refused = mistake(train(run, "--out", trained, status=2))
     assert "holds a checkpoint already: add --resume" in refused
     resume = ["train", "charlm", "--out", trained, "--resume"]
-    refused = mistake(run(*resume, "--hidden", "9", status=2))
-    assert "--hidden 9 is not the checkpoint's 8" in refused
+    refused = mistake(run(*resume, "--hidden-size", "9", status=2))
+    assert "--hidden-size is 9, but 8 in the checkpoint: leave it out to resume" in refused
     (tmp_path / "other.txt").write_text("another text " * 100)
-    assert "another text" in mistake(run(*resume, "--text", "other.txt", status=2))
-    assert "steps is 3" in mistake(run(*resume, "--steps", "3", status=2))
+    assert "training data differ" in mistake(run(*resume, "--text", "other.txt", status=2))
+    assert "--steps is 3" in mistake(run(*resume, "--steps", "3", status=2))
 
 
 @pytest.mark.parametrize(
@@ -302,10 +318,10 @@ def test_mistakes_in_going_on(run: Run, tmp_path: Path, trained: str) -> None:
     [
         (["generate", "{run}", "--prompt", "2 × 2"], "'×' (U+00D7) at position 2"),
         (["generate", "{run}", "--prompt", "2 × Z"], "none of them; nor is 'Z'"),
-        (["generate", "{run}", "--temperature", "-1"], "temperature must be 0 or more"),
-        (["generate", "{run}", "--top-p", "0"], "top-p must lie above 0"),
-        (["generate", "{run}", "--top-k", "0"], "top-k must be at least 1"),
-        (["generate", "{run}", "--length", "-1"], "length must be 0 or more"),
+        (["generate", "{run}", "--temperature", "-1"], "--temperature must be at least 0"),
+        (["generate", "{run}", "--top-p", "0"], "--top-p must be above 0 and at most 1"),
+        (["generate", "{run}", "--top-k", "0"], "--top-k must be at least 1"),
+        (["generate", "{run}", "--length", "-1"], "--length must be at least 0"),
         (["generate", "{run}", "--seed", "-1"], "'--seed'"),
         (["generate", "nowhere"], "no checkpoint in nowhere"),
         (["generate"], "Missing argument"),
@@ -329,7 +345,7 @@ def test_mistakes(run: Run, tmp_path: Path, trained: str, arguments: list[str], 
 def test_a_checkpoint_that_contradicts_itself(run: Run, tmp_path: Path, trained: str) -> None:
     state = load_checkpoint(Path(trained))
     for value in (9, 10**9):
-        config = {**state["config"], "hidden": value}
+        config = {**state["config"], "hidden_size": value}
         save_checkpoint(tmp_path / "other", {**state, "config": config})
         assert "expected shape" in mistake(run("generate", "other", status=2))
 
@@ -337,9 +353,11 @@ def test_a_checkpoint_that_contradicts_itself(run: Run, tmp_path: Path, trained:
 def test_an_edited_checkpoint(run: Run, tmp_path: Path, trained: str) -> None:
     shutil.copytree(trained, tmp_path / "edited")
     index = tmp_path / "edited" / "checkpoint.json"
-    index.write_text(index.read_text("utf-8").replace('"hidden": 8', '"hidden": 9'), "utf-8")
+    index.write_text(
+        index.read_text("utf-8").replace('"hidden_size": 8', '"hidden_size": 9'), "utf-8"
+    )
     refused = mistake(run("generate", "edited", status=2))
-    assert "checkpoint.json is damaged: its contents are not what was saved" in refused
+    assert "checkpoint.json is damaged: its contents have changed" in refused
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes here")
@@ -348,7 +366,7 @@ def test_a_pipe_in_place_of_the_model(run: Run, tmp_path: Path, trained: str) ->
     [model] = (tmp_path / "piped").glob("model-*")
     model.unlink()
     os.mkfifo(model)
-    assert "is not a plain file" in mistake(run("generate", "piped", status=2))
+    assert "is not a regular file" in mistake(run("generate", "piped", status=2))
 
 
 @pytest.mark.parametrize(
@@ -387,7 +405,7 @@ def test_texts_of_hardly_a_symbol(run: Run, tmp_path: Path, text: str) -> None:
         ("TINYGRAD_RNN_DEVICE", "cuda:x", ["train", "charlm", "--text", "text.txt"]),
     ],
 )
-def test_an_environment_that_asks_for_what_is_not_there(
+def test_environment_variables_with_unknown_values(
     run: Run, monkeypatch: pytest.MonkeyPatch, name: str, value: str, command: list[str]
 ) -> None:
     monkeypatch.setitem(ENVIRONMENT, name, value)
@@ -415,7 +433,7 @@ def shell(script: str, folder: Path) -> subprocess.CompletedProcess[str]:
         ("mkdir gone && cd gone && rmdir ../gone && $C train charlm --out run", "error: "),
     ],
 )
-def test_streams_and_folders_that_have_gone(tmp_path: Path, script: str, said: str) -> None:
+def test_closed_streams_and_removed_folders(tmp_path: Path, script: str, said: str) -> None:
     done = shell(script, tmp_path)
     assert done.returncode
     assert done.stderr.startswith(said)

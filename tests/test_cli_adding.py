@@ -1,4 +1,4 @@
-"""`tinygrad-rnn train adding`, as a user types it."""
+"""The command `tinygrad-rnn train adding`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from tinygrad_rnn.cli.app import app
 from tinygrad_rnn.recipes import DivergedError, SettingError
 
-SMALL = ["train", "adding", "--length", "6", "--hidden", "4", "--steps", "3"]
+SMALL = ["train", "adding", "--length", "6", "--hidden-size", "4", "--steps", "3"]
 
 
 def test_every_cell_is_reported_and_drawn(tmp_path: Path) -> None:
@@ -33,8 +33,11 @@ def test_every_cell_is_reported_and_drawn(tmp_path: Path) -> None:
         (["--plot", "x.jpg"], "end its name in .png, not 'x.jpg'"),
         (["--plot", "."], "end its name in .png, not '.'"),
         (["--plot", "/dev/full"], "end its name in .png"),
-        (["--length", "1000000000"], "a task of this size (length, hidden, batch) needs about"),
-        (["--hidden", "1" + "0" * 20], "hidden must be at most 2,147,483,647"),
+        (
+            ["--length", "1000000000"],
+            "this size (`length`, `hidden_size`, `batch_size`) needs",
+        ),
+        (["--hidden-size", "1" + "0" * 20], "`hidden_size` must be at most 2,147,483,647"),
     ],
 )
 def test_mistakes(arguments: list[str], said: str) -> None:
@@ -48,7 +51,7 @@ def test_without_the_package_that_draws(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     done = CliRunner().invoke(app, [*SMALL, "--plot", "x.png"])
     assert isinstance(done.exception, SettingError)
-    assert "a picture needs the package matplotlib" in str(done.exception)
+    assert "a plot needs the package matplotlib" in str(done.exception)
     assert done.output == ""
 
 

@@ -1,4 +1,4 @@
-"""The commands of sequences to sequences: what they print, what they refuse."""
+"""The commands for pairs of sequences: their output, and their errors."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from tinygrad_rnn.cli import train_pairs
+from tinygrad_rnn.cli import train
 from tinygrad_rnn.cli.app import app
 from tinygrad_rnn.io import load_checkpoint
-from tinygrad_rnn.recipes.phones import parted
+from tinygrad_rnn.recipes.phones import split
 
 from .recipes.test_verses import write_module
 from .test_cli import COMMAND, ENVIRONMENT, mistake
@@ -23,10 +23,12 @@ from .test_cli import COMMAND, ENVIRONMENT, mistake
 WORDS = ["null", "eins", "zwei", "drei", "vier"]
 SOURCE = [f"{a} {b} {c}" for a in range(5) for b in range(5) for c in range(5)]
 TARGET = [" ".join(WORDS[int(n)] for n in line.split()) for line in SOURCE]
-SETTINGS = {"hidden": 16, "embedding": 8, "batch": 16, "lr": 0.02, "dropout": 0}
+SETTINGS = {"hidden_size": 16, "embedding_dim": 8, "batch_size": 16, "lr": 0.02, "dropout": 0}
 FILES = {"source": "a", "target": "b"}
 SIZES = [
-    part for name, value in {**SETTINGS, **FILES}.items() for part in (f"--{name}", f"{value}")
+    part
+    for name, value in {**SETTINGS, **FILES}.items()
+    for part in (f"--{name.replace('_', '-')}", f"{value}")
 ]
 
 
@@ -47,7 +49,7 @@ def run(
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the two texts, a model that has learnt from them, and one without attention."""
+    """Creates a folder with two texts, a model trained on them, and one without attention."""
     folder = tmp_path_factory.mktemp("pairs")
     (folder / "a").write_text("\n".join(SOURCE) + "\n")
     (folder / "b").write_text("\n".join(TARGET) + "\n")
@@ -80,13 +82,13 @@ def test_what_is_unknown_is_reported(folder: Path) -> None:
     assert done.stderr == "unknown to the model, 3 in all: 'x' (2), 'y' (1)\n"
 
 
-def test_as_many_lines_as_were_given(folder: Path) -> None:
-    """Whatever else Unicode calls a line's end is in a line."""
+def test_one_translation_per_input_line(folder: Path) -> None:
+    """Other line separators of Unicode do not end a line."""
     given = "1 2\r3\x854\u20281\x0b2\r\n\n3".encode()
-    done = run(folder, "translate", "model", "--longest", "3", given=given)
+    done = run(folder, "translate", "model", "--max-length", "3", given=given)
     assert done.stdout.count("\n") == 3
     (folder / "lines").write_bytes(given)
-    same = run(folder, "translate", "model", "lines", "--longest", "3")
+    same = run(folder, "translate", "model", "lines", "--max-length", "3")
     assert same.stdout == done.stdout
 
 
@@ -97,7 +99,7 @@ def test_a_device_that_never_ends_a_line(folder: Path) -> None:
 
 def test_a_script_without_blanks_is_hinted_at(folder: Path) -> None:
     (folder / "thai").write_text("สวัสดีชาวโลก\n" * len(SOURCE))
-    sizes = ["--hidden", "8", "--embedding", "4", "--batch", "4", "--steps", "1"]
+    sizes = ["--hidden-size", "8", "--embedding-dim", "4", "--batch-size", "4", "--steps", "1"]
     thai = ["train", "translate", "--source", "thai", "--target", "b", *sizes]
     done = run(folder, *thai, "--out", "words of Thai")
     assert re.fullmatch(
@@ -108,14 +110,14 @@ def test_a_script_without_blanks_is_hinted_at(folder: Path) -> None:
 
 
 def test_several_translations_have_scores(folder: Path) -> None:
-    out = run(folder, "translate", "model", "--n-best", "3", "--beam", "4", given=b"1 2 3\n4\n")
+    out = run(folder, "translate", "model", "--n-best", "3", "--beams", "4", given=b"1 2 3\n4\n")
     rows = [line.split("\t") for line in out.stdout.splitlines()]
     assert [row[0] for row in rows] == ["1"] * 3 + ["2"] * 3
     for several in (rows[:3], rows[3:]):
         scores = [float(row[1]) for row in several]
         assert scores == sorted(scores, reverse=True)
         assert scores[0] <= 0
-    greedy = run(folder, "translate", "model", "--beam", "1", given=b"1 2 3\n").stdout
+    greedy = run(folder, "translate", "model", "--beams", "1", given=b"1 2 3\n").stdout
     assert greedy == rows[0][2] + "\n"
 
 
@@ -149,22 +151,22 @@ def test_attention_is_drawn(folder: Path) -> None:
 def test_resume(folder: Path) -> None:
     run(folder, "train", "translate", *SIZES, "--steps", "4", "--out", "short")
     done = run(folder, "train", "translate", "--steps", "6", "--out", "short", "--resume")
-    assert "going on after step 4 of 6" in done.stdout
+    assert "resuming after step 4 of 6" in done.stdout
     assert load_checkpoint(folder / "short")["step"] == 6
     refused = mistake(run(folder, "train", "translate", *SIZES, "--out", "short", status=2))
     assert "holds a checkpoint already: add --resume" in refused
     other = ["train", "translate", "--out", "short", "--resume", "--source-symbols", "chars"]
-    assert "--source-symbols chars is not the checkpoint's words" in mistake(
-        run(folder, *other, status=2)
-    )
+    refused = mistake(run(folder, *other, status=2))
+    assert "--source-symbols is chars, but words in the checkpoint" in refused
     swapped = ["train", "translate", "--out", "short", "--resume", "--source", "b"]
-    assert "other pairs" in mistake(run(folder, *swapped, status=2))
+    assert "training data differ" in mistake(run(folder, *swapped, status=2))
 
 
-def test_ctrl_c_says_how_to_go_on(tmp_path: Path) -> None:
+def test_ctrl_c_says_how_to_resume(tmp_path: Path) -> None:
     process = subprocess.Popen(
-        [*COMMAND, "train", "task", "reverse", "--hidden", "8", "--out", "cut off"], cwd=tmp_path,
-        env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8",
+        [*COMMAND, "train", "task", "reverse", "--hidden-size", "8", "--out", "cut off"],
+        cwd=tmp_path, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        encoding="utf-8",
     )  # fmt: skip
     assert process.stdout is not None
     for line in process.stdout:
@@ -178,8 +180,8 @@ def test_ctrl_c_says_how_to_go_on(tmp_path: Path) -> None:
 
 
 def test_tasks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(train_pairs, "EXAMPLES", 40)
-    monkeypatch.setattr(train_pairs, "TESTED", 10)
+    monkeypatch.setattr(train, "EXAMPLES", 40)
+    monkeypatch.setattr(train, "TESTED", 10)
     monkeypatch.chdir(tmp_path)
 
     def task(*options: str) -> str:
@@ -187,22 +189,22 @@ def test_tasks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert result.exit_code == 0, result.output
         return result.output
 
-    once = task("--steps", "3", "--hidden", "8")
+    once = task("--steps", "3", "--hidden-size", "8")
     assert re.search(r"exact: [\d.]+% of 10 with 1 to 12 letters", once)
     assert re.search(r"exact: [\d.]+% of 10 with 13 to 48 letters", once)
     assert (tmp_path / "runs/copy/checkpoint.json").exists()
     again = task("--resume")
-    assert "going on after step 3 of 3" in again
+    assert "resuming after step 3 of 3" in again
     assert once.splitlines()[-3:] == again.splitlines()[-3:]
 
 
 def test_phones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    few = parted("".join(f"{word} K AE1 T\n" for word in ("a", "b", "c", "d", "e")), 3, 1)
-    monkeypatch.setattr(train_pairs, "read_phones", lambda: few)
-    options = f"--steps 2 --hidden 8 --layers 1 --batch 4 --words 2 --out {tmp_path}"
+    few = split("".join(f"{word} K AE1 T\n" for word in ("a", "b", "c", "d", "e")), 3, 1)
+    monkeypatch.setattr(train.dictionary, "phones", lambda: few)
+    options = f"--steps 2 --hidden-size 8 --num-layers 1 --batch-size 4 --words 2 --out {tmp_path}"
     result = CliRunner().invoke(app, ["train", "phones", *options.split()])
     assert result.exit_code == 0, result.output
-    assert "words: 1 ways to speak them, 3 to test" in result.output
+    assert "words: 1 pronunciations, 3 words to test" in result.output
     figures = r"word error rate: [\d.]+% of 2 words\nphone error rate: [\d.]+%"
     assert re.search(figures, result.output)
 
@@ -213,11 +215,13 @@ def test_verses(tmp_path: Path) -> None:
     for name, lines in (("en", SOURCE), ("xx", TARGET)):
         longer = [f"{a} {b}" for a in lines for b in lines[:16]]
         write_module(tmp_path / name, [longer], [["7"]])
-    options = f"train verses --source en --target xx --folder {tmp_path} --hidden 8 --batch 4"
+    options = (
+        f"train verses --source en --target xx --folder {tmp_path} --hidden-size 8 --batch-size 4"
+    )
     first = run(tmp_path, *options.split(), "--steps", "2", "--out", "model").stdout
     assert "verses: 0," not in first
-    scores = r"  BLEU [ \d.]+, chrF [ \d.]+: (left as they are|word by word|the model)"
-    assert re.findall(scores, first) == ["left as they are", "word by word", "the model"]
+    scores = r"  BLEU [ \d.]+, chrF [ \d.]+: (untranslated|word by word|the model)"
+    assert re.findall(scores, first) == ["untranslated", "word by word", "the model"]
     again = run(tmp_path, "train", "verses", "--resume", "--steps", "3", "--out", "model").stdout
     assert re.findall(scores, again) == ["the model"]  # the modules are remembered
 
@@ -231,23 +235,29 @@ def test_verses(tmp_path: Path) -> None:
         ("train translate --source a", "needs --source and --target"),
         ("train translate --source a --target nowhere", "no such text file: "),
         ("train translate --source a --target one", "125 lines and"),
-        ("train translate --source a --target b --cell x", "cell must be one of"),
-        ("train translate --source a --target b --truth often", "truth must be one of"),
+        ("train translate --source a --target b --cell x", "--cell must be one of"),
+        (
+            "train translate --source a --target b --teacher-forcing often",
+            "--teacher-forcing must be one of",
+        ),
         ("train translate --resume --out nowhere", "no checkpoint in nowhere"),
         ("train task shuffle", "the task must be one of copy, reverse, sort"),
         ("translate nowhere", "no checkpoint in nowhere"),
         ("translate model nowhere", "no such text file: nowhere"),
-        ("translate model --beam 0", "beams must be at least 1"),
-        ("translate model --beam 2 --n-best 3", "n-best must be at most the beams"),
+        ("translate model --beams 0", "--beams must be at least 1"),
+        ("translate model --beams 2 --n-best 3", "--n-best must be at most --beams, 2, not 3"),
         ("translate plain --attention x.png", "no attention to draw"),
         ("generate model", "is not one of train charlm"),
         ("train charlm --resume --out model", "is not one of train charlm"),
         ("train verses --resume --out model", "is not one of train verses"),
-        ("train task copy --resume --out model", "other pairs than the checkpoint's"),
-        ("train translate --source a --target b --truth linear:nan", "nan is not finite"),
-        ("train translate --source a --target pipe", "pipe is no regular file"),
-        ("translate model --beam 1000000000 --batch 99", "beams and batch of this size needs"),
-        ("translate model --longest 2147483647", "as long as longest needs about"),
+        ("train task copy --resume --out model", "is not one of train task copy"),
+        ("train translate --source a --target b --teacher-forcing linear:nan", "nan is not finite"),
+        ("train translate --source a --target pipe", "pipe is not a regular file"),
+        (
+            "translate model --beams 1000000000 --batch-size 99",
+            "and such a --batch-size needs",
+        ),
+        ("translate model --max-length 2147483647", "a translation of --max-length needs about"),
         ("translate model latin", "latin is not UTF-8: byte 0xE9 at offset 3"),
     ],
 )

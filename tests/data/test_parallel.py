@@ -1,4 +1,4 @@
-"""Batches hold every pair once a pass, little padding, and go on from where they were."""
+"""Batches hold every pair once per epoch, with little padding, and continue from any position."""
 
 import itertools
 from pathlib import Path
@@ -25,7 +25,7 @@ LENGTHS = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=1, 
 
 
 def pairs_of(lengths: list[tuple[int, int]]) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Pairs that can be told apart: the n-th is made of n's."""
+    """Creates distinct pairs: the n-th consists of n's."""
     return [(np.full(s, 4 + n), np.full(t, 4 + n)) for n, (s, t) in enumerate(lengths)]
 
 
@@ -38,8 +38,8 @@ def test_collate(lengths: list[tuple[int, int]]) -> None:
         assert batch.lengths[column] == len(source) + 1
         for table, row in (
             (batch.source, [*source, END]),
-            (batch.given, [START, *target]),
-            (batch.wanted, [*target, END]),
+            (batch.inputs, [START, *target]),
+            (batch.targets, [*target, END]),
         ):
             np.testing.assert_array_equal(table[: len(row), column], row)
             assert (table[len(row) :, column] == PAD).all()
@@ -51,7 +51,7 @@ def test_a_pass_has_every_pair_once(lengths: list[tuple[int, int]], size: int, s
     buckets = Buckets(pairs, size, seed)
     for _ in range(2):
         seen = [column for batch in itertools.islice(buckets, buckets.batches) for column in
-                zip(batch.source.T.tolist(), batch.wanted.T.tolist(), strict=True)]  # fmt: skip
+                zip(batch.source.T.tolist(), batch.targets.T.tolist(), strict=True)]  # fmt: skip
         found = sorted(([s for s in a if s > 3], [t for t in b if t > 3]) for a, b in seen)
         assert found == sorted((a.tolist(), b.tolist()) for a, b in pairs)
 
@@ -93,7 +93,7 @@ def test_files(tmp_path: Path) -> None:
     b.write_bytes(b"eins\r\nzwei\r\ndrei")
     assert read_pairs(a, b) == [("one", "eins"), ("three\u2028x", "drei")]
     b.write_text("eins\n")
-    with pytest.raises(TextError, match=r"has 3 lines and .* 1: line for line"):
+    with pytest.raises(TextError, match=r"has 3 lines and .* 1: each line"):
         read_pairs(a, b)
     a.write_text(" \n")
     with pytest.raises(TextError, match="no line with text on both sides"):
@@ -110,7 +110,7 @@ LINE = st.text(st.one_of(st.characters(exclude_characters="\n\r\0"), st.sampled_
 def test_lines_are_those_that_are_counted(
     tmp_path_factory: pytest.TempPathFactory, found: list[str], ends: list[str], whole: bool
 ) -> None:
-    """Whatever else Unicode calls a line's end is part of the line, a byte-order mark is not."""
+    """Other line separators of Unicode are part of the line; a byte-order mark is not."""
     text = "".join(map("".join, zip(found, ends, strict=False)))
     if not whole:
         text = text.removesuffix("\n").removesuffix("\r") + "."

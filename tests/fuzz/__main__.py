@@ -53,7 +53,8 @@ def _batch(seed: int, first: int, last: int) -> Iterator[tuple[str, str]]:
 
 def _written(name: str, seed: int) -> str:
     call = drawn(name, templates()[name], seed)
-    return ", ".join(f"{n}={str(call.arguments[n])[:60]!r}" for n in call.replaced) or "as drawn"
+    shown = {n: str(call.arguments[n])[:60] for n in call.replaced if n in call.arguments}
+    return ", ".join(f"{n}={text!r}" for n, text in shown.items()) or "as drawn"
 
 
 def _outcomes(seed: int, first: int, last: int, kernels: str) -> dict[int, Outcome]:

@@ -1,4 +1,4 @@
-"""Whatever happens to the files of a checkpoint, it is that state or an error, and never another.
+"""A damaged checkpoint loads as the saved state or raises an error, but never as another state.
 
 Nor is memory asked for that the state does not need: every load here runs under a limit.
 """
@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from tinygrad_rnn.io import CheckpointError, load_checkpoint, save_checkpoint
 from tinygrad_rnn.recipes import (
     CharLM,
-    Config,
+    CharLMConfig,
+    CharLMTraining,
     SettingError,
-    Training,
     TranslateConfig,
     TranslationTraining,
     Translator,
@@ -32,14 +32,16 @@ PAIRS = [(f"{n} and {m}", f"{m} und {n}") for n in range(4) for m in range(4)]
 
 
 def checkpoint(seed: int) -> dict[str, Any]:
-    run = Training(TEXT, Config(hidden=4, embedding=3, batch=2, bptt=5, steps=9, seed=seed))
+    run = CharLMTraining(
+        TEXT, CharLMConfig(hidden_size=4, embedding_dim=3, batch_size=2, bptt=5, steps=9, seed=seed)
+    )
     next(run)
     return run.checkpoint()
 
 
 @contextmanager
 def little_memory() -> Iterator[None]:
-    """Lets the process have 256 MiB more than it has."""
+    """Limits the process to 256 MiB more than it uses."""
     resource = pytest.importorskip("resource")
     try:
         pages = int(Path("/proc/self/statm").read_text().split()[0])
@@ -55,7 +57,7 @@ def little_memory() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, bytes], list[bytes]]:
-    """A folder, the contents of its files, and those of another checkpoint's files."""
+    """Returns a folder, the contents of its files, and those of another checkpoint's files."""
     folder, other = (tmp_path_factory.mktemp(name) for name in ("one", "other"))
     save_checkpoint(folder, checkpoint(0))
     save_checkpoint(other, checkpoint(1))
@@ -67,7 +69,7 @@ HOW = ["bits"] * 4 + ["cut", "longer", "block", "byte", "other", "none", "hole"]
 
 
 def damaged(draw: st.DrawFn, raw: bytes, others: list[bytes]) -> bytes | int | None:
-    """Other contents; or a size, of which most is a hole; or None for no file."""
+    """Draws other contents, a size for a sparse file, or None for no file."""
     how = draw(st.sampled_from(HOW))
     at = draw(st.integers(0, len(raw) - 1))
     if how == "bits":
@@ -114,17 +116,17 @@ def test_damage(saved: tuple[Path, dict[str, bytes], list[bytes]], data: st.Data
 
 
 def translation() -> dict[str, Any]:
-    config = TranslateConfig(hidden=4, embedding=3, batch=2, steps=9)
+    config = TranslateConfig(hidden_size=4, embedding_dim=3, batch_size=2, steps=9)
     return TranslationTraining(PAIRS, config).checkpoint()
 
 
 SIZES = st.sampled_from([1, 2, 3, 5, 10**3, 10**6, 10**9, 10**18])
 
 
-@given(st.dictionaries(st.sampled_from(["hidden", "layers", "embedding"]), SIZES))
+@given(st.dictionaries(st.sampled_from(["hidden_size", "num_layers", "embedding_dim"]), SIZES))
 def test_settings_that_contradict_the_arrays(sizes: dict[str, int]) -> None:
     for state, uses in (
-        (checkpoint(0), [CharLM.from_state, lambda s: Training.resume(s, TEXT)]),
+        (checkpoint(0), [CharLM.from_state, lambda s: CharLMTraining.resume(s, TEXT)]),
         (translation(), [Translator.from_state, lambda s: TranslationTraining.resume(s, PAIRS)]),
     ):
         own = {name: state["config"][name] for name in sizes}
@@ -141,7 +143,7 @@ def test_settings_that_contradict_the_arrays(sizes: dict[str, int]) -> None:
 
 @given(st.data())
 def test_entries_of_other_kinds(data: st.DataObject) -> None:
-    """A state that fits no run is refused in one line, whatever is in it."""
+    """A state that fits no training is refused in one line."""
     state = checkpoint(0)
     name = data.draw(st.sampled_from(["generator", "schedule", "optimizer", "hidden", "position"]))
     if data.draw(st.booleans()):
@@ -149,5 +151,5 @@ def test_entries_of_other_kinds(data: st.DataObject) -> None:
     else:
         state[name] = data.draw(st.sampled_from(["", 1.5, [], {}, [1], {"state": 1}]))
     with pytest.raises(CheckpointError) as caught:
-        Training.resume(state, TEXT)
+        CharLMTraining.resume(state, TEXT)
     assert "\n" not in str(caught.value)

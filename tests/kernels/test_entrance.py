@@ -19,8 +19,8 @@ import pytest
 import tinygrad_rnn as tg
 from tinygrad_rnn import kernels
 from tinygrad_rnn.kernels import cpu, products
-from tinygrad_rnn.kernels.chains import Symbol, compiled
 from tinygrad_rnn.kernels.cpu import functions
+from tinygrad_rnn.kernels.elementwise import Symbol, compile_elementwise
 
 native = pytest.mark.skipif(functions.native is None, reason=cpu.describe())
 T, B, I, H, V, C = 3, 2, 4, 5, 6, 7
@@ -123,14 +123,14 @@ def over_time(name: str) -> Callable[..., Any]:
 def chain(*arrays: Any) -> Any:
     tape: list[Symbol] = []
     x, y = Symbol(tape), Symbol(tape)
-    code = compiled(tape, [[np.tanh(x * y + 1.0)]])
+    code = compile_elementwise(tape, [[np.tanh(x * y + 1.0)]])
     assert code is not None
     return code(arrays)
 
 
 def inferred(*arrays: Any) -> Any:
     x, h, c, *weights = arrays
-    return kernels.plain("lstm", 1, x, h, c, tuple(weights))
+    return kernels.infer_stack("lstm", 1, x, h, c, tuple(weights))
 
 
 ADAM: dict[str, Any] = {

@@ -233,3 +233,22 @@ def test_reset_forgets_what_is_not_finite(
     expected, _ = layer(x, reset=anew)
     np.testing.assert_allclose(y.numpy(), expected.numpy(), rtol=1e-2)
     assert all(np.isfinite(p.grad.numpy()).all() for p in layer.parameters())
+
+
+@given(st.data())
+def test_an_infinite_cell_is_the_same_in_every_implementation(data: st.DataObject) -> None:
+    r = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
+    coupled = data.draw(st.booleans())
+    gates, x = 3 if coupled else 4, r.normal(size=(2, 2, 3))
+    c0 = r.normal(size=(2, 5))
+    c0[data.draw(st.integers(0, 1)), data.draw(st.integers(0, 4))] = data.draw(
+        st.sampled_from([np.inf, -np.inf, np.nan])
+    )
+    w_ih, w_hh = r.normal(size=(gates * 5, 3)), r.normal(size=(gates * 5, 5))
+    w_ch = r.normal(size=(gates - 1) * 5) if data.draw(st.booleans()) else None
+    given = (x, r.normal(size=(2, 5)), c0, w_ih, w_hh, None, None, None, w_ch)
+    with np.errstate(invalid="ignore", over="ignore"):
+        found, _ = cpu.lstm_forward(np, *given, coupled_gates=coupled, keep=False)
+        expected, _ = reference.lstm_forward(np, *given, coupled_gates=coupled, keep=False)
+    for a, b in zip(found, expected, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9)

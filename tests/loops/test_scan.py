@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import tinygrad_rnn as tg
-from tinygrad_rnn.kernels.chains import natively
+from tinygrad_rnn.kernels.elementwise import is_native
 from tinygrad_rnn.loops import cache, execute, fusion, hoisting, program
 from tinygrad_rnn.tensor.observers import callbacks, tracers
 
@@ -320,7 +320,7 @@ class TestFused:
 class TestChains:
     """Elementwise operations that run as one."""
 
-    @pytest.mark.skipif(not natively(np), reason="without native code there are none")
+    @pytest.mark.skipif(not is_native(np), reason="without native code there are none")
     @pytest.mark.parametrize("dtype", ["float32", "float64"])
     def test_they_give_what_single_operations_give(
         self, dtype: str, monkeypatch: pytest.MonkeyPatch
@@ -353,12 +353,12 @@ class TestChains:
                    for plan in (known.forward_chained, known.backward_chained)]  # fmt: skip
         assert max(lengths[0]) > 8
         assert max(lengths[1]) > 8
-        monkeypatch.setattr(execute, "natively", lambda xp: False)
+        monkeypatch.setattr(execute, "is_native", lambda xp: False)
         for a, c in zip(chained, results(), strict=True):
             tolerance = 300 * np.finfo(dtype).eps
             np.testing.assert_allclose(a.numpy(), c.numpy(), rtol=tolerance, atol=tolerance)
 
-    @pytest.mark.skipif(not natively(np), reason="without native code there are none")
+    @pytest.mark.skipif(not is_native(np), reason="without native code there are none")
     @pytest.mark.parametrize(
         "of_columns",
         [
@@ -399,13 +399,13 @@ class TestChains:
         found = [results()]
         monkeypatch.setattr(fusion.Chain, "run", lambda *_: False)
         found.append(results())  # the instructions that a chain stands for
-        monkeypatch.setattr(execute, "natively", lambda xp: False)
+        monkeypatch.setattr(execute, "is_native", lambda xp: False)
         found.append(results())
         for values in found:
             for y, t in zip(values, wanted, strict=True):
                 np.testing.assert_allclose(y.numpy(), t.numpy(), rtol=1e-11, atol=1e-12)
 
-    @pytest.mark.skipif(not natively(np), reason="without native code there are none")
+    @pytest.mark.skipif(not is_native(np), reason="without native code there are none")
     @pytest.mark.parametrize("every", [None, 2])
     def test_what_is_made_again_need_not_be_kept(
         self, every: int | None, monkeypatch: pytest.MonkeyPatch
@@ -432,7 +432,7 @@ class TestChains:
         monkeypatch.setattr(fusion.Chain, "run", lambda *_: False)
         for a, b in zip(found, gradients(), strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-12)
-        monkeypatch.setattr(execute, "natively", lambda xp: False)
+        monkeypatch.setattr(execute, "is_native", lambda xp: False)
         for a, b in zip(found, gradients(), strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-12)
 
@@ -444,7 +444,7 @@ class TestChains:
 
         compare(step, drawn(2, 3), drawn(4, 2, 3))
 
-    @pytest.mark.skipif(not natively(np), reason="without native code they do not")
+    @pytest.mark.skipif(not is_native(np), reason="without native code they do not")
     def test_large_products_stay_in_the_loop(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(hoisting, "NEAR", 100)
         monkeypatch.setattr(hoisting, "MANY", 3)
@@ -459,7 +459,7 @@ class TestChains:
         compare(step, h, x, w, u)
         products = [[f for f in p.forward if f.matrix is not None] for p in cache._known.values()]
         assert [len(inside) for inside in products] == [2]
-        monkeypatch.setattr(hoisting, "natively", lambda xp: False)
+        monkeypatch.setattr(hoisting, "is_native", lambda xp: False)
         cache._known.clear()
         compare(step, h, x, w, u)
         products = [[f for f in p.forward if f.matrix is not None] for p in cache._known.values()]

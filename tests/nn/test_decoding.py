@@ -493,6 +493,9 @@ def test_mistakes_of_models() -> None:
     whole = lambda tokens, state: (tg.zeros((2, len(tokens), 4)), state)
     with pytest.raises(tg.ShapeError, match=r"step: expected logits \(1, V\) for 1 tokens"):
         greedy(whole, None, [0], max_length=2)
+    empty = lambda tokens, state: (tg.zeros((len(tokens), 0)), state)
+    with pytest.raises(tg.ShapeError, match=r"step: expected logits \(1, V\).*got \[1, 0\]"):
+        greedy(empty, None, [0], max_length=2)
     lost = lambda tokens, state: (tg.full((len(tokens), 4), float("nan")), state)
     with pytest.raises(ValueError, match="row 0: step returned NaN after"):
         greedy(lost, None, [0], max_length=2)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import tinygrad_rnn as tg
-from tinygrad_rnn.kernels import neighbours
+from tinygrad_rnn.kernels import training
 
 
 def test_linear() -> None:
@@ -107,8 +107,8 @@ class TestLosses:
         self, rows: int, reduction: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Values and gradients are those of all logits, however many rows are held at once."""
-        monkeypatch.setattr(neighbours, "CHUNK", 1)
-        monkeypatch.setattr(neighbours, "LEAST", rows)
+        monkeypatch.setattr(training, "CHUNK", 1)
+        monkeypatch.setattr(training, "MIN_ROWS", rows)
         rng = np.random.default_rng(0)
         given = [tg.tensor(rng.normal(size=s), requires_grad=True) for s in ((2, 3, 5), (4, 5), 4)]
         x, w, b = given

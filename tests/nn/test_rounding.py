@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tinygrad_rnn as tg
-from tinygrad_rnn.kernels import rounded
+from tinygrad_rnn.kernels import quantize_int8
 from tinygrad_rnn.kernels.cpu import functions
 
 from ..drawing import HypothesisSampler
@@ -35,7 +35,7 @@ def test_a_weight_moves_by_at_most_half_of_its_rows_scale(data: st.DataObject) -
     d = HypothesisSampler(data)
     w = d.reals((d.integer(1, 5), d.integer(1, 130))).astype("float32")
     w[0] *= d.one_of([0.0, 1.0])
-    values, whole, scales = rounded(np, w)
+    values, whole, scales = quantize_int8(np, w)
     bound = abs(w).max(axis=1, keepdims=True) / 254
     assert (abs(values - w) <= bound * (1 + 1e-4)).all()
     depth = w.shape[1]

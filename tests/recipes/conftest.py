@@ -1,10 +1,10 @@
-"""A text that is learnt in no time, and runs on it that take none."""
+"""A small text, and configurations for short trainings on it."""
 
 from collections.abc import Callable
 
 import pytest
 
-from tinygrad_rnn.recipes import Config, Training
+from tinygrad_rnn.recipes import CharLMConfig, CharLMTraining
 
 TEXT = "".join(f"{n} times {n} is {n * n}.\n" for n in range(40))
 
@@ -15,15 +15,22 @@ def text() -> str:
 
 
 @pytest.fixture
-def tiny() -> Callable[..., Config]:
-    """Makes configurations that run in a moment."""
-    sizes = {"hidden": 6, "embedding": 4, "batch": 3, "bptt": 7, "steps": 12, "lr": 0.01}
-    return lambda **changes: Config(**{**sizes, **changes})
+def tiny() -> Callable[..., CharLMConfig]:
+    """Returns a function that creates configurations of short trainings."""
+    sizes = {
+        "hidden_size": 6,
+        "embedding_dim": 4,
+        "batch_size": 3,
+        "bptt": 7,
+        "steps": 12,
+        "lr": 0.01,
+    }
+    return lambda **changes: CharLMConfig(**{**sizes, **changes})
 
 
 @pytest.fixture
-def trained(tiny: Callable[..., Config]) -> Training:
-    run = Training(TEXT, tiny(hidden=16, steps=30))
+def trained(tiny: Callable[..., CharLMConfig]) -> CharLMTraining:
+    run = CharLMTraining(TEXT, tiny(hidden_size=16, steps=30))
     for _ in run:
         pass
     return run

@@ -1,4 +1,4 @@
-"""The adding problem: what is drawn, what is learned, and how far gradients reach."""
+"""The adding problem: the sequences, the trained error, and how far gradients reach."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_two_marks_one_in_each_half_and_their_sum(length: int, batch: int, seed:
 
 @pytest.mark.parametrize(("cell", "steps"), [("gru", 600), ("lstm", 600), ("mingru", 900)])
 def test_a_short_sum_is_learned(cell: str, steps: int) -> None:
-    run = Adding(AddingConfig(cell, length=8, hidden=24, steps=steps))
+    run = Adding(AddingConfig(cell, length=8, hidden_size=24, steps=steps))
     assert run.evaluate() > 0.1
     for _ in run:
         pass
@@ -36,10 +36,10 @@ def test_a_short_sum_is_learned(cell: str, steps: int) -> None:
 
 
 def test_a_vanilla_networks_gradient_vanishes_and_a_gated_ones_less() -> None:
-    """From the first step to the last; an LSTM's h alone is also read by the gates of the next."""
+    """Compares the first step with the last but one, whose h the gates of an LSTM read as well."""
     reach = {}
     for cell in ("rnn", "gru", "lstm"):
-        norms = Adding(AddingConfig(cell, length=60, hidden=16)).gradient_norms()
+        norms = Adding(AddingConfig(cell, length=60, hidden_size=16)).gradient_norms()
         assert len(norms) == 60
         reach[cell] = norms[0] / norms[-2]
     assert reach["rnn"] < 1e-6
@@ -50,11 +50,11 @@ def test_a_vanilla_networks_gradient_vanishes_and_a_gated_ones_less() -> None:
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"cell": "elman"}, "cell must be one of rnn, gru, lstm, mingru, not 'elman'"),
-        ({"length": 1}, "length must be at least 2"),
-        ({"hidden": 0}, "hidden must be at least 1"),
-        ({"lr": 0.0}, "lr must be above 0"),
-        ({"seed": -1}, "seed must be 0 or more"),
+        ({"cell": "elman"}, "`cell` must be one of rnn, gru, lstm, mingru, not 'elman'"),
+        ({"length": 1}, "`length` must be at least 2"),
+        ({"hidden_size": 0}, "`hidden_size` must be at least 1"),
+        ({"lr": 0.0}, "`lr` must be above 0"),
+        ({"seed": -1}, "`seed` must be at least 0"),
     ],
 )
 def test_settings_out_of_range_are_refused(settings: dict[str, Any], said: str) -> None:

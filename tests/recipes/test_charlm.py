@@ -1,4 +1,4 @@
-"""The chain rule holds, sampling is reproducible, and a checkpoint gives the model back."""
+"""The chain rule holds, sampling is reproducible, and a checkpoint restores the model."""
 
 import itertools
 from pathlib import Path
@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 import tinygrad_rnn as tg
 from tinygrad_rnn.data import CharVocabulary, VocabularyError
 from tinygrad_rnn.io import CheckpointError, save_checkpoint
-from tinygrad_rnn.recipes import CharLM, CharModel, Config, SettingError, Training
+from tinygrad_rnn.recipes import CharLM, CharLMConfig, CharLMTraining, CharModel, SettingError
 from tinygrad_rnn.recipes.charlm import start_symbol
-from tinygrad_rnn.recipes.run import inference
+from tinygrad_rnn.recipes.trainer import inference
 
 
 def untrained(cell: str = "gru", symbols: str = "\nab", **settings: float) -> CharLM:
-    config = Config(cell=cell, hidden=5, embedding=3, **settings)  # type: ignore[arg-type]
+    config = CharLMConfig(cell=cell, hidden_size=5, embedding_dim=3, **settings)  # type: ignore[arg-type]
     vocabulary = CharVocabulary(symbols)
     model = CharModel(len(vocabulary), config, tg.Generator(1))
     return CharLM(model, vocabulary, start_symbol(symbols))
@@ -47,7 +47,7 @@ def test_a_prefix_has_the_first_factors(text: str) -> None:
 
 @CELLS
 def test_steps_equal_stretches(cell: str) -> None:
-    model = untrained(cell, layers=2, dropout=0.5).model
+    model = untrained(cell, num_layers=2, dropout=0.5).model
     ids = np.array([[0, 1], [2, 2], [1, 0], [0, 0]])
     with inference(model):
         whole, _ = model(tg.tensor(ids))
@@ -104,7 +104,7 @@ def test_mistakes_show_at_once() -> None:
         lm.sample(3, "ac", generator=tg.Generator(0))
     with pytest.raises(VocabularyError, match="position 0"):
         lm.score("c")
-    with pytest.raises(SettingError, match="length must be 0 or more"):
+    with pytest.raises(SettingError, match="`length` must be at least 0"):
         lm.sample(-1, generator=tg.Generator(0))
     with pytest.raises(SettingError, match="temperature"):
         lm.sample(3, generator=tg.Generator(0), temperature=-1)
@@ -118,22 +118,29 @@ def test_start_symbol() -> None:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"cell": "elman"}, "cell must be one of rnn, gru, lstm, not 'elman'"),
-        ({"hidden": 0}, "hidden must be at least 1, not 0"),
-        ({"bptt": -3}, "bptt must be at least 1, not -3"),
-        ({"steps": 0}, "steps must be at least 1"),
-        ({"lr": 0.0}, "lr must be above 0"),
-        ({"clip": float("nan")}, "clip must be above 0"),
-        ({"dropout": 1.0}, "dropout must be at least 0 and below 1"),
-        ({"seed": -1}, "seed must be 0 or more"),
+        ({"cell": "elman"}, "`cell` must be one of rnn, gru, lstm, not 'elman'"),
+        ({"hidden_size": 0}, "`hidden_size` must be at least 1, not 0"),
+        ({"bptt": -3}, "`bptt` must be at least 1, not -3"),
+        ({"steps": 0}, "`steps` must be at least 1"),
+        ({"lr": 0.0}, "`lr` must be above 0"),
+        ({"clip": float("nan")}, "`clip` must be above 0"),
+        ({"lr": float("inf")}, "`lr` must be finite, not inf"),
+        ({"hidden_size": "many"}, "`hidden_size` must be a whole number, not 'many'"),
+        ({"num_layers": True}, "`num_layers` must be a whole number, not True"),
+        ({"cell": 1}, "`cell` must be a string, not 1"),
+        ({"batch_size": 2**31}, "`batch_size` must be at most 2,147,483,647, not 2,147,483,648"),
+        ({"dropout": 1.0}, "`dropout` must be at least 0 and below 1"),
+        ({"seed": -1}, "`seed` must be at least 0"),
     ],
 )
 def test_settings_outside_their_ranges(changes: dict[str, object], said: str) -> None:
     with pytest.raises(SettingError, match=said):
-        Config(**changes)  # type: ignore[arg-type]
+        CharLMConfig(**changes)  # type: ignore[arg-type]
 
 
-def test_a_checkpoint_gives_the_model_back(tmp_path: Path, trained: Training, text: str) -> None:
+def test_a_checkpoint_gives_the_model_back(
+    tmp_path: Path, trained: CharLMTraining, text: str
+) -> None:
     save_checkpoint(tmp_path, trained.checkpoint())
     lm = CharLM.load(tmp_path)
     assert lm.vocabulary == trained.lm.vocabulary
@@ -141,9 +148,22 @@ def test_a_checkpoint_gives_the_model_back(tmp_path: Path, trained: Training, te
     np.testing.assert_array_equal(lm.score(text[:50]), trained.lm.score(text[:50]))
 
 
-@pytest.mark.parametrize("change", [{"config": {"cell": "gru"}}, {"vocabulary": None}])
+def test_a_checkpoint_of_other_settings_is_refused(tmp_path: Path, trained: CharLMTraining) -> None:
+    config = trained.checkpoint()["config"]
+    older = {**config, "hidden": config["hidden_size"]}
+    del older["hidden_size"]
+    for settings, said in (
+        (older, r"of another version of train charlm, with other settings \(hidden, hidden_size\)"),
+        ({**config, "cell": 5}, "`cell` must be a string, not 5"),
+    ):
+        save_checkpoint(tmp_path, trained.checkpoint() | {"config": settings})
+        with pytest.raises(CheckpointError, match=said):
+            CharLM.load(tmp_path)
+
+
+@pytest.mark.parametrize("change", [{"recipe": "translate"}, {"vocabulary": None}])
 def test_other_checkpoints_are_refused(
-    tmp_path: Path, trained: Training, change: dict[str, object]
+    tmp_path: Path, trained: CharLMTraining, change: dict[str, object]
 ) -> None:
     state = trained.checkpoint() | change
     save_checkpoint(tmp_path, {name: value for name, value in state.items() if value is not None})

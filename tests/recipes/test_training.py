@@ -1,4 +1,4 @@
-"""Training learns, evaluates all that is held out, and resumes bit for bit."""
+"""Training reduces the loss, evaluates all held-out text, and resumes bit for bit."""
 
 import dataclasses
 import json
@@ -13,10 +13,10 @@ import pytest
 import tinygrad_rnn as tg
 from tinygrad_rnn.data import TextError
 from tinygrad_rnn.io import load_checkpoint, save_checkpoint
-from tinygrad_rnn.recipes import Config, DivergedError, SettingError, Training
-from tinygrad_rnn.recipes import run as module
+from tinygrad_rnn.recipes import CharLMConfig, CharLMTraining, DivergedError, SettingError
+from tinygrad_rnn.recipes import trainer as module
 
-Tiny = Callable[..., Config]
+Tiny = Callable[..., CharLMConfig]
 
 
 @pytest.fixture(autouse=True)
@@ -24,8 +24,8 @@ def _evaluate_often(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "EVALUATE_EVERY", 3)
 
 
-def frozen(run: Training) -> dict[str, Any]:
-    """All of a run's state in plain values, arrays as their bytes."""
+def frozen(run: CharLMTraining) -> dict[str, Any]:
+    """Returns a trainer's state with arrays as bytes."""
 
     def plain(value: Any) -> Any:
         if isinstance(value, dict):
@@ -50,14 +50,14 @@ def take(run: Iterator[Any], steps: int) -> list[Any]:
 def test_resumed_is_uninterrupted(
     tmp_path: Path, text: str, tiny: Tiny, cell: str, stop: int
 ) -> None:
-    config = tiny(cell=cell, layers=2, dropout=0.3, batch=5, bptt=40)  # several passes
-    whole = Training(text, config)
+    config = tiny(cell=cell, num_layers=2, dropout=0.3, batch_size=5, bptt=40)  # several passes
+    whole = CharLMTraining(text, config)
     records = list(whole)
 
-    first = Training(text, config)
+    first = CharLMTraining(text, config)
     before = take(first, stop)
     save_checkpoint(tmp_path, first.checkpoint())
-    second = Training.resume(load_checkpoint(tmp_path), text)
+    second = CharLMTraining.resume(load_checkpoint(tmp_path), text)
     assert frozen(second) == frozen(first)
     assert before + list(second) == records  # every loss, norm and held-out figure
     assert frozen(second) == frozen(whole)
@@ -65,7 +65,7 @@ def test_resumed_is_uninterrupted(
 
 
 def test_evaluating_and_sampling_disturb_nothing(text: str, tiny: Tiny) -> None:
-    plain, disturbed = (Training(text, tiny(dropout=0.3)) for _ in range(2))
+    plain, disturbed = (CharLMTraining(text, tiny(dropout=0.3)) for _ in range(2))
     list(plain)
     for _ in disturbed:
         disturbed.evaluate()
@@ -74,40 +74,44 @@ def test_evaluating_and_sampling_disturb_nothing(text: str, tiny: Tiny) -> None:
     assert frozen(disturbed) == frozen(plain)
 
 
-def test_a_finished_run_keeps_its_result(tmp_path: Path, trained: Training, text: str) -> None:
+def test_a_finished_run_keeps_its_result(
+    tmp_path: Path, trained: CharLMTraining, text: str
+) -> None:
     result = trained.finish()
     save_checkpoint(tmp_path, trained.checkpoint())
-    again = Training.resume(load_checkpoint(tmp_path), text)
+    again = CharLMTraining.resume(load_checkpoint(tmp_path), text)
     assert list(again) == []
     assert again.result == result
     assert again.result < math.log2(len(again.lm.vocabulary))
 
 
 def test_steps_may_be_extended(tmp_path: Path, text: str, tiny: Tiny) -> None:
-    run = Training(text, tiny(steps=4))
+    run = CharLMTraining(text, tiny(steps=4))
     list(run)
     run.finish()
     save_checkpoint(tmp_path, run.checkpoint())
-    longer = Training.resume(load_checkpoint(tmp_path), text, steps=7)
+    longer = CharLMTraining.resume(load_checkpoint(tmp_path), text, steps=7)
     assert longer.result is None  # the figure of a shorter run is not this run's
     before = frozen(longer)["model"]
     assert [progress.step for progress in longer] == [5, 6, 7]
     assert frozen(longer)["model"] != before
-    with pytest.raises(SettingError, match="steps is 3, but the run has made 4 already"):
-        Training.resume(load_checkpoint(tmp_path), text, steps=3)
+    with pytest.raises(SettingError, match="`steps` is 3, but the training has made 4 already"):
+        CharLMTraining.resume(load_checkpoint(tmp_path), text, steps=3)
 
 
-def test_the_text_must_be_the_same(trained: Training, text: str) -> None:
-    saved = json.loads(json.dumps({"text": trained.fingerprint}))
+def test_the_text_must_be_the_same(trained: CharLMTraining, text: str) -> None:
+    saved = json.loads(json.dumps({"data": trained.fingerprint}))
     for other in (text + ".", text.replace("7", "8")):
-        with pytest.raises(TextError, match="another text"):
-            Training.resume(saved, other)
+        with pytest.raises(
+            TextError, match=r"data differ from the checkpoint's: .* characters now"
+        ):
+            CharLMTraining.resume(saved, other)
 
 
 @pytest.mark.parametrize("length", [200, 2100, 3333])
 def test_held_out_is_read_to_its_end(text: str, tiny: Tiny, length: int) -> None:
-    """The mean over all held-out characters, as `score` gives it for one stream."""
-    run = Training((text * 100)[: length * 20], tiny())
+    """It is the mean over all held-out characters, as `score` computes it for one stream."""
+    run = CharLMTraining((text * 100)[: length * 20], tiny())
     assert len(run.heldout) == length + 1
     seen = run.lm.vocabulary.decode(run.heldout)
     if length < 2000:  # one stream: exactly the chain rule
@@ -126,12 +130,12 @@ def test_held_out_is_read_to_its_end(text: str, tiny: Tiny, length: int) -> None
 
 
 def test_progress_evaluates_now_and_then_and_last(text: str, tiny: Tiny) -> None:
-    evaluated = [p.step for p in Training(text, tiny(steps=8)) if p.heldout is not None]
+    evaluated = [p.step for p in CharLMTraining(text, tiny(steps=8)) if p.heldout is not None]
     assert evaluated == [3, 6, 8]
 
 
 def test_it_learns(text: str, tiny: Tiny) -> None:
-    run = Training(text, tiny(hidden=24, batch=4, bptt=16, steps=120, lr=0.02))
+    run = CharLMTraining(text, tiny(hidden_size=24, batch_size=4, bptt=16, steps=120, lr=0.02))
     losses = [progress.loss for progress in run]
     assert losses[0] == pytest.approx(math.log(len(run.lm.vocabulary)), abs=0.5)
     assert np.mean(losses[-10:]) < 0.5 * losses[0]
@@ -142,7 +146,7 @@ def test_it_learns(text: str, tiny: Tiny) -> None:
 def test_divergence_stops_before_the_weights_change(
     text: str, tiny: Tiny, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
-    run = Training(text, tiny())
+    run = CharLMTraining(text, tiny())
     take(run, 2)
     before = frozen(run)["model"]
     if where == "next_loss":
@@ -150,15 +154,15 @@ def test_divergence_stops_before_the_weights_change(
         monkeypatch.setattr(run, "next_loss", lambda: (loss * math.nan, symbols))
     else:
         monkeypatch.setattr(module, "clip_grad_norm_", lambda *a: math.inf)
-    with pytest.raises(DivergedError, match=r"step 3 gave .*(nan|inf).*lower lr"):
+    with pytest.raises(DivergedError, match=r"step 3 gave .*(nan|inf).*lower `lr`"):
         next(run)
     assert frozen(run)["model"] == before
 
 
 def test_short_texts() -> None:
-    with pytest.raises(TextError, match=r"96 characters.*= 97: lower batch or bptt"):
-        Training("ab" * 50 + "c", Config(batch=4, bptt=24))
+    with pytest.raises(TextError, match=r"96 characters.*`bptt` \+ 1 = 97: lower one"):
+        CharLMTraining("ab" * 50 + "c", CharLMConfig(batch_size=4, bptt=24))
     with pytest.raises(TextError, match="empty"):
-        Training("", Config())
-    run = Training("ab" * 51, Config(batch=4, bptt=24, hidden=3, steps=2))
+        CharLMTraining("", CharLMConfig())
+    run = CharLMTraining("ab" * 51, CharLMConfig(batch_size=4, bptt=24, hidden_size=3, steps=2))
     assert len(list(run)) == 2

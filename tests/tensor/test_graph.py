@@ -177,3 +177,12 @@ def test_a_complex_cotangent_is_refused() -> None:
     x = tg.tensor([1.0, 2.0], requires_grad=True)
     with pytest.raises(tg.errors.InvalidTypeError, match="cotangent of reals, got complex128"):
         (x * x).backward(np.array([1j, 1.0]))
+
+
+def test_a_real_tensor_is_no_parameter_of_an_operation() -> None:
+    x = tg.ones((2, 3), requires_grad=True)
+    smoothing = tg.tensor(0.5, requires_grad=True)
+    with pytest.raises(TypeError, match=r"smoothing: expected a Python value.*smoothing.item\(\)"):
+        tg.softmax_cross_entropy(x, [0, 1], smoothing=smoothing)
+    assert tg.softmax_cross_entropy(x, [0, 1], smoothing=smoothing.item()).shape == (2,)
+    assert x[tg.tensor([1])].shape == (1, 3)

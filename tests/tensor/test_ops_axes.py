@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -54,8 +56,21 @@ def test_one_hot_refuses_what_is_no_class() -> None:
             tg.one_hot(tg.ones((2,), dtype=kind), 2)
 
 
+def test_one_axis_by_its_number_has_a_gradient() -> None:
+    for axes in (0, -1, (0,), np.array([0])):
+        x = tg.ones((3,), requires_grad=True)
+        tg.permute_dims(x, axes=axes).sum().backward()
+        assert x.grad is not None
+        assert x.grad.tolist() == [1.0, 1.0, 1.0]
+
+
 def test_mistakes_are_named() -> None:
     x = tg.zeros((4,))
+    for axis in (True, (0,), [0], 0.0):
+        with pytest.raises(TypeError, match="unstack: axis: expected an integer"):
+            tg.unstack(x, axis=axis)
+    with pytest.raises(IndexError, match="unstack: expected one of 1 axes, got axis 1"):
+        tg.unstack(x, axis=1)
     with pytest.raises(tg.ShapeError, match="split: an axis of 4 does not divide into 3"):
         tg.split(x, 3)
     with pytest.raises(ValueError, match="pad: unknown mode 'mirror'"):
@@ -68,3 +83,13 @@ def test_numbers_that_are_no_array_yet_get_an_axis() -> None:
     for axis in (0, -1):
         assert tg.expand_dims(3.0, axis=axis).shape == (1,)
     assert tg.expand_dims([1.0, 2.0], axis=0).shape == (1, 2)
+
+
+@pytest.mark.parametrize("index", [slice(None), [0, 2], (slice(1), 0), 1, (..., None)])
+def test_a_value_with_leading_axes_of_length_1_gets_a_gradient_of_its_shape(index: Any) -> None:
+    x = tg.zeros((3, 2))
+    value = tg.ones((1, 1, *x[index].shape[-1:]), requires_grad=True)
+    tg.index_update(x, value, index=index).sum().backward()
+    assert value.grad is not None
+    assert value.grad.shape == value.shape
+    assert value.grad.sum().item() == x[index].size

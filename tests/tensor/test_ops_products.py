@@ -83,6 +83,12 @@ def test_a_singular_matrix_is_refused() -> None:
         tg.linalg.inv(tg.zeros((2, 2)))
 
 
+def test_equations_need_a_matrix() -> None:
+    for a in (tg.ones(()), tg.ones((1,)), tg.ones((3,))):
+        with pytest.raises(tg.ShapeError, match=r"solve: a: expected matrices \(..., n, n\), got"):
+            tg.linalg.solve(a, tg.ones((1, 1, 1)))
+
+
 # ---------------------------------------------------------------- dtypes
 
 DTYPES = ["bool", "int8", "uint8", "int16", "uint32", "int64", "float32", "float64"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import traceback
 from typing import Any
 
 import numpy as np
@@ -128,6 +129,26 @@ def test_lists_of_numbers_in_tensors_out(info: OpInfo) -> None:
             assert type(y) is tg.Tensor or info.name in WITH_ARRAYS
             assert y.dtype == expected.dtype or info.name in WITH_ARRAYS
             np.testing.assert_allclose(*arrays((y, expected)), rtol=1e-6)
+
+
+@pytest.mark.parametrize("info", OPERATIONS, ids=lambda info: info.name)
+def test_what_is_no_number_is_refused_beside_arrays_and_tensors(info: OpInfo) -> None:
+    for seed, like in enumerate((np.asarray, tg.tensor)):
+        sample = info.draw(SeededSampler(seed))
+        for i in range(len(sample.inputs)):
+            for wrong in ({}, "text", {1.0}, object(), None):
+                xs: list[Any] = [like(x) for x in sample.inputs]
+                xs[i] = wrong
+                try:
+                    ys = outputs(sample.call(info.function, *xs))
+                except (tg.TinygradRnnError, AttributeError, TypeError) as error:
+                    # a sample's own code may ask for the shape of what it hands over
+                    if not isinstance(error, tg.TinygradRnnError):
+                        frames = traceback.extract_tb(error.__traceback__)
+                        assert "testing" in frames[-1].filename
+                    continue
+                assert wrong is None, (i, wrong)
+                assert all(y.dtype.kind in "fiub" for y in ys)  # None: an input left out
 
 
 def outputs(y: Any) -> Any:

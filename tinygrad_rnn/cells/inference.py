@@ -1,4 +1,4 @@
-"""Whole stacks of layers without a graph, in one native call; weights rounded to 8 bits for it."""
+"""Inference of a stack of layers in one native call, without a graph; quantized weights for it."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from ..tensor.graph import Traced, wrap
 from ..tensor.observers import callbacks, tracers
 
 
-def plain(
+def infer_stack(
     cell: str,
     layers: int,
     x: Any,
     state: Any,
     weights: Sequence[Any],
-    rounded: tuple[Any, ...] | None = None,
+    quantized: tuple[Any, ...] | None = None,
 ) -> tuple[Any, Any] | None:
-    """Plain layers upon each other, without a graph and in one call: `kernels.plain`.
+    """Runs a stack of layers without options in one native call: see `kernels.infer_stack`.
 
-    **Arguments** cell, layers, weights, rounded: as there, weights as values. x: (T, B, I), or
+    **Arguments** cell, layers, weights, quantized: as there, weights as values. x: (T, B, I), or
     (B, I); state: h or (h, c), each (L, B, H), or None for zeros. **Returns** y, (T, B, H) or
     (B, H), and the state; None where the operations must run it one by one: because somebody looks
     at them, or because they will say what is wrong.
@@ -36,7 +36,7 @@ def plain(
         return None
     h, c = [part.array if isinstance(part, Traced) else part for part in (h, c)]
     arrays = tuple([w.array for w in weights])
-    found = kernels.plain(cell, layers, x.array, h, c, arrays, rounded)
+    found = kernels.infer_stack(cell, layers, x.array, h, c, arrays, quantized)
     if found is None:
         return None
     y, h, c = found
@@ -45,23 +45,22 @@ def plain(
     return wrap(cls, y, None), h if c is None else (h, wrap(cls, c, None))
 
 
-def rounded(w: Any) -> tuple[Any, ...]:
-    """Rounds a leaf's matrix, (R, D), to 8 bits, and makes it one that nobody can write to.
+def quantize_int8(w: Any) -> tuple[Any, ...]:
+    """Quantizes a leaf's matrix, (R, D), to 8 bits, and makes it read-only.
 
-    **Returns** what `plain` takes of it: its array, whole numbers and scales, as
-    `kernels.rounded` has them.
+    **Returns** its array, integers and scales, as `infer_stack` takes them.
     """
-    w.data, whole, scales = kernels.rounded(backend.module_of(w.array), w.array)
+    w.data, integers, scales = kernels.quantize_int8(backend.module_of(w.array), w.array)
     freeze(w.array)
-    return w.array, whole, scales
+    return w.array, integers, scales
 
 
 def freeze(array: Any) -> None:
-    """Makes an array one that nobody can write to, where there is such a thing."""
+    """Makes an array read-only, if it is NumPy's: CuPy has no such flag."""
     if isinstance(array, np.ndarray):
         array.setflags(write=False)
 
 
 def is_frozen(array: Any) -> bool:
-    """Whether nobody can have written to an array since it was frozen."""
+    """Whether an array is read-only, so that nobody has written to it since it was frozen."""
     return isinstance(array, np.ndarray) and not array.flags.writeable

@@ -1,22 +1,24 @@
-"""`tinygrad-rnn train adding`: which cell learns to remember, and how far gradients reach."""
+"""`tinygrad-rnn train adding`: which cells learn long dependencies, and how far gradients reach."""
 
 from __future__ import annotations
 
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from ..recipes import SOLVED, Adding, AddingConfig
-from .device import Device, on
+from ..recipes.adding import CELLS
+from ..recipes.settings import check
+from .options import Device, on, options
 from .picture import check_picture, draw_adding
 
 
 @dataclass
 class Learned:
-    """What became of a cell."""
+    """The result of a cell's training."""
 
     errors: dict[int, float]  # mean squared error by step
     before: list[float]  # |dL/dh_t| for each t, before the training
@@ -24,48 +26,46 @@ class Learned:
     seconds: float
 
 
+@options(AddingConfig(), "length", "hidden_size", "batch_size", "steps", "lr", "clip", "seed")
 def adding(
+    *,
     cells: Annotated[
-        str, typer.Option(help="Which ones, with commas between.")
+        str, typer.Option(help="Recurrent cells, separated by commas.")
     ] = "rnn,gru,lstm,mingru",
-    length: Annotated[int, typer.Option(help="Steps of a sequence.")] = AddingConfig.length,
-    hidden: Annotated[int, typer.Option(help="Units.")] = AddingConfig.hidden,
-    steps: Annotated[int, typer.Option(help="Updates at most.")] = AddingConfig.steps,
-    lr: Annotated[float, typer.Option(help="Adam's learning rate at its peak.")] = AddingConfig.lr,
-    seed: Annotated[int, typer.Option(help="Fixes weights and sequences.")] = AddingConfig.seed,
+    settings: dict[str, Any],
     device: Device = None,
     plot: Annotated[
-        Path | None, typer.Option(help="A PNG of gradient norms over time, and of errors.")
+        Path | None, typer.Option(help="PNG file for a plot of gradient norms and errors.")
     ] = None,
 ) -> None:
-    """Find out which cells learn the adding problem: two numbers, far apart, to be remembered."""
-    configs = [
-        AddingConfig(cell.strip(), length, hidden, steps=steps, lr=lr, seed=seed)
-        for cell in cells.split(",")
-    ]
+    """Compare cells on the adding problem: sum two numbers that are far apart in a sequence."""
+    names = [cell.strip() for cell in cells.split(",")]
+    for name in names:
+        check("cells", name, str, one_of=CELLS)
+    configs = [AddingConfig(cell=name, **settings) for name in names]
     if plot is not None:
         check_picture(plot)
-    print(f"{length} steps; always answering 1 leaves an error of {1 / 6:.3f}")
+    print(f"{configs[0].length} steps; always predicting 1 has an error of {1 / 6:.3f}")
     with on(device):
-        found = {config.cell: _learn(config) for config in configs}
-    width = max(map(len, found))
-    for cell, learned in found.items():
+        results = {config.cell: _learn(config) for config in configs}
+    width = max(map(len, results))
+    for cell, learned in results.items():
         step, error = list(learned.errors.items())[-1]
         words = f"solved in {step} steps" if error < SOLVED else f"not solved in {step} steps"
         print(f"{cell:{width}}  error {error:.5f}  {words}, {learned.seconds:.0f} s")
     if plot is not None:
-        draw_adding(plot, found)
-        print(f"drawn in {plot}")
+        draw_adding(plot, results)
+        print(f"plot in {plot}")
 
 
 def _learn(config: AddingConfig) -> Learned:
-    """Trains until the problem is solved well, or the steps are over."""
-    run, started = Adding(config), time.monotonic()
-    errors, before = {0: run.evaluate()}, run.gradient_norms()
-    for progress in run:
+    """Trains until the error is far below SOLVED, or for all steps."""
+    training, started = Adding(config), time.monotonic()
+    errors, before = {0: training.evaluate()}, training.gradient_norms()
+    for progress in training:
         if progress.heldout is not None:
             errors[progress.step] = progress.heldout
             print(f"{config.cell}  step {progress.step}  error {progress.heldout:.5f}", flush=True)
             if progress.heldout < SOLVED / 5:
                 break
-    return Learned(errors, before, run.gradient_norms(), time.monotonic() - started)
+    return Learned(errors, before, training.gradient_norms(), time.monotonic() - started)

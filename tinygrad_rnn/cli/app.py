@@ -1,14 +1,16 @@
 """The commands train, generate, score, translate, gradcheck and info, and how they fail.
 
-What a user can get wrong ends in one line on stderr and exit status 2; what goes wrong while a
-command runs (training diverges, memory or the disk is full), in one line and exit status 1.
-Anything else that goes wrong is a bug, and shows its traceback.
+A user's mistake ends in one line on stderr and exit status 2; a failure while a command runs
+(training diverges, memory or the disk is full) in one line and exit status 1. Any other exception
+is a bug, and shows its traceback.
 """
 
 from __future__ import annotations
 
+import inspect
 import io
 import os
+import re
 import signal
 import sys
 from contextlib import suppress
@@ -22,9 +24,8 @@ from ..errors import TinygradRnnError
 from ..recipes import DivergedError
 from .adding import adding
 from .checks import gradcheck, info
-from .train import charlm
-from .train_pairs import phones, task, verses
-from .train_pairs import translate as train_translate
+from .train import charlm, phones, task, verses
+from .train import translate as train_translate
 from .translate import translate
 from .use import generate, score
 
@@ -35,25 +36,25 @@ app = typer.Typer(
 )
 train = typer.Typer(help="Train a model.")
 app.add_typer(train, name="train")
-train.command("charlm")(charlm)
-train.command("translate")(train_translate)
-train.command("phones")(phones)
-train.command("verses")(verses)
-train.command("task")(task)
-train.command("adding")(adding)
-for command in (generate, score, translate, gradcheck, info):
+COMMANDS = (generate, score, translate, gradcheck, info)
+TRAIN_COMMANDS = (charlm, train_translate, phones, verses, task, adding)
+for command in COMMANDS:
     app.command()(command)
-
+for command in TRAIN_COMMANDS:
+    train.command()(command)
 
 SHOWN = 400  # letters of a long message's beginning and of its end
+OPTIONS = {
+    n for command in COMMANDS + TRAIN_COMMANDS for n in inspect.signature(command).parameters
+}
 
 
 def main() -> NoReturn:
-    """Runs the command line and exits with its status."""
+    """Runs the command line, and exits with its status."""
     _open_streams()
     try:
-        kernels.describe()  # what the environment asks for may not be there
-        with np.errstate(all="ignore"):  # what overflows is told from its result
+        kernels.describe()  # raises if the environment names kernels that do not exist
+        with np.errstate(all="ignore"):  # the trainer finds overflows in its results
             status = app(prog_name="tinygrad-rnn", standalone_mode=False) or 0
         sys.stdout.flush()
     except typer.TyperException as error:  # an unknown option, a value that is no number, ...
@@ -67,9 +68,9 @@ def main() -> NoReturn:
         _fail(f"there is not enough memory{why}: smaller sizes or batches need less", 1)
     except (KeyboardInterrupt, typer.Abort):
         _leave(128 + signal.SIGINT)
-    except BrokenPipeError:  # the reader has gone, as `head` does
+    except BrokenPipeError:  # the reader has closed the pipe, as `head` does
         _leave(1)
-    except UnicodeError as error:  # a file's name, of which a checkpoint keeps the text
+    except UnicodeError as error:  # in a file's name, which a checkpoint stores as text
         _fail(f"not UTF-8: {error}", 2)
     except OSError as error:
         _fail(_reason(error), 1 if error.filename is None else 2)
@@ -77,9 +78,9 @@ def main() -> NoReturn:
 
 
 def _open_streams() -> None:
-    """Streams that were closed read and write nothing; a file or a pipe gets UTF-8.
+    """Replaces closed streams by the null device; writes UTF-8 to files and pipes.
 
-    A terminal gets its own encoding, where "?" stands for letters that it lacks.
+    A terminal keeps its own encoding, and shows "?" for letters that it lacks.
     """
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
@@ -95,23 +96,29 @@ def _reason(error: OSError) -> str:
     try:
         os.getcwd()
     except OSError:
-        return f"the working folder is gone ({why})"
+        return f"the working folder no longer exists ({why})"
     return (
         f"cannot write the output: {why}" if error.filename is None else f"{error.filename}: {why}"
     )
 
 
 def _fail(message: str, status: int) -> NoReturn:
-    line = " ".join(message.split())
+    """Prints one line on stderr, with settings as the user types them, and exits."""
+    line = re.sub(r"`(\w+)`", _as_typed, " ".join(message.split()))
     if len(line) > 2 * SHOWN:  # it quotes something long
         line = f"{line[:SHOWN]} ... {line[-SHOWN:]}"
-    with suppress(OSError):  # nobody is left to be told
+    with suppress(OSError):  # stderr is closed
         print("error:", line, file=sys.stderr, flush=True)
     _leave(status)
 
 
+def _as_typed(quoted: re.Match[str]) -> str:
+    """Spells the name of a setting, which recipes put in backquotes, as an option."""
+    return "--" + quoted[1].replace("_", "-") if quoted[1] in OPTIONS else quoted[0]
+
+
 def _leave(status: int) -> NoReturn:
-    """Exits; what cannot be written to the output is not tried again."""
+    """Exits without a second attempt to write to a broken output."""
     try:
         sys.stdout.flush()
     except OSError:

@@ -1,4 +1,4 @@
-"""`tinygrad-rnn gradcheck` and `info`: is it right here, and what is it running on?"""
+"""`tinygrad-rnn gradcheck` and `info`: check derivatives, and describe the installation."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import typer
 from .. import kernels, testing
 from ..errors import GradcheckError
 from ..tensor import backend, cuda
-from .device import Device, on
+from .options import Device, on
 
 
 def gradcheck(
     device: Device = None,
-    seed: Annotated[int, typer.Option(help="Draws other cases.", min=0)] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the cases.", min=0)] = 0,
 ) -> None:
     """Check all derivatives, to third order, against finite differences."""
     from rich.console import Console
@@ -47,8 +47,8 @@ def gradcheck(
 
 
 def info() -> None:
-    """Show versions, devices, and which kernels are in use and why."""
-    backend.parse(backend.default_device())  # what the environment says may be no device
+    """Show versions, devices, and which kernels are active and why."""
+    backend.parse(backend.default_device())  # raises if the environment names no device
     lines = {
         "tinygrad_rnn": _version("tinygrad_rnn"),
         "Python": f"{platform.python_version()} on {platform.platform()}",

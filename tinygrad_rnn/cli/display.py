@@ -1,4 +1,4 @@
-"""How training looks: a live bar in a terminal, a plain line now and then anywhere else."""
+"""Progress of a training: a live bar in a terminal, a line at intervals anywhere else."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
-from ..recipes import Progress, Run
+from ..recipes import Progress, Trainer
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
@@ -17,21 +17,11 @@ SAMPLE_EVERY = 20.0  # seconds
 LINE_EVERY = 10.0  # seconds, where there is no bar
 
 
-class Display(Protocol):
-    """What a training loop tells its onlooker."""
-
-    def update(self, progress: Progress) -> None:
-        """Shows what an update has shown."""
-
-    def sample(self, text: str) -> None:
-        """Shows a sample of text, unless one was shown a short while ago."""
-
-
 @contextmanager
-def show(run: Run) -> Iterator[Display]:
-    """A display for a run, which ends with the `with` block."""
+def show(trainer: Trainer) -> Iterator[Lines | Live]:
+    """Opens a display for the duration of a `with` block."""
     if not sys.stdout.isatty():
-        yield Lines(run)
+        yield Lines(trainer)
         return
     from rich.console import Console
     from rich.progress import BarColumn, TaskProgressColumn, TextColumn
@@ -40,19 +30,19 @@ def show(run: Run) -> Iterator[Display]:
 
     columns = (
         TaskProgressColumn(),
-        BarColumn(bar_width=None, table_column=Column(ratio=1)),  # what the figures leave
+        BarColumn(bar_width=None, table_column=Column(ratio=1)),  # fills the line
         TextColumn("{task.description}"),
     )
     with Bar(*columns, console=Console(highlight=False, emoji=False), expand=True) as bar:
-        yield Live(run, bar)
+        yield Live(trainer, bar)
 
 
 class _Figures:
-    """The figures of a run in words, with the speed since this start of it."""
+    """Formats the figures of a training, with the speed since the process started."""
 
-    def __init__(self, run: Run) -> None:
-        self.steps, self.unit = run.config.steps, run.unit
-        self.first = run.step
+    def __init__(self, trainer: Trainer) -> None:
+        self.steps, self.unit = trainer.config.steps, trainer.unit
+        self.first = trainer.step
         self.started = time.monotonic()
         self.sampled = -SAMPLE_EVERY
         self.heldout: float | None = None
@@ -65,7 +55,7 @@ class _Figures:
 
     @property
     def speed(self) -> float:
-        """Symbols a second."""
+        """Symbols per second."""
         return self.symbols / self.seconds
 
     def words(self, progress: Progress) -> str:
@@ -89,7 +79,7 @@ class _Figures:
 
 
 class Lines(_Figures):
-    """A line at each evaluation, and where they are far apart, between them."""
+    """Prints a line at each evaluation, and every LINE_EVERY seconds between them."""
 
     printed = 0.0
 
@@ -108,12 +98,12 @@ class Lines(_Figures):
 
 
 class Live(_Figures):
-    """A bar that stays in place, with the samples scrolling above it."""
+    """Updates a bar in place; the samples scroll above it."""
 
-    def __init__(self, run: Run, bar: Bar) -> None:
-        super().__init__(run)
+    def __init__(self, trainer: Trainer, bar: Bar) -> None:
+        super().__init__(trainer)
         self.bar = bar
-        self.task = bar.add_task("", total=self.steps, completed=run.step)
+        self.task = bar.add_task("", total=self.steps, completed=trainer.step)
 
     def update(self, progress: Progress) -> None:
         self.read(progress)

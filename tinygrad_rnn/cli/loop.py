@@ -1,150 +1,168 @@
-"""What every `train` command does: refuse to overwrite, go on, stop at a signal, save, report."""
+"""Shared by the `train` commands: new or resumed training, checkpoints, reports, signals."""
 
 from __future__ import annotations
 
-import atexit
+import itertools
 import shlex
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any, Generic, TypeVar
 
 import typer
 
 from .. import io
-from ..recipes import Run, SettingError
+from ..recipes import SettingError, Trainer
 from .display import show
+from .options import on
 
-Resume = Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in --out.")]
-OUT = "The folder of the checkpoint."
-
-
-def option(config: Any, field: str, text: str) -> Any:
-    """An option without a value of its own: what is not given, the configuration decides."""
-    return typer.Option(help=text, show_default=str(getattr(config, field)))
+T = TypeVar("T", bound=Trainer)
 
 
-def given(arguments: dict[str, Any], config: Any) -> dict[str, Any]:
-    """The settings of a configuration that were given among a command's arguments."""
-    return {k: v for k, v in arguments.items() if k in vars(config) and v is not None}
-
-
-_until_exit = ExitStack()
-atexit.register(_until_exit.close)
-
-
+@contextmanager
 def opened(
-    out: Path, resume: bool, checked: Callable[[dict[str, Any], Path], dict[str, Any]]
-) -> dict[str, Any] | None:
-    """The state to resume from, or None for a new run, which never overwrites another one.
+    recipe: type[T],
+    command: str,
+    settings: dict[str, Any],
+    device: str | None,
+    out: Path,
+    resume: bool,
+) -> Iterator[Session[T]]:
+    """Opens the session of a `train` command, which computes on a device for a `with` block.
 
-    From here until the command ends no other process saves in the folder.
+    It never overwrites a checkpoint that it does not resume, and until the block ends no other
+    process saves in the folder.
 
-    **Arguments** checked: gives a state back, if it is one of the recipe.
+    **Arguments** recipe: the class of the trainer. command: what follows `tinygrad-rnn train`,
+    without options. settings: those that the user typed. device, out, resume: the options.
     """
-    if not resume or io.has_checkpoint(out):  # else there is nothing to guard
-        _until_exit.enter_context(io.lock_checkpoint(out))
-    if resume:
-        return checked(io.load_checkpoint(out), out)
-    if io.has_checkpoint(out):
-        raise io.CheckpointError(
-            f"{out} holds a checkpoint already: add --resume to go on with it, or choose another "
-            "--out"
-        )
-    return None
-
-
-def same_settings(given: dict[str, Any], saved: dict[str, Any]) -> int | None:
-    """Refuses settings that contradict a checkpoint's. **Returns** the steps asked for, if any."""
-    for name, value in given.items():
-        if name != "steps" and value != saved["config"][name]:
-            flag = name.replace("_", "-")
-            raise SettingError(
-                f"--{flag} {value} is not the checkpoint's {saved['config'][name]}: --resume goes "
-                f"on with what it has; leave --{flag} away, or start anew in another --out"
+    with ExitStack() as stack:
+        stack.enter_context(on(device))
+        session = Session(recipe, command, settings, device, out)
+        if not resume or io.has_checkpoint(out):  # else there is nothing to guard
+            stack.enter_context(io.lock_checkpoint(out))
+        if resume:
+            session.saved = recipe.check(io.load_checkpoint(out), out)
+            if session.saved.get("command", command) != command:
+                raise io.CheckpointError(f"the checkpoint in {out} is not one of train {command}")
+        elif io.has_checkpoint(out):
+            raise io.CheckpointError(
+                f"{out} holds a checkpoint already: add --resume to continue it, or choose another "
+                "--out"
             )
-    return given.get("steps")
+        yield session
 
 
-def describe(run: Run, kind: str) -> None:
-    """Says how large a new model is, and where."""
-    parameters = list(run.model.parameters())
-    weights = sum(parameter.size for parameter in parameters)
-    print(f"model: {kind} with {weights:,} weights on {parameters[0].device}")
+@dataclass
+class Session(Generic[T]):
+    """One call of a `train` command: its arguments, and the checkpoint that it resumes."""
 
+    recipe: type[T]
+    command: str
+    settings: dict[str, Any]
+    device: str | None
+    out: Path
+    saved: dict[str, Any] | None = None  # None for a new training
+    sources: list[Any] = field(default_factory=list)  # where the texts are
 
-def going_on(run: Run) -> None:
-    """Says where a resumed run stands."""
-    print(f"going on after step {run.step} of {run.config.steps}")
+    def locate(
+        self, *typed: str | None, defaults: Iterable[Any] = itertools.repeat(None)
+    ) -> list[Any]:
+        """Returns where the texts are, for checkpoints to remember.
 
+        **Arguments** typed: by the user; instead of None count the checkpoint's, then the defaults.
+        """
+        saved = (self.saved or {}).get("sources") or itertools.repeat(None)
+        self.sources = [a or b or c for a, b, c in zip(typed, saved, defaults, strict=False)]
+        return self.sources
 
-def train(
-    run: Run, out: Path, extra: dict[str, Any], command: list[str], sample: Callable[[], str]
-) -> None:
-    """Makes the updates that are left, saving at each evaluation, and reports the result.
+    def start(self, data: Any, config: Any, **more: Any) -> T:
+        """Creates a trainer, or restores it from the checkpoint.
 
-    **Arguments** extra: what the checkpoint keeps besides. command: what to type to go on, less
-    `--resume`. sample: shows what the model can do so far.
-    """
+        **Arguments** config: the settings that the user did not type. more: further arguments of
+        the trainer. **Raises** SettingError for a setting that contradicts the checkpoint.
+        """
+        if self.saved is None:
+            create: Callable[..., T] = self.recipe
+            trainer = create(data, replace(config, **self.settings), self.device, **more)
+            parameters = list(trainer.model.parameters())
+            size = sum(parameter.size for parameter in parameters)
+            print(f"model: {trainer.title} with {size:,} weights on {parameters[0].device}")
+            return trainer
+        for name, value in self.settings.items():
+            if name != "steps" and value != self.saved["config"][name]:
+                raise SettingError(
+                    f"`{name}` is {value}, but {self.saved['config'][name]} in the checkpoint: "
+                    f"leave it out to resume, or start a new training in another --out"
+                )
+        steps = self.settings.get("steps")
+        trainer = self.recipe.resume(self.saved, data, steps, self.device, **more)
+        print(f"resuming after step {trainer.step} of {trainer.config.steps}")
+        return trainer
 
-    def save() -> None:
-        io.save_checkpoint(out, run.checkpoint() | extra)
+    def train(self, trainer: T) -> None:
+        """Runs the remaining updates, saves at each evaluation, and reports the result."""
 
-    with io.lock_checkpoint(out), _signals() as asked_to_stop:
-        save()  # before the first step: a folder that cannot be written is found out now
-        try:
-            with show(run) as display:
-                for progress in run:
-                    if progress.heldout is not None:
-                        save()
-                    display.update(progress)
-                    if progress.heldout is not None:
-                        display.sample(sample())
-                    if asked_to_stop:
-                        break
-        except OSError:  # the output: its reader or its terminal has gone, or its disk is full
+        def save() -> None:
+            state = trainer.checkpoint() | {"command": self.command, "sources": self.sources}
+            io.save_checkpoint(self.out, state)
+
+        with _signals() as stop_requests:
+            save()  # before the first step: finds out now whether the folder can be written
+            try:
+                with show(trainer) as display:
+                    for progress in trainer:
+                        if progress.heldout is not None:
+                            save()
+                        display.update(progress)
+                        if progress.heldout is not None:
+                            display.sample(trainer.sample())
+                        if stop_requests:
+                            break
+            except OSError:  # the output: its reader or its terminal has gone, or its disk is full
+                save()
+                raise
+            if trainer.step == trainer.config.steps:
+                trainer.finish()
             save()
-            raise
-        if run.step == run.config.steps:
-            run.finish()
-        save()
-        if run.result is None:
-            again = shlex.join(["tinygrad-rnn", "train", *command, "--resume"])
-            print(f"stopped after step {run.step} of {run.config.steps} and saved; to go on:")
-            print(again)
-        else:
-            print(f"saved in {out}")
-            print(f"held-out: {run.result:.3f} bits/{run.unit}")
-    if asked_to_stop:
-        raise typer.Exit(128 + asked_to_stop[0])
+            if trainer.result is None:
+                print(f"stopped after step {trainer.step} of {trainer.config.steps} and saved; "
+                      "to resume:")  # fmt: skip
+                print(self._resume_command())
+            else:
+                print(f"saved in {self.out}")
+                print(f"held-out: {trainer.result:.3f} bits/{trainer.unit}")
+        if stop_requests:
+            raise typer.Exit(128 + stop_requests[0])
 
-
-def to_go_on(name: str, out: Path, device: str | None) -> list[str]:
-    """The words of the command that goes on with a run, less `--resume`."""
-    return [name, "--out", str(out), *(["--device", device] if device else [])]
+    def _resume_command(self) -> str:
+        device = ["--device", self.device] if self.device else []
+        words = [*self.command.split(), "--out", str(self.out), *device, "--resume"]
+        return shlex.join(["tinygrad-rnn", "train", *words])
 
 
 @contextmanager
 def _signals() -> Iterator[list[int]]:
-    """A list that is empty until a signal asks to stop, so that the step in hand can end.
+    """Collects the signals that ask to stop, so that the current update can end.
 
-    SIGINT (Ctrl-C), SIGTERM (batch systems, `kill`) and SIGHUP (a terminal that is closed) ask. A
-    second Ctrl-C interrupts at once, and what was saved last stays whole; the others often come in
-    pairs, and are not heard twice.
+    These are SIGINT (Ctrl-C), SIGTERM (batch systems, `kill`) and SIGHUP (a closed terminal). A
+    second Ctrl-C interrupts at once and leaves the last checkpoint whole; systems often send the
+    others in pairs, so a second one of those has no effect.
     """
-    asked: list[int] = []
+    requests: list[int] = []
 
     def stop(number: int, frame: Any) -> None:
-        asked.append(number)
+        requests.append(number)
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
     numbers = [signal.SIGINT, signal.SIGTERM]
     if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-        numbers.append(signal.SIGHUP)  # nohup has it ignored
+        numbers.append(signal.SIGHUP)  # nohup ignores it
     before = {number: signal.signal(number, stop) for number in numbers}
     try:
-        yield asked
+        yield requests
     finally:
         for number, handler in before.items():
             signal.signal(number, handler or signal.SIG_DFL)  # None: not Python's

@@ -1,4 +1,4 @@
-"""Pictures: what attention looked at, and how far back gradients go."""
+"""Plots: attention weights, and gradient norms over time."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 
 from ..recipes import SettingError
 
-PIXELS, SIDE = 50e6, 60_000  # of a picture at most: long sequences are drawn smaller
+PIXELS, SIDE = 50e6, 60_000  # upper bounds of a plot: long sequences get a lower resolution
 
 
 def draw_attention(
     path: Path, source: Sequence[str], target: Sequence[str], weights: NDArray[Any]
 ) -> None:
-    """Writes a picture of weights: a row for each symbol written, a column for each one read.
+    """Plots attention weights: a row for each target symbol, a column for each source symbol.
 
     **Raises** SettingError if the package matplotlib is missing, or the file cannot be written.
     """
@@ -34,14 +34,14 @@ def draw_attention(
     _save(figure, path)
 
 
-def draw_adding(path: Path, found: Mapping[str, Any]) -> None:
-    """Writes a picture of what became of each cell: gradients over time, errors over steps.
+def draw_adding(path: Path, results: Mapping[str, Any]) -> None:
+    """Plots the results of each cell: gradient norms over time, and errors over updates.
 
     **Raises** SettingError if the package matplotlib is missing, or the file cannot be written.
     """
     figure = picture_maker()(figsize=(12, 4), layout="constrained")
     before, after, errors = figure.subplots(1, 3)
-    for cell, learned in found.items():
+    for cell, learned in results.items():
         before.plot(learned.before)
         after.plot(learned.after)
         errors.plot(list(learned.errors), list(learned.errors.values()), label=cell)
@@ -53,18 +53,18 @@ def draw_adding(path: Path, found: Mapping[str, Any]) -> None:
 
 
 def check_picture(path: Path) -> None:
-    """Refuses a picture that could not be written, before the work that it is to show.
+    """Refuses a file that cannot become a plot, before the work that it would show.
 
     **Raises** SettingError if the package matplotlib is missing, the name does not end in `.png`,
     or the file cannot be written.
     """
     picture_maker()
     if path.suffix.lower() != ".png":
-        raise SettingError(f"a picture is written as PNG: end its name in .png, not {str(path)!r}")
+        raise SettingError(f"a plot is a PNG file: end its name in .png, not {str(path)!r}")
     try:
         there = path.exists()
         if there and not path.is_file():
-            raise SettingError(f"cannot write {path}: it is no regular file")
+            raise SettingError(f"cannot write {path}: it is not a regular file")
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT))
         if not there:
             path.unlink()
@@ -73,30 +73,30 @@ def check_picture(path: Path) -> None:
 
 
 def picture_maker() -> Callable[..., Any]:
-    """Matplotlib's figures. **Raises** SettingError if the package is missing."""
+    """Returns matplotlib's Figure. **Raises** SettingError if the package is missing."""
     try:
         from matplotlib.figure import Figure
     except ImportError:
         raise SettingError(
-            "a picture needs the package matplotlib: pip install 'tinygrad_rnn[plot]'"
+            "a plot needs the package matplotlib: pip install 'tinygrad_rnn[plot]'"
         ) from None
-    made: Callable[..., Any] = Figure
-    return made
+    factory: Callable[..., Any] = Figure
+    return factory
 
 
 def _save(figure: Any, path: Path) -> None:
     width, height = figure.get_size_inches()
     dpi = min(150.0, (PIXELS / (width * height)) ** 0.5, SIDE / max(width, height))
     try:
-        with warnings.catch_warnings(record=True) as said:
+        with warnings.catch_warnings(record=True) as messages:
             warnings.simplefilter("always")
             figure.savefig(path, format="png", dpi=dpi)
     except OSError as error:
         raise SettingError(f"cannot write {path}: {error.strerror}") from None
-    if any("missing from font" in str(warning.message) for warning in said):
-        print(f"{path}: the font lacks letters, which are shown as boxes", file=sys.stderr)
+    if any("missing from font" in str(warning.message) for warning in messages):
+        print(f"{path}: the font lacks letters, and shows them as boxes", file=sys.stderr)
 
 
 def _label(symbol: str) -> str:
-    """A symbol such that blanks show and nothing is taken for a formula."""
+    """Makes blanks visible, and escapes what matplotlib would read as a formula."""
     return symbol.replace(" ", "␣").replace("$", r"\$")

@@ -1,82 +1,195 @@
-"""`tinygrad-rnn train charlm`: learn a text, go on after Ctrl-C, end with the held-out figure."""
+"""`tinygrad-rnn train`: charlm, translate, verses, phones and task."""
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from ..data import default_text, read_text
-from ..recipes import Config, Training, checked
-from ..tensor.random import Generator
-from . import loop
-from .device import Device, on
-from .loop import Resume
+from ..data import default_text, read_pairs, read_text, without_blanks
+from ..recipes import (
+    CharLMConfig,
+    CharLMTraining,
+    SettingError,
+    TranslateConfig,
+    TranslationTraining,
+    bleu_and_chrf,
+    tasks,
+)
+from ..recipes import phones as dictionary
+from ..recipes import verses as bibles
+from ..recipes.translation_training import Texts
+from ..recipes.word_by_word import WordByWord
+from .loop import opened
+from .options import Device, Out, Resume, options
 
-DEFAULTS = Config()
+EXAMPLES, TESTED = 20_000, 1_000  # of a task
 
 
-def _option(field: str, text: str) -> Any:
-    return loop.option(DEFAULTS, field, text)
-
-
+@options(CharLMConfig())
 def charlm(
+    *,
     text: Annotated[
         Path | None,
-        typer.Option(help="A UTF-8 text in any script.", show_default="Shakespeare's plays"),
+        typer.Option(help="UTF-8 text in any script.", show_default="Shakespeare's plays"),
     ] = None,
-    cell: Annotated[str | None, _option("cell", "rnn, gru or lstm.")] = None,
-    hidden: Annotated[int | None, _option("hidden", "Units in a layer.")] = None,
-    layers: Annotated[int | None, _option("layers", "Recurrent layers.")] = None,
-    embedding: Annotated[
-        int | None, _option("embedding", "Entries of a character's vector.")
-    ] = None,
-    dropout: Annotated[float | None, _option("dropout", "Probability, in [0, 1).")] = None,
-    batch: Annotated[int | None, _option("batch", "Streams of text read in parallel.")] = None,
-    bptt: Annotated[int | None, _option("bptt", "Steps that a gradient reaches back.")] = None,
-    steps: Annotated[
-        int | None, _option("steps", "Updates; more may be asked of --resume.")
-    ] = None,
-    lr: Annotated[float | None, _option("lr", "Adam's learning rate at its peak.")] = None,
-    clip: Annotated[float | None, _option("clip", "The longest gradient (2-norm).")] = None,
-    seed: Annotated[int | None, _option("seed", "Fixes initial weights and dropout.")] = None,
+    settings: dict[str, Any],
     device: Device = None,
-    out: Annotated[Path, typer.Option(help=loop.OUT)] = Path("runs/charlm"),
+    out: Out = Path("runs/charlm"),
     resume: Resume = False,
 ) -> None:
-    """Train a language model of characters, and say how well it knows text that it has not seen."""
-    given = loop.given(locals(), DEFAULTS)
-    with on(device):
-        saved = loop.opened(out, resume, checked)
-        if saved is None:
-            run, source = _started(text, given, device)
-        else:
-            run, source = _resumed(saved, text, given, device)
-
-        def sample() -> str:
-            return "".join(run.lm.sample(200, generator=Generator(run.step), temperature=0.8))
-
-        loop.train(run, out, {"source": source}, loop.to_go_on("charlm", out, device), sample)
+    """Train a character language model, and evaluate it on held-out text."""
+    with opened(CharLMTraining, "charlm", settings, device, out, resume) as session:
+        [path] = session.locate(_absolute(text))
+        title, content = (text or path, read_text(text or path)) if path else default_text()
+        training = session.start(content, CharLMConfig())
+        symbols = len(training.lm.vocabulary)
+        print(f"text: {title}, {len(content):,} characters, {symbols} symbols")
+        session.train(training)
 
 
-def _started(
-    text: Path | None, given: dict[str, Any], device: str | None
-) -> tuple[Training, str | None]:
-    config = Config(**given)
-    title, content = (str(text), read_text(text)) if text else default_text()
-    run = Training(content, config, device)
-    print(f"text: {title}, {len(content):,} characters, {len(run.lm.vocabulary)} symbols")
-    loop.describe(run, config.cell)
-    return run, str(text.resolve()) if text else None
+@options(TranslateConfig())
+def translate(
+    *,
+    source: Annotated[Path | None, typer.Option(help="UTF-8 text, a sentence a line.")] = None,
+    target: Annotated[Path | None, typer.Option(help="Its translation, line for line.")] = None,
+    settings: dict[str, Any],
+    device: Device = None,
+    out: Out = Path("runs/translate"),
+    resume: Resume = False,
+) -> None:
+    """Train a model that translates the lines of one text to the lines of another."""
+    with opened(TranslationTraining, "translate", settings, device, out, resume) as session:
+        files = session.locate(_absolute(source), _absolute(target))
+        if files[0] is None or files[1] is None:
+            raise SettingError("a translation needs `source` and `target`, the texts to learn from")
+        pairs = read_pairs(files[0], files[1])
+        training = session.start(pairs, TranslateConfig())
+        translator = training.translator
+        symbols = f"{len(translator.source)} and {len(translator.target)} symbols"
+        print(f"text: {len(pairs):,} pairs{_omitted(training)}, {symbols}")
+        _hint(training.config, pairs)
+        session.train(training)
 
 
-def _resumed(
-    saved: dict[str, Any], text: Path | None, given: dict[str, Any], device: str | None
-) -> tuple[Training, str | None]:
-    steps = loop.same_settings(given, saved)
-    source = str(text.resolve()) if text else saved.get("source")
-    content = read_text(source) if source else default_text()[1]
-    run = Training.resume(saved, content, steps, device)
-    loop.going_on(run)
-    return run, source
+def _hint(config: TranslateConfig, pairs: Sequence[Texts]) -> None:
+    """Warns where the symbols are words, but the script has no blanks between words."""
+    for side, kind, texts in zip(
+        ("source", "target"),
+        (config.source_symbols, config.target_symbols),
+        zip(*pairs, strict=True),
+        strict=True,
+    ):
+        if kind == "words" and (script := without_blanks(texts)):
+            print(
+                f"hint: the {side} is in a script without blanks between words ({script}), where a "
+                f"word is a letter: --{side}-symbols chars or bpe may serve better",
+                file=sys.stderr,
+            )
+
+
+@options(bibles.CONFIG, "hidden_size", "batch_size", "steps", "lr", "seed")
+def verses(
+    *,
+    source: Annotated[
+        str | None, typer.Option(help="A module of SWORD.", show_default=bibles.ENGLISH)
+    ] = None,
+    target: Annotated[
+        str | None,
+        typer.Option(help="Another with the same verses.", show_default=bibles.SPANISH),
+    ] = None,
+    folder: Annotated[
+        Path | None, typer.Option(help="The modules' folder.", show_default=str(bibles.MODULES))
+    ] = None,
+    settings: dict[str, Any],
+    device: Device = None,
+    out: Out = Path("runs/verses"),
+    resume: Resume = False,
+) -> None:
+    """Train a model on a Bible in two languages, and test it on held-out verses."""
+    with opened(TranslationTraining, "verses", settings, device, out, resume) as session:
+        defaults = [bibles.ENGLISH, bibles.SPANISH, str(bibles.MODULES)]
+        modules = session.locate(source, target, _absolute(folder), defaults=defaults)
+        parts = bibles.verses(*modules)
+        sources, references = ([pair[side] for pair in parts.test] for side in (0, 1))
+        training = session.start(parts.training, bibles.CONFIG, heldout=parts.validation)
+        if session.saved is None:
+            print(f"verses: {len(parts.training):,}{_omitted(training)}")
+            print(f"baselines on {len(references):,} more:")
+            _print_scores("untranslated", sources, references)
+            word_by_word = WordByWord(parts.training)
+            _print_scores("word by word", list(map(word_by_word.translate, sources)), references)
+        session.train(training)
+        translations = [best.text for best, *_ in training.translator.translate(sources)]
+    _print_scores("the model", translations, references)
+
+
+def _print_scores(system: str, translations: list[str], references: list[str]) -> None:
+    bleu, chrf = bleu_and_chrf(translations, references)
+    print(f"  BLEU {bleu:4.1f}, chrF {chrf:4.1f}: {system}")
+
+
+@options(dictionary.CONFIG, "hidden_size", "num_layers", "batch_size", "steps", "lr", "seed")
+def phones(
+    *,
+    settings: dict[str, Any],
+    words: Annotated[
+        int | None,
+        typer.Option(help="Words of the test.", show_default=str(dictionary.TEST), min=1),
+    ] = None,
+    device: Device = None,
+    out: Out = Path("runs/phones"),
+    resume: Resume = False,
+) -> None:
+    """Train a model that pronounces words, and test it on held-out words."""
+    with opened(TranslationTraining, "phones", settings, device, out, resume) as session:
+        parts = dictionary.phones()
+        training = session.start(parts.training, dictionary.CONFIG, heldout=parts.validation)
+        print(f"words: {len(parts.training):,} pronunciations, {len(parts.test):,} words to test")
+        session.train(training)
+        test = dict(list(parts.test.items())[:words])
+        rates = dictionary.phone_error_rates(training.translator, test)
+    print(f"word error rate: {rates.sequences:.2%} of {len(test):,} words")
+    print(f"phone error rate: {rates.symbols:.2%}")
+
+
+@options(tasks.CONFIG, "hidden_size", "attention", "steps", "seed")
+def task(
+    *,
+    name: Annotated[str, typer.Argument(help="copy, reverse or sort.")],
+    settings: dict[str, Any],
+    device: Device = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The checkpoint folder.", show_default="runs/NAME")
+    ] = None,
+    resume: Resume = False,
+) -> None:
+    """Train a model to copy, reverse or sort letters, and test it on longer sequences.
+
+    Sorting has defaults of its own: twice the units, and three times the steps.
+    """
+    config = tasks.config(name)
+    out = out or Path("runs") / name
+    with opened(TranslationTraining, f"task {name}", settings, device, out, resume) as session:
+        train, validation, longer = (
+            tasks.examples(name, count, lengths, seed)
+            for seed, (count, lengths) in enumerate(
+                ((EXAMPLES, tasks.TRAINED), (TESTED, tasks.TRAINED), (TESTED, tasks.LONGER))
+            )
+        )
+        training = session.start(train, config, heldout=validation)
+        session.train(training)
+        for pairs, (shortest, longest) in ((validation, tasks.TRAINED), (longer, tasks.LONGER)):
+            exact = tasks.exact(training.translator, pairs)
+            print(f"exact: {exact:.1%} of {len(pairs):,} with {shortest} to {longest} letters")
+
+
+def _absolute(path: Path | None) -> str | None:
+    return str(path.resolve()) if path else None
+
+
+def _omitted(training: TranslationTraining) -> str:
+    return f", {training.omitted:,} of them too long" if training.omitted else ""

@@ -1,9 +1,8 @@
-"""`tinygrad-rnn generate` and `score`: write with a trained model, and weigh a text with it."""
+"""`tinygrad-rnn generate` and `score`: sample from a character model, and score a text."""
 
 from __future__ import annotations
 
 import math
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -11,35 +10,34 @@ import typer
 from ..data import TextError
 from ..recipes import CharLM
 from ..tensor.random import Generator
-from .device import Device, on
-
-Checkpoint = Annotated[Path, typer.Argument(help="The folder that training wrote.")]
+from .options import Checkpoint, Device, on
 
 
 def generate(
     checkpoint: Checkpoint,
-    prompt: Annotated[str, typer.Option(help="The text to go on from.")] = "",
-    length: Annotated[int, typer.Option(help="Characters to write.")] = 500,
+    prompt: Annotated[str, typer.Option(help="The text to continue.")] = "",
+    length: Annotated[int, typer.Option(help="Characters to generate.")] = 500,
     temperature: Annotated[
-        float, typer.Option(help="Below 1: closer to the probable; 0: always the most probable.")
+        float, typer.Option(help="Divides the logits; 0 always takes the most probable.")
     ] = 1.0,
     top_k: Annotated[
-        int | None, typer.Option(help="Draw among the k most probable.", show_default="all")
+        int | None, typer.Option(help="Sample from the k most probable.", show_default="all")
     ] = None,
     top_p: Annotated[
         float | None,
-        typer.Option(help="Draw among the most probable that reach p.", show_default="all"),
+        typer.Option(help="Sample from the most probable that sum to p.", show_default="all"),
     ] = None,
     seed: Annotated[
         int | None,
-        typer.Option(help="The same seed, the same text.", show_default="random", min=0),
+        typer.Option(help="Seed of the sampling.", show_default="random", min=0),
     ] = None,
     int8: Annotated[
-        bool, typer.Option("--int8", help="Round recurrent weights to 8 bits: faster on the CPU.")
+        bool,
+        typer.Option("--int8", help="Quantize recurrent weights to 8 bits: faster on the CPU."),
     ] = False,
     device: Device = None,
 ) -> None:
-    """Write text, each character as soon as it is drawn."""
+    """Generate text, and print each character as soon as it is drawn."""
     with on(device):
         lm = CharLM.load(checkpoint)
         if int8:
@@ -60,10 +58,10 @@ def generate(
 
 def score(
     checkpoint: Checkpoint,
-    text: Annotated[str, typer.Argument(help="The text to weigh.")],
+    text: Annotated[str, typer.Argument(help="The text to score.")],
     device: Device = None,
 ) -> None:
-    """Show a text's probability as the product of its characters', each given those before it."""
+    """Show a text's probability, by the chain rule over its characters."""
     from rich.console import Console
     from rich.table import Table
 

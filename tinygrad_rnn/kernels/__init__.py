@@ -45,7 +45,7 @@ The signatures are those of `reference`, and an implementation is a module with 
 functions. The functions here check what they are given (`contract.py`) and hand it to the
 implementation that `pick` chooses (`dispatch.py`).
 
-Beside them there are a layer's neighbours in training (`neighbours.py`).
+Kernels for training (losses, embedding gradients, Adam) are in `training.py`.
 """
 
 from .dispatch import (
@@ -53,14 +53,15 @@ from .dispatch import (
     describe,
     gru_backward,
     gru_forward,
+    infer_stack,
     lstm_backward,
     lstm_forward,
     pick,
-    plain,
     rnn_backward,
     rnn_forward,
 )
-from .neighbours import (
+from .quantize import quantize_int8
+from .training import (
     adam,
     add_rows,
     cross_entropy,
@@ -68,7 +69,6 @@ from .neighbours import (
     linear_cross_entropy,
     sum_of_squares,
 )
-from .rounding import rounded
 
 __all__ = [
     "IMPLEMENTATIONS",
@@ -79,13 +79,13 @@ __all__ = [
     "describe",
     "gru_backward",
     "gru_forward",
+    "infer_stack",
     "linear_cross_entropy",
     "lstm_backward",
     "lstm_forward",
     "pick",
-    "plain",
+    "quantize_int8",
     "rnn_backward",
     "rnn_forward",
-    "rounded",
     "sum_of_squares",
 ]

@@ -61,11 +61,11 @@ def _shapes(inputs: Sequence[str], given: Sequence[Any]) -> tuple[tuple[int, ...
 def _forward(operation: str) -> Callable[..., Any]:
     """A forward function that picks an implementation, and saves which it was."""
     name = f"{operation}_forward"
-    plain = getattr(reference, name)
-    inputs, needed = _inputs(plain)
+    forward = getattr(reference, name)
+    inputs, needed = _inputs(forward)
     check, lengths = checker(operation, inputs, needed), inputs.index("lengths")
 
-    @wraps(plain)
+    @wraps(forward)
     def run(xp: Any, *given: Any, keep: bool = True, **options: Any) -> tuple[Any, Any]:
         given += tuple([options.pop(n, None) for n in inputs[len(given) :]])
         some = check(_shapes(inputs, given), **options)
@@ -113,26 +113,26 @@ gru_forward, gru_backward = _forward("gru"), _backward("gru")
 lstm_forward, lstm_backward = _forward("lstm"), _backward("lstm")
 
 
-def plain(
+def infer_stack(
     cell: str,
     layers: int,
     x: Any,
     h: Any,
     c: Any,
     weights: tuple[Any, ...],
-    rounded: tuple[Any, ...] | None = None,
+    quantized: tuple[Any, ...] | None = None,
 ) -> Any:
-    """Plain layers upon each other, of which nothing is saved, in one native call.
+    """Runs a stack of layers without options in one native call; saves nothing for backward.
 
     **Arguments** cell: `rnn_tanh`, `rnn_relu`, `gru`, `gru_reset_after` or `lstm`. layers: L. x:
-    (T, B, I), or one step, (B, I). h, and an LSTM's c: (L, B, H), or None for zeros. weights: of
-    each layer w_ih and w_hh, and all biases that there are, one after another. rounded: of each
-    w_ih and w_hh, one after another, what `rounding.rounded` gave; not used where the weights are
-    others now, or could have been written to. **Returns** (y, h, c), y being (T, B, H) or (B, H);
-    None where native code does not have it or the arrays are not as it wants them: then the forward
-    functions run it, or say what is wrong.
+    (T, B, I), or one step, (B, I). h, and an LSTM's c: (L, B, H), or None for zeros. weights:
+    w_ih, w_hh and the biases, if any, of each layer in turn. quantized: of each w_ih and w_hh in
+    turn, the matrix it was quantized from and the last two results of `quantize_int8`; ignored for
+    a matrix that is another now, or not read-only. **Returns** (y, h, c), y being (T, B, H) or
+    (B, H); None where native code does not support the arrays or they do not fit each other: then
+    the forward functions compute it, or say what is wrong.
     """
-    return cpu.plain(cell, layers, x, h, c, weights, rounded)
+    return cpu.infer_stack(cell, layers, x, h, c, weights, quantized)
 
 
 def describe() -> str:

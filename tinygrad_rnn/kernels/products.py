@@ -1,4 +1,4 @@
-"""Products of matrices on plain arrays: in native code where it has them, or the arrays' own."""
+"""Products of matrices on plain arrays: native where that is faster, or the arrays' own."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ Array = Any
 
 
 def product(a: Array, b: Array, bias: Array | None = None) -> Any:
-    """a @ b, of whatever kind: natively if both are matrices of one real dtype on the CPU.
+    """a @ b for any arrays: natively for two matrices of float32 or float64 on the CPU.
 
-    **Arguments** bias: (N,), added to each row of what (M, K) @ (K, N) gives, if there is one.
+    **Arguments** bias: (N,), added to each row of (M, K) @ (K, N), or None.
 
     >>> import numpy as np
     >>> product(np.ones((2, 3)), np.ones((3, 4))).shape
@@ -57,7 +57,7 @@ def sum_of_products(xp: Any, a: Sequence[Array], b: Sequence[Array]) -> Array:
 
 
 class Multiplier:
-    """Multiplies by one matrix again and again: it is packed once.
+    """Multiplies by one matrix many times: packs it once.
 
     **Arguments** b: (K, N).
 
@@ -70,7 +70,7 @@ class Multiplier:
         self.columns = b.shape[1]
         self.native = functions.native
         self.panels = None if self.native is None else self.native.pack(b)
-        # Products with what lies in memory row by row are up to twice as fast.
+        # Products with contiguous rows are up to twice as fast.
         self.b = xp.ascontiguousarray(b) if self.panels is None else b
 
     def __call__(self, a: Array, bias: Array | None = None) -> Array:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import GraphError
-from ..kernels.chains import natively
+from ..kernels.elementwise import is_native
 from ..kernels.products import Multiplier
 from ..tensor.backend import as_array
 from ..tensor.graph import Op, Traced
@@ -58,7 +58,7 @@ class Loop:
     def run(self, xp: Any, *values: Any) -> tuple[Any, ...]:
         """The last carry, and the ys of all steps, stacked."""
         carry, xs, constants = self.parted(values)
-        self.chained = natively(xp)
+        self.chained = is_native(xp)
         instructions = self._instructions(xp, constants)
         stacks = [Stack(xp, len(self.order)) for _ in self.program.ys_at]
         self.runs = []

@@ -13,7 +13,7 @@ from operator import itemgetter
 from typing import Any, NamedTuple
 
 from ..errors import InvalidTypeError
-from ..kernels.chains import Code, Symbol, compiled
+from ..kernels.elementwise import ElementwiseProgram, Symbol, compile_elementwise
 
 Shape = tuple[int, ...]
 
@@ -38,7 +38,7 @@ class Item(NamedTuple):
 class Chain(NamedTuple):
     """Instructions that run as one."""
 
-    code: Code
+    code: ElementwiseProgram
     pick: Callable[[Any], Any]  # what goes in
     outputs: tuple[tuple[int, int], ...]  # places, and which array comes there
     copies: tuple[tuple[int, int], ...]  # places, and the place whose value comes there
@@ -220,7 +220,7 @@ class _Link:
                 number[id(y)] = len(arrays)
                 arrays.append(y.symbols if type(y) is _Beside else (y,))
             outputs.append((place, number[id(y)]))
-        code = compiled(self.tape, arrays, self.starts, shape[-1] if shape else 0)
+        code = compile_elementwise(self.tape, arrays, self.starts, shape[-1] if shape else 0)
         if code is None:
             return [_Done(i.instruction, {*i.reads}, {*i.writes}) for i in self.items]
         skipped = [i for i in self.columns.items if self.skipped & {*i.writes}]

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InvalidTypeError, ShapeError
-from ..kernels.chains import natively
+from ..kernels.elementwise import is_native
 from ..tensor import tree
 from ..tensor.backend import is_array
 from ..tensor.graph import Op, Traced, grad_mode, wrap
@@ -169,7 +169,7 @@ def _better_by_steps(call: Call, steps: int) -> bool:
     """
     array = call.results[0].array
     large = array.size >= MANY * call.shapes[1][1] and steps * array.size > NEAR
-    return large and type(array) is np.ndarray and natively(np)
+    return large and type(array) is np.ndarray and is_native(np)
 
 
 def _value(v: Any, made: type[Traced]) -> Any:

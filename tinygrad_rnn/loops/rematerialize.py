@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..kernels.chains import Symbol
+from ..kernels.elementwise import Symbol
 from .trace import Call, Slot
 
 MOST = 3  # instructions, to make a value again

@@ -1,12 +1,13 @@
 """The lecture's tasks as programs on real data."""
 
 from .adding import SOLVED, Adding, AddingConfig
-from .charlm import CharLM, CharModel, Config, checked
+from .charlm import CharLM, CharLMConfig, CharModel
+from .charlm_training import CharLMTraining
 from .divergence import DivergedError
-from .run import Progress, Run, SettingError
 from .scores import ErrorRates, bleu_and_chrf, error_rates
+from .settings import SettingError
 from .tasks import TASKS
-from .training import Training
+from .trainer import Progress, Trainer
 from .translate import TranslateConfig, Translation, Translator
 from .translation_training import TranslationTraining
 
@@ -16,19 +17,18 @@ __all__ = [
     "Adding",
     "AddingConfig",
     "CharLM",
+    "CharLMConfig",
+    "CharLMTraining",
     "CharModel",
-    "Config",
     "DivergedError",
     "ErrorRates",
     "Progress",
-    "Run",
     "SettingError",
-    "Training",
+    "Trainer",
     "TranslateConfig",
     "Translation",
     "TranslationTraining",
     "Translator",
     "bleu_and_chrf",
-    "checked",
     "error_rates",
 ]

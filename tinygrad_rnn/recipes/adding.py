@@ -1,9 +1,9 @@
 """The adding problem: which cell can carry two numbers across hundreds of steps?
 
-A sequence of T pairs: a real number in [0, 1), and a mark that is 1 twice, once in each half, and 0
-else. At the end the sum of the two marked numbers is asked for. Always answering 1 leaves a mean
-squared error of 1/6; to do better, a gradient must reach back to the marks, which a vanilla RNN's
-does not. (Hochreiter and Schmidhuber 1997, "Long short-term memory", section 5.4.)
+The input is a sequence of T pairs: a real number in [0, 1), and a mark that is 1 twice, once in
+each half, and 0 elsewhere. The target is the sum of the two marked numbers. Always predicting 1 has
+a mean squared error of 1/6; to do better, a gradient must reach back to the marks, which a vanilla
+RNN's does not. (Hochreiter and Schmidhuber 1997, "Long short-term memory", section 5.4.)
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from ..nn.utils import gradient_flow
 from ..tensor.creation import as_tensor
 from ..tensor.random import Generator
 from ..tensor.tensor import Tensor
-from .run import Run, SettingError, check_memory, check_settings, inference
+from .settings import Settings, check_memory, setting
+from .trainer import Trainer, inference
 
 
 def _min_gru(features: int, hidden: int, generator: Generator) -> Recurrent:
@@ -31,49 +32,45 @@ def _min_gru(features: int, hidden: int, generator: Generator) -> Recurrent:
     return Recurrent(cell, fused=True)
 
 
-KEEP = 3.0  # gates begin nearly open to the past: who forgets half at each step has lost all soon
+KEEP = 3.0  # added to the keep gates: one that starts at 1/2 forgets a sequence in a few steps
 CELLS: dict[str, Callable[..., Module]] = {
     "rnn": RNN,
     "gru": GRU,
     "lstm": LSTM,
     "mingru": _min_gru,
 }
-HELD_OUT = 1000  # sequences that the error is measured on
+HELD_OUT = 1000  # sequences for evaluation
 SOLVED = 0.01  # mean squared error
-WORST = 100.0  # mean squared error of answers that miss the sums' range, 2, five times over
+WORST = 100.0  # mean squared error of predictions that miss by five times the sums' range, 2
 
 
 @dataclass(frozen=True)
-class AddingConfig:
-    """All that determines a run.
+class AddingConfig(Settings):
+    """All that determines a training."""
 
-    **Raises** SettingError for the first setting outside its range.
-    """
-
-    cell: str = "gru"
-    length: int = 200  # steps of a sequence
-    hidden: int = 64  # units
-    batch: int = 32  # sequences in an update
-    steps: int = 2000  # updates at most
-    lr: float = 1e-2  # the peak, after warming up
-    clip: float = 1.0  # the longest gradient
-    seed: int = 0
+    cell: str = setting("gru", "Recurrent cell.", one_of=CELLS)
+    length: int = setting(200, "Steps of a sequence.", at_least=2)
+    hidden_size: int = setting(64, "Units.", at_least=1)
+    batch_size: int = setting(32, "Sequences in an update.", at_least=1)
+    steps: int = setting(2000, "Maximal number of updates.", at_least=1)
+    lr: float = setting(1e-2, "Peak learning rate of Adam.", above=0)
+    clip: float = setting(1.0, "Maximal 2-norm of the gradient.", above=0)
+    seed: int = setting(0, "Seed of the weights and the sequences.", at_least=0)
 
     def __post_init__(self) -> None:
-        if self.cell not in CELLS:
-            raise SettingError(f"cell must be one of {', '.join(CELLS)}, not {self.cell!r}")
-        if self.length < 2:
-            raise SettingError(f"length must be at least 2, a mark in each half; not {self.length}")
-        check_settings(self, "length", "hidden", "batch", "steps")
+        super().__post_init__()
         # Sequences with their states, and the recurrent weights with their gradients.
-        states = (HELD_OUT + 2 * self.batch) * self.length * (self.hidden + 8)
-        check_memory("a task of this size (length, hidden, batch)", 4 * states + 8 * self.hidden**2)
+        states = (HELD_OUT + 2 * self.batch_size) * self.length * (self.hidden_size + 8)
+        check_memory(
+            "a task of this size (`length`, `hidden_size`, `batch_size`)",
+            4 * states + 8 * self.hidden_size**2,
+        )
 
 
 def additions(
     generator: Generator, length: int, batch: int
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Draws sequences, and what their marked numbers add up to.
+    """Draws sequences, and the sums of their marked numbers.
 
     **Returns** x, (length, batch, 2), and the sums, (batch, 1).
 
@@ -90,31 +87,31 @@ def additions(
 
 
 class Adder(Module):
-    """A recurrent layer that reads the sequence, and a linear map of its last state.
+    """A recurrent layer, and a linear map of its last output.
 
     **Arguments** config: cell and sizes. generator: draws the initial weights.
     """
 
     def __init__(self, config: AddingConfig, generator: Generator) -> None:
         super().__init__()
-        self.layer: Any = CELLS[config.cell](2, config.hidden, generator=generator)
+        self.layer: Any = CELLS[config.cell](2, config.hidden_size, generator=generator)
         if config.cell in ("gru", "lstm"):
             chrono_(self.layer, config.length, generator=generator)
-        self.head = Linear(config.hidden, 1, generator=generator)
+        self.head = Linear(config.hidden_size, 1, generator=generator)
 
     def forward(self, x: Tensor) -> Tensor:
-        """**Arguments** x: (T, B, 2). **Returns** what it takes for the sums, (B, 1)."""
+        """**Arguments** x: (T, B, 2). **Returns** the predicted sums, (B, 1)."""
         y: Tensor = self.head(self.layer(x)[0][-1])
         return y
 
 
-class Adding(Run):
-    """A run: new sequences at each update; the held-out figure is their mean squared error.
+class Adding(Trainer):
+    """Trains on new sequences at each update; the held-out figure is the mean squared error.
 
-    >>> run = Adding(AddingConfig(length=4, hidden=4, steps=3))
-    >>> [progress.step for progress in run]
+    >>> training = Adding(AddingConfig(length=4, hidden_size=4, steps=3))
+    >>> [progress.step for progress in training]
     [1, 2, 3]
-    >>> len(run.gradient_norms())
+    >>> len(training.gradient_norms())
     4
     """
 
@@ -122,27 +119,23 @@ class Adding(Run):
 
     def __init__(self, config: AddingConfig, device: str | None = None) -> None:
         generator = Generator(config.seed)
-        super().__init__(Adder(config, generator), config, generator, device)
+        super().__init__(Adder(config, generator), config, generator, device, WORST)
         self.heldout = additions(Generator(config.seed + 1), config.length, HELD_OUT)
 
     def next_loss(self) -> tuple[Tensor, int]:
-        """The mean squared error of a new batch, and how many sequences it has."""
-        return self._loss(*additions(self.generator, self.config.length, self.config.batch)), (
-            self.config.batch
-        )
+        """Computes the mean squared error of a new batch, and its number of sequences."""
+        batch_size = self.config.batch_size
+        batch = additions(self.generator, self.config.length, batch_size)
+        return self._loss(*batch), batch_size
 
     def evaluate(self, quick: bool = False) -> float:
-        """The mean squared error on sequences that are not trained on."""
+        """Computes the mean squared error on the held-out sequences."""
         with inference(self.model):
             return float(self._loss(*self.heldout).item())
 
-    def worst(self) -> float:
-        """A mean squared error far beyond that of any answer within range."""
-        return WORST
-
     def gradient_norms(self) -> list[float]:
-        """How much of the loss's gradient arrives at each step: |dL/dh_t|, on one batch."""
-        x, sums = (part[..., : self.config.batch, :] for part in self.heldout)
+        """Computes the norms of the loss's gradient by step, |dL/dh_t|, on one batch."""
+        x, sums = (array[..., : self.config.batch_size, :] for array in self.heldout)
         flow = gradient_flow(self.model, lambda: self._loss(x, sums))["layer"]
         h = flow[0] if isinstance(flow, tuple) else flow
         norms: list[float] = h[0].tolist()

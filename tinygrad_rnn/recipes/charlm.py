@@ -1,16 +1,16 @@
-"""A character language model: what comes next, given all that came before.
+"""A character language model: the probability of the next character, given all before it.
 
     P(c_1 ... c_n) = P(c_1) P(c_2 | c_1) ... P(c_n | c_1 ... c_{n-1})
 
-A recurrent network gives every factor of the chain rule. For the first one it must have read
-something, too: the start symbol, a line's end if the text has one (a text begins where a line
-begins), else the text's first character.
+A recurrent network computes every factor of the chain rule. Before the first character it reads a
+start symbol: a line feed if the text has one, since a text begins where a line begins, else the
+text's first character.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..data import CharVocabulary
-from ..io import CheckpointError, load_checkpoint
+from ..io import load_checkpoint
 from ..nn import GRU, LSTM, RNN, Dropout, Embedding, Linear, Module, linear_cross_entropy
-from ..nn.decoding import check_sampling, draw, probabilities
+from ..nn.decoding import draw, probabilities
 from ..nn.utils import quantized
 from ..tensor.autodiff import no_grad
 from ..tensor.creation import as_tensor
@@ -28,73 +28,68 @@ from ..tensor.ops import log_softmax
 from ..tensor.random import Generator
 from ..tensor.tensor import Tensor
 from .divergence import DivergedError, check_weights
-from .run import SettingError, check_memory, check_settings, inference, whole
-from .saved import Kinds, check_entries, check_sizes
+from .saved import check_entries, check_sizes
+from .settings import Settings, check, check_memory, setting
+from .trainer import inference
 
-State = Any  # (L, B, H); for LSTM the pair of two of them
+State = Any  # (L, B, H); a pair of them for LSTM
 
 LAYER = 10_000  # bytes of a layer besides its weights
 CELLS: dict[str, Any] = {"rnn": RNN, "gru": GRU, "lstm": LSTM}
 
 
 @dataclass(frozen=True)
-class Config:
-    """All that determines a training run, besides its text.
+class CharLMConfig(Settings):
+    """All that determines a training, except its text."""
 
-    **Raises** SettingError for the first setting outside its range.
-    """
-
-    cell: str = "gru"
-    hidden: int = 256  # units in a layer
-    layers: int = 1
-    embedding: int = 64  # entries of a character's vector
-    dropout: float = 0.0  # probability, before, between and after the layers
-    batch: int = 64  # parallel streams
-    bptt: int = 32  # steps before back-propagation is cut
-    steps: int = 2500  # updates of the weights
-    lr: float = 5e-3  # the peak, after warming up
-    clip: float = 1.0  # the longest gradient
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.cell not in CELLS:
-            raise SettingError(f"cell must be one of {', '.join(CELLS)}, not {self.cell!r}")
-        check_settings(self, "hidden", "layers", "embedding", "batch", "bptt", "steps")
+    cell: str = setting("gru", "Recurrent cell.", one_of=CELLS)
+    hidden_size: int = setting(256, "Units in a layer.", at_least=1)
+    num_layers: int = setting(1, "Recurrent layers.", at_least=1)
+    embedding_dim: int = setting(64, "Size of a character's vector.", at_least=1)
+    dropout: float = setting(
+        0.0, "Dropout probability, before, between and after the layers.", at_least=0, below=1
+    )
+    batch_size: int = setting(64, "Streams of text that are read in parallel.", at_least=1)
+    bptt: int = setting(32, "Steps of truncated back-propagation.", at_least=1)
+    steps: int = setting(2500, "Updates in all; --resume may raise it.", at_least=1)
+    lr: float = setting(5e-3, "Peak learning rate of Adam.", above=0)
+    clip: float = setting(1.0, "Maximal 2-norm of the gradient.", above=0)
+    seed: int = setting(0, "Seed of the initial weights and of dropout.", at_least=0)
 
 
 class CharModel(Module):
     """Embedding, recurrent layers, and a linear map to the logits of the next character.
 
-    **Arguments** symbols: the size of the vocabulary, V. config: cell and sizes. generator: draws
-    the initial weights, and the dropout masks later.
+    **Arguments** vocab_size: the number of symbols, V. config: cell and sizes. generator: draws the
+    initial weights and the dropout masks.
     """
 
-    def __init__(self, symbols: int, config: Config, generator: Generator) -> None:
+    def __init__(self, vocab_size: int, config: CharLMConfig, generator: Generator) -> None:
         super().__init__()
-        check_weights_fit(config, symbols)
-        self.embedding = Embedding(symbols, config.embedding, generator=generator)
+        check_weights_fit(config, vocab_size)
+        self.embedding = Embedding(vocab_size, config.embedding_dim, generator=generator)
         self.dropout = Dropout(config.dropout, generator=generator)
         self.layers = CELLS[config.cell](
-            config.embedding,
-            config.hidden,
-            num_layers=config.layers,
-            dropout=config.dropout if config.layers > 1 else 0.0,
+            config.embedding_dim,
+            config.hidden_size,
+            num_layers=config.num_layers,
+            dropout=config.dropout if config.num_layers > 1 else 0.0,
             generator=generator,
         )
-        self.head = Linear(config.hidden, symbols, generator=generator)
+        self.head = Linear(config.hidden_size, vocab_size, generator=generator)
 
     def forward(self, ids: Tensor, state: State = None) -> tuple[Tensor, State]:
-        """Reads a stretch of text.
+        """Reads T characters of B texts.
 
-        **Arguments** ids: (T, B) integers. state: where the layers stand; zeros, if None.
+        **Arguments** ids: (T, B) integers. state: of the layers; zeros, if None.
 
-        **Returns** the logits (T, B, V) of what comes next, and the new state.
+        **Returns** the logits (T, B, V) of the next characters, and the new state.
         """
         y, state = self._read(ids, state)
         return self.head(y), state
 
     def loss(self, ids: Tensor, targets: Tensor, state: State = None) -> tuple[Tensor, State]:
-        """The mean surprise at what comes next, in nats; the logits are never all in memory.
+        """Computes the mean cross-entropy in nats, without all logits in memory at once.
 
         **Arguments** ids, targets: (T, B) integers. **Returns** a scalar, and the new state.
         """
@@ -103,13 +98,13 @@ class CharModel(Module):
         return linear_cross_entropy(y, head.weight, targets, linear_bias=head.bias), state
 
     def _read(self, ids: Tensor, state: State) -> tuple[Tensor, State]:
-        """What the layers make of a stretch of text, (T, B, H), and the new state."""
+        """Returns the output of the last layer, (T, B, H), and the new state."""
         x, rows = self.embedding.inputs(ids, self.dropout)
         y, state = self.layers(x, state, ids=rows)
         return self.dropout(y), state
 
     def step(self, ids: Tensor, state: State = None) -> tuple[Tensor, State]:
-        """Reads one character, as in evaluation, whichever mode the model is in.
+        """Reads one character of B texts, without dropout in any mode.
 
         **Arguments** ids: (B,) integers. **Returns** the logits (B, V), and the new state.
         """
@@ -118,43 +113,46 @@ class CharModel(Module):
 
     @property
     def device(self) -> str:
-        """Where the weights are."""
+        """The device of the weights."""
         return str(self.head.weight.device)
 
 
-def check_weights_fit(config: Any, symbols: int, layers: int | None = None) -> None:
-    """Refuses sizes with which weights and gradients cannot fit in the memory.
+def check_weights_fit(config: Any, vocab_size: int, num_layers: int | None = None) -> None:
+    """Refuses sizes with which weights and gradients cannot fit in memory.
 
-    **Arguments** config: with hidden and embedding. symbols: rows of its tables. layers: how many
-    in all, config's if None. **Raises** SettingError.
+    **Arguments** config: with hidden_size and embedding_dim. vocab_size: the rows of all its tables
+    together. num_layers: in all; that of config, if None. **Raises** SettingError.
     """
-    layers = layers or config.layers
+    layers = num_layers or config.num_layers
+    size, width = config.hidden_size, config.embedding_dim
     gates = {"rnn": 1, "gru": 3, "lstm": 4}[config.cell]
-    recurrent = gates * config.hidden * (config.embedding + (2 * layers - 1) * config.hidden)
-    weights = recurrent + symbols * (config.embedding + config.hidden)
-    check_memory("a model of this size (hidden, layers, embedding)", 8 * weights + LAYER * layers)
+    weights = gates * size * (width + (2 * layers - 1) * size) + vocab_size * (width + size)
+    check_memory(
+        "a model of this size (`hidden_size`, `num_layers`, `embedding_dim`)",
+        8 * weights + LAYER * layers,
+    )
 
 
 @dataclass(frozen=True)
 class CharLM:
-    """A model with what it needs to read and write text."""
+    """A character model with its vocabulary: scores and generates text."""
 
     model: CharModel
     vocabulary: CharVocabulary
-    start: str  # what is read before a text's first character
+    start: str  # the symbol that the model reads before a text's first character
 
     @classmethod
     def load(cls, folder: str | Path, device: str | None = None) -> CharLM:
-        """Loads the model of a training run's checkpoint.
+        """Loads the model from the checkpoint of a training.
 
-        **Raises** CheckpointError if there is none, or it is damaged or of something else,
+        **Raises** CheckpointError if there is none, or it is damaged or of another recipe,
         DivergedError if weights are not finite.
         """
         return cls.from_state(checked(load_checkpoint(folder), folder), device)
 
     @classmethod
     def from_state(cls, state: dict[str, Any], device: str | None = None) -> CharLM:
-        """The model in a checkpoint's state."""
+        """Builds the model from a checkpoint's state."""
         vocabulary = CharVocabulary(state["vocabulary"])
         config = settings(state)
         model = CharModel(len(vocabulary), config, Generator(config.seed))
@@ -165,7 +163,7 @@ class CharLM:
         return cls(model, vocabulary, state["start"])
 
     def quantized(self) -> CharLM:
-        """The same model with recurrent weights rounded to 8 bits: it writes faster."""
+        """Returns the model with recurrent weights of 8 bits: it generates faster."""
         return replace(self, model=quantized(self.model))
 
     def sample(
@@ -178,47 +176,47 @@ class CharLM:
         top_k: int | None = None,
         top_p: float | None = None,
     ) -> Iterator[str]:
-        """Writes on, one character at a time, each as soon as it is drawn.
+        """Generates text after a prompt, and yields each character as soon as it is drawn.
 
-        **Arguments** length: characters to write. prompt: what was read before the first of them.
+        **Arguments** length: the number of characters. prompt: the text before the first of them.
         temperature, top_k, top_p: as in `nn.decoding.probabilities`.
 
-        **Raises** VocabularyError for an unknown character in the prompt, SettingError for a
-        setting outside its range; both at once, not at the first character.
+        **Raises** VocabularyError for an unknown character in the prompt, SettingError for an
+        argument outside its range; both when called, before the first character.
         """
-        try:
-            check_sampling(temperature, top_k, top_p)
-        except ValueError as error:
-            raise SettingError(str(error)) from None
-        whole("top-k", top_k or 1)
-        whole("length", length, least=0)
-        ids = self._read(prompt)
+        check("length", length, at_least=0)
+        check("temperature", temperature, float, at_least=0)
+        if top_k is not None:
+            check("top_k", top_k, at_least=1)
+        if top_p is not None:
+            check("top_p", top_p, float, above=0, at_most=1)
+        ids = self._encode(prompt)
 
         def characters() -> Iterator[str]:
             with inference(self.model):
                 logits, state = self.model(self._tensor(ids[:, None]))
             logits = logits[-1]
-            for written in range(length):
+            for count in range(1, length + 1):
                 drawn = draw(probabilities(logits, temperature, top_k, top_p), generator)
                 yield self.vocabulary.symbols[drawn.item()]
-                if written + 1 < length:
+                if count < length:
                     with no_grad():
                         logits, state = self.model.step(drawn, state)
 
         return characters()
 
     def score(self, text: str, window: int = 1024) -> NDArray[np.float64]:
-        """The factors of the chain rule: log P(c_t | start, c_1 ... c_{t-1}) for every t.
+        """Computes the factors of the chain rule, log P(c_t | start, c_1 ... c_{t-1}) for every t.
 
-        **Arguments** text: n characters. window: how many are read at a time, which bounds the
-        memory and changes nothing else.
+        **Arguments** text: n characters. window: the number of characters that the model reads at
+        a time, which bounds the memory and changes nothing else.
 
         **Returns** (n,) natural logarithms; their sum is log P(text).
 
-        **Raises** VocabularyError for a character that the vocabulary does not have, DivergedError
-        for a model whose probabilities are NaN.
+        **Raises** VocabularyError for a character outside the vocabulary, DivergedError for a model
+        whose probabilities are NaN.
         """
-        ids = self._read(text)
+        ids = self._encode(text)
         factors: list[NDArray[np.float64]] = [np.empty(0)]
         state: State = None
         with inference(self.model):
@@ -227,13 +225,14 @@ class CharLM:
                 logits, state = self.model(self._tensor(x[:, None]), state)
                 log_p = log_softmax(logits, axis=-1).numpy()[:, 0]
                 factors.append(log_p[np.arange(len(y)), y].astype(np.float64))
-        found = np.concatenate(factors)
-        if np.isnan(found).any():
+        log_probs = np.concatenate(factors)
+        if np.isnan(log_probs).any():
             raise DivergedError("the probabilities are NaN: the weights are too large")
-        return found
+        return log_probs
 
-    def _read(self, text: str) -> NDArray[np.int64]:
-        # Encoded apart, so that an unknown character's position is the one in the text.
+    def _encode(self, text: str) -> NDArray[np.int64]:
+        """Encodes the start symbol and a text."""
+        # One by one, so that an error names an unknown character's position in the text.
         return np.concatenate([self.vocabulary.encode(self.start), self.vocabulary.encode(text)])
 
     def _tensor(self, ids: NDArray[np.int64]) -> Tensor:
@@ -241,39 +240,26 @@ class CharLM:
 
 
 def start_symbol(text: str) -> str:
-    """What is read before the first character of a text."""
+    """Chooses the symbol that the model reads before a text's first character."""
     return "\n" if "\n" in text else text[0]
 
 
-_ENTRIES: Kinds = {
-    "config": dict,
-    "vocabulary": str,
-    "start": str,
-    "model": dict,
-    "step": int,
-    "text": dict,
-    "heldout": (float, type(None)),
-}
-
-
 def checked(state: dict[str, Any], folder: str | Path) -> dict[str, Any]:
-    """A checkpoint's state, if it is one of this recipe; raises CheckpointError otherwise."""
-    check_entries(state, folder, "charlm", Config, _ENTRIES)
-    if len(state["config"]) < len(fields(Config)):
-        raise CheckpointError(f"the checkpoint in {folder} is not one of train charlm")
-    return state
+    """Returns a checkpoint's state. **Raises** CheckpointError if it is not one of this recipe."""
+    kinds = {"vocabulary": str, "start": str}
+    return check_entries(state, folder, "charlm", CharLMConfig, kinds)
 
 
-def settings(state: dict[str, Any]) -> Config:
-    """The settings in a state. **Raises** CheckpointError if its arrays have other sizes."""
-    config = Config(**state["config"])
+def settings(state: dict[str, Any]) -> CharLMConfig:
+    """Returns a state's settings. **Raises** CheckpointError if its arrays have other sizes."""
+    config = CharLMConfig(**state["config"])
     symbols = len(state["vocabulary"])
     check_sizes(
         state["model"],
         {
-            "embedding.weight": (symbols, config.embedding),
-            "head.weight": (symbols, config.hidden),
-            f"layers.weight_hh_l{config.layers - 1}": (None, config.hidden),
+            "embedding.weight": (symbols, config.embedding_dim),
+            "head.weight": (symbols, config.hidden_size),
+            f"layers.weight_hh_l{config.num_layers - 1}": (None, config.hidden_size),
         },
     )
     return config

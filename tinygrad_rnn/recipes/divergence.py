@@ -1,4 +1,4 @@
-"""When training has diverged: losses, weights and probabilities that are no numbers any more."""
+"""Divergence: losses, weights and probabilities that are not finite, or absurd."""
 
 from __future__ import annotations
 
@@ -8,32 +8,25 @@ from ..errors import TinygradRnnError
 from ..nn import Module
 from ..tensor import ops
 
-# Bits that float32 can tell a certainty by: whoever pays more for every symbol is more certain of
-# what is wrong than its numbers can express.
+# Bits by which float32 can express a certainty: a model that needs more per symbol than guessing
+# does, by this much, is surer of what is wrong than its numbers can express.
 CERTAIN = 24
 
 
 class DivergedError(TinygradRnnError, RuntimeError):
-    """A loss, a gradient, a weight or a probability that no training leads to."""
+    """A loss, a gradient, a weight or a probability that only a diverged training has."""
 
 
 def worst_bits(symbols: int) -> float:
-    """Bits a symbol beyond which a model has diverged: far above those of guessing evenly."""
+    """Returns the bits per symbol beyond which a model has diverged: far above uniform guessing."""
     return math.log2(symbols) + CERTAIN
 
 
-def diverged_weight(model: Module) -> str:
-    """The name of the first weight that has an entry that is not finite, "" if there is none."""
+def check_weights(model: Module) -> None:
+    """Refuses a model with weights that are not finite. **Raises** DivergedError."""
     for name, weight in model.named_parameters():
         if not ops.all(ops.isfinite(weight.detach())).item():
-            return name
-    return ""
-
-
-def check_weights(model: Module) -> None:
-    """Refuses a model of which no output would mean anything. **Raises** DivergedError."""
-    if name := diverged_weight(model):
-        raise DivergedError(
-            f"the weight {name} has entries that are not finite: its training diverged; train it "
-            "again with a lower lr or clip"
-        )
+            raise DivergedError(
+                f"the weight {name} has entries that are not finite: training has diverged; train "
+                "again with a lower `lr` or `clip`"
+            )

@@ -1,4 +1,4 @@
-"""Whether a checkpoint's state is one of a recipe, found out before anything is made of it."""
+"""Checks a checkpoint's state against a recipe, before anything is built from it."""
 
 from __future__ import annotations
 
@@ -10,55 +10,62 @@ from typing import Any
 
 from ..errors import DeviceError
 from ..io import CheckpointError
+from .settings import SettingError, Settings
 
 Kinds = Mapping[str, type | tuple[type, ...]]
 
+ENTRIES: Kinds = {  # of all recipes
+    "data": dict, "model": dict, "step": int, "heldout": (float, type(None)),
+}  # fmt: skip
+
 
 def check_entries(
-    state: dict[str, Any], folder: str | Path, recipe: str, config: type, kinds: Kinds
-) -> None:
-    """Refuses a state whose entries or settings are not a recipe's.
+    state: dict[str, Any], folder: str | Path, recipe: str, config: type[Settings], kinds: Kinds
+) -> dict[str, Any]:
+    """Refuses a state whose entries or settings are not a recipe's, and returns it otherwise.
 
-    **Arguments** recipe: its name. config: the class of its settings, of which some may be missing.
-    kinds: the types of the entries. **Raises** CheckpointError.
+    **Arguments** recipe: its name. config: the class of its settings. kinds: the types of its own
+    entries. **Raises** CheckpointError.
     """
-    defaults = {field.name: field.default for field in fields(config)}
+    other = CheckpointError(f"the checkpoint in {folder} is not one of train {recipe}")
     settings = state.get("config")
-    if (
-        not all(isinstance(state.get(name, ...), kind) for name, kind in kinds.items())
-        or not isinstance(settings, dict)
-        or not all(name in defaults for name in settings)
-        or not all(_alike(value, defaults[name]) for name, value in settings.items())
-    ):
-        raise CheckpointError(f"the checkpoint in {folder} is not one of train {recipe}")
-
-
-def _alike(value: Any, default: Any) -> bool:
-    """Whether a setting is of its default's type; an integer is a real."""
-    return type(value) is type(default) or (type(value) is int and type(default) is float)
+    if state.get("recipe") != recipe or not isinstance(settings, dict):
+        raise other
+    if differing := sorted({field.name for field in fields(config)} ^ settings.keys()):
+        raise CheckpointError(
+            f"the checkpoint in {folder} is of another version of train {recipe}, with other "
+            f"settings ({', '.join(differing)}): train the model again"
+        )
+    if not all(isinstance(state.get(n, ...), kind) for n, kind in {**ENTRIES, **kinds}.items()):
+        raise other
+    try:
+        config(**settings)
+    except SettingError as error:
+        raise CheckpointError(f"the checkpoint in {folder}: {error}") from None
+    return state
 
 
 def check_sizes(arrays: Mapping[str, Any], expected: Mapping[str, tuple[int | None, ...]]) -> None:
-    """Refuses settings that ask for more memory than the arrays that were saved with them.
+    """Refuses settings that need more memory than the arrays that were saved with them.
 
-    **Arguments** expected: by name the shapes that follow from the settings, None for any length;
-    all sizes of a model must occur. **Raises** CheckpointError.
+    **Arguments** expected: the shapes that follow from the settings, by name, None for any length;
+    every size of the model must occur. **Raises** CheckpointError.
     """
     for name, shape in expected.items():
-        found = getattr(arrays.get(name), "shape", ())
-        if len(found) != len(shape) or any(
-            n not in (None, f) for n, f in zip(shape, found, strict=True)
+        actual = getattr(arrays.get(name), "shape", ())
+        if len(actual) != len(shape) or any(
+            n not in (None, m) for n, m in zip(shape, actual, strict=True)
         ):
             wanted = ", ".join("any" if n is None else str(n) for n in shape)
             raise CheckpointError(
                 f"the checkpoint's settings do not fit its arrays: {name}: expected shape "
-                f"[{wanted}], got {list(found) if name in arrays else 'none'}"
+                f"[{wanted}], got {list(actual) if name in arrays else 'none'}"
             )
 
 
 @contextmanager
 def fitting() -> Iterator[None]:
-    """Turns what goes wrong with a state that does not fit together into a CheckpointError."""
+    """Turns the errors of a state whose entries do not fit together into a CheckpointError."""
     try:
         yield
     except (CheckpointError, DeviceError):

@@ -1,29 +1,29 @@
-"""How good translations are: BLEU and chrF through `sacrebleu`, error rates by edit distance."""
+"""Scores of translations: BLEU and chrF through `sacrebleu`, error rates by edit distance."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .run import SettingError
+from .settings import SettingError
 
 
 @dataclass(frozen=True)
 class ErrorRates:
-    """Errors against the references: of whole sequences, and of the symbols in them."""
+    """Error rates against references, of whole sequences and of their symbols."""
 
-    sequences: float  # the share that is none of its references
-    symbols: float  # edits, over the symbols of the nearest references
+    sequences: float  # proportion that equals none of its references
+    symbols: float  # edits, divided by the symbols of the nearest references
 
 
-def bleu_and_chrf(found: Sequence[str], references: Sequence[str]) -> tuple[float, float]:
-    """The corpus's BLEU and chrF, from 0 to 100, as `sacrebleu` computes them by default.
+def bleu_and_chrf(translations: Sequence[str], references: Sequence[str]) -> tuple[float, float]:
+    """Computes the corpus's BLEU and chrF, from 0 to 100, with `sacrebleu`'s defaults.
 
     **Raises** SettingError if the package is missing, or the numbers of lines differ.
     """
-    if len(found) != len(references):
+    if len(translations) != len(references):
         raise SettingError(
-            f"{len(found)} translations cannot be compared with {len(references)} references"
+            f"{len(translations)} translations cannot be compared with {len(references)} references"
         )
     try:
         import sacrebleu
@@ -31,34 +31,34 @@ def bleu_and_chrf(found: Sequence[str], references: Sequence[str]) -> tuple[floa
         raise SettingError(
             "BLEU needs the package sacrebleu: pip install 'tinygrad_rnn[translate]'"
         ) from None
-    whole = [list(references)]
+    corpus = [list(references)]
     return (
-        float(sacrebleu.corpus_bleu(list(found), whole).score),
-        float(sacrebleu.corpus_chrf(list(found), whole).score),
+        float(sacrebleu.corpus_bleu(list(translations), corpus).score),
+        float(sacrebleu.corpus_chrf(list(translations), corpus).score),
     )
 
 
-def error_rates(found: Sequence[str], references: Sequence[Sequence[str]]) -> ErrorRates:
-    """Error rates of sequences of symbols with blanks between them.
+def error_rates(results: Sequence[str], references: Sequence[Sequence[str]]) -> ErrorRates:
+    """Computes error rates of sequences of symbols with blanks between them.
 
-    **Arguments** references: for each one all that are right; the nearest counts.
+    **Arguments** references: one or more for each result; the nearest counts.
 
     >>> error_rates(["K AE T", "D AO"], [["K AE T"], ["D AO G", "D AA G"]])
     ErrorRates(sequences=0.5, symbols=0.16666666666666666)
     """
     wrong = edits = symbols = 0
-    for text, right in zip(found, references, strict=True):
+    for text, right in zip(results, references, strict=True):
         distance, length = min(
             (edit_distance(text.split(), one.split()), len(one.split())) for one in right
         )
         wrong += distance > 0
         edits += distance
         symbols += length
-    return ErrorRates(wrong / len(found), edits / symbols)
+    return ErrorRates(wrong / len(results), edits / symbols)
 
 
 def edit_distance(a: Sequence[str], b: Sequence[str]) -> int:
-    """The fewest insertions, deletions and substitutions that make b of a (Levenshtein 1966).
+    """Counts the fewest insertions, deletions and substitutions from a to b (Levenshtein 1966).
 
     >>> edit_distance("kitten", "sitting")
     3

@@ -2,15 +2,15 @@
 
     P(y_1 ... y_T | x) = P(y_1 | x) P(y_2 | y_1, x) ... P(END | y_1 ... y_T, x)
 
-The encoder reads the source in both directions; the decoder writes, and at each step looks at the
-source through an attention.
+The encoder reads the source in both directions. The decoder generates the target, and attends to
+the source at each step.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +25,9 @@ from ..tensor.creation import as_tensor, full
 from ..tensor.random import Generator
 from .charlm import CELLS, check_weights_fit
 from .divergence import check_weights
-from .run import SettingError, check_memory, check_settings, inference, whole
-from .saved import Kinds, check_entries, check_sizes, fitting
+from .saved import check_entries, check_sizes, fitting
+from .settings import SettingError, Settings, check, check_memory, setting
+from .trainer import inference
 
 ATTENTIONS: dict[str, Any] = {
     "none": None,
@@ -45,133 +46,132 @@ SCHEDULES: dict[str, Any] = {
 
 
 @dataclass(frozen=True)
-class TranslateConfig:
-    """All that determines a training run, besides its pairs.
+class TranslateConfig(Settings):
+    """All that determines a training, except its pairs."""
 
-    **Raises** SettingError for the first setting outside its range.
-    """
-
-    cell: str = "lstm"
-    hidden: int = 256  # units in a layer, and in each direction of the encoder
-    layers: int = 1  # of the encoder, and of the decoder
-    embedding: int = 128  # entries of a symbol's vector
-    dropout: float = 0.2  # probability, before, between and after the layers
-    attention: str = "additive"
-    bridge: bool = True  # whether the decoder begins with what the encoder ends with
-    feeding: bool = False  # whether a step is told what the one before made of the source
-    tied: bool = False  # whether one matrix serves as the target's embedding and its output
-    copy: bool = False  # whether symbols of the source may be copied; both sides share a vocabulary
-    source_symbols: str = "words"  # what the sources are made of: chars, words, bpe
-    target_symbols: str = "words"
-    most: int = 8000  # symbols in a vocabulary
-    longest: int = 60  # symbols in a sequence to learn from; pairs with longer ones are left out
-    smoothing: float = 0.1  # the share of each target that is spread over all symbols
-    truth: str = "constant:1"  # how often a step reads the truth rather than its own output
-    batch: int = 64  # pairs
-    steps: int = 2500  # updates of the weights
-    lr: float = 2e-3  # the peak, after warming up
-    clip: float = 1.0  # the longest gradient
-    seed: int = 0
+    cell: str = setting("lstm", "Recurrent cell.", one_of=CELLS)
+    hidden_size: int = setting(256, "Units in a layer, for each direction.", at_least=1)
+    num_layers: int = setting(1, "Layers of the encoder, and of the decoder.", at_least=1)
+    embedding_dim: int = setting(128, "Size of a symbol's vector.", at_least=1)
+    dropout: float = setting(
+        0.2, "Dropout probability, before, between and after the layers.", at_least=0, below=1
+    )
+    attention: str = setting("additive", "Attention of the decoder.", one_of=ATTENTIONS)
+    bridge: bool = setting(True, "Start the decoder with the encoder's final state.")
+    input_feeding: bool = setting(
+        False, "Feed each step's attentional state to the next step (Luong et al. 2015)."
+    )
+    tied: bool = setting(False, "Tie the target's embedding and the output matrix.")
+    copy: bool = setting(False, "Copy mechanism; both sides share a vocabulary.")
+    source_symbols: str = setting("words", "Symbols of the source.", one_of=VOCABULARIES)
+    target_symbols: str = setting("words", "Symbols of the target.", one_of=VOCABULARIES)
+    vocab_size: int = setting(8000, "Maximal size of a vocabulary.", at_least=1)
+    max_length: int = setting(
+        60, "Maximal symbols in a sequence; training omits longer pairs.", at_least=1
+    )
+    label_smoothing: float = setting(
+        0.1, "Probability of a target that is spread over all symbols.", at_least=0, below=1
+    )
+    teacher_forcing: str = setting(
+        "constant:1",
+        "Probability of teacher forcing, by update: constant:P, linear:SLOPE, exponential:K or "
+        "inverse-sigmoid:K.",
+    )
+    batch_size: int = setting(64, "Pairs in an update.", at_least=1)
+    steps: int = setting(2500, "Updates in all; --resume may raise it.", at_least=1)
+    lr: float = setting(2e-3, "Peak learning rate of Adam.", above=0)
+    clip: float = setting(1.0, "Maximal 2-norm of the gradient.", above=0)
+    seed: int = setting(0, "Seed of all random numbers.", at_least=0)
 
     def __post_init__(self) -> None:
-        for name, options in (
-            ("cell", CELLS),
-            ("attention", ATTENTIONS),
-            ("source_symbols", VOCABULARIES),
-            ("target_symbols", VOCABULARIES),
-        ):
-            if getattr(self, name) not in options:
-                raise SettingError(
-                    f"{name} must be one of {', '.join(options)}, not {getattr(self, name)!r}"
-                )
-        numbers = ("hidden", "layers", "embedding", "most", "longest", "batch", "steps")
-        check_settings(self, *numbers)
-        if not 0 <= self.smoothing < 1:
-            raise SettingError(f"smoothing must be at least 0 and below 1, not {self.smoothing}")
-        if self.attention == "multi-head" and self.hidden % 4:
-            raise SettingError(f"hidden must be a multiple of the 4 heads, not {self.hidden}")
+        super().__post_init__()
+        if self.attention == "multi-head" and self.hidden_size % 4:
+            raise SettingError(
+                f"`hidden_size` must be a multiple of the 4 heads, not {self.hidden_size}"
+            )
         if self.attention == "none" and not self.bridge:
-            raise SettingError("without attention and bridge nothing of the source is left to read")
+            raise SettingError("without `attention` and `bridge` the decoder reads no source")
         if self.copy and self.attention == "none":
-            raise SettingError("copy needs an attention, whose weights say what to copy")
+            raise SettingError("`copy` needs an `attention`, whose weights choose what to copy")
         if self.copy and self.source_symbols != self.target_symbols:
             raise SettingError(
-                "copy needs one vocabulary for both sides: make target_symbols "
-                f"{self.source_symbols}, as source_symbols is, not {self.target_symbols}"
+                f"`copy` needs one vocabulary for both sides: `target_symbols` must be "
+                f"{self.source_symbols}, as `source_symbols` is, not {self.target_symbols}"
             )
         self.schedule()
 
     def schedule(self) -> nn.teacher_forcing.Schedule:
-        """The probability of the truth, as a function of the updates made so far."""
-        kind, _, number = self.truth.partition(":")
+        """Returns the teacher forcing ratio as a function of the number of updates."""
+        kind, _, number = self.teacher_forcing.partition(":")
         try:
             if not math.isfinite(value := float(number)):
                 raise ValueError(f"{number} is not finite")
-            made: nn.teacher_forcing.Schedule = SCHEDULES[kind](value)
+            schedule: nn.teacher_forcing.Schedule = SCHEDULES[kind](value)
         except (KeyError, ValueError) as error:
             why = "" if isinstance(error, KeyError) else f" ({error})"
             raise SettingError(
-                f"truth must be one of {', '.join(SCHEDULES)}, a colon and its number, as in "
-                f"linear:0.0001, not {self.truth!r}{why}"
+                f"`teacher_forcing` must be one of {', '.join(SCHEDULES)}, a colon and its number, "
+                f"as in linear:0.0001, not {self.teacher_forcing!r}{why}"
             ) from None
-        return made
+        return schedule
 
 
 def translation_model(
     config: TranslateConfig, sources: int, targets: int, generator: Generator
 ) -> nn.Seq2Seq:
-    """The encoder-decoder of a configuration.
+    """Builds the encoder-decoder of a configuration.
 
     **Arguments** sources, targets: the sizes of the two vocabularies. generator: draws the initial
-    weights, and the dropout masks later.
+    weights and the dropout masks.
     """
-    check_weights_fit(config, sources + targets, 2 * config.layers)
-    layer, size, width = CELLS[config.cell], config.hidden, config.embedding
-    between = config.dropout if config.layers > 1 else 0.0
-
-    def layers(features: int, **options: Any) -> Any:
-        return layer(features, size, config.layers, dropout=between, generator=generator, **options)
+    check_weights_fit(config, sources + targets, 2 * config.num_layers)
+    size, width = config.hidden_size, config.embedding_dim
+    options: dict[str, Any] = {
+        "num_layers": config.num_layers,
+        "dropout": config.dropout if config.num_layers > 1 else 0.0,
+        "generator": generator,
+    }
 
     encoder = nn.Encoder(
         nn.Embedding(sources, width, generator=generator),
-        layers(width, bidirectional=True),
+        CELLS[config.cell](width, size, bidirectional=True, **options),
         config.dropout,
         generator=generator,
     )
     kind = ATTENTIONS[config.attention]
-    fed = (width if config.tied else size) if config.feeding else 0
+    fed = (width if config.tied else size) if config.input_feeding else 0
     decoder = nn.Decoder(
         nn.Embedding(targets, width, generator=generator),
-        layers(width + fed),
+        CELLS[config.cell](width + fed, size, **options),
         kind and kind(size, encoder.memory_size, generator=generator),
-        input_feeding=config.feeding,
+        input_feeding=config.input_feeding,
         tied=config.tied,
         copy=config.copy,
         dropout=config.dropout,
         generator=generator,
     )
-    bridge = None if config.bridge else _from_zeros
+    bridge = None if config.bridge else _zero_state
     return nn.Seq2Seq(encoder, decoder, bridge, generator=generator)
 
 
-def _from_zeros(state: Any) -> None:
-    """The bridge to a decoder that begins with zeros, whatever the encoder ends with."""
+def _zero_state(state: Any) -> None:
+    """The bridge to a decoder whose initial state is zero, whatever the encoder's final state."""
 
 
 @dataclass(frozen=True)
 class Translation:
-    """A source's translation, or one of several."""
+    """One translation of a source."""
 
     text: str
     log_prob: float  # natural, of the text given the source
-    score: float  # what it was ranked by
-    tokens: list[str]  # the symbols that were written, the end among them if it was reached
-    attention: NDArray[Any] | None  # (tokens, source symbols), the source's end among those
+    score: float  # by which the search ranks translations
+    tokens: list[str]  # the generated symbols, with the end symbol unless the length ran out
+    attention: NDArray[Any] | None  # (tokens, source symbols with the end symbol)
 
 
 @dataclass(frozen=True)
 class Translator:
-    """A model with what it needs to read one language and write another."""
+    """A translation model with its two vocabularies."""
 
     model: nn.Seq2Seq
     source: Vocabulary
@@ -179,16 +179,16 @@ class Translator:
 
     @classmethod
     def load(cls, folder: str | Path, device: str | None = None) -> Translator:
-        """Loads the model of a training run's checkpoint.
+        """Loads the model from the checkpoint of a training.
 
-        **Raises** CheckpointError if there is none, or it is damaged or of something else,
+        **Raises** CheckpointError if there is none, or it is damaged or of another recipe,
         DivergedError if weights are not finite.
         """
         return cls.from_state(checked(load_checkpoint(folder), folder), device)
 
     @classmethod
     def from_state(cls, state: dict[str, Any], device: str | None = None) -> Translator:
-        """The model in a checkpoint's state."""
+        """Builds the model from a checkpoint's state."""
         config, source, target = settings(state)
         model = translation_model(config, len(source), len(target), Generator(config.seed))
         model.load_state_dict(state["model"])
@@ -204,110 +204,77 @@ class Translator:
         beams: int = 5,
         n_best: int = 1,
         length_penalty: float = 0.6,
-        longest: int | None = None,
-        batch: int = 32,
+        max_length: int | None = None,
+        batch_size: int = 32,
     ) -> list[list[Translation]]:
-        """Translates texts, each by itself.
+        """Translates texts, independently of each other.
 
-        **Arguments** beams: how many translations grow side by side; 1 takes the most probable
-        symbol each time. n_best: how many to give of them. length_penalty: GNMT's alpha. longest:
-        symbols that one may have; twice the source's and ten, if None. batch: texts at a time.
-        **Returns** for each text its translations, the best first; an empty text has an empty one.
-        **Raises** SettingError, and ValueError for a model whose probabilities are NaN.
+        **Arguments** beams: of the beam search; 1 is greedy search. n_best: translations to return
+        for each text. length_penalty: GNMT's alpha. max_length: symbols in a translation; twice the
+        source's and ten, if None. batch_size: texts at a time. **Returns** for each text its
+        translations, the best first; that of an empty text is empty. **Raises** SettingError, and
+        ValueError for a model whose probabilities are NaN.
         """
-        for name, value in (("beams", beams), ("n-best", n_best), ("batch", batch)):
-            whole(name, value)
+        check("beams", beams, at_least=1)
+        check("n_best", n_best, at_least=1)
         if n_best > beams:
-            raise SettingError(f"n-best must be at most the beams, {beams}, not {n_best}")
-        whole("longest", 1 if longest is None else longest)
-        logits = beams * min(batch, len(texts)) * len(self.target)
-        check_memory("beams and batch of this size", 8 * logits)
-        check_memory("a translation as long as longest", 32 * (longest or 1))
-        if not 0 <= length_penalty <= 10:
-            raise SettingError(
-                f"length-penalty must be 0 or more, at most 10, not {length_penalty}"
-            )
-        nothing = np.empty(0, dtype=np.int64)
-        read = [i for i, text in enumerate(texts) if text]
-        sources = [(self.source.encode(texts[i]), nothing) for i in read]
-        found = [[Translation("", 0.0, 0.0, [], None)] for _ in texts]
-        for places, side_by_side in in_order(sources, batch):
-            most = longest or 2 * len(side_by_side.source) + 10
-            hypotheses = self._search(
-                side_by_side.source, side_by_side.lengths, beams, n_best, length_penalty, most
-            )
-            for place, length, row in zip(places, side_by_side.lengths, hypotheses, strict=True):
-                found[read[place]] = [self._written(h, int(length)) for h in row]
-        return found
+            raise SettingError(f"`n_best` must be at most `beams`, {beams}, not {n_best}")
+        check("length_penalty", length_penalty, float, at_least=0, at_most=10)
+        check("max_length", 1 if max_length is None else max_length, at_least=1)
+        check("batch_size", batch_size, at_least=1)
+        logits = beams * min(batch_size, len(texts)) * len(self.target)
+        check_memory("a search with so many `beams` and such a `batch_size`", 8 * logits)
+        check_memory("a translation of `max_length`", 32 * (max_length or 1))
+        no_target = np.empty(0, dtype=np.int64)
+        places = [i for i, text in enumerate(texts) if text]
+        sources = [(self.source.encode(texts[i]), no_target) for i in places]
+        translations = [[Translation("", 0.0, 0.0, [], None)] for _ in texts]
+        model, device = self.model, self.model.decoder.head.weight.device
+        for indices, batch in in_order(sources, batch_size):
+            limit = max_length or 2 * len(batch.source) + 10
+            first = full((len(indices),), START, dtype="int64", device=device)
+            options: dict[str, Any] = {"max_length": limit, "end": END, "rows": model.rows}
+            with inference(model):
+                state = model.start(as_tensor(batch.source, device=device), lengths=batch.lengths)
+                if beams == 1:
+                    greedy = decoding.greedy(model.step, state, first, **options)
+                    results = [[hypothesis] for hypothesis in greedy]
+                else:
+                    results = decoding.beam_search(
+                        model.step, state, first, beams=beams, n_best=n_best,
+                        length_penalty=decoding.gnmt(length_penalty), **options,
+                    )  # fmt: skip
+            for i, length, hypotheses in zip(indices, batch.lengths, results, strict=True):
+                translations[places[i]] = [self._translation(h, int(length)) for h in hypotheses]
+        return translations
 
-    def _search(
-        self,
-        source: NDArray[np.int64],
-        lengths: NDArray[np.int64],
-        beams: int,
-        n_best: int,
-        length_penalty: float,
-        longest: int,
-    ) -> list[list[decoding.Hypothesis]]:
-        on = self.model.decoder.head.weight.device
-        with inference(self.model):
-            state = self.model.start(as_tensor(source, device=on), lengths=lengths)
-        first = full((len(lengths),), START, dtype="int64", device=on)
-        options: dict[str, Any] = {"max_length": longest, "end": END, "rows": self.model.rows}
-        with inference(self.model):
-            if beams == 1:
-                found = decoding.greedy(self.model.step, state, first, **options)
-                return [[hypothesis] for hypothesis in found]
-            return decoding.beam_search(
-                self.model.step,
-                state,
-                first,
-                beams=beams,
-                n_best=n_best,
-                length_penalty=decoding.gnmt(length_penalty),
-                **options,
-            )
-
-    def _written(self, hypothesis: decoding.Hypothesis, length: int) -> Translation:
-        looked = hypothesis.attention
+    def _translation(self, hypothesis: decoding.Hypothesis, length: int) -> Translation:
+        """Decodes a hypothesis of a source of a length."""
+        attention = hypothesis.attention
         return Translation(
             self.target.decode(hypothesis.tokens),
             hypothesis.log_prob,
             hypothesis.score,
             self.target.tokens(hypothesis.tokens),
-            None if looked is None else looked.numpy()[:, :length],
+            None if attention is None else attention.numpy()[:, :length],
         )
 
     def source_tokens(self, text: str) -> list[str]:
-        """The symbols that the encoder reads of a text, its end among them."""
+        """Returns the symbols that the encoder reads, with the end symbol."""
         return self.source.tokens([*self.source.encode(text), END])
 
 
-_ENTRIES: Kinds = {
-    "config": dict,
-    "source_vocabulary": (str, list, dict),
-    "target_vocabulary": (str, list, dict),
-    "model": dict,
-    "step": int,
-    "pairs": dict,
-    "heldout": (float, type(None)),
-}
-
-
 def checked(state: dict[str, Any], folder: str | Path) -> dict[str, Any]:
-    """A checkpoint's state, if it is one of this recipe; raises CheckpointError otherwise.
-
-    A setting that there was not yet when it was written is as it is by default.
-    """
-    check_entries(state, folder, "translate", TranslateConfig, _ENTRIES)
-    defaults = {field.name: field.default for field in fields(TranslateConfig)}
-    return {**state, "config": {**defaults, **state["config"]}}
+    """Returns a checkpoint's state. **Raises** CheckpointError if it is not one of this recipe."""
+    symbols = (str, list, dict)
+    kinds = {"source_vocabulary": symbols, "target_vocabulary": symbols}
+    return check_entries(state, folder, "translate", TranslateConfig, kinds)
 
 
 def settings(state: dict[str, Any]) -> tuple[TranslateConfig, Vocabulary, Vocabulary]:
-    """The settings and the source's and the target's vocabulary in a checkpoint's state.
+    """Returns the settings and the vocabularies of source and target in a checkpoint's state.
 
-    **Raises** CheckpointError if its arrays are not theirs.
+    **Raises** CheckpointError if they do not fit its arrays.
     """
     config = TranslateConfig(**state["config"])
     with fitting():
@@ -318,14 +285,14 @@ def settings(state: dict[str, Any]) -> tuple[TranslateConfig, Vocabulary, Vocabu
                 ("target", config.target_symbols),
             )
         )
-    last = f"weight_hh_l{config.layers - 1}"
+    last = f"weight_hh_l{config.num_layers - 1}"
     check_sizes(
         state["model"],
         {
-            "encoder.embedding.weight": (len(source), config.embedding),
-            "decoder.embedding.weight": (len(target), config.embedding),
-            f"encoder.layers.{last}": (None, config.hidden),
-            f"decoder.layers.{last}": (None, config.hidden),
+            "encoder.embedding.weight": (len(source), config.embedding_dim),
+            "decoder.embedding.weight": (len(target), config.embedding_dim),
+            f"encoder.layers.{last}": (None, config.hidden_size),
+            f"decoder.layers.{last}": (None, config.hidden_size),
         },
     )
     return config, source, target

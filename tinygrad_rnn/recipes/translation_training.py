@@ -1,9 +1,8 @@
-"""Training a translation model on pairs of texts, batched by length."""
+"""Trains a translation model on pairs of texts, batched by length."""
 
 from __future__ import annotations
 
 import math
-import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,35 +13,34 @@ from ..tensor.creation import as_tensor
 from ..tensor.random import Generator
 from ..tensor.tensor import Tensor
 from .divergence import worst_bits
-from .run import Run, fingerprint, inference, longer
-from .saved import fitting
-from .translate import TranslateConfig, Translator, settings, translation_model
+from .trainer import Trainer, fingerprint, inference
+from .translate import TranslateConfig, Translator, checked, settings, translation_model
 
-SLICE = 500  # held-out pairs that are looked at while training
+SLICE = 500  # held-out pairs that a quick evaluation reads
 
 Texts = tuple[str, str]
 
 
-class TranslationTraining(Run):
-    """A training run on pairs; iterating it makes the updates that are left.
+class TranslationTraining(Trainer):
+    """Trains a translation model on pairs of texts; iterating it makes the remaining updates.
 
-    **Arguments** pairs: of texts, source and target. config: everything else. device: where; the
-    default, if None. heldout: pairs to measure with; one of twenty of the pairs, drawn by the seed,
-    if None. known: the vocabularies of source and target; of the pairs, if None.
+    **Arguments** pairs: of texts, source and target. config: the settings. device: of the weights;
+    the default device, if None. heldout: pairs to evaluate on; one of twenty of the pairs, drawn by
+    the seed, if None. vocabularies: of source and target; those of the pairs, if None.
 
-    **Raises** TextError if nothing is left to learn from.
+    **Raises** TextError if no pair is left to learn from.
 
-    >>> config = TranslateConfig(hidden=8, embedding=4, batch=4, steps=3)
+    >>> config = TranslateConfig(hidden_size=8, embedding_dim=4, batch_size=4, steps=3)
     >>> pairs = [(f"{n} and {m}", f"{m} und {n}") for n in range(5) for m in range(5)]
     >>> training = TranslationTraining(pairs, config)
     >>> [progress.step for progress in training]
     [1, 2, 3]
-    >>> [found] = training.translator.translate(["1 and 2"])
-    >>> isinstance(found[0].text, str)
+    >>> [[best]] = training.translator.translate(["1 and 2"])
+    >>> isinstance(best.text, str)
     True
     """
 
-    recipe, unit = "translate", "symbol"
+    recipe, unit, check = "translate", "symbol", staticmethod(checked)
 
     def __init__(
         self,
@@ -51,52 +49,46 @@ class TranslationTraining(Run):
         device: str | None = None,
         *,
         heldout: Sequence[Texts] | None = None,
-        known: tuple[Vocabulary, Vocabulary] | None = None,
+        vocabularies: Sequence[Vocabulary] | None = None,
     ) -> None:
         generator = Generator(config.seed)
-        self.fingerprint = fingerprint("\n".join("\t".join(pair) for pair in pairs))
+        self.fingerprint = fingerprint(pairs)
         if heldout is None:
-            pairs, heldout = parted(pairs, config.seed)
-        if known is None:
-            sources, targets = zip(*pairs, strict=True)
-            kinds = [VOCABULARIES[s] for s in (config.source_symbols, config.target_symbols)]
-            if config.copy:
-                source = target = kinds[0].of(sources + targets, config.most)
-            else:
-                source, target = (
-                    kind.of(texts, config.most)
-                    for kind, texts in zip(kinds, (sources, targets), strict=True)
-                )
-        else:
-            source, target = known
+            pairs, heldout = split(pairs, config.seed)
+        source, target = vocabularies or _vocabularies(pairs, config)
         model = translation_model(config, len(source), len(target), generator)
-        super().__init__(model, config, generator, device)
+        super().__init__(model, config, generator, device, worst_bits(len(target)))
         self.translator = Translator(model, source, target)
-        learnt = [p for p in self._encoded(pairs) if max(map(len, p)) <= config.longest]
-        if not learnt:
+        encoded = [p for p in self._encode(pairs) if max(map(len, p)) <= config.max_length]
+        if not encoded:
             raise TextError(
-                f"no pair is left to learn from: all are longer than {config.longest} symbols; "
-                "raise longest"
+                f"no pair is left to learn from: all are longer than {config.max_length} symbols; "
+                "raise `max_length`"
             )
-        self.left_out = len(pairs) - len(learnt)
-        self.buckets = Buckets(learnt, config.batch, config.seed)
-        self.heldout = self._encoded(heldout)
-        self.truth = config.schedule()
+        self.omitted = len(pairs) - len(encoded)  # pairs longer than max_length
+        self.batches = Buckets(encoded, config.batch_size, config.seed)
+        self.heldout_texts, self.heldout = heldout, self._encode(heldout)
+        self.teacher_forcing = config.schedule()
 
-    def _encoded(self, pairs: Sequence[Texts]) -> list[Pair]:
+    @property
+    def title(self) -> str:
+        """The cell and the attention."""
+        return f"{self.config.cell}, {self.config.attention} attention,"
+
+    def _encode(self, pairs: Sequence[Texts]) -> list[Pair]:
         source, target = self.translator.source, self.translator.target
         return [(source.encode(a), target.encode(b)) for a, b in pairs]
 
     def next_loss(self) -> tuple[Tensor, int]:
-        """The mean surprise at the symbols of the next batch of targets."""
-        batch = next(self.buckets)
-        truth = self.truth(self.step)
-        return self._loss(batch, truth, self.config.smoothing), batch.symbols
+        """Computes the mean cross-entropy of the next batch, and its number of target symbols."""
+        batch = next(self.batches)
+        ratio = self.teacher_forcing(self.step)
+        return self._loss(batch, ratio, self.config.label_smoothing), batch.symbols
 
     def evaluate(self, quick: bool = False) -> float:
-        """Bits per symbol of the held-out targets, or, to be quick, of the first of them.
+        """Computes the bits per symbol of the held-out targets, or, if quick, of the first of them.
 
-        The truth is read at every step, and targets are not smoothed. It disturbs nothing.
+        With teacher forcing at every step, and without label smoothing.
         """
         nats, symbols = 0.0, 0
         with inference(self.model):
@@ -105,61 +97,53 @@ class TranslationTraining(Run):
                 symbols += batch.symbols
         return nats / symbols / math.log(2)
 
-    def worst(self) -> float:
-        """Bits per symbol far beyond those of guessing evenly."""
-        return worst_bits(len(self.translator.target))
+    def sample(self) -> str:
+        """Translates the held-out source of median length."""
+        sources = sorted((source for source, _ in self.heldout_texts), key=len)
+        source = sources[len(sources) // 2]
+        [[best]] = self.translator.translate([source], beams=1)
+        return f"{source}\n{best.text}"
 
-    def _loss(self, batch: Batch, truth: float, smoothing: float) -> Tensor:
-        on = self.translator.model.decoder.head.weight.device
-        source, given, wanted = (
-            as_tensor(ids, device=on) for ids in (batch.source, batch.given, batch.wanted)
+    def _loss(self, batch: Batch, ratio: float, smoothing: float) -> Tensor:
+        """Computes the mean cross-entropy of a batch, with a teacher forcing ratio."""
+        device = self.translator.model.decoder.head.weight.device
+        source, inputs, targets = (
+            as_tensor(ids, device=device) for ids in (batch.source, batch.inputs, batch.targets)
         )
-        logits = self.model(source, given, lengths=batch.lengths, truth=truth)
-        return cross_entropy(logits, wanted, ignore_index=PAD, label_smoothing=smoothing)
+        logits = self.model(source, inputs, lengths=batch.lengths, truth=ratio)
+        return cross_entropy(logits, targets, ignore_index=PAD, label_smoothing=smoothing)
 
     def state(self) -> dict[str, Any]:
-        """The pairs' fingerprint, the vocabularies, and how far in the pairs it is."""
+        """Returns the vocabularies."""
         return {
-            "pairs": self.fingerprint,
             "source_vocabulary": self.translator.source.symbols,
             "target_vocabulary": self.translator.target.symbols,
-            "position": self.buckets.position,
         }
 
     @classmethod
-    def resume(
-        cls,
-        saved: dict[str, Any],
-        pairs: Sequence[Texts],
-        steps: int | None = None,
-        device: str | None = None,
-        *,
-        heldout: Sequence[Texts] | None = None,
-    ) -> TranslationTraining:
-        """Goes on with a run from its checkpoint.
-
-        **Arguments** saved: what `io.load_checkpoint` gave. pairs, heldout: the same. steps: how
-        many updates to make in all, if that is to change. **Raises** TextError for other pairs,
-        SettingError for fewer steps than were made, CheckpointError for entries that do not fit.
-        """
-        config, source, target = settings(saved)
-        config = longer(config, saved, steps)
-        run = cls(pairs, config, device, heldout=heldout, known=(source, target))
-        if run.fingerprint != saved["pairs"]:
-            raise TextError("these are other pairs than the checkpoint's")
-        run.restore(saved)
-        with fitting():
-            run.buckets.position = operator.index(saved["position"])
-        return run
+    def arguments(cls, saved: dict[str, Any]) -> dict[str, Any]:
+        """Returns the settings and the vocabularies in a checkpoint."""
+        config, *vocabularies = settings(saved)
+        return {"config": config, "vocabularies": vocabularies}
 
 
-def parted(pairs: Sequence[Texts], seed: int) -> tuple[list[Texts], list[Texts]]:
-    """Pairs to learn from, and one of twenty to measure with, drawn by a seed."""
+def _vocabularies(pairs: Sequence[Texts], config: TranslateConfig) -> tuple[Vocabulary, Vocabulary]:
+    """Collects the symbols of source and target; with `copy` both share a vocabulary."""
+    sources, targets = zip(*pairs, strict=True)
+    kinds = [VOCABULARIES[name] for name in (config.source_symbols, config.target_symbols)]
+    if config.copy:
+        shared = kinds[0].of(sources + targets, config.vocab_size)
+        return shared, shared
+    return kinds[0].of(sources, config.vocab_size), kinds[1].of(targets, config.vocab_size)
+
+
+def split(pairs: Sequence[Texts], seed: int) -> tuple[list[Texts], list[Texts]]:
+    """Splits pairs into training data and one of twenty held out, drawn by a seed."""
     if len(pairs) < 2:
-        raise TextError(f"{len(pairs)} pairs are too few to learn from and to measure with")
+        raise TextError(f"{len(pairs)} pairs are too few: one part trains, another is held out")
     order = Generator(seed).permutation(len(pairs)).tolist()
-    apart = set(order[: max(1, len(pairs) // 20)])
+    heldout = set(order[: max(1, len(pairs) // 20)])
     return (
-        [pair for i, pair in enumerate(pairs) if i not in apart],
-        [pair for i, pair in enumerate(pairs) if i in apart],
+        [pair for i, pair in enumerate(pairs) if i not in heldout],
+        [pair for i, pair in enumerate(pairs) if i in heldout],
     )

@@ -1,12 +1,12 @@
-"""Two translations of the Bible, verse for verse: the parallel text that every language has.
+"""Two translations of the Bible, aligned by verse: the parallel text that every language has.
 
-They are read from modules of the SWORD project, which Debian packages for many languages:
+They are modules of the SWORD project, which Debian packages for many languages:
 
     apt-get install sword-text-kjv sword-text-sparv
 
-Translations of one numbering of verses agree in the verses' places in their files. A module's text
-is compressed book by book: `.bzs` says where each book lies in `.bzz`, and `.bzv` where each verse
-lies in its book.
+Translations with one numbering of verses agree in the verses' positions in their files. A module's
+text is compressed by book: `.bzs` holds the position of each book in `.bzz`, and `.bzv` that of
+each verse in its book.
 """
 
 from __future__ import annotations
@@ -26,24 +26,24 @@ from .translation_training import Texts
 
 MODULES = Path("/usr/share/sword/modules/texts/ztext")
 ENGLISH, SPANISH = "engKJV2006eb", "spaRV1909eb"
-TEST, WATCH = 1_000, 500  # verses
+TEST, VALIDATION = 1_000, 500  # verses
 
 CONFIG = TranslateConfig(
-    cell="lstm", hidden=256, layers=1, embedding=256, dropout=0.3, attention="general",
-    source_symbols="bpe", target_symbols="bpe", most=2000, longest=80, tied=True,
-    batch=64, steps=6_000, lr=2e-3,
+    cell="lstm", hidden_size=256, num_layers=1, embedding_dim=256, dropout=0.3, attention="general",
+    source_symbols="bpe", target_symbols="bpe", vocab_size=2000, max_length=80, tied=True,
+    batch_size=64, steps=6_000, lr=2e-3,
 )  # fmt: skip
 
-_ASIDE = re.compile(r"<(note|title)\b.*?</\1>", re.S)  # said about the verse, not in it
+_ASIDE = re.compile(r"<(note|title)\b.*?</\1>", re.S)  # about the verse, not part of it
 _MARK = re.compile(r"<[^>]*>")
 
 
 @dataclass(frozen=True)
 class Verses:
-    """Verses of two languages, parted: to learn from, to watch, to test with."""
+    """The split pairs of verses."""
 
-    learn: list[Texts]
-    watch: list[Texts]
+    training: list[Texts]
+    validation: list[Texts]
     test: list[Texts]
 
 
@@ -53,13 +53,13 @@ def verses(
     folder: str | Path = MODULES,
     *,
     test: int = TEST,
-    watch: int = WATCH,
+    validation: int = VALIDATION,
 ) -> Verses:
-    """The verses that two modules have both.
+    """Reads the verses that both modules have.
 
-    **Arguments** source, target: the modules' names. folder: where they are installed. test, watch:
-    how many verses; a hash of the source's text says which. **Raises** TextError for a module that
-    is missing or damaged, or of another numbering than the other.
+    **Arguments** source, target: the modules' names. folder: where they are installed. test,
+    validation: numbers of verses, which a hash of the source's text chooses. **Raises** TextError
+    for a missing or damaged module, or for modules that number verses differently.
     """
     sides = [read_module(Path(folder) / name) for name in (source, target)]
     if len(sides[0]) != len(sides[1]):
@@ -68,30 +68,34 @@ def verses(
             f"{len(sides[1]):,}: they number verses differently and cannot be aligned"
         )
     pairs = [pair for pair in zip(*sides, strict=True) if all(pair)]
-    parts = parted(pairs, test, watch)
-    if not parts.learn:
+    parts = split(pairs, test, validation)
+    if not parts.training:
         raise TextError(
-            f"{source} and {target} have only {len(pairs):,} verses together: more than "
-            f"{test + watch:,} are needed, for those are held back"
+            f"{source} and {target} have only {len(pairs):,} verses in common: more than "
+            f"{test + validation:,} are needed, which are held out"
         )
     return parts
 
 
-def parted(pairs: list[Texts], test: int, watch: int) -> Verses:
-    """Pairs parted by a hash of their sources, so that no source is in two parts.
+def split(pairs: list[Texts], test: int, validation: int) -> Verses:
+    """Splits pairs by a hash of their sources, so that no source is in two parts.
 
-    >>> parts = parted([("God", "Dios"), ("day", "dia"), ("God", "Dios"), ("sea", "mar")], 1, 1)
-    >>> [len(part) for part in (parts.learn, parts.watch, parts.test)]
+    >>> parts = split([("God", "Dios"), ("day", "dia"), ("God", "Dios"), ("sea", "mar")], 1, 1)
+    >>> [len(part) for part in (parts.training, parts.validation, parts.test)]
     [1, 1, 1]
     """
     once = dict(reversed(pairs))  # of equal sources the first counts
     order = sorted(once.items(), key=lambda pair: hashlib.sha256(pair[0].encode()).digest())
-    return Verses(learn=order[test + watch :], watch=order[test : test + watch], test=order[:test])
+    return Verses(
+        training=order[test + validation :],
+        validation=order[test : test + validation],
+        test=order[:test],
+    )
 
 
 def read_module(folder: Path) -> list[str]:
-    """The verses of a module in their order, those that it leaves out empty."""
-    found = []
+    """Reads the verses of a module in their order; those that it lacks are empty."""
+    verses = []
     for testament in ("ot", "nt"):
         try:
             books, places, packed = (
@@ -101,21 +105,21 @@ def read_module(folder: Path) -> list[str]:
                 zlib.decompress(packed[at : at + size])
                 for at, size, _ in struct.iter_unpack("<III", books)
             ]
-            found += [
+            verses += [
                 _text(texts[book][at : at + size]) if size else ""
                 for book, at, size in struct.iter_unpack("<IIH", places)
             ]
         except FileNotFoundError:
             raise TextError(
                 f"no SWORD module in {folder}: on Debian apt-get install sword-text-kjv "
-                "sword-text-sparv; elsewhere say with --folder where modules are"
+                "sword-text-sparv; elsewhere name the modules' folder with --folder"
             ) from None
         except (OSError, struct.error, zlib.error, IndexError) as error:
             raise TextError(f"{folder}: {testament}.bz* cannot be read: {error}") from None
-    return found
+    return verses
 
 
 def _text(marked: bytes) -> str:
-    """A verse without its markup."""
+    """Removes a verse's markup."""
     plain = _MARK.sub("", _ASIDE.sub("", marked.decode("utf-8", "replace")))
     return " ".join(html.unescape(plain).split())

@@ -1,11 +1,11 @@
-"""Translation word by word: what a network must beat.
+"""Translation word by word: the baseline for a network.
 
-Each word becomes the one that most probably stands for it, by the first of the IBM models (Brown
-et al. 1993): a target's word is due to one of the source's words, whichever it is, so
+It replaces each word by its most probable translation under IBM model 1 (Brown et al. 1993), which
+aligns each target word with one source word. Expectation maximisation estimates
 
     t(f | e)  <-  sum over sentences, f in them of  t(f | e) / sum over their e' of t(f | e')
 
-divided by what that is for all f together; each round makes the text more probable.
+normalised over f.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ ROUNDS = 8
 
 
 class WordByWord:
-    """A dictionary learnt from pairs of texts.
+    """A dictionary that is estimated from pairs of texts.
 
-    **Arguments** pairs: source and target. rounds: of the estimation.
+    **Arguments** pairs: source and target. rounds: of expectation maximisation.
 
     >>> pairs = [("a house", "una casa"), ("a table", "una mesa"), ("the house", "la casa")]
     >>> WordByWord(pairs).translate("the table")
@@ -51,22 +51,22 @@ class WordByWord:
             share /= np.bincount(due, share)[due]
             count = np.bincount(where, share, len(key))
             t = count / np.bincount(e, count)[e]
-        self.best = _likeliest(e, key % size, t, len(self.source))
+        self.best = _most_probable(e, key % size, t, len(self.source))
 
     def translate(self, text: str) -> str:
-        """A text's words, each replaced; one that was never seen stays as it is."""
-        found = (
+        """Replaces each word of a text; unknown words stay as they are."""
+        translated = (
             self.target.symbols[self.best[i] - MARKS] if self.best[i] else word
             for i, word in zip(self.source.encode(text), words(text), strict=True)
         )
-        return "".join(found).removeprefix(" ")  # symbols have the blank before them
+        return "".join(translated).removeprefix(" ")  # symbols include the blank before them
 
 
-def _likeliest(
+def _most_probable(
     e: NDArray[np.int64], f: NDArray[np.int64], t: NDArray[np.float64], size: int
 ) -> NDArray[np.int64]:
-    """For each e its likeliest f, 0 where none is known."""
+    """Returns the most probable f for each e, 0 for an unknown e."""
     best = np.zeros(size, dtype=np.int64)
     rising = np.argsort(t, kind="stable")
-    best[e[rising]] = f[rising]  # of several the last, that is the likeliest, stays
+    best[e[rising]] = f[rising]  # the last assignment is the most probable one
     return best

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from heapq import heappop, heappush
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import numpy as np
 
@@ -28,6 +28,8 @@ from .graph import (
 from .observers import callbacks, hooked, refuse_in_trace
 from .ops.indexing import Part, Sum
 from .shapes import sum_to
+
+T = TypeVar("T", bound=Traced)
 
 
 def no_grad() -> AbstractContextManager[None]:
@@ -246,12 +248,12 @@ def backward(y: Traced, gradient: Any = None, *, retain_graph: bool = False) -> 
 @public
 def grad(
     ys: Any,
-    xs: Any,
+    xs: T | Iterable[T],
     grad_outputs: Any = None,
     *,
     create_graph: bool = False,
     retain_graph: bool | None = None,
-) -> tuple[Any, ...]:
+) -> tuple[T, ...]:
     """The gradients of the sum of ys with respect to each of xs, as Tensors.
 
     **Arguments** ys: a Tensor or several; xs: as many as one wants, leaves or not;

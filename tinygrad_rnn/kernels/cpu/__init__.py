@@ -1,4 +1,4 @@
-"""The kernels in C++ for CPUs; `functions.py` is their Python side, `forward.hpp` comes first."""
+"""The kernels in C++ for CPUs; `functions.py` is their Python side; read `kernels.hpp` first."""
 
 from .functions import (
     adam,
@@ -8,9 +8,9 @@ from .functions import (
     get_num_threads,
     gru_backward,
     gru_forward,
+    infer_stack,
     lstm_backward,
     lstm_forward,
-    plain,
     rnn_backward,
     rnn_forward,
     set_num_threads,
@@ -26,9 +26,9 @@ __all__ = [
     "get_num_threads",
     "gru_backward",
     "gru_forward",
+    "infer_stack",
     "lstm_backward",
     "lstm_forward",
-    "plain",
     "rnn_backward",
     "rnn_forward",
     "set_num_threads",

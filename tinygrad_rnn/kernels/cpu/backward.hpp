@@ -59,8 +59,8 @@ public:
         zero_row(scratch.template zeros<T>(
             max(layout.planes * padded, max(layer.features, layer.out)) + V)),
         width(layout.planes * padded),
-        stride(width + (layer.w_hr ? padded_out + padded : 0) +
-               V), // no power of two: rows would share sets of the cache
+        // Plus V: with a power of two all rows would map to the same sets of the cache.
+        stride(width + (layer.w_hr ? padded_out + padded : 0) + V),
         chunk(max(1, min(layer.steps, kBackwardChunk / layer.batch))),
         chunk_rows(chunk * layer.batch), dz(scratch.template take<T>(chunk_rows * stride)),
         entry_gradients(scratch.template zeros<T>(lookup.count * layout.gates * padded)),

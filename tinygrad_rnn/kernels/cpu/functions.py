@@ -1,7 +1,7 @@
 """The kernels in C++ for CPUs: the six functions of the contract.
 
-The sources beside this file say how they work. The module `_native` is compiled when the package
-is installed; without it, and for arrays that it does not take, the reference kernels run.
+The module `_native` is compiled when the package is installed. Without it, and for arrays that it
+does not support, the reference kernels run.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ Arrays = tuple[Array | None, ...]
 
 MOST_THREADS = 1024
 
-# enum class Cell in layer.hpp
+# enum class Cell in kernels.hpp
 RNN_TANH, RNN_RELU, GRU, GRU_RESET_AFTER, LSTM, LSTM_COUPLED = range(6)
-PLAIN = {
+INFERENCE_CELLS = {
     "rnn_tanh": RNN_TANH, "rnn_relu": RNN_RELU, "gru": GRU, "gru_reset_after": GRU_RESET_AFTER,
     "lstm": LSTM,
 }  # fmt: skip
@@ -109,14 +109,15 @@ def _backward(g: Arrays, saved: Any, needs: Sequence[bool]) -> tuple[Array | Non
     return result
 
 
-def plain(
+def infer_stack(
     cell: str, layers: int, x: Array, h: Array | None, c: Array | None, weights: Arrays,
-    rounded: Arrays | None = None,
+    quantized: Arrays | None = None,
 ) -> Arrays | None:  # fmt: skip
-    """See `kernels.plain`."""
+    """See `dispatch.infer_stack`."""
     if native is None:
         return None
-    found: Arrays | None = native.infer_stack(PLAIN[cell], layers, x, h, c, weights, rounded)
+    code = INFERENCE_CELLS[cell]
+    found: Arrays | None = native.infer_stack(code, layers, x, h, c, weights, quantized)
     return found
 
 
@@ -179,7 +180,7 @@ def lstm_backward(xp: Any, g: Arrays, saved: Any, needs: Sequence[bool], *_: Any
     return (*_backward((*g, None)[:4], saved, needs[:9]), *(None,) * 6)
 
 
-# ---------------------------------------------------------------- the neighbours of a layer
+# ---------------------------------------------------------------- training
 
 
 def cross_entropy(
@@ -192,9 +193,9 @@ def cross_entropy(
     out: Array | None = None,
     sums: Array | None = None,
 ) -> Array:
-    """The losses of rows of logits; or with weights what their cotangent brings: see `kernels`.
+    """The losses of rows of logits, or with weights their gradient: see `kernels.training`.
 
-    **Arguments** losses: with weights, where to put those too. out: where to put the result. sums:
+    **Arguments** losses: with weights, an array for the losses too. out: one for the result. sums:
     (C,), to which the result's rows are added.
     """
     char = x.dtype.char  # x may be in the other byte order
@@ -208,7 +209,7 @@ def cross_entropy(
 
 
 def add_rows(table: Array, ids: Array, rows: Array) -> None:
-    """Adds rows to those of a table that ids name: see `kernels`."""
+    """Adds rows to the entries of a table: see `kernels.training`."""
     native.add_rows(table, ids, rows)
 
 
@@ -218,5 +219,5 @@ def sum_of_squares(x: Array) -> float:
 
 
 def adam(p: Array, g: Array, m: Array, v: Array, *settings: float) -> None:
-    """Adam's step in place: see `kernels`. The settings are those of AdamStep in training.hpp."""
+    """Adam's step in place: see `kernels`. The settings are those of AdamStep in kernels.hpp."""
     native.adam(p, g, m, v, *settings)

@@ -110,15 +110,18 @@ struct NoOp {
 //   late_epilogue(the same)                after the epilogues of all rows of the tile: the CPU
 //   overlaps
 //                                          long dependency chains of different rows.
-template <class T, class Weights, class Finish, class Ready = NoOp, class Follow = NoOp>
+template <class T, class Weights, class Epilogue, class Prefetch = NoOp, class LateEpilogue = NoOp>
 inline void gemm_rows(const Weights &w, long from, long to, const T *const *a, long rows,
-                      long depth, Finish epilogue, Ready prefetch = {}, Follow late_epilogue = {}) {
+                      long depth, Epilogue epilogue, Prefetch prefetch = {},
+                      LateEpilogue late_epilogue = {}) {
   alignas(64) T tile[24 * lanes<T>];
+  if (!rows) return;
   const PreparedRows<T, Weights> prepared(w, a, rows, depth);
   for (long p = from; p < to; p++) {
     const int width = w.width(p), most = max_rows(width);
-    const long tiles = ceil_div(rows, most), height = tiles ? rows / tiles : 0,
-               taller = rows - tiles * height;
+    const long tiles =
+        rows <= most ? 1 : ceil_div(rows, most); // divisions cost as much as small tiles
+    const long height = tiles == 1 ? rows : rows / tiles, taller = rows - tiles * height;
     for (long i = 0, r = 0; i < tiles; i++) { // of nearly equal heights
       const int m = (int)(height + (i < taller));
       if (m < 1) __builtin_unreachable(); // tiles <= rows, which the compiler cannot prove

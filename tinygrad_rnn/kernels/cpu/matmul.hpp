@@ -70,8 +70,7 @@ public:
   static constexpr long kBlockRows = 96; // rows of a that stay in the cache for all panels
   static constexpr long kBlockDepth = 2048 / sizeof(T); // with kBlockVectors: half a megabyte
   static constexpr long kBlockVectors = 256 / V;
-  static constexpr long kGatherStride =
-      kBlockRows + V; // an odd number of cache lines, which map to different sets
+  static constexpr long kGatherStride = kBlockRows + V; // odd in cache lines: no conflicts
 
   MatrixProduct(const Product<T> &product) : product(product), a(product.a), b(product.b) {}
 

@@ -66,7 +66,8 @@ template <class T> inline T row_max(const T *row, long n) {
 }
 
 // The sum of exp(x - largest) over a row. Calls each_term(vector, index, count), too.
-template <class T, class Keep> inline T sum_exp(const T *row, long n, T largest, Keep each_term) {
+template <class T, class EachTerm>
+inline T sum_exp(const T *row, long n, T largest, EachTerm each_term) {
   constexpr int kAccumulators = 4;
   Vector<T> sum[kAccumulators] = {};
   for_each_vector(row, n, [&](Vector<T> x, long at, int count) {
@@ -112,7 +113,8 @@ template <class T> void cross_entropy(const Logits<T> &l) {
                      : sum_exp(row, l.classes, largest, [](Vector<T>, long, int) {});
       if (l.losses) l.losses[r] = log(total) - at + smoothed;
       if (!l.gradient) continue;
-      const T scale = l.weights[r] / total, uniform = l.weights[r] * l.smoothing / l.classes;
+      const T scale = l.weights[r] / total;
+      const T uniform = l.smoothing ? l.weights[r] * l.smoothing / l.classes : T(0);
       for (long i = 0; i < l.classes; i++) out[i] = out[i] * scale - uniform;
       out[l.targets[r]] -= l.weights[r] * (1 - l.smoothing);
       for (long i = 0; l.sums && i < l.classes; i++) thread_sums[i] += out[i];

@@ -99,7 +99,7 @@ class FusedLayer(RecurrentLayer):
         if cell is None or more or masks or (state is None and self.learn_initial):
             return None
         weights = self._weights(vars(self))
-        return inference.plain(cell, self.num_layers, x, state, weights, self.rounded)
+        return inference.infer_stack(cell, self.num_layers, x, state, weights, self.rounded)
 
     @cached_property
     def _weights(self) -> Callable[[dict[str, Any]], tuple[Tensor, ...]]:
@@ -110,7 +110,7 @@ class FusedLayer(RecurrentLayer):
 
     def round_(self) -> None:
         """Rounds the weights of all rows to 8 bits, in place: see `nn.utils.quantized`."""
-        self.rounded = tuple(part for w in self._matrices() for part in inference.rounded(w))
+        self.rounded = tuple(part for w in self._matrices() for part in inference.quantize_int8(w))
 
     def _matrices(self) -> list[Any]:
         """w_ih and w_hh of all rows, one after another."""

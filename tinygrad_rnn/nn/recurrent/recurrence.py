@@ -80,7 +80,7 @@ class Recurrence(ABC):
 
     @property
     def plain_cell(self) -> str | None:
-        """What `kernels.plain` calls this recurrence; None, if it is more than that."""
+        """What `kernels.infer_stack` calls this cell; None if it has options."""
         return None
 
     # ------------------------------------------------------------ weights

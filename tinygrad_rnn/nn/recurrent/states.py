@@ -44,6 +44,12 @@ class LayerCall(Protocol[S]):
     ) -> tuple[Tensor, S, S]: ...
 
 
+class CellCall(Protocol[S]):
+    """The signature of a cell's call, for type checkers: `Cell.forward` explains it."""
+
+    def __call__(self, x: Tensor, state: S | None = None) -> S: ...
+
+
 class Course(NamedTuple):
     """How a row runs over a sequence; the words are those of the kernels' contract."""
 

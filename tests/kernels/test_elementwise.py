@@ -11,8 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tinygrad_rnn.kernels import cpu
-from tinygrad_rnn.kernels.chains import FUNCTIONS, Code, Symbol, compiled
 from tinygrad_rnn.kernels.cpu import functions
+from tinygrad_rnn.kernels.elementwise import (
+    FUNCTIONS,
+    ElementwiseProgram,
+    Symbol,
+    compile_elementwise,
+)
 
 from ..drawing import HypothesisSampler
 
@@ -22,9 +27,11 @@ dtypes = pytest.mark.parametrize("dtype", ["float32", "float64"])
 ODD = [0.0, -0.0, np.inf, -np.inf, np.nan, 1e-40, 1.0]
 
 
-def written(function: Any, count: int) -> Code:
+def written(function: Any, count: int) -> ElementwiseProgram:
     tape: list[Symbol] = []
-    code = compiled(tape, [(y,) for y in function(*(Symbol(tape) for _ in range(count)))])
+    code = compile_elementwise(
+        tape, [(y,) for y in function(*(Symbol(tape) for _ in range(count)))]
+    )
     assert code is not None
     return code
 
@@ -84,7 +91,7 @@ def test_columns_go_in_and_come_out_side_by_side(dtype: str, data: st.DataObject
     a, b, c, whole = [Symbol(tape) for _ in range(4)]
     total = a * b + c
     results = [(total,), (whole, total, a), (total - whole,)]
-    code = compiled(tape, results, dict(enumerate(starts)), width)
+    code = compile_elementwise(tape, results, dict(enumerate(starts)), width)
     assert code is not None
     inputs = [laid_out(d, w) for w in wide] + [laid_out(d, x)]
     found = code(tuple(inputs[n] for n in code.inputs))
@@ -194,15 +201,15 @@ def test_what_a_symbol_cannot_stand_for(function: Any) -> None:
 def test_what_is_not_worth_a_chain_or_too_long_for_one() -> None:
     tape: list[Symbol] = []
     x = Symbol(tape)
-    assert compiled(tape, [(x,)]) is None
-    assert compiled(tape, [(x + 1,)]) is None
-    assert compiled(tape, [((x + 1) * 2,)]) is not None
+    assert compile_elementwise(tape, [(x,)]) is None
+    assert compile_elementwise(tape, [(x + 1,)]) is None
+    assert compile_elementwise(tape, [((x + 1) * 2,)]) is not None
     many = [x * (i + 0.5) for i in range(300)]
-    assert compiled(tape, [(y,) for y in many]) is None
+    assert compile_elementwise(tape, [(y,) for y in many]) is None
     total = many[0]
     for _ in range(300):
         total = total * 0.5 + 1
-    assert compiled(tape, [(total,)]) is not None  # registers are used again
+    assert compile_elementwise(tape, [(total,)]) is not None  # registers are used again
 
 
 def test_memory_is_safe_whatever_the_code() -> None:

@@ -1,4 +1,4 @@
-"""A layer's neighbours in training, in array code and natively, against their definitions."""
+"""The kernels for training, in array code and natively, against their definitions."""
 
 from __future__ import annotations
 
@@ -101,6 +101,17 @@ def test_what_is_not_finite_is_as_in_numpy(way: str) -> None:
             )
         np.testing.assert_allclose(losses, [1.31326169, nan, nan, inf, nan, 0], rtol=1e-6)
         assert gradient[0, 0] == 0
+
+
+def test_an_infinite_weight_leaves_no_nan_beside_the_target(way: str) -> None:
+    x = np.random.default_rng(0).normal(size=(2, 19))
+    for dtype in TOLERANCE:
+        weights = np.array([-np.inf, np.inf], dtype)
+        with np.errstate(invalid="ignore"):
+            g = kernels.cross_entropy_gradient(np, x.astype(dtype), np.array([1, 2]), weights)
+        beside = np.delete(g[0], 1), np.delete(g[1], 2)
+        assert (beside[0] == -np.inf).all()
+        assert (beside[1] == np.inf).all()
 
 
 def test_underflow_is_zero_and_large_losses_are_exact(way: str) -> None:

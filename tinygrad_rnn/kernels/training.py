@@ -1,7 +1,6 @@
-"""What surrounds a layer in training: the cross-entropy of logits, sums of rows and of squares,
-and Adam's step.
+"""Kernels for training: cross-entropy and its gradient, sums of rows and of squares, Adam's step.
 
-Here in array code; natively in one or two passes over memory, where there is native code.
+Each runs natively in one or two passes over memory, or in array code.
 """
 
 from __future__ import annotations
@@ -23,10 +22,11 @@ def cross_entropy(
     """log(sum(exp(x))) - x[target]: -log(softmax(x))[target].
 
     **Arguments** x: (..., C); targets: (...) integers from 0 to C - 1. counts: (...), false where
-    the loss is 0, whatever x holds there; None, if all count. smoothing: the share of each
-    target's probability that is spread over all classes. **Returns** (...).
+    the loss is 0, whatever x holds there; None, if all count. smoothing: label smoothing, the part
+    of each target's probability that is spread over all classes. **Returns** (...).
     """
     targets = xp.asarray(targets)
+    _check_smoothing(smoothing)
     _check_rows(x, targets=targets, counts=counts)
     if cpu.supports(x):
         losses = cpu.cross_entropy(x, targets, smoothing=smoothing)
@@ -54,23 +54,24 @@ def cross_entropy_gradient(
     out: Array | None = None,
     sums: Array | None = None,
 ) -> Array:
-    """(softmax(x) - what it should be: one at the target, unless smoothed) * weight.
+    """The gradient of sum(weights * cross_entropy): (softmax(x) - smoothed target) * weight.
 
     **Arguments** x: (..., C); targets, weights: (...). counts: (...), false where it is 0, whatever
-    x holds there, or None; then without the others: losses: where to put `cross_entropy`, if it is
-    wanted, too. out: where to put this, if anywhere: x itself will do. sums: (C,), to which its
-    rows are added. **Returns** (..., C).
+    x holds there, or None. Only without counts: losses, an array for `cross_entropy` too; out, one
+    for the result, which may be x; sums, (C,), to which the result's rows are added. **Returns**
+    (..., C).
     """
     targets = xp.asarray(targets)
+    _check_smoothing(smoothing)
     _check_rows(x, targets=targets, weights=weights, counts=counts)
     if counts is not None:
         native = cpu.supports(x)  # whose arithmetic warns of nothing: the rows are selected once
-        given = x if native else _selected(xp, x, counts)
-        made = cross_entropy_gradient(xp, given, targets, weights, smoothing=smoothing)
+        selected = x if native else _selected(xp, x, counts)
+        dx = cross_entropy_gradient(xp, selected, targets, weights, smoothing=smoothing)
         if not native:
-            return _selected(xp, made, counts)
-        made[~counts] = 0
-        return made
+            return _selected(xp, dx, counts)
+        dx[~counts] = 0
+        return dx
     if cpu.supports(None if out is x else x, outputs=(losses, out, sums)):
         return cpu.cross_entropy(x, targets, weights, smoothing, losses=losses, out=out, sums=sums)
     _check_targets(x.shape[-1], targets)
@@ -89,8 +90,8 @@ def cross_entropy_gradient(
     return e
 
 
-CHUNK = 1 << 21  # logits that are held at once: they stay in the cache
-LEAST = 128  # rows of them: fewer would leave the products waiting for the weights
+CHUNK = 1 << 21  # logits of a chunk of rows, which stay in the cache
+MIN_ROWS = 128  # of a chunk: products of fewer rows would wait for the weights
 
 
 def linear_cross_entropy(
@@ -104,23 +105,24 @@ def linear_cross_entropy(
     smoothing: float = 0.0,
     keep: bool = True,
 ) -> tuple[Array, Any]:
-    """The sum of weights * cross_entropy(x w' + b, targets), some rows of logits at a time.
+    """The sum of weights * cross_entropy(x w' + b, targets), computed in chunks of rows.
 
-    The logits of all rows are never in memory. As the cotangent of a sum is one number, what it
-    will be multiplied with is made of each row's logits while they are there.
+    The logits of all rows are never in memory. The cotangent of a sum is a scalar, so the gradients
+    up to that factor are computed from each chunk's logits in the same pass.
 
     **Arguments** x: (N, I); w: (C, I); b: (C,), or None; targets, weights: (N,). **Returns** the
-    sum, (), and the gradients of x, w, weights (they are the losses) and b; None without keep.
+    sum, (), and the gradients of x, w, weights (the losses) and b, or None without keep.
     """
     if x.ndim != 2 or w.ndim != 2 or x.shape[1] != w.shape[1]:
         raise ValueError(f"expected x (N, I) and w (C, I), got {x.shape} and {w.shape}")
     if b is not None and b.shape != w.shape[:1]:
         raise ValueError(f"b: expected {w.shape[:1]}, got {b.shape}")
     targets = xp.asarray(targets)
+    _check_smoothing(smoothing)
     _check_rows(x, targets=targets, weights=weights)
     _check_targets(len(w), targets)
-    most = max(LEAST, CHUNK // max(1, len(w)))
-    rows = max(1, -(-len(x) // max(1, round(len(x) / most))))  # equally many, about the most
+    most = max(MIN_ROWS, CHUNK // max(1, len(w)))
+    rows = max(1, -(-len(x) // max(1, round(len(x) / most))))  # chunks of equal size
     losses = xp.empty(len(x), x.dtype)
     to_logits, to_x = Multiplier(xp, w.T), Multiplier(xp, w) if keep else None
     dx, dw = xp.empty(x.shape, x.dtype), None
@@ -145,10 +147,10 @@ def linear_cross_entropy(
 
 
 def add_rows(xp: Any, table: Array, ids: Array, rows: Array) -> Array:
-    """Adds rows to those of a table that ids name, in place: each, however often they name one.
+    """table[ids] += rows in place, adding every row of a repeated id.
 
-    **Arguments** table: (V, ...); ids: whole numbers, as NumPy indexes; rows: for each of them one
-    of the table's. **Returns** the table.
+    **Arguments** table: (V, ...); ids: whole numbers, as NumPy indexes; rows: (*ids.shape, ...).
+    **Returns** the table.
     """
     wanted = (*ids.shape, *table.shape[1:])
     if not table.ndim or rows.shape != wanted:
@@ -185,8 +187,8 @@ def adam(
 ) -> None:  # fmt: skip
     """m = b1 m + (1 - b1) g; v = b2 v + (1 - b2) g^2; p -= lr m^ / (sqrt(v^) + eps), in place.
 
-    **Arguments** step: counts from 1, for m^ = m / (1 - b1^step) and v^. decay: the share of p that
-    is added to g, or times lr, where it is decoupled, taken off p.
+    **Arguments** step: counts from 1, for m^ = m / (1 - b1^step) and v^. decay: weight decay; decay
+    * p is added to g, or if decoupled, lr * decay * p is subtracted from p.
     """
     if not p.shape == g.shape == m.shape == v.shape:
         raise ValueError(
@@ -220,8 +222,13 @@ def adam(
     p -= work
 
 
+def _check_smoothing(smoothing: Any) -> None:
+    if not isinstance(smoothing, (int, float)):
+        raise TypeError(f"smoothing: expected a number, got {smoothing!r}")
+
+
 def _check_rows(x: Array, **of_rows: Array) -> None:
-    """Refuses what is not one number for each row of logits."""
+    """Raises unless each array has one element for each row of logits."""
     if not x.ndim:
         raise ValueError("x: expected (..., C), got ()")
     for name, a in of_rows.items():

@@ -1,4 +1,4 @@
-"""Elementwise arithmetic in one native pass: written down by running it on symbols."""
+"""Fused elementwise arithmetic: traces a function on symbols and runs it in one native pass."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .cpu import functions
 
 Array = Any
 
-# What there is, in the order of enum class Code in chain.hpp.
+# In the order of enum class Opcode in kernels.hpp.
 FUNCTIONS = (
     np.add, np.subtract, np.multiply, np.divide, np.maximum, np.minimum, np.negative, np.absolute,
     np.sign, np.tanh,
@@ -21,15 +21,15 @@ FUNCTIONS = (
 REGISTERS = 255
 
 
-def natively(xp: Any) -> bool:
-    """Whether native code takes arrays of a module."""
+def is_native(xp: Any) -> bool:
+    """Whether native code supports arrays of a module."""
     return functions.native is not None and xp is np
 
 
 class Symbol(NDArrayOperatorsMixin):
-    """Stands for an array: what NumPy is told to do with it is put down on a tape.
+    """A traced array: NumPy's functions of it are recorded on a tape.
 
-    Only what native code has; anything else raises TypeError.
+    Functions that native code does not have raise TypeError.
     """
 
     __slots__ = ("args", "function", "number", "tape")
@@ -52,41 +52,41 @@ class Symbol(NDArrayOperatorsMixin):
         return NotImplemented
 
     def __bool__(self) -> bool:
-        raise TypeError("a symbol has no truth")
+        raise TypeError("a traced array has no truth value")
 
 
-class Code(NamedTuple):
-    """Instructions for native code."""
+class ElementwiseProgram(NamedTuple):
+    """A compiled function of arrays."""
 
-    told: tuple[Any, ...]  # what native code is told of them: see `compiled`
-    inputs: tuple[int, ...]  # the numbers on the tape of the symbols that go in
+    native_args: tuple[Any, ...]  # the first arguments of `native.evaluate`
+    inputs: tuple[int, ...]  # which symbols of the tape are its inputs
 
     def __call__(
-        self, arrays: tuple[Array, ...], rooms: tuple[Array | None, ...] = ()
+        self, arrays: tuple[Array, ...], out: tuple[Array | None, ...] = ()
     ) -> tuple[Array, ...] | None:
-        """The results for some inputs; None if it does not take them.
+        """Computes the results; None if native code does not support the inputs.
 
-        **Arguments** rooms: for each result an array to put it into, or None for a new one; one
-        that it does not fit is left alone.
+        **Arguments** out: for each result an array to write it into, or None for a new one. One
+        that does not fit is ignored.
         """
-        found: tuple[Array, ...] | None = functions.native.evaluate(*self.told, arrays, rooms)
+        found: tuple[Array, ...] | None = functions.native.evaluate(*self.native_args, arrays, out)
         return found
 
 
-def compiled(
+def compile_elementwise(
     tape: Sequence[Symbol],
     results: Sequence[Sequence[Symbol]],
     parts: dict[int, int] | None = None,
     columns: int = 0,
-) -> Code | None:
-    """Instructions for what was put down, as far as the results need it.
+) -> ElementwiseProgram | None:
+    """Compiles the recorded functions that the results depend on.
 
-    **Arguments** results: for each array what lies side by side along its last axis. parts: of
-    inputs of which only some columns go in, by number the first of these columns; `columns` says
-    how many. **Returns** None for what is not worth it (less than two functions), or too long.
+    **Arguments** results: for each output array the symbols side by side along its last axis.
+    parts: for inputs of which only `columns` columns are read, by number the first of them.
+    **Returns** None for fewer than two functions, which are not worth it, and for too many.
     """
     flat = [s for beside in results for s in beside]
-    last: dict[int, int] = {s.number: len(tape) for s in flat}  # where each is used last
+    last: dict[int, int] = {s.number: len(tape) for s in flat}  # where each is last used
     for s in reversed(tape):
         if s.number in last:
             for a in s.args:
@@ -95,8 +95,8 @@ def compiled(
     used = [s for s in tape if s.number in last]
     inputs = [s for s in used if s.function is None]
     applied = [s for s in used if s.function is not None]
-    given = {repr(a): float(a) for s in applied for a in s.args if type(a) is not Symbol}
-    numbers = list(given)  # -0.0 is not 0.0
+    constants = {repr(a): float(a) for s in applied for a in s.args if type(a) is not Symbol}
+    numbers = list(constants)  # -0.0 is not 0.0
     register = {s.number: i for i, s in enumerate(inputs)}
     count, free = len(inputs) + len(numbers), list[int]()
     steps = bytearray()
@@ -120,13 +120,15 @@ def compiled(
     firsts = [(parts or {}).get(s.number, -1) for s in inputs]
     parted = max(firsts) >= 0
     starts = array("l", firsts if parted else [])
-    told = (
+    native_args = (
         bytes(steps),
         count,  # of registers
-        tuple(given.values()),  # the numbers
+        tuple(constants.values()),  # the constants
         bytes([register[s.number] for s in flat]),  # the results' registers
-        bytes([len(beside) for beside in results]),  # how many of them, side by side, in an array
-        columns if parted else 0,  # of a result; 0 where they are the inputs' own
-        starts.tobytes(),  # of the columns in each input, -1 for all of it; or nothing
+        bytes(
+            [len(beside) for beside in results]
+        ),  # how many of them are side by side in each array
+        columns if parted else 0,  # of a result; 0 for as many as the inputs have
+        starts.tobytes(),  # the first column to read of each input, -1 for all
     )
-    return Code(told, tuple(s.number for s in inputs))
+    return ElementwiseProgram(native_args, tuple(s.number for s in inputs))

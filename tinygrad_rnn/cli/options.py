@@ -1,0 +1,78 @@
+"""Command-line options: those that commands share, and those derived from a recipe's settings."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import Field, fields
+from pathlib import Path
+from typing import Annotated, Any, get_type_hints
+
+import typer
+
+from ..recipes.settings import Settings, bounds
+from ..tensor import backend
+
+Checkpoint = Annotated[Path, typer.Argument(help="The checkpoint folder that training wrote.")]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N.", show_default="cpu")]
+Out = Annotated[Path, typer.Option(help="The checkpoint folder.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Resume from the checkpoint in --out.")]
+
+Command = Callable[..., None]
+
+
+def on(device: str | None) -> AbstractContextManager[None]:
+    """Sets the device of a `with` block; None leaves the default device."""
+    return backend.device(backend.default_device() if device is None else device)
+
+
+def options(config: Settings, *names: str) -> Callable[[Command], Command]:
+    """Replaces a command's parameter `settings` by one option for each setting.
+
+    The command receives the settings that the user typed, as a dictionary: the others come from a
+    configuration, or from the checkpoint that it resumes.
+
+    **Arguments** config: its fields carry the help texts and ranges, its values are the defaults
+    that `--help` shows. names: the settings that become options; all of them, if there are none.
+    """
+    types = get_type_hints(type(config))
+    derived = [
+        inspect.Parameter(
+            one.name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=None,
+            annotation=Annotated[types[one.name] | None, _option(one, getattr(config, one.name))],
+        )
+        for one in fields(config)
+        if not names or one.name in names
+    ]
+
+    def decorate(command: Command) -> Command:
+        @functools.wraps(command)
+        def run(**arguments: Any) -> None:
+            values = {one.name: arguments.pop(one.name) for one in derived}
+            settings = {name: value for name, value in values.items() if value is not None}
+            command(settings=settings, **arguments)
+
+        own = inspect.signature(command, eval_str=True)
+        parameters = [
+            parameter
+            for one in own.parameters.values()
+            for parameter in (derived if one.name == "settings" else [one])
+        ]
+        run.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined]
+        run.__annotations__ = {one.name: one.annotation for one in parameters}
+        return run
+
+    return decorate
+
+
+def _option(field: Field[Any], default: Any) -> Any:
+    """Describes a setting to typer: choices follow the help text, a range follows the default."""
+    text, limits = field.metadata["help"], dict(field.metadata["limits"])
+    if choices := list(limits.pop("one_of", ())):
+        text = f"{text.removesuffix('.')}: {', '.join(choices[:-1])} or {choices[-1]}."
+    shown = f"{default}; {bounds(limits)}" if limits else str(default)
+    return typer.Option(help=text, show_default=shown)
