@@ -13,7 +13,7 @@ import pytest
 import tinygrad_rnn as tg
 from tinygrad_rnn.kernels.elementwise import is_native
 from tinygrad_rnn.loops import cache, execute, fusion, hoisting, program
-from tinygrad_rnn.tensor.graph import recorders, watch
+from tinygrad_rnn.tensor.observers import callbacks, tracers
 
 RNG = np.random.default_rng(0)
 ROW, OTHER = np.array([[1.0, 2.0], [3.0, 4.0]], "float32")
@@ -244,7 +244,7 @@ class TestFused:
 
         with pytest.raises(tg.GraphError, match=words):
             tg.scan(step, tg.ones((3, 2)), x, fused=True)
-        assert not recorders
+        assert not tracers
         tg.scan(step, tg.ones((3, 2)), x)
 
     def test_what_differs_from_step_to_step_is_refused(self) -> None:
@@ -526,14 +526,14 @@ def work(steps: int, fused: bool) -> int:
     w, x = tg.ones((2, 2), requires_grad=True), tg.ones((steps, 3, 2), requires_grad=True)
     y = tg.scan(lambda h, x: (tg.tanh(h @ w + x), h), tg.zeros((3, 2)), x, fused=fused)[1].sum()
     sizes: list[int] = []
-    before, watch.backward = (
-        watch.backward,
+    before, callbacks.backward = (
+        callbacks.backward,
         lambda _, __, g: sizes.append(getattr(g, "value", g).size),
     )
     try:
         y.backward()
     finally:
-        watch.backward = before
+        callbacks.backward = before
     return sum(sizes)
 
 

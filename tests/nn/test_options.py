@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 import tinygrad_rnn as tg
 from tinygrad_rnn.nn.recurrent.recurrence import Recurrence
-from tinygrad_rnn.tensor.graph import Node, watch
+from tinygrad_rnn.tensor.graph import Node
+from tinygrad_rnn.tensor.observers import callbacks
 
 from ..drawing import HypothesisSampler
 from .layers import KINDS, Array, as_state, drawn_call, drawn_layer, flat
@@ -97,11 +98,11 @@ def count_nodes(fn: Any) -> Counter[str]:
     def seen(node: Node) -> None:
         counts[node.op.name] += 1
 
-    watch.recorded = seen
+    callbacks.recorded = seen
     try:
         fn()
     finally:
-        watch.recorded = None
+        callbacks.recorded = None
     return counts
 
 

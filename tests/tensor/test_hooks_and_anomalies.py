@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import tinygrad_rnn as tg
-from tinygrad_rnn.tensor import graph
+from tinygrad_rnn.tensor import observers
 
 
 def leaf(*values: float) -> tg.Tensor:
@@ -52,7 +52,7 @@ def test_a_hook_stays_on_a_leaf_that_moves_and_can_be_removed_then() -> None:
 
 
 def test_a_hook_that_holds_its_own_tensor_goes_with_it() -> None:
-    before = len(graph.hooked)
+    before = len(observers.hooked)
     x = leaf(1.0)
     y = x * 2
     for value in (x, y):
@@ -60,7 +60,7 @@ def test_a_hook_that_holds_its_own_tensor_goes_with_it() -> None:
     y.sum().backward()
     del x, y, value
     gc.collect()
-    assert len(graph.hooked) == before
+    assert len(observers.hooked) == before
 
 
 def test_a_hook_in_a_differentiable_backward_pass_is_differentiated() -> None:
@@ -73,13 +73,13 @@ def test_a_hook_in_a_differentiable_backward_pass_is_differentiated() -> None:
 
 
 def test_hooks_keep_no_graph_alive() -> None:
-    before = len(graph.hooked)
+    before = len(observers.hooked)
     y = leaf(1.0) * 2
     y.register_hook(lambda g: None)
-    assert len(graph.hooked) == before + 1
+    assert len(observers.hooked) == before + 1
     del y
     gc.collect()
-    assert len(graph.hooked) == before
+    assert len(observers.hooked) == before
     with pytest.raises(tg.GraphError, match="does not require"):
         tg.zeros((1,)).register_hook(lambda g: None)
 

@@ -9,7 +9,8 @@ import numpy as np
 
 from .. import kernels
 from ..tensor import backend
-from ..tensor.graph import Traced, recorders, watch, wrap
+from ..tensor.graph import Traced, wrap
+from ..tensor.observers import callbacks, tracers
 
 
 def infer_stack(
@@ -29,7 +30,7 @@ def infer_stack(
     """
     two = isinstance(state, tuple) and len(state) == 2
     h, c = state if two else (state, None)
-    if not isinstance(x, Traced) or watch.forward or recorders:
+    if not isinstance(x, Traced) or callbacks.forward or tracers:
         return None
     if (state is not None and not isinstance(h, Traced)) or (two and not isinstance(c, Traced)):
         return None

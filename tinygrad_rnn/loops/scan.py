@@ -9,7 +9,8 @@ import numpy as np
 
 from ..errors import InvalidTypeError, InvalidValueError, ShapeError
 from ..tensor import backend, tree
-from ..tensor.graph import Leaf, Traced, elements, grad_mode, listened_to, watch, wrap
+from ..tensor.graph import Leaf, Traced, grad_mode, wrap
+from ..tensor.observers import callbacks, concretize, is_tracing
 from ..tensor.ops.elementwise import alias, where
 from ..tensor.ops.indexing import remembered
 from ..tensor.ops.movement import stack, unstack
@@ -69,7 +70,7 @@ def scan(
         )
     made = next((v.made for v in (*tree.leaves(carry), *sequences) if isinstance(v, Traced)), None)
     running, begins = _rows(count, lengths, reset)
-    if made is not None and listened_to():  # values, so that it sees what is done with them
+    if made is not None and is_tracing():  # values, so that it sees what is done with them
         running, begins = (None if v is None else wrap(made, v, None) for v in (running, begins))
     if running is not None and begins is not None:
         begins = begins & running
@@ -98,7 +99,7 @@ def scan(
             return new, y
         return _kept(running, new, carry), _shown(running, y, rows)
 
-    if fused and count > 1 and made is not None and not watch.forward and not listened_to():
+    if fused and count > 1 and made is not None and not callbacks.forward and not is_tracing():
         return repeated(masked, carry, (xs, running, begins), order, checkpoint_every, made)
     steps = [*zip(*map(unstack, sequences), strict=True)]
     running, begins = (None if v is None else unstack(v) for v in (running, begins))
@@ -178,7 +179,7 @@ def _running(steps: int, *lengths: int) -> Any:
 def _array(value: Any) -> Any:
     """The array of a Tensor; of numbers, one of NumPy's."""
     if isinstance(value, Traced):
-        return elements(value)
+        return concretize(value)
     return value if backend.is_array(value) else np.asarray(value)
 
 

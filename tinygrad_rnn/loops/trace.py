@@ -15,7 +15,8 @@ import numpy as np
 
 from ..errors import GraphError
 from ..tensor import random
-from ..tensor.graph import Node, Op, Traced, grad_mode, older, recorders, wrap
+from ..tensor.graph import Node, Op, Traced, grad_mode, older, wrap
+from ..tensor.observers import tracers
 from ..tensor.ops.elementwise import alias
 from ..tensor.ops.indexing import index_update, nonzero
 from ..tensor.tree import is_leaf, same_constant
@@ -91,7 +92,7 @@ class Recording:
 
     # ------------------------------------------------------------ what a recorder is told
 
-    def called(self, op: Op, args: tuple[Any, ...], params: dict[str, Any], result: Any) -> None:
+    def record(self, op: Op, args: tuple[Any, ...], params: dict[str, Any], result: Any) -> None:
         """Writes an operation down."""
         several = type(result) is tuple
         results = result if several else (result,)
@@ -160,7 +161,7 @@ class Recording:
             return op, (*args, *more), {k: v for k, v in params.items() if k != name}
         return op, args, params
 
-    def repeated(self, op: Op, args: tuple[Any, ...], params: dict[str, Any]) -> Any:
+    def replayed(self, op: Op, args: tuple[Any, ...], params: dict[str, Any]) -> Any:
         """What stands for the result of an operation that the other run has as well, or None."""
         place = len(self.calls)
         if self.like is None or place >= len(self.like.calls):
@@ -183,7 +184,7 @@ class Recording:
         self.calls.append(call._replace(results=results, outs=self.number(results)))
         return results if call.several else results[0]
 
-    def read(self, value: Traced) -> None:
+    def concretize(self, value: Traced) -> None:
         """Refuses a look at what differs from run to run."""
         if isinstance(self.find(value), Slot):
             self.refuse(
@@ -191,7 +192,7 @@ class Recording:
                 "choose between values with tg.where",
             )
 
-    def written(self, value: Traced) -> None:
+    def overwritten(self, value: Traced) -> None:
         """Refuses to overwrite what outlives the step."""
         if not isinstance(self.find(value), Slot):
             self.refuse(
@@ -284,11 +285,11 @@ def same(a: Any, b: Any) -> bool:
 
 @contextmanager
 def _listening(recording: Recording) -> Iterator[None]:
-    recorders[get_ident()] = recording
+    tracers[get_ident()] = recording
     try:
         yield
     finally:
-        recorders.pop(get_ident(), None)
+        tracers.pop(get_ident(), None)
 
 
 def held(value: Any, live: bool) -> Any:

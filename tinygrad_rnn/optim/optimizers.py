@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from .. import kernels
 from ..errors import InvalidTypeError, InvalidValueError, public
-from ..tensor import backend, entrance
+from ..tensor import backend, conversion
 from ..tensor.tensor import Tensor
 from .checks import between, flag, keys, listed, pair, whole
 
@@ -369,9 +369,9 @@ def _like(value: Any, p: Tensor, what: str) -> Array:
     """A copy of a saved array, as p is."""
     array = value.data if isinstance(value, Tensor) else value
     if not backend.is_array(array):
-        array = entrance.from_python(array, what=what)
-    array = entrance.normalized(array, what)
-    entrance.check_cast(array.dtype, p.dtype, what)
+        array = conversion.from_python(array, what=what)
+    array = conversion.normalized(array, what)
+    conversion.check_cast(array.dtype, p.dtype, what)
     if array.shape != p.shape:
         raise InvalidValueError(f"{what}: expected {list(p.shape)}, got {list(array.shape)}")
     return Tensor(array, p.dtype, p.device).data

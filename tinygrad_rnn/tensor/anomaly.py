@@ -11,7 +11,8 @@ from typing import Any
 
 from ..errors import AnomalyError
 from . import backend
-from .graph import Node, Op, watch
+from .graph import Node, Op
+from .observers import callbacks
 
 _PACKAGE = os.path.dirname(os.path.dirname(__file__))
 
@@ -49,12 +50,12 @@ def detect_anomaly() -> Iterator[None]:
                 f"{WORDS[fault]} ({where})"
             )
 
-    before = watch.forward, watch.recorded, watch.backward
-    watch.forward, watch.recorded, watch.backward = forward, recorded, backward
+    before = callbacks.forward, callbacks.recorded, callbacks.backward
+    callbacks.forward, callbacks.recorded, callbacks.backward = forward, recorded, backward
     try:
         yield
     finally:
-        watch.forward, watch.recorded, watch.backward = before
+        callbacks.forward, callbacks.recorded, callbacks.backward = before
 
 
 WORDS = ("finite", "infinite", "no number")

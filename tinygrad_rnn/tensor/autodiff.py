@@ -14,7 +14,7 @@ from typing import Any, cast
 import numpy as np
 
 from ..errors import GraphError, InvalidTypeError, InvalidValueError, ShapeError, public
-from . import backend, entrance, ops
+from . import backend, conversion, ops
 from .graph import (
     Edge,
     Leaf,
@@ -22,12 +22,10 @@ from .graph import (
     Op,
     Traced,
     grad_mode,
-    hooked,
     set_grad_mode,
-    tell_beyond,
-    watch,
     wrap,
 )  # fmt: skip
+from .observers import callbacks, hooked, refuse_in_trace
 from .ops.indexing import Part, Sum
 from .shapes import sum_to
 
@@ -104,8 +102,8 @@ def walk(
             shape = shapes[i]
             if not shape:  # there NumPy gives scalars
                 g = backend.as_array(g)
-            if watch.backward is not None:
-                watch.backward(node, i, g)
+            if callbacks.backward is not None:
+                callbacks.backward(node, i, g)
             target = edge[0]
             if target.changed:
                 raise GraphError(
@@ -210,9 +208,9 @@ def starting_cotangent(y: Traced, g: Any, what: str) -> Any:
         return xp.ones_like(y.array)
     if not isinstance(g, Traced):
         g = (
-            entrance.normalized(g, what)
+            conversion.normalized(g, what)
             if backend.is_array(g)
-            else entrance.from_python(g, what=what)
+            else conversion.from_python(g, what=what)
         )
     array = g.array if isinstance(g, Traced) else xp.asarray(g)
     if array.dtype.kind == "c":
@@ -232,7 +230,7 @@ def backward(y: Traced, gradient: Any = None, *, retain_graph: bool = False) -> 
     keeps what the rules read, for another pass. **Raises** GraphError if the graph was freed,
     changed or never recorded.
     """
-    tell_beyond(".backward()", "differentiate what the loop returns")
+    refuse_in_trace(".backward()", "differentiate what the loop returns")
     g = starting_cotangent(y, gradient, "backward")
     assert y.edge is not None
     start = (y.edge, g.array if isinstance(g, Traced) else g)
@@ -268,7 +266,7 @@ def grad(
     >>> slope.item(), curvature.item()
     (27.0, 18.0)
     """
-    tell_beyond("tg.grad", "differentiate what the loop returns")
+    refuse_in_trace("tg.grad", "differentiate what the loop returns")
     ys, xs = _each(ys, "ys"), _each(xs, "xs")
     given = grad_outputs if isinstance(grad_outputs, (tuple, list)) else (grad_outputs,) * len(ys)
     if len(given) != len(ys):

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from ..errors import ExportError, InvalidTypeError, InvalidValueError, public
-from . import backend, entrance
-from .graph import Traced, elements, wrap
+from . import backend, conversion
+from .graph import Traced, wrap
+from .observers import concretize
 from .random import Generator, Shape, given_or_default
 from .shapes import integer, size, sizes
 from .tensor import Tensor
@@ -32,7 +33,7 @@ def as_tensor(data: Any, *, device: str | None = None) -> Tensor:
         return data if device is None else data.to(device)
     if not backend.is_array(data):
         return Tensor(data, device=device)
-    data = entrance.normalized(data)
+    data = conversion.normalized(data)
     return wrap(Tensor, backend.to_device(data, device) if device else data, None)
 
 
@@ -51,7 +52,7 @@ def from_dlpack(x: Any) -> Tensor:
     >>> x.tolist()
     [5.0, 0.0]
     """
-    if isinstance(x, np.ndarray) and not entrance.normalized(x, "from_dlpack").dtype == x.dtype:
+    if isinstance(x, np.ndarray) and not conversion.normalized(x, "from_dlpack").dtype == x.dtype:
         raise ExportError(
             f"from_dlpack: expected native byte order, got {x.dtype.str}: tg.as_tensor converts it"
         )
@@ -74,7 +75,7 @@ def full(
     tensor([3., 3.])
     """
     number, wanted = _number(value, "full: value"), _dtype(dtype, "full")
-    number = entrance.from_python(number, wanted, "full: value")
+    number = conversion.from_python(number, wanted, "full: value")
     return _place(np.full(sizes(shape, "full"), number, wanted), device, requires_grad)
 
 
@@ -247,7 +248,7 @@ def randperm(n: int, *, generator: Generator | None = None, device: str | None =
 
 def _dtype(dtype: Any, what: str, default: Any = np.float32) -> np.dtype[Any]:
     """A dtype that was asked for; None asks for the default one."""
-    return entrance.number_dtype(default if dtype is None else dtype, what)
+    return conversion.number_dtype(default if dtype is None else dtype, what)
 
 
 def _real_dtype(dtype: Any, what: str) -> np.dtype[Any]:
@@ -262,7 +263,7 @@ def _real_dtype(dtype: Any, what: str) -> np.dtype[Any]:
 def _number(value: Any, what: str) -> Any:
     """A Python number: from one, or from a constant without axes."""
     if isinstance(value, Traced) and value.edge is None and not value.array.shape:
-        value = elements(value).item()
+        value = concretize(value).item()
     if isinstance(value, np.generic) or (isinstance(value, np.ndarray) and not value.shape):
         value = value.item()
     if not isinstance(value, (int, float)):

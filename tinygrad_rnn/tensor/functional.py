@@ -16,7 +16,8 @@ import numpy as np
 
 from ..errors import InvalidTypeError, InvalidValueError, ShapeError, public
 from . import autodiff, ops
-from .graph import Leaf, grad_mode, tell_beyond
+from .graph import Leaf, grad_mode
+from .observers import refuse_in_trace
 from .recompute import behind, now
 from .shapes import integer
 from .tensor import Tensor
@@ -230,7 +231,7 @@ class _Run:
             raise InvalidTypeError(f"{name}: fn: expected a function, got {type(fn).__name__}")
         if not primals:
             raise InvalidValueError(f"{name}: expected one primal or more, got none")
-        tell_beyond(f"tg.{name}", "differentiate what the loop returns")
+        refuse_in_trace(f"tg.{name}", "differentiate what the loop returns")
         self.name = name
         self.mark = now() if mark is None else mark
         with autodiff.enable_grad():

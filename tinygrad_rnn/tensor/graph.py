@@ -1,6 +1,6 @@
 """How an operation is declared, and how applying it is recorded.
 
-An `Op` is a forward function with a rule beside it for each input it can be differentiated in.
+An `Op` is a forward function with a rule for each input it can be differentiated in.
 Applied to arrays it gives arrays; applied to `Traced` values it gives values of the same class and
 leaves a `Node`, which knows where the inputs came from and holds what the rules will read.
 
@@ -21,13 +21,12 @@ from __future__ import annotations
 import inspect
 import itertools
 import threading
-import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from operator import itemgetter
 from threading import get_ident
 from types import MethodType
-from typing import Any, ClassVar, Protocol, Self, TypeVar, cast
+from typing import Any, ClassVar, Self, TypeVar, cast
 
 import numpy as np
 
@@ -40,9 +39,10 @@ from ..errors import (
     ShapeError,
     public,
 )
-from . import backend, entrance
+from . import backend, conversion
 from .backend import Array
-from .entrance import DTYPES
+from .conversion import DTYPES
+from .observers import Tracer, callbacks, tracers
 
 T = TypeVar("T")
 Edge = tuple["Node", int]  # where a value came from: a node, and which of its outputs it is
@@ -71,41 +71,6 @@ def set_grad_mode(on: bool) -> Iterator[None]:
         yield
     finally:
         grad_mode.on = before
-
-
-class Watch:
-    """What looks at every value and gradient as it is made; nothing does, unless it is set."""
-
-    forward: Callable[[Op, Any, list[Any]], None] | None = None  # (operation, output, inputs)
-    recorded: Callable[[Node], None] | None = None
-    backward: Callable[[Node, int, Any], None] | None = None  # (node, which input, cotangent)
-
-
-watch = Watch()
-
-
-class Recorder(Protocol):
-    """What is told of every operation that a thread calls."""
-
-    def repeated(self, op: Op, args: tuple[Any, ...], params: dict[str, Any]) -> Any:
-        """What an operation is to give without being applied; None, to apply it."""
-
-    def called(self, op: Op, args: tuple[Any, ...], params: dict[str, Any], result: Any) -> None:
-        """An operation was applied to traced values, or to arrays."""
-
-    def read(self, value: Traced) -> None:
-        """A value leaves the graph: Python looks at its elements."""
-
-    def written(self, value: Traced) -> None:
-        """A value is about to be overwritten."""
-
-    def refuse(self, what: str, remedy: str) -> None:
-        """Something is done that is no operation."""
-
-
-recorders: dict[int, Recorder] = {}  # by the thread that each listens to
-
-hooked: weakref.WeakSet[Node] = weakref.WeakSet()  # the nodes that have hooks
 
 
 class Node:
@@ -159,30 +124,6 @@ class Traced:
     array: Array
     edge: Edge | None
     made: ClassVar[type[Traced]]  # the class that operations on this one give back
-
-
-def elements(value: Traced) -> Array:
-    """A value's array, for what looks into it: a recorder is told."""
-    if recorders and (recorder := recorders.get(get_ident())) is not None:
-        recorder.read(value)
-    return value.array
-
-
-def listened_to() -> bool:
-    """Whether this thread's operations are being written down."""
-    return get_ident() in recorders
-
-
-def tell_written(value: Traced) -> None:
-    """Tells a recorder that a value is about to be overwritten."""
-    if recorders and (recorder := recorders.get(get_ident())) is not None:
-        recorder.written(value)
-
-
-def tell_beyond(what: str, remedy: str) -> None:
-    """Tells a recorder of what is no operation, and that it cannot write down."""
-    if recorders and (recorder := recorders.get(get_ident())) is not None:
-        recorder.refuse(what, remedy)
 
 
 def wrap(cls: type[T], array: Array, edge: Edge | None) -> T:
@@ -297,8 +238,8 @@ class Op:
             args, params = self._arrange(args, params)
         if params and not _SETTLED.issuperset(map(type, params.values())):
             params = {n: self._setting(n, v) for n, v in params.items()}
-        if recorders and (recorder := recorders.pop(get_ident(), None)) is not None:
-            return self._recorded(recorder, args, params)
+        if tracers and (tracer := tracers.pop(get_ident(), None)) is not None:
+            return self._recorded(tracer, args, params)
         cls, xp, tracing, known = None, None, False, True
         raw, edges, shapes = [], [], []
         for a in args:
@@ -341,8 +282,8 @@ class Op:
                 y = tuple([xp.asarray(v) for v in y])
             elif isinstance(y, NUMBERS):
                 y = xp.asarray(y)
-        if watch.forward is not None:
-            watch.forward(self, y, raw)
+        if callbacks.forward is not None:
+            callbacks.forward(self, y, raw)
         if cls is None:
             return y
         if not tracing:
@@ -362,32 +303,32 @@ class Op:
         if self.parameters:
             kept += tuple([params.get(n, default) for n, default in self.parameters.items()])
         node.kept = kept
-        if watch.recorded is not None:
-            watch.recorded(node)
+        if callbacks.recorded is not None:
+            callbacks.recorded(node)
         if several:
             return tuple([wrap(cls, v, (node, i)) for i, v in enumerate(y)])
         out = cls.__new__(cls)
         out.array, out.edge = y, (node, 0)
         return out
 
-    def _recorded(self, recorder: Recorder, args: tuple[Any, ...], params: dict[str, Any]) -> Any:
-        """Applies the operation, and tells a recorder of it, or of what a fused one is composed of.
+    def _recorded(self, tracer: Tracer, args: tuple[Any, ...], params: dict[str, Any]) -> Any:
+        """Applies the operation, and tells a tracer of it, or of what a fused one is composed of.
 
-        The recorder is away in between: what an operation does inside is no concern of its.
+        The tracer is away in between: what an operation does inside is no concern of its.
         """
         args = self._entered(args)
         if self.composed is not None:
-            recorders[get_ident()] = recorder
+            tracers[get_ident()] = tracer
             return self.composed(*args, **{**self.parameters, **params})
         try:
-            known = recorder.repeated(self, args, params)
+            known = tracer.replayed(self, args, params)
             if known is not None:
                 return known
             result = self(*args, **params)
-            recorder.called(self, args, params, result)
+            tracer.record(self, args, params, result)
             return result
         finally:
-            recorders[get_ident()] = recorder
+            tracers[get_ident()] = tracer
 
     def __get__(self, instance: T | None, owner: type[T]) -> Callable[..., T]:
         """In a class body an operation is a method: `x.tanh()` is `tanh(x)`."""
@@ -442,7 +383,7 @@ class Op:
             new = [self._operand(i, a, like) for i, a in enumerate(args)]
         elif args and all(a is None or type(a) in PYTHON or isinstance(a, NESTED) for a in args):
             what = f"{self.name}: {self.inputs[0]}"
-            new = [cast(Any, Traced.made)(entrance.from_python(args[0], what=what)), *args[1:]]
+            new = [cast(Any, Traced.made)(conversion.from_python(args[0], what=what)), *args[1:]]
         else:
             for i, a in enumerate(args):
                 if not self._may_be_operand(i, a):
@@ -451,13 +392,13 @@ class Op:
         return args if all(a is b for a, b in zip(new, args, strict=True)) else tuple(new)
 
     def _operand(self, i: int, a: Any, like: Any) -> Any:
-        """What is no Tensor, beside one, or beside an array."""
+        """Converts an operand that stands beside a Tensor or an array."""
         if isinstance(a, Traced) or type(a) in PYTHON:
             return a
         name = self._input(i)
         what = f"{self.name}: {name}"
         if backend.is_array(a):
-            return entrance.normalized(a, what)
+            return conversion.normalized(a, what)
         if not isinstance(like, Traced) and not isinstance(a, NESTED):
             if not self._may_be_operand(i, a):
                 raise self._not_an_operand(i, a)
@@ -469,10 +410,10 @@ class Op:
         if isinstance(a, np.generic):
             if self.rules and name not in self.rules:
                 return backend.module_of(like.array).asarray(a)  # an index: read as an array
-            number = entrance.normalized(np.asarray(a), what).item()
+            number = conversion.normalized(np.asarray(a), what).item()
             return float(number) if isinstance(number, np.floating) else number  # a long double
         array = like.array if isinstance(like, Traced) else like
-        found = entrance.beside(a, array.dtype, name in self.rules, what)
+        found = conversion.promoted(a, array.dtype, name in self.rules, what)
         return backend.module_of(array).asarray(found)
 
     def _setting(self, name: str, value: Any) -> Any:

@@ -14,7 +14,8 @@ import numpy as np
 from ..errors import GraphError, InvalidTypeError, public
 from . import autodiff, backend
 from .backend import Array
-from .graph import Leaf, Node, Traced, grad_mode, listened_to, wrap
+from .graph import Leaf, Node, Traced, grad_mode, wrap
+from .observers import is_tracing
 from .random import Generator, default_generator
 
 SAMPLE = 64  # elements of each output, by which the second computation is compared with the first
@@ -43,7 +44,7 @@ def checkpoint(fn: Callable[..., Any], *args: Any, generators: Sequence[Generato
             raise InvalidTypeError(
                 f"checkpoint: generators: expected Generators, got {type(generator).__name__}"
             )
-    if listened_to():  # who writes the operations down keeps what it will
+    if is_tracing():  # the tracer decides what to save
         return fn(*args)
     segment = _Segment(fn, args, (default_generator(), *generators))
     value, nodes = segment.run()

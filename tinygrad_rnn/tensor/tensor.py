@@ -8,9 +8,10 @@ from typing import Any, ClassVar, Self, TypeVar
 import numpy as np
 
 from ..errors import ExportError, GraphError, InvalidTypeError, InvalidValueError, ShapeError
-from . import autodiff, backend, entrance, interop, ops
+from . import autodiff, backend, conversion, interop, ops
 from .backend import Array
-from .graph import Leaf, Traced, elements, grad_mode, hooked, tell_beyond, tell_written, wrap
+from .graph import Leaf, Traced, grad_mode, wrap
+from .observers import concretize, hooked, refuse_in_trace, report_overwrite
 
 T = TypeVar("T", bound=Traced)
 
@@ -46,13 +47,13 @@ class Tensor(Traced):
         *,
         requires_grad: bool = False,
     ) -> None:
-        wanted = None if dtype is None else entrance.number_dtype(dtype, "tensor")
+        wanted = None if dtype is None else conversion.number_dtype(dtype, "tensor")
         if isinstance(data, Traced):
             array = data.array
         elif backend.is_array(data):
-            array = entrance.normalized(data)
+            array = conversion.normalized(data)
         else:
-            array = entrance.from_python(data, wanted)
+            array = conversion.from_python(data, wanted)
         if device is None and not isinstance(data, Traced) and isinstance(array, np.ndarray):
             device = backend.default_device()
         array = array.astype(wanted or array.dtype, order="C")  # a copy
@@ -65,11 +66,11 @@ class Tensor(Traced):
     @property
     def data(self) -> Array:
         """The raw array. Assigning to it overwrites a leaf: graphs that used it raise from then."""
-        return elements(self)
+        return concretize(self)
 
     @data.setter
     def data(self, value: Any) -> None:
-        tell_written(self)
+        report_overwrite(self)
         leaf = self._leaf("assigning to .data")
         array = value.array if isinstance(value, Traced) else value
         if array is not self.array:
@@ -121,7 +122,7 @@ class Tensor(Traced):
 
     @grad.setter
     def grad(self, value: Any) -> None:
-        tell_written(self)
+        report_overwrite(self)
         leaf = self._leaf("assigning to .grad")
         if leaf is None:
             raise GraphError("assigning to .grad: the tensor does not require a gradient")
@@ -135,14 +136,14 @@ class Tensor(Traced):
             raise GraphError(
                 f"assigning to .grad: expected shape {list(self.shape)}, got {list(array.shape)}"
             )
-        leaf.grad = entrance.normalized(array, "assigning to .grad")
+        leaf.grad = conversion.normalized(array, "assigning to .grad")
 
     def _like(self, value: Any, doing: str) -> Array:
         """A copy of what is assigned, on this tensor's device and in its dtype."""
         if not backend.is_array(value):
-            value = entrance.from_python(value, what=doing)
-        value = backend.to_device(entrance.normalized(value, doing), self.device)
-        entrance.check_cast(value.dtype, self.dtype, doing)
+            value = conversion.from_python(value, what=doing)
+        value = backend.to_device(conversion.normalized(value, doing), self.device)
+        conversion.check_cast(value.dtype, self.dtype, doing)
         return backend.module_of(value).array(value, dtype=self.dtype, order="C")
 
     def _leaf(self, doing: str) -> Leaf | None:
@@ -194,7 +195,7 @@ class Tensor(Traced):
 
     def numpy(self) -> np.ndarray[Any, Any]:
         """The values as a NumPy array; on the CPU the tensor's own, not a copy."""
-        return backend.to_host(elements(self))
+        return backend.to_host(concretize(self))
 
     def item(self) -> Any:
         """The one element, as a Python number."""
@@ -203,11 +204,11 @@ class Tensor(Traced):
                 f"item: expected one element, got shape {list(self.shape)}: reduce it, or see "
                 "tolist()"
             )
-        return elements(self).item()
+        return concretize(self).item()
 
     def tolist(self) -> Any:
         """The values as nested Python lists."""
-        return elements(self).tolist()
+        return concretize(self).tolist()
 
     def detach(self) -> Tensor:
         """The same array without its history: a constant."""
@@ -221,7 +222,7 @@ class Tensor(Traced):
 
     def move_(self, target: Any) -> Self:
         """Moves this leaf itself to another device or dtype; its gradient is forgotten."""
-        tell_written(self)
+        report_overwrite(self)
         self._overwrite(self._leaf("move_"), self.detach().to(target).array, None)
         return self
 
@@ -249,7 +250,7 @@ class Tensor(Traced):
         >>> y.sum().backward(); x.grad
         tensor([20., 40.])
         """
-        tell_beyond("a hook on a value", "hook what the loop returns")
+        refuse_in_trace("a hook on a value", "hook what the loop returns")
         if self.edge is None:
             raise GraphError("register_hook: the tensor does not require a gradient")
         if not callable(hook):
@@ -299,7 +300,7 @@ class Tensor(Traced):
             raise InvalidValueError(
                 f"bool: the truth of shape {list(self.shape)} is not one: say x.any() or x.all()"
             )
-        return bool(elements(self))
+        return bool(concretize(self))
 
     def _number(self, kind: str) -> Any:
         if self.array.size != 1:
@@ -319,7 +320,7 @@ class Tensor(Traced):
             raise InvalidTypeError(
                 f"an index: expected an integer without axes, got {self.dtype}{list(self.shape)}"
             )
-        return int(elements(self))
+        return int(concretize(self))
 
     def __format__(self, spec: str) -> str:
         if not spec:
@@ -365,7 +366,7 @@ class Tensor(Traced):
                 "__dlpack__: expected a constant, got a tensor that requires grad, whose graph "
                 "would be dropped: hand over x.detach()"
             )
-        return elements(self).__dlpack__(**request)
+        return concretize(self).__dlpack__(**request)
 
     def __dlpack_device__(self) -> Any:
         return self.array.__dlpack_device__()
@@ -388,18 +389,18 @@ class Tensor(Traced):
 
     def __setitem__(self, index: Any, value: Any) -> None:
         """Gives this tensor a new value, computed from the old: differentiable, and no alias."""
-        tell_written(self)
+        report_overwrite(self)
         if not isinstance(value, Traced):
             number = type(value) in (bool, int, float)
             if not backend.is_array(value):
-                array = entrance.from_python(value, what="x[...] =")
-                entrance.check_cast(array.dtype, self.dtype, "x[...] =")
-                array = entrance.from_python(value, self.dtype, "x[...] =")
+                array = conversion.from_python(value, what="x[...] =")
+                conversion.check_cast(array.dtype, self.dtype, "x[...] =")
+                array = conversion.from_python(value, self.dtype, "x[...] =")
                 value = value if number else backend.module_of(self.array).asarray(array)
             if not number:  # a number stays one, the same at each step of a loop
-                value = entrance.normalized(value, "x[...] =")
+                value = conversion.normalized(value, "x[...] =")
         if hasattr(value, "dtype"):
-            entrance.check_cast(value.dtype, self.dtype, "x[...] =")
+            conversion.check_cast(value.dtype, self.dtype, "x[...] =")
         written = self._written("x[...] =", "write to a copy (y = x + 0)")
         updated = ops.index_update(self, value, index=index)
         if written:
@@ -629,5 +630,5 @@ Tensor.made = Traced.made = Tensor  # the latter where an operation is given Pyt
 
 def _restored(cls: type[T], array: Array, requires_grad: bool) -> T:
     """A leaf or a constant, as it was pickled or copied."""
-    array = entrance.normalized(array)
+    array = conversion.normalized(array)
     return wrap(cls, array, (Leaf(array), 0) if requires_grad else None)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..tensor import backend
-from ..tensor.graph import watch
+from ..tensor.observers import callbacks
 from ..tensor.tensor import Tensor
 from .op_info import Array
 
@@ -36,9 +36,9 @@ def nearest(call: Callable[..., Any], *inputs: Array) -> dict[str, float]:
             found = found[found > 0] if op.name == "maximum" else found
         least[op.name] = min(least[op.name], float(np.min(found, initial=inf)))
 
-    before, watch.forward = watch.forward, look
+    before, callbacks.forward = callbacks.forward, look
     try:
         call(*map(Tensor, inputs))
     finally:
-        watch.forward = before
+        callbacks.forward = before
     return least

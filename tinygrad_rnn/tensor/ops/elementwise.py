@@ -1,4 +1,4 @@
-"""Elementwise operations: each with its rule beside it."""
+"""Elementwise operations, each with its rule."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..backend import Array
-from ..entrance import check_cast, number_dtype
+from ..conversion import check_cast, number_dtype
 from ..graph import Op, operation
 
 __all__ = [

@@ -11,7 +11,7 @@ import numpy as np
 from ... import kernels
 from .. import backend
 from ..backend import Array
-from ..entrance import normalized, number_dtype
+from ..conversion import normalized, number_dtype
 from ..graph import Op, Traced, operand, operation
 from ..shapes import one_axis, size
 from .elementwise import where

@@ -1,4 +1,4 @@
-"""Operations that lay copies of elements beside each other, by broadcasting or by index."""
+"""Operations that copy elements, by broadcasting or by index."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def meshgrid(*arrays: Array, indexing: str = "xy") -> tuple[Array, ...]:
 
 
 def tile(x: Array, reps: int | Sequence[int]) -> Array:
-    """x laid beside itself, so many times along each axis.
+    """Repeats x along each axis.
 
     >>> import tinygrad_rnn as tg
     >>> tg.tile(tg.tensor([1, 2]), (2, 2)).tolist()

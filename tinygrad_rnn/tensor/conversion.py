@@ -1,4 +1,4 @@
-"""What may become a Tensor's array: the one entrance, which converts what comes or refuses it.
+"""What may become a Tensor's array: the one conversion, which converts what comes or refuses it.
 
 A Tensor holds a base array of numbers in native byte order. Subclasses of NumPy's arrays bring
 operators of their own, masks and units; other byte orders are read wrongly by native code; objects
@@ -133,7 +133,7 @@ def from_python(
     return array.astype(_common_dtype(data))
 
 
-def beside(
+def promoted(
     data: Any, dtype: np.dtype[Any], differentiable: bool, what: str
 ) -> np.ndarray[Any, Any]:
     """Nested lists as operands of a Tensor: Python's numbers in them take its dtype.

@@ -1,0 +1,73 @@
+"""Observers of the engine: callbacks on every operation, tracers of a thread, hooks on a node.
+
+All are empty unless somebody asks for them, so that an operation pays one test for each.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable
+from threading import get_ident
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from .graph import Node, Op, Traced
+
+
+class Callbacks:
+    """Called on every value, node and cotangent, in every thread; None if nobody looks."""
+
+    forward: Callable[[Op, Any, list[Any]], None] | None = None  # (operation, output, inputs)
+    recorded: Callable[[Node], None] | None = None
+    backward: Callable[[Node, int, Any], None] | None = None  # (node, which input, cotangent)
+
+
+callbacks = Callbacks()
+
+
+class Tracer(Protocol):
+    """Traces the operations that one thread calls."""
+
+    def replayed(self, op: Op, args: tuple[Any, ...], params: dict[str, Any]) -> Any:
+        """The result of an operation without applying it; None to apply it."""
+
+    def record(self, op: Op, args: tuple[Any, ...], params: dict[str, Any], result: Any) -> None:
+        """Records an operation that was applied to Traced values or to arrays."""
+
+    def concretize(self, value: Traced) -> None:
+        """Python is about to read the elements of a value."""
+
+    def overwritten(self, value: Traced) -> None:
+        """A value is about to be overwritten."""
+
+    def refuse(self, what: str, remedy: str) -> None:
+        """Refuses what is not an operation and cannot be traced."""
+
+
+tracers: dict[int, Tracer] = {}  # by thread
+
+hooked: weakref.WeakSet[Node] = weakref.WeakSet()  # the nodes that have hooks
+
+
+def is_tracing() -> bool:
+    """Whether the operations of this thread are traced."""
+    return get_ident() in tracers
+
+
+def concretize(value: Traced) -> Any:
+    """The array of a value whose elements Python reads; informs the tracer."""
+    if tracers and (tracer := tracers.get(get_ident())) is not None:
+        tracer.concretize(value)
+    return value.array
+
+
+def report_overwrite(value: Traced) -> None:
+    """Informs the tracer that a value is about to be overwritten."""
+    if tracers and (tracer := tracers.get(get_ident())) is not None:
+        tracer.overwritten(value)
+
+
+def refuse_in_trace(what: str, remedy: str) -> None:
+    """Lets the tracer, if there is one, refuse what is not an operation."""
+    if tracers and (tracer := tracers.get(get_ident())) is not None:
+        tracer.refuse(what, remedy)
