@@ -1,7 +1,7 @@
-"""A recorded step as a list of instructions on numbered values, and its rules as another.
+"""Compiles a traced step: its calls as instructions on registers, and their rules in reverse.
 
-All that does not depend on the values is settled here, once: which operations anyone needs, what
-their rules read, and so what is kept, where each cotangent goes. `execute` runs the lists.
+Everything that does not depend on the values is decided here, once: which calls are dead, which
+values the rules read (the residuals), and where each cotangent is accumulated. `execute` runs it.
 """
 
 from __future__ import annotations
@@ -15,50 +15,54 @@ import numpy as np
 from ..tensor.graph import names
 from ..tensor.ops.indexing import getitem, is_basic
 from ..tensor.ops.products import matmul
-from .fusion import Item, chained, picker
-from .rematerialize import remade
-from .trace import Call, Slot
+from .fusion import Instruction, fuse, picker
+from .rematerialize import rematerialize
+from .trace import Call, Var
 
 
-class Forward(NamedTuple):
-    """Applies an operation to the values at some places."""
+class ForwardInstruction(NamedTuple):
+    """Applies an operation to registers."""
 
     op: Any  # the Op; to a type checker a field of that type would be a method
     pick: Callable[[Any], Any]
     params: dict[str, Any]
-    out: int  # the place of what it gives, or of the first of several
-    live: tuple[bool, ...]  # which arguments are not taken as constants
+    out: int  # the register of the result, or of the first of several
+    live: tuple[bool, ...]  # which arguments are not detached
     several: bool
-    scalar: bool  # NumPy would give a scalar in place of an array
-    matrix: int | None  # the constant with which this multiplies from the right, if that is all
-    shapes: tuple[tuple[int, ...], ...] | None  # of what it gives, if that must be seen to
+    scalar: bool  # NumPy would give a scalar in register of an array
+    matrix: int | None  # the constant that it multiplies by from the right, if it is such a product
+    shapes: (
+        tuple[tuple[int, ...], ...] | None
+    )  # of the results, to check those of a user's operation
 
 
-class Backward(NamedTuple):
-    """Applies a rule to the values at some places, unless no cotangent has come there."""
+class BackwardInstruction(NamedTuple):
+    """Applies a rule to registers, unless register `g` holds no cotangent."""
 
     g: int
     rule: Callable[..., Any]
     pick: Callable[[Any], Any]
-    joint: bool  # whether the rule gives the cotangents of all inputs
-    targets: tuple[Target, ...]
-    matrix: int | None = None  # the constant whose transpose this multiplies with, if that is all
+    joint: bool  # whether the rule returns the cotangents of all inputs
+    targets: tuple[CotangentTarget, ...]
+    matrix: int | None = (
+        None  # the constant by whose transpose it multiplies, if it is such a product
+    )
 
 
-class Target(NamedTuple):
-    """Where a cotangent goes."""
+class CotangentTarget(NamedTuple):
+    """Where a cotangent is accumulated."""
 
-    i: int  # which of those that a joint rule gives
-    place: int  # among the values; or among the sums
-    shape: tuple[int, ...] | None  # of the value that it belongs to; None: as it is
-    summed: bool  # over all steps
+    i: int  # its position in the result of a joint rule
+    at: int  # a register; or a sum over all steps
+    shape: tuple[int, ...] | None  # to reduce it to, undoing broadcasting; None: as it is
+    summed: bool
 
 
-class Program:
-    """What every step of a loop does: the carry, elements of sequences and constants go in.
+class Tape:
+    """The instructions of one step, forward and backward.
 
-    **Arguments** calls: the operations, in their order. carry, sequences, constants: the numbers of
-    the values that go in. new, ys: the slots of the new carry, and of what is stacked.
+    **Arguments** calls: the traced operations, in their order. carry, sequences, constants: the
+    numbers of the inputs. new, ys: the Vars of the new carry, and of the outputs to stack.
     """
 
     def __init__(
@@ -67,19 +71,19 @@ class Program:
         carry: Sequence[int],
         sequences: Sequence[int],
         constants: Sequence[int],
-        new: Sequence[Slot],
-        ys: Sequence[Slot],
+        new: Sequence[Var],
+        ys: Sequence[Var],
     ) -> None:
         self.split = len(carry), len(carry) + len(sequences)  # of the inputs
-        needed = {slot.number for slot in (*new, *ys)}
+        needed = {var.number for var in (*new, *ys)}
         for call in calls:
-            if not _ours(call):  # whose shape could depend on the values, and be looked at
+            if not _ours(call):  # its shape may depend on the values, and is checked
                 needed.update(call.outs)
         used: list[Call] = []
         for call in reversed(calls):
             if needed.intersection(call.outs):
                 used.append(call)
-                needed.update(a.number for a in call.args if isinstance(a, Slot))
+                needed.update(a.number for a in call.args if isinstance(a, Var))
         inputs = [*carry, *sequences, *constants]
         self._flow = [
             ([a.number for a, live in zip(c.args, c.live, strict=True) if live], c.outs)
@@ -88,24 +92,24 @@ class Program:
         self._reached: dict[tuple[bool, ...], tuple[bool, ...]] = {}
         forward = self._plan_forward(used[::-1], [*carry, *sequences], constants, new, ys)
         self._plan_backward(used, carry, sequences, constants, new, ys)
-        seen_to = [f.out for f in self.forward if f.shapes is not None]
-        wanted = [*self.read_forwards, *self.kept_at_chained, *seen_to]
-        self.forward_chained = chained(*forward, (), wanted, self.ys_at)
+        checked = [f.out for f in self.forward if f.shapes is not None]
+        wanted = [*self.read_forwards, *self.residuals_at_fused, *checked]
+        self.forward_fused = fuse(*forward, (), wanted, self.ys_at)
 
     def reached(self, live: tuple[bool, ...]) -> tuple[bool, ...]:
         """Which results depend differentiably on inputs that require grad. **Arguments** live:
-        which of the inputs do: the carry, the sequences and the constants."""
+        which inputs (carry, sequences, constants) do."""
         if live not in self._reached:
             flow, inputs, results = self._flow
             found = {number for number, yes in zip(inputs, live, strict=True) if yes}
             carry, size = self.split[0], -1
-            while size != len(found):  # what reaches the carry comes back at the next step
+            while size != len(found):  # the carry is an input of the next step
                 size = len(found)
                 for read, made in flow:
                     if not found.isdisjoint(read):
                         found.update(made)
                 after = zip(inputs[:carry], results, strict=False)
-                found.update(n for n, slot in after if slot.live and slot.number in found)
+                found.update(n for n, var in after if var.live and var.number in found)
             self._reached[live] = tuple([s.live and s.number in found for s in results])
         return self._reached[live]
 
@@ -114,28 +118,28 @@ class Program:
         calls: Sequence[Call],
         before: Sequence[int],
         constants: Sequence[int],
-        new: Sequence[Slot],
-        ys: Sequence[Slot],
-    ) -> tuple[list[Item], dict[int, Any], dict[int, tuple[int, ...]]]:
+        new: Sequence[Var],
+        ys: Sequence[Var],
+    ) -> tuple[list[Instruction], dict[int, Any], dict[int, tuple[int, ...]]]:
         inputs = [*before, *constants]
-        self.at = {number: place for place, number in enumerate(inputs)}
-        self.blank: list[Any] = []  # what the places after the inputs hold before a step
-        self.forward: list[Forward] = []
-        items: list[Item] = []
+        self.at = {number: register for register, number in enumerate(inputs)}
+        self.initial: list[Any] = []  # registers after the inputs, before a step
+        self.forward: list[ForwardInstruction] = []
+        instructions: list[Instruction] = []
         shapes: dict[int, tuple[int, ...]] = {}
 
-        def place(value: Any = None) -> int:
-            self.blank.append(value)
-            return len(inputs) + len(self.blank) - 1
+        def new_register(value: Any = None) -> int:
+            self.initial.append(value)
+            return len(inputs) + len(self.initial) - 1
 
         for call in calls:
-            args = [self.at[a.number] if isinstance(a, Slot) else place(a) for a in call.args]
-            self.at |= {number: place() for number in call.outs}
+            args = [self.at[a.number] if isinstance(a, Var) else new_register(a) for a in call.args]
+            self.at |= {number: new_register() for number in call.outs}
             out = self.at[call.outs[0]]
             shapes |= dict(zip(args, call.shapes, strict=True))
             scalar = not call.several and call.results[0].shape == ()
             self.forward.append(
-                Forward(
+                ForwardInstruction(
                     call.op, picker(args), call.params, out, call.live, call.several, scalar,
                     _multiplied_with(call, constants),
                     None if _ours(call) else tuple([tuple(y.shape) for y in call.results]),
@@ -145,13 +149,17 @@ class Program:
             known = not (call.several or scalar or columns)
             function = partial(call.op.forward, np) if known else None
             outs = tuple([self.at[number] for number in call.outs])
-            item = _item(call, self.forward[-1], args, outs, function, args, call.params, False)
-            items.append(item._replace(part=(args[0], columns.start)) if columns else item)
-        self.pick_new = picker(self.at[slot.number] for slot in new)
-        self.ys_at = [self.at[slot.number] for slot in ys]
+            instruction = _instruction(
+                call, self.forward[-1], args, outs, function, args, call.params, False
+            )
+            instructions.append(
+                instruction._replace(part=(args[0], columns.start)) if columns else instruction
+            )
+        self.pick_new = picker(self.at[var.number] for var in new)
+        self.ys_at = [self.at[var.number] for var in ys]
         self.pick_ys = picker(self.ys_at)
-        self.read_forwards = [self.at[slot.number] for slot in (*new, *ys)]
-        return items, _literals(self.blank, len(inputs)), shapes
+        self.read_forwards = [self.at[var.number] for var in (*new, *ys)]
+        return instructions, _literals(self.initial, len(inputs)), shapes
 
     def _plan_backward(
         self,
@@ -159,30 +167,30 @@ class Program:
         carry: Sequence[int],
         sequences: Sequence[int],
         constants: Sequence[int],
-        new: Sequence[Slot],
-        ys: Sequence[Slot],
+        new: Sequence[Var],
+        ys: Sequence[Var],
     ) -> None:
-        """Where each value, cotangent and setting stands: [xp, *constants, *others, *kept]."""
-        self.blank_g: list[Any] = []  # the others, and None where there is no cotangent
-        self.backward: list[Backward] = []
-        self.sums: list[tuple[int, bool]] = []  # of which constant, and whether of products
-        items: list[Item] = []
+        """Plans the rules in reverse. The registers are [xp, *constants, *others, *residuals]."""
+        self.initial_g: list[Any] = []  # the others; None where there is no cotangent
+        self.backward: list[BackwardInstruction] = []
+        self.sums: list[tuple[int, bool]] = []  # of which constant, and whether they are products
+        instructions: list[Instruction] = []
         shapes: dict[int, tuple[int, ...]] = {}
-        kept: dict[Slot, int] = {}  # the places of what is kept, counted from the end
+        residuals: dict[Var, int] = {}  # their registers, counted from the end
         cotangents: dict[int, int] = {}
 
-        def place(value: Any = None) -> int:
-            self.blank_g.append(value)
-            return len(constants) + len(self.blank_g)
+        def new_register(value: Any = None) -> int:
+            self.initial_g.append(value)
+            return len(constants) + len(self.initial_g)
 
-        def value_at(slot: Slot) -> int:
-            if slot.number in constants:
-                return 1 + constants.index(slot.number)
-            return kept.setdefault(slot, -1 - len(kept))
+        def value_at(var: Var) -> int:
+            if var.number in constants:
+                return 1 + constants.index(var.number)
+            return residuals.setdefault(var, -1 - len(residuals))
 
-        def cotangent_at(number: int) -> int:
+        def cotangent_register(number: int) -> int:
             if number not in cotangents:
-                cotangents[number] = place()
+                cotangents[number] = new_register()
             return cotangents[number]
 
         def sum_at(number: int, of_products: bool) -> int:
@@ -190,44 +198,50 @@ class Program:
             return len(self.sums) - 1
 
         def instruct(
-            call: Call, g: int, rule: Any, places: Iterable[int], joint: bool, *targets: Any,
-            matrix: int | None = None, beside: bool = False,
+            call: Call, g: int, rule: Any, registers: Iterable[int], joint: bool, *targets: Any,
+            matrix: int | None = None, concatenates: bool = False,
         ) -> None:  # fmt: skip
-            places = tuple(places)
-            self.backward.append(Backward(g, rule, picker(places), joint, targets, matrix))
-            outs = tuple([t.place for t in targets if not t.summed])
+            registers = tuple(registers)
+            self.backward.append(
+                BackwardInstruction(g, rule, picker(registers), joint, targets, matrix)
+            )
+            outs = tuple([t.at for t in targets if not t.summed])
             alone = not joint and len(outs) == 1 and targets[0].shape == call.results[0].shape
-            function = rule if alone and g in places and not call.several else None
-            item = _item(call, self.backward[-1], (g, *places), outs, function, places, {}, True)
-            if beside:
-                kind = call.shapes[0], item.kind[1]
-                item = item._replace(function=None, args=places[1:], kind=kind, beside=True)
-            items.append(item)
+            function = rule if alone and g in registers and not call.several else None
+            instruction = _instruction(
+                call, self.backward[-1], (g, *registers), outs, function, registers, {}, True
+            )
+            if concatenates:
+                kind = call.shapes[0], instruction.kind[1]
+                instruction = instruction._replace(
+                    function=None, args=registers[1:], kind=kind, concatenates=True
+                )
+            instructions.append(instruction)
 
-        def target(call: Call, i: int) -> Target:
+        def target(call: Call, i: int) -> CotangentTarget:
             number = call.args[i].number
             if number in constants:
-                return Target(i, sum_at(number, False), None, True)
-            return Target(i, cotangent_at(number), call.shapes[i], False)
+                return CotangentTarget(i, sum_at(number, False), None, True)
+            return CotangentTarget(i, cotangent_register(number), call.shapes[i], False)
 
-        nowhere = place()  # nothing ever comes there
-        self.seeds = [cotangent_at(s.number) if s.live else None for s in (*new, *ys)]
-        tiled = _tiled(calls)
+        empty = new_register()  # never holds a cotangent
+        self.seeds = [cotangent_register(s.number) if s.live else None for s in (*new, *ys)]
+        tiled = _partitions(calls)
         for call in calls:
             if call.outs[0] in tiled:
-                last, pieces = tiled[call.outs[0]]
-                gs = [cotangents.get(piece.outs[0], nowhere) for piece in pieces]
-                if call is last and any(g != nowhere for g in gs):
-                    widths = [piece.results[0].shape[-1] for piece in pieces]
-                    rule = partial(_side_by_side, widths)
-                    instruct(call, 0, rule, (0, *gs), False, target(call, 0), beside=True)
+                last, slices = tiled[call.outs[0]]
+                gs = [cotangents.get(one.outs[0], empty) for one in slices]
+                if call is last and any(g != empty for g in gs):
+                    widths = [one.results[0].shape[-1] for one in slices]
+                    rule = partial(_concat_cotangents, widths)
+                    instruct(call, 0, rule, (0, *gs), False, target(call, 0), concatenates=True)
                 continue
             if not any(call.live) or not cotangents.keys() & {*call.outs}:
                 continue
-            op, g = call.op, cotangent_at(call.outs[0])
+            op, g = call.op, cotangent_register(call.outs[0])
             if call.several:
-                gs, g = [cotangents.get(number, nowhere) for number in call.outs], place()
-                instruct(call, 0, _unless_none, gs, False, Target(0, g, None, False))
+                gs, g = [cotangents.get(number, empty) for number in call.outs], new_register()
+                instruct(call, 0, _unless_none, gs, False, CotangentTarget(0, g, None, False))
 
             def read(name: str, call: Call = call, g: int = g) -> int:
                 op = call.op
@@ -237,22 +251,22 @@ class Program:
                 if name == "xp":
                     return 0
                 if name == "y" and call.several:
-                    made = place()
-                    outs = [value_at(Slot(number, True)) for number in call.outs]
-                    instruct(call, 0, _tuple, outs, False, Target(0, made, None, False))
+                    made = new_register()
+                    outs = [value_at(Var(number, True)) for number in call.outs]
+                    instruct(call, 0, _tuple, outs, False, CotangentTarget(0, made, None, False))
                     return made
                 if name == "y":
-                    at = value_at(Slot(call.outs[0], True))
+                    at = value_at(Var(call.outs[0], True))
                     shapes[at] = call.results[0].shape
                     return at
                 if name in op.inputs:
                     i = op.inputs.index(name)
                     a = call.args[i]
-                    at = value_at(a) if isinstance(a, Slot) else place(a)
+                    at = value_at(a) if isinstance(a, Var) else new_register(a)
                     shapes[at] = call.shapes[i]
                     return at
                 settings = {"shapes": call.shapes, "needs": list(call.live)}
-                return place({**op.parameters, **call.params, **settings}[name])
+                return new_register({**op.parameters, **call.params, **settings}[name])
 
             wanted = [i for i, live in enumerate(call.live) if live]
             if op.joint is not None:
@@ -266,74 +280,91 @@ class Program:
                 matrix = _multiplied_with(call, constants)
                 if i == 1 and matrix is not None:
                     total = sum_at(call.args[1].number, True)
-                    instruct(call, g, _tuple, (read("a"), g), False, Target(1, total, None, True))
+                    instruct(
+                        call,
+                        g,
+                        _tuple,
+                        (read("a"), g),
+                        False,
+                        CotangentTarget(1, total, None, True),
+                    )
                 else:
-                    places = [*map(read, names(rule))]
-                    instruct(call, g, rule, places, False, target(call, i), matrix=matrix)
-        self.kept_at = [self.at[slot.number] for slot in reversed(kept)]
-        self.pick_kept = picker(self.kept_at)
-        self.kept_live = [slot.live for slot in reversed(kept)]
+                    registers = [*map(read, names(rule))]
+                    instruct(call, g, rule, registers, False, target(call, i), matrix=matrix)
+        self.residuals_at = [self.at[var.number] for var in reversed(residuals)]
+        self.pick_residuals = picker(self.residuals_at)
+        self.residuals_live = [var.live for var in reversed(residuals)]
         self.carry_at, self.sequences_at = (
             [cotangents.get(number) for number in numbers] for numbers in (carry, sequences)
         )
         filled = [at for at in self.seeds if at is not None]
         wanted = [at for at in (*self.carry_at, *self.sequences_at) if at is not None]
-        made = self._plan_remaking(calls[::-1], kept, constants, (*new, *ys), place, shapes)
-        literals = {0: np, **_literals(self.blank_g, 1 + len(constants))}
-        self.backward_chained = chained(
-            [*made, *items], literals, shapes, filled, wanted, self.sequences_at
+        made = self._plan_rematerialization(
+            calls[::-1], residuals, constants, (*new, *ys), new_register, shapes
+        )
+        literals = {0: np, **_literals(self.initial_g, 1 + len(constants))}
+        self.backward_fused = fuse(
+            [*made, *instructions], literals, shapes, filled, wanted, self.sequences_at
         )
 
-    def _plan_remaking(
+    def _plan_rematerialization(
         self,
         calls: Sequence[Call],
-        kept: dict[Slot, int],
+        residuals: dict[Var, int],
         constants: Sequence[int],
-        handed_on: Sequence[Slot],
-        place: Callable[..., int],
+        returned: Sequence[Var],
+        new_register: Callable[..., int],
         shapes: dict[int, tuple[int, ...]],
-    ) -> list[Item]:
-        """What native code makes again, at the places where it would be kept."""
-        again = remade(calls, list(kept), constants, [slot.number for slot in handed_on])
+    ) -> list[Instruction]:
+        """Plans which residuals fused kernels recompute, in the registers where they would be."""
+        recomputed = rematerialize(
+            calls, list(residuals), constants, [var.number for var in returned]
+        )
         at = {number: 1 + i for i, number in enumerate(constants)}
-        at |= {slot.number: kept_at for slot, kept_at in kept.items()}
-        items: list[Item] = []
-        for call in again:
-            args = [at[a.number] if isinstance(a, Slot) else place(a) for a in call.args]
-            to = at[call.outs[0]] = at[call.outs[0]] if call.outs[0] in at else place()
+        at |= {var.number: register for var, register in residuals.items()}
+        instructions: list[Instruction] = []
+        for call in recomputed:
+            args = [at[a.number] if isinstance(a, Var) else new_register(a) for a in call.args]
+            to = at[call.outs[0]] = at[call.outs[0]] if call.outs[0] in at else new_register()
             shapes[to] = tuple(call.results[0].shape)
             rule = partial(call.op.forward, np)
-            instruction = Backward(
-                0, partial(rule, **call.params), picker(args), False, (Target(0, to, None, False),)
+            instruction = BackwardInstruction(
+                0,
+                partial(rule, **call.params),
+                picker(args),
+                False,
+                (CotangentTarget(0, to, None, False),),
             )
-            items.append(_item(call, instruction, args, (to,), rule, args, call.params, False))
-        self.blank.append(None)  # what is kept of what is made again
-        nothing = self.split[1] + len(constants) + len(self.blank) - 1
-        numbers = {call.outs[0] for call in again}
-        self.kept_at_chained = [
-            nothing if slot.number in numbers else kept_at
-            for slot, kept_at in zip(reversed(kept), self.kept_at, strict=True)
+            instructions.append(
+                _instruction(call, instruction, args, (to,), rule, args, call.params, False)
+            )
+        self.initial.append(None)  # saved in place of recomputed residuals
+        unused = self.split[1] + len(constants) + len(self.initial) - 1
+        numbers = {call.outs[0] for call in recomputed}
+        self.residuals_at_fused = [
+            unused if var.number in numbers else register
+            for var, register in zip(reversed(residuals), self.residuals_at, strict=True)
         ]
-        self.pick_kept_chained = picker(self.kept_at_chained)
-        return items
+        self.pick_residuals_fused = picker(self.residuals_at_fused)
+        return instructions
 
 
 def _ours(call: Call) -> bool:
-    """Whether an operation is the package's own, whose results' shapes are known."""
+    """Whether an operation is part of this package, so that its result's shape is known."""
     package = __name__.partition(".")[0]
     return getattr(call.op.forward, "__module__", "").partition(".")[0] == package
 
 
 def _multiplied_with(call: Call, constants: Sequence[int]) -> int | None:
-    """Which constant this multiplies with from the right, if it is such a product."""
-    if call.op is not matmul or not isinstance(call.args[1], Slot) or len(call.shapes[1]) != 2:
+    """Which constant a call multiplies by from the right, if it is such a product."""
+    if call.op is not matmul or not isinstance(call.args[1], Var) or len(call.shapes[1]) != 2:
         return None
     number = call.args[1].number
     return constants.index(number) if number in constants else None
 
 
 def _columns(call: Call) -> range | None:
-    """Which columns this reads, if it is columns beside each other of all rows, and no more."""
+    """The columns that a call slices, if it is a contiguous slice of the last axis only."""
     if call.op is not getitem or not call.shapes[0]:
         return None
     index, shape = call.params["index"], call.shapes[0]
@@ -345,13 +376,16 @@ def _columns(call: Call) -> range | None:
     return columns if columns and columns.step == 1 else None
 
 
-def _tiled(calls: Sequence[Call]) -> dict[int, tuple[Call, list[Call]]]:
-    """What reads all columns of a value, once, in pieces: by the number of each piece that is read
-    the last of these calls, and all of them from left to right."""
+def _partitions(calls: Sequence[Call]) -> dict[int, tuple[Call, list[Call]]]:
+    """Finds values whose columns are read exactly once, by contiguous slices.
+
+    Maps each slice to (the last slice, all slices in column order), so that their gradients can be
+    concatenated once.
+    """
     readers: dict[int, list[tuple[range, Call]]] = {}
     for call in calls:
         columns = _columns(call) if any(call.live) else None
-        if columns is not None and isinstance(call.args[0], Slot):
+        if columns is not None and isinstance(call.args[0], Var):
             readers.setdefault(call.args[0].number, []).append((columns, call))
     found = {}
     for pairs in readers.values():
@@ -360,13 +394,13 @@ def _tiled(calls: Sequence[Call]) -> dict[int, tuple[Call, list[Call]]]:
         ends = [0, *[columns.stop for columns, _ in pairs]]
         width = last.shapes[0][-1]
         if len(pairs) > 1 and ends[-1] == width and ends[:-1] == [c.start for c, _ in pairs]:
-            pieces = [call for _, call in pairs]
-            found.update({call.outs[0]: (last, pieces) for call in pieces})
+            slices = [call for _, call in pairs]
+            found.update({call.outs[0]: (last, slices) for call in slices})
     return found
 
 
-def _side_by_side(widths: Sequence[int], xp: Any, *gs: Any) -> Any:
-    """The cotangent of a value from those of its columns; None if there are none."""
+def _concat_cotangents(widths: Sequence[int], xp: Any, *gs: Any) -> Any:
+    """Concatenates the cotangents of column slices; None if there are none."""
     some = next((g for g in gs if g is not None), None)
     if some is None:
         return None
@@ -380,20 +414,20 @@ def _side_by_side(widths: Sequence[int], xp: Any, *gs: Any) -> Any:
     )
 
 
-def _literals(blank: Sequence[Any], first: int) -> dict[int, Any]:
-    """What is always at a place: what a list of values begins with there."""
-    return {first + i: value for i, value in enumerate(blank) if value is not None}
+def _literals(initial: Sequence[Any], first: int) -> dict[int, Any]:
+    """The constants among the initial registers."""
+    return {first + i: value for i, value in enumerate(initial) if value is not None}
 
 
-def _item(
+def _instruction(
     call: Call, instruction: Any, reads: Iterable[int], writes: tuple[int, ...], function: Any,
     args: Iterable[int], params: dict[str, Any], adds: bool,
-) -> Item:  # fmt: skip
+) -> Instruction:  # fmt: skip
     y = call.results[0]
     kind = (tuple(y.shape), y.dtype)
     if y.dtype.char not in "fd":
         function = None
-    return Item(instruction, (*reads,), writes, function, (*args,), params, kind, adds)
+    return Instruction(instruction, (*reads,), writes, function, (*args,), params, kind, adds)
 
 
 def _unless_none(*values: Any) -> tuple[Any, ...] | None:
