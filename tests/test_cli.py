@@ -1,4 +1,4 @@
-"""Each command says what it should, and each mistake is one line and exit status 2."""
+"""The output of each command; each mistake ends in one line and exit status 2."""
 
 import os
 import re
@@ -41,7 +41,7 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
-    """Runs `tinygrad-rnn` in a folder of its own, which holds `text.txt`."""
+    """Returns a function that runs `tinygrad-rnn` in a new folder with `text.txt`."""
     (tmp_path / "text.txt").write_text(TEXT, "utf-8")
 
     def command(*arguments: str, status: int = 0) -> subprocess.CompletedProcess[str]:
@@ -65,7 +65,7 @@ def train(run: Run, *arguments: str, status: int = 0) -> subprocess.CompletedPro
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The folder of a finished run."""
+    """Trains a model, and returns its folder."""
     folder = tmp_path_factory.mktemp("trained")
     (folder / "text.txt").write_text(TEXT, "utf-8")
     command = ["train", "charlm", "--text", "text.txt", *TINY, "--steps", "30", "--out", "run"]
@@ -180,7 +180,7 @@ def test_generate(run: Run, trained: str) -> None:
 
 
 def test_generate_streams_through_a_pipe(run: Run, trained: str) -> None:
-    """The first character arrives long before a text of this length is written."""
+    """The first character arrives long before the command could generate this length."""
     with subprocess.Popen(
         [*COMMAND, "generate", trained, "--length", "100000000"],
         env=ENVIRONMENT,
@@ -287,7 +287,7 @@ def mistake(done: subprocess.CompletedProcess[str]) -> str:
         ("--device=", "unknown device ''"),
         (f"--batch-size 2 --out {'a' * 300}", "File name too long"),
         ("--text wide.txt", "byte 0xFF at offset 0, in line 1; it looks like UTF-16"),
-        ("--text binary.txt", "is no text: byte 0x00 at offset 6, in line 2"),
+        ("--text binary.txt", "is not a text: byte 0x00 at offset 6, in line 2"),
     ],
 )
 def test_mistakes_in_training(run: Run, tmp_path: Path, arguments: str, said: str) -> None:
@@ -309,7 +309,7 @@ def test_mistakes_in_resuming(run: Run, tmp_path: Path, trained: str) -> None:
     refused = mistake(run(*resume, "--hidden-size", "9", status=2))
     assert "--hidden-size is 9, but 8 in the checkpoint: leave it out to resume" in refused
     (tmp_path / "other.txt").write_text("another text " * 100)
-    assert "another text" in mistake(run(*resume, "--text", "other.txt", status=2))
+    assert "training data differ" in mistake(run(*resume, "--text", "other.txt", status=2))
     assert "--steps is 3" in mistake(run(*resume, "--steps", "3", status=2))
 
 
@@ -357,7 +357,7 @@ def test_an_edited_checkpoint(run: Run, tmp_path: Path, trained: str) -> None:
         index.read_text("utf-8").replace('"hidden_size": 8', '"hidden_size": 9'), "utf-8"
     )
     refused = mistake(run("generate", "edited", status=2))
-    assert "checkpoint.json is damaged: its contents are not what was saved" in refused
+    assert "checkpoint.json is damaged: its contents have changed" in refused
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes here")
@@ -366,7 +366,7 @@ def test_a_pipe_in_place_of_the_model(run: Run, tmp_path: Path, trained: str) ->
     [model] = (tmp_path / "piped").glob("model-*")
     model.unlink()
     os.mkfifo(model)
-    assert "is not a plain file" in mistake(run("generate", "piped", status=2))
+    assert "is not a regular file" in mistake(run("generate", "piped", status=2))
 
 
 @pytest.mark.parametrize(
@@ -405,7 +405,7 @@ def test_texts_of_hardly_a_symbol(run: Run, tmp_path: Path, text: str) -> None:
         ("TINYGRAD_RNN_DEVICE", "cuda:x", ["train", "charlm", "--text", "text.txt"]),
     ],
 )
-def test_an_environment_that_asks_for_what_is_not_there(
+def test_environment_variables_with_unknown_values(
     run: Run, monkeypatch: pytest.MonkeyPatch, name: str, value: str, command: list[str]
 ) -> None:
     monkeypatch.setitem(ENVIRONMENT, name, value)
@@ -433,7 +433,7 @@ def shell(script: str, folder: Path) -> subprocess.CompletedProcess[str]:
         ("mkdir gone && cd gone && rmdir ../gone && $C train charlm --out run", "error: "),
     ],
 )
-def test_streams_and_folders_that_have_gone(tmp_path: Path, script: str, said: str) -> None:
+def test_closed_streams_and_removed_folders(tmp_path: Path, script: str, said: str) -> None:
     done = shell(script, tmp_path)
     assert done.returncode
     assert done.stderr.startswith(said)

@@ -1,4 +1,4 @@
-"""`tinygrad-rnn train adding`, as a user types it."""
+"""The command `tinygrad-rnn train adding`."""
 
 from __future__ import annotations
 

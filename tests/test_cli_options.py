@@ -1,4 +1,4 @@
-"""Every option of every command, whatever is typed for it, ends well or in one line.
+"""Every option of every command, with any value, succeeds or ends in one line.
 
 The commands and their options are read from the program itself: a new command without a line in
 `COMMANDS` fails, and a new option is drawn for as soon as there is one.
@@ -81,7 +81,7 @@ class Option(NamedTuple):
 
 
 def options(group: typer.Typer, path: str = "") -> Iterator[Option]:
-    """All that take a value, of all commands."""
+    """Yields the options and arguments of all commands that take a value."""
     for below in group.registered_groups:
         assert below.typer_instance is not None
         yield from options(below.typer_instance, f"{path}{below.name} ")
@@ -107,13 +107,13 @@ VALUES: dict[type, list[str]] = {int: NUMBERS, float: NUMBERS, str: TEXTS, Path:
 
 
 def values(option: Option) -> list[str]:
-    """What is tried for an option: all that is of its kind, but for numbers of a year's updates."""
+    """Returns the values to try for an option, except counts that would take too long."""
     counts_work = option.flag == "--steps" or option[:2] == ("generate", "--length")
     return [v for v in VALUES[option.kind] if not (counts_work and v == "1000000000")]
 
 
 def typed(option: Option, value: str) -> list[str]:
-    """A command that works, but for the value of one option."""
+    """Builds a valid command, except for the value of one option."""
     name, given = option.command.split(), COMMANDS[option.command].split()
     if option.flag:
         return [*name, *given, f"{option.flag}={value}"]
@@ -124,7 +124,7 @@ def typed(option: Option, value: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A folder with texts, models, and what is neither."""
+    """Creates a folder with texts, models and other files."""
     folder = tmp_path_factory.mktemp("place")
     lines = [f"{a} and {b}" for a in "abcd" for b in "abcd"]
     (folder / "text").write_text("the cat sat on the mat\n" * 9)
@@ -161,7 +161,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 def run(arguments: list[str]) -> tuple[Any, str]:
-    """Runs the command as a process does. **Returns** its status, and what it says on stderr."""
+    """Runs the command line. **Returns** its exit status, and its stderr."""
     said = io.StringIO()
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(io.StringIO()):
         patch.setattr(sys, "argv", ["tinygrad-rnn", *arguments])
@@ -171,7 +171,7 @@ def run(arguments: list[str]) -> tuple[Any, str]:
 
 
 def ends_well_or_in_a_line(arguments: list[str]) -> None:
-    """Runs a command, which, where it fails, says one thing."""
+    """Asserts that a command succeeds, or fails with one line."""
     status, said = run(arguments)
     if status == 0:
         assert not said or said.startswith(("BLEU ", "unknown to the model"))
@@ -204,7 +204,7 @@ def test_every_option(option: Option, place: Path, drawn: st.DataObject) -> None
 
 
 def clean(place: Path) -> None:
-    """Takes away what a command has written."""
+    """Removes the files that a command has written."""
     for path in place.iterdir():
         if path.name in ("folder", "folder.png") or path.name not in PLACE:
             shutil.rmtree(path) if path.is_dir() else path.unlink()

@@ -1,4 +1,4 @@
-"""The commands of sequences to sequences: what they print, what they refuse."""
+"""The commands for pairs of sequences: their output, and their errors."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def run(
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the two texts, a model that has learnt from them, and one without attention."""
+    """Creates a folder with two texts, a model trained on them, and one without attention."""
     folder = tmp_path_factory.mktemp("pairs")
     (folder / "a").write_text("\n".join(SOURCE) + "\n")
     (folder / "b").write_text("\n".join(TARGET) + "\n")
@@ -82,8 +82,8 @@ def test_what_is_unknown_is_reported(folder: Path) -> None:
     assert done.stderr == "unknown to the model, 3 in all: 'x' (2), 'y' (1)\n"
 
 
-def test_as_many_lines_as_were_given(folder: Path) -> None:
-    """Whatever else Unicode calls a line's end is in a line."""
+def test_one_translation_per_input_line(folder: Path) -> None:
+    """Other line separators of Unicode do not end a line."""
     given = "1 2\r3\x854\u20281\x0b2\r\n\n3".encode()
     done = run(folder, "translate", "model", "--max-length", "3", given=given)
     assert done.stdout.count("\n") == 3
@@ -159,7 +159,7 @@ def test_resume(folder: Path) -> None:
     refused = mistake(run(folder, *other, status=2))
     assert "--source-symbols is chars, but words in the checkpoint" in refused
     swapped = ["train", "translate", "--out", "short", "--resume", "--source", "b"]
-    assert "other pairs" in mistake(run(folder, *swapped, status=2))
+    assert "training data differ" in mistake(run(folder, *swapped, status=2))
 
 
 def test_ctrl_c_says_how_to_resume(tmp_path: Path) -> None:

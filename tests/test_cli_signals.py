@@ -1,4 +1,4 @@
-"""A run that is told to stop saves, says how to go on, and leaves a checkpoint that is whole."""
+"""On a signal a training saves an intact checkpoint, and prints the command that resumes it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TASK = ["train", "task", "copy", "--hidden-size", "8", "--steps", "10000000", "-
 
 
 def started(folder: Path, arguments: list[str], **options: Any) -> subprocess.Popen[str]:
-    """A run that has begun to train."""
+    """Starts a training, and waits for its first line of progress."""
     (folder / "text.txt").write_text(TEXT, "utf-8")
     process = subprocess.Popen(
         [*COMMAND, *arguments], cwd=folder, env=ENVIRONMENT, stdout=subprocess.PIPE,
@@ -38,7 +38,7 @@ def started(folder: Path, arguments: list[str], **options: Any) -> subprocess.Po
 
 
 def stopped(folder: Path, process: subprocess.Popen[str], status: int, again: str) -> None:
-    """Asserts that it ended as it was told to, and saved where it was."""
+    """Asserts that the training stopped on the signal, and saved its step."""
     out, err = process.communicate(timeout=120)
     assert (process.returncode, err) == (status, "")
     at = re.search(r"stopped after step (\d+) of 10000000 and saved; to resume:\n(.*)\n$", out)
@@ -90,7 +90,7 @@ def test_a_reader_that_goes(tmp_path: Path) -> None:
 def test_a_second_ctrl_c_while_saving(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """It interrupts at once; the checkpoint is the one before."""
+    """It interrupts immediately; the checkpoint is the previous one."""
     (tmp_path / "text.txt").write_text(TEXT, "utf-8")
     monkeypatch.chdir(tmp_path)
     saves: list[int] = []

@@ -14,8 +14,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from typer.main import get_command
 
 import tinygrad_rnn as tg
+from tinygrad_rnn.cli.app import app
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -90,6 +92,20 @@ def test_links_between_pages_lead_somewhere(page: Path) -> None:
     for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text("utf-8")):
         if not link.startswith("http"):
             assert (page.parent / link.split("#")[0]).exists(), link
+
+
+def options(command: Any) -> set[str]:
+    """The options of a command and of those below it."""
+    own = {option for p in command.params for option in (*p.opts, *p.secondary_opts)}
+    return own.union(*(options(below) for below in getattr(command, "commands", {}).values()))
+
+
+@pytest.mark.parametrize("name", ["README.md", "docs/translation.md"])
+def test_the_options_that_pages_name_exist(name: str) -> None:
+    text = (ROOT / name).read_text("utf-8")
+    named = re.findall(r"^.*tinygrad-rnn .*|`[^`\n]*--[^`\n]*`", text, re.M)
+    said = {option for part in named for option in re.findall(r"--[a-z][\w-]*", part)}
+    assert said <= options(get_command(app)) | {"--help"}
 
 
 # ---------------------------------------------------------------- CONTRIBUTING.md, step by step

@@ -24,12 +24,18 @@ class Tagger(nn.Module):
         self.embedding = nn.Embedding(20, 8)
         self.lstm = nn.LSTM(8, 16, bidirectional=True)
         self.gru = nn.GRU(32, 16)
-        self.head = tg.nn.Linear(16, 5)
+        self.cells = nn.GRUCell(16, 16), nn.LSTMCell(16, 16), nn.MGUCell(16, 16)
+        self.head = tg.nn.Sequential(tg.nn.Linear(16, 8), nn.Dropout(0.1), nn.Linear(8, 5))
 
     def forward(self, ids: tg.Tensor, lengths: list[int]) -> tg.Tensor:
         y, (h, c) = self.lstm(self.embedding(ids), lengths=lengths)
         y, h = self.gru(tg.concat([y, c.sum() * y[..., :0]], axis=-1))
         return tg.softmax(self.head(tg.tanh(y)), axis=-1)
+
+    def step(self, x: tg.Tensor, h: tg.Tensor) -> tg.Tensor:
+        gru, lstm, mgu = self.cells
+        h, c = lstm(gru(x, h))
+        return mgu(h + c)
 
 
 model = Tagger()
@@ -45,6 +51,8 @@ shape: tuple[int, ...] = tg.sum(x, axis=0, keepdims=True).shape
 inverse: tg.Tensor = tg.linalg.inv(tg.eye(3)).mT
 first, *rest = x.unstack(axis=1)
 whole: tg.Tensor = tg.where(x > 2, first, 0.0)
+(gradient,) = tg.grad(whole.sum(), [x])
+steep: tg.Tensor = gradient * 2
 
 tg.softmax("x")  # refused
 tg.softmax(x, axes=-1)  # refused
@@ -52,9 +60,10 @@ tg.softmax(x, axis="last")  # refused
 x.sum(keepdims=0.5)  # refused
 model(x)  # refused
 model(x, lengths=3)  # refused
-model.head(3)  # refused
+model.embedding(ids=x).T()  # refused
 model.lstm(x, length=[2])  # refused
 number: int = model.head(whole)  # refused
+h, c = model.cells[0](whole, (x, x))  # refused
 y, h, c = model.lstm(whole)  # refused
 tg.nn.Linear("3", 5)  # refused
 optimizer.step("now")  # refused

@@ -1,4 +1,4 @@
-"""Streams ask for every symbol once, in order, and go on from any position."""
+"""Streams cover every symbol once, in order, and continue from any position."""
 
 import numpy as np
 import pytest

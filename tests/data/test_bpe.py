@@ -1,4 +1,4 @@
-"""Byte pairs give every text back, whatever they were learnt from."""
+"""Decoding byte pairs restores every text, whatever text the merges come from."""
 
 import json
 
@@ -63,5 +63,5 @@ def test_mistakes() -> None:
         {"pieces": ["a"], "merges": []},  # other bytes would be left out
         {"pieces": [*pieces, "a"], "merges": []},
     ):
-        with pytest.raises(VocabularyError, match="are no byte-pair encoding"):
+        with pytest.raises(VocabularyError, match="are not a byte-pair encoding"):
             BPEVocabulary(wrong)

@@ -1,4 +1,4 @@
-"""The texts are readable: no markup in the plays, one clear line about a bad file."""
+"""The plays have no markup, and a bad file is an error of one line."""
 
 import importlib.util
 import os
@@ -114,7 +114,7 @@ def test_read_text(tmp_path: Path, raw: bytes, text: str) -> None:
         (b"", "is empty"),
         (b"\xef\xbb\xbf", "is empty"),
         (b"one\ntwo\n\xff", "not UTF-8: byte 0xFF at offset 8, in line 3 "),
-        (b"one\ntwo\0", "is no text: byte 0x00 at offset 7, in line 2 "),
+        (b"one\ntwo\0", "is not a text: byte 0x00 at offset 7, in line 2 "),
         ("été".encode("latin-1"), "not UTF-8: byte 0xE9 at offset 0, in line 1 "),
         ("text".encode("utf-16"), "byte 0xFF at offset 0, in line 1; it looks like UTF-16"),
         ("text".encode("utf-16-le"), "byte 0x00 at offset 1, in line 1; it looks like UTF-16"),
@@ -141,7 +141,7 @@ def test_bad_paths(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="a system without pipes that have names")
 def test_only_regular_files_are_read(tmp_path: Path) -> None:
-    """Neither waits for a pipe's writer, nor reads from a device until the memory is full."""
+    """Reading neither waits for a pipe's writer, nor fills the memory from a device."""
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path / "pipe", "/dev/zero", "/dev/urandom", "/dev/null"):
         with pytest.raises(TextError, match="is not a regular file"):

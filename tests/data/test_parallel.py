@@ -1,4 +1,4 @@
-"""Batches hold every pair once a pass, little padding, and go on from where they were."""
+"""Batches hold every pair once per epoch, with little padding, and continue from any position."""
 
 import itertools
 from pathlib import Path
@@ -25,7 +25,7 @@ LENGTHS = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=1, 
 
 
 def pairs_of(lengths: list[tuple[int, int]]) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Pairs that can be told apart: the n-th is made of n's."""
+    """Creates distinct pairs: the n-th consists of n's."""
     return [(np.full(s, 4 + n), np.full(t, 4 + n)) for n, (s, t) in enumerate(lengths)]
 
 
@@ -110,7 +110,7 @@ LINE = st.text(st.one_of(st.characters(exclude_characters="\n\r\0"), st.sampled_
 def test_lines_are_those_that_are_counted(
     tmp_path_factory: pytest.TempPathFactory, found: list[str], ends: list[str], whole: bool
 ) -> None:
-    """Whatever else Unicode calls a line's end is part of the line, a byte-order mark is not."""
+    """Other line separators of Unicode are part of the line; a byte-order mark is not."""
     text = "".join(map("".join, zip(found, ends, strict=False)))
     if not whole:
         text = text.removesuffix("\n").removesuffix("\r") + "."

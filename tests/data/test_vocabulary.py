@@ -1,4 +1,4 @@
-"""A vocabulary gives every text back, and names what it does not know."""
+"""Decoding restores every text, and errors name unknown symbols."""
 
 import json
 from collections import Counter
@@ -101,7 +101,7 @@ def test_marks_come_first_and_the_unknown_is_one(known: str, text: str) -> None:
     assert vocabulary.decode(framed) == vocabulary.decode(ids)
 
 
-def test_marks_tell_vocabularies_apart() -> None:
+def test_vocabularies_with_and_without_marks_differ() -> None:
     plain, marked = CharVocabulary("ab"), CharVocabulary("ab", marks=True)
     assert plain != marked
     assert marked == CharVocabulary("ba", marks=True)
@@ -118,7 +118,7 @@ def test_marks_tell_vocabularies_apart() -> None:
 
 
 def test_the_most_frequent_are_kept() -> None:
-    assert CharVocabulary.of(["abba", "ca"], most=2).symbols == "ab"
+    assert CharVocabulary.of(["abba", "ca"], vocab_size=2).symbols == "ab"
     assert most_frequent(Counter("bbaac"), None) == ["a", "b", "c"]
 
 

@@ -1,4 +1,4 @@
-"""Words give every text back, blanks and all, and a word is a word in every script."""
+"""Decoding words restores every text with its blanks, in every script."""
 
 import json
 import unicodedata
@@ -94,7 +94,7 @@ def test_a_word_is_the_same_wherever_it_stands() -> None:
 
 
 def test_symbols_are_all_that_is_kept() -> None:
-    vocabulary = WordVocabulary.of(["the cat sat on the mat"], most=3)
+    vocabulary = WordVocabulary.of(["the cat sat on the mat"], vocab_size=3)
     assert vocabulary.symbols == (" the", " cat", " mat")
     again = WordVocabulary(json.loads(json.dumps(vocabulary.symbols)))
     assert again == vocabulary

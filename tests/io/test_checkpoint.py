@@ -1,4 +1,4 @@
-"""A folder holds the old state or the new one, wherever a save is interrupted."""
+"""A folder holds the old state or the new one, at whatever point a save is interrupted."""
 
 import enum
 import errno
@@ -97,11 +97,11 @@ def test_other_files_stay(tmp_path: Path) -> None:
 
 
 class Killed(BaseException):
-    """Nothing in the code under test may catch this: the process is gone."""
+    """Simulates the end of the process: the code under test must not catch it."""
 
 
 def kill_after(patch: pytest.MonkeyPatch, calls: int) -> None:
-    """Lets some calls into the system pass, then dies; the death names the call it came at."""
+    """Allows a number of system calls, then raises an exception that names the next one."""
     count = 0
 
     def counted(name: str, original: Any) -> Any:
@@ -150,7 +150,7 @@ def test_killed_at_every_step(tmp_path: Path, before: dict[str, Any] | None) -> 
 
 
 def test_half_written_files_are_never_read(tmp_path: Path) -> None:
-    """A kill within a write leaves only a temporary file short."""
+    """A kill within a write truncates only a temporary file."""
     save_checkpoint(tmp_path, OLD)
     for name in ("checkpoint.json.tmp", "model-0123456789ab.safetensors.tmp"):
         (tmp_path / name).write_bytes(b"{half")
@@ -160,7 +160,7 @@ def test_half_written_files_are_never_read(tmp_path: Path) -> None:
 
 
 def signed(text: str) -> bytes:
-    """An index with these contents and a header that fits them."""
+    """Writes an index with these contents and a valid header."""
     body = (text.partition('",\n')[2] if '"sha256": ' in text[:200] else text[1:]).encode()
     digest = hashlib.sha256(body).hexdigest()
     return (
@@ -224,18 +224,18 @@ def damage(folder: Path, how: str) -> None:
         ("no index", r"no checkpoint in .*it has no checkpoint\.json"),
         ("half an index", r"checkpoint\.json is damaged: .* line"),
         ("no JSON", r"checkpoint\.json is damaged"),
-        ("other JSON", "is no checkpoint of tinygrad_rnn"),
+        ("other JSON", "not a checkpoint of tinygrad_rnn"),
         ("other format", "has format 1; this version reads format 2"),
-        ("another state", r"checkpoint\.json is damaged: its contents are not what was saved"),
-        ("lines too many", r"checkpoint\.json is damaged: it has lines too many"),
+        ("another state", r"checkpoint\.json is damaged: its contents have changed"),
+        ("lines too many", r"checkpoint\.json is damaged: it has additional lines"),
         ("no files", "is damaged: its entries do not fit"),
         ("no dict", "is damaged: its entries do not fit"),
-        ("nested", r"checkpoint\.json is damaged: it is no JSON"),
-        ("path outside", r"'\.\./model-.*' is no file of a checkpoint"),
+        ("nested", r"checkpoint\.json is damaged: it is not JSON"),
+        ("path outside", r"'\.\./model-.*' is not a file of a checkpoint"),
         ("truncated arrays", r"model-.*\.safetensors is damaged"),
         ("one bit", r"model-.*\.safetensors is damaged"),
-        ("a pipe", r"model-.*\.safetensors is not a plain file"),
-        ("a folder", r"checkpoint\.json is not a plain file"),
+        ("a pipe", r"model-.*\.safetensors is not a regular file"),
+        ("a folder", r"checkpoint\.json is not a regular file"),
         ("huge", r"model-.*\.safetensors is damaged: it has [\d,]+ bytes, not \d+"),
         ("no arrays", r"lacks its file model-.*\.safetensors"),
     ],
@@ -281,7 +281,7 @@ def test_folder_that_cannot_be(tmp_path: Path) -> None:
 
 
 def test_numbers_of_numpy(tmp_path: Path) -> None:
-    """`losses.min()` and `scores.argmax()` find their way into what a training loop saves."""
+    """NumPy scalars such as `losses.min()` are common in a training's state."""
     state = {
         "step": np.int64(3),
         "best": np.float32(0.5),
@@ -408,7 +408,7 @@ def test_arguments_of_other_kinds(tmp_path: Path) -> None:
 
 
 def test_many_entries(tmp_path: Path) -> None:
-    """More than files can be open at a time."""
+    """The state has more entries than files can be open at a time."""
     resource = pytest.importorskip("resource")
     state = {f"e{i}": {"w": np.array([i])} for i in range(150)}
     save_checkpoint(tmp_path, state)
@@ -501,7 +501,7 @@ def test_reading_while_a_run_saves(tmp_path: Path) -> None:
 def test_reading_what_is_replaced_all_the_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """However slow a reader is: the files that it needs are open before it reads the first."""
+    """A slow reader succeeds: it opens all files before it reads the first."""
     original, saves = tested._read_arrays, 0
 
     def read(*arguments: Any) -> Any:
@@ -551,7 +551,7 @@ def test_a_save_that_fails_leaves_files_that_both_states_have(tmp_path: Path, ca
 def test_files_that_cannot_be_removed_are_removed_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As on systems that keep files while they are read."""
+    """Some systems keep a file while a process reads it."""
     save_checkpoint(tmp_path, OLD)
     with monkeypatch.context() as patch:
         patch.setattr(Path, "unlink", lambda path, missing_ok=False: os.stat(path / "nothing"))
@@ -565,7 +565,7 @@ def test_files_that_cannot_be_removed_are_removed_later(
 
 @pytest.mark.parametrize("limit", [0, 100, 600, 20_000])
 def test_no_room(tmp_path: Path, limit: int) -> None:
-    """A save that finds no room leaves the old state, and nothing half-written."""
+    """A save on a full disk leaves the old state, and no partial file."""
     resource = pytest.importorskip("resource")
     save_checkpoint(tmp_path, {"step": 1, "model": {"w": np.ones(10)}})
     before = sorted(os.listdir(tmp_path))
@@ -586,7 +586,7 @@ def test_no_room(tmp_path: Path, limit: int) -> None:
 
 
 def test_only_files_of_the_run_are_removed(tmp_path: Path) -> None:
-    """A name like those of the run's files does not make a file one of them."""
+    """Files with names like those of a checkpoint stay."""
     save_checkpoint(tmp_path, OLD)
     [model] = tmp_path.glob("model-*")
     mine = {
@@ -644,7 +644,7 @@ def test_a_folder_that_is_a_link(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["checkpoint.json", "checkpoint.json.tmp", "checkpoint.lock"])
 @pytest.mark.parametrize("kind", ["a folder", "a pipe"])
 def test_what_is_no_file_in_the_way(tmp_path: Path, name: str, kind: str) -> None:
-    """It is replaced, or named in one line, and nothing hangs."""
+    """A save replaces it, or raises an error of one line, and does not hang."""
     path = tmp_path / name
     if kind == "a folder":
         path.mkdir()
@@ -662,7 +662,7 @@ def test_what_is_no_file_in_the_way(tmp_path: Path, name: str, kind: str) -> Non
 
 
 def test_folders_that_are_not_left(tmp_path: Path) -> None:
-    """A save that fails leaves no folders that it has made."""
+    """A failed save removes the folders that it created."""
     (tmp_path / "mine").mkdir()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", lambda fd: os.stat(tmp_path / "nowhere"))
@@ -674,7 +674,7 @@ def test_folders_that_are_not_left(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("removed", ["run", "all", "here"])
 def test_folders_that_are_removed_meanwhile(tmp_path: Path, removed: str) -> None:
-    """The run's folder is made again; without a working folder a relative one cannot be."""
+    """A save creates the folder again; without a working folder a relative one fails."""
     program = """
 import os, shutil, sys
 import numpy as np
@@ -717,7 +717,7 @@ def trained(layer: tg.nn.Linear, optimizer: tg.optim.Optimizer, x: tg.Tensor) ->
 def test_how_weights_lay_in_memory_does_not_matter_afterwards(
     seed: int, turn: Any, kind: Any
 ) -> None:
-    """The run that goes on from its checkpoint is, to the bit, the one that was not interrupted."""
+    """A training that resumes from its checkpoint equals the uninterrupted one, bit for bit."""
     rng = np.random.default_rng(seed)
     kernel = turn(rng.normal(size=(4, 4)).astype("float32"))
     x = tg.tensor(rng.normal(size=(5, 4)).astype("float32"))

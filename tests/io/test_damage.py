@@ -1,4 +1,4 @@
-"""Whatever happens to the files of a checkpoint, it is that state or an error, and never another.
+"""A damaged checkpoint loads as the saved state or raises an error, but never as another state.
 
 Nor is memory asked for that the state does not need: every load here runs under a limit.
 """
@@ -41,7 +41,7 @@ def checkpoint(seed: int) -> dict[str, Any]:
 
 @contextmanager
 def little_memory() -> Iterator[None]:
-    """Lets the process have 256 MiB more than it has."""
+    """Limits the process to 256 MiB more than it uses."""
     resource = pytest.importorskip("resource")
     try:
         pages = int(Path("/proc/self/statm").read_text().split()[0])
@@ -57,7 +57,7 @@ def little_memory() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, bytes], list[bytes]]:
-    """A folder, the contents of its files, and those of another checkpoint's files."""
+    """Returns a folder, the contents of its files, and those of another checkpoint's files."""
     folder, other = (tmp_path_factory.mktemp(name) for name in ("one", "other"))
     save_checkpoint(folder, checkpoint(0))
     save_checkpoint(other, checkpoint(1))
@@ -69,7 +69,7 @@ HOW = ["bits"] * 4 + ["cut", "longer", "block", "byte", "other", "none", "hole"]
 
 
 def damaged(draw: st.DrawFn, raw: bytes, others: list[bytes]) -> bytes | int | None:
-    """Other contents; or a size, of which most is a hole; or None for no file."""
+    """Draws other contents, a size for a sparse file, or None for no file."""
     how = draw(st.sampled_from(HOW))
     at = draw(st.integers(0, len(raw) - 1))
     if how == "bits":
@@ -143,7 +143,7 @@ def test_settings_that_contradict_the_arrays(sizes: dict[str, int]) -> None:
 
 @given(st.data())
 def test_entries_of_other_kinds(data: st.DataObject) -> None:
-    """A state that fits no run is refused in one line, whatever is in it."""
+    """A state that fits no training is refused in one line."""
     state = checkpoint(0)
     name = data.draw(st.sampled_from(["generator", "schedule", "optimizer", "hidden", "position"]))
     if data.draw(st.booleans()):

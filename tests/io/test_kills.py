@@ -1,4 +1,4 @@
-"""Trainings that are killed, two at a time, beside a reader: no state is lost, damaged or another.
+"""Two trainings at a time are killed beside a reader: no state is lost or damaged.
 
 Every state that is ever read is, bit for bit, that of the run that was not interrupted, after as
 many steps. The profile `deep` kills 200 times.
@@ -46,7 +46,7 @@ ENVIRONMENT = {**os.environ, "PYTHONPATH": ROOT, "OMP_NUM_THREADS": "1"}
 
 
 def run_training(folder: str) -> None:
-    """What a careful user's program does, saving after every step."""
+    """Trains, and saves after every step, as a user's program may."""
     try:
         with lock_checkpoint(folder):
             if has_checkpoint(folder):
@@ -62,7 +62,7 @@ def run_training(folder: str) -> None:
 
 
 def digest(state: dict[str, Any]) -> str:
-    """What tells a state from every other one, to the bit."""
+    """Returns the digest of a state."""
 
     def plain(value: Any) -> Any:
         if isinstance(value, tg.Tensor):
@@ -77,7 +77,7 @@ def digest(state: dict[str, Any]) -> str:
 
 
 class Uninterrupted:
-    """The digests of the run's states, by step."""
+    """The digests of a training's states, by step."""
 
     def __init__(self) -> None:
         self.run = CharLMTraining(TEXT, CONFIG)
@@ -142,7 +142,7 @@ def test_killed_trainings(tmp_path: Path, request: pytest.FixtureRequest) -> Non
 
 
 def write(folder: Path, first: int) -> Iterator[int]:
-    """Saves on and on in a child. **Yields** its id."""
+    """Saves repeatedly in a child process. **Yields** its id."""
     if child := os.fork():
         yield child
         os.kill(child, signal.SIGKILL)
@@ -171,7 +171,7 @@ def state_of(i: int) -> dict[str, Any]:
 
 
 def test_killed_writers(tmp_path: Path) -> None:
-    """Two programs that save in one folder without a thought of each other."""
+    """Two programs save in one folder without coordination."""
     rng, reads = random.Random(1), 0
     save_checkpoint(tmp_path, state_of(0))
     for kill in range(5 * KILLS):
@@ -195,7 +195,7 @@ COMMAND = [sys.executable, "-c", "from tinygrad_rnn.cli import main; main()", "t
 
 
 def test_two_trainings_of_one_folder(tmp_path: Path, request: pytest.FixtureRequest) -> None:
-    """The second one is refused in one line, and the first one, killed, is resumed as ever."""
+    """The second one is refused in one line, and the first one can be resumed after a kill."""
     (tmp_path / "text.txt").write_text(TEXT)
     sizes = [f"--{name.replace('_', '-')}={n}" for name, n in SIZES.items()]
     sizes += ["--text=text.txt", "--bptt=8", "--steps=900"]

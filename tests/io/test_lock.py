@@ -1,4 +1,4 @@
-"""One process at a time saves in a folder; whoever else would is told at once who does."""
+"""One process at a time saves in a folder; another one fails immediately with its name."""
 
 import errno
 import os
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="its other proce
 
 
 def in_a_child(work: Callable[[], object]) -> tuple[int, str]:
-    """The exit status of a child that does something, and what error it met."""
+    """Runs a function in a child. **Returns** its exit status, and its error."""
     ours, theirs = os.pipe()
     child = os.fork()
     if not child:
@@ -63,7 +63,7 @@ def test_another_process_is_refused_by_name(tmp_path: Path) -> None:
 
 
 def test_a_lock_dies_with_its_process(tmp_path: Path) -> None:
-    """Even where a child of that process lives on."""
+    """A child of that process may outlive it."""
     ours, theirs = os.pipe()
     child = os.fork()
     if not child:
@@ -148,7 +148,7 @@ def test_threads_wait_for_each_other(tmp_path: Path) -> None:
 
 
 def test_a_save_within_a_save(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As from a signal handler: it is refused, and does not wait for itself."""
+    """A save within a save, as in a signal handler, is refused and does not deadlock."""
     original, said = os.fsync, []
 
     def fsync(fd: int) -> None:
@@ -160,7 +160,7 @@ def test_a_save_within_a_save(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr(os, "fsync", fsync)
     save_checkpoint(tmp_path, state(1))
-    assert re.search("a save there is being interrupted", said[0])
+    assert re.search("this would interrupt another save there", said[0])
     assert load_checkpoint(tmp_path)["step"] == 1
 
 
@@ -178,7 +178,7 @@ def test_systems_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_a_lock_that_is_removed_by_its_holder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever has locked a file that is gone by then tries again with the new one."""
+    """A process that has locked a removed file tries again with the new one."""
     original, count = module._lock, 0
 
     def lock(fd: int) -> bool:

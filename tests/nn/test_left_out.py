@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 import tinygrad_rnn as tg
 from tinygrad_rnn import nn
 from tinygrad_rnn.cells.common import by_steps
+from tinygrad_rnn.kernels.cpu import functions
 from tinygrad_rnn.nn.recurrent.states import parts
 
 from ..drawing import HypothesisSampler
@@ -372,3 +373,20 @@ def test_what_does_not_count_may_be_anything(name: str, data: st.DataObject) -> 
         np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-11)
     for g, out in zip(gradients, case.out * (len(gradients) // len(case.out)), strict=True):
         assert (np.where(out, g, 0) == 0).all()
+
+
+@pytest.mark.parametrize("way", ["native", "reference"])
+@pytest.mark.parametrize("kind", [tg.nn.RNN, tg.nn.GRU, tg.nn.LSTM])
+def test_padding_gets_no_gradient_through_weights_that_are_not_finite(
+    kind: Any, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if way == "reference":
+        monkeypatch.setattr(functions, "native", None)
+    layer = kind(3, 4)
+    with tg.no_grad():
+        layer.weight_ih_l0[1, 2] = float("nan")
+    x = tg.ones((3, 2, 3), requires_grad=True)
+    layer(x, lengths=[0, 2])[0].sum().backward()
+    assert x.grad is not None
+    assert (x.grad.numpy()[:, 0] == 0).all()
+    assert (x.grad.numpy()[2:, 1] == 0).all()

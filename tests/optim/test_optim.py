@@ -1,4 +1,4 @@
-"""Optimizers against their formulas by plain loops; clipping; schedules; going on where one was."""
+"""Optimizers against loops over their formulas; clipping; schedules; restored state."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_the_formula(build: Any, want: Any) -> None:
 
 
 @pytest.mark.parametrize("build", [build for build, _ in CASES])
-def test_a_state_dict_goes_on_bit_for_bit(build: Any) -> None:
+def test_a_restored_optimizer_continues_bit_for_bit(build: Any) -> None:
     def step(w: tg.Tensor, optimizer: tg.optim.Optimizer) -> None:
         optimizer.zero_grad()
         (w * w * w).sum().backward()
@@ -102,7 +102,7 @@ def test_a_state_dict_goes_on_bit_for_bit(build: Any) -> None:
 @pytest.mark.parametrize("build", [build for build, _ in CASES])
 @pytest.mark.parametrize("shape", [(), (2, 3), (0, 3)])
 def test_any_shape_and_any_order_of_a_gradient(build: Any, shape: tuple[int, ...]) -> None:
-    """A turned gradient is what `x @ w.mT` gives."""
+    """The gradient of `x @ w.mT` has transposed strides."""
     found = []
     for turned in (False, True):
         w = tg.ones(shape, requires_grad=True)
@@ -152,7 +152,7 @@ def used_up() -> Any:
     ("parameters", "error", "words"),
     [
         (list, ValueError, "no parameters"),
-        (used_up, ValueError, "gone through only once"),
+        (used_up, ValueError, "read only once"),
         (lambda: weight(2), TypeError, r"got one: put it into a list, \[w\]"),
         (lambda: tg.nn.Linear(2, 1), TypeError, r"got a Linear: pass its \.parameters\(\)"),
         (lambda: {"params": [weight(1)]}, TypeError, "expected a list of tensors, got dict"),
@@ -160,9 +160,9 @@ def used_up() -> Any:
         (lambda: [np.ones(1)], TypeError, "leaf tensors"),
         (lambda: [weight(1) * 2], TypeError, "leaf tensors"),
         (lambda: [("weight", weight(1))], TypeError, "leaf tensors"),
-        (lambda: [w := weight(1), w], ValueError, "given twice"),
+        (lambda: [w := weight(1), w], ValueError, "occurs twice"),
         (lambda: [tg.zeros((1,))], ValueError, "none of the 1 parameters requires grad"),
-        (lambda: [{"params": []}], ValueError, "group 0: params: no parameters"),
+        (lambda: [{"params": []}], ValueError, "group 0: params: there are no parameters"),
         (lambda: [{"params": weight(2)}], TypeError, r"group 0: params: .*got one"),
         (lambda: [{"lr": 1.0}], ValueError, r"group 0: missing \['params'\]"),
         (lambda: [{"params": [weight(1)], "rate": 1}], ValueError, r"unexpected \['rate'\]"),
@@ -171,7 +171,7 @@ def used_up() -> Any:
         (
             lambda: [{"params": [w := weight(1)]}, {"params": [w]}],
             ValueError,
-            "given twice",
+            "occurs twice",
         ),
     ],
 )  # fmt: skip
@@ -381,7 +381,7 @@ BUILDS = st.sampled_from(
     keys=st.sampled_from([int, str]),
     arrays=st.booleans(),
 )
-def test_a_run_of_pytorch_goes_on(
+def test_a_training_of_pytorch_continues(
     build: Any,
     shapes: list[tuple[int, ...]],
     steps: int,
@@ -390,7 +390,7 @@ def test_a_run_of_pytorch_goes_on(
     keys: type,
     arrays: bool,
 ) -> None:
-    """A state dict as PyTorch writes it: the next steps are those that it makes itself."""
+    """After loading PyTorch's state dict the next steps equal PyTorch's."""
     torch = pytest.importorskip("torch")
     (name, settings), rng = build, np.random.default_rng(len(shapes))
     starts = [rng.normal(size=s) for s in shapes]
@@ -426,14 +426,14 @@ def test_a_run_of_pytorch_goes_on(
 
 
 @pytest.mark.parametrize("written", ["Adam", "AdamW"])
-def test_adams_two_kinds_of_weight_decay_are_told_apart(written: str) -> None:
+def test_adam_and_adamw_refuse_the_weight_decay_of_the_other(written: str) -> None:
     torch = pytest.importorskip("torch")
     optimizer = getattr(torch.optim, written)([torch.ones(1)], weight_decay=0.1)
     for kind in (tg.optim.Adam, tg.optim.AdamW):
         if kind.__name__ == written:
             kind([weight(1)]).load_state_dict(optimizer.state_dict())
         else:
-            with pytest.raises(ValueError, match=f"decoupled_weight_decay=.*by {written}"):
+            with pytest.raises(ValueError, match=f"decoupled_weight_decay=.*: {written}"):
                 kind([weight(1)]).load_state_dict(optimizer.state_dict())
 
 

@@ -1,4 +1,4 @@
-"""A text that is learnt in no time, and runs on it that take none."""
+"""A small text, and configurations for short trainings on it."""
 
 from collections.abc import Callable
 
@@ -16,7 +16,7 @@ def text() -> str:
 
 @pytest.fixture
 def tiny() -> Callable[..., CharLMConfig]:
-    """Makes configurations that run in a moment."""
+    """Returns a function that creates configurations of short trainings."""
     sizes = {
         "hidden_size": 6,
         "embedding_dim": 4,

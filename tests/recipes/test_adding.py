@@ -1,4 +1,4 @@
-"""The adding problem: what is drawn, what is learned, and how far gradients reach."""
+"""The adding problem: the sequences, the trained error, and how far gradients reach."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_a_short_sum_is_learned(cell: str, steps: int) -> None:
 
 
 def test_a_vanilla_networks_gradient_vanishes_and_a_gated_ones_less() -> None:
-    """From the first step to the last; an LSTM's h alone is also read by the gates of the next."""
+    """Compares the first step with the last but one, whose h the gates of an LSTM read as well."""
     reach = {}
     for cell in ("rnn", "gru", "lstm"):
         norms = Adding(AddingConfig(cell, length=60, hidden_size=16)).gradient_norms()

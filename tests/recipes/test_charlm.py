@@ -1,4 +1,4 @@
-"""The chain rule holds, sampling is reproducible, and a checkpoint gives the model back."""
+"""The chain rule holds, sampling is reproducible, and a checkpoint restores the model."""
 
 import itertools
 from pathlib import Path

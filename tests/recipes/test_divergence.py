@@ -1,4 +1,4 @@
-"""A run that has diverged says so, whatever shows it, and so does what is left of its weights."""
+"""A diverged training raises DivergedError, as do its weights when they are loaded."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ PAIRS = [(f"{a} {b}", f"{b} {a}") for a in "abcd" for b in "abcd"]
 
 
 def runs(lr: float) -> list[Trainer]:
-    """A short run of each recipe."""
+    """Creates a short training of each recipe."""
     sizes: dict[str, Any] = {"hidden_size": 4, "steps": 3, "lr": lr, "batch_size": 4}
     return [
         CharLMTraining(
@@ -54,7 +54,7 @@ def test_a_run_that_ends_with_absurd_figures(lr: float) -> None:
 def test_figures_of_a_run_that_has_not_learnt_are_none_of_divergence(lr: float) -> None:
     for run in runs(lr):
         list(run)
-        assert run.finish() < run.worst()
+        assert run.finish() < run.worst
 
 
 @pytest.mark.parametrize("figure", [math.nan, math.inf, 1e9])
@@ -71,13 +71,15 @@ def test_held_out_figures(
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_a_weight_that_is_not_read_while_evaluating(text: str, tiny: Tiny, value: float) -> None:
-    """A row of the table that no held-out character has is infinite after the last update."""
+    """An embedding that no held-out character uses is infinite after the last update."""
     run = CharLMTraining("@" + text, tiny(steps=1, batch_size=1))
     list(run)
     with tg.no_grad():
         run.lm.model.embedding.weight[run.lm.vocabulary.symbols.index("@"), 0] = value
     assert math.isfinite(run.evaluate())
-    with pytest.raises(DivergedError, match=r"left entries of embedding\.weight that are not fin"):
+    with pytest.raises(
+        DivergedError, match=r"weight embedding\.weight has entries that are not fin"
+    ):
         run.finish()
 
 

@@ -1,4 +1,4 @@
-"""The dictionary is parted for good, and a small model learns to speak."""
+"""The split of the dictionary is fixed, and a small model learns pronunciations."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_the_whole_dictionary() -> None:
 
 
 def test_a_small_model_learns_to_speak() -> None:
-    """Of words that are spoken as they are written."""
+    """The words are pronounced as they are written."""
     letters = {"a": "AH", "b": "B", "d": "D", "i": "IH", "k": "K", "o": "AO", "t": "T"}
     words = [a + b + c for a in "bdkt" for b in "aio" for c in ("b", "d", "k", "t", "ta", "ko")]
     lines = "".join(f"{word} {' '.join(letters[c] for c in word)}\n" for word in words)

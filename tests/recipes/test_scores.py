@@ -1,4 +1,4 @@
-"""Error rates count what they should, and BLEU is sacrebleu's."""
+"""Error rates equal their definitions, and BLEU is sacrebleu's."""
 
 import pytest
 from hypothesis import given

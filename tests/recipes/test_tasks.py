@@ -1,4 +1,4 @@
-"""What attention alone can do, it does on sequences longer than those it has seen."""
+"""Attention generalises to sequences longer than those of the training."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""CharLMTraining learns, evaluates all that is held out, and resumes bit for bit."""
+"""Training reduces the loss, evaluates all held-out text, and resumes bit for bit."""
 
 import dataclasses
 import json
@@ -25,7 +25,7 @@ def _evaluate_often(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def frozen(run: CharLMTraining) -> dict[str, Any]:
-    """All of a run's state in plain values, arrays as their bytes."""
+    """Returns a trainer's state with arrays as bytes."""
 
     def plain(value: Any) -> Any:
         if isinstance(value, dict):
@@ -100,15 +100,17 @@ def test_steps_may_be_extended(tmp_path: Path, text: str, tiny: Tiny) -> None:
 
 
 def test_the_text_must_be_the_same(trained: CharLMTraining, text: str) -> None:
-    saved = json.loads(json.dumps({"text": trained.fingerprint}))
+    saved = json.loads(json.dumps({"data": trained.fingerprint}))
     for other in (text + ".", text.replace("7", "8")):
-        with pytest.raises(TextError, match="another text"):
+        with pytest.raises(
+            TextError, match=r"data differ from the checkpoint's: .* characters now"
+        ):
             CharLMTraining.resume(saved, other)
 
 
 @pytest.mark.parametrize("length", [200, 2100, 3333])
 def test_held_out_is_read_to_its_end(text: str, tiny: Tiny, length: int) -> None:
-    """The mean over all held-out characters, as `score` gives it for one stream."""
+    """It is the mean over all held-out characters, as `score` computes it for one stream."""
     run = CharLMTraining((text * 100)[: length * 20], tiny())
     assert len(run.heldout) == length + 1
     seen = run.lm.vocabulary.decode(run.heldout)

@@ -1,4 +1,4 @@
-"""A translator says the same in a batch as alone, and a checkpoint gives it back."""
+"""Translations do not depend on the batch, and a checkpoint restores the translator."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def test_the_log_probability_is_the_chain_rule(learnt: TranslationTraining) -> N
 
 
 def test_held_out_bits_are_the_chain_rule(learnt: TranslationTraining) -> None:
-    """Over all symbols alike, whatever batch and padding they came in; not smoothed."""
+    """They average all symbols, independent of batch and padding, without label smoothing."""
     nats, symbols = 0.0, 0
     with inference(learnt.model):
         for source, target in learnt.heldout:
@@ -141,7 +141,7 @@ def test_a_checkpoint_gives_the_model_back(learnt: TranslationTraining, tmp_path
     one, other = (t.translate(["0 1 2"])[0][0] for t in (learnt.translator, again))
     assert (one.text, one.log_prob) == (other.text, other.log_prob)
     state = learnt.checkpoint()
-    del state["pairs"]
+    del state["data"]
     save_checkpoint(tmp_path, state)
     with pytest.raises(CheckpointError, match="is not one of train translate"):
         Translator.load(tmp_path)
@@ -214,7 +214,7 @@ def test_long_pairs_are_left_out() -> None:
         TranslationTraining([("0 1 2", "null")] * 4, tiny(max_length=2))
 
 
-def test_held_out_pairs_are_apart() -> None:
+def test_the_split_is_fixed_and_complete() -> None:
     learn, apart = split(PAIRS, seed=3)
     assert len(apart) == len(PAIRS) // 20
     assert sorted(learn + apart) == sorted(PAIRS)
@@ -225,7 +225,7 @@ def test_held_out_pairs_are_apart() -> None:
 
 def test_other_pairs_are_refused(tmp_path: Path) -> None:
     save_checkpoint(tmp_path, TranslationTraining(PAIRS, tiny()).checkpoint())
-    with pytest.raises(TextError, match="other pairs"):
+    with pytest.raises(TextError, match="training data differ"):
         TranslationTraining.resume(load_checkpoint(tmp_path), PAIRS[:-1])
 
 

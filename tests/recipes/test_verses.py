@@ -1,4 +1,4 @@
-"""Modules of verses are read as they were written, parted for good, and translated word by word."""
+"""Modules of verses: reading, the fixed split, and the word-by-word baseline."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NUMEROS = ["cero", "uno", "dos", "tres", "cuatro", "cinco", "seis", "siete", "oc
 
 
 def write_module(folder: Path, old: Sequence[Sequence[str]], new: Sequence[Sequence[str]]) -> None:
-    """Books of verses, as modules hold them."""
+    """Writes books of verses in the format of modules."""
     folder.mkdir(parents=True)
     for testament, books in (("ot", old), ("nt", new)):
         packed = index = places = b""
@@ -78,7 +78,7 @@ def test_modules_that_cannot_be_used(tmp_path: Path, harm: object, said: str) ->
 
 
 def test_word_by_word_is_the_first_ibm_model() -> None:
-    """Against the definition: every target word is due to the words of its source, each once."""
+    """Compares with the definition: each target word aligns with the source's distinct words."""
     pairs = [("b c", "x y"), ("b", "y"), ("c d d", "x z"), ("d b", "z y w")]
     sources, targets = "bcd", "wxyz"
     t = np.ones((3, 4))
@@ -93,7 +93,7 @@ def test_word_by_word_is_the_first_ibm_model() -> None:
     assert WordByWord(pairs, rounds=3).translate("b c d") == " ".join(best)
 
 
-def test_word_by_word_learns_numbers_and_leaves_strangers() -> None:
+def test_word_by_word_learns_numbers_and_keeps_unknown_words() -> None:
     draws = np.random.default_rng(0).integers(0, 10, (60, 4))
     pairs = [
         (", ".join(NUMBERS[i] for i in row), ", ".join(NUMEROS[i] for i in row)) for row in draws

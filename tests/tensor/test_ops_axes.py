@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -81,3 +83,13 @@ def test_numbers_that_are_no_array_yet_get_an_axis() -> None:
     for axis in (0, -1):
         assert tg.expand_dims(3.0, axis=axis).shape == (1,)
     assert tg.expand_dims([1.0, 2.0], axis=0).shape == (1, 2)
+
+
+@pytest.mark.parametrize("index", [slice(None), [0, 2], (slice(1), 0), 1, (..., None)])
+def test_a_value_with_leading_axes_of_length_1_gets_a_gradient_of_its_shape(index: Any) -> None:
+    x = tg.zeros((3, 2))
+    value = tg.ones((1, 1, *x[index].shape[-1:]), requires_grad=True)
+    tg.index_update(x, value, index=index).sum().backward()
+    assert value.grad is not None
+    assert value.grad.shape == value.shape
+    assert value.grad.sum().item() == x[index].size

@@ -7,6 +7,7 @@ is a bug, and shows its traceback.
 
 from __future__ import annotations
 
+import inspect
 import io
 import os
 import re
@@ -35,18 +36,17 @@ app = typer.Typer(
 )
 train = typer.Typer(help="Train a model.")
 app.add_typer(train, name="train")
-train.command("charlm")(charlm)
-train.command("translate")(train_translate)
-train.command("phones")(phones)
-train.command("verses")(verses)
-train.command("task")(task)
-train.command("adding")(adding)
-for command in (generate, score, translate, gradcheck, info):
+COMMANDS = (generate, score, translate, gradcheck, info)
+TRAIN_COMMANDS = (charlm, train_translate, phones, verses, task, adding)
+for command in COMMANDS:
     app.command()(command)
-
+for command in TRAIN_COMMANDS:
+    train.command()(command)
 
 SHOWN = 400  # letters of a long message's beginning and of its end
-SETTING = re.compile(r"`([a-z][a-z0-9_]*)`")  # a setting's name in an error of a recipe
+OPTIONS = {
+    n for command in COMMANDS + TRAIN_COMMANDS for n in inspect.signature(command).parameters
+}
 
 
 def main() -> NoReturn:
@@ -104,12 +104,17 @@ def _reason(error: OSError) -> str:
 
 def _fail(message: str, status: int) -> NoReturn:
     """Prints one line on stderr, with settings as the user types them, and exits."""
-    line = SETTING.sub(lambda name: "--" + name[1].replace("_", "-"), " ".join(message.split()))
+    line = re.sub(r"`(\w+)`", _as_typed, " ".join(message.split()))
     if len(line) > 2 * SHOWN:  # it quotes something long
         line = f"{line[:SHOWN]} ... {line[-SHOWN:]}"
     with suppress(OSError):  # stderr is closed
         print("error:", line, file=sys.stderr, flush=True)
     _leave(status)
+
+
+def _as_typed(quoted: re.Match[str]) -> str:
+    """Spells the name of a setting, which recipes put in backquotes, as an option."""
+    return "--" + quoted[1].replace("_", "-") if quoted[1] in OPTIONS else quoted[0]
 
 
 def _leave(status: int) -> NoReturn:

@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from ..recipes import Progress, Trainer
 
@@ -17,18 +17,8 @@ SAMPLE_EVERY = 20.0  # seconds
 LINE_EVERY = 10.0  # seconds, where there is no bar
 
 
-class Display(Protocol):
-    """The interface between the training loop and the terminal."""
-
-    def update(self, progress: Progress) -> None:
-        """Shows the figures of an update."""
-
-    def sample(self, text: str) -> None:
-        """Shows a sample of text, at most one every SAMPLE_EVERY seconds."""
-
-
 @contextmanager
-def show(trainer: Trainer) -> Iterator[Display]:
+def show(trainer: Trainer) -> Iterator[Lines | Live]:
     """Opens a display for the duration of a `with` block."""
     if not sys.stdout.isatty():
         yield Lines(trainer)

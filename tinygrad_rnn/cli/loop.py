@@ -2,61 +2,70 @@
 
 from __future__ import annotations
 
-import atexit
 import itertools
 import shlex
 import signal
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 import typer
 
 from .. import io
 from ..recipes import SettingError, Trainer
 from .display import show
+from .options import on
 
 T = TypeVar("T", bound=Trainer)
 
-_until_exit = ExitStack()
-atexit.register(_until_exit.close)
 
+@contextmanager
+def opened(
+    recipe: type[T],
+    command: str,
+    settings: dict[str, Any],
+    device: str | None,
+    out: Path,
+    resume: bool,
+) -> Iterator[Session[T]]:
+    """Opens the session of a `train` command, which computes on a device for a `with` block.
 
-class Session:
-    """One call of a `train` command: its settings, its folder, and the checkpoint that it resumes.
-
-    It never overwrites a checkpoint that it does not resume, and until the process exits no other
+    It never overwrites a checkpoint that it does not resume, and until the block ends no other
     process saves in the folder.
 
-    **Arguments** command: what follows `tinygrad-rnn train`, without options. settings: those that
-    the user typed. device, out, resume: the options. check: refuses the state of another recipe.
+    **Arguments** recipe: the class of the trainer. command: what follows `tinygrad-rnn train`,
+    without options. settings: those that the user typed. device, out, resume: the options.
     """
-
-    def __init__(
-        self,
-        command: str,
-        settings: dict[str, Any],
-        device: str | None,
-        out: Path,
-        resume: bool,
-        check: Callable[[dict[str, Any], Path], dict[str, Any]],
-    ) -> None:
-        self.command, self.settings, self.device, self.out = command, settings, device, out
-        self.sources: list[str | None] = []
-        self.saved: dict[str, Any] | None = None
+    with ExitStack() as stack:
+        stack.enter_context(on(device))
+        session = Session(recipe, command, settings, device, out)
         if not resume or io.has_checkpoint(out):  # else there is nothing to guard
-            _until_exit.enter_context(io.lock_checkpoint(out))
+            stack.enter_context(io.lock_checkpoint(out))
         if resume:
-            self.saved = check(io.load_checkpoint(out), out)
-            if self.saved.get("command", command) != command:
+            session.saved = recipe.check(io.load_checkpoint(out), out)
+            if session.saved.get("command", command) != command:
                 raise io.CheckpointError(f"the checkpoint in {out} is not one of train {command}")
         elif io.has_checkpoint(out):
             raise io.CheckpointError(
                 f"{out} holds a checkpoint already: add --resume to continue it, or choose another "
                 "--out"
             )
+        yield session
+
+
+@dataclass
+class Session(Generic[T]):
+    """One call of a `train` command: its arguments, and the checkpoint that it resumes."""
+
+    recipe: type[T]
+    command: str
+    settings: dict[str, Any]
+    device: str | None
+    out: Path
+    saved: dict[str, Any] | None = None  # None for a new training
+    sources: list[Any] = field(default_factory=list)  # where the texts are
 
     def locate(
         self, *typed: str | None, defaults: Iterable[Any] = itertools.repeat(None)
@@ -69,14 +78,14 @@ class Session:
         self.sources = [a or b or c for a, b, c in zip(typed, saved, defaults, strict=False)]
         return self.sources
 
-    def start(self, recipe: type[T], data: Any, config: Any, **more: Any) -> T:
+    def start(self, data: Any, config: Any, **more: Any) -> T:
         """Creates a trainer, or restores it from the checkpoint.
 
         **Arguments** config: the settings that the user did not type. more: further arguments of
         the trainer. **Raises** SettingError for a setting that contradicts the checkpoint.
         """
         if self.saved is None:
-            create: Callable[..., T] = recipe  # whose arguments are those of a recipe
+            create: Callable[..., T] = self.recipe
             trainer = create(data, replace(config, **self.settings), self.device, **more)
             parameters = list(trainer.model.parameters())
             size = sum(parameter.size for parameter in parameters)
@@ -89,21 +98,18 @@ class Session:
                     f"leave it out to resume, or start a new training in another --out"
                 )
         steps = self.settings.get("steps")
-        trainer = recipe.resume(self.saved, data, steps, self.device, **more)
+        trainer = self.recipe.resume(self.saved, data, steps, self.device, **more)
         print(f"resuming after step {trainer.step} of {trainer.config.steps}")
         return trainer
 
-    def train(self, trainer: Trainer, sample: Callable[[], str]) -> None:
-        """Runs the remaining updates, saves at each evaluation, and reports the result.
-
-        **Arguments** sample: shows what the model can do so far.
-        """
+    def train(self, trainer: T) -> None:
+        """Runs the remaining updates, saves at each evaluation, and reports the result."""
 
         def save() -> None:
             state = trainer.checkpoint() | {"command": self.command, "sources": self.sources}
             io.save_checkpoint(self.out, state)
 
-        with io.lock_checkpoint(self.out), _signals() as stop_requests:
+        with _signals() as stop_requests:
             save()  # before the first step: finds out now whether the folder can be written
             try:
                 with show(trainer) as display:
@@ -112,7 +118,7 @@ class Session:
                             save()
                         display.update(progress)
                         if progress.heldout is not None:
-                            display.sample(sample())
+                            display.sample(trainer.sample())
                         if stop_requests:
                             break
             except OSError:  # the output: its reader or its terminal has gone, or its disk is full

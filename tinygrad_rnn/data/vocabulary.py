@@ -1,4 +1,4 @@
-"""Texts to integers and back: what vocabularies have in common, and the one of characters."""
+"""Vocabularies, which turn texts into integers and back: the base class, and characters."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..errors import InvalidTypeError, InvalidValueError, TinygradRnnError, public
 
-SHOWN = 10  # unknown symbols that a message names
-PAD, START, END, UNKNOWN = range(MARKS := 4)  # the first ids of a vocabulary with marks
+SHOWN = 10  # unknown symbols that a message lists
+PAD, START, END, UNKNOWN = range(MARKS := 4)  # the special symbols, which have the first ids
 
 
 class VocabularyError(TinygradRnnError, ValueError):
@@ -21,17 +21,17 @@ class VocabularyError(TinygradRnnError, ValueError):
 
 
 class Vocabulary:
-    """The base of vocabularies: symbols with an id each, and perhaps marks before them.
+    """The base of vocabularies: symbols with an id each, optionally after four special symbols.
 
-    Marks stand for what is no text: padding, a sequence's start and end, and a symbol that the
-    vocabulary does not have. Without marks such a symbol is an error. `symbols` holds all but the
-    marks, in the order of their ids, and is all that a checkpoint has to keep.
+    The special symbols (marks) are padding, the start and the end of a sequence, and the
+    replacement for an unknown symbol. Without marks an unknown symbol is an error. `symbols` holds
+    all but the marks, in the order of their ids, and suffices to restore the vocabulary.
 
     **Arguments** marks: whether ids 0 to 3 are PAD, START, END and UNKNOWN.
     """
 
-    kind: ClassVar[str]  # its name where a user chooses one
-    unknown: ClassVar[str] = "\ufffd"  # what an UNKNOWN is decoded to
+    kind: ClassVar[str]  # its name in settings
+    unknown: ClassVar[str] = "\ufffd"  # the text of an UNKNOWN
     symbols: Any
 
     @public
@@ -41,14 +41,17 @@ class Vocabulary:
 
     @classmethod
     @public
-    def of(cls, texts: Iterable[str], most: int | None = None) -> Self:
-        """A vocabulary with marks of texts, of at most so many symbols, the frequent ones first."""
-        raise InvalidTypeError(f"{cls.__name__} defines no of(texts, most)")
+    def of(cls, texts: Iterable[str], vocab_size: int | None = None) -> Self:
+        """Collects the symbols of texts, the most frequent first, into a vocabulary with marks.
+
+        **Arguments** vocab_size: the maximal number of symbols; all, if None.
+        """
+        raise InvalidTypeError(f"{cls.__name__} defines no of(texts, vocab_size)")
 
     @classmethod
     @public
     def restored(cls, symbols: Any) -> Self:
-        """The vocabulary with marks that has these symbols."""
+        """Restores a vocabulary with marks from its symbols."""
         raise InvalidTypeError(f"{cls.__name__} defines no restored(symbols)")
 
     def __len__(self) -> int:
@@ -65,7 +68,7 @@ class Vocabulary:
         return hash((self.kind, len(self)))
 
     def tokens(self, ids: ArrayLike) -> list[str]:
-        """Each id's own text, as a picture of them labels it; marks have names."""
+        """Returns the text of each id, for labels; marks have names such as `</s>`."""
         names = ["<pad>", "<s>", "</s>", "<?>"][: self._first]
         return [
             names[i] if i < self._first else self._join([i - self._first])
@@ -77,7 +80,7 @@ class Vocabulary:
         """Turns a text into ids.
 
         **Arguments** text: n symbols. **Returns** (n,) integers in [0, len(self)). **Raises**
-        VocabularyError, without marks, that names the first unknown symbol and where it stands.
+        VocabularyError that names the first unknown symbol and its position, if there are no marks.
         """
         places = self._places(text)
         known = places >= 0
@@ -88,7 +91,7 @@ class Vocabulary:
         return places
 
     def unknown_in(self, text: str) -> list[str]:
-        """A text's symbols that the vocabulary does not have, in their order."""
+        """Returns the unknown symbols of a text, in their order."""
         return [
             piece
             for piece, place in zip(self._pieces(text), self._places(text), strict=True)
@@ -97,39 +100,39 @@ class Vocabulary:
 
     @public
     def decode(self, ids: ArrayLike) -> str:
-        """Turns ids into the text that they stand for; of marks only UNKNOWN stands for anything.
+        """Turns ids into a text; of the marks only UNKNOWN has one.
 
         **Arguments** ids: (n,) integers in [0, len(self)). **Raises** VocabularyError for an id
         outside the range.
         """
-        found = self._checked(ids)
+        checked = self._checked(ids)
         if self.marks:
-            found = found[(found >= MARKS) | (found == UNKNOWN)]
-        return self._join(np.where(found < self._first, -1, found - self._first).tolist())
+            checked = checked[(checked >= MARKS) | (checked == UNKNOWN)]
+        return self._join(np.where(checked < self._first, -1, checked - self._first).tolist())
 
     def _checked(self, ids: ArrayLike) -> NDArray[np.int64]:
-        found: NDArray[np.int64] = np.asarray(ids, dtype=np.int64).reshape(-1)
-        outside = found[(found < 0) | (found >= len(self))]
+        checked: NDArray[np.int64] = np.asarray(ids, dtype=np.int64).reshape(-1)
+        outside = checked[(checked < 0) | (checked >= len(self))]
         if outside.size:
             raise VocabularyError(f"id {outside[0]} is outside [0, {len(self)})")
-        return found
+        return checked
 
-    # ------------------------------------------------------------ what a kind of vocabulary says
+    # ------------------------------------------------------------ for subclasses to define
 
     def _pieces(self, text: str) -> list[str]:
-        """The text's symbols, known or not."""
+        """Splits a text into symbols, known or not."""
         raise InvalidTypeError(f"{type(self).__name__} defines no _pieces(text)")
 
     def _places(self, text: str) -> NDArray[np.int64]:
-        """The symbols' places among `symbols`, -1 for the unknown."""
+        """Returns the symbols' positions in `symbols`, -1 for unknown ones."""
         raise InvalidTypeError(f"{type(self).__name__} defines no _places(text)")
 
     def _join(self, places: list[int]) -> str:
-        """The text of symbols, -1 for the unknown."""
+        """Joins the symbols at positions to a text, with `unknown` for -1."""
         raise InvalidTypeError(f"{type(self).__name__} defines no _join(places)")
 
     def _unknown(self, text: str, places: list[int]) -> str:
-        """What to say of the symbols at these places, which are unknown."""
+        """Describes the unknown symbols at these positions of a text."""
         raise InvalidTypeError(f"{type(self).__name__} defines no _unknown(text, places)")
 
 
@@ -137,7 +140,7 @@ class CharVocabulary(Vocabulary):
     r"""The distinct characters of a text, in the order of their code points.
 
     A character is a Unicode code point, whatever its script or plane. `symbols` holds all of them
-    as one string, so `CharVocabulary(vocabulary.symbols)` is the same vocabulary again.
+    as one string, so `CharVocabulary(vocabulary.symbols)` is the same vocabulary.
 
     **Arguments** text: any text; its distinct characters become the symbols. marks: as
     `Vocabulary`.
@@ -172,14 +175,14 @@ class CharVocabulary(Vocabulary):
 
     @classmethod
     @public
-    def of(cls, texts: Iterable[str], most: int | None = None) -> Self:
-        """Of the characters of texts."""
-        return cls("".join(most_frequent(Counter("".join(texts)), most)), marks=True)
+    def of(cls, texts: Iterable[str], vocab_size: int | None = None) -> Self:
+        """Collects the characters of texts."""
+        return cls("".join(most_frequent(Counter("".join(texts)), vocab_size)), marks=True)
 
     @classmethod
     @public
     def restored(cls, symbols: str) -> Self:
-        """Of these characters."""
+        """Restores a vocabulary from its characters."""
         return cls(symbols, marks=True)
 
     def __contains__(self, symbol: str) -> bool:
@@ -212,15 +215,15 @@ class CharVocabulary(Vocabulary):
         )
 
 
-def most_frequent(counts: Counter[str], most: int | None) -> list[str]:
-    """The symbols that occur most; of equally frequent ones those that sort first."""
-    if most is not None and not operator.index(most) >= 1:
-        raise InvalidValueError(f"most: expected 1 or more symbols, got {most}")
-    return sorted(counts, key=lambda symbol: (-counts[symbol], symbol))[:most]
+def most_frequent(counts: Counter[str], vocab_size: int | None) -> list[str]:
+    """Returns the most frequent symbols; of equally frequent ones those that sort first."""
+    if vocab_size is not None and not operator.index(vocab_size) >= 1:
+        raise InvalidValueError(f"vocab_size: expected 1 or more symbols, got {vocab_size}")
+    return sorted(counts, key=lambda symbol: (-counts[symbol], symbol))[:vocab_size]
 
 
 def _code_points(text: str) -> NDArray[Any]:
-    # Lone surrogates pass here, so that the error about them can name what and where.
+    # Lone surrogates pass here, so that the error can name them and their positions.
     return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype="<u4")
 
 

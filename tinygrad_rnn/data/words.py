@@ -1,4 +1,4 @@
-"""Words to integers and back, with nothing lost between them."""
+"""The vocabulary of words, which keeps the text between words as well."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from ..errors import public
 from .vocabulary import Vocabulary, VocabularyError, most_frequent
 
-# Up to the next word boundary of Unicode (UAX #29), which never cuts off a mark or cuts an emoji;
-# every character is in one of the matches.
+# Up to the next word boundary of Unicode (UAX #29), which never separates a combining mark or
+# splits an emoji; every character is in one of the matches.
 _WORDS = regex.compile(r" ?\S.*?\b|.", regex.WORD | regex.DOTALL)
-# Scripts that put no blanks between words: without a dictionary their letters are words.
+# Scripts without blanks between words: without a dictionary their letters are words.
 _WITHOUT_BLANKS = {
     name: regex.compile(rf"\p{{Script={name}}}")
     for name in ("Han", "Hiragana", "Thai", "Lao", "Khmer", "Myanmar", "Tai_Le", "Tai_Tham")
@@ -25,17 +25,16 @@ _WITHOUT_BLANKS = {
 
 
 class WordVocabulary(Vocabulary):
-    """Words, and what stands between them, each with the blank before it.
+    """Words and punctuation, each with the blank before it.
 
-    Where a word ends, Unicode says (UAX #29), in every script that has blanks between words. In
-    one that has none, as Chinese and Thai, a word is a letter: there characters or byte pairs serve
-    better.
+    Unicode defines where a word ends (UAX #29), in every script with blanks between words. In one
+    without, such as Chinese and Thai, a word is a letter: characters or byte pairs serve better.
 
-    A text is read as if a blank stood before it, so a word is the same symbol wherever it stands,
-    and joined symbols are the text again, blanks and all.
+    Encoding puts a blank before the text, so that a word is the same symbol at any position;
+    decoding joins the symbols to the same text, with all its blanks.
 
     **Arguments** symbols: the words. It always has marks. **Raises** VocabularyError if there are
-    none, or one comes twice.
+    none, or one occurs twice.
 
     >>> vocabulary = WordVocabulary.of(["the cat, the dog"])
     >>> vocabulary.symbols
@@ -59,15 +58,15 @@ class WordVocabulary(Vocabulary):
     @classmethod
     @public
     def restored(cls, symbols: Any) -> Self:
-        """Of these symbols."""
+        """Restores a vocabulary from its words."""
         return cls(symbols)
 
     @classmethod
     @public
-    def of(cls, texts: Iterable[str], most: int | None = None) -> Self:
-        """Of the words of texts."""
+    def of(cls, texts: Iterable[str], vocab_size: int | None = None) -> Self:
+        """Collects the words of texts."""
         counts = Counter(word for text in texts for word in words(text))
-        return cls(most_frequent(counts, most))
+        return cls(most_frequent(counts, vocab_size))
 
     def __repr__(self) -> str:
         return f"<WordVocabulary of {len(self.symbols)} words>"
@@ -84,15 +83,15 @@ class WordVocabulary(Vocabulary):
 
 
 def words(text: str) -> list[str]:
-    """A text's words; joined they are the text with a blank before it, or nothing for none."""
-    found: list[str] = _WORDS.findall(" " + text) if text else []
-    return found
+    """Splits a text into words; joined they are the text after a blank. An empty text has none."""
+    matches: list[str] = _WORDS.findall(" " + text) if text else []
+    return matches
 
 
 def without_blanks(texts: Iterable[str]) -> str:
-    """The script, by its name in Unicode, that most texts have and that puts no blanks in them.
+    """Names the script without blanks between words that most of the texts use, as Unicode does.
 
-    **Returns** "" if half of the texts or more have none of these scripts.
+    **Returns** "" if no such script occurs in more than half of the texts.
 
     >>> without_blanks(["สวัสดีชาวโลก", "ขอบคุณ"]), without_blanks(["hello world"])
     ('Thai', '')

@@ -1,4 +1,4 @@
-"""What is kept on disk: named tensors in a file, and the whole state of a run in a folder."""
+"""Files: named tensors in a file, and checkpoints of a training in a folder."""
 
 from .checkpoint import has_checkpoint, load_checkpoint, save_checkpoint
 from .files import CheckpointError

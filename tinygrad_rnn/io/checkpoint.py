@@ -1,22 +1,22 @@
-"""A checkpoint is a folder that holds one consistent state, whenever the program is killed.
+"""Checkpoints: folders that hold one consistent state, even if the program is killed.
 
     runs/demo/
-        checkpoint.json                     everything but the arrays, for people to read
+        checkpoint.json                     everything except the arrays, in readable form
         model-1f0c93ab54de.safetensors      the arrays of the entry "model"
         optimizer-77d0e2c4a9b1.safetensors  the arrays of the entry "optimizer"
 
-Files of arrays are named after their contents, so a new state never overwrites the old one's
-files. `checkpoint.json` names the files that belong to it and is replaced last, at one instant:
-until then the folder holds the old state, from then on the new one. What the old state alone
-needed is removed after that.
+Files of arrays have the digest of their contents in their names, so a new state never overwrites
+the old one's files. `checkpoint.json`, the index, names the files of the state. Replacing it is the
+last step and atomic: before it the folder holds the old state, after it the new one. Then the save
+removes the files that only the old state needed.
 
-The new `checkpoint.json` lies beside the old one, as `checkpoint.json.tmp`, before any file that it
-names is written, and names those that it supersedes, too. So whatever a killed process leaves is
-named in a file of its own, and the next save removes that and nothing else.
+A save writes the new index to `checkpoint.json.tmp` before the files that it names; the index names
+the superseded files, too. So whatever a killed process leaves behind is named in that file, and the
+next save removes those files and no others.
 
-Sizes and SHA-256 digests guard each file, the index's own in its first lines. A reader opens all
-files before it reads any: what is removed meanwhile stays readable, and if one is gone already then
-there is a newer state to read.
+Sizes and SHA-256 digests guard each file; those of the index are in its first lines. A reader
+opens all files before it reads any: files that a save removes meanwhile stay readable, and if one
+does not exist any more, there is a newer state to read.
 """
 
 from __future__ import annotations
@@ -44,38 +44,38 @@ FORMAT = 2
 INDEX = "checkpoint.json"
 
 _ARRAY = "$array"  # {"$array": "w"} in the JSON stands for the array "w" in the entry's file
-_ENTRY = r"[^\W\d]\w{0,39}"  # a part of a file's name
+_ENTRY = r"[^\W\d]\w{0,39}"  # an entry's name, which begins its file's name
 _NAME = re.compile(_ENTRY + r"-[0-9a-f]{12}\.safetensors")
 _TEMPORARY = re.compile(_NAME.pattern + r"\.tmp")
-_HEADER = '{{\n  "format": {},\n  "bytes": {},\n  "sha256": "{}",\n'  # of all that follows it
+_HEADER = '{{\n  "format": {},\n  "bytes": {},\n  "sha256": "{}",\n'  # of the rest of the file
 _HEADER_READ = re.compile(rf"\{_HEADER.format(FORMAT, '([0-9]+)', '([0-9a-f]{64})')}".encode())
 
-_DEPTH = 100  # of dicts and lists in each other; JSON's readers have limits
+_DEPTH = 100  # of nested dicts and lists; readers of JSON have limits
 _BITS = 10_000  # of a whole number, for the same reason
 _OPEN = 100  # files at a time; systems have limits
-_NO_FIT = (KeyError, TypeError, AttributeError, ValueError)  # an index that is sound, and odd
-_TRIES = 100  # of reading what is being replaced
+_NO_FIT = (KeyError, TypeError, AttributeError, ValueError)  # an intact index with wrong entries
+_TRIES = 100  # of reading a checkpoint that other processes replace
 
 
 @public
 def has_checkpoint(folder: str | Path) -> bool:
-    """Whether a folder holds a checkpoint, sound or not."""
+    """Tells whether a folder holds a checkpoint, intact or damaged."""
     return os.path.lexists(_path(folder) / INDEX)
 
 
 @public
 def save_checkpoint(folder: str | Path, state: Mapping[str, Any]) -> None:
-    """Saves a state in a folder, in place of the one that it held.
+    """Saves a state in a folder, and replaces the previous one.
 
-    One process at a time saves in a folder. A save that fails leaves the old state, and nothing of
-    the new one. Files that no save has made stay, and what links lead to is not written to.
+    One process at a time saves in a folder. A failed save leaves the old state, and nothing of the
+    new one. Other files in the folder stay, and a save does not follow links.
 
-    **Arguments** folder: made if need be. state: a tree of dicts with strings as keys, lists,
-    tuples (they come back as lists), Python's and NumPy's numbers, strings, None, and, anywhere
+    **Arguments** folder: created if it does not exist. state: a tree of dicts with strings as keys,
+    lists, tuples (they load as lists), Python's and NumPy's numbers, strings, None, and, anywhere
     below the top, Tensors or arrays of any device. The arrays of each top-level entry share a file.
 
     **Raises** CheckpointError if the folder cannot be written or another process saves there,
-    TypeError or ValueError for what does not fit the tree (numbers that are not finite included).
+    TypeError or ValueError for other values in the tree, such as numbers that are not finite.
 
     >>> import tempfile, tinygrad_rnn as tg
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -97,7 +97,7 @@ def save_checkpoint(folder: str | Path, state: Mapping[str, Any]) -> None:
         if not re.fullmatch(_ENTRY, entry):
             raise InvalidValueError(
                 "save_checkpoint: an entry's name must be a word of at most 40 letters, digits "
-                f"and underscores that begins with no digit, not {entry!r}"
+                f"and underscores that does not begin with a digit, not {entry!r}"
             )
         arrays: dict[str, Any] = {}
         try:
@@ -119,10 +119,10 @@ def save_checkpoint(folder: str | Path, state: Mapping[str, Any]) -> None:
 
 @public
 def load_checkpoint(folder: str | Path) -> dict[str, Any]:
-    """Loads the state that a folder holds, or one of those that are being saved in it meanwhile.
+    """Loads the state in a folder; if a process saves there meanwhile, the old or a new one.
 
-    **Returns** the tree that was saved, its arrays as NumPy's, its tuples as lists, its NumPy
-    numbers as Python's.
+    **Returns** the saved tree, with NumPy arrays, with lists for tuples, and with Python's numbers
+    for NumPy's.
 
     **Raises** CheckpointError if there is no checkpoint, or if it is damaged or of another format.
     """
@@ -136,12 +136,14 @@ def load_checkpoint(folder: str | Path) -> dict[str, Any]:
             if index == before:
                 name = Path(error.filename).name
                 raise CheckpointError(f"the checkpoint in {folder} lacks its file {name}") from None
-            before = index  # unless there is a newer one by now
+            before = index  # try again: there may be a newer one
         except OSError as error:
             raise CheckpointError(f"cannot read {error.filename}: {error.strerror}") from None
         except _NO_FIT:
             raise CheckpointError(f"{folder / INDEX} is damaged: its entries do not fit") from None
-    raise CheckpointError(f"the checkpoint in {folder} is replaced faster than it can be read")
+    raise CheckpointError(
+        f"other processes replace the checkpoint in {folder} too often to read it"
+    )
 
 
 # ---------------------------------------------------------------- writing
@@ -153,11 +155,11 @@ def _replace(
     files: dict[str, dict[str, Any]],
     contents: dict[str, bytes],
 ) -> None:
-    """Puts a new state in place of the old one."""
+    """Replaces the old state by a new one."""
     pending = folder / (INDEX + ".tmp")
     current, superseded = _names(folder / INDEX)
     _remove_leftovers(folder, current, superseded)
-    left = {name for name in superseded if os.path.lexists(folder / name)}  # could not be removed
+    left = {name for name in superseded if os.path.lexists(folder / name)}  # not removed so far
     superseded = (current | left) - contents.keys()
     try:
         write_new(pending, _index(plain, files, superseded))
@@ -167,7 +169,7 @@ def _replace(
         for name in contents:
             os.replace(folder / (name + ".tmp"), folder / name)
         sync_folder(folder)
-        os.replace(pending, folder / INDEX)  # the instant at which the new state holds
+        os.replace(pending, folder / INDEX)  # from now on the folder holds the new state
         sync_folder(folder)
     except OSError:
         with suppress(OSError):
@@ -177,7 +179,7 @@ def _replace(
 
 
 def _remove_leftovers(folder: Path, current: set[str], superseded: set[str]) -> None:
-    """Removes what a save that was not finished has left, but none of the current state's files."""
+    """Removes the files of an unfinished save, except those of the current state."""
     pending = folder / (INDEX + ".tmp")
     written, _ = _names(pending)
     temporary = {name for name in os.listdir(folder) if _TEMPORARY.fullmatch(name)}
@@ -187,12 +189,12 @@ def _remove_leftovers(folder: Path, current: set[str], superseded: set[str]) -> 
 
 def _remove(folder: Path, names: set[str]) -> None:
     for name in names:
-        with suppress(OSError):  # some systems keep files that are being read: another time then
+        with suppress(OSError):  # some systems keep files that a process reads: the next save tries
             (folder / name).unlink()
 
 
 def _names(path: Path) -> tuple[set[str], set[str]]:
-    """The files that an index names as its own, and as superseded; none if it is not sound."""
+    """Returns the files of an index, and those that it supersedes; none if it is damaged."""
     try:
         index = json.loads(_index_text(path))
         names = {file["name"] for file in index["files"].values()}, set(index["superseded"])
@@ -204,10 +206,12 @@ def _names(path: Path) -> tuple[set[str], set[str]]:
 
 
 def _index(plain: dict[str, Any], files: dict[str, Any], superseded: set[str]) -> bytes:
-    """The contents of `checkpoint.json`."""
+    """Formats the contents of `checkpoint.json`."""
     index = {"superseded": sorted(superseded), "files": files, "state": plain}
     text = json.dumps(index, indent=2, ensure_ascii=False, allow_nan=False)
-    body = text.removeprefix("{\n").encode("utf-8", "surrogatepass")  # as in odd files' names
+    body = text.removeprefix("{\n").encode(
+        "utf-8", "surrogatepass"
+    )  # file names may have surrogates
     digest = hashlib.sha256(body).hexdigest()
     return _HEADER.format(FORMAT, len(body), digest).encode() + body
 
@@ -224,13 +228,13 @@ def _read_index(folder: Path) -> dict[str, Any]:
         raise CheckpointError(f"no checkpoint in {folder}: {missing}") from None
     except OSError as error:
         raise CheckpointError(f"cannot read {path}: {error.strerror}") from None
-    except (ValueError, RecursionError):  # never from a file that we wrote
-        raise CheckpointError(f"{path} is damaged: it is no JSON") from None
+    except (ValueError, RecursionError):  # not from a file of ours
+        raise CheckpointError(f"{path} is damaged: it is not JSON") from None
     return index
 
 
 def _index_text(path: Path) -> str:
-    """The text of an index, compared with the size and the digest in its first lines."""
+    """Reads an index, and checks the size and the digest in its first lines."""
     with open_to_read(path) as file:
         size, start = os.fstat(file.fileno()).st_size, file.read(1000)
         header = _HEADER_READ.match(start)
@@ -240,24 +244,24 @@ def _index_text(path: Path) -> str:
                 f"{path} has format {other[1].decode()}; this version reads format {FORMAT}"
             )
         if header is None:
-            raise CheckpointError(f"{path} is damaged or is no checkpoint of tinygrad_rnn")
+            raise CheckpointError(f"{path} is damaged or not a checkpoint of tinygrad_rnn")
         wanted = header.end() + int(header[1])
         if size != wanted:
-            lines = "its last lines are missing" if size < wanted else "it has lines too many"
+            lines = "its last lines are missing" if size < wanted else "it has additional lines"
             raise CheckpointError(f"{path} is damaged: {lines}, {size:,} bytes for {wanted:,}")
         body = start[header.end() :] + file.read(wanted)
     if hashlib.sha256(body).hexdigest().encode() != header[2]:
-        raise CheckpointError(f"{path} is damaged: its contents are not what was saved")
+        raise CheckpointError(f"{path} is damaged: its contents have changed")
     return "{\n" + body.decode("utf-8", "surrogatepass")
 
 
 def _read_state(folder: Path, index: dict[str, Any]) -> dict[str, Any]:
-    """The state of an index. **Raises** FileNotFoundError if one of its files has been removed."""
+    """Reads the state of an index. **Raises** FileNotFoundError if one of its files is missing."""
     state: dict[str, Any] = {**index["state"]}
     for file in index["files"].values():
-        if not _NAME.fullmatch(file["name"]):  # a name, never a path to somewhere else
+        if not _NAME.fullmatch(file["name"]):  # never a path to another folder
             raise CheckpointError(
-                f"{folder / INDEX} is damaged: {file['name']!r} is no file of a checkpoint"
+                f"{folder / INDEX} is damaged: {file['name']!r} is not a file of a checkpoint"
             )
     with ExitStack() as stack:
         opened: dict[str, BinaryIO] = {}
@@ -273,11 +277,11 @@ def _read_state(folder: Path, index: dict[str, Any]) -> dict[str, Any]:
 
 def _read_arrays(file: BinaryIO, path: Path, wanted: int, digest: str) -> Arrays:
     size = os.fstat(file.fileno()).st_size
-    if size != wanted:  # and is not worth its memory
+    if size != wanted:  # checked before it takes memory
         raise CheckpointError(f"{path} is damaged: it has {size:,} bytes, not {wanted:,}")
     raw = file.read()
     if hashlib.sha256(raw).hexdigest() != digest:
-        raise CheckpointError(f"{path} is damaged: its contents are not what was saved")
+        raise CheckpointError(f"{path} is damaged: its contents have changed")
     return from_bytes(raw, str(path))
 
 
@@ -285,9 +289,9 @@ def _read_arrays(file: BinaryIO, path: Path, wanted: int, digest: str) -> Arrays
 
 
 def _take_arrays(value: Any, path: str, arrays: dict[str, Any], depth: int = 0) -> Any:
-    """Moves the arrays of a tree into `arrays`, by their path, and leaves references behind.
+    """Moves the arrays of a tree into `arrays`, by their path, and leaves references.
 
-    **Returns** the rest as JSON has it: dicts, lists, strings, numbers, None.
+    **Returns** the rest in JSON's types: dicts, lists, strings, numbers, None.
     """
     if depth > _DEPTH:
         raise InvalidValueError(f"at {path[:30]!r}...: dicts and lists are over {_DEPTH} deep")
@@ -329,7 +333,7 @@ def _check_array(value: Any, path: str) -> None:
 
 
 def _leaf(value: Any, path: str) -> Any:
-    """A leaf of the tree as JSON has it, of Python's own type."""
+    """Converts a leaf of the tree to a type of JSON."""
     if isinstance(value, np.generic):
         value = value.item()
     if value is None or isinstance(value, bool):
@@ -343,11 +347,11 @@ def _leaf(value: Any, path: str) -> Any:
     if isinstance(value, float):
         if not math.isfinite(value):
             raise InvalidValueError(
-                f"at {path!r}: {value} is not finite, which JSON cannot say: save None, or an array"
+                f"at {path!r}: {value} is not finite, as JSON needs: save None, or an array"
             )
         return float(value)
     raise InvalidTypeError(
-        f"at {path!r}: {type(value).__name__} cannot be saved: a state is made of dicts, lists, "
+        f"at {path!r}: {type(value).__name__} cannot be saved: a state consists of dicts, lists, "
         "tuples, strings, numbers, None, Tensors and arrays; convert it, as by list() or str()"
     )
 
@@ -357,7 +361,7 @@ def _below(path: str, key: str) -> str:
 
 
 def _put_arrays(value: Any, arrays: Arrays) -> Any:
-    """The tree with its references replaced by the arrays that they name."""
+    """Replaces the references in a tree by the arrays that they name."""
     if isinstance(value, dict):
         if value.keys() == {_ARRAY}:
             return arrays[value[_ARRAY]]

@@ -1,4 +1,4 @@
-"""Plain files, read without waiting and written without going through links."""
+"""Regular files: opened without waiting, and written without following links."""
 
 from __future__ import annotations
 
@@ -12,34 +12,34 @@ from ..errors import TinygradRnnError
 
 
 class CheckpointError(TinygradRnnError, RuntimeError):
-    """Something saved that is missing, damaged, or of another format."""
+    """A file or a checkpoint that is missing, damaged, or of another format."""
 
 
 def cannot_save(folder: Path, error: OSError) -> CheckpointError:
-    """What the system says, as one line about the folder and the file in it."""
+    """Describes a system error in one line, with the folder and the file in it."""
     named = error.filename2 or error.filename
     what = f" ({Path(named).name})" if isinstance(named, str) else ""
     return CheckpointError(f"cannot save in {folder}: {error.strerror or error}{what}")
 
 
 def open_to_read(path: Path) -> BinaryIO:
-    """Opens a plain file; a pipe, on which opening could wait for ever, is refused.
+    """Opens a regular file, and refuses a pipe, on which opening could wait for ever.
 
-    **Raises** CheckpointError for what is not a plain file, OSError for what cannot be opened.
+    **Raises** CheckpointError for what is not a regular file, OSError if opening fails.
     """
-    return open(path, "rb", opener=_plain)
+    return open(path, "rb", opener=_regular)
 
 
-def _plain(path: str, flags: int) -> int:
+def _regular(path: str, flags: int) -> int:
     fd = os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
     if stat.S_ISREG(os.fstat(fd).st_mode):
         return fd
     os.close(fd)
-    raise CheckpointError(f"{path} is not a plain file")
+    raise CheckpointError(f"{path} is not a regular file")
 
 
 def write_new(path: Path, contents: bytes) -> None:
-    """Writes a file and waits until it is stored. **Raises** OSError where one is, be it a link."""
+    """Writes a new file and waits until it is stored. **Raises** OSError if the name exists."""
     with open(path, "xb") as file:
         file.write(contents)
         file.flush()
@@ -47,7 +47,7 @@ def write_new(path: Path, contents: bytes) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Waits until the names in a folder are stored, where the system can tell."""
+    """Waits until the names in a folder are stored, if the system supports it."""
     if not hasattr(os, "O_DIRECTORY"):
         return
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)

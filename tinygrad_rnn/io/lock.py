@@ -1,7 +1,7 @@
-"""One process at a time saves in a folder; its lock ends when it does, however it ends.
+"""A lock on a folder: one process at a time saves there, and the lock ends with the process.
 
-The lock is the system's, on the file `checkpoint.lock`, which is there while it is held and says
-whose it is. Where a process was killed the file is left behind, but the lock is not.
+It is the system's lock on the file `checkpoint.lock`, which exists while a process owns the lock
+and names that process. A killed process leaves the file behind, but not the lock.
 """
 
 from __future__ import annotations
@@ -27,39 +27,38 @@ else:
 
 LOCK = "checkpoint.lock"
 
-_HOLDER = re.compile(rb"process \d+ on [^\n]*\n")
+_OWNER = re.compile(rb"process \d+ on [^\n]*\n")
 _UNSUPPORTED = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
-_ATTEMPTS = 100  # a hundredth of a second apart, until the holder has signed
-_TRIES = 1000  # of opening a file that its holder is removing
+_ATTEMPTS = 100  # a hundredth of a second apart, until the owner has written its name
+_TRIES = 1000  # of opening a file that its owner is removing
 
 
-class _Held:
-    """A lock that this process holds, by however many of its threads."""
+class _Lock:
+    """A lock that this process owns, for any number of its threads."""
 
-    def __init__(self, path: Path, fd: int, made: list[Path]) -> None:
-        self.path, self.fd, self.made = path, fd, made
+    def __init__(self, path: Path, fd: int, created: list[Path]) -> None:
+        self.path, self.fd, self.created = path, fd, created
         self.key = _identity(os.fstat(fd))
         self.users = 0
         self.saving = threading.RLock()
         self.busy = False
 
 
-_held: dict[tuple[int, int], _Held] = {}  # by the lock file's device and number
+_locks: dict[tuple[int, int], _Lock] = {}  # by the lock file's device and inode
 _guard = threading.RLock()
 
 
 @contextmanager
 def lock_checkpoint(folder: str | os.PathLike[str]) -> Iterator[None]:
-    """Keeps other processes from saving in a folder until the `with` block ends.
+    """Prevents other processes from saving in a folder until the `with` block ends.
 
-    Without it `save_checkpoint` does so for as long as it takes. A training that saves again and
-    again holds the folder from before it loads the state until it has saved the last one. Blocks
-    may be nested. Reading needs no lock.
+    `save_checkpoint` itself locks the folder for one save. A training locks it from before it loads
+    a state until it has saved the last one. Blocks may be nested. Reading needs no lock.
 
-    **Arguments** folder: made if need be, and removed at the end if it is still empty.
+    **Arguments** folder: created if it does not exist, and removed at the end if it is empty.
 
-    **Raises** CheckpointError, at once, if another process holds the folder, and says which; or if
-    the folder cannot be written.
+    **Raises** CheckpointError, immediately, that names another process which has locked the folder;
+    or if the folder cannot be written.
 
     >>> import tempfile, tinygrad_rnn as tg
     >>> with tempfile.TemporaryDirectory() as folder, lock_checkpoint(folder):
@@ -71,66 +70,68 @@ def lock_checkpoint(folder: str | os.PathLike[str]) -> Iterator[None]:
 
 @contextmanager
 def saving(folder: Path) -> Iterator[None]:
-    """Holds a folder for one save, while other threads that want to save there wait."""
-    with _holding(folder) as held, held.saving:
-        if held.busy:  # the same thread, from a signal handler say
-            raise CheckpointError(f"cannot save in {folder}: a save there is being interrupted")
-        held.busy = True
+    """Locks a folder for one save; other threads that save there wait."""
+    with _holding(folder) as lock, lock.saving:
+        if lock.busy:  # the same thread, for example in a signal handler
+            raise CheckpointError(
+                f"cannot save in {folder}: this would interrupt another save there"
+            )
+        lock.busy = True
         try:
             yield
         finally:
-            held.busy = False
+            lock.busy = False
 
 
 @contextmanager
-def _holding(folder: Path) -> Iterator[_Held]:
+def _holding(folder: Path) -> Iterator[_Lock]:
     try:
         with _guard:
-            held = _take(Path(os.path.abspath(folder)), folder)
-            held.users += 1
+            lock = _acquire(Path(os.path.abspath(folder)), folder)
+            lock.users += 1
     except OSError as error:
         raise cannot_save(folder, error) from None
     try:
-        yield held
+        yield lock
     finally:
         with _guard:
-            held.users -= 1
-            if not held.users and _held.get(held.key) is held:  # not inherited from a parent
-                del _held[held.key]
-                _give_back(held)
+            lock.users -= 1
+            if not lock.users and _locks.get(lock.key) is lock:  # not inherited from a parent
+                del _locks[lock.key]
+                _release(lock)
 
 
-def _take(folder: Path, called: Path) -> _Held:
+def _acquire(folder: Path, called: Path) -> _Lock:
     path = folder / LOCK
-    made = [part for part in (folder, *folder.parents) if not part.exists()]
+    created = [part for part in (folder, *folder.parents) if not part.exists()]
     for _ in range(_TRIES):
         with suppress(FileNotFoundError):
-            if (held := _held.get(_identity(os.lstat(path)))) is not None:
-                return held
+            if (lock := _locks.get(_identity(os.lstat(path)))) is not None:
+                return lock
         folder.mkdir(parents=True, exist_ok=True)
         try:
             fd = _open(path)
-        except FileNotFoundError:  # the folder has just been removed by the one who made it
+        except FileNotFoundError:  # the process that created the folder has just removed it
             continue
         try:
             if not stat.S_ISREG(os.fstat(fd).st_mode):
-                raise CheckpointError(f"cannot save in {called}: {LOCK} is not a plain file")
-            if holder := _lock_soon(fd):
+                raise CheckpointError(f"cannot save in {called}: {LOCK} is not a regular file")
+            if owner := _lock_soon(fd):
                 raise CheckpointError(
-                    f"cannot save in {called}: {holder} saves there; wait until it ends, or choose "
+                    f"cannot save in {called}: {owner} saves there; wait until it ends, or choose "
                     "another folder"
                 )
             with suppress(FileNotFoundError):
-                if os.path.samestat(os.lstat(path), os.fstat(fd)):  # else it has been removed
+                if os.path.samestat(os.lstat(path), os.fstat(fd)):  # else its owner has removed it
                     _sign(fd)
-                    held = _Held(path, fd, made)
-                    _held[held.key] = held
+                    lock = _Lock(path, fd, created)
+                    _locks[lock.key] = lock
                     fd = -1
-                    return held
+                    return lock
         finally:
             if fd >= 0:
                 os.close(fd)
-    raise CheckpointError(f"cannot save in {called}: {LOCK} is removed again and again")
+    raise CheckpointError(f"cannot save in {called}: other processes keep removing {LOCK}")
 
 
 def _open(path: Path) -> int:
@@ -143,28 +144,30 @@ def _open(path: Path) -> int:
 
 
 def _lock_soon(fd: int) -> str:
-    """Locks an open file, within a second. **Returns** who else has locked it, or nothing."""
-    holder = b""
+    """Locks an open file, within a second. **Returns** "", or the process that has locked it."""
+    owner = b""
     for attempt in range(_ATTEMPTS):
         if _lock(fd):
             return ""
-        holder = _read(fd)
-        if attempt >= 5 and _HOLDER.fullmatch(holder):  # before, it may not have signed yet
+        owner = _read(fd)
+        if attempt >= 5 and _OWNER.fullmatch(owner):  # before, it may be the name of the last owner
             break
         time.sleep(0.01)
-    return holder.decode(errors="replace").strip() if _HOLDER.fullmatch(holder) else "a process"
+    return owner.decode(errors="replace").strip() if _OWNER.fullmatch(owner) else "a process"
 
 
 def _lock(fd: int) -> bool:
     """Locks an open file. **Returns** False if another process has locked it."""
     try:
         if sys.platform == "win32":
-            os.lseek(fd, 1 << 30, os.SEEK_SET)  # a locked byte cannot be read: not the holder's
+            os.lseek(
+                fd, 1 << 30, os.SEEK_SET
+            )  # nobody can read a locked byte: lock one past the name
             msvcrt.locking(fd, msvcrt.LK_NBLCK, 1)
         else:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
-        # Without locks, as on some network file systems, a save is still all or nothing.
+        # Without locks, as on some network file systems, a save is still atomic.
         return error.errno in _UNSUPPORTED
     return True
 
@@ -175,30 +178,30 @@ def _read(fd: int) -> bytes:
 
 
 def _ours(fd: int) -> bool:
-    """Whether a lock file is one that we wrote, under this name alone."""
-    return os.fstat(fd).st_nlink == 1 and bool(_HOLDER.fullmatch(_read(fd) or b"process 0 on \n"))
+    """Tells whether a lock file is ours, and has no other name."""
+    return os.fstat(fd).st_nlink == 1 and bool(_OWNER.fullmatch(_read(fd) or b"process 0 on \n"))
 
 
 def _sign(fd: int) -> None:
     if _ours(fd):
-        with suppress(OSError):  # on a full disk it stays unsigned
+        with suppress(OSError):  # on a full disk it has no name
             os.ftruncate(fd, 0)
             os.lseek(fd, 0, os.SEEK_SET)
             os.write(fd, f"process {os.getpid()} on {platform.node()}\n".encode())
 
 
-def _give_back(held: _Held) -> None:
+def _release(lock: _Lock) -> None:
     with suppress(OSError):
-        ours = _ours(held.fd) and os.path.samestat(os.lstat(held.path), os.fstat(held.fd))
-        if sys.platform == "win32":  # an open file cannot be removed
-            os.close(held.fd)
+        ours = _ours(lock.fd) and os.path.samestat(os.lstat(lock.path), os.fstat(lock.fd))
+        if sys.platform == "win32":  # which cannot remove an open file
+            os.close(lock.fd)
         if ours:
-            os.unlink(held.path)
+            os.unlink(lock.path)
     if sys.platform != "win32":
-        os.close(held.fd)
+        os.close(lock.fd)
     with suppress(OSError):
-        for folder in held.made:
-            folder.rmdir()  # unless something is in it
+        for folder in lock.created:
+            folder.rmdir()  # fails if it is not empty
 
 
 def _identity(status: os.stat_result) -> tuple[int, int]:
@@ -206,12 +209,12 @@ def _identity(status: os.stat_result) -> tuple[int, int]:
 
 
 def _after_fork() -> None:
-    """A child holds none of its parent's locks, and does not keep them held after its end."""
+    """Drops the parent's locks in a child, which would otherwise keep them after its end."""
     global _guard
     _guard = threading.RLock()
-    for held in _held.values():
-        os.close(held.fd)
-    _held.clear()
+    for lock in _locks.values():
+        os.close(lock.fd)
+    _locks.clear()
 
 
 if hasattr(os, "register_at_fork"):

@@ -1,4 +1,4 @@
-"""Named arrays in one file, in the safetensors format: plain numbers, nothing that could run."""
+"""Named arrays in one file, in the safetensors format, which holds no code to execute."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from .files import CheckpointError, open_to_read, sync_folder
 
 Arrays = dict[str, np.ndarray[Any, Any]]
 
-DTYPES = frozenset("?bBhHiIlLqQefdF")  # NumPy's characters for those that the format has
+DTYPES = frozenset("?bBhHiIlLqQefdF")  # the format's dtypes, by NumPy's characters
 
 TORCH = (
-    "is a pickle, as torch.save writes them, which can run any code when it is read: convert it "
-    "once, with PyTorch, by safetensors.torch.save_file(torch.load(path, weights_only=True), new)"
+    "is a pickle, as torch.save writes them, which can run any code when loaded: convert it once, "
+    "with PyTorch, by safetensors.torch.save_file(torch.load(path, weights_only=True), new)"
 )
-OTHER_FORMATS = {  # by what a file begins with
+OTHER_FORMATS = {  # by their first bytes
     b"\x80": TORCH,
     b"\x93NUMPY": "is an array of NumPy's: np.load reads it",
     b"\x89HDF": "is in the HDF5 format: h5py reads it",
@@ -33,13 +33,13 @@ OTHER_FORMATS = {  # by what a file begins with
 
 @public
 def save(path: str | Path, tensors: Mapping[str, Any]) -> None:
-    """Saves named tensors in a file, which appears whole or not at all.
+    """Saves named tensors in a file, atomically.
 
     **Arguments** path: the file; by custom it ends in `.safetensors`. tensors: Tensors or arrays of
     any device, by name, such as a module's `state_dict()`.
 
-    **Raises** TypeError naming an entry that is neither; CheckpointError for a dtype that the
-    format does not have, and for a file that cannot be written: what it held before stays.
+    **Raises** TypeError that names an entry of another type; CheckpointError for a dtype that the
+    format does not have, and if writing fails: an existing file keeps its contents.
 
     >>> import tempfile, tinygrad_rnn as tg
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -51,7 +51,7 @@ def save(path: str | Path, tensors: Mapping[str, Any]) -> None:
     if not isinstance(tensors, Mapping):
         known = hasattr(tensors, "state_dict")
         raise InvalidTypeError(
-            f"save: tensors: expected Tensors by name, got {type(tensors).__name__}: hand over "
+            f"save: tensors: expected Tensors by name, got {type(tensors).__name__}: pass "
             + ("its .state_dict()" if known else "a dict, {'name': tensor}")
         )
     write(at, to_bytes(tensors))
@@ -59,13 +59,13 @@ def save(path: str | Path, tensors: Mapping[str, Any]) -> None:
 
 @public
 def load(path: str | Path) -> dict[str, Tensor]:
-    """Loads the named tensors that a file holds.
+    """Loads named tensors from a file.
 
-    **Arguments** path: a file in the safetensors format, by whomever it was written.
+    **Arguments** path: a file in the safetensors format, of any library.
 
     **Returns** the tensors by name, on the default device.
 
-    **Raises** CheckpointError for a file that is missing, truncated or something else.
+    **Raises** CheckpointError for a file that is missing, truncated or of another format.
     """
     try:
         with open_to_read(_path("load", path)) as file:
@@ -79,14 +79,14 @@ def load(path: str | Path) -> dict[str, Tensor]:
 
 
 def to_bytes(tensors: Mapping[str, Any]) -> bytes:
-    """The contents of a file of named tensors."""
+    """Serializes named tensors."""
     from safetensors.numpy import save as serialize
 
     return serialize({name: _array(name, value) for name, value in tensors.items()})
 
 
 def from_bytes(raw: bytes, source: str) -> Arrays:
-    """The named arrays in a file's contents; `source` is what errors call it."""
+    """Deserializes named arrays; errors call the file `source`."""
     from safetensors import SafetensorError
     from safetensors.numpy import load as deserialize
 
@@ -96,13 +96,13 @@ def from_bytes(raw: bytes, source: str) -> Arrays:
         raise CheckpointError(f"{source} {_described(raw)} ({error})") from None
     except KeyError as error:
         raise CheckpointError(
-            f"{source} holds dtype {error}, which NumPy does not have: convert it to "
-            "float32 where it was written"
+            f"{source} has dtype {error}, which NumPy does not have: convert it to float32 in the "
+            "program that wrote it"
         ) from None
 
 
 def write(path: Path, contents: bytes) -> None:
-    """Puts a whole file in place at one instant: before it, the old contents; after it, the new."""
+    """Replaces a file atomically: a reader sees all of the old contents, or all of the new."""
     temporary = path.with_name(f"{path.name}.{token_hex(4)}.tmp")
     try:
         with open(temporary, "xb") as file:
@@ -110,36 +110,36 @@ def write(path: Path, contents: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-        sync_folder(path.parent)  # the new name must last, too
+        sync_folder(path.parent)  # stores the new name, too
     except OSError as error:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
         raise CheckpointError(f"cannot write {path}: {error.strerror}") from error
 
 
-def _path(doing: str, path: Any) -> Path:
-    """A file's name as a path."""
+def _path(function: str, path: Any) -> Path:
+    """Converts a file's name to a path."""
     try:
-        found = Path(path)
+        converted = Path(path)
     except TypeError:
         raise InvalidTypeError(
-            f"{doing}: path: expected a file's name, got {type(path).__name__}"
+            f"{function}: path: expected a file's name, got {type(path).__name__}"
         ) from None
-    if "\0" in str(found):
-        raise CheckpointError(f"{doing}: path: {str(found)!r} is no file's name")
-    return found
+    if "\0" in str(converted):
+        raise CheckpointError(f"{function}: path: {str(converted)!r} is not a file's name")
+    return converted
 
 
 def _array(name: Any, value: Any) -> np.ndarray[Any, Any]:
-    """What is saved under a name; refuses what the format cannot hold."""
+    """Converts a value to an array, and refuses what the format cannot hold."""
     if not isinstance(name, str):
         raise InvalidTypeError(f"save: expected names of tensors, got the key {name!r}: str(key)")
     if name == "__metadata__":
-        raise CheckpointError("save: '__metadata__' is a name that the format keeps for itself")
+        raise CheckpointError("save: the format reserves the name '__metadata__'")
     if isinstance(value, Mapping):
         raise InvalidTypeError(
-            f"save: {name!r}: expected a Tensor or an array, got a {type(value).__name__}: an "
-            "optimizer's state is saved by tg.io.save_checkpoint, with the model's"
+            f"save: {name!r}: expected a Tensor or an array, got a {type(value).__name__}: "
+            "tg.io.save_checkpoint saves an optimizer's state, with the model's"
         )
     array = value.data if isinstance(value, Tensor) else value
     if not (is_array(array) or isinstance(array, np.generic)):
@@ -147,22 +147,22 @@ def _array(name: Any, value: Any) -> np.ndarray[Any, Any]:
         package = kind.__module__.partition(".")[0]
         got = kind.__name__ if package == "builtins" else f"{package}.{kind.__name__}"
         raise InvalidTypeError(
-            f"save: {name!r}: expected a Tensor or an array, got {got}: tg.tensor(...) makes a "
-            "Tensor of numbers"
+            f"save: {name!r}: expected a Tensor or an array, got {got}: tg.tensor(...) converts "
+            "numbers to a Tensor"
         )
     if isinstance(array, np.ma.MaskedArray):
-        raise InvalidTypeError(f"save: {name!r}: the mask of a masked array would be lost")
+        raise InvalidTypeError(f"save: {name!r}: saving would lose the mask of a masked array")
     array = to_host(array)
     if array.dtype.char not in DTYPES:
         raise CheckpointError(
-            f"save: {name!r} is of {array.dtype}, which the safetensors format does not have: "
+            f"save: {name!r} has dtype {array.dtype}, which the safetensors format does not have: "
             "convert it to another dtype"
         )
     return np.asarray(array, array.dtype.newbyteorder("="), order="C")
 
 
 def _described(raw: bytes) -> str:
-    """What is known of a file that is not in the safetensors format."""
+    """Describes a file that is not in the safetensors format."""
     if not raw:
         return "is empty"
     if raw.startswith(b"PK"):
@@ -171,5 +171,5 @@ def _described(raw: bytes) -> str:
         return "is a zip archive, as np.savez writes them: np.load reads those"
     return next(
         (words for begin, words in OTHER_FORMATS.items() if raw.startswith(begin)),
-        "is damaged or no safetensors file",
+        "is damaged or not a safetensors file",
     )

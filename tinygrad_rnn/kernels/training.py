@@ -26,6 +26,7 @@ def cross_entropy(
     of each target's probability that is spread over all classes. **Returns** (...).
     """
     targets = xp.asarray(targets)
+    _check_smoothing(smoothing)
     _check_rows(x, targets=targets, counts=counts)
     if cpu.supports(x):
         losses = cpu.cross_entropy(x, targets, smoothing=smoothing)
@@ -61,6 +62,7 @@ def cross_entropy_gradient(
     (..., C).
     """
     targets = xp.asarray(targets)
+    _check_smoothing(smoothing)
     _check_rows(x, targets=targets, weights=weights, counts=counts)
     if counts is not None:
         native = cpu.supports(x)  # whose arithmetic warns of nothing: the rows are selected once
@@ -116,6 +118,7 @@ def linear_cross_entropy(
     if b is not None and b.shape != w.shape[:1]:
         raise ValueError(f"b: expected {w.shape[:1]}, got {b.shape}")
     targets = xp.asarray(targets)
+    _check_smoothing(smoothing)
     _check_rows(x, targets=targets, weights=weights)
     _check_targets(len(w), targets)
     most = max(MIN_ROWS, CHUNK // max(1, len(w)))
@@ -217,6 +220,11 @@ def adam(
     xp.divide(m, work, out=work)
     work *= rate
     p -= work
+
+
+def _check_smoothing(smoothing: Any) -> None:
+    if not isinstance(smoothing, (int, float)):
+        raise TypeError(f"smoothing: expected a number, got {smoothing!r}")
 
 
 def _check_rows(x: Array, **of_rows: Array) -> None:

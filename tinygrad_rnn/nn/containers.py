@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from operator import index
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from ..errors import InvalidTypeError, OutOfRangeError
+from ..tensor.tensor import Tensor
 from .module import Module
 
 
@@ -119,11 +120,11 @@ class Sequential(ModuleList):
         """Modules and functions, but no classes of modules."""
         return callable(item) and not (isinstance(item, type) and issubclass(item, Module))
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, x: Any) -> Tensor:
         """The last module's output."""
         for module in self._items:
             x = module(x)
-        return x
+        return cast(Tensor, x)  # or what the last module gives: a recurrent layer, a tuple
 
     def _of(self, items: list[Any]) -> Sequential:
         return Sequential(*items)

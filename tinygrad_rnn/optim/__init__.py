@@ -1,4 +1,4 @@
-"""Optimizers, schedules of their rates, and clipping."""
+"""Optimizers, learning rate schedules, and gradient clipping."""
 
 from .clipping import clip_grad_norm_, clip_grad_value_
 from .optimizers import SGD, Adam, AdamW, Optimizer, RMSprop

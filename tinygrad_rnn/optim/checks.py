@@ -1,4 +1,4 @@
-"""What optimizers, schedules and clipping are given: lists of parameters, and settings in range."""
+"""Checks the arguments of optimizers, schedules and clipping."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from ..tensor.tensor import Tensor
 
 
 def listed(parameters: Any, what: str) -> list[Any]:
-    """The parameters as a list: at least one.
+    """Returns the parameters as a list of at least one.
 
-    **Raises** TypeError for one Tensor, whose rows would be computed from it, or for what holds no
-    list; ValueError for none, as of a generator that was used up.
+    **Raises** TypeError for one Tensor, whose rows would not be leaves, or for another type that is
+    not a list; ValueError for an empty list, as of an exhausted generator.
     """
     if isinstance(parameters, Tensor):
         raise InvalidTypeError(
@@ -34,14 +34,13 @@ def listed(parameters: Any, what: str) -> list[Any]:
     items = list(parameters)
     if not items:
         raise InvalidValueError(
-            f"{what}: no parameters were given (a generator can be gone through only once: make it "
-            "a list)"
+            f"{what}: there are no parameters (a generator can be read only once: make it a list)"
         )
     return items
 
 
 def number(value: Any, what: str) -> float:
-    """A number of Python: from one, a scalar of NumPy, or anyone's array without axes."""
+    """Converts a number, a scalar of NumPy, or an array without axes to a number of Python."""
     if hasattr(value, "item") and getattr(value, "shape", None) == ():
         value = value.item()
     if isinstance(value, bool) or not isinstance(value, (int, float)):
@@ -50,53 +49,53 @@ def number(value: Any, what: str) -> float:
 
 
 def between(value: Any, what: str, least: float = 0, below: float = inf) -> float:
-    """A number from `least` to below `below`."""
-    found = number(value, what)
-    if not least <= found < below:
+    """Checks that a number is at least `least` and below `below`."""
+    result = number(value, what)
+    if not least <= result < below:
         upper = "" if below == inf else f" and below {below:g}"
-        finite = "" if isfinite(found) or below != inf else ", and finite"
-        raise InvalidValueError(f"{what}: expected {least:g} or more{upper}{finite}, got {found}")
-    return found
+        finite = "" if isfinite(result) or below != inf else ", and finite"
+        raise InvalidValueError(f"{what}: expected {least:g} or more{upper}{finite}, got {result}")
+    return result
 
 
 def above_zero(value: Any, what: str) -> float:
-    """A number above 0."""
-    found = number(value, what)
-    if not found > 0:
-        raise InvalidValueError(f"{what}: expected more than 0, got {found}")
-    return found
+    """Checks that a number is above 0."""
+    result = number(value, what)
+    if not result > 0:
+        raise InvalidValueError(f"{what}: expected more than 0, got {result}")
+    return result
 
 
 def whole(value: Any, what: str, least: int = 0) -> int:
-    """An integer from `least` up."""
-    found = number(value, what)
-    if found != found // 1 or not isfinite(found):
+    """Checks that a number is an integer, and at least `least`."""
+    result = number(value, what)
+    if result != result // 1 or not isfinite(result):
         raise InvalidTypeError(f"{what}: expected an integer, got {value!r}")
-    if found < least:
-        raise InvalidValueError(f"{what}: expected {least} or more, got {found}")
-    return int(found)
+    if result < least:
+        raise InvalidValueError(f"{what}: expected {least} or more, got {result}")
+    return int(result)
 
 
 def flag(value: Any, what: str) -> bool:
-    """True or False."""
+    """Checks that a value is True or False."""
     if not isinstance(value, (bool, np.bool_)):
         raise InvalidTypeError(f"{what}: expected True or False, got {value!r}")
     return bool(value)
 
 
 def pair(value: Any, what: str) -> list[float]:
-    """Two numbers from 0 to below 1."""
+    """Checks that a value is a pair of numbers from 0 to below 1."""
     if not isinstance(value, Sequence) or isinstance(value, str) or len(value) != 2:
         raise InvalidTypeError(f"{what}: betas: expected two numbers, got {value!r}")
     return [between(v, f"{what}: beta{i}", 0, 1) for i, v in enumerate(value, 1)]
 
 
-def keys(given: Any, what: str, required: Iterable[str], optional: Iterable[str] = ()) -> None:
+def keys(mapping: Any, what: str, required: Iterable[str], optional: Iterable[str] = ()) -> None:
     """Refuses a mapping that lacks keys, or has others."""
-    if not isinstance(given, Mapping):
-        raise InvalidTypeError(f"{what}: expected a dict, got {type(given).__name__}")
-    missing = [k for k in required if k not in given]
-    unknown = [k for k in given if k not in {*required, *optional}]
+    if not isinstance(mapping, Mapping):
+        raise InvalidTypeError(f"{what}: expected a dict, got {type(mapping).__name__}")
+    missing = [k for k in required if k not in mapping]
+    unknown = [k for k in mapping if k not in {*required, *optional}]
     faults = [f"missing {missing}"] * bool(missing) + [f"unexpected {unknown}"] * bool(unknown)
     if faults:
         raise InvalidValueError(f"{what}: {'; '.join(faults)}")

@@ -1,4 +1,4 @@
-"""Gradient clipping, against gradients that explode over long chains."""
+"""Gradient clipping, against exploding gradients."""
 
 from __future__ import annotations
 
@@ -17,15 +17,14 @@ from .checks import above_zero, listed
 def clip_grad_norm_(
     parameters: Iterable[Tensor], max_norm: float, *, error_if_nonfinite: bool = False
 ) -> float:
-    """If the norm of all gradients together exceeds v, g <- g * v / norm (Pascanu et al. 2013).
+    """Scales gradients whose total norm exceeds v: g <- g * v / norm (Pascanu et al. 2013).
 
-    A norm that is infinite or no number leaves the gradients as they are: it is returned, so that
-    the caller can leave the step out, or stop.
+    If the norm is infinite or NaN, the gradients stay unchanged: the caller can skip the step.
 
     **Arguments** max_norm: the threshold v. error_if_nonfinite: raises for such a norm instead.
-    **Returns** the norm before clipping; 0 where no parameter has a gradient. **Raises** ValueError
-    for a v that is not above 0, and for no parameters; TypeError for one Tensor that stands in no
-    list; FloatingPointError.
+    **Returns** the norm before clipping; 0 if no parameter has a gradient. **Raises** ValueError
+    for a v that is not above 0, and for no parameters; TypeError for one Tensor instead of a list;
+    FloatingPointError.
 
     >>> import tinygrad_rnn as tg
     >>> w = tg.tensor([3.0, 4.0], requires_grad=True)
@@ -41,7 +40,7 @@ def clip_grad_norm_(
             raise AnomalyError(f"clip_grad_norm_: the gradients' norm is {norm}")
     elif norm > max_norm:
         for p, g in gradients:
-            p.grad = wrap(Tensor, g * (max_norm / norm), None)  # g may be another's as well
+            p.grad = wrap(Tensor, g * (max_norm / norm), None)  # g may be shared
     return norm
 
 
@@ -50,7 +49,7 @@ def clip_grad_value_(parameters: Iterable[Tensor], clip_value: float) -> None:
     """Limits every element of the gradients to [-clip_value, clip_value].
 
     **Raises** ValueError for a value that is not above 0, and for no parameters; TypeError for one
-    Tensor that stands in no list.
+    Tensor instead of a list.
 
     >>> import tinygrad_rnn as tg
     >>> w = tg.tensor([3.0, -4.0], requires_grad=True)
@@ -64,13 +63,13 @@ def clip_grad_value_(parameters: Iterable[Tensor], clip_value: float) -> None:
 
 
 def _gradients(parameters: Iterable[Tensor], what: str) -> list[tuple[Tensor, Any]]:
-    """The parameters that have a gradient, each once, and these as arrays."""
-    found = {}
+    """Returns the parameters that have a gradient, each once, with the gradients as arrays."""
+    pairs = {}
     for p in listed(parameters, what):
         if not isinstance(p, Tensor) or not p.is_leaf:
             raise InvalidTypeError(
                 f"{what}: expected leaf tensors, which have gradients, got {p!r}"
             )
         if p.grad is not None:
-            found[id(p)] = p, p.grad.data
-    return list(found.values())
+            pairs[id(p)] = p, p.grad.data
+    return list(pairs.values())

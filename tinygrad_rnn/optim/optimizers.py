@@ -1,4 +1,4 @@
-"""Optimizers: what each does with a gradient is one method, written in place.
+"""Optimizers: the update rule of each is one method, `update`, which works in place.
 
 Formulas, names and state dicts follow PyTorch's. State stays on the parameters' device.
 """
@@ -22,21 +22,22 @@ def _unbounded(name: str) -> Callable[[Any, str], Any]:
     return lambda value, what: between(value, f"{what}: {name}")
 
 
-def _share(name: str) -> Callable[[Any, str], Any]:
+def _fraction(name: str) -> Callable[[Any, str], Any]:
     return lambda value, what: between(value, f"{what}: {name}", 0, 1)
 
 
-SETTINGS: dict[str, Callable[[Any, str], Any]] = {  # how each is checked, whoever has it
+SETTINGS: dict[str, Callable[[Any, str], Any]] = {  # their checks, in any optimizer
     "lr": _unbounded("lr"),
     "weight_decay": _unbounded("weight_decay"),
     "eps": _unbounded("eps"),
-    "momentum": _share("momentum"),
-    "alpha": _share("alpha"),
+    "momentum": _fraction("momentum"),
+    "alpha": _fraction("alpha"),
     "betas": pair,
     "nesterov": lambda value, what: flag(value, f"{what}: nesterov"),
 }
 
-# What PyTorch's state dicts hold besides: options that we have not, and what changes no result.
+# Further settings in PyTorch's state dicts: those that do not exist here, and those that do not
+# change the result.
 OTHERS = frozenset({"amsgrad", "centered", "dampening", "maximize"})
 WITHOUT_EFFECT = frozenset(
     {
@@ -50,13 +51,12 @@ class Optimizer:
     """The base of optimizers: groups of parameters with their own settings, and state for each.
 
     **Arguments** parameters: Tensors that require grad, or dicts with a list of them under `params`
-    and settings of their own. **Raises** ValueError for no parameters, for one given twice, and
-    where none requires grad; TypeError, ValueError for settings out of range.
+    and settings of their own. **Raises** ValueError for no parameters, for one that occurs twice,
+    and if none requires grad; TypeError, ValueError for settings out of range.
     """
 
-    entries: ClassVar[Mapping[str, bool] | None] = (
-        None  # of a parameter's state: whether each must be
-    )
+    # The entries of a parameter's state, and whether each is required; None allows any.
+    entries: ClassVar[Mapping[str, bool] | None] = None
 
     @public
     def __init__(self, parameters: Iterable[Any], **defaults: Any) -> None:
@@ -67,49 +67,49 @@ class Optimizer:
         if any(grouped) and not all(grouped):
             raise InvalidTypeError(f"{name}: expected tensors or groups of them, got both")
         self.param_groups: list[Group] = []
-        for i, given in enumerate(items if grouped[0] else [{"params": items}]):
+        for i, group in enumerate(items if grouped[0] else [{"params": items}]):
             what = f"{name}: group {i}" if grouped[0] else name
-            keys(given, what, ["params"], defaults)
-            params = listed(given["params"], f"{what}: params")
+            keys(group, what, ["params"], defaults)
+            params = listed(group["params"], f"{what}: params")
             self.param_groups.append(
-                {**defaults, **self._settings({**defaults, **given}, what), "params": params}
+                {**defaults, **self._settings({**defaults, **group}, what), "params": params}
             )
         every = [p for group in self.param_groups for p in group["params"]]
         for p in every:
             if not isinstance(p, Tensor) or not p.is_leaf:
                 raise InvalidTypeError(f"{name}: expected leaf tensors, got {p!r}")
         if len({id(p) for p in every}) < len(every):
-            raise InvalidValueError(f"{name}: a parameter was given twice")
+            raise InvalidValueError(f"{name}: a parameter occurs twice")
         if not any(p.requires_grad for p in every):
             raise InvalidValueError(
-                f"{name}: none of the {len(every)} parameters requires grad: nothing can be learned"
+                f"{name}: none of the {len(every)} parameters requires grad: expected one or more"
             )
         self.state: dict[int, dict[str, Any]] = {i: {} for i in range(len(every))}
 
-    def _settings(self, given: Mapping[str, Any], what: str) -> Group:
-        """A group's settings, checked by their names; those of one's own stay as they are."""
-        found = {k: v for k, v in given.items() if k != "params"}
-        found |= {k: check(found[k], what) for k, check in SETTINGS.items() if k in found}
-        if found.get("nesterov") and not found.get("momentum"):
+    def _settings(self, group: Mapping[str, Any], what: str) -> Group:
+        """Checks a group's settings by name, except those of a user's own optimizer."""
+        settings = {k: v for k, v in group.items() if k != "params"}
+        settings |= {k: check(settings[k], what) for k, check in SETTINGS.items() if k in settings}
+        if settings.get("nesterov") and not settings.get("momentum"):
             raise InvalidValueError(f"{what}: nesterov needs a momentum above 0")
-        return found
+        return settings
 
     def update(self, p: Array, g: Array, state: dict[str, Any], group: Group, xp: Any) -> None:
-        """Changes p in place, by its gradient g, which stays; both are raw arrays."""
+        """Updates p in place, and leaves its gradient g unchanged; both are raw arrays."""
         raise InvalidTypeError(f"{type(self).__name__} defines no update")
 
     @public
     def step(self) -> None:
-        """Updates every parameter that has a gradient. Graphs that used them are stale then."""
+        """Updates every parameter that has a gradient; the graphs that used it become stale."""
         for i, (p, group) in enumerate(self._each()):
             if p.grad is not None:
                 xp = backend.module_of(p.data)
-                g = xp.asarray(p.grad.data, order="C")  # as p is: to go over both in one order
+                g = xp.asarray(p.grad.data, order="C")  # the order of p
                 self.update(p.data, g, self.state[i], group, xp)
-                p.data = p.data  # the same array: this tells the graphs that used it
+                p.data = p.data  # the same array: marks the graphs that used it
 
     def zero_grad(self) -> None:
-        """Forgets the gradients."""
+        """Removes the gradients."""
         for p, _ in self._each():
             if p.requires_grad:
                 p.grad = None
@@ -118,7 +118,7 @@ class Optimizer:
         return [(p, group) for group in self.param_groups for p in group["params"]]
 
     def state_dict(self) -> dict[str, Any]:
-        """Settings, and the state of each parameter by its position: numbers and raw arrays."""
+        """Returns the settings, and the state of each parameter by its position."""
         groups, first = [], 0
         for group in self.param_groups:
             count = len(group["params"])
@@ -132,10 +132,10 @@ class Optimizer:
 
     @public
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Takes over a state dict, ours or PyTorch's, whose keys of parameters are numbers.
+        """Restores a state dict, ours or PyTorch's, which identifies parameters by number.
 
-        **Raises** ValueError if its groups, settings, entries or shapes differ; the optimizer is
-        unchanged then.
+        **Raises** ValueError if its groups, settings, entries or shapes differ, and leaves the
+        optimizer unchanged.
         """
         what = f"{type(self).__name__}.load_state_dict"
         keys(state_dict, what, ["state", "param_groups"])
@@ -149,70 +149,70 @@ class Optimizer:
                 f"{[len(g['params']) for g in groups]}"
             )
         settings = [
-            self._taken(own, group, f"{what}: group {i}")
+            self._group_settings(own, group, f"{what}: group {i}")
             for i, (own, group) in enumerate(zip(self.param_groups, groups, strict=True))
         ]
         numbers = [str(n) for group in groups for n in group["params"]]
-        given = {str(k): v for k, v in state_dict["state"].items()}
-        unknown = [k for k in given if k not in numbers]
-        if unknown or len(given) < len(state_dict["state"]) or len({*numbers}) < len(numbers):
+        states = {str(k): v for k, v in state_dict["state"].items()}
+        unknown = [k for k in states if k not in numbers]
+        if unknown or len(states) < len(state_dict["state"]) or len({*numbers}) < len(numbers):
             raise InvalidValueError(
                 f"{what}: expected states of parameters {numbers}, each once, got those of "
                 f"{list(state_dict['state'])}"
             )
         self.state = {
-            i: self._entries(given.get(n) or {}, p, f"parameter {i}", what)
+            i: self._entries(states.get(n) or {}, p, f"parameter {i}", what)
             for i, (n, (p, _)) in enumerate(zip(numbers, each, strict=True))
         }
-        for own, found in zip(self.param_groups, settings, strict=True):
-            own.update(found)
+        for own, new in zip(self.param_groups, settings, strict=True):
+            own.update(new)
 
-    def _taken(self, own: Group, given: Mapping[str, Any], what: str) -> Group:
-        """The settings of a group of a state dict, without those of PyTorch that change nothing."""
-        decoupled = given.get("decoupled_weight_decay")
-        if given.get("weight_decay") and decoupled not in (None, getattr(self, "decoupled", None)):
+    def _group_settings(self, own: Group, saved: Mapping[str, Any], what: str) -> Group:
+        """Returns the settings of a saved group, without those of PyTorch that change nothing."""
+        decoupled = saved.get("decoupled_weight_decay")
+        if saved.get("weight_decay") and decoupled not in (None, getattr(self, "decoupled", None)):
             raise InvalidValueError(
-                f"{what}: decoupled_weight_decay={decoupled}: it was written by "
-                f"{'AdamW' if decoupled else 'Adam'}"
+                f"{what}: decoupled_weight_decay={decoupled}: "
+                f"{'AdamW' if decoupled else 'Adam'} wrote it"
             )
-        for name in OTHERS & given.keys() - own.keys():
-            if given[name]:
+        for name in OTHERS & saved.keys() - own.keys():
+            if saved[name]:
                 raise InvalidValueError(
-                    f"{what}: {name}={given[name]}: there is no such option here"
+                    f"{what}: {name}={saved[name]}: there is no such option here"
                 )
-        rest = {k: v for k, v in given.items() if k in own or k not in OTHERS | WITHOUT_EFFECT}
+        rest = {k: v for k, v in saved.items() if k in own or k not in OTHERS | WITHOUT_EFFECT}
         keys(rest, what, own)
         return self._settings(rest, what)
 
-    def _entries(self, given: Any, p: Tensor, which: str, what: str) -> dict[str, Any]:
-        """A parameter's state: numbers, and arrays of its shape, dtype and device."""
-        if not isinstance(given, Mapping):
-            raise InvalidTypeError(f"{what}: {which}: expected a dict, got {type(given).__name__}")
-        held = {name: value for name, value in given.items() if value is not None}
-        if self.entries is not None and held:
+    def _entries(self, saved: Any, p: Tensor, which: str, what: str) -> dict[str, Any]:
+        """Converts a parameter's state to numbers, and arrays of its shape, dtype and device."""
+        if not isinstance(saved, Mapping):
+            raise InvalidTypeError(f"{what}: {which}: expected a dict, got {type(saved).__name__}")
+        present = {name: value for name, value in saved.items() if value is not None}
+        if self.entries is not None and present:
             keys(
-                held,
+                present,
                 f"{what}: {which}",
                 [n for n, must in self.entries.items() if must],
                 self.entries,
             )
-        found: dict[str, Any] = {}
-        for name, value in held.items():
+        entries: dict[str, Any] = {}
+        for name, value in present.items():
             where = f"{what}: {name} of {which}"
             if name == "step":
-                found[name] = whole(value, where)
+                entries[name] = whole(value, where)
             elif self.entries is not None or getattr(value, "shape", None):
-                found[name] = _like(value, p, where)
+                entries[name] = _like(value, p, where)
             else:
-                found[name] = value
-        return found
+                entries[name] = value
+        return entries
 
 
 class SGD(Optimizer):
     """Stochastic gradient descent, with momentum (Polyak 1964; Nesterov 1983).
 
-    **Arguments** lr: the step size. momentum: the share of the last step that is kept. nesterov:
-    looks ahead by one step of momentum. weight_decay: adds this share of p to its gradient.
+    **Arguments** lr: the learning rate. momentum: the factor of the last step. nesterov: looks
+    ahead by one step of momentum. weight_decay: the coefficient of an L2 penalty.
 
     >>> import tinygrad_rnn as tg
     >>> w = tg.tensor([1.0], requires_grad=True)
@@ -247,7 +247,7 @@ class SGD(Optimizer):
                 v *= group["momentum"]
                 v += g
             else:
-                v = state["momentum_buffer"] = xp.array(g)  # without axes, g is a scalar
+                v = state["momentum_buffer"] = xp.array(g)  # a copy; also of a scalar
             g = g + group["momentum"] * v if group["nesterov"] else v
         p -= group["lr"] * g
 
@@ -255,7 +255,7 @@ class SGD(Optimizer):
 class RMSprop(Optimizer):
     """Divides by a running root mean square of the gradient (Hinton 2012).
 
-    **Arguments** lr: the step size. alpha: how much of the running mean is kept. eps: keeps the
+    **Arguments** lr: the learning rate. alpha: the decay of the running mean. eps: keeps the
     division finite. weight_decay, momentum: as `SGD`.
 
     >>> import tinygrad_rnn as tg
@@ -304,8 +304,8 @@ class RMSprop(Optimizer):
 class Adam(Optimizer):
     """Divides a running mean of the gradient by its root mean square (Kingma and Ba 2015).
 
-    **Arguments** lr: the step size. betas: how much of the running means of g and g^2 is kept. eps:
-    keeps the division finite. weight_decay: adds this share of p to its gradient.
+    **Arguments** lr: the learning rate. betas: the decay of the running means of g and g^2. eps:
+    keeps the division finite. weight_decay: the coefficient of an L2 penalty.
 
     >>> import tinygrad_rnn as tg
     >>> w = tg.tensor([1.0], requires_grad=True)
@@ -366,7 +366,7 @@ class AdamW(Adam):
 
 
 def _like(value: Any, p: Tensor, what: str) -> Array:
-    """A copy of a saved array, as p is."""
+    """Copies a saved array, with the dtype and on the device of p."""
     array = value.data if isinstance(value, Tensor) else value
     if not backend.is_array(array):
         array = conversion.from_python(array, what=what)
@@ -378,7 +378,7 @@ def _like(value: Any, p: Tensor, what: str) -> Array:
 
 
 def _running(state: dict[str, Any], name: str, p: Array, xp: Any) -> Array:
-    """A running mean of the state, zero at first."""
+    """Returns a running mean of the state, initially zero."""
     if name not in state:
         state[name] = xp.zeros_like(p)
     return state[name]

@@ -1,4 +1,4 @@
-"""Schedules: the learning rate as a function of the steps taken."""
+"""Schedules: the learning rate as a function of the number of steps."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .optimizers import Optimizer
 
 
 class Schedule:
-    """The base: multiplies the rates that the optimizer had at first by `factor()`.
+    """The base of schedules: multiplies the optimizer's initial learning rates by `factor()`.
 
     Call `step()` once after each step of the optimizer (an epoch, if you count in epochs).
     """
@@ -28,7 +28,7 @@ class Schedule:
         self._apply()
 
     def factor(self) -> float:
-        """What the rates are multiplied by after `steps` steps."""
+        """Returns the factor of the rates after `steps` steps."""
         raise InvalidTypeError(f"{type(self).__name__} defines no factor")
 
     @public
@@ -42,22 +42,22 @@ class Schedule:
             group["lr"] = base * self.factor()
 
     def state_dict(self) -> dict[str, Any]:
-        """What a later run must know to go on."""
+        """Returns the state that `load_state_dict` restores."""
         return {"steps": self.steps, "base_lrs": list(self.base_lrs)}
 
     @public
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Takes over a state dict. **Raises** ValueError if it is not one of such a schedule."""
+        """Restores a state dict. **Raises** ValueError if it is one of another schedule."""
         what = f"{type(self).__name__}.load_state_dict"
         keys(state, what, self.state_dict())
-        given = state["base_lrs"]
-        if not isinstance(given, Sequence) or len(given) != len(self.base_lrs):
+        rates = state["base_lrs"]
+        if not isinstance(rates, Sequence) or len(rates) != len(self.base_lrs):
             raise InvalidValueError(
                 f"{what}: base_lrs: expected a list of {len(self.base_lrs)} rates, one for each "
-                f"group of the optimizer, got {given!r}"
+                f"group of the optimizer, got {rates!r}"
             )
         steps = whole(state["steps"], f"{what}: steps")
-        self.base_lrs = [between(lr, f"{what}: base_lrs") for lr in given]
+        self.base_lrs = [between(lr, f"{what}: base_lrs") for lr in rates]
         self.steps = steps
         self._apply()
 
@@ -80,15 +80,15 @@ class StepLR(Schedule):
         super().__init__(optimizer)
 
     def factor(self) -> float:
-        """gamma to the number of whole periods."""
+        """Returns gamma to the power of the number of completed periods."""
         return float(self.gamma ** (self.steps // self.step_size))
 
 
 class CosineLR(Schedule):
-    """Rises evenly over warmup_steps, then falls along half a cosine (Loshchilov 2017).
+    """Linear warm-up over warmup_steps, then cosine annealing (Loshchilov 2017).
 
-    **Arguments** total_steps: when it has fallen to `minimum`, a share of the first rate; it stays
-    there. warmup_steps: how long it rises.
+    **Arguments** total_steps: the step at which the rate reaches `minimum`, where it stays.
+    warmup_steps: the length of the warm-up. minimum: relative to the initial rate.
 
     >>> import tinygrad_rnn as tg
     >>> optimizer = tg.optim.SGD([tg.zeros((1,), requires_grad=True)], lr=1.0)
@@ -110,7 +110,7 @@ class CosineLR(Schedule):
     ) -> None:
         self.total_steps = whole(total_steps, "CosineLR: total_steps")
         self.warmup_steps = whole(warmup_steps, "CosineLR: warmup_steps")
-        self.minimum = _share(minimum, "CosineLR: minimum")
+        self.minimum = _fraction(minimum, "CosineLR: minimum")
         if not self.warmup_steps < self.total_steps:
             raise InvalidValueError(
                 f"CosineLR: expected 0 <= warmup_steps < total_steps, got {warmup_steps} and "
@@ -119,7 +119,7 @@ class CosineLR(Schedule):
         super().__init__(optimizer)
 
     def factor(self) -> float:
-        """The share of the first rate."""
+        """Returns the rate relative to the initial one."""
         if self.steps < self.warmup_steps:
             return (self.steps + 1) / self.warmup_steps
         done = (self.steps - self.warmup_steps) / (self.total_steps - self.warmup_steps)
@@ -127,11 +127,11 @@ class CosineLR(Schedule):
 
 
 class ReduceLROnPlateau(Schedule):
-    """Multiplies the rate by factor when a measure has not fallen for more than patience steps.
+    """Reduces the rate when a measure has not fallen for more than `patience` steps.
 
-    **Arguments** reduction: by what. patience: how many steps without progress are borne.
-    threshold: the fall that counts as progress, as a share of the best measure's size; what is no
-    number is no progress. minimum: the least share of the first rate.
+    **Arguments** reduction: the factor. patience: the number of steps without improvement that do
+    not reduce the rate. threshold: the fall that counts as improvement, relative to the best
+    measure; NaN is no improvement. minimum: the least rate, relative to the initial one.
 
     >>> import tinygrad_rnn as tg
     >>> optimizer = tg.optim.SGD([tg.zeros((1,), requires_grad=True)], lr=1.0)
@@ -156,20 +156,20 @@ class ReduceLROnPlateau(Schedule):
             raise InvalidValueError(f"{name}: reduction: expected more than 0, got {reduction}")
         self.patience = whole(patience, f"{name}: patience")
         self.threshold = between(threshold, f"{name}: threshold", 0, 1)
-        self.minimum = _share(minimum, f"{name}: minimum")
+        self.minimum = _fraction(minimum, f"{name}: minimum")
         self.best, self.waited, self.scale = inf, 0, 1.0
         super().__init__(optimizer)
 
     def factor(self) -> float:
-        """The product of the reductions so far."""
+        """Returns the product of the reductions so far."""
         return self.scale
 
     @public
     def observe(self, measure: float) -> None:
-        """Takes note of a measure, such as the held-out loss, and counts a step."""
-        found = number(measure, f"{type(self).__name__}.observe")
-        if found < inf and (self.best == inf or found < self.best - self._margin()):
-            self.best, self.waited = found, 0
+        """Observes a measure, such as the held-out loss, and counts a step."""
+        value = number(measure, f"{type(self).__name__}.observe")
+        if value < inf and (self.best == inf or value < self.best - self._margin()):
+            self.best, self.waited = value, 0
         else:
             self.waited += 1
         if self.waited > self.patience:
@@ -177,7 +177,7 @@ class ReduceLROnPlateau(Schedule):
         super().step()
 
     def _margin(self) -> float:
-        """How far below the best a measure has to be, whatever the sign of these."""
+        """Returns how far below the best measure an improvement must be, for any sign."""
         return self.threshold * abs(self.best) if isfinite(self.best) else 0.0
 
     @public
@@ -186,26 +186,26 @@ class ReduceLROnPlateau(Schedule):
         raise InvalidTypeError(f"{type(self).__name__}: call observe(loss), in place of step()")
 
     def state_dict(self) -> dict[str, Any]:
-        """What a later run must know to go on."""
+        """Returns the state that `load_state_dict` restores."""
         best = None if self.best == inf else self.best
         return {**super().state_dict(), "best": best, "waited": self.waited, "scale": self.scale}
 
     @public
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Takes over a state dict. **Raises** ValueError if it is not one of such a schedule."""
+        """Restores a state dict. **Raises** ValueError if it is one of another schedule."""
         what = f"{type(self).__name__}.load_state_dict"
         keys(state, what, self.state_dict())
         best = inf if state["best"] is None else number(state["best"], f"{what}: best")
         waited = whole(state["waited"], f"{what}: waited")
-        scale = _share(state["scale"], f"{what}: scale")
+        scale = _fraction(state["scale"], f"{what}: scale")
         super().load_state_dict(state)
         self.best, self.waited, self.scale = best, waited, scale
         self._apply()
 
 
-def _share(value: Any, what: str) -> float:
-    """A number from 0 to 1."""
-    found = between(value, what)
-    if found > 1:
-        raise InvalidValueError(f"{what}: expected a share, at most 1, got {found}")
-    return found
+def _fraction(value: Any, what: str) -> float:
+    """Checks that a number is from 0 to 1."""
+    result = between(value, what)
+    if result > 1:
+        raise InvalidValueError(f"{what}: expected at most 1, got {result}")
+    return result

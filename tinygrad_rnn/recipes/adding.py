@@ -46,10 +46,7 @@ WORST = 100.0  # mean squared error of predictions that miss by five times the s
 
 @dataclass(frozen=True)
 class AddingConfig(Settings):
-    """All that determines a training.
-
-    **Raises** SettingError for the first setting outside its range.
-    """
+    """All that determines a training."""
 
     cell: str = setting("gru", "Recurrent cell.", one_of=CELLS)
     length: int = setting(200, "Steps of a sequence.", at_least=2)
@@ -122,7 +119,7 @@ class Adding(Trainer):
 
     def __init__(self, config: AddingConfig, device: str | None = None) -> None:
         generator = Generator(config.seed)
-        super().__init__(Adder(config, generator), config, generator, device)
+        super().__init__(Adder(config, generator), config, generator, device, WORST)
         self.heldout = additions(Generator(config.seed + 1), config.length, HELD_OUT)
 
     def next_loss(self) -> tuple[Tensor, int]:
@@ -135,10 +132,6 @@ class Adding(Trainer):
         """Computes the mean squared error on the held-out sequences."""
         with inference(self.model):
             return float(self._loss(*self.heldout).item())
-
-    def worst(self) -> float:
-        """Returns a mean squared error far beyond that of any prediction within range."""
-        return WORST
 
     def gradient_norms(self) -> list[float]:
         """Computes the norms of the loss's gradient by step, |dL/dh_t|, on one batch."""

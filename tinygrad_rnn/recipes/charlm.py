@@ -40,10 +40,7 @@ CELLS: dict[str, Any] = {"rnn": RNN, "gru": GRU, "lstm": LSTM}
 
 @dataclass(frozen=True)
 class CharLMConfig(Settings):
-    """All that determines a training, except its text.
-
-    **Raises** SettingError for the first setting outside its range.
-    """
+    """All that determines a training, except its text."""
 
     cell: str = setting("gru", "Recurrent cell.", one_of=CELLS)
     hidden_size: int = setting(256, "Units in a layer.", at_least=1)
@@ -249,7 +246,7 @@ def start_symbol(text: str) -> str:
 
 def checked(state: dict[str, Any], folder: str | Path) -> dict[str, Any]:
     """Returns a checkpoint's state. **Raises** CheckpointError if it is not one of this recipe."""
-    kinds: Any = {"vocabulary": str, "start": str, "text": dict}
+    kinds = {"vocabulary": str, "start": str}
     return check_entries(state, folder, "charlm", CharLMConfig, kinds)
 
 

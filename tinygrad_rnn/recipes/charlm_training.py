@@ -7,7 +7,6 @@ state of the window before, so that a gradient ends at the beginning of its wind
 from __future__ import annotations
 
 import math
-import operator
 from typing import Any
 
 import numpy as np
@@ -15,14 +14,14 @@ from numpy.typing import NDArray
 
 from ..data import CharVocabulary, Streams, TextError
 from ..io import CheckpointError
+from ..tensor import tree
 from ..tensor.creation import as_tensor
 from ..tensor.random import Generator
 from ..tensor.tensor import Tensor
-from .charlm import CharLM, CharLMConfig, CharModel, State, settings, start_symbol
+from .charlm import CharLM, CharLMConfig, CharModel, State, checked, settings, start_symbol
 from .divergence import worst_bits
-from .saved import fitting
 from .settings import check_memory
-from .trainer import Trainer, fingerprint, inference, longer, map_state
+from .trainer import Trainer, fingerprint, inference
 
 SLICE = 20_000  # held-out characters that a quick evaluation reads
 
@@ -45,7 +44,7 @@ class CharLMTraining(Trainer):
     True
     """
 
-    recipe, unit = "charlm", "char"
+    recipe, unit, check = "charlm", "char", staticmethod(checked)
 
     def __init__(self, text: str, config: CharLMConfig, device: str | None = None) -> None:
         if not text:
@@ -53,14 +52,14 @@ class CharLMTraining(Trainer):
         generator = Generator(config.seed)
         vocabulary = CharVocabulary(text)
         model = CharModel(len(vocabulary), config, generator)
-        super().__init__(model, config, generator, device)
+        super().__init__(model, config, generator, device, worst_bits(len(vocabulary)))
         self.lm = CharLM(model, vocabulary, start_symbol(text))
         self.fingerprint = fingerprint(text)
 
         ids = vocabulary.encode(text)
         first = len(ids) - max(1, len(ids) // 20)
         try:
-            self.streams = Streams(ids[:first], config.batch_size, config.bptt)
+            self.batches = Streams(ids[:first], config.batch_size, config.bptt)
         except ValueError:
             needed = config.batch_size * config.bptt + 1
             raise TextError(
@@ -75,11 +74,11 @@ class CharLMTraining(Trainer):
 
     def next_loss(self) -> tuple[Tensor, int]:
         """Computes the mean cross-entropy of the next window, and its number of symbols."""
-        if self.streams.at_start:
+        if self.batches.at_start:
             self.carried = None
-        x, y = next(self.streams)
+        x, y = next(self.batches)
         loss, state = self._loss(x, y, self.carried)
-        self.carried = map_state(Tensor.detach, state)
+        self.carried = tree.filled(state, [h.detach() for h in tree.leaves(state)])
         return loss, x.size
 
     def evaluate(self, quick: bool = False) -> float:
@@ -102,14 +101,15 @@ class CharLMTraining(Trainer):
                 loss, state = self._loss(x, y, state)
                 nats += float(loss.item()) * y.size
             if rest := questions % batch:  # the last stream reads the remainder
-                state = map_state(lambda s: s[:, -1:], state)
+                state = tree.filled(state, [h[:, -1:] for h in tree.leaves(state)])
                 x, y = ids[-rest - 1 : -1, None], ids[-rest:, None]
                 nats += float(self._loss(x, y, state)[0].item()) * rest
         return nats / questions / math.log(2)
 
-    def worst(self) -> float:
-        """Returns the bits per character beyond which the training has diverged."""
-        return worst_bits(len(self.lm.vocabulary))
+    def sample(self) -> str:
+        """Generates 200 characters."""
+        generator = Generator(self.step)
+        return "".join(self.lm.sample(200, generator=generator, temperature=0.8))
 
     def _loss(
         self, x: NDArray[np.int64], y: NDArray[np.int64], state: State
@@ -117,51 +117,30 @@ class CharLMTraining(Trainer):
         device = self.lm.model.device
         return self.lm.model.loss(as_tensor(x, device=device), as_tensor(y, device=device), state)
 
-    # ------------------------------------------------------------ to disk and back
+    # ------------------------------------------------------------ checkpoints
 
     def state(self) -> dict[str, Any]:
-        """Returns the text's fingerprint and symbols, and the position in it."""
-        carried = self.carried if isinstance(self.carried, tuple) else (self.carried,)
+        """Returns the symbols of the text and the state of the layers."""
         return {
-            "text": self.fingerprint,
             "vocabulary": self.lm.vocabulary.symbols,
             "start": self.lm.start,
-            "position": self.streams.position,
-            "hidden": None if self.carried is None else list(carried),
+            "hidden": None if self.carried is None else tree.leaves(self.carried),
         }
 
-    @classmethod
-    def resume(
-        cls, saved: dict[str, Any], text: str, steps: int | None = None, device: str | None = None
-    ) -> CharLMTraining:
-        """Restores a training from its checkpoint.
-
-        **Arguments** saved: the state that `io.load_checkpoint` returned. text: the same text.
-        steps: a new total number of updates; from here on the learning rate follows the cosine of
-        that length.
-
-        **Raises** TextError for another text, SettingError for fewer steps than were made,
-        CheckpointError for entries that do not fit together.
-        """
-        if fingerprint(text) != saved["text"]:
-            raise TextError(
-                f"this is another text than the checkpoint's: {len(text):,} characters, not "
-                f"{saved['text']['characters']:,}, or the same number of others"
-            )
-        training = cls(text, longer(settings(saved), saved, steps), device)
-        training.restore(saved)
-        with fitting():
-            training.streams.position = operator.index(saved["position"])
-            if saved["hidden"] is not None:
-                training.carried = training._hidden(saved["hidden"])
-        return training
-
-    def _hidden(self, arrays: list[NDArray[Any]]) -> State:
-        """Returns the state of the layers, from its arrays in a checkpoint."""
+    def load_state(self, saved: dict[str, Any]) -> None:
+        """Restores the state of the layers."""
+        arrays = saved["hidden"]
+        if arrays is None:
+            return
         config, on = self.config, self.lm.model.device
         shape = (config.num_layers, config.batch_size, config.hidden_size)
-        wanted = [shape] * (2 if config.cell == "lstm" else 1)
-        if [array.shape for array in arrays] != wanted:
-            raise CheckpointError(f"the checkpoint's hidden states are not {wanted}")
+        expected = [shape] * (2 if config.cell == "lstm" else 1)
+        if [array.shape for array in arrays] != expected:
+            raise CheckpointError(f"the checkpoint's hidden states are not {expected}")
         state = tuple(as_tensor(array, device=on) for array in arrays)
-        return state if len(state) > 1 else state[0]
+        self.carried = state if len(state) > 1 else state[0]
+
+    @classmethod
+    def arguments(cls, saved: dict[str, Any]) -> dict[str, Any]:
+        """Returns the settings in a checkpoint."""
+        return {"config": settings(saved)}

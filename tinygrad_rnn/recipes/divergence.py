@@ -22,18 +22,11 @@ def worst_bits(symbols: int) -> float:
     return math.log2(symbols) + CERTAIN
 
 
-def diverged_weight(model: Module) -> str:
-    """Returns the name of the first weight with an entry that is not finite, "" if none has."""
-    for name, weight in model.named_parameters():
-        if not ops.all(ops.isfinite(weight.detach())).item():
-            return name
-    return ""
-
-
 def check_weights(model: Module) -> None:
     """Refuses a model with weights that are not finite. **Raises** DivergedError."""
-    if name := diverged_weight(model):
-        raise DivergedError(
-            f"the weight {name} has entries that are not finite: its training diverged; train it "
-            "again with a lower `lr` or `clip`"
-        )
+    for name, weight in model.named_parameters():
+        if not ops.all(ops.isfinite(weight.detach())).item():
+            raise DivergedError(
+                f"the weight {name} has entries that are not finite: training has diverged; train "
+                "again with a lower `lr` or `clip`"
+            )

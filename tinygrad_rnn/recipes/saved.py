@@ -14,28 +14,32 @@ from .settings import SettingError, Settings
 
 Kinds = Mapping[str, type | tuple[type, ...]]
 
+ENTRIES: Kinds = {  # of all recipes
+    "data": dict, "model": dict, "step": int, "heldout": (float, type(None)),
+}  # fmt: skip
+
 
 def check_entries(
     state: dict[str, Any], folder: str | Path, recipe: str, config: type[Settings], kinds: Kinds
 ) -> dict[str, Any]:
     """Refuses a state whose entries or settings are not a recipe's, and returns it otherwise.
 
-    **Arguments** recipe: its name. config: the class of its settings. kinds: the types of the
+    **Arguments** recipe: its name. config: the class of its settings. kinds: the types of its own
     entries. **Raises** CheckpointError.
     """
-    kinds = {"config": dict, "model": dict, "step": int, "heldout": (float, type(None)), **kinds}
-    if state.get("recipe") != recipe or not all(
-        isinstance(state.get(name, ...), kind) for name, kind in kinds.items()
-    ):
-        raise CheckpointError(f"the checkpoint in {folder} is not one of train {recipe}")
-    known = {field.name for field in fields(config)}
-    if differing := sorted(known ^ state["config"].keys()):
+    other = CheckpointError(f"the checkpoint in {folder} is not one of train {recipe}")
+    settings = state.get("config")
+    if state.get("recipe") != recipe or not isinstance(settings, dict):
+        raise other
+    if differing := sorted({field.name for field in fields(config)} ^ settings.keys()):
         raise CheckpointError(
             f"the checkpoint in {folder} is of another version of train {recipe}, with other "
             f"settings ({', '.join(differing)}): train the model again"
         )
+    if not all(isinstance(state.get(n, ...), kind) for n, kind in {**ENTRIES, **kinds}.items()):
+        raise other
     try:
-        config(**state["config"])
+        config(**settings)
     except SettingError as error:
         raise CheckpointError(f"the checkpoint in {folder}: {error}") from None
     return state

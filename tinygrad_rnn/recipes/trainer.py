@@ -8,20 +8,24 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Iterator
+import operator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar, Self
 
+from ..data import TextError
 from ..errors import InvalidTypeError
 from ..nn import Module
 from ..optim import Adam, CosineLR, clip_grad_norm_
 from ..tensor.autodiff import no_grad
 from ..tensor.random import Generator
 from ..tensor.tensor import Tensor
-from .divergence import DivergedError, diverged_weight
+from .divergence import DivergedError, check_weights
 from .saved import fitting
 from .settings import SettingError
+
+Data = str | Sequence[tuple[str, str]]  # a text, or pairs of texts
 
 EVALUATE_EVERY = 100  # steps
 WARMUP = 100  # steps, or a tenth of a short training
@@ -41,26 +45,32 @@ class Progress:
 class Trainer(Iterator[Progress]):
     """Trains a model with Adam and a cosine schedule; iterating it makes the remaining updates.
 
-    A recipe derives from it and defines the loss, the evaluation, and the state that a checkpoint
-    holds besides that of the model, the optimizer, the schedule and the generator.
+    A recipe derives from it and defines the loss, the evaluation, a sample, and the state that a
+    checkpoint holds besides that of the model, the optimizer, the schedule and the generator.
 
     **Arguments** config: the settings, with `steps`, `lr` and `clip`. generator: draws all that is
-    random. device: of the weights; the default device, if None.
+    random. device: of the weights; the default device, if None. worst: the largest figure of
+    `evaluate` without divergence.
     """
 
     recipe: ClassVar[str]  # its name in checkpoints
     unit: ClassVar[str]  # the name of a symbol
+    check: ClassVar[staticmethod[[dict[str, Any], Any], dict[str, Any]]]  # of a checkpoint's state
+    batches: Any  # an iterator with a `position`
+    fingerprint: dict[str, Any]  # of the training data
 
-    def __init__(self, model: Module, config: Any, generator: Generator, device: str | None):
+    def __init__(
+        self, model: Module, config: Any, generator: Generator, device: str | None, worst: float
+    ) -> None:
         if device is not None:
             model.to(device)
-        self.model, self.config, self.generator = model, config, generator
+        self.model, self.config, self.generator, self.worst = model, config, generator, worst
         self.optimizer = Adam(model.parameters(), lr=config.lr)
         self.schedule = CosineLR(
             self.optimizer, config.steps, warmup_steps=min(WARMUP, config.steps // 10)
         )
         self.step = 0
-        self.result: float | None = None  # bits per symbol on all that is held out
+        self.result: float | None = None  # bits per symbol on all held-out data
 
     @property
     def title(self) -> str:
@@ -75,20 +85,9 @@ class Trainer(Iterator[Progress]):
         """Computes the bits per symbol on the held-out data, or, if quick, on part of it."""
         raise InvalidTypeError(f"{type(self).__name__} defines no evaluate(quick)")
 
-    def worst(self) -> float:
-        """Returns the largest figure of `evaluate` that a training can have without divergence."""
-        raise InvalidTypeError(f"{type(self).__name__} defines no worst()")
-
-    def state(self) -> dict[str, Any]:
-        """Returns the recipe's own part of a checkpoint."""
-        raise InvalidTypeError(f"{type(self).__name__} defines no state()")
-
-    @classmethod
-    def resume(
-        cls, saved: dict[str, Any], data: Any, steps: int | None = None, device: str | None = None
-    ) -> Self:
-        """Restores a trainer from the state in a checkpoint."""
-        raise InvalidTypeError(f"{cls.__name__} defines no resume(saved, data, steps, device)")
+    def sample(self) -> str:
+        """Shows what the model can do so far."""
+        raise InvalidTypeError(f"{type(self).__name__} defines no sample()")
 
     def __next__(self) -> Progress:
         """Makes one update.
@@ -123,14 +122,13 @@ class Trainer(Iterator[Progress]):
     def _measured(self, quick: bool) -> float:
         """Evaluates. **Raises** DivergedError for a figure or weights that show divergence."""
         heldout = self.evaluate(quick)
-        worst = self.worst() if self.step == self.config.steps else math.inf
+        worst = self.worst if self.step == self.config.steps else math.inf
         if not (math.isfinite(heldout) and heldout <= worst):
             raise self._diverged(
                 f"step {self.step} left {heldout:.6g} as the held-out figure"
                 + f", worse than {worst:.4g}" * math.isfinite(worst)
             )
-        if name := diverged_weight(self.model):
-            raise self._diverged(f"step {self.step} left entries of {name} that are not finite")
+        check_weights(self.model)
         return heldout
 
     def _diverged(self, how: str) -> DivergedError:
@@ -139,7 +137,19 @@ class Trainer(Iterator[Progress]):
             f"{self.config.clip})"
         )
 
-    # ------------------------------------------------------------ to disk and back
+    # ------------------------------------------------------------ checkpoints
+
+    def state(self) -> dict[str, Any]:
+        """Returns the recipe's own part of a checkpoint."""
+        raise InvalidTypeError(f"{type(self).__name__} defines no state()")
+
+    def load_state(self, saved: dict[str, Any]) -> None:
+        """Restores the recipe's own part of a checkpoint."""
+
+    @classmethod
+    def arguments(cls, saved: dict[str, Any]) -> dict[str, Any]:
+        """Returns the recipe's arguments in a checkpoint, `config` among them."""
+        raise InvalidTypeError(f"{cls.__name__} defines no arguments(saved)")
 
     def checkpoint(self) -> dict[str, Any]:
         """Returns the state of the training, as `io.save_checkpoint` takes it."""
@@ -151,36 +161,55 @@ class Trainer(Iterator[Progress]):
             "generator": self.generator.state,
             "schedule": self.schedule.state_dict(),
             **self.state(),
+            "data": self.fingerprint,
+            "position": self.batches.position,
             "optimizer": self.optimizer.state_dict(),
             "model": self.model.state_dict(),
         }
 
-    def restore(self, saved: dict[str, Any]) -> None:
-        """Restores what all recipes save. **Raises** CheckpointError."""
+    @classmethod
+    def resume(
+        cls,
+        saved: dict[str, Any],
+        data: Data,
+        steps: int | None = None,
+        device: str | None = None,
+        **more: Any,
+    ) -> Self:
+        """Restores a training from its checkpoint.
+
+        **Arguments** saved: the state that `io.load_checkpoint` returned. data: the same training
+        data. steps: a new total number of updates; from here on the learning rate follows the
+        cosine of that length. more: further arguments of the recipe.
+
+        **Raises** TextError for other data, SettingError for fewer steps than the training has
+        made, CheckpointError for entries that do not fit together.
+        """
+        now, then = fingerprint(data), saved["data"]
+        if now != then:
+            raise TextError(
+                f"the training data differ from the checkpoint's: {now['characters']} characters "
+                f"now, {then.get('characters')} then"
+            )
+        known = cls.arguments(saved)
+        total = known["config"].steps if steps is None else steps
+        if total < saved["step"]:
+            raise SettingError(
+                f"`steps` is {total}, but the training has made {saved['step']} already"
+            )
+        known["config"] = replace(known["config"], steps=total)
+        create: Callable[..., Self] = cls
+        trainer = create(data, device=device, **known, **more)
         with fitting():
-            self.model.load_state_dict(saved["model"])
-            self.optimizer.load_state_dict(saved["optimizer"])
-            self.schedule.load_state_dict(saved["schedule"])
-            self.generator.state = saved["generator"]
-            self.step = saved["step"]
-            self.result = saved["heldout"] if self.step == self.config.steps else None
-
-
-def longer(config: Any, saved: dict[str, Any], steps: int | None) -> Any:
-    """Changes the total number of steps in a checkpoint's settings, unless it is None.
-
-    **Raises** SettingError for fewer steps than the training has made.
-    """
-    if steps is not None:
-        config = replace(config, steps=steps)
-    if config.steps < saved["step"]:
-        raise SettingError(f"`steps` is {steps}, but the training has made {saved['step']} already")
-    return config
-
-
-def map_state(function: Callable[[Tensor], Any], state: Any) -> Any:
-    """Applies a function to each tensor of a state."""
-    return tuple(map(function, state)) if isinstance(state, tuple) else function(state)
+            trainer.model.load_state_dict(saved["model"])
+            trainer.optimizer.load_state_dict(saved["optimizer"])
+            trainer.schedule.load_state_dict(saved["schedule"])
+            trainer.generator.state = saved["generator"]
+            trainer.batches.position = operator.index(saved["position"])
+            trainer.step = saved["step"]
+            trainer.result = saved["heldout"] if trainer.step == trainer.config.steps else None
+            trainer.load_state(saved)
+        return trainer
 
 
 @contextmanager
@@ -195,7 +224,8 @@ def inference(model: Module) -> Iterator[None]:
         model.train(training)
 
 
-def fingerprint(text: str) -> dict[str, Any]:
-    """Identifies a text by its length and its SHA-256 digest."""
+def fingerprint(data: Data) -> dict[str, Any]:
+    """Identifies a text, or pairs of texts, by their length and their SHA-256 digest."""
+    text = data if isinstance(data, str) else "\n".join(map("\t".join, data))
     raw = text.encode("utf-8", "surrogatepass")
     return {"characters": len(text), "sha256": hashlib.sha256(raw).hexdigest()}

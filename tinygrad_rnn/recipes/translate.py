@@ -47,10 +47,7 @@ SCHEDULES: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class TranslateConfig(Settings):
-    """All that determines a training, except its pairs.
-
-    **Raises** SettingError for the first setting outside its range.
-    """
+    """All that determines a training, except its pairs."""
 
     cell: str = setting("lstm", "Recurrent cell.", one_of=CELLS)
     hidden_size: int = setting(256, "Units in a layer, for each direction.", at_least=1)
@@ -232,43 +229,24 @@ class Translator:
         places = [i for i, text in enumerate(texts) if text]
         sources = [(self.source.encode(texts[i]), no_target) for i in places]
         translations = [[Translation("", 0.0, 0.0, [], None)] for _ in texts]
+        model, device = self.model, self.model.decoder.head.weight.device
         for indices, batch in in_order(sources, batch_size):
             limit = max_length or 2 * len(batch.source) + 10
-            results = self._search(
-                batch.source, batch.lengths, beams, n_best, length_penalty, limit
-            )
+            first = full((len(indices),), START, dtype="int64", device=device)
+            options: dict[str, Any] = {"max_length": limit, "end": END, "rows": model.rows}
+            with inference(model):
+                state = model.start(as_tensor(batch.source, device=device), lengths=batch.lengths)
+                if beams == 1:
+                    greedy = decoding.greedy(model.step, state, first, **options)
+                    results = [[hypothesis] for hypothesis in greedy]
+                else:
+                    results = decoding.beam_search(
+                        model.step, state, first, beams=beams, n_best=n_best,
+                        length_penalty=decoding.gnmt(length_penalty), **options,
+                    )  # fmt: skip
             for i, length, hypotheses in zip(indices, batch.lengths, results, strict=True):
                 translations[places[i]] = [self._translation(h, int(length)) for h in hypotheses]
         return translations
-
-    def _search(
-        self,
-        source: NDArray[np.int64],
-        lengths: NDArray[np.int64],
-        beams: int,
-        n_best: int,
-        length_penalty: float,
-        max_length: int,
-    ) -> list[list[decoding.Hypothesis]]:
-        """Runs the search on a batch of sources."""
-        device = self.model.decoder.head.weight.device
-        with inference(self.model):
-            state = self.model.start(as_tensor(source, device=device), lengths=lengths)
-        first = full((len(lengths),), START, dtype="int64", device=device)
-        options: dict[str, Any] = {"max_length": max_length, "end": END, "rows": self.model.rows}
-        with inference(self.model):
-            if beams == 1:
-                best = decoding.greedy(self.model.step, state, first, **options)
-                return [[hypothesis] for hypothesis in best]
-            return decoding.beam_search(
-                self.model.step,
-                state,
-                first,
-                beams=beams,
-                n_best=n_best,
-                length_penalty=decoding.gnmt(length_penalty),
-                **options,
-            )
 
     def _translation(self, hypothesis: decoding.Hypothesis, length: int) -> Translation:
         """Decodes a hypothesis of a source of a length."""
@@ -289,7 +267,7 @@ class Translator:
 def checked(state: dict[str, Any], folder: str | Path) -> dict[str, Any]:
     """Returns a checkpoint's state. **Raises** CheckpointError if it is not one of this recipe."""
     symbols = (str, list, dict)
-    kinds: Any = {"source_vocabulary": symbols, "target_vocabulary": symbols, "pairs": dict}
+    kinds = {"source_vocabulary": symbols, "target_vocabulary": symbols}
     return check_entries(state, folder, "translate", TranslateConfig, kinds)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,9 +13,8 @@ from ..tensor.creation import as_tensor
 from ..tensor.random import Generator
 from ..tensor.tensor import Tensor
 from .divergence import worst_bits
-from .saved import fitting
-from .trainer import Trainer, fingerprint, inference, longer
-from .translate import TranslateConfig, Translator, settings, translation_model
+from .trainer import Trainer, fingerprint, inference
+from .translate import TranslateConfig, Translator, checked, settings, translation_model
 
 SLICE = 500  # held-out pairs that a quick evaluation reads
 
@@ -42,7 +40,7 @@ class TranslationTraining(Trainer):
     True
     """
 
-    recipe, unit = "translate", "symbol"
+    recipe, unit, check = "translate", "symbol", staticmethod(checked)
 
     def __init__(
         self,
@@ -51,15 +49,15 @@ class TranslationTraining(Trainer):
         device: str | None = None,
         *,
         heldout: Sequence[Texts] | None = None,
-        vocabularies: tuple[Vocabulary, Vocabulary] | None = None,
+        vocabularies: Sequence[Vocabulary] | None = None,
     ) -> None:
         generator = Generator(config.seed)
-        self.fingerprint = fingerprint("\n".join("\t".join(pair) for pair in pairs))
+        self.fingerprint = fingerprint(pairs)
         if heldout is None:
             pairs, heldout = split(pairs, config.seed)
         source, target = vocabularies or _vocabularies(pairs, config)
         model = translation_model(config, len(source), len(target), generator)
-        super().__init__(model, config, generator, device)
+        super().__init__(model, config, generator, device, worst_bits(len(target)))
         self.translator = Translator(model, source, target)
         encoded = [p for p in self._encode(pairs) if max(map(len, p)) <= config.max_length]
         if not encoded:
@@ -68,8 +66,8 @@ class TranslationTraining(Trainer):
                 "raise `max_length`"
             )
         self.omitted = len(pairs) - len(encoded)  # pairs longer than max_length
-        self.buckets = Buckets(encoded, config.batch_size, config.seed)
-        self.heldout = self._encode(heldout)
+        self.batches = Buckets(encoded, config.batch_size, config.seed)
+        self.heldout_texts, self.heldout = heldout, self._encode(heldout)
         self.teacher_forcing = config.schedule()
 
     @property
@@ -83,7 +81,7 @@ class TranslationTraining(Trainer):
 
     def next_loss(self) -> tuple[Tensor, int]:
         """Computes the mean cross-entropy of the next batch, and its number of target symbols."""
-        batch = next(self.buckets)
+        batch = next(self.batches)
         ratio = self.teacher_forcing(self.step)
         return self._loss(batch, ratio, self.config.label_smoothing), batch.symbols
 
@@ -99,9 +97,12 @@ class TranslationTraining(Trainer):
                 symbols += batch.symbols
         return nats / symbols / math.log(2)
 
-    def worst(self) -> float:
-        """Returns the bits per symbol beyond which the training has diverged."""
-        return worst_bits(len(self.translator.target))
+    def sample(self) -> str:
+        """Translates the held-out source of median length."""
+        sources = sorted((source for source, _ in self.heldout_texts), key=len)
+        source = sources[len(sources) // 2]
+        [[best]] = self.translator.translate([source], beams=1)
+        return f"{source}\n{best.text}"
 
     def _loss(self, batch: Batch, ratio: float, smoothing: float) -> Tensor:
         """Computes the mean cross-entropy of a batch, with a teacher forcing ratio."""
@@ -113,40 +114,17 @@ class TranslationTraining(Trainer):
         return cross_entropy(logits, targets, ignore_index=PAD, label_smoothing=smoothing)
 
     def state(self) -> dict[str, Any]:
-        """Returns the pairs' fingerprint, the vocabularies, and the position in the pairs."""
+        """Returns the vocabularies."""
         return {
-            "pairs": self.fingerprint,
             "source_vocabulary": self.translator.source.symbols,
             "target_vocabulary": self.translator.target.symbols,
-            "position": self.buckets.position,
         }
 
     @classmethod
-    def resume(
-        cls,
-        saved: dict[str, Any],
-        pairs: Sequence[Texts],
-        steps: int | None = None,
-        device: str | None = None,
-        *,
-        heldout: Sequence[Texts] | None = None,
-    ) -> TranslationTraining:
-        """Restores a training from its checkpoint.
-
-        **Arguments** saved: the state that `io.load_checkpoint` returned. pairs, heldout: the same
-        as before. steps: a new total number of updates. **Raises** TextError for other pairs,
-        SettingError for fewer steps than the training has made, CheckpointError for entries that do
-        not fit together.
-        """
-        config, source, target = settings(saved)
-        config = longer(config, saved, steps)
-        training = cls(pairs, config, device, heldout=heldout, vocabularies=(source, target))
-        if training.fingerprint != saved["pairs"]:
-            raise TextError("these are other pairs than the checkpoint's")
-        training.restore(saved)
-        with fitting():
-            training.buckets.position = operator.index(saved["position"])
-        return training
+    def arguments(cls, saved: dict[str, Any]) -> dict[str, Any]:
+        """Returns the settings and the vocabularies in a checkpoint."""
+        config, *vocabularies = settings(saved)
+        return {"config": config, "vocabularies": vocabularies}
 
 
 def _vocabularies(pairs: Sequence[Texts], config: TranslateConfig) -> tuple[Vocabulary, Vocabulary]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from heapq import heappop, heappush
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import numpy as np
 
@@ -28,6 +28,8 @@ from .graph import (
 from .observers import callbacks, hooked, refuse_in_trace
 from .ops.indexing import Part, Sum
 from .shapes import sum_to
+
+T = TypeVar("T", bound=Traced)
 
 
 def no_grad() -> AbstractContextManager[None]:
@@ -205,7 +207,9 @@ def starting_cotangent(y: Traced, g: Any, what: str) -> Any:
                 f"{what}: expected a scalar, got shape {list(y.array.shape)}: sum it, or pass the "
                 "cotangent of its shape"
             )
-        return xp.ones_like(y.array)
+        one = xp.empty(y.array.shape, y.array.dtype)
+        one.fill(1)
+        return one
     if not isinstance(g, Traced):
         g = (
             conversion.normalized(g, what)
@@ -246,12 +250,12 @@ def backward(y: Traced, gradient: Any = None, *, retain_graph: bool = False) -> 
 @public
 def grad(
     ys: Any,
-    xs: Any,
+    xs: T | Iterable[T],
     grad_outputs: Any = None,
     *,
     create_graph: bool = False,
     retain_graph: bool | None = None,
-) -> tuple[Any, ...]:
+) -> tuple[T, ...]:
     """The gradients of the sum of ys with respect to each of xs, as Tensors.
 
     **Arguments** ys: a Tensor or several; xs: as many as one wants, leaves or not;

@@ -51,6 +51,8 @@ def sum_to(g: Any, shape: tuple[int, ...]) -> Any:
     if g.shape == shape:
         return g
     lead = len(g.shape) - len(shape)
+    if lead < 0:  # axes of length 1 in front, which assignment to an index ignores
+        return sum_to(g.reshape((1,) * -lead + g.shape), shape)
     spread = (i + lead for i, n in enumerate(shape) if n == 1 != g.shape[i + lead])
     return g.sum(axis=(*range(lead), *spread), keepdims=True).reshape(shape)
 

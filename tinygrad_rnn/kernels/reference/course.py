@@ -270,6 +270,7 @@ def in_weights(
     dx = None
     if need_x:
         dx = (d_in.reshape(-1, d_in.shape[-1]) @ w_ih).reshape(*d_in.shape[:-1], x.shape[-1])
+        dx = course.running(dx)  # 0 times a weight that is not finite is NaN
         if ids is not None:
             dx = add_rows(course.xp, course.xp.zeros_like(x), ids, dx)
     return (

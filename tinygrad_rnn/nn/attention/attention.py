@@ -90,7 +90,9 @@ class Attention(Module):
             rows = ops.where(valid.expand_dims(axis=-1), rows, 0)
         return Memory(self.keys(rows), self.values(rows), valid)
 
-    def forward(self, query: Tensor, memory: Tensor, *, lengths: Any = None) -> Any:
+    def forward(
+        self, query: Tensor, memory: Tensor, *, lengths: Any = None
+    ) -> tuple[Tensor, Tensor]:
         """Looks at a source.
 
         **Arguments** query: (T, B, query_size); memory, lengths: as in `remember`. **Returns** the

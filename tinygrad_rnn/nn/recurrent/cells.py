@@ -19,6 +19,7 @@ from ..checks import features_last, flag, placement, positive, state_like
 from ..module import Module, Parameter
 from .builtin import ONE_BIAS, Elman, GatedRecurrentUnit, LongShortTermMemory
 from .recurrence import Activation, Recurrence
+from .states import CellCall
 
 
 class Cell(Module):
@@ -154,6 +155,8 @@ class RNNCell(BuiltInCell):
     (2, 4)
     """
 
+    __call__: CellCall[Tensor]
+
     def __init__(
         self,
         input_size: int,
@@ -184,6 +187,8 @@ class GRUCell(BuiltInCell):
     >>> tg.nn.GRUCell(3, 4)(tg.zeros((2, 3))).shape
     (2, 4)
     """
+
+    __call__: CellCall[Tensor]
 
     def __init__(
         self,
@@ -223,6 +228,8 @@ class LSTMCell(BuiltInCell):
     >>> h.shape, c.shape
     ((2, 4), (2, 4))
     """
+
+    __call__: CellCall[tuple[Tensor, Tensor]]
 
     def __init__(
         self,

@@ -10,6 +10,7 @@ from ...tensor.tensor import Tensor
 from ..checks import one_of, real
 from ..module import Parameter
 from .cells import Cell
+from .states import CellCall
 
 
 class OneBiasCell(Cell):
@@ -34,6 +35,8 @@ class MGUCell(OneBiasCell):
     (2, 4)
     """
 
+    __call__: CellCall[Tensor]
+
     gates = 2
 
     def step(self, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
@@ -52,6 +55,8 @@ class JANETCell(OneBiasCell):
     >>> tg.nn.JANETCell(3, 4)(tg.zeros((2, 3))).shape
     (2, 4)
     """
+
+    __call__: CellCall[Tensor]
 
     gates = 2
 
@@ -86,6 +91,8 @@ class IndRNNCell(OneBiasCell):
     >>> tg.nn.IndRNNCell(3, 4)(tg.zeros((2, 3))).shape
     (2, 4)
     """
+
+    __call__: CellCall[Tensor]
 
     def __init__(
         self,
@@ -126,6 +133,8 @@ class SRUCell(OneBiasCell):
     >>> y.shape, c.shape
     ((2, 4), (2, 4))
     """
+
+    __call__: CellCall[Tensor]
 
     weight_c: Parameter
 

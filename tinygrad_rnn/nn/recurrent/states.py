@@ -44,6 +44,12 @@ class LayerCall(Protocol[S]):
     ) -> tuple[Tensor, S, S]: ...
 
 
+class CellCall(Protocol[S]):
+    """The signature of a cell's call, for type checkers: `Cell.forward` explains it."""
+
+    def __call__(self, x: Tensor, state: S | None = None) -> S: ...
+
+
 class Course(NamedTuple):
     """How a row runs over a sequence; the words are those of the kernels' contract."""
 
@@ -108,7 +114,7 @@ def stacked(states: Sequence[State], name: str) -> State:
     """
     first, *others = states
     if not others:
-        return like(first, [part.expand_dims(axis=0) for part in parts(first)])
+        return tree.mapped(lambda part: part.expand_dims(axis=0), first)
     for other in others:
         differs = tree.difference(first, other)
         shapes = [[list(part.shape) for part in parts(state)] for state in (first, other)]
