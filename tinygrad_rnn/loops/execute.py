@@ -57,7 +57,7 @@ class Executor:
     def run(self, xp: Any, *values: Any) -> tuple[Any, ...]:
         """The last carry, and the stacked outputs."""
         carry, xs, constants = self._split(values)
-        self.fused = is_native(xp)
+        self.plan = self.tape.fused if is_native(xp) else self.tape.plain
         instructions = self._instructions(xp, constants)
         buffers = [OutputBuffer(xp, len(self.order)) for _ in self.tape.ys_at]
         self.runs = []
@@ -77,9 +77,7 @@ class Executor:
 
     def _instructions(self, xp: Any, constants: Any) -> list[Any]:
         """The instructions, bound to arrays."""
-        tape = self.tape
-        plan = tape.forward_fused if self.fused else tape.forward
-        return [_instruction(xp, f, constants) for f in plan]
+        return [_instruction(xp, f, constants) for f in self.plan.forward]
 
     def _on_tensors(self) -> list[Any]:
         """The instructions on Tensors; arguments that were detached in the trace are detached."""
@@ -89,7 +87,7 @@ class Executor:
 
         return [
             (partial(applied, f.op, f.live), f.pick, f.params, f.out, f.several, False)
-            for f in self.tape.forward
+            for f in self.tape.plain.forward
         ]
 
     def _steps(
@@ -109,8 +107,7 @@ class Executor:
         """
         tape = self.tape
         traced = any(isinstance(v, Traced) for v in (*carry, *xs, *constants))
-        fused = self.fused and not traced
-        pick_residuals = tape.pick_residuals_fused if fused else tape.pick_residuals
+        pick_residuals = (tape.plain if traced else self.plan).pick_residuals
         rest = [*constants, *tape.initial]
         for t in steps:
             values = [*carry, *[x[t, ...] for x in xs], *rest]
@@ -139,18 +136,21 @@ class Executor:
         start, xs, constants = self._split(values)
         runs: list[Any] = [(self.order, start, [])] if traced else self.runs
         tape, width = self.tape, len(start)
-        carry, totals = gs[:width], [SumOfProducts(xp, products) for _, products in tape.sums]
+        carry, totals = (
+            gs[:width],
+            [SumOfProducts(xp, products) for _, products in tape.backward.sums],
+        )
         kind = OutputBuffer if not traced else TracedOutputBuffer
         buffers = [kind(xp, len(self.order)) for _ in xs]
-        rules: list[Any] = [*tape.backward]
+        rules: list[Any] = tape.plain.backward
         if not traced:
             rules = [
                 b if type(b) is FusedKernel or b.matrix is None
                 else b._replace(rule=Multiplier(xp, constants[b.matrix].mT), pick=picker([b.g]))
-                for b in (tape.backward_fused if self.fused else rules)
+                for b in self.plan.backward
             ]  # fmt: skip
         instructions = self._on_tensors() if traced else None
-        rest = [xp, *constants, *tape.initial_g]
+        rest = [xp, *constants, *tape.backward.initial]
         by_step = [None if g is None else _by_step(g) for g in gs[width:]]
         for segment, before, kept in reversed(runs):
             if not kept:  # checkpointed, or consumed by an earlier pass
@@ -161,12 +161,12 @@ class Executor:
                 ys = [None if at is None else at(t) for at in by_step]
                 found = [*rest, *kept.pop()]
                 slots = [buffer.slot(t) for buffer in buffers]
-                _backward_step(tape.seeds, rules, found, (*carry, *ys), totals, slots)
+                _backward_step(tape.backward.seeds, rules, found, (*carry, *ys), totals, slots)
                 carry = [None if at is None else found[at] for at in tape.carry_at]
                 for buffer, at in zip(buffers, tape.sequences_at, strict=True):
                     buffer.write(t, None if at is None else found[at])
         of_constants: list[Any] = [None] * len(constants)
-        for (i, _), total in zip(tape.sums, totals, strict=True):
+        for (i, _), total in zip(tape.backward.sums, totals, strict=True):
             g = total.result(values[len(start) + len(xs) + i].shape)
             of_constants[i] = g if of_constants[i] is None else of_constants[i] + g
         stacked = [
