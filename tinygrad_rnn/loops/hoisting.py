@@ -36,16 +36,16 @@ Body = Callable[..., tuple[Any, Any]]
 
 
 def compile_scan(
-    body: Body, carry: Any, xs: tuple[Any, ...], order: range, every: int | None, made: type[Traced]
+    body: Body, carry: Any, xs: tuple[Any, ...], order: range, every: int | None, cls: type[Traced]
 ) -> tuple[Any, Any]:
     """Runs a loop of `body(carry, *x_t) -> (carry, y_t)` as one node; traces its first two steps.
 
     **Arguments** carry, xs: trees of arrays and Tensors. order: the time steps in running order.
-    every: steps of a checkpointed segment. made: the class of Tensors. **Returns** as `scan`.
+    every: steps of a checkpointed segment. cls: the class of Tensors. **Returns** as `scan`.
     """
 
     def values(of: Any) -> list[Any]:
-        return [v if isinstance(v, Traced) else wrap(made, v, None) for v in tree.leaves(of)]
+        return [v if isinstance(v, Traced) else wrap(cls, v, None) for v in tree.leaves(of)]
 
     state, sequences = values(carry), values(xs)
 
@@ -54,7 +54,7 @@ def compile_scan(
     ) -> tuple[Trace, list[Any], Any]:
         reals = [grad_mode.on and v.array.dtype.kind == "f" for v in state]
         before = [fresh_copy(v, live) for v, live in zip(state, reals, strict=True)]
-        x = [fresh_copy(wrap(made, v.array[t, ...], None), v.edge is not None) for v in sequences]
+        x = [fresh_copy(wrap(cls, v.array[t, ...], None), v.edge is not None) for v in sequences]
         trace = Trace("scan", [*before, *x], like)
         new, y = trace.run(lambda: body(tree.filled(carry, before), *tree.filled(xs, x)))
         changed = tree.difference(carry, new)
@@ -82,7 +82,7 @@ def compile_scan(
         )
     ys, others = tree.leaves(y, y, tree.is_item), tree.leaves(other, y, tree.is_item)
     trace.agrees_with(second, [*after, *ys], [*later, *others])
-    tape, sequences, constants = _hoist(trace, state, sequences, after, ys, made)
+    tape, sequences, constants = _hoist(trace, state, sequences, after, ys, cls)
     inputs = [*state, *sequences, *constants]
     keep = grad_mode.on and any(v.edge is not None for v in inputs)
     found = execute(*inputs, executor=Executor(tape, inputs, order, every, keep))
@@ -102,7 +102,7 @@ def _hoist(
     sequences: list[Traced],
     new: list[Any],
     ys: list[Any],
-    made: type[Traced],
+    cls: type[Traced],
 ) -> tuple[Tape, list[Traced], list[Traced]]:
     """Moves loop-invariant code out of a traced step (LICM) and compiles the rest.
 
@@ -154,7 +154,7 @@ def _hoist(
 
     def result(value: Any) -> Var:
         """The Var of a result; a constant is returned through an `alias`."""
-        found: Var = variable(trace.find(_value(value, made)))
+        found: Var = variable(trace.find(_value(value, cls)))
         if found.number not in fixed:
             return found
         number, value, live = -1 - len(calls), fixed[found.number], (found.live,)
@@ -177,12 +177,12 @@ def _better_in_loop(call: Call, steps: int) -> bool:
     return large and type(array) is np.ndarray and is_native(np)
 
 
-def _value(v: Any, made: type[Traced]) -> Any:
+def _value(v: Any, cls: type[Traced]) -> Any:
     """A result of a step, which may also be a raw array."""
     if isinstance(v, Traced):
         return v
     if is_array(v):
-        return wrap(made, v, None)
+        return wrap(cls, v, None)
     raise InvalidTypeError(f"scan: expected a step that returns Tensors, got {type(v).__name__}")
 
 

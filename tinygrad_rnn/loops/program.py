@@ -117,9 +117,9 @@ class Tape:
             carry, size = self.split[0], -1
             while size != len(found):  # the carry is an input of the next step
                 size = len(found)
-                for read, made in flow:
+                for read, written in flow:
                     if not found.isdisjoint(read):
-                        found.update(made)
+                        found.update(written)
                 after = zip(inputs[:carry], results, strict=False)
                 found.update(n for n, var in after if var.live and var.number in found)
             self._reached[live] = tuple([s.live and s.number in found for s in results])

@@ -69,10 +69,10 @@ def scan(
             "scan: checkpoint_every: expected a whole number from 1 up, and fused=True; got "
             f"{checkpoint_every!r}, fused={fused}"
         )
-    made = next((v.made for v in (*tree.leaves(carry), *sequences) if isinstance(v, Traced)), None)
+    cls = next((v.made for v in (*tree.leaves(carry), *sequences) if isinstance(v, Traced)), None)
     running, resets = _masks(count, lengths, reset)
-    if made is not None and is_tracing():  # Tensors, so that an outer trace records them
-        running, resets = (None if v is None else wrap(made, v, None) for v in (running, resets))
+    if cls is not None and is_tracing():  # Tensors, so that an outer trace records them
+        running, resets = (None if v is None else wrap(cls, v, None) for v in (running, resets))
     if running is not None and resets is not None:
         resets = resets & running
     rows = next((v.shape[1] for v in (running, resets) if v is not None and v.ndim == 2), None)
@@ -80,10 +80,10 @@ def scan(
         sequences = [_zero_padding(running, x) for x in sequences]
     if rows is not None:
         _check_batch("carry", tree.leaves(carry), rows)
-    if made is not None:  # the step may write to what it is given
-        carry = tree.filled(carry, [_writable(v, made) for v in tree.leaves(carry)])
+    if cls is not None:  # the step may write to what it is given
+        carry = tree.filled(carry, [_writable(v, cls) for v in tree.leaves(carry)])
         sequences = [
-            x if isinstance(x, Traced) else wrap(made, normalized(x, "scan: xs"), None)
+            x if isinstance(x, Traced) else wrap(cls, normalized(x, "scan: xs"), None)
             for x in sequences
         ]
     xs = tree.filled(xs, sequences)
@@ -103,8 +103,8 @@ def scan(
             return new, y
         return _masked_carry(running, new, carry), _masked_output(running, y, rows)
 
-    if fused and count > 1 and made is not None and not callbacks.forward and not is_tracing():
-        return compile_scan(masked, carry, (xs, running, resets), order, checkpoint_every, made)
+    if fused and count > 1 and cls is not None and not callbacks.forward and not is_tracing():
+        return compile_scan(masked, carry, (xs, running, resets), order, checkpoint_every, cls)
     steps = [*zip(*map(unstack, sequences), strict=True)]
     running, resets = (None if v is None else unstack(v) for v in (running, resets))
     ys: list[Any] = [None] * count
@@ -199,14 +199,14 @@ def _check_batch(what: str, values: list[Any], rows: Any) -> None:
             )
 
 
-def _writable(value: Any, made: type[Traced]) -> Traced:
+def _writable(value: Any, cls: type[Traced]) -> Traced:
     """An alias of a value that the step may overwrite."""
     if not isinstance(value, Traced):
-        return wrap(made, normalized(value, "scan: carry"), None)
+        return wrap(cls, normalized(value, "scan: carry"), None)
     if grad_mode.on and value.edge is not None and isinstance(value.edge[0], Leaf):
         own: Traced = alias(value)
         return own
-    return wrap(made, value.array, value.edge)
+    return wrap(cls, value.array, value.edge)
 
 
 # ---------------------------------------------------------------- masking
