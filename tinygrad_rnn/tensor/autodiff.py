@@ -130,24 +130,26 @@ def pull_back(node: Node, gs: list[Any], create_graph: bool) -> Iterable[tuple[i
         xp = np if type(some) is np.ndarray else backend.module_of(some)
         return op.cotangents(node, g, xp, node.kept)
     kept = op.lifted(node, some.made)
-    if op.composed is None:
+    if op.decomposition is None:
         return op.cotangents(node, g, ops, kept)
-    return enumerate(pull_back_twin(node, gs, dict(zip(op.kept_names, kept, strict=True))))
+    return enumerate(
+        differentiate_decomposition(node, gs, dict(zip(op.kept_names, kept, strict=True)))
+    )
 
 
-def pull_back_twin(node: Node, gs: list[Any], kept: dict[str, Any]) -> list[Any]:
-    """Differentiates a fused operation's composed twin instead of its own rule.
+def differentiate_decomposition(node: Node, gs: list[Any], kept: dict[str, Any]) -> list[Any]:
+    """Differentiates a fused operation's decomposition instead of its own rule.
 
     Each input gets a node of its own (`alias`), at which the walk ends: two inputs that are the
     same, or of which one was computed from the other, would be counted twice otherwise.
     """
     op = node.op
-    assert op.composed is not None
+    assert op.decomposition is not None
     inputs = [
         ops.alias(kept[n]) if edge is not None else kept[n]
         for n, edge in zip(op.inputs, node.edges, strict=True)
     ]
-    ys = op.composed(*inputs, **{n: kept[n] for n in op.parameters})
+    ys = op.decomposition(*inputs, **{n: kept[n] for n in op.parameters})
     pairs = zip(ys if type(ys) is tuple else (ys,), gs, strict=True)
     starts = [(y.edge, g) for y, g in pairs if g is not None and y.edge is not None]
     wanted = [x.edge if isinstance(x, Traced) else None for x in inputs]
