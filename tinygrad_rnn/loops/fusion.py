@@ -89,18 +89,12 @@ class _ColumnSlices:
 
     def __init__(self, instructions: Sequence[Instruction], wanted: Iterable[int]) -> None:
         self.instructions = instructions
-        self.parts = {
-            instruction.writes[0]: instruction.part
-            for instruction in instructions
-            if instruction.part
-        }
+        self.parts = {one.writes[0]: one.part for one in instructions if one.part}
         readers: dict[int, list[Instruction]] = {}
         for instruction in instructions:
             for register in instruction.reads:
                 readers.setdefault(register, []).append(instruction)
-        self.producers: dict[
-            int, Instruction
-        ] = {}  # of values that need not be computed as a whole
+        self.producers: dict[int, Instruction] = {}  # of values not computed as a whole
         wanted = {*wanted}
         for instruction in reversed(instructions if self.parts else ()):
             if instruction.function is None or instruction.adds or instruction.writes[0] in wanted:
@@ -111,7 +105,7 @@ class _ColumnSlices:
 
 
 class _Group:
-    """Instructions that are being fuse."""
+    """Instructions that are being fused."""
 
     def __init__(
         self,
