@@ -12,7 +12,7 @@ import pytest
 
 import tinygrad_rnn as tg
 from tinygrad_rnn.kernels.elementwise import is_native
-from tinygrad_rnn.loops import cache, execute, fusion, hoisting, program
+from tinygrad_rnn.loops import backward, cache, execute, fusion, hoisting, program
 from tinygrad_rnn.tensor.observers import callbacks, tracers
 
 RNG = np.random.default_rng(0)
@@ -304,6 +304,26 @@ class TestFused:
         tg.scan(lambda h, x: (counted(tg.tanh(h)) + x, h), tg.ones((3, 2)), x, fused=True)
         assert len(calls) == 1 + 5
 
+    @pytest.mark.parametrize("joint", [False, True])
+    def test_a_rule_reads_all_outputs_of_an_operation(self, joint: bool) -> None:
+        @tg.operation
+        def sine_and_cosine(xp: Any, x: Any) -> Any:
+            return xp.sin(x), xp.cos(x)
+
+        def rule(g: Any, y: Any) -> Any:
+            terms = [a * b for a, b in zip(g, (y[1], -y[0]), strict=True) if a is not None]
+            total = sum(terms[1:], terms[0])
+            return (total,) if joint else total
+
+        sine_and_cosine.vjp(rule) if joint else sine_and_cosine.vjp(x=rule)
+        w, x = drawn(2), drawn(4, 3, 2)
+
+        def step(h: Any, x: Any) -> Any:
+            s, c = sine_and_cosine(h * w + x)
+            return s * c + sine_and_cosine(x * h)[1], h
+
+        compare(step, drawn(3, 2), x, w)
+
     def test_a_carry_that_changes_is_refused(self) -> None:
         x = tg.ones((4, 3, 2))
         with pytest.raises(tg.ShapeError, match=r"float32\[2\] before, and float32\[3, 2\] after"):
@@ -457,6 +477,9 @@ class TestFusion:
 
         cache._cache.clear()
         compare(step, h, x, w, u)
+        (known,) = cache._cache.values()
+        alone = [c.rule for c in known.fused.backward if type(c) is not fusion.FusedKernel]
+        assert not any(getattr(r, "func", r) is backward._concat_cotangents for r in alone)
         products = [[f for f in p.forward if f.matrix is not None] for p in cache._cache.values()]
         assert [len(inside) for inside in products] == [2]
         monkeypatch.setattr(hoisting, "is_native", lambda xp: False)
