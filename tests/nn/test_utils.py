@@ -151,7 +151,7 @@ def test_a_probe_leaves_no_trace_and_says_what_it_misses() -> None:
     layer, x = tg.nn.RNN(3, 4), tg.zeros((5, 2, 3))
     with pytest.raises(ZeroDivisionError):
         gradient_flow(layer, lambda: layer(x)[0].sum() / (1 // 0))
-    assert layer.seen is None
+    assert layer.captured is None
     with pytest.raises(ValueError, match="Linear holds no recurrent layer"):
         gradient_flow(tg.nn.Linear(1, 1), lambda: x)
     with pytest.raises(ValueError, match="ran no recurrent layer"):

@@ -78,7 +78,7 @@ def by_steps(
     reset: Any = None,
     initial: Any = None,
     zones: Sequence[Any] | None = None,
-    taps: Sequence[Any] | None = None,
+    perturbations: Sequence[Any] | None = None,
     reverse: bool = False,
     fused: bool = False,
     every: bool = True,
@@ -90,10 +90,11 @@ def by_steps(
     `scan` takes them. initial: the state that a reset sets a row to; zeros, if None. zones: for
     each part of the state the share of the old one that survives each step, (T, B, ...) or
     (1, 1, 1), or None (zoneout, Krueger et al. 2016: a mask of zeros and ones, or the mean of one).
-    taps: for each part of the state what is added to it after each step, (T, B, ...), or None:
-    zeros have the states' gradients. An output that is a part of the state itself is that part
-    after all this. every: whether the states are wanted. **Returns** the outputs, (T, B, ...), zero
-    past a row's length; the last state; and the states after every step, as the outputs, or None.
+    perturbations: for each part of the state what is added to it after each step, (T, B, ...), or
+    None: zeros have the states' gradients. An output that is a part of the state itself is that
+    part after all this. every: whether the states are wanted. **Returns** the outputs,
+    (T, B, ...), zero past a row's length; the last state; and the states after every step, as the
+    outputs, or None.
 
     >>> import tinygrad_rnn as tg
     >>> def step(x, h):
@@ -104,7 +105,7 @@ def by_steps(
     """
     shares = [] if zones is None else [(k, z) for k, z in enumerate(zones) if z is not None]
     given = [x, *(broadcast_to(z, shape=(x.shape[0], *z.shape[1:])) for _, z in shares)]
-    given += taps or ()
+    given += perturbations or ()
     first, begin = tree.leaves(state), tree.leaves(initial, state)
     anew = reset is not None and initial is not None
     if anew:  # scan knows of zeros only
@@ -123,7 +124,7 @@ def by_steps(
         changed = list(parts)
         for (k, _), zone in zip(shares, more, strict=False):
             changed[k] = selected(zone, old[k]) + selected(1 - zone, parts[k])
-        if taps is not None:
+        if perturbations is not None:
             pairs = zip(changed, more[len(shares) :], strict=True)
             changed = [p if tap is None else p + tap for p, tap in pairs]
         y = next((p for p, before in zip(changed, parts, strict=True) if before is y), y)

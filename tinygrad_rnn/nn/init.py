@@ -110,7 +110,7 @@ def chrono_(layer: M, longest: int, *, generator: Generator | None = None) -> M:
     """
     recurrence: Any = getattr(layer, "recurrence", None)
     biases = {n: p for n, p in layer.named_parameters() if n.startswith("bias_")}
-    if not (biases and getattr(recurrence, "keeping", None)):
+    if not (biases and getattr(recurrence, "retain_gates", None)):
         raise InvalidTypeError(
             "chrono_: expected an LSTM or a GRU with biases, or one of their cells; got "
             f"{type(layer).__name__}"
@@ -122,10 +122,10 @@ def chrono_(layer: M, longest: int, *, generator: Generator | None = None) -> M:
         if name.startswith("bias_ih"):
             steps = creation.zeros((n,), dtype=bias.dtype, device=bias.device)
             b = log(uniform_(steps, 1, longest - 1, generator=generator)).data
-            for gate, sign in recurrence.keeping.items():
+            for gate, sign in recurrence.retain_gates.items():
                 bias.data[gate * n : (gate + 1) * n] = sign * b
         elif name.startswith("bias_hh"):
-            for gate in recurrence.keeping:
+            for gate in recurrence.retain_gates:
                 bias.data[gate * n : (gate + 1) * n] = 0
     return layer
 

@@ -43,12 +43,12 @@ def _smooth(build: Callable[[dict[str, Any]], Sample], given: dict[str, Any]) ->
     sample = build(given)
     module = sample.module
     if isinstance(module, RecurrentLayer):
-        module.seen = []  # so that each step is seen
+        module.captured = []  # so that each step is seen
     try:
         least = nearest(partial(sample.call, None), *sample.inputs)
     finally:
         if isinstance(module, RecurrentLayer):
-            module.seen = None
+            module.captured = None
     if least["sqrt"] < STEEP:
         given = {**given, "layer_norm": False}
     if least["clip"] < 1e-3:

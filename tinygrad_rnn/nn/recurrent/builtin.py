@@ -12,7 +12,7 @@ from ...tensor.tensor import Tensor
 from ..checks import real
 from ..module import Module
 from .recurrence import Activation, Recurrence, Weights, core
-from .states import Course, Run, State
+from .states import Result, SequenceOptions, State
 
 ONE_BIAS = (
     "this GRU resets before the product and has one bias a gate; PyTorch's is GRU(reset_after=True)"
@@ -27,10 +27,10 @@ class Elman(Recurrence):
 
     gates = 1
     plain: ClassVar = {"nonlinearity": ("tanh", "relu")}
-    letters: ClassVar = {"nonlinearity": ("h", -1)}
+    gate_names: ClassVar = {"nonlinearity": ("h", -1)}
 
     @cached_property
-    def plain_cell(self) -> str | None:
+    def inference_cell(self) -> str | None:
         """Of tanh or relu."""
         return f"rnn_{self.nonlinearity}" if self.fused else None
 
@@ -38,10 +38,12 @@ class Elman(Recurrence):
         h = cells.rnn_step(x, h, **w, h_mask=h_mask, activation=self.nonlinearity)
         return h, h
 
-    def operation(self, x: Tensor, h: State, w: Weights, h_mask: Any, course: Course) -> Run:
+    def operation(
+        self, x: Tensor, h: State, w: Weights, h_mask: Any, options: SequenceOptions
+    ) -> Result:
         y, last = cells.rnn(
-            x, h, *core(w), *course.constants(h_mask),
-            activation=self.nonlinearity, reverse=course.reverse,
+            x, h, *core(w), *options.constants(h_mask),
+            activation=self.nonlinearity, reverse=options.reverse,
         )  # fmt: skip
         return y, last, y
 
@@ -56,11 +58,11 @@ class GatedRecurrentUnit(Recurrence):
 
     gates = 3
     plain: ClassVar = {"activation": ("tanh",), "recurrent_activation": ("sigmoid",)}
-    letters: ClassVar = {"recurrent_activation": ("rz", 0), "activation": ("n", -1)}
-    keeping: ClassVar = {1: 1}
+    gate_names: ClassVar = {"recurrent_activation": ("rz", 0), "activation": ("n", -1)}
+    retain_gates: ClassVar = {1: 1}
 
     @cached_property
-    def plain_cell(self) -> str | None:
+    def inference_cell(self) -> str | None:
         """Either form, of tanh and sigmoid."""
         return None if not self.fused else "gru_reset_after" if self.reset_after else "gru"
 
@@ -75,10 +77,12 @@ class GatedRecurrentUnit(Recurrence):
         )  # fmt: skip
         return h, h
 
-    def operation(self, x: Tensor, h: State, w: Weights, h_mask: Any, course: Course) -> Run:
+    def operation(
+        self, x: Tensor, h: State, w: Weights, h_mask: Any, options: SequenceOptions
+    ) -> Result:
         y, last = cells.gru(
-            x, h, *core(w), *course.constants(h_mask),
-            reset_after=self.reset_after, reverse=course.reverse,
+            x, h, *core(w), *options.constants(h_mask),
+            reset_after=self.reset_after, reverse=options.reverse,
         )  # fmt: skip
         return y, last, y
 
@@ -120,7 +124,7 @@ class LongShortTermMemory(Recurrence):
             )
 
     @cached_property
-    def plain_cell(self) -> str | None:
+    def inference_cell(self) -> str | None:
         """Without any option."""
         more = self.proj_size or self.peephole or self.coupled_gates or self.cell_clip is not None
         return "lstm" if self.fused and not more else None
@@ -130,14 +134,14 @@ class LongShortTermMemory(Recurrence):
         return 3 if self.coupled_gates else 4
 
     @property
-    def letters(self) -> dict[str, tuple[str, float]]:
+    def gate_names(self) -> dict[str, tuple[str, float]]:
         return {
             "recurrent_activation": ("io" if self.coupled_gates else "ifo", 0),
             "activation": ("g", -1),
         }
 
     @property
-    def keeping(self) -> dict[int, int]:  # type: ignore[override]
+    def retain_gates(self) -> dict[int, int]:  # type: ignore[override]
         return {0: -1} if self.coupled_gates else {0: -1, 1: 1}
 
     @property
@@ -171,10 +175,12 @@ class LongShortTermMemory(Recurrence):
         )  # fmt: skip
         return h, (h, c)
 
-    def operation(self, x: Tensor, state: State, w: Weights, h_mask: Any, course: Course) -> Run:
+    def operation(
+        self, x: Tensor, state: State, w: Weights, h_mask: Any, options: SequenceOptions
+    ) -> Result:
         y, h, c, *every = cells.lstm(
-            x, *state, *core(w), w.get("w_hr"), w.get("w_ch"), *course.constants(h_mask),
-            coupled_gates=self.coupled_gates, cell_clip=self.cell_clip, every_cell=course.every,
-            reverse=course.reverse,
+            x, *state, *core(w), w.get("w_hr"), w.get("w_ch"), *options.constants(h_mask),
+            coupled_gates=self.coupled_gates, cell_clip=self.cell_clip, every_cell=options.every,
+            reverse=options.reverse,
         )  # fmt: skip
         return y, (h, c), (y, *every)

@@ -14,7 +14,7 @@ from ..module import Module, Parameter
 from .cells import BuiltInCell, Cell
 from .light import OneBiasCell
 from .stack import RecurrentLayer
-from .states import Course, Run, State, checked, parts
+from .states import Result, SequenceOptions, State, checked, parts
 
 
 class Steps(Protocol):
@@ -162,10 +162,10 @@ class Recurrent(RecurrentLayer):
         cell = self.cells[row]
         return checked(f"Recurrent: {type(cell).__name__}.initial", cell.initial(x[0]))
 
-    def _run(self, row: int, x: Tensor, state: State, course: Course) -> Run:
+    def _run(self, row: int, x: Tensor, state: State, options: SequenceOptions) -> Result:
         cell = self.cells[row]
         name = f"Recurrent: {type(cell).__name__}.step"
-        if course.reset is not None:
+        if options.reset is not None:
             begin = self.begin(row, x, x.shape[1])
             differs = tree.difference(begin, state)
             if differs:
@@ -173,7 +173,7 @@ class Recurrent(RecurrentLayer):
                     f"Recurrent: reset: expected a state as {type(cell).__name__}.initial gives "
                     f"it, which a reset begins from; got another: {differs}"
                 )
-            course = course._replace(initial=begin)
+            options = options._replace(initial=begin)
         shapes = [part.shape for part in parts(state)]
 
         def step(x: Tensor, state: State) -> tuple[Tensor, State]:
@@ -202,7 +202,7 @@ class Recurrent(RecurrentLayer):
                 )
             return y, new
 
-        return course.run(step, x, state, fused=self.fused)
+        return options.run(step, x, state, fused=self.fused)
 
     def _check(self, x: Tensor, axes: int = 3) -> None:
         vectors = isinstance(self.cells[0], (BuiltInCell, OneBiasCell))  # cells of ours

@@ -17,7 +17,7 @@ from ..dropout import dropout, dropout_mask
 from ..module import Parameter
 from .recurrence import Recurrence, Weights
 from .stack import RecurrentLayer
-from .states import Course, Run, State, like, parts
+from .states import Result, SequenceOptions, State, like, parts
 
 
 class FusedLayer(RecurrentLayer):
@@ -80,17 +80,17 @@ class FusedLayer(RecurrentLayer):
             begin = [zeros + part for zeros, part in zip(begin, learned, strict=True)]
         return tuple(begin) if len(begin) > 1 else begin[0]
 
-    def _run(self, row: int, x: Tensor, state: State, course: Course) -> Run:
+    def _run(self, row: int, x: Tensor, state: State, options: SequenceOptions) -> Result:
         w, h_mask = self.recurrence.held(self, self.suffix(row)), None
-        if course.training and (self.weight_dropout or self.recurrent_dropout):
+        if options.training and (self.weight_dropout or self.recurrent_dropout):
             w, h_mask = self._masked(w, parts(state)[0].shape[0])
-        if self.learn_initial and course.reset is not None:
-            course = course._replace(initial=self.begin(row, x, parts(state)[0].shape[0]))
-        return self.recurrence.run(x, state, w, course, h_mask)
+        if self.learn_initial and options.reset is not None:
+            options = options._replace(initial=self.begin(row, x, parts(state)[0].shape[0]))
+        return self.recurrence.run(x, state, w, options, h_mask)
 
     def _at_once(self, x: Tensor, state: State, training: bool) -> tuple[Tensor, State] | None:
-        cell = self.recurrence.plain_cell
-        more = self.bidirectional or self.zoneout != 0 or self.residual or self.seen is not None
+        cell = self.recurrence.inference_cell
+        more = self.bidirectional or self.zoneout != 0 or self.residual or self.captured is not None
         masks = training and (self.dropout or self.recurrent_dropout or self.weight_dropout)
         if cell is None or more or masks or (state is None and self.learn_initial):
             return None

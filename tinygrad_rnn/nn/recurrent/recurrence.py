@@ -20,7 +20,7 @@ from ...tensor.tensor import Tensor
 from .. import init
 from ..checks import activation, flag, positive
 from ..module import Module, Parameter
-from .states import Course, Run, State
+from .states import Result, SequenceOptions, State
 
 Activation = str | Callable[[Tensor], Tensor]  # the name of an elementwise operation, or a function
 Weights = dict[str, Any]  # by the operations' names; what a recurrence does without is not there
@@ -42,7 +42,7 @@ class Recurrence(ABC):
 
     parts: ClassVar[int] = 1  # of the state
     plain: ClassVar[dict[str, tuple[str, ...]]] = {}  # activations that the operation has
-    keeping: ClassVar[dict[int, int]] = {}  # gates that keep the state, 1, or let new in, -1
+    retain_gates: ClassVar[dict[int, int]] = {}  # gates that keep the state, 1, or let new in, -1
 
     def __post_init__(self) -> None:
         positive(self.owner, hidden_size=self.hidden_size)
@@ -59,7 +59,7 @@ class Recurrence(ABC):
 
     @property
     @abstractmethod
-    def letters(self) -> dict[str, tuple[str, float]]:
+    def gate_names(self) -> dict[str, tuple[str, float]]:
         """The gates that each activation gives, in the step's order, and its lower bound."""
 
     @property
@@ -79,7 +79,7 @@ class Recurrence(ABC):
         return not (free or self.layer_norm)
 
     @property
-    def plain_cell(self) -> str | None:
+    def inference_cell(self) -> str | None:
         """What `kernels.infer_stack` calls this cell; None if it has options."""
         return None
 
@@ -143,22 +143,29 @@ class Recurrence(ABC):
         """One step. **Returns** the output and the state."""
 
     @abstractmethod
-    def operation(self, x: Tensor, state: State, w: Weights, h_mask: Any, course: Course) -> Run:
+    def operation(
+        self, x: Tensor, state: State, w: Weights, h_mask: Any, options: SequenceOptions
+    ) -> Result:
         """The fused operation."""
 
     def run(
-        self, x: Tensor, state: State, w: Weights, course: Course, h_mask: Tensor | None = None
-    ) -> Run:
+        self,
+        x: Tensor,
+        state: State,
+        w: Weights,
+        options: SequenceOptions,
+        h_mask: Tensor | None = None,
+    ) -> Result:
         """A sequence, as one node where that can be.
 
-        **Arguments** x: (T, B, features), or a table, if the course has ids. h_mask: multiplies h
+        **Arguments** x: (T, B, features), or a table, if the options have ids. h_mask: multiplies h
         where it enters the recurrent products. **Returns** the output, the last state, and the
         state after every step (None, if nobody wants it).
         """
-        if self.fused and course.initial is None and course.taps is None:
-            return self.operation(x, state, w, h_mask, course)
+        if self.fused and options.initial is None and options.perturbations is None:
+            return self.operation(x, state, w, h_mask, options)
         known = all(isinstance(getattr(self, name), str) for name in self.plain)
-        return course.run(lambda x, state: self.step(x, state, w, h_mask), x, state, fused=known)
+        return options.run(lambda x, state: self.step(x, state, w, h_mask), x, state, fused=known)
 
     def describe(self) -> str:
         """The options that are not as they are by default."""

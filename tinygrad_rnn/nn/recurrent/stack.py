@@ -34,7 +34,7 @@ from ..checks import (
 from ..dropout import bernoulli
 from ..dropout import dropout as drop
 from ..module import Module
-from .states import Course, Run, Seen, State, like, parts, stacked
+from .states import Capture, Result, SequenceOptions, State, like, parts, stacked
 
 MERGES = ("concat", "sum", "mean", "mul", None)
 MAX_LAYERS = 10_000  # more is a mistake, which would take minutes and gigabytes to end in an error
@@ -44,7 +44,7 @@ class RecurrentLayer(Module):
     """What RNN, GRU, LSTM and Recurrent share: layers, directions, lengths, resets, states."""
 
     input_size: int | None  # features of x; None, where a cell of one's own does not say
-    reads_tables = False  # whether `_run` takes a table as its input, with ids in the course
+    reads_tables = False  # whether `_run` takes a table as its input, with ids in its options
 
     def __init__(
         self,
@@ -80,7 +80,7 @@ class RecurrentLayer(Module):
         self.bidirectional, self.directions = bidirectional, 2 if bidirectional else 1
         self.zoneout, self.residual, self.merge = zoneout, residual, merge
         self.generator = generator
-        self.seen: list[Seen] | None = None  # one of every row, while somebody looks inside
+        self.captured: list[Capture] | None = None  # of each layer and direction, during a capture
 
     # ------------------------------------------------------------ one row: a layer in a direction
 
@@ -89,7 +89,7 @@ class RecurrentLayer(Module):
         """The state before the first step. **Arguments** x: the input; batch: how many rows."""
 
     @abstractmethod
-    def _run(self, row: int, x: Tensor, state: State, course: Course) -> Run:
+    def _run(self, row: int, x: Tensor, state: State, options: SequenceOptions) -> Result:
         """A row over a sequence."""
 
     @abstractmethod
@@ -186,6 +186,7 @@ class RecurrentLayer(Module):
         last: list[State] = []
         states: list[State] = []
         steps = len(x if ids is None else ids)
+        capture = self.captured is not None
         for layer in range(self.num_layers):
             below = x
             if layer and training:
@@ -194,15 +195,15 @@ class RecurrentLayer(Module):
             ys = []
             for reverse in range(self.directions):
                 row = len(last)
-                course = Course(
+                options = SequenceOptions(
                     ids=None if layer else ids, lengths=lengths, reset=resets[reverse],
                     reverse=bool(reverse), zones=self._zones(first[row], steps, training),
-                    training=training, every=every or self.seen is not None,
-                    taps=None if self.seen is None else self._taps(first[row], steps),
+                    training=training, every=every or capture,
+                    perturbations=self._perturbations(first[row], steps) if capture else None,
                 )  # fmt: skip
-                y, end, all_ends = ran = self._run(row, x, first[row], course)
-                if self.seen is not None:
-                    self.seen.append(Seen(x, first[row], course, ran))
+                y, end, all_ends = ran = self._run(row, x, first[row], options)
+                if self.captured is not None:
+                    self.captured.append(Capture(x, first[row], options, ran))
                 ys.append(y)
                 last.append(end)
                 states.append(all_ends)
@@ -261,7 +262,7 @@ class RecurrentLayer(Module):
             for p, part in zip(rates, kept, strict=True)
         )
 
-    def _taps(self, state: State, steps: int) -> tuple[Tensor | None, ...]:
+    def _perturbations(self, state: State, steps: int) -> tuple[Tensor | None, ...]:
         return tuple(
             creation.zeros(
                 (steps, *part.shape), dtype=part.dtype, device=part.device, requires_grad=True
@@ -292,7 +293,7 @@ class RecurrentLayer(Module):
             if lengths is not None:
                 ids = ops.where(within_rows(ids, lengths), ids, 0)
             ids = ids_of(self.name, "ids", ids, len(x), x.device)
-            if self.reads_tables and self.seen is None:
+            if self.reads_tables and self.captured is None:
                 self._check(x, axes=2)
                 return x, ids, lengths
             x = ops.take(x, ids, axis=0)

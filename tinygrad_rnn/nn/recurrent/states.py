@@ -1,4 +1,4 @@
-"""States, and the course of a sequence: what a recurrence is run with, whichever it is."""
+"""States, and the options that a recurrence runs over a sequence with."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ...tensor import ops, tree
 from ...tensor.tensor import Tensor
 
 State = Any  # a Tensor, (B, ...), or a tree of them: see `tensor.tree`
-Run = tuple[Tensor, State, State]  # the output, the last state, the state after every step
+Result = tuple[Tensor, State, State]  # the output, the last state, the state after every step
 S = TypeVar("S")  # the type of a layer's state
 
 
@@ -50,8 +50,8 @@ class CellCall(Protocol[S]):
     def __call__(self, x: Tensor, state: S | None = None) -> S: ...
 
 
-class Course(NamedTuple):
-    """How a row runs over a sequence; the words are those of the kernels' contract."""
+class SequenceOptions(NamedTuple):
+    """How a layer runs over a sequence in one direction, named as in the kernels' contract."""
 
     ids: Tensor | None  # then the input is a table
     lengths: Tensor | None
@@ -61,7 +61,7 @@ class Course(NamedTuple):
     training: bool
     every: bool  # whether anyone wants the state after every step
     # Zeros added to each part of reals, to have its gradients.
-    taps: tuple[Tensor | None, ...] | None = None
+    perturbations: tuple[Tensor | None, ...] | None = None
     initial: State = None  # what a reset begins from; zeros, if None
 
     def constants(self, h_mask: Tensor | None) -> tuple[Tensor | None, ...]:
@@ -75,26 +75,26 @@ class Course(NamedTuple):
         state: State,
         *,
         fused: bool,
-    ) -> Run:
+    ) -> Result:
         """A step at each time; fused as `tg.scan` does it."""
         if self.ids is not None:
             x = ops.take(x, self.ids, axis=0)
-        ran: Run = by_steps(
+        ran: Result = by_steps(
             step, x, state, lengths=self.lengths, reset=self.reset, initial=self.initial,
-            zones=self.zones, taps=self.taps, reverse=self.reverse, fused=fused,
+            zones=self.zones, perturbations=self.perturbations, reverse=self.reverse, fused=fused,
             every=self.every,
         )  # fmt: skip
         return ran
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What somebody who looks inside a layer sees of a row."""
+class Capture:
+    """The input, options and result of one layer in one direction, captured for diagnostics."""
 
     x: Tensor
     first: State
-    course: Course
-    ran: Run
+    options: SequenceOptions
+    ran: Result
 
 
 def parts(state: State) -> list[Tensor]:

@@ -15,23 +15,23 @@ from ..module import Module
 from ..recurrent.fused import FusedLayer
 from ..recurrent.recurrence import Activation
 from ..recurrent.stack import RecurrentLayer
-from ..recurrent.states import Seen, State, like, parts
+from ..recurrent.states import Capture, State, like, parts
 
 
 @contextmanager
-def _looking_into(model: Module) -> Iterator[dict[str, list[Seen]]]:
-    """What the recurrent layers of a model see while they run, by their names."""
+def _capture(model: Module) -> Iterator[dict[str, list[Capture]]]:
+    """Captures the inputs, options and states of a model's recurrent layers, by their names."""
     layers = {n: m for n, m in model.named_modules() if isinstance(m, RecurrentLayer)}
     if not layers:
         raise InvalidValueError(f"{type(model).__name__} holds no recurrent layer to look into")
-    seen: dict[str, list[Seen]] = {name: [] for name in layers}
+    captured: dict[str, list[Capture]] = {name: [] for name in layers}
     for name, layer in layers.items():
-        layer.seen = seen[name]
+        layer.captured = captured[name]
     try:
-        yield seen
+        yield captured
     finally:
         for layer in layers.values():
-            layer.seen = None
+            layer.captured = None
 
 
 @public
@@ -53,18 +53,24 @@ def gradient_flow(model: Module, loss: Callable[[], Tensor]) -> dict[str, State]
     >>> h.shape, bool(h[0, 0] < h[0, -1])
     ((1, 20), True)
     """
-    with _looking_into(model) as seen:
+    with _capture(model) as captured:
         value = loss()
     flow: dict[str, State] = {}
-    for name, rows in seen.items():
+    for name, rows in captured.items():
         if not rows:
             continue
-        taps = [tap for row in rows for tap in cast("tuple[Tensor | None, ...]", row.course.taps)]
-        found = iter(grad(value, [tap for tap in taps if tap is not None], retain_graph=True))
+        perturbations = [
+            tap
+            for row in rows
+            for tap in cast("tuple[Tensor | None, ...]", row.options.perturbations)
+        ]
+        found = iter(
+            grad(value, [tap for tap in perturbations if tap is not None], retain_graph=True)
+        )
         nothing = creation.zeros(
             (len(rows[0].x),), device=rows[0].x.device
         )  # for truths and counts
-        gs = [nothing if tap is None else next(found) for tap in taps]
+        gs = [nothing if tap is None else next(found) for tap in perturbations]
         norms = [ops.sqrt(ops.sum(g * g, axis=tuple(range(1, g.ndim)))) for g in gs]
         count = len(parts(rows[0].first))
         flow[name] = like(rows[0].first, [ops.stack(norms[k::count]) for k in range(count)])
@@ -101,12 +107,12 @@ def gate_saturation(
         )
     training, layer.training = layer.training, False
     try:
-        with no_grad(), _looking_into(layer) as seen:
+        with no_grad(), _capture(layer) as captured:
             layer(x, state, lengths=lengths, reset=reset)
     finally:
         layer.training = training
     shares: dict[str, list[tuple[float, float]]] = {}
-    for row, here in enumerate(seen[""]):
+    for row, here in enumerate(captured[""]):
         for gate, (values, lower) in _activations(layer, row, here).items():
             low = ops.mean((values < lower + margin).astype("float64")).item()
             high = ops.mean((values > 1 - margin).astype("float64")).item()
@@ -114,7 +120,7 @@ def gate_saturation(
     return shares
 
 
-def _activations(layer: FusedLayer, row: int, seen: Seen) -> dict[str, tuple[Tensor, float]]:
+def _activations(layer: FusedLayer, row: int, captured: Capture) -> dict[str, tuple[Tensor, float]]:
     """Every gate's activations at all valid steps in one call of the step; and its lower bound."""
     found: dict[str, tuple[Tensor, float]] = {}
 
@@ -132,32 +138,36 @@ def _activations(layer: FusedLayer, row: int, seen: Seen) -> dict[str, tuple[Ten
     recurrence: Any = layer.recurrence
     activations = {
         name: recorded(getattr(recurrence, name), list(letters), lower)
-        for name, (letters, lower) in recurrence.letters.items()
+        for name, (letters, lower) in recurrence.gate_names.items()
     }
-    steps, batch = seen.x.shape[:2]
-    times = creation.arange(steps, device=seen.x.device).expand_dims(axis=1)
-    lengths = steps if seen.course.lengths is None else seen.course.lengths
+    steps, batch = captured.x.shape[:2]
+    times = creation.arange(steps, device=captured.x.device).expand_dims(axis=1)
+    lengths = steps if captured.options.lengths is None else captured.options.lengths
     valid = ops.broadcast_to(times < lengths, shape=(steps, batch)).reshape(-1)
     with no_grad():
         x, *before = (
             part.reshape((steps * batch, -1))[valid]
-            for part in (seen.x, *_states_before(layer, row, seen, times + 1 == lengths))
+            for part in (captured.x, *_states_before(layer, row, captured, times + 1 == lengths))
         )
         weights = recurrence.held(layer, layer.suffix(row))
-        replace(recurrence, **activations).step(x, like(seen.first, before), weights)
+        replace(recurrence, **activations).step(x, like(captured.first, before), weights)
     return found
 
 
-def _states_before(layer: FusedLayer, row: int, seen: Seen, final: Tensor) -> Iterator[Tensor]:
+def _states_before(
+    layer: FusedLayer, row: int, captured: Capture, final: Tensor
+) -> Iterator[Tensor]:
     """Each part of the state that each step began from, (T, B, features)."""
-    course, anew = seen.course, parts(layer.begin(row, seen.x, seen.x.shape[1]))
-    for first, states, begin in zip(parts(seen.first), parts(seen.ran[2]), anew, strict=True):
+    options, initial = captured.options, parts(layer.begin(row, captured.x, captured.x.shape[1]))
+    for first, states, begin in zip(
+        parts(captured.first), parts(captured.ran[2]), initial, strict=True
+    ):
         edge = first.expand_dims(axis=0)
-        if course.reverse:
+        if options.reverse:
             before = ops.concat([states[1:], edge])
             before = ops.where(final.expand_dims(axis=-1), edge, before)
         else:
             before = ops.concat([edge, states[:-1]])
-        if course.reset is not None:
-            before = ops.where(course.reset.expand_dims(axis=-1), begin, before)
+        if options.reset is not None:
+            before = ops.where(options.reset.expand_dims(axis=-1), begin, before)
         yield before
