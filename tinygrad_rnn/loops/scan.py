@@ -68,7 +68,9 @@ def scan(
             "scan: checkpoint_every: expected a whole number from 1 up, and fused=True; got "
             f"{checkpoint_every!r}, fused={fused}"
         )
-    made = next((v.made for v in (*tree.leaves(carry), *sequences) if isinstance(v, Traced)), None)
+    made = next(
+        (v.result_class for v in (*tree.leaves(carry), *sequences) if isinstance(v, Traced)), None
+    )
     running, begins = _rows(count, lengths, reset)
     if made is not None and is_tracing():  # values, so that it sees what is done with them
         running, begins = (None if v is None else wrap(made, v, None) for v in (running, begins))

@@ -296,7 +296,7 @@ def held(value: Any, live: bool) -> Any:
     """A value, without its place in the graph unless it is live."""
     if live or not isinstance(value, Traced) or value.edge is None:
         return value
-    return wrap(value.made, value.array, None)
+    return wrap(value.result_class, value.array, None)
 
 
 class Inside(Node):
