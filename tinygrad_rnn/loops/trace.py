@@ -295,7 +295,7 @@ def detach_unless(value: Any, live: bool) -> Any:
     """Detaches a value from the graph unless it is live."""
     if live or not isinstance(value, Traced) or value.edge is None:
         return value
-    return wrap(value.made, value.array, None)
+    return wrap(value.result_class, value.array, None)
 
 
 class TracedNode(Node):
