@@ -101,7 +101,8 @@ class LocationAttention(StatefulAttention):
         *,
         generator: Generator | None = None,
     ) -> None:
-        positive("LocationAttention", filters=filters, reach=reach)
+        positive("LocationAttention", filters=filters)
+        positive("LocationAttention", most=10_000, reach=reach)  # a slice of memory for each place
         super().__init__(
             query_size, memory_size, filters, hidden_size, normalize, device, dtype, generator
         )
