@@ -234,7 +234,7 @@ class Trace:
                     "make constants outside, and compute from the carry and from xs what differs",
                 )
         if self.draws or other.draws:
-            self.refuse("a draw of random numbers", "hand them over in xs")
+            self.refuse("a draw of random numbers", "pass them in xs")
         for array, before in self.constants.values():
             if array.tobytes() != before:
                 self.refuse(
