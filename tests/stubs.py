@@ -75,7 +75,7 @@ def declaration(name: str, function: Any) -> str:
         elif p.kind is p.KEYWORD_ONLY and not is_op and "*" not in "".join(written):
             written.append("*")  # an operation takes its parameters by position as well
         written.append(text if p.default is p.empty else f"{text} = {p.default!r}")
-    result = returned(signature, is_op and function.composed is not None)
+    result = returned(signature, is_op and function.decomposition is not None)
     return f"def {name}({', '.join(written)}) -> {result}: ..."
 
 

@@ -35,7 +35,7 @@ cells = pytest.mark.parametrize("cell", CELLS)
 def fused(module: Any, name: str) -> tg.Op:
     """The operation, run by one implementation."""
     forward, backward = (getattr(module, f"{name}_{way}") for way in ("forward", "backward"))
-    return tg.Op(name, forward, composed=getattr(tg, name).composed).vjp(backward)
+    return tg.Op(name, forward, decomposition=getattr(tg, name).decomposition).vjp(backward)
 
 
 def inputs(cell: str, rng: Any, sizes: tuple[int, ...], dtype: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The contract of the kernels: each implementation equals the composed twin, in all it returns.
+"""The contract of the kernels: each implementation equals the decomposition, in all it returns.
 
 An implementation is a line in IMPLEMENTATIONS: a module with the six functions, and a device. The
 last of them is what picks one.
@@ -42,7 +42,7 @@ operations = pytest.mark.parametrize("name", NAMES)
 def fused(module: ModuleType, name: str) -> tg.Op:
     """The operation, run by one implementation whatever the dispatch would pick."""
     forward, backward = (getattr(module, f"{name}_{way}") for way in ("forward", "backward"))
-    return tg.Op(name, forward, composed=getattr(tg, name).composed).vjp(backward)
+    return tg.Op(name, forward, decomposition=getattr(tg, name).decomposition).vjp(backward)
 
 
 class Configuration:
@@ -94,7 +94,7 @@ def test_fused_equals_composed_forwards_and_backwards(
 ) -> None:
     drawn = Configuration(data, name, dtype, device)
     op = fused(module, name)
-    (ys, gs), (true_ys, true_gs) = drawn.run(op), drawn.run(op.composed)
+    (ys, gs), (true_ys, true_gs) = drawn.run(op), drawn.run(op.decomposition)
     pairs = [*zip(ys, true_ys, strict=True), *((gs[k], true_gs[k]) for k in gs)]
     for found, true in pairs:
         assert found.dtype == dtype

@@ -216,7 +216,7 @@ class TestFused:
         with (
             tg.detect_anomaly(),
             np.errstate(all="ignore"),
-            pytest.raises(tg.AnomalyError, match="'log' made a value"),
+            pytest.raises(tg.AnomalyError, match="'log' returned a value"),
         ):
             tg.scan(lambda h, x: (tg.log(h - x), h), tg.ones((1,)), tg.ones((5, 1)), fused=True)
 
@@ -652,3 +652,16 @@ def test_associative_scan_of_trees(reverse: bool) -> None:
 def test_associative_scan_refuses_what_does_not_fit(fn: Any, xs: Any, words: str) -> None:
     with pytest.raises(tg.TinygradRnnError, match=f"associative_scan: .*{words}"):
         tg.associative_scan(fn, xs)
+
+
+@pytest.mark.parametrize("fused", [False, True])
+def test_arrays_that_are_no_numbers_are_refused(fused: bool) -> None:
+    add = lambda total, x: (total + x, total)
+    xs = tg.ones((3, 2), requires_grad=True)
+    for carry in (np.zeros(2, object), np.array(["a", "b"]), np.ma.masked_array(np.zeros(2))):
+        with pytest.raises(TypeError, match="scan: carry"):
+            tg.scan(add, carry, xs, fused=fused)
+        with pytest.raises(TypeError, match="scan: xs"):
+            tg.scan(add, tg.zeros(2), np.stack([carry] * 3), fused=fused)
+    total, _ = tg.scan(add, np.zeros(2, ">f4"), xs, fused=fused)
+    assert total.dtype is np.dtype("float32")

@@ -83,7 +83,7 @@ def test_the_loss_is_the_sum_over_all_alignments(case: Any) -> None:
 
 
 @given(cases())
-def test_the_rule_is_that_of_the_twin(case: Any) -> None:
+def test_the_rule_is_that_of_the_decomposition(case: Any) -> None:
     log_probs, targets, times, counts, blank = case
     assume(len(log_probs))  # of no steps there is nothing to differentiate
     x = tg.tensor(log_probs, requires_grad=True)

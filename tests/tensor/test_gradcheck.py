@@ -44,9 +44,9 @@ def test_a_wrong_second_order_is_caught_though_the_first_is_right() -> None:
         tg.gradcheck(op, [X], order=2)
 
 
-def test_a_fused_rule_whose_twin_computes_something_else_is_caught() -> None:
+def test_a_fused_rule_whose_decomposition_computes_something_else_is_caught() -> None:
     fused = tg.Op(
-        "fused", lambda xp, x, *, keep: (xp.tanh(x), None), composed=lambda x: tg.sigmoid(x)
+        "fused", lambda xp, x, *, keep: (xp.tanh(x), None), decomposition=lambda x: tg.sigmoid(x)
     ).vjp(lambda g, y: [g * (1 - y * y)])
     with pytest.raises(tg.GradcheckError, match="order 2"):
         tg.gradcheck(fused, [X], order=2)

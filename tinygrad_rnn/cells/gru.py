@@ -94,5 +94,5 @@ def _by_steps(
     )[:2]  # fmt: skip
 
 
-gru = Op("gru", kernels.gru_forward, composed=_by_steps, expects=SHAPES.format(3), fresh=True)
+gru = Op("gru", kernels.gru_forward, decomposition=_by_steps, expects=SHAPES.format(3), fresh=True)
 gru.vjp(kernels.gru_backward)

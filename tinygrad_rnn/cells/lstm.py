@@ -111,5 +111,7 @@ def _by_steps(
     return (y, h, c, states[1]) if every_cell else (y, h, c)
 
 
-lstm = Op("lstm", kernels.lstm_forward, composed=_by_steps, expects=SHAPES.format(4), fresh=True)
+lstm = Op(
+    "lstm", kernels.lstm_forward, decomposition=_by_steps, expects=SHAPES.format(4), fresh=True
+)
 lstm.vjp(kernels.lstm_backward)

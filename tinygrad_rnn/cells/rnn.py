@@ -69,5 +69,5 @@ def _by_steps(
     )[:2]  # fmt: skip
 
 
-rnn = Op("rnn", kernels.rnn_forward, composed=_by_steps, expects=SHAPES.format(""), fresh=True)
+rnn = Op("rnn", kernels.rnn_forward, decomposition=_by_steps, expects=SHAPES.format(""), fresh=True)
 rnn.vjp(kernels.rnn_backward)

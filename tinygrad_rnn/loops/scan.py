@@ -9,6 +9,7 @@ import numpy as np
 
 from ..errors import InvalidTypeError, InvalidValueError, ShapeError
 from ..tensor import backend, tree
+from ..tensor.conversion import normalized
 from ..tensor.graph import Leaf, Traced, grad_mode, wrap
 from ..tensor.observers import callbacks, concretize, is_tracing
 from ..tensor.ops.elementwise import alias, where
@@ -83,7 +84,10 @@ def scan(
         _batched("carry", tree.leaves(carry), rows)
     if made is not None:  # a step sees the same kinds of values at all steps, and may write to them
         carry = tree.filled(carry, [_own(v, made) for v in tree.leaves(carry)])
-        sequences = [x if isinstance(x, Traced) else wrap(made, x, None) for x in sequences]
+        sequences = [
+            x if isinstance(x, Traced) else wrap(made, normalized(x, "scan: xs"), None)
+            for x in sequences
+        ]
     xs = tree.filled(xs, sequences)
     order = range(count)[:: -1 if reverse else 1]
 
@@ -198,7 +202,7 @@ def _batched(what: str, values: list[Any], rows: Any) -> None:
 def _own(value: Any, made: type[Traced]) -> Traced:
     """The same value as one that a step may write to, and nobody else sees."""
     if not isinstance(value, Traced):
-        return wrap(made, value, None)
+        return wrap(made, normalized(value, "scan: carry"), None)
     if grad_mode.on and value.edge is not None and isinstance(value.edge[0], Leaf):
         own: Traced = alias(value)
         return own

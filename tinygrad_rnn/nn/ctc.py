@@ -238,4 +238,4 @@ def _ctc_by_steps(log_probs: Any, labels: Any, times: Any, counts: Any, *, blank
     return ops.where(log_z <= NEVER / 10, inf, -log_z)
 
 
-_ctc = Op("ctc_loss", _ctc_forward, composed=_ctc_by_steps).vjp(log_probs=_ctc_rule)
+_ctc = Op("ctc_loss", _ctc_forward, decomposition=_ctc_by_steps).vjp(log_probs=_ctc_rule)

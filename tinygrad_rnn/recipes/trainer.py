@@ -188,16 +188,16 @@ class Trainer(Iterator[Progress]):
         now, then = fingerprint(data), saved["data"]
         if now != then:
             raise TextError(
-                f"the training data differ from the checkpoint's: {now['characters']:,} characters "
-                f"now, {then['characters']:,} then"
+                f"the training data differ from the checkpoint's: {now['characters']} characters "
+                f"now, {then.get('characters')} then"
             )
         known = cls.arguments(saved)
-        if steps is not None:
-            known["config"] = replace(known["config"], steps=steps)
-        if known["config"].steps < saved["step"]:
+        total = known["config"].steps if steps is None else steps
+        if total < saved["step"]:
             raise SettingError(
-                f"`steps` is {steps}, but the training has made {saved['step']} already"
+                f"`steps` is {total}, but the training has made {saved['step']} already"
             )
+        known["config"] = replace(known["config"], steps=total)
         create: Callable[..., Self] = cls
         trainer = create(data, device=device, **known, **more)
         with fitting():

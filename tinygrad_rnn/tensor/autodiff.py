@@ -130,7 +130,7 @@ def pull_back(node: Node, gs: list[Any], create_graph: bool) -> Iterable[tuple[i
         xp = np if type(some) is np.ndarray else backend.module_of(some)
         return op.cotangents(node, g, xp, node.kept)
     kept = op.reattached(node, some.result_class)
-    if op.composed is None:
+    if op.decomposition is None:
         return op.cotangents(node, g, ops, kept)
     return enumerate(
         differentiate_decomposition(node, gs, dict(zip(op.kept_names, kept, strict=True)))
@@ -144,12 +144,12 @@ def differentiate_decomposition(node: Node, gs: list[Any], kept: dict[str, Any])
     that was computed from the other, would be counted twice.
     """
     op = node.op
-    assert op.composed is not None
+    assert op.decomposition is not None
     inputs = [
         ops.alias(kept[n]) if edge is not None else kept[n]
         for n, edge in zip(op.inputs, node.edges, strict=True)
     ]
-    ys = op.composed(*inputs, **{n: kept[n] for n in op.parameters})
+    ys = op.decomposition(*inputs, **{n: kept[n] for n in op.parameters})
     pairs = zip(ys if type(ys) is tuple else (ys,), gs, strict=True)
     starts = [(y.edge, g) for y, g in pairs if g is not None and y.edge is not None]
     wanted = [x.edge if isinstance(x, Traced) else None for x in inputs]
@@ -209,7 +209,9 @@ def starting_cotangent(y: Traced, g: Any, what: str) -> Any:
                 f"{what}: expected a scalar, got shape {list(y.array.shape)}: sum it, or pass the "
                 "cotangent of its shape"
             )
-        return xp.ones_like(y.array)
+        one = xp.empty(y.array.shape, y.array.dtype)
+        one.fill(1)
+        return one
     if not isinstance(g, Traced):
         g = (
             conversion.normalized(g, what)

@@ -137,7 +137,7 @@ class Op:
     """A differentiable operation: `Op(name, forward).vjp(input=rule, ...)`.
 
     **Arguments** forward: a function `(xp, *inputs, *, parameters)` on raw arrays. name: for
-    errors. expects: the condition on its inputs, for errors. composed: the same
+    errors. expects: the condition on its inputs, for errors. decomposition: the same
     function of ordinary operations, for a fused operation whose rule reads `saved`; its forward
     also takes `keep` (whether a backward pass may follow) and returns `(outputs, saved)`. fresh:
     the rules return new arrays or `g` itself, so that the engine need not copy one that becomes a
@@ -157,12 +157,13 @@ class Op:
         forward: Rule,
         *,
         expects: str = "",
-        composed: Rule | None = None,
+        decomposition: Rule | None = None,
         fresh: bool = False,
     ) -> None:
         if not callable(forward):
             raise InvalidTypeError(f"Op: forward: expected a function, got {forward!r}")
-        self.name, self.forward, self.composed, self.fresh = name, forward, composed, fresh
+        self.name, self.forward, self.fresh = name, forward, fresh
+        self.decomposition = decomposition
         signature = inspect.signature(forward)
         declared = list(signature.parameters.values())[1:]
         self.variadic = any(p.kind is p.VAR_POSITIONAL for p in declared)
@@ -189,7 +190,7 @@ class Op:
             parameters=[p for p in declared if p.name != "keep"], return_annotation=signature.empty
         )
         self.__name__ = name
-        self.__doc__ = (composed or forward).__doc__ or f"As `numpy.{name}`, differentiable."
+        self.__doc__ = (decomposition or forward).__doc__ or f"As `numpy.{name}`, differentiable."
 
     @public
     def vjp(self, joint: Rule | None = None, /, **rules: Rule) -> Self:
@@ -213,7 +214,7 @@ class Op:
         """Resolves the names that rules read to positions, once."""
         read = {n for rule in (self.joint, *self.rules.values()) if rule for n in names(rule)}
         seen = ("y", "saved", *self.inputs)
-        keep = tuple(n for n in seen if n in read or (self.composed and n in self.inputs))
+        keep = tuple(n for n in seen if n in read or (self.decomposition and n in self.inputs))
         self.kept_names = (*keep, *self.parameters)
         self._pick_kept = _picker(keep, seen)
         layout = ("xp", "g", "shapes", "needs", *self.kept_names)
@@ -270,7 +271,7 @@ class Op:
         tracing = tracing and self.differentiable and grad_mode.on
         saved = None
         try:
-            if self.composed is None:
+            if self.decomposition is None:
                 y = self.forward(xp, *raw, **params)
             else:
                 y, saved = self.forward(xp, *raw, keep=tracing, **params)
@@ -318,9 +319,9 @@ class Op:
         Operations inside the forward function are not traced.
         """
         args = self._converted(args)
-        if self.composed is not None:
+        if self.decomposition is not None:
             tracers[get_ident()] = tracer
-            return self.composed(*args, **{**self.parameters, **params})
+            return self.decomposition(*args, **{**self.parameters, **params})
         try:
             known = tracer.replayed(self, args, params)
             if known is not None:

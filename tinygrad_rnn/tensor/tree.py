@@ -30,6 +30,10 @@ def leaves(tree: Any, like: Any = None, leaf: Predicate = is_leaf) -> list[Any]:
     """The leaves of a tree, in the order in which a tree of the same structure has them."""
     if isinstance(tree, Traced):
         return [tree]
+    if type(tree) is tuple and (like is None or like is tree):  # the usual state, without recursion
+        flat = [v for v in tree if isinstance(v, Traced)]
+        if len(flat) == len(tree):
+            return flat
     result: list[Any] = []
     _collect(tree, tree if like is None else like, leaf, result)
     return result
@@ -48,6 +52,15 @@ def _collect(tree: Any, like: Any, leaf: Predicate, result: list[Any]) -> None:
         result.append(tree)
 
 
+def mapped(function: Callable[[Any], Any], tree: Any) -> Any:
+    """Maps a function over the leaves of a tree."""
+    if isinstance(tree, Traced):
+        return function(tree)
+    if type(tree) is tuple:
+        return tuple([mapped(function, part) for part in tree])
+    return filled(tree, map(function, leaves(tree)))
+
+
 def filled(like: Any, parts: Iterable[Any], leaf: Predicate = is_leaf) -> Any:
     """Creates a tree of the structure of `like` with other leaves (unflatten)."""
     return _filled(like, iter(parts), leaf)
@@ -57,7 +70,9 @@ def _filled(like: Any, parts: Iterator[Any], leaf: Predicate) -> Any:
     if isinstance(like, Traced):
         return next(parts)
     if type(like) is tuple:
-        return tuple([_filled(part, parts, leaf) for part in like])
+        return tuple(
+            [next(parts) if isinstance(v, Traced) else _filled(v, parts, leaf) for v in like]
+        )
     if isinstance(like, (tuple, list)):
         items = [_filled(part, parts, leaf) for part in like]
         return type(like)(*items) if hasattr(like, "_fields") else type(like)(items)

@@ -88,11 +88,11 @@ def _clip_off_the_kinks(
         return None
     on = {k: None if v is None else backend.to_device(v) for k, v in constants.items()}
 
-    composed: Any = cells.lstm.composed
+    decomposition: Any = cells.lstm.decomposition
 
     def run(*xs: Any) -> Any:
         named = dict(zip(inputs, xs, strict=True))
-        return composed(**named, **on, **options, cell_clip=clip)
+        return decomposition(**named, **on, **options, cell_clip=clip)
 
     return clip if nearest(run, *inputs.values())["clip"] > 1e-3 else 100.0
 

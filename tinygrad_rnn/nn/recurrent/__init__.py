@@ -5,11 +5,11 @@ them weights. `stack` is what all layers share, `custom` runs a cell of one's ow
 """
 
 from .cells import Cell, GRUCell, LSTMCell, RNNCell
-from .convolutional import ConvLSTMCell
+from .conv_lstm import ConvLSTMCell
 from .custom import Recurrent
-from .gated import IndRNNCell, JANETCell, MGUCell, SRUCell
 from .layers import GRU, LSTM, RNN
-from .minimal import MinGRU, MinGRUCell, MinLSTM, MinLSTMCell
+from .light import IndRNNCell, JANETCell, MGUCell, SRUCell
+from .parallel import MinGRU, MinGRUCell, MinLSTM, MinLSTMCell
 from .xlstm import MLSTMCell, SLSTMCell
 
 __all__ = [

@@ -12,7 +12,7 @@ from ...tensor.tensor import Tensor
 from ..checks import flag, positive
 from ..module import Module, Parameter
 from .cells import BuiltInCell, Cell
-from .gated import OneBiasCell
+from .light import OneBiasCell
 from .stack import RecurrentLayer
 from .states import Course, Run, State, checked, parts
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cached_property
+from functools import cached_property, lru_cache
 from operator import itemgetter
 from typing import Any
 
@@ -73,10 +73,7 @@ class FusedLayer(RecurrentLayer):
 
     def begin(self, row: int, x: Tensor, batch: int) -> State:
         """Zeros, or what is learned."""
-        begin = [
-            creation.zeros((batch, size), dtype=x.dtype, device=x.device)
-            for size in self.recurrence.sizes
-        ]
+        begin = [_zeros(batch, size, x.dtype, x.device) for size in self.recurrence.sizes]
         if self.learn_initial:
             names = ("h0", "c0")[: len(begin)]
             learned = [getattr(self, name + self.suffix(row)) for name in names]
@@ -85,11 +82,10 @@ class FusedLayer(RecurrentLayer):
 
     def _run(self, row: int, x: Tensor, state: State, course: Course) -> Run:
         w, h_mask = self.recurrence.held(self, self.suffix(row)), None
-        batch = parts(state)[0].shape[0]
-        if course.training:
-            w, h_mask = self._masked(w, batch)
+        if course.training and (self.weight_dropout or self.recurrent_dropout):
+            w, h_mask = self._masked(w, parts(state)[0].shape[0])
         if self.learn_initial and course.reset is not None:
-            course = course._replace(initial=self.begin(row, x, batch))
+            course = course._replace(initial=self.begin(row, x, parts(state)[0].shape[0]))
         return self.recurrence.run(x, state, w, course, h_mask)
 
     def _at_once(self, x: Tensor, state: State, training: bool) -> tuple[Tensor, State] | None:
@@ -170,3 +166,16 @@ class FusedLayer(RecurrentLayer):
         )
         sizes = f"{self.input_size}, {self.hidden_size}"
         return f"{sizes}{super().describe()}{self.recurrence.describe()}{masks}"
+
+
+def _zeros(batch: int, size: int, dtype: Any, device: str) -> Tensor:
+    """Zeros (batch, size); small ones are shared, as making them would cost a tenth of a call."""
+    make = _shared_zeros if batch * size <= 4096 else _new_zeros
+    return make((batch, size), dtype, device)
+
+
+def _new_zeros(shape: tuple[int, int], dtype: Any, device: str) -> Tensor:
+    return creation.zeros(shape, dtype=dtype, device=device)
+
+
+_shared_zeros = lru_cache(maxsize=32)(_new_zeros)

@@ -198,7 +198,7 @@ class RecurrentLayer(Module):
                     ids=None if layer else ids, lengths=lengths, reset=resets[reverse],
                     reverse=bool(reverse), zones=self._zones(first[row], steps, training),
                     training=training, every=every or self.seen is not None,
-                    taps=self._taps(first[row], steps),
+                    taps=None if self.seen is None else self._taps(first[row], steps),
                 )  # fmt: skip
                 y, end, all_ends = ran = self._run(row, x, first[row], course)
                 if self.seen is not None:
@@ -236,7 +236,7 @@ class RecurrentLayer(Module):
     def _zones(self, state: State, steps: int, training: bool) -> tuple[Any, ...]:
         """For each part of the state what survives of it: masks in training, else their mean."""
         kept = parts(state)
-        if self.zoneout == 0:
+        if not self.zoneout:
             return (None,) * len(kept)
         rates: Any = self.zoneout
         if not isinstance(rates, (tuple, list)):  # of truths and counts there is no mean
@@ -261,9 +261,7 @@ class RecurrentLayer(Module):
             for p, part in zip(rates, kept, strict=True)
         )
 
-    def _taps(self, state: State, steps: int) -> tuple[Tensor | None, ...] | None:
-        if self.seen is None:
-            return None
+    def _taps(self, state: State, steps: int) -> tuple[Tensor | None, ...]:
         return tuple(
             creation.zeros(
                 (steps, *part.shape), dtype=part.dtype, device=part.device, requires_grad=True

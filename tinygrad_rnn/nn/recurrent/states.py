@@ -114,7 +114,7 @@ def stacked(states: Sequence[State], name: str) -> State:
     """
     first, *others = states
     if not others:
-        return like(first, [part.expand_dims(axis=0) for part in parts(first)])
+        return tree.mapped(lambda part: part.expand_dims(axis=0), first)
     for other in others:
         differs = tree.difference(first, other)
         shapes = [[list(part.shape) for part in parts(state)] for state in (first, other)]

@@ -10,7 +10,7 @@ from ...tensor import creation
 from ...tensor.random import Generator
 from ...tensor.tensor import Tensor
 from ..checks import positive
-from .gated import OneBiasCell
+from .light import OneBiasCell
 
 State = tuple[Tensor, ...]
 

@@ -10,7 +10,7 @@ from ...errors import InvalidValueError, public
 from ...tensor import ops
 from ...tensor.tensor import Tensor
 from ..module import Module
-from ..recurrent.minimal import MinGRU, MinLSTM
+from ..recurrent.parallel import MinGRU, MinLSTM
 from ..recurrent.stack import RecurrentLayer
 from ..recurrent.states import State, detached
 

@@ -48,7 +48,11 @@ def _flat(a: Any) -> Any:
 
 
 linear = Op(
-    "linear", _forward, composed=_by_product, expects="x (..., I), w (O, I) and b (O,)", fresh=True
+    "linear",
+    _forward,
+    decomposition=_by_product,
+    expects="x (..., I), w (O, I) and b (O,)",
+    fresh=True,
 ).vjp(
     x=lambda g, w: matmul(g, w),
     w=lambda g, x: matmul(_flat(g).mT, _flat(x)),

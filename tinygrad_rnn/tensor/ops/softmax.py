@@ -113,7 +113,7 @@ def _by_logits(
 linear_softmax_cross_entropy = Op(
     "linear_softmax_cross_entropy",
     kernels.linear_cross_entropy,
-    composed=_by_logits,
+    decomposition=_by_logits,
     expects="x (N, I), w (C, I), targets (N,), weights (N,) and b (C,)",
     fresh=True,
 )

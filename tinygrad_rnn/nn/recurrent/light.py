@@ -1,4 +1,4 @@
-"""Cells with one gate, with one weight a unit, or with gates that read no output."""
+"""Light cells: MGU, JANET, IndRNN and SRU."""
 
 from __future__ import annotations
 

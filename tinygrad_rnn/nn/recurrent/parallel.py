@@ -10,7 +10,7 @@ from ...tensor import creation
 from ...tensor.random import Generator
 from ...tensor.tensor import Tensor
 from ..checks import dtype_as, features_last, flag, lengths_of, state_like
-from .gated import OneBiasCell
+from .light import OneBiasCell
 
 
 class MinGRUCell(OneBiasCell):
