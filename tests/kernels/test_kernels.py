@@ -235,6 +235,7 @@ def test_reset_forgets_what_is_not_finite(
     assert all(np.isfinite(p.grad.numpy()).all() for p in layer.parameters())
 
 
+@pytest.mark.skipif(functions.native is None, reason=cpu.describe())
 @given(st.data())
 def test_an_infinite_cell_is_the_same_in_every_implementation(data: st.DataObject) -> None:
     r = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))

@@ -12,7 +12,7 @@ import pytest
 
 import tinygrad_rnn as tg
 from tinygrad_rnn.kernels.elementwise import is_native
-from tinygrad_rnn.loops import cache, execute, fusion, hoisting, program
+from tinygrad_rnn.loops import backward, cache, execute, fusion, hoisting, program
 from tinygrad_rnn.tensor.observers import callbacks, tracers
 
 RNG = np.random.default_rng(0)
@@ -223,10 +223,10 @@ class TestFused:
     @pytest.mark.parametrize(
         ("step", "words"),
         [
-            (lambda h, x: (h if h.sum().item() > 0 else -h, h), "a look at a value"),
-            (lambda h, x: (h if (x > 0).all() else -h, h), "a look at a value"),
-            (lambda h, x: (h * float(x.data[0, 0]), h), "a look at a value"),
-            (lambda h, x: (h * tg.tensor(x.numpy()), h), "a look at a value"),
+            (lambda h, x: (h if h.sum().item() > 0 else -h, h), "reading a value"),
+            (lambda h, x: (h if (x > 0).all() else -h, h), "reading a value"),
+            (lambda h, x: (h * float(x.data[0, 0]), h), "reading a value"),
+            (lambda h, x: (h * tg.tensor(x.numpy()), h), "reading a value"),
             (lambda h, x: (h * tg.rand(3, 2), h), "something new to 'multiply'"),
             (lambda h, x: (h[tg.zeros((3,), dtype="int64")] * h, h), "something new to 'getitem'"),
             (lambda h, x: (h * tg.tensor(x), h), "something new to 'multiply'"),
@@ -304,6 +304,26 @@ class TestFused:
         tg.scan(lambda h, x: (counted(tg.tanh(h)) + x, h), tg.ones((3, 2)), x, fused=True)
         assert len(calls) == 1 + 5
 
+    @pytest.mark.parametrize("joint", [False, True])
+    def test_a_rule_reads_all_outputs_of_an_operation(self, joint: bool) -> None:
+        @tg.operation
+        def sine_and_cosine(xp: Any, x: Any) -> Any:
+            return xp.sin(x), xp.cos(x)
+
+        def rule(g: Any, y: Any) -> Any:
+            terms = [a * b for a, b in zip(g, (y[1], -y[0]), strict=True) if a is not None]
+            total = sum(terms[1:], terms[0])
+            return (total,) if joint else total
+
+        sine_and_cosine.vjp(rule) if joint else sine_and_cosine.vjp(x=rule)
+        w, x = drawn(2), drawn(4, 3, 2)
+
+        def step(h: Any, x: Any) -> Any:
+            s, c = sine_and_cosine(h * w + x)
+            return s * c + sine_and_cosine(x * h)[1], h
+
+        compare(step, drawn(3, 2), x, w)
+
     def test_a_carry_that_changes_is_refused(self) -> None:
         x = tg.ones((4, 3, 2))
         with pytest.raises(tg.ShapeError, match=r"float32\[2\] before, and float32\[3, 2\] after"):
@@ -317,8 +337,8 @@ class TestFused:
 # ---------------------------------------------------------------- what it costs
 
 
-class TestChains:
-    """Elementwise operations that run as one."""
+class TestFusion:
+    """Elementwise operations fused into one kernel."""
 
     @pytest.mark.skipif(not is_native(np), reason="without native code there are none")
     @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -346,15 +366,15 @@ class TestChains:
             return [h1, y, *(g for loss in losses for g in tg.grad(
                 loss, [w, b, x, h], retain_graph=True))]  # fmt: skip
 
-        cache._known.clear()
-        chained = results()
-        (known,) = cache._known.values()
-        lengths = [[len(c.instead) for c in plan if type(c) is fusion.Chain]
-                   for plan in (known.forward_chained, known.backward_chained)]  # fmt: skip
+        cache._cache.clear()
+        fused = results()
+        (known,) = cache._cache.values()
+        lengths = [[len(c.fallback) for c in plan if type(c) is fusion.FusedKernel]
+                   for plan in (known.fused.forward, known.fused.backward)]  # fmt: skip
         assert max(lengths[0]) > 8
         assert max(lengths[1]) > 8
         monkeypatch.setattr(execute, "is_native", lambda xp: False)
-        for a, c in zip(chained, results(), strict=True):
+        for a, c in zip(fused, results(), strict=True):
             tolerance = 300 * np.finfo(dtype).eps
             np.testing.assert_allclose(a.numpy(), c.numpy(), rtol=tolerance, atol=tolerance)
 
@@ -394,11 +414,11 @@ class TestChains:
             return [*values, *(g for loss in losses for g in tg.grad(
                 loss, [w, b, x, h], retain_graph=True))]  # fmt: skip
 
-        cache._known.clear()
+        cache._cache.clear()
         wanted = results(fused=False)
         found = [results()]
-        monkeypatch.setattr(fusion.Chain, "run", lambda *_: False)
-        found.append(results())  # the instructions that a chain stands for
+        monkeypatch.setattr(fusion.FusedKernel, "run", lambda *_: False)
+        found.append(results())  # the fallback of a kernel
         monkeypatch.setattr(execute, "is_native", lambda xp: False)
         found.append(results())
         for values in found:
@@ -407,36 +427,36 @@ class TestChains:
 
     @pytest.mark.skipif(not is_native(np), reason="without native code there are none")
     @pytest.mark.parametrize("every", [None, 2])
-    def test_what_is_made_again_need_not_be_kept(
+    def test_recomputed_residuals_are_not_saved(
         self, every: int | None, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         w, x, h = drawn(4, 4), drawn(5, 3, 4), drawn(3, 4)
 
         def step(h: Any, x: Any) -> Any:
             i = tg.sigmoid(x + h @ w)
-            rest = (1 - i) * 2  # two instructions from what is kept
+            rest = (1 - i) * 2  # two instructions from a residual
             h = tg.tanh(rest * h) / (1 + abs(i)) * i + tg.tanh(h + h) * rest
             return h, h
 
         compare(step, h, x, w)
-        cache._known.clear()
+        cache._cache.clear()
 
         def gradients() -> Any:
             y = tg.scan(step, h, x, fused=True, checkpoint_every=every)[1]
             return [g.numpy() for g in tg.grad((y * y).sum(), [h, x, w])]
 
         found = gradients()
-        (known,) = cache._known.values()
-        dropped = len(known.kept_at) - len({*known.kept_at} & {*known.kept_at_chained})
-        assert dropped >= 2
-        monkeypatch.setattr(fusion.Chain, "run", lambda *_: False)
+        (known,) = cache._cache.values()
+        saved = [{*plan.pick_residuals(range(1000))} for plan in (known.plain, known.fused)]
+        assert len(saved[0] - saved[1]) >= 2
+        monkeypatch.setattr(fusion.FusedKernel, "run", lambda *_: False)
         for a, b in zip(found, gradients(), strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-12)
         monkeypatch.setattr(execute, "is_native", lambda xp: False)
         for a, b in zip(found, gradients(), strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-12)
 
-    def test_a_long_line_of_cheap_operations_is_planned_in_time(self) -> None:
+    def test_a_long_line_of_cheap_operations_compiles_in_time(self) -> None:
         def step(h: Any, x: Any) -> Any:
             for _ in range(60):
                 h = h + h * 0.01
@@ -446,8 +466,8 @@ class TestChains:
 
     @pytest.mark.skipif(not is_native(np), reason="without native code they do not")
     def test_large_products_stay_in_the_loop(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(hoisting, "NEAR", 100)
-        monkeypatch.setattr(hoisting, "MANY", 3)
+        monkeypatch.setattr(hoisting, "CACHE_ELEMENTS", 100)
+        monkeypatch.setattr(hoisting, "MIN_ROWS", 3)
         w, u, x, h = drawn(4, 8), drawn(6, 8), drawn(5, 3, 6), drawn(3, 4)
 
         def step(h: Any, x: Any) -> Any:
@@ -455,17 +475,20 @@ class TestChains:
             h = tg.tanh(z[:, :4]) * z[:, 4:]
             return h, h
 
-        cache._known.clear()
+        cache._cache.clear()
         compare(step, h, x, w, u)
-        products = [[f for f in p.forward if f.matrix is not None] for p in cache._known.values()]
+        (known,) = cache._cache.values()
+        alone = [c.rule for c in known.fused.backward if type(c) is not fusion.FusedKernel]
+        assert not any(getattr(r, "func", r) is backward._concat_cotangents for r in alone)
+        products = [[f for f in p.forward if f.matrix is not None] for p in cache._cache.values()]
         assert [len(inside) for inside in products] == [2]
         monkeypatch.setattr(hoisting, "is_native", lambda xp: False)
-        cache._known.clear()
+        cache._cache.clear()
         compare(step, h, x, w, u)
-        products = [[f for f in p.forward if f.matrix is not None] for p in cache._known.values()]
+        products = [[f for f in p.forward if f.matrix is not None] for p in cache._cache.values()]
         assert [len(inside) for inside in products] == [1]
 
-    def test_what_is_handed_through_a_chain_comes_out_of_it(self) -> None:
+    def test_an_input_of_a_kernel_can_be_its_output(self) -> None:
         w, u, x, h = drawn(4, 4), drawn(4, 4), drawn(5, 3, 4), drawn(3, 4)
 
         def step(h: Any, x: Any) -> Any:
@@ -476,20 +499,20 @@ class TestChains:
         compare(step, h, x, w, u)
 
 
-class TestPlans:
-    """A program is planned once for all loops that do the same."""
+class TestCache:
+    """Equal steps are compiled once."""
 
-    def test_new_values_of_the_same_kind_need_no_new_plan(
+    def test_new_values_of_the_same_kind_compile_nothing(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        planned: list[Any] = []
-        made = program.Program.__init__
-        monkeypatch.setattr(program.Program, "__init__", lambda *a: planned.append(a) or made(*a))
-        cache._known.clear()
+        compiled: list[Any] = []
+        made = program.Tape.__init__
+        monkeypatch.setattr(program.Tape, "__init__", lambda *a: compiled.append(a) or made(*a))
+        cache._cache.clear()
         for _ in range(3):
             w, x = drawn(2, 2), drawn(4, 3, 2)
             compare(lambda h, x, w=w: (tg.tanh(h @ w + x * 0.5), h), drawn(3, 2), x, w)
-        assert len(planned) == 1
+        assert len(compiled) == 1
 
     @pytest.mark.parametrize(
         ("one", "other"),
@@ -513,9 +536,9 @@ class TestPlans:
 
         with np.errstate(all="ignore"):
             for step in (one, other):
-                cache._known.clear()
+                cache._cache.clear()
                 true = results(step)
-                cache._known.clear()
+                cache._cache.clear()
                 results(other if step is one else one)
                 for a, b in zip(results(step), true, strict=True):
                     np.testing.assert_array_equal(a.numpy(), b.numpy())

@@ -1,4 +1,4 @@
-"""What the steps of a loop give, collected: outputs and cotangents of all steps, and sums."""
+"""Accumulators of a loop: output buffers over all steps, and sums of cotangents."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from ..kernels.products import sum_of_products
 from ..tensor.ops.indexing import Sum
 from ..tensor.shapes import sum_to
 
-ROWS = 4096  # of factors that are held back until they are multiplied
+MAX_ROWS = 4096  # of factors that are collected before they are multiplied
 
 
-class Stack:
-    """What all steps give, one upon another; zeros for those that give nothing."""
+class OutputBuffer:
+    """Stacks a value of every step along a new first axis; zeros where a step has none."""
 
     def __init__(self, xp: Any, steps: int) -> None:
         self.xp, self.steps = xp, steps
@@ -20,13 +20,13 @@ class Stack:
         self.last: Any = None
         self.missing: list[int] = []
 
-    def room(self, t: int) -> Any:
-        """Where what a step gives will be; None as long as nobody knows its shape."""
+    def slot(self, t: int) -> Any:
+        """The slice for step t, to write into; None until the shape is known."""
         self.last = None if self.whole is None else self.whole[t, ...]
         return self.last
 
-    def put(self, t: int, y: Any) -> None:
-        """Takes what a step gives, if it is not in its room already; of that step alone."""
+    def write(self, t: int, y: Any) -> None:
+        """Stores the value of step t, unless it was written into its slot."""
         if y is None:
             self.missing.append(t)
         elif self.whole is None:
@@ -36,29 +36,29 @@ class Stack:
             self.whole[t] = y
 
     def result(self) -> Any:
-        """All of it; None if there was nothing."""
+        """The whole buffer; None if no step had a value."""
         if self.whole is not None and self.missing:
             self.whole[self.missing] = 0
         return self.whole
 
 
-class TracedStack:
-    """The same of Tensors."""
+class TracedOutputBuffer:
+    """An OutputBuffer of Tensors, which are stacked at the end."""
 
     def __init__(self, xp: Any, steps: int) -> None:
         self.xp = xp
         self.whole: list[Any] = [None] * steps
 
-    def room(self, t: int) -> Any:
-        """Nowhere: a Tensor is not written into."""
+    def slot(self, t: int) -> Any:
+        """None: Tensors are not written in place."""
         return None
 
-    def put(self, t: int, y: Any) -> None:
-        """Takes what a step gives."""
+    def write(self, t: int, y: Any) -> None:
+        """Stores the value of step t."""
         self.whole[t] = y
 
     def result(self) -> Any:
-        """All of it; None if there was nothing."""
+        """The whole buffer; None if no step had a value."""
         some = next((g for g in self.whole if g is not None), None)
         if some is None:
             return None
@@ -66,8 +66,12 @@ class TracedStack:
         return self.xp.stack([zero if g is None else g for g in self.whole])
 
 
-class Total:
-    """The cotangent of a constant, summed over all steps; of products their factors, at first."""
+class SumOfProducts:
+    """Sums the cotangents of a constant over all steps.
+
+    **Arguments** products: whether each is a product a.T @ g, given as (a, g). Such factors are
+    collected, so that many steps share one matrix product.
+    """
 
     def __init__(self, xp: Any, products: bool) -> None:
         self.xp, self.products = xp, products
@@ -76,7 +80,7 @@ class Total:
         self.rows = 0
 
     def add(self, term: Any) -> None:
-        """Adds what one step gives: a cotangent, or the two factors of one."""
+        """Adds the term of one step: a cotangent, or the factors of one."""
         if not self.products:
             self._add(term)
             return
@@ -85,7 +89,7 @@ class Total:
             a, g = (v.reshape((-1, v.shape[-1])) for v in term)
         self.factors.append((a, g))
         self.rows += a.shape[0]
-        if self.rows >= ROWS:
+        if self.rows >= MAX_ROWS:
             self._multiply()
 
     def _add(self, term: Any) -> None:
@@ -100,7 +104,7 @@ class Total:
         self._add(sum_of_products(self.xp, a, g))
 
     def result(self, shape: tuple[int, ...]) -> Any:
-        """All of it, in the constant's shape; None if there was none."""
+        """The sum in the constant's shape; None if no step had a term."""
         if self.factors:
             self._multiply()
         return None if self.sum is None else sum_to(self.sum.total, shape)

@@ -1,4 +1,4 @@
-"""What an associative function makes of all elements so far, in parallel."""
+"""The parallel prefix scan of an associative function (Blelloch 1990)."""
 
 from __future__ import annotations
 
@@ -17,9 +17,8 @@ def associative_scan(
 ) -> Any:
     """x_1, fn(x_1, x_2), fn(fn(x_1, x_2), x_3), ... along an axis, for a function that associates.
 
-    Pairs of neighbours are joined, what comes of them is scanned in the same way, and every other
-    result is one step from a neighbour's: about 2 n applications in 2 log2(n) vectorised calls
-    (Blelloch 1990).
+    Combines neighbouring pairs, scans the results recursively, and combines these with the
+    elements between: about 2 n applications in 2 log2(n) vectorised calls (Blelloch 1990).
 
     **Arguments** fn: of two values like xs, any number of elements along the axis, gives a third;
     fn(fn(a, b), c) = fn(a, fn(b, c)). xs: (..., n, ...), or a tree of such: tuples, lists, dicts.
@@ -47,7 +46,7 @@ def associative_scan(
     if reverse:
         parts = [flip(x, axis=0) for x in parts]
 
-    def joined(a: list[Any], b: list[Any]) -> list[Any]:
+    def combine(a: list[Any], b: list[Any]) -> list[Any]:
         y = fn(tree.filled(xs, a), tree.filled(xs, b))
         differs = tree.difference(xs, y)
         found = [] if differs else tree.leaves(y, xs)
@@ -59,28 +58,28 @@ def associative_scan(
             )
         return found
 
-    parts = _scanned(joined, parts)
+    parts = _prefixes(combine, parts)
     if reverse:
         parts = [flip(x, axis=0) for x in parts]
     return tree.filled(xs, [moveaxis(x, 0, axis) for x in parts])
 
 
-def _scanned(joined: Callable[[list[Any], list[Any]], list[Any]], xs: list[Any]) -> list[Any]:
+def _prefixes(combine: Callable[[list[Any], list[Any]], list[Any]], xs: list[Any]) -> list[Any]:
     n = len(xs[0])
     if n < 2:
         return xs
-    pairs = joined([x[: n - 1 : 2] for x in xs], [x[1::2] for x in xs])
-    second = _scanned(joined, pairs)  # the results at 1, 3, 5, ...
+    pairs = combine([x[: n - 1 : 2] for x in xs], [x[1::2] for x in xs])
+    second = _prefixes(combine, pairs)  # the results at 1, 3, 5, ...
     if n > 2:
-        others = joined([y[: (n - 1) // 2] for y in second], [x[2::2] for x in xs])
+        others = combine([y[: (n - 1) // 2] for y in second], [x[2::2] for x in xs])
         first = [concat([x[:1], y]) for x, y in zip(xs, others, strict=True)]
     else:
         first = [x[:1] for x in xs]
-    return [_in_turns(a, b) for a, b in zip(first, second, strict=True)]
+    return [_interleave(a, b) for a, b in zip(first, second, strict=True)]
 
 
-def _in_turns(a: Any, b: Any) -> Any:
-    """a_1, b_1, a_2, b_2, ...; a may have one element more."""
+def _interleave(a: Any, b: Any) -> Any:
+    """Interleaves two sequences: a_1, b_1, a_2, ...; a may have one element more."""
     n = len(b)
     turns = stack([a[:n], b], axis=1).reshape((2 * n, *b.shape[1:]))
     return turns if len(a) == n else concat([turns, a[n:]])

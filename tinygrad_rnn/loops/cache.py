@@ -1,4 +1,4 @@
-"""A program is planned once for all loops that do the same to values of the same kinds."""
+"""The compilation cache: equal traces share one compiled Tape."""
 
 from __future__ import annotations
 
@@ -8,48 +8,48 @@ from typing import Any
 import numpy as np
 
 from ..errors import InvalidTypeError
-from .program import Program
-from .trace import Call, Slot
+from .program import Tape
+from .trace import Call, Var
 
-_known: dict[Any, Program] = {}
+_cache: dict[Any, Tape] = {}
 
 
-def planned(calls: Sequence[Call], *numbers: Sequence[Any]) -> Program:
-    """The program of some calls: that of an earlier loop, if it did the same to such values.
+def cached_tape(calls: Sequence[Call], *numbers: Sequence[Any]) -> Tape:
+    """Compiles traced calls, or finds the Tape of an equal earlier trace.
 
-    **Arguments** as `Program`.
+    **Arguments** as `Tape`.
     """
     try:
-        form = tuple(map(_form, calls)), tuple(map(tuple, numbers))
-    except TypeError:  # an array or a user's own object, which may change
-        return Program(calls, *numbers)
-    program = _known.get(form)
-    if program is None:
-        if len(_known) >= 64:
-            _known.clear()
-        program = _known[form] = Program(calls, *numbers)
-    return program
+        key = tuple(map(_key, calls)), tuple(map(tuple, numbers))
+    except TypeError:  # an array or a user's own object is mutable: not a key
+        return Tape(calls, *numbers)
+    tape = _cache.get(key)
+    if tape is None:
+        if len(_cache) >= 64:
+            _cache.clear()
+        tape = _cache[key] = Tape(calls, *numbers)
+    return tape
 
 
-def _form(call: Call) -> Any:
-    """All of a call that a program depends on: two calls of equal forms make the same one."""
+def _key(call: Call) -> Any:
+    """The cache key of a call: calls with equal keys compile to the same instructions."""
     op = call.op
     rules = op.forward, op.joint, *op.rules.items()
     results = tuple([(tuple(y.shape), y.dtype.char) for y in call.results])
-    args = tuple(map(_constant, call.args))
-    params = tuple([(name, _constant(value)) for name, value in call.params.items()])
+    args = tuple(map(_constant_key, call.args))
+    params = tuple([(name, _constant_key(value)) for name, value in call.params.items()])
     return op, rules, args, params, call.outs, results, call.several, call.live, call.shapes
 
 
-def _constant(value: Any) -> Any:
-    """What tells a value from all others that it might have been, and can be a key."""
+def _constant_key(value: Any) -> Any:
+    """The cache key of a constant; TypeError for a mutable one."""
     kind = type(value)
-    if kind in (Slot, type):
+    if kind in (Var, type):
         return value
     if kind in (int, float, bool, str, type(None), type(...)) or isinstance(value, np.dtype):
         return repr(value)  # 0.0 equals -0.0, and 1 equals True
     if kind is slice:
-        return kind, _constant((value.start, value.stop, value.step))
+        return kind, _constant_key((value.start, value.stop, value.step))
     if kind is tuple:
-        return kind, tuple(map(_constant, value))
-    raise InvalidTypeError(f"{kind} may change")
+        return kind, tuple(map(_constant_key, value))
+    raise InvalidTypeError(f"{kind} is mutable")

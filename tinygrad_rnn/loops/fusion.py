@@ -1,9 +1,8 @@
-"""Which instructions of a program make one pass over the elements.
+"""Elementwise fusion: groups instructions of one shape into single native kernels.
 
-Elementwise instructions on values of one shape are brought together, as far as what they read and
-write lets them, and run on symbols; what comes of that runs natively. Columns of a wider value go
-in as they lie there, and what belongs side by side comes out so. Where native code does not take
-what it is given, the instructions themselves run.
+The functions of a group run on symbols, and the trace is compiled. Column slices of wider values
+are read in place, and concatenations are written in place. The kernel falls back to the separate
+instructions for inputs that native code does not support.
 """
 
 from __future__ import annotations
@@ -20,286 +19,297 @@ Shape = tuple[int, ...]
 NOT_ELEMENTWISE = TypeError, AttributeError, ValueError, IndexError  # what a symbol raises
 
 
-class Item(NamedTuple):
-    """An instruction, and what it does at which places."""
+class Instruction(NamedTuple):
+    """An instruction as fusion sees it: which registers it reads and writes, and how."""
 
-    instruction: Any
+    code: Any
     reads: tuple[int, ...]
     writes: tuple[int, ...]
-    function: Callable[..., Any] | None  # of what lies at `args`; None if it is not elementwise
+    function: Callable[..., Any] | None  # of the registers `args`; None if not elementwise
     args: tuple[int, ...]
     params: dict[str, Any]
-    kind: tuple[Shape, Any]  # the shape and dtype of what it gives
-    adds: bool  # to what is there already
-    part: tuple[int, int] | None = None  # it reads columns: of which place, from where on
-    beside: bool = False  # it puts what lies at `args` side by side
+    kind: tuple[Shape, Any]  # the result's shape and dtype
+    adds: bool  # to a value that the register may hold already
+    part: tuple[int, int] | None = None  # of a column slice: its source, and first column
+    concatenates: bool = False  # it concatenates `args` along the last axis
 
 
-class Chain(NamedTuple):
-    """Instructions that run as one."""
+class FusedKernel(NamedTuple):
+    """Elementwise instructions that run in one native pass."""
 
-    code: ElementwiseProgram
-    pick: Callable[[Any], Any]  # what goes in
-    outputs: tuple[tuple[int, int], ...]  # places, and which array comes there
-    copies: tuple[tuple[int, int], ...]  # places, and the place whose value comes there
-    stacks: tuple[int | None, ...]  # which of the stacks each array belongs to, if any does
-    instead: tuple[Any, ...]  # the instructions themselves
+    program: ElementwiseProgram
+    pick: Callable[[Any], Any]  # its inputs
+    outputs: tuple[tuple[int, int], ...]  # registers, and which result each gets
+    copies: tuple[tuple[int, int], ...]  # registers, and the register that each copies
+    buffers: tuple[int | None, ...]  # the output buffer of each result, if it has one
+    fallback: tuple[Any, ...]  # the instructions, for inputs that native code refuses
 
-    def run(self, values: list[Any], rooms: Sequence[Any] = ()) -> bool:
-        """Whether native code has run it.
+    def run(self, values: list[Any], slots: Sequence[Any] = ()) -> bool:
+        """Runs natively; False if native code does not support the inputs.
 
-        **Arguments** rooms: where in each stack this step's part has its place, if that is known.
+        **Arguments** slots: for each output buffer the slice of this step, if it is allocated.
         """
-        if rooms and self.stacks:
-            into = tuple([None if k is None else rooms[k] for k in self.stacks])
-            found = self.code(self.pick(values), into)
+        if slots and self.buffers:
+            into = tuple([None if k is None else slots[k] for k in self.buffers])
+            found = self.program(self.pick(values), into)
         else:
-            found = self.code(self.pick(values))
+            found = self.program(self.pick(values))
         if found is None:
             return False
         if self.copies:
             copied = [values[i] for _, i in self.copies]
-            for (place, _), value in zip(self.copies, copied, strict=True):
-                values[place] = value
-        for place, i in self.outputs:
-            values[place] = found[i]
+            for (register, _), value in zip(self.copies, copied, strict=True):
+                values[register] = value
+        for register, i in self.outputs:
+            values[register] = found[i]
         return True
 
 
-def picker(places: Iterable[int]) -> Callable[[Any], Any]:
-    """What picks values out of a list, as a tuple."""
-    at = tuple(places)
+def picker(registers: Iterable[int]) -> Callable[[Any], Any]:
+    """A function that reads registers, as a tuple."""
+    at = tuple(registers)
     if len(at) > 1:
         return itemgetter(*at)
     return (lambda values: (values[at[0]],)) if at else (lambda values: ())
 
 
-class _Beside:
-    """Stands for some symbols side by side: all that can be done with it is to hand it on."""
+class _Concat:
+    """Symbols to concatenate; the result can only be returned, not computed with."""
 
     def __init__(self, *symbols: Symbol) -> None:
         self.symbols = symbols
 
 
-class _Columns:
-    """Where columns of what the items make are to be found without making it.
+class _ColumnSlices:
+    """Finds column slices that can be computed from column slices of the inputs.
 
-    Columns of an elementwise result are what the operation makes of columns; so where nothing but
-    columns of it is read, it need not be there.
+    Slicing commutes with elementwise operations. A result of which only slices are read is thus
+    never computed as a whole.
     """
 
-    def __init__(self, items: Sequence[Item], wanted: Iterable[int]) -> None:
-        self.items = items
-        self.parts = {item.writes[0]: item.part for item in items if item.part}
-        readers: dict[int, list[Item]] = {}
-        for item in items:
-            for place in item.reads:
-                readers.setdefault(place, []).append(item)
-        self.makers: dict[int, Item] = {}  # of what need not be there
+    def __init__(self, instructions: Sequence[Instruction], wanted: Iterable[int]) -> None:
+        self.instructions = instructions
+        self.parts = {one.writes[0]: one.part for one in instructions if one.part}
+        readers: dict[int, list[Instruction]] = {}
+        for instruction in instructions:
+            for register in instruction.reads:
+                readers.setdefault(register, []).append(instruction)
+        self.producers: dict[int, Instruction] = {}  # of values not computed as a whole
         wanted = {*wanted}
-        for item in reversed(items if self.parts else ()):
-            if item.function is None or item.adds or item.writes[0] in wanted:
+        for instruction in reversed(instructions if self.parts else ()):
+            if instruction.function is None or instruction.adds or instruction.writes[0] in wanted:
                 continue
-            by = readers.get(item.writes[0], [])
-            if by and all(one.part or one.writes[0] in self.makers for one in by):
-                self.makers[item.writes[0]] = item
+            by = readers.get(instruction.writes[0], [])
+            if by and all(one.part or one.writes[0] in self.producers for one in by):
+                self.producers[instruction.writes[0]] = instruction
 
 
-class _Link:
-    """A chain that is being put together."""
+class _Group:
+    """Instructions that are being fused."""
 
     def __init__(
         self,
         kind: tuple[Shape, Any],
         literals: dict[int, Any],
         shapes: dict[int, Shape],
-        columns: _Columns,
+        columns: _ColumnSlices,
     ) -> None:
         self.kind, self.literals, self.shapes, self.columns = kind, literals, shapes, columns
         self.tape: list[Symbol] = []
-        self.at: dict[int, Any] = {}  # by place: what is there after the last item so far
-        self.parts: dict[tuple[int, int], Symbol] = {}  # by place and first column
-        self.leaves: dict[int, int] = {}  # the places of what goes in, by number on the tape
-        self.starts: dict[int, int] = {}  # the first columns of what goes in, if not all
-        self.items: list[Item] = []
+        self.at: dict[int, Any] = {}  # by register: its symbol after the last instruction
+        self.parts: dict[tuple[int, int], Symbol] = {}  # by source and first column
+        self.inputs: dict[int, int] = {}  # registers, by their symbol's number on the tape
+        self.first_columns: dict[int, int] = {}  # of inputs of which a column slice is read
+        self.instructions: list[Instruction] = []
         self.writes: set[int] = set()
-        self.skipped: set[int] = set()  # columns, and what they are of, that need not be there
+        self.elided: set[int] = set()  # slices and their sources that need not be computed
 
-    def leaf(self, place: int) -> Symbol:
+    def add_input(self, register: int) -> Symbol:
         symbol = Symbol(self.tape)
-        self.leaves[symbol.number] = place
+        self.inputs[symbol.number] = register
         return symbol
 
-    def symbol(self, place: int) -> Any:
-        """What is at a place: a symbol, or what is always there."""
-        if place in self.literals:
-            return self.literals[place]
-        if place not in self.at:
+    def symbol(self, register: int) -> Any:
+        """The symbol of a register, or its constant."""
+        if register in self.literals:
+            return self.literals[register]
+        if register not in self.at:
             shape = self.kind[0]
-            if self.shapes.get(place) not in (shape, shape[-1:]):
-                raise InvalidTypeError("it broadcasts otherwise")
-            if place in self.columns.parts:
-                self.skipped.add(place)
-                self.at[place] = self.part(*self.columns.parts[place])
+            if self.shapes.get(register) not in (shape, shape[-1:]):
+                raise InvalidTypeError("it broadcasts in another way")
+            if register in self.columns.parts:
+                self.elided.add(register)
+                self.at[register] = self.part(*self.columns.parts[register])
             else:
-                self.at[place] = self.leaf(place)
-        return self.at[place]
+                self.at[register] = self.add_input(register)
+        return self.at[register]
 
-    def part(self, place: int, start: int) -> Any:
-        """The columns from some column on of what is at a place."""
-        if (place, start) not in self.parts:
-            self.parts[place, start] = self._part(place, start)
-        return self.parts[place, start]
+    def part(self, register: int, start: int) -> Any:
+        """The symbol of a column slice of a register."""
+        if (register, start) not in self.parts:
+            self.parts[register, start] = self._part(register, start)
+        return self.parts[register, start]
 
-    def _part(self, place: int, start: int) -> Symbol:
-        maker = self.columns.makers.get(place)
-        y = maker and self._made_of_columns(maker, start)
+    def _part(self, register: int, start: int) -> Symbol:
+        producer = self.columns.producers.get(register)
+        y = producer and self._slice_of_result(producer, start)
         if y is not None:
-            self.skipped.add(place)
+            self.elided.add(register)
             return y
-        symbol = self.leaf(place)
-        self.starts[symbol.number] = start
+        symbol = self.add_input(register)
+        self.first_columns[symbol.number] = start
         return symbol
 
-    def _made_of_columns(self, maker: Item, start: int) -> Symbol | None:
-        shape = maker.kind[0]
-        fits = (p in self.literals or self.shapes.get(p) in (shape, shape[-1:]) for p in maker.args)
-        if maker.function is None or not all(fits):
+    def _slice_of_result(self, producer: Instruction, start: int) -> Symbol | None:
+        shape = producer.kind[0]
+        fits = (
+            p in self.literals or self.shapes.get(p) in (shape, shape[-1:]) for p in producer.args
+        )
+        if producer.function is None or not all(fits):
             return None
         try:
-            y = maker.function(
+            y = producer.function(
                 *[self.literals[p] if p in self.literals else self.part(p, start)
-                  for p in maker.args],
-                **maker.params,
+                  for p in producer.args],
+                **producer.params,
             )  # fmt: skip
         except NOT_ELEMENTWISE:
             return None
         return y if type(y) is Symbol else None
 
-    def takes(self, item: Item, filled: set[int]) -> bool:
-        """Adds an item, if it is elementwise and of this shape, or puts such side by side."""
-        function: Any = _Beside if item.beside else item.function
+    def try_add(self, instruction: Instruction, filled: set[int]) -> bool:
+        """Adds an instruction if it is elementwise of this shape, or concatenates such results."""
+        function: Any = _Concat if instruction.concatenates else instruction.function
         if function is None:
             return False
-        (to,) = item.writes
-        adds = item.adds and to in filled
+        (to,) = instruction.writes
+        adds = instruction.adds and to in filled
         try:
-            if item.kind == self.kind:
-                y = function(*map(self.symbol, item.args), **item.params)
+            if instruction.kind == self.kind:
+                y = function(*map(self.symbol, instruction.args), **instruction.params)
                 if type(y) is not Symbol:
                     return False
                 if adds:
                     y = self.symbol(to) + y
-            else:  # wider: of what this chain makes, side by side
-                known = [self.at.get(p) for p in item.args]
-                if adds or not all(type(v) is (Symbol if item.beside else _Beside) for v in known):
+            else:  # wider: it concatenates results of this group
+                known = [self.at.get(p) for p in instruction.args]
+                part = Symbol if instruction.concatenates else _Concat
+                if adds or not all(type(v) is part for v in known):
                     return False
-                y = function(*known, **item.params)
-                if type(y) is not _Beside:
+                y = function(*known, **instruction.params)
+                if type(y) is not _Concat:
                     return False
         except NOT_ELEMENTWISE:
             return False
         self.at[to] = y
         self.writes.add(to)
-        self.items.append(item)
+        self.instructions.append(instruction)
         return True
 
-    def made(self, wanted: set[int], stacked: Sequence[int | None]) -> list[_Done]:
-        """The chain; or its instructions, where it is not worth being one."""
-        shape, places = self.kind[0], sorted(self.writes & wanted)
+    def kernel(self, wanted: set[int], stacked: Sequence[int | None]) -> list[_Scheduled]:
+        """The fused kernel; the instructions themselves where fusing is not worth it."""
+        shape, registers = self.kind[0], sorted(self.writes & wanted)
         arrays: list[tuple[Symbol, ...]] = []
-        number: dict[int, int] = {}  # of the array that is made of what is at a place
+        number: dict[int, int] = {}  # of the result that holds a symbol
         outputs, copies = list[tuple[int, int]](), list[tuple[int, int]]()
-        for place in places:
-            y = self.at[place]
-            leaf = None if type(y) is _Beside else self.leaves.get(y.number)
-            if leaf is not None and y.number not in self.starts and self.shapes[leaf] == shape:
-                copies.append((place, leaf))
+        for register in registers:
+            y = self.at[register]
+            source = None if type(y) is _Concat else self.inputs.get(y.number)
+            if (
+                source is not None
+                and y.number not in self.first_columns
+                and self.shapes[source] == shape
+            ):
+                copies.append((register, source))
                 continue
             if id(y) not in number:
                 number[id(y)] = len(arrays)
-                arrays.append(y.symbols if type(y) is _Beside else (y,))
-            outputs.append((place, number[id(y)]))
-        code = compile_elementwise(self.tape, arrays, self.starts, shape[-1] if shape else 0)
-        if code is None:
-            return [_Done(i.instruction, {*i.reads}, {*i.writes}) for i in self.items]
-        skipped = [i for i in self.columns.items if self.skipped & {*i.writes}]
-        instead = [*skipped, *self.items]
-        stacks: list[int | None] = [None] * len(arrays)
-        for place, i in outputs:
-            if place in stacked:  # and will not be another's, which would be put there as well
-                stacks[i] = stacked.index(place)
-        chain = Chain(
-            code,
-            picker(self.leaves[n] for n in code.inputs),
+                arrays.append(y.symbols if type(y) is _Concat else (y,))
+            outputs.append((register, number[id(y)]))
+        program = compile_elementwise(
+            self.tape, arrays, self.first_columns, shape[-1] if shape else 0
+        )
+        if program is None:
+            return [_Scheduled(i.code, {*i.reads}, {*i.writes}) for i in self.instructions]
+        elided = [i for i in self.columns.instructions if self.elided & {*i.writes}]
+        fallback = [*elided, *self.instructions]
+        buffers: list[int | None] = [None] * len(arrays)
+        for register, i in outputs:
+            if register in stacked:  # and is not overwritten later in the step
+                buffers[i] = stacked.index(register)
+        kernel = FusedKernel(
+            program,
+            picker(self.inputs[n] for n in program.inputs),
             tuple(outputs),
             tuple(copies),
-            tuple(stacks) if any(k is not None for k in stacks) else (),
-            tuple([i.instruction for i in instead]),
+            tuple(buffers) if any(k is not None for k in buffers) else (),
+            tuple([i.code for i in fallback]),
         )
-        return [_Done(chain, {p for i in instead for p in i.reads} - self.skipped, self.writes)]
+        return [
+            _Scheduled(kernel, {p for i in fallback for p in i.reads} - self.elided, self.writes)
+        ]
 
 
-class _Done(NamedTuple):
-    """An instruction or a chain in its place."""
+class _Scheduled(NamedTuple):
+    """An instruction or a fused kernel in execution order."""
 
-    instruction: Any
+    code: Any
     reads: set[int]
     writes: set[int]
 
 
-def chained(
-    items: Sequence[Item],
+def fuse(
+    instructions: Sequence[Instruction],
     literals: dict[int, Any],
     shapes: dict[int, Shape],
-    filled: Iterable[int],
+    initial: Iterable[int],
     wanted: Iterable[int],
     stacked: Sequence[int | None],
 ) -> list[Any]:
-    """Instructions, and chains of them, that do what the items do in their order.
+    """Fuses elementwise instructions of one shape, as far as their dependences allow.
 
-    **Arguments** literals: what is always at a place. shapes: of what is elsewhere. filled: the
-    places where something is at first, if anything comes there. wanted: those that are read in the
-    end. stacked: those of them whose values at all steps will be put together.
+    **Arguments** literals: registers that hold constants. shapes: of the others. initial: registers
+    that may hold a value before the first instruction. wanted: those read after the last one.
+    stacked: those of them that are stacked over all steps.
     """
-    done: list[_Done] = []
-    columns = _Columns(items, wanted)
-    there, rest = set(filled), list(items)
+    done: list[_Scheduled] = []
+    columns = _ColumnSlices(instructions, wanted)
+    filled, rest = set(initial), list(instructions)
     while rest:
         if rest[0].function is None:
             first = rest.pop(0)
-            there.update(first.writes)
-            done.append(_Done(first.instruction, {*first.reads}, {*first.writes}))
+            filled.update(first.writes)
+            done.append(_Scheduled(first.code, {*first.reads}, {*first.writes}))
             continue
-        link = _Link(rest[0].kind, literals, shapes, columns)
-        if not link.takes(rest[0], there):
+        group = _Group(rest[0].kind, literals, shapes, columns)
+        if not group.try_add(rest[0], filled):
             rest[0] = rest[0]._replace(function=None)
             continue
-        there.update(rest[0].writes)
-        later: list[Item] = []
-        read, written = set[int](), set[int]()  # by what comes later
-        for item in rest[1:]:
-            reads, writes = {*item.reads}, {*item.writes}
+        filled.update(rest[0].writes)
+        later: list[Instruction] = []
+        read, written = set[int](), set[int]()  # by deferred instructions
+        for instruction in rest[1:]:
+            reads, writes = {*instruction.reads}, {*instruction.writes}
             free = not (writes & (read | written) or reads & written)
-            if free and link.takes(item, there):
-                there |= writes
+            if free and group.try_add(instruction, filled):
+                filled |= writes
             elif free and not (
-                reads & link.writes or writes & {*link.leaves.values(), *link.writes}
+                reads & group.writes or writes & {*group.inputs.values(), *group.writes}
             ):
-                there |= writes
-                done.append(_Done(item.instruction, reads, writes))
+                filled |= writes
+                done.append(_Scheduled(instruction.code, reads, writes))
             else:
                 read |= reads
                 written |= writes
-                later.append(item)
-        needed = {*wanted, *(p for item in later for p in (*item.reads, *item.writes))}
-        changed = {p for item in later for p in item.writes}
-        final = [None if place in changed else place for place in stacked]
-        done.extend(link.made(needed, final))
+                later.append(instruction)
+        needed = {*wanted, *(p for one in later for p in (*one.reads, *one.writes))}
+        changed = {p for instruction in later for p in instruction.writes}
+        final = [None if register in changed else register for register in stacked]
+        done.extend(group.kernel(needed, final))
         rest = later
     live, kept = {*wanted}, list[Any]()
-    for one in reversed(done):  # columns were read, and chains made, that nobody needs
+    for one in reversed(done):  # dead code: slices and kernels that are not read
         if not one.writes or one.writes & live:
             live |= one.reads
-            kept.append(one.instruction)
+            kept.append(one.code)
     return kept[::-1]

@@ -1,6 +1,6 @@
-"""Operations by index, where the index itself is computed: then its tensors are inputs as well.
+"""Indexing by computed tensors: makes the tensors of an index inputs of the operation.
 
-An index is a parameter of an operation, which a program takes for one and the same at all steps.
+A parameter is constant in a trace; an input may change at every step.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from ..tensor.ops.indexing import getitem
 from ..tensor.tree import is_leaf
 
 INDEXED = frozenset({getitem, indexing.index_update, indexing.index_add, indexing.place})
-PLAIN = frozenset({int, float, bool, str, type(None), type(...), type})  # what hides no tensors
+PLAIN = frozenset({int, float, bool, str, type(None), type(...), type})  # contains no tensors
 
 
 class Hole(NamedTuple):
-    """Where in an index a tensor belongs."""
+    """The position of a tensor in an index."""
 
     number: int
 
 
 class Cut(NamedTuple):
-    """A slice, as what can be compared and be a key."""
+    """A slice that can be compared and hashed."""
 
     start: Any
     stop: Any
@@ -35,21 +35,21 @@ class Cut(NamedTuple):
 
 
 class Fixed(NamedTuple):
-    """What else is in an index; the class tells True from 1."""
+    """Any other part of an index; the class distinguishes True from 1."""
 
     kind: type
     value: Any
 
 
 def is_plain(value: Any) -> bool:
-    """Whether a parameter is made of numbers, slices and words only, as nearly all are."""
+    """Whether a parameter holds only numbers, slices and strings, as nearly all do."""
     if type(value) is slice:
         return {type(value.start), type(value.stop), type(value.step)} <= PLAIN
     return type(value) in PLAIN or (type(value) is tuple and all(map(is_plain, value)))
 
 
 def tensors_in(value: Any) -> Iterator[Traced]:
-    """The tensors in a parameter, in the lists, tuples and slices that it is made of."""
+    """The tensors in a parameter, also inside lists, tuples, slices and dicts."""
     if type(value) in PLAIN:
         return
     if isinstance(value, Traced):
@@ -64,7 +64,7 @@ def tensors_in(value: Any) -> Iterator[Traced]:
 
 
 def snapshot(value: Any) -> Any:
-    """A parameter, with copies of the lists in it, to which the function may write later."""
+    """A parameter with copies of its lists and dicts, which the function may change later."""
     if type(value) is list:
         return [snapshot(part) for part in value]
     if type(value) is dict:
@@ -73,7 +73,7 @@ def snapshot(value: Any) -> Any:
 
 
 def with_inputs(op: Op, index: Any) -> tuple[Op, tuple[Any, ...]]:
-    """An operation with the arrays and tensors of its index as further inputs, and these."""
+    """An operation that takes the arrays of its index as further inputs, and these arrays."""
     found: list[Any] = []
 
     def part(value: Any) -> Any:
@@ -92,12 +92,12 @@ def with_inputs(op: Op, index: Any) -> tuple[Op, tuple[Any, ...]]:
         return Fixed(type(value), value)
 
     form = tuple(map(part, index)) if isinstance(index, tuple) else part(index)
-    return _opened(op, form, len(found)), tuple(found)
+    return _with_index_inputs(op, form, len(found)), tuple(found)
 
 
 @lru_cache(256)
-def _opened(op: Op, form: Any, count: int) -> Op:
-    """The operation with so many tensors in an index of such a form."""
+def _with_index_inputs(op: Op, form: Any, count: int) -> Op:
+    """The operation with `count` tensors in an index of this form."""
     added = tuple([f"index_{i}" for i in range(count)])
     width = len(op.inputs)
 
@@ -115,7 +115,7 @@ def _opened(op: Op, form: Any, count: int) -> Op:
 
 
 def _rule(rule: Callable[..., Any], form: Any, added: tuple[str, ...]) -> Callable[..., Any]:
-    """A rule that reads the index, as one that reads the tensors in it."""
+    """Turns a rule that reads the index into one that reads its tensors."""
     reads = tuple([name for name in names(rule) if name != "index"])
 
     def with_index(*values: Any) -> Any:
@@ -135,7 +135,7 @@ def _signature(positional: Sequence[str], settings: Sequence[Parameter] = ()) ->
 
 
 def _index(form: Any, values: Sequence[Any]) -> Any:
-    """An index of some form, with values in its holes."""
+    """Builds an index from its form and the tensors."""
     if isinstance(form, Hole):
         return values[form.number]
     if isinstance(form, Cut):
@@ -153,4 +153,6 @@ def _thawed(value: Any) -> Any:
     return [*map(_thawed, value)] if isinstance(value, tuple) else value
 
 
-look_up = _opened(getitem, Hole(0), 1)  # rows of a table, by one tensor of whole numbers
+look_up = _with_index_inputs(
+    getitem, Hole(0), 1
+)  # indexing by one tensor of integers, as in an embedding

@@ -1,7 +1,7 @@
-"""What a backward pass makes again from what is kept, since that costs less than to keep it.
+"""Rematerialisation: recomputes cheap values in the backward pass instead of saving them.
 
-1 - i from i, say: native code that reads i is there has 1 - i after one more instruction, while an
-array for each step is written in the forward pass, leaves the cache, and is read again.
+1 - i from i, for example: a fused kernel that reads i computes 1 - i with one more instruction,
+while a saved array is written in the forward pass, leaves the cache and is read back.
 """
 
 from __future__ import annotations
@@ -12,63 +12,65 @@ from typing import Any
 import numpy as np
 
 from ..kernels.elementwise import Symbol
-from .trace import Call, Slot
+from .trace import Call, Var
 
-MOST = 3  # instructions, to make a value again
+MAX_OPS = 3  # to recompute a value
 CHEAP = frozenset({np.add, np.subtract, np.multiply, np.divide, np.negative, np.absolute})
 
 
-def remade(
-    calls: Iterable[Call], kept: Sequence[Slot], known: Iterable[int], needed: Iterable[int]
+def rematerialize(
+    calls: Iterable[Call],
+    residuals: Sequence[Var],
+    constants: Iterable[int],
+    returned: Iterable[int],
 ) -> list[Call]:
-    """The calls that make values again, in their order.
+    """Selects the calls that the backward pass repeats, in their order.
 
-    **Arguments** calls: all there are, in their order. kept: what rules read. known: the numbers of
-    the constants, which are there in any case. needed: of values that the forward pass hands on,
-    and so has in any case.
+    **Arguments** calls: all of the step, in their order. residuals: the values that rules read.
+    constants, returned: the numbers of values that are in memory in any case.
     """
-    costs = {call.outs[0]: (call, cost) for call in calls if (cost := _instructions(call))}
-    numbers = [slot.number for slot in kept]
-    once = {n for n in numbers if numbers.count(n) == 1} - {*needed}
-    there, again = {*known}, dict[int, Call]()
+    costs = {call.outs[0]: (call, cost) for call in calls if (cost := _op_count(call))}
+    numbers = [var.number for var in residuals]
+    once = {n for n in numbers if numbers.count(n) == 1} - {*returned}
+    available, recomputed = {*constants}, dict[int, Call]()
 
-    def price(number: int, most: int) -> int:
-        """Instructions that make a value from what is there; more than `most` is too many."""
-        if number in there or number in again:
+    def cost_of(number: int, limit: int) -> int:
+        """The operations to compute a value from available ones; above `limit` it is no use."""
+        if number in available or number in recomputed:
             return 0
-        if number not in costs or most <= 0:
-            return most + 1
+        if number not in costs or limit <= 0:
+            return limit + 1
         call, total = costs[number]
         for a in call.args:
-            if isinstance(a, Slot) and total <= most:
-                total += price(a.number, most - total)
+            if isinstance(a, Var) and total <= limit:
+                total += cost_of(a.number, limit - total)
         return total
 
-    def make(number: int) -> None:
-        if number not in there and number not in again:
+    def recompute(number: int) -> None:
+        if number not in available and number not in recomputed:
             call, _ = costs[number]
             for a in call.args:
-                if isinstance(a, Slot):
-                    make(a.number)
-            again[number] = call
+                if isinstance(a, Var):
+                    recompute(a.number)
+            recomputed[number] = call
 
-    there.update(n for n in numbers if n not in costs or n not in once)
-    for number in sorted(once - there):  # older ones first
-        if price(number, MOST) <= MOST:
-            make(number)
+    available.update(n for n in numbers if n not in costs or n not in once)
+    for number in sorted(once - available):  # older ones first
+        if cost_of(number, MAX_OPS) <= MAX_OPS:
+            recompute(number)
         else:
-            there.add(number)
-    return list(again.values())
+            available.add(number)
+    return list(recomputed.values())
 
 
-def _instructions(call: Call) -> int:
-    """How many instructions an operation is on elements of one shape; 0 if it is anything else."""
+def _op_count(call: Call) -> int:
+    """The number of cheap elementwise operations in a call; 0 if it is anything else."""
     if call.several or call.results[0].dtype.char not in "fd" or not call.results[0].shape:
         return 0
     shape, tape = tuple(call.results[0].shape), list[Symbol]()
-    if any(s != shape for a, s in zip(call.args, call.shapes, strict=True) if isinstance(a, Slot)):
+    if any(s != shape for a, s in zip(call.args, call.shapes, strict=True) if isinstance(a, Var)):
         return 0
-    args: list[Any] = [Symbol(tape) if isinstance(a, Slot) else a for a in call.args]
+    args: list[Any] = [Symbol(tape) if isinstance(a, Var) else a for a in call.args]
     try:
         call.op.forward(np, *args, **call.params)
     except (TypeError, AttributeError, ValueError, IndexError):

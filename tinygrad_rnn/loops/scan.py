@@ -1,4 +1,4 @@
-"""A loop over time as an operation: each step a function of composed operations."""
+"""`scan`: a loop over time whose step is a function of operations, run or compiled."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..tensor.observers import callbacks, concretize, is_tracing
 from ..tensor.ops.elementwise import alias, where
 from ..tensor.ops.indexing import remembered
 from ..tensor.ops.movement import stack, unstack
-from .hoisting import repeated
+from .hoisting import compile_scan
 
 __all__ = ["scan"]
 
@@ -36,21 +36,21 @@ def scan(
     **Arguments** step: `(carry, x_t) -> (carry, y_t)`; carry, x_t and y_t are Tensors, (B, ...), or
     trees of them: tuples, lists, dicts and named tuples, in which there may be None. xs: (T, B,
     ...), or a tree of such. reverse: from the last step to the first. lengths: (B,) integers from 0
-    to T: past its length a row keeps its carry, what it reads is zero, and so are its outputs.
-    reset: (T, B), not zero where a row's carry is set to zero before the step. fused: calls the
-    step twice only, and repeats its operations on arrays, as one node of the graph: several times
-    faster. checkpoint_every: of so many steps together (sqrt(T), say) only the first carry is kept
-    for the backward pass, which runs them again; fused only. **Returns** the last carry, and the
+    to T: past its length a row keeps its carry, reads zeros, and its outputs are zero. reset: (T,
+    B), not zero where a row's carry is set to zero before the step. fused: traces the step, calling
+    it twice only, and compiles it into one node of the graph: several times faster.
+    checkpoint_every: saves only the carry before every so many steps (sqrt(T), say) for the
+    backward pass, which recomputes the rest; fused only. **Returns** the last carry, and the
     outputs, (T, B, ...), in the order of xs. **Raises** ShapeError for T = 0, and for sequences,
     lengths and resets that do not fit each other.
 
-    A fused step does the same operations at every step, whatever the values. What it cannot do
-    raises GraphError: to look at elements (`.item()`, `if` on a value: write `tg.where`), to make
-    new constants or random numbers (hand them over in xs), to choose elements by a mask or
-    `tg.nonzero`, to differentiate or to register hooks, to write to tensors from outside, to change
-    the carry's shape, structure or numbers. What it does besides (printing, counting, appending to
-    a list) it does twice, and what changes only later is not seen: a Python counter that matters
-    from the third step on belongs into the carry or into xs.
+    A fused step must call the same operations at every step, whatever the values. It raises
+    GraphError if it reads elements (`.item()`, `if` on a value: write `tg.where`), makes new
+    constants or random numbers (pass them in xs), selects elements by a mask or `tg.nonzero`,
+    differentiates, registers hooks, writes to tensors from outside, or changes the carry's shape,
+    structure or constants. Side effects (printing, counting, appending to a list) happen twice, and
+    what changes only later is not noticed: a Python counter that matters from the third step on
+    belongs into the carry or into xs.
 
     >>> import tinygrad_rnn as tg
     >>> total, sums = tg.scan(lambda s, x: (s + x, s + x), tg.zeros((1,)), tg.ones((3, 1)))
@@ -69,31 +69,31 @@ def scan(
             "scan: checkpoint_every: expected a whole number from 1 up, and fused=True; got "
             f"{checkpoint_every!r}, fused={fused}"
         )
-    made = next(
+    cls = next(
         (v.result_class for v in (*tree.leaves(carry), *sequences) if isinstance(v, Traced)), None
     )
-    running, begins = _rows(count, lengths, reset)
-    if made is not None and is_tracing():  # values, so that it sees what is done with them
-        running, begins = (None if v is None else wrap(made, v, None) for v in (running, begins))
-    if running is not None and begins is not None:
-        begins = begins & running
-    rows = next((v.shape[1] for v in (running, begins) if v is not None and v.ndim == 2), None)
-    if running is not None:  # a step on what fills a row up could have no finite derivative
-        sequences = [_read(running, x) for x in sequences]
+    running, resets = _masks(count, lengths, reset)
+    if cls is not None and is_tracing():  # Tensors, so that an outer trace records them
+        running, resets = (None if v is None else wrap(cls, v, None) for v in (running, resets))
+    if running is not None and resets is not None:
+        resets = resets & running
+    rows = next((v.shape[1] for v in (running, resets) if v is not None and v.ndim == 2), None)
+    if running is not None:  # the step may have no finite derivative at the padding
+        sequences = [_zero_padding(running, x) for x in sequences]
     if rows is not None:
-        _batched("carry", tree.leaves(carry), rows)
-    if made is not None:  # a step sees the same kinds of values at all steps, and may write to them
-        carry = tree.filled(carry, [_own(v, made) for v in tree.leaves(carry)])
+        _check_batch("carry", tree.leaves(carry), rows)
+    if cls is not None:  # the step may write to what it is given
+        carry = tree.filled(carry, [_writable(v, cls) for v in tree.leaves(carry)])
         sequences = [
-            x if isinstance(x, Traced) else wrap(made, normalized(x, "scan: xs"), None)
+            x if isinstance(x, Traced) else wrap(cls, normalized(x, "scan: xs"), None)
             for x in sequences
         ]
     xs = tree.filled(xs, sequences)
     order = range(count)[:: -1 if reverse else 1]
 
-    def masked(carry: Any, x: Any, running: Any, begins: Any) -> tuple[Any, Any]:
-        if begins is not None:
-            carry = _forgotten(begins, carry)
+    def masked(carry: Any, x: Any, running: Any, resets: Any) -> tuple[Any, Any]:
+        if resets is not None:
+            carry = _reset_carry(resets, carry)
         found = step(carry, x)
         if not isinstance(found, (tuple, list)) or len(found) != 2:
             raise InvalidTypeError(
@@ -103,30 +103,30 @@ def scan(
         new, y = found
         if running is None:
             return new, y
-        return _kept(running, new, carry), _shown(running, y, rows)
+        return _masked_carry(running, new, carry), _masked_output(running, y, rows)
 
-    if fused and count > 1 and made is not None and not callbacks.forward and not is_tracing():
-        return repeated(masked, carry, (xs, running, begins), order, checkpoint_every, made)
+    if fused and count > 1 and cls is not None and not callbacks.forward and not is_tracing():
+        return compile_scan(masked, carry, (xs, running, resets), order, checkpoint_every, cls)
     steps = [*zip(*map(unstack, sequences), strict=True)]
-    running, begins = (None if v is None else unstack(v) for v in (running, begins))
+    running, resets = (None if v is None else unstack(v) for v in (running, resets))
     ys: list[Any] = [None] * count
     for t in order:
-        now = [None if v is None else v[t] for v in (running, begins)]
+        now = [None if v is None else v[t] for v in (running, resets)]
         carry, ys[t] = masked(carry, tree.filled(xs, steps[t]), *now)
     return carry, _stacked(ys)
 
 
 def running_rows(steps: int, lengths: Any) -> Any:
-    """(T, B), an array, true where a row of such a length, (B,), is not over yet."""
+    """(T, B), an array, true where a row of these lengths, (B,), is running."""
     raw = getattr(lengths, "array", lengths)
     return backend.module_of(raw).arange(steps)[:, None] < raw
 
 
-# ---------------------------------------------------------------- what comes in
+# ---------------------------------------------------------------- inputs
 
 
 def _sequences(xs: Any) -> list[Any]:
-    """The sequences in a tree, all of one length."""
+    """The leaves of xs; refuses different lengths."""
     for x in tree.leaves(xs, xs, tree.is_item):
         if not tree.is_leaf(x) or not x.ndim:
             got = type(x).__name__ + (" without axes" if tree.is_leaf(x) else "")
@@ -147,34 +147,36 @@ def _sequences(xs: Any) -> list[Any]:
     return sequences
 
 
-def _rows(steps: int, lengths: Any, reset: Any) -> tuple[Any, Any]:
-    """For each step and row whether it runs, and whether it begins; None for all, and for none."""
-    running = begins = None
+def _masks(steps: int, lengths: Any, reset: Any) -> tuple[Any, Any]:
+    """For each step and row whether it runs, and whether it resets; None for all, and for none."""
+    running = resets = None
     if lengths is not None:
         raw = _array(lengths)
         if raw.ndim != 1 or (raw.size and raw.dtype.kind not in "iu"):
             raise ShapeError(
-                f"scan: lengths: expected whole numbers, one a row; got {raw.dtype} "
-                f"{list(raw.shape)}"
+                f"scan: lengths: expected integers, one per row; got {raw.dtype} {list(raw.shape)}"
             )
         on_host = backend.to_host(raw).tolist()
         for row, length in enumerate(on_host):
             if not 0 <= length <= steps:
-                raise ShapeError(f"scan: lengths: row {row} has {length} of {steps} steps")
+                raise ShapeError(
+                    f"scan: lengths[{row}] = {length} is outside 0..{steps} (the sequence has "
+                    f"{steps} steps)"
+                )
         running = _running(steps, *on_host) if type(raw) is np.ndarray else running_rows(steps, raw)
     if reset is not None:
-        begins = _array(reset).astype(bool, copy=False)
+        resets = _array(reset).astype(bool, copy=False)
         ndims = (1, 2) if running is None else (2,)
-        if begins.ndim not in ndims or len(begins) != steps:
+        if resets.ndim not in ndims or len(resets) != steps:
             raise ShapeError(
-                f"scan: reset: expected (T, B) truths, {steps} steps; got {list(begins.shape)}"
+                f"scan: reset: expected a (T, B) mask of {steps} steps; got {list(resets.shape)}"
             )
-        if running is not None and begins.shape != running.shape:
+        if running is not None and resets.shape != running.shape:
             raise ShapeError(
-                f"scan: reset: expected {list(running.shape)}, as lengths has rows; got "
-                f"{list(begins.shape)}"
+                f"scan: reset: expected {list(running.shape)}, to match lengths; got "
+                f"{list(resets.shape)}"
             )
-    return running, begins
+    return running, resets
 
 
 @remembered
@@ -183,14 +185,14 @@ def _running(steps: int, *lengths: int) -> Any:
 
 
 def _array(value: Any) -> Any:
-    """The array of a Tensor; of numbers, one of NumPy's."""
+    """The array of a Tensor; numbers become a NumPy array."""
     if isinstance(value, Traced):
         return concretize(value)
     return value if backend.is_array(value) else np.asarray(value)
 
 
-def _batched(what: str, values: list[Any], rows: Any) -> None:
-    """Refuses values that have other rows than lengths or resets."""
+def _check_batch(what: str, values: list[Any], rows: Any) -> None:
+    """Refuses values whose batch size differs from that of lengths or reset."""
     for v in values:
         if not v.ndim or v.shape[0] not in (1, rows):
             raise ShapeError(
@@ -199,21 +201,21 @@ def _batched(what: str, values: list[Any], rows: Any) -> None:
             )
 
 
-def _own(value: Any, made: type[Traced]) -> Traced:
-    """The same value as one that a step may write to, and nobody else sees."""
+def _writable(value: Any, cls: type[Traced]) -> Traced:
+    """An alias of a value that the step may overwrite."""
     if not isinstance(value, Traced):
-        return wrap(made, normalized(value, "scan: carry"), None)
+        return wrap(cls, normalized(value, "scan: carry"), None)
     if grad_mode.on and value.edge is not None and isinstance(value.edge[0], Leaf):
         own: Traced = alias(value)
         return own
-    return wrap(made, value.array, value.edge)
+    return wrap(cls, value.array, value.edge)
 
 
-# ---------------------------------------------------------------- what becomes of rows
+# ---------------------------------------------------------------- masking
 
 
 def _where(rows: Any, a: Any, b: Any) -> Any:
-    """a in the chosen rows, b in the others. **Arguments** rows: truths, (B,), or (T, B)."""
+    """Selects a where the mask holds, else b. **Arguments** rows: a mask, (B,) or (T, B)."""
     axes = max(getattr(a, "ndim", 0), getattr(b, "ndim", 0))
     return where(rows.reshape(rows.shape + (1,) * (axes - rows.ndim)), a, b)
 
@@ -222,23 +224,23 @@ def _zero(like: Any) -> Any:
     return False if like.dtype.kind == "b" else 0
 
 
-def _read(running: Any, x: Any) -> Any:
-    """A sequence with zeros in the rows that are over; without rows, as it is."""
+def _zero_padding(running: Any, x: Any) -> Any:
+    """A sequence with zeros past each row's length; one without a batch axis as it is."""
     if x.ndim < 2:
         return x
-    _batched("sequences", [x[0]], running.shape[1])
+    _check_batch("sequences", [x[0]], running.shape[1])
     return _where(running, x, _zero(x))
 
 
-def _forgotten(begins: Any, carry: Any) -> Any:
-    """The carry, with zeros in the rows that begin."""
+def _reset_carry(resets: Any, carry: Any) -> Any:
+    """The carry, set to zero in the rows that are reset."""
     if type(carry) is tuple:
-        return tuple([_forgotten(begins, part) for part in carry])
+        return tuple([_reset_carry(resets, part) for part in carry])
 
     def one(v: Any) -> Any:
         if tree.is_leaf(v):
-            return _where(begins, _zero(v), v)
-        if not isinstance(v, (int, float)) or v == 0:  # words, say, which have no zero
+            return _where(resets, _zero(v), v)
+        if not isinstance(v, (int, float)) or v == 0:  # strings, for example, have no zero
             return v
         raise InvalidTypeError(
             f"scan: reset: expected a carry of Tensors, got a {type(v).__name__}, {v!r}, that has "
@@ -250,15 +252,15 @@ def _forgotten(begins: Any, carry: Any) -> Any:
     return tree.filled(carry, map(one, tree.leaves(carry, carry, tree.is_item)), tree.is_item)
 
 
-def _kept(running: Any, new: Any, old: Any) -> Any:
-    """The new carry in the rows that run, the old one in the others."""
+def _masked_carry(running: Any, new: Any, old: Any) -> Any:
+    """The new carry in the running rows, the old one in the others."""
     if type(new) is type(old) is tuple and len(new) == len(old):
-        return tuple([_kept(running, a, b) for a, b in zip(new, old, strict=True)])
+        return tuple([_masked_carry(running, a, b) for a, b in zip(new, old, strict=True)])
 
     def one(a: Any, b: Any) -> Any:
         if tree.is_leaf(a):
             if tree.is_leaf(b):
-                _keeps(a, b)
+                _check_mask_fits(a, b)
             return _where(running, a, b)
         if tree.same_constant(a, b):
             return a
@@ -278,26 +280,26 @@ def _kept(running: Any, new: Any, old: Any) -> Any:
     return tree.filled(old, [one(a, b) for a, b in pairs], tree.is_item)
 
 
-def _keeps(new: Any, old: Any) -> None:
-    """Refuses a new carry in which a row that is over has no place for its old one."""
+def _check_mask_fits(new: Any, old: Any) -> None:
+    """Refuses a new carry whose shape cannot hold the old one of ended rows."""
     a, b = tuple(new.shape), tuple(old.shape)
     if a != b and (len(a) != len(b) or any(m not in (1, n) for n, m in zip(a, b, strict=True))):
         raise ShapeError(
-            f"scan: lengths: expected a step that keeps the carry's shape {list(b)}, for rows that "
-            f"are over; got {list(a)}"
+            f"scan: lengths: expected a step that keeps the carry's shape {list(b)}, for ended "
+            f"rows; got {list(a)}"
         )
 
 
-def _shown(running: Any, y: Any, rows: Any) -> Any:
-    """The outputs of a step, zero in the rows that are over."""
+def _masked_output(running: Any, y: Any, rows: Any) -> Any:
+    """The outputs of a step, zero in ended rows."""
     if type(y) is tuple:
-        return tuple([_shown(running, part, rows) for part in y])
+        return tuple([_masked_output(running, part, rows) for part in y])
 
     def one(v: Any) -> Any:
         if not tree.is_leaf(v):
             return _where(running, v, 0)
         if v.ndim:
-            _batched("the step's outputs", [v], rows)
+            _check_batch("the step's outputs", [v], rows)
         return _where(running, v, _zero(v))
 
     if isinstance(y, Traced):
@@ -306,7 +308,7 @@ def _shown(running: Any, y: Any, rows: Any) -> Any:
 
 
 def _stacked(ys: Any) -> Any:
-    """The outputs of all steps as one tree."""
+    """Stacks the outputs of all steps into one tree."""
     like = ys[0]
     if isinstance(like, Traced) and all(isinstance(y, Traced) for y in ys):
         return stack(ys)

@@ -1,7 +1,7 @@
-"""What a function of composed operations does, written down while it runs.
+"""Traces a function of operations: the calls that it makes, on numbered values.
 
-The values that it is handed are numbered, and then what each operation makes. Two runs that wrote
-down the same did the same; what they did can be repeated without the function (`execute`).
+The inputs are numbered first, then each result. Two equal traces of two steps are taken as proof
+that every step makes these calls; `execute` repeats them without calling the function.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ from ..tensor.ops.indexing import index_update, nonzero
 from ..tensor.tree import is_leaf, same_constant
 from .indices import INDEXED, is_plain, snapshot, tensors_in, with_inputs
 
-SMALL = 1024  # elements of a constant, up to which it is cheap to see whether it was written to
+SMALL = 1024  # elements of a constant, up to which checking it for writes is cheap
 
 
-class Slot(NamedTuple):
-    """A numbered value, as it is taken: differentiably, or as a constant."""
+class Var(NamedTuple):
+    """A numbered value, read differentiably (live) or detached."""
 
     number: int
     live: bool
 
 
 class Call(NamedTuple):
-    """An operation that was applied, and the numbers of what it made."""
+    """A traced call of an operation, and the numbers of its results."""
 
     op: Any  # the Op; to a type checker a field of that type would be a method
-    args: tuple[Any, ...]  # a Slot; any other value stands for itself
+    args: tuple[Any, ...]  # Vars and constants
     params: dict[str, Any]
     outs: tuple[int, ...]
     results: tuple[Any, ...]
@@ -45,32 +45,32 @@ class Call(NamedTuple):
     shapes: tuple[tuple[int, ...], ...]  # of the arguments
 
 
-class Recording:
-    """What one run of a function of numbered values does.
+class Trace:
+    """Tracer of one run of a function.
 
-    **Arguments** inputs: those values. like: another run, with values of the same shapes. What does
-    the same as there is not computed: only what the function does is of interest.
+    **Arguments** what: named in errors. inputs: the values to number first. like: an earlier trace
+    with inputs of the same shapes, whose calls are replayed instead of computed where they agree.
     """
 
-    def __init__(self, what: str, inputs: Sequence[Traced], like: Recording | None = None) -> None:
+    def __init__(self, what: str, inputs: Sequence[Traced], like: Trace | None = None) -> None:
         self.what, self.calls, self.count, self.like = what, list[Call](), 0, like
         self.by_edge: dict[Any, int] = {}
         self.by_array: dict[int, int] = {}
-        self.alive: list[Any] = []  # so that no array takes the place, and the id, of another
-        self.constants: dict[int, tuple[Any, Any]] = {}  # small ones, and as they were
+        self.alive: list[Any] = []  # keeps ids unique
+        self.constants: dict[int, tuple[Any, Any]] = {}  # small ones, with their bytes
         self.grad, self.draws = grad_mode.on, 0
         self.number(inputs)
 
     def run(self, function: Callable[[], Any]) -> Any:
-        """The function's value; its operations are written down."""
+        """Calls the function and traces its operations; returns its value."""
         before = random.draws.count
-        with _listening(self):
+        with _tracing(self):
             value = function()
         self.draws = random.draws.count - before
         return value
 
     def number(self, values: Sequence[Any]) -> tuple[int, ...]:
-        """Numbers values that were not there before."""
+        """Numbers new values."""
         first = self.count
         for value in values:
             if value.edge is not None:
@@ -81,23 +81,23 @@ class Recording:
         return tuple(range(first, self.count))
 
     def find(self, value: Any, live: bool = True) -> Any:
-        """The slot of a value, a constant unless live; what has none stands for itself."""
+        """The Var of a value, detached unless live; other values as they are."""
         if not isinstance(value, Traced):
             return value
         if value.edge is not None:
             number = self.by_edge.get(value.edge)
-            return held(value, live) if number is None else Slot(number, live)
+            return detach_unless(value, live) if number is None else Var(number, live)
         number = self.by_array.get(id(value.array))
-        return value if number is None else Slot(number, False)
+        return value if number is None else Var(number, False)
 
-    # ------------------------------------------------------------ what a recorder is told
+    # ------------------------------------------------------------ the Tracer protocol
 
     def record(self, op: Op, args: tuple[Any, ...], params: dict[str, Any], result: Any) -> None:
-        """Writes an operation down."""
+        """Records a call."""
         several = type(result) is tuple
         results = result if several else (result,)
         if not results or not isinstance(results[0], Traced):
-            return  # of arrays alone: what comes of it is a constant
+            return  # of arrays alone: its result is a constant
         edge = next((y.edge for y in results if y.edge is not None), None)
         if edge is None:
             live: tuple[bool, ...] = (False,) * len(args)
@@ -106,33 +106,33 @@ class Recording:
             if not self.grad:
                 self.refuse("tg.enable_grad() in a loop that runs under tg.no_grad()", "leave it")
             live, shapes = tuple([e is not None for e in edge[0].edges]), tuple(edge[0].shapes)
-        for y in results:  # an operation may hand on its input's array: each value has its own
+        for y in results:  # an operation may return its input's array: each value gets its own
             y.array = y.array[...]
-        op, args, params = self._opened(op, args, params)
-        if extra := args[len(live) :]:  # what was in an index
+        op, args, params = self._with_index_inputs(op, args, params)
+        if extra := args[len(live) :]:  # from an index
             live += (False,) * len(extra)
             shapes += tuple([tuple(a.shape) for a in extra])
-        found = tuple(
+        inputs = tuple(
             [
-                v if type(v := self.find(a, keep)) is Slot else self._constant(v)
+                v if type(v := self.find(a, keep)) is Var else self._constant(v)
                 for a, keep in zip(args, live, strict=True)
             ]
         )
         outs = self.number(results)
-        self.calls.append(Call(op, found, params, outs, results, several, live, shapes))
+        self.calls.append(Call(op, inputs, params, outs, results, several, live, shapes))
 
     def _constant(self, value: Any) -> Any:
-        """A constant; what it is now is remembered, if it can be written to and is small."""
+        """A constant; the bytes of a small array are remembered, to detect writes to it."""
         array = value.array if isinstance(value, Traced) else value
         if type(array) is np.ndarray and array.size <= SMALL and id(array) not in self.constants:
             self.constants[id(array)] = array, array.tobytes()
         return snapshot(value) if type(value) is list else value
 
-    def _opened(
+    def _with_index_inputs(
         self, op: Op, args: tuple[Any, ...], params: dict[str, Any]
     ) -> tuple[Op, tuple[Any, ...], dict[str, Any]]:
-        """An operation that finds all numbered values among its arguments; refuses others."""
-        if op is nonzero and type(self.find(args[0])) is Slot:
+        """The call with all numbered values among its inputs; refuses other parameters."""
+        if op is nonzero and type(self.find(args[0])) is Var:
             self.refuse(
                 "'nonzero', whose result has as many elements as the values say", "use tg.where"
             )
@@ -141,7 +141,7 @@ class Recording:
         for name, value in params.items():
             if is_plain(value):
                 continue
-            inside = [v for v in tensors_in(value) if isinstance(self.find(v), Slot)]
+            inside = [v for v in tensors_in(value) if isinstance(self.find(v), Var)]
             if not inside:
                 params = {**params, name: snapshot(value)}
                 continue
@@ -162,13 +162,13 @@ class Recording:
         return op, args, params
 
     def replayed(self, op: Op, args: tuple[Any, ...], params: dict[str, Any]) -> Any:
-        """What stands for the result of an operation that the other run has as well, or None."""
+        """The result of the same call in the earlier trace, as fresh copies; None if it differs."""
         place = len(self.calls)
         if self.like is None or place >= len(self.like.calls):
             return None
         traced = any(isinstance(a, Traced) and a.edge is not None for a in args)
         recorded = traced and op.differentiable and grad_mode.on
-        op, args, params = self._opened(op, args, params)
+        op, args, params = self._with_index_inputs(op, args, params)
         call = self.like.calls[place]
         if (
             call.op is not op
@@ -176,40 +176,39 @@ class Recording:
             or recorded != (call.results[0].edge is not None)
         ):
             return None
-        found = tuple([self.find(a, live) for a, live in zip(args, call.live, strict=True)])
-        if not (same(call.args, found) and same(call.params, params)):
+        inputs = tuple([self.find(a, live) for a, live in zip(args, call.live, strict=True)])
+        if not (same(call.args, inputs) and same(call.params, params)):
             return None
-        # Values of their own, so that one that was kept from the other run is not taken for this.
-        results = tuple([stranger(y, y.edge is not None) for y in call.results])
+        # Fresh copies: a value kept from the earlier run must not be mistaken for one.
+        results = tuple([fresh_copy(y, y.edge is not None) for y in call.results])
         self.calls.append(call._replace(results=results, outs=self.number(results)))
         return results if call.several else results[0]
 
     def concretize(self, value: Traced) -> None:
-        """Refuses a look at what differs from run to run."""
-        if isinstance(self.find(value), Slot):
+        """Refuses to give the elements of a traced value."""
+        if isinstance(self.find(value), Var):
             self.refuse(
-                "a look at a value (.item(), .numpy(), bool(), print)",
+                "reading a value (.item(), .numpy(), bool(), print)",
                 "choose between values with tg.where",
             )
 
     def overwritten(self, value: Traced) -> None:
-        """Refuses to overwrite what outlives the step."""
-        if not isinstance(self.find(value), Slot):
+        """Refuses to overwrite a tensor that outlives the step."""
+        if not isinstance(self.find(value), Var):
             self.refuse(
                 "a write to a tensor from outside the step, or one that it did not compute",
                 "write to a computed copy (tg.zeros_like(x), y + 0)",
             )
 
     def refuse(self, what: str, remedy: str) -> None:
-        """Says why the run cannot be repeated."""
+        """Raises GraphError: says why the step cannot be compiled, and what to do."""
         raise GraphError(
             f"{self.what}: expected a step that does the same whatever the values, got {what}: "
             f"{remedy}, or leave fused=False"
         )
 
-    def agrees_with(self, other: Recording, values: list[Any], others: list[Any]) -> None:
-        """Refuses two runs that did different things. **Arguments** other: the later one; values:
-        what the function gave at first, and others: what it gave then."""
+    def agrees_with(self, other: Trace, values: list[Any], others: list[Any]) -> None:
+        """Refuses a later trace that differs. **Arguments** values, others: the results of both."""
         if len(self.calls) != len(other.calls):
             self.refuse(
                 f"{len(self.calls)} operations at one step, {len(other.calls)} at the next",
@@ -225,7 +224,7 @@ class Recording:
             if not (same(a.args, b.args) and same(a.params, b.params)):
                 self.refuse(
                     f"something new to {a.op.name!r} at each step: {self._changed(a, b)}",
-                    "make constants outside, hand over in xs what differs (random numbers, "
+                    "make constants outside, pass in xs what differs (random numbers, "
                     "indices), and in the carry what one step leaves to the next",
                 )
         for a, b in zip(values, others, strict=True):
@@ -244,7 +243,7 @@ class Recording:
                 )
 
     def _changed(self, a: Call, b: Call) -> str:
-        """What is not the same in two calls of an operation, in words."""
+        """Describes the difference between two calls of an operation."""
         names = a.op.inputs if not a.op.variadic else [f"input {i}" for i in range(len(a.args))]
         pairs = [*zip(names, a.args, b.args, strict=True)]
         pairs += [(f"{k}=", v, b.params.get(k)) for k, v in a.params.items()]
@@ -252,12 +251,12 @@ class Recording:
         for value in (two, one):
             if is_leaf(value):
                 return f"{name} is {self._origin(value)}"
-        if isinstance(one, Slot) or isinstance(two, Slot):
+        if isinstance(one, Var) or isinstance(two, Var):
             return f"{name} is another of the step's values"
         return f"{name} is {one!r}, then {two!r}"
 
     def _origin(self, value: Any) -> str:
-        """Where a value came from that the later run does not know, in words."""
+        """Describes where a value came from that the later trace does not know."""
         if not is_leaf(value):
             return repr(value)
         edge, array = getattr(value, "edge", None), getattr(value, "array", value)
@@ -267,7 +266,7 @@ class Recording:
 
 
 def same(a: Any, b: Any) -> bool:
-    """Whether two values are one, or equal without being tensors or arrays."""
+    """Whether two values are identical, or equal Python constants."""
     if a is b:
         return True
     if type(a) is not type(b):
@@ -284,46 +283,46 @@ def same(a: Any, b: Any) -> bool:
 
 
 @contextmanager
-def _listening(recording: Recording) -> Iterator[None]:
-    tracers[get_ident()] = recording
+def _tracing(trace: Trace) -> Iterator[None]:
+    tracers[get_ident()] = trace
     try:
         yield
     finally:
         tracers.pop(get_ident(), None)
 
 
-def held(value: Any, live: bool) -> Any:
-    """A value, without its place in the graph unless it is live."""
+def detach_unless(value: Any, live: bool) -> Any:
+    """Detaches a value from the graph unless it is live."""
     if live or not isinstance(value, Traced) or value.edge is None:
         return value
     return wrap(value.result_class, value.array, None)
 
 
-class Inside(Node):
-    """Where a value of a recorded run came from: nowhere that a gradient can go."""
+class TracedNode(Node):
+    """The node of a value inside a trace, through which no gradient can flow."""
 
     __slots__ = ()
 
     @property
     def edges(self) -> Any:  # type: ignore[override]
-        """**Raises** GraphError for who looks for a way through it."""
+        """**Raises** GraphError: the graph ends here."""
         raise GraphError(
-            "scan: expected a gradient of what the loop returns, got one of a value that a fused "
-            "step computed, which stands for nothing outside of the loop: return it from the step, "
-            "or leave fused=False"
+            "scan: expected a gradient of a result of the loop, got one of a value inside a fused "
+            "step, which does not exist outside of the trace: return it from the step, or leave "
+            "fused=False"
         )
 
     @property
     def kept(self) -> Any:  # type: ignore[override]
-        """**Raises** GraphError for who goes back through it."""
+        """**Raises** GraphError: the graph ends here."""
         return self.edges
 
 
-def stranger(value: Traced, live: bool) -> Traced:
-    """The same value as one that nothing else refers to; with a node of its own, if it is live."""
+def fresh_copy(value: Traced, live: bool) -> Traced:
+    """The value as a new Tensor on a view of its array; with a node of its own if live."""
     array = value.array[...]
     if not live:
         return wrap(type(value), array, None)
-    node = Inside()
+    node = TracedNode()
     node.op, node.serial, node.shapes = alias, older(), ()
     return wrap(type(value), array, (node, 0))

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from .course import (
+from .time_loop import (
     Array,
     Arrays,
+    Carry,
     Cotangent,
-    Course,
-    State,
-    in_weights,
+    TimeLoop,
+    affine_tanh_,
     product_over_time,
     project,
-    squash,
-    turned,
+    transposed,
+    weight_gradients,
 )
 
 
@@ -38,27 +38,27 @@ def gru_forward(
     keep: bool = True,
 ) -> tuple[Arrays, Any]:
     """Gates r, z, n: h_t = z h_{t-1} + (1 - z) n; see `gru_step` for both forms of n."""
-    course, width = Course(xp, x, ids, lengths, reset, reverse), h0.shape[1]
-    hs = State(course, h0, h_zone)
-    gates = project(xp, course.read(x, ids), w_ih, b_ih)
-    rz_of, by_gate = course.each(gates[..., : 2 * width]), course.gates(gates, width)
-    w = turned(xp, w_hh if reset_after else w_hh[: 2 * width], course.steps)
-    w_n = None if reset_after else turned(xp, w_hh[2 * width :], course.steps)
-    part = course.work(w.shape[1])
-    part_rz, part_n = part[:, : 2 * width], course.work(width)
-    masked = None if h_mask is None else course.work(width)
-    ns = course.empty(width) if reset_after else None  # w_hn h + b_hn of each step
-    ns_of = None if ns is None else course.each(ns)
-    for t in course.forwards(hs):
+    loop, width = TimeLoop(xp, x, ids, lengths, reset, reverse), h0.shape[1]
+    hs = Carry(loop, h0, h_zone)
+    gates = project(xp, loop.read(x, ids), w_ih, b_ih)
+    rz_of, by_gate = loop.each(gates[..., : 2 * width]), loop.gates(gates, width)
+    w = transposed(xp, w_hh if reset_after else w_hh[: 2 * width], loop.steps)
+    w_n = None if reset_after else transposed(xp, w_hh[2 * width :], loop.steps)
+    part = loop.work(w.shape[1])
+    part_rz, part_n = part[:, : 2 * width], loop.work(width)
+    masked = None if h_mask is None else loop.work(width)
+    ns = loop.empty(width) if reset_after else None  # w_hn h + b_hn of each step
+    ns_of = None if ns is None else loop.each(ns)
+    for t in loop.forwards(hs):
         h, new, rz, (r, z, n) = hs.old[t], hs.new[t], rz_of[t], by_gate[t]
         m = h if h_mask is None else xp.multiply(h, h_mask, out=masked)
         xp.matmul(m, w, out=part)
         if reset_after and b_hh is not None:
             part += b_hh
         rz += part_rz
-        squash(xp, rz)
+        affine_tanh_(xp, rz)
         if ns_of is None:
-            xp.multiply(r, m, out=new)  # a place to work in
+            xp.multiply(r, m, out=new)  # used as a work buffer
             xp.matmul(new, w_n, out=part_n)
         else:
             ns_of[t][...] = part[:, 2 * width :]
@@ -83,21 +83,21 @@ def gru_backward(
     ids: Array | None,
     reset_after: bool,
 ) -> Arrays:
-    """The cotangents of x, h0, w_ih, w_hh, b_ih, b_hh; none of the constants."""
+    """Computes the cotangents of x, h0, w_ih, w_hh, b_ih, b_hh; the options have none."""
     hs, gates, ns = saved
-    course, width, (gy, gh) = hs.course, hs.before.shape[-1], g
+    loop, width, (gy, gh) = hs.loop, hs.before.shape[-1], g
     dh = Cotangent(hs, gh, gy)
     h_in = hs.before if h_mask is None else hs.before * h_mask
     dz = xp.empty_like(gates)  # of the pre-activations, on the side of the input
     dz_rec = xp.empty_like(gates) if reset_after else dz  # and on the recurrent one
-    by_gate, d_by_gate = course.gates(gates, width), course.gates(dz, width)
-    d_rz_of = course.each(dz[..., : 2 * width])
-    gates_of, h_in_of = course.each(gates), course.each(h_in)
-    ns_of, d_rec_of = course.each(ns) if reset_after else [], course.each(dz_rec)
-    slope, work, back = course.work(3 * width), course.work(width), course.work(width)
+    by_gate, d_by_gate = loop.gates(gates, width), loop.gates(dz, width)
+    d_rz_of = loop.each(dz[..., : 2 * width])
+    gates_of, h_in_of = loop.each(gates), loop.each(h_in)
+    ns_of, d_rec_of = loop.each(ns) if reset_after else [], loop.each(dz_rec)
+    slope, work, back = loop.work(3 * width), loop.work(width), loop.work(width)
     slope_rz, slope_z = slope[:, : 2 * width], slope[:, width : 2 * width]
     w_rz, w_n = w_hh[: 2 * width], w_hh[2 * width :]
-    for t in course.backwards(dh):
+    for t in loop.backwards(dh):
         (r, z, n), (d_r, d_z, d_n), d_rz = by_gate[t], d_by_gate[t], d_rz_of[t]
         xp.subtract(1, gates_of[t], out=slope)
         xp.multiply(dh.d, slope_z, out=d_n)  # dh (1 - z)
@@ -126,10 +126,10 @@ def gru_backward(
             work *= h_mask
         dh.d += work
     need_x, need_h, *rest = needs[:6]
-    dx, dw_ih, dw_hh, db_ih, db_hh = in_weights(
-        course, (need_x, *rest), x, ids, w_ih, dz, dz_rec, h_in
+    dx, dw_ih, dw_hh, db_ih, db_hh = weight_gradients(
+        loop, (need_x, *rest), x, ids, w_ih, dz, dz_rec, h_in
     )
-    if dw_hh is not None and not reset_after:  # w_hn has seen r * h
+    if dw_hh is not None and not reset_after:  # the input of w_hn is r * h
         r_h = gates[..., :width] * h_in
-        dw_hh[2 * width :] = product_over_time(*map(course.running, (dz[..., 2 * width :], r_h)))
+        dw_hh[2 * width :] = product_over_time(*map(loop.running, (dz[..., 2 * width :], r_h)))
     return (dx, dh.d if need_h else None, dw_ih, dw_hh, db_ih, db_hh, None, None, None, None, None)

@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from .course import (
+from .time_loop import (
     Array,
     Arrays,
+    Carry,
     Cotangent,
-    Course,
-    State,
-    both,
-    in_weights,
-    parts,
+    TimeLoop,
+    add_biases,
+    affine_tanh_,
     product_over_time,
     project,
-    squash,
-    turned,
+    split,
+    transposed,
+    weight_gradients,
 )
 
 
@@ -46,27 +46,27 @@ def lstm_forward(
     keep: bool = True,
 ) -> tuple[Arrays, Any]:
     """Gates i, f, g, o: c_t = f c_{t-1} + i g; h_t = o tanh(c_t); see `lstm_step` for the rest."""
-    course, width = Course(xp, x, ids, lengths, reset, reverse), c0.shape[1]
-    hs, cs = State(course, h0, h_zone), State(course, c0, c_zone)
-    gates = project(xp, course.read(x, ids), w_ih, both(b_ih, b_hh))
-    by_gate, gates_of = course.gates(gates, width), course.each(gates)
+    loop, width = TimeLoop(xp, x, ids, lengths, reset, reverse), c0.shape[1]
+    hs, cs = Carry(loop, h0, h_zone), Carry(loop, c0, c_zone)
+    gates = project(xp, loop.read(x, ids), w_ih, add_biases(b_ih, b_hh))
+    by_gate, gates_of = loop.gates(gates, width), loop.each(gates)
     p_i, p_f, p_o = _peepholes(w_ch, width)
-    # What is squashed before c is known: all gates, unless o looks at the new c. As
+    # The gates that do not depend on the new c: all of them, unless o has a peephole. As
     # sigmoid(a) = tanh(a / 2) / 2 + 1/2, one tanh serves all of them, if they are scaled so.
-    early = gates_of if w_ch is None else course.each(gates[..., :-width])
+    early = gates_of if w_ch is None else loop.each(gates[..., :-width])
     rows = w_hh.shape[0]
     scale = xp.full(rows if w_ch is None else rows - width, 0.5, x.dtype)
     g_from = rows - 2 * width
     scale[g_from : g_from + width] = 1
     shift = 1 - scale
-    w = turned(xp, w_hh, course.steps)
-    tanh_c = course.empty(width)
-    tanh_of = course.each(tanh_c)
+    w = transposed(xp, w_hh, loop.steps)
+    tanh_c = loop.empty(width)
+    tanh_of = loop.each(tanh_c)
     within = None if cell_clip is None else xp.empty(tanh_c.shape, bool)  # where c is not clipped
-    within_of = [] if within is None else course.each(within)
-    part, work = course.work(rows), course.work(width)
-    masked = None if h_mask is None else course.work(hs.width)
-    for t in course.forwards(hs, cs):
+    within_of = [] if within is None else loop.each(within)
+    part, work = loop.work(rows), loop.work(width)
+    masked = None if h_mask is None else loop.work(hs.width)
+    for t in loop.forwards(hs, cs):
         h, c, new, (i, *f, g, o) = hs.old[t], cs.old[t], cs.new[t], by_gate[t]
         if h_mask is not None:
             h = xp.multiply(h, h_mask, out=masked)
@@ -78,7 +78,7 @@ def lstm_forward(
             if f:
                 xp.multiply(c, p_f, out=work)
                 f[0] += work
-        squash(xp, early[t], scale, shift)
+        affine_tanh_(xp, early[t], scale, shift)
         if f:
             xp.multiply(f[0], c, out=new)
             xp.multiply(i, g, out=work)
@@ -96,7 +96,7 @@ def lstm_forward(
         if w_ch is not None:
             xp.multiply(new, p_o, out=work)
             o += work
-            squash(xp, o)
+            affine_tanh_(xp, o)
         xp.tanh(new, out=tanh_of[t])
         if w_hr is None:
             xp.multiply(o, tanh_of[t], out=hs.new[t])
@@ -120,22 +120,22 @@ def lstm_backward(
     h_mask: Array | None,
     ids: Array | None,
 ) -> Arrays:
-    """The cotangents of x, h0, c0, w_ih, w_hh, b_ih, b_hh, w_hr, w_ch; none of the constants."""
+    """Computes the cotangents of all inputs; the options have none."""
     hs, cs, gates, tanh_c, within = saved
-    course, width = hs.course, tanh_c.shape[-1]
+    loop, width = hs.loop, tanh_c.shape[-1]
     gy, gh, gc, *gcs = g
     dh, dc = Cotangent(hs, gh, gy), Cotangent(cs, gc, gcs[0] if gcs else None)
     dz = xp.empty_like(gates)
-    by_gate, d_by_gate = course.gates(gates, width), course.gates(dz, width)
-    gates_of, dz_of, tanh_of = course.each(gates), course.each(dz), course.each(tanh_c)
-    within_of = [] if within is None else course.each(within)
+    by_gate, d_by_gate = loop.gates(gates, width), loop.gates(dz, width)
+    gates_of, dz_of, tanh_of = loop.each(gates), loop.each(dz), loop.each(tanh_c)
+    within_of = [] if within is None else loop.each(within)
     p_i, p_f, p_o = _peepholes(w_ch, width)
-    slope, work = course.work(gates.shape[-1]), course.work(width)
-    *_, slope_g, slope_o = parts(slope, width)
-    d_out = dh.d if w_hr is None else course.work(width)  # of o * tanh(c)
-    dhs = None if w_hr is None else course.empty(hs.width)
-    dhs_of = [] if dhs is None else course.each(dhs)
-    for t in course.backwards(dh, dc):
+    slope, work = loop.work(gates.shape[-1]), loop.work(width)
+    *_, slope_g, slope_o = split(slope, width)
+    d_out = dh.d if w_hr is None else loop.work(width)  # of o * tanh(c)
+    dhs = None if w_hr is None else loop.empty(hs.width)
+    dhs_of = [] if dhs is None else loop.each(dhs)
+    for t in loop.backwards(dh, dc):
         (i, *f, g_, o), (d_i, *d_f, d_g, d_o), tc = by_gate[t], d_by_gate[t], tanh_of[t]
         if dhs is not None:
             dhs_of[t][...] = dh.d
@@ -179,14 +179,14 @@ def lstm_backward(
             dh.d *= h_mask
     need_x, need_h, need_c, *rest, need_w_hr, need_w_ch = needs[:9]
     h_in = hs.before if h_mask is None else hs.before * h_mask
-    dx, *dw = in_weights(course, (need_x, *rest), x, ids, w_ih, dz, dz, h_in)
+    dx, *dw = weight_gradients(loop, (need_x, *rest), x, ids, w_ih, dz, dz, h_in)
     dw_hr = dw_ch = None
     if dhs is not None and need_w_hr:
-        dw_hr = product_over_time(*map(course.running, (dhs, gates[..., -width:] * tanh_c)))
+        dw_hr = product_over_time(*map(loop.running, (dhs, gates[..., -width:] * tanh_c)))
     if w_ch is not None and need_w_ch:
-        *early, _, late = parts(dz, width)
-        seen = [*((d, cs.before) for d in early), (late, cs.made)]
-        dw_ch = xp.concatenate([course.running(d * c).sum(axis=(0, 1)) for d, c in seen])
+        *early, _, late = split(dz, width)
+        inputs = [*((d, cs.before) for d in early), (late, cs.written)]
+        dw_ch = xp.concatenate([loop.running(d * c).sum(axis=(0, 1)) for d, c in inputs])
     states = (dh.d if need_h else None, dc.d if need_c else None)
     return (dx, *states, *dw, dw_hr, dw_ch, None, None, None, None, None, None)
 
@@ -195,5 +195,5 @@ def _peepholes(w_ch: Array | None, width: int) -> tuple[Any, Any, Any]:
     """Those into i, f and o, as far as there are any."""
     if w_ch is None:
         return None, None, None
-    i, *f, o = parts(w_ch, width)
+    i, *f, o = split(w_ch, width)
     return i, (f[0] if f else None), o

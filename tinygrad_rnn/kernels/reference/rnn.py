@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from .course import (
+from .time_loop import (
     Array,
     Arrays,
+    Carry,
     Cotangent,
-    Course,
-    State,
-    both,
-    in_weights,
+    TimeLoop,
+    add_biases,
     project,
-    turned,
+    transposed,
+    weight_gradients,
 )
 
 
@@ -37,13 +37,13 @@ def rnn_forward(
     keep: bool = True,
 ) -> tuple[Arrays, Any]:
     """h_t = act(w_ih x_t + b_ih + w_hh h_{t-1} + b_hh), act being tanh or relu."""
-    course = Course(xp, x, ids, lengths, reset, reverse)
-    hs = State(course, h0, h_zone)
-    z = course.each(project(xp, course.read(x, ids), w_ih, both(b_ih, b_hh)))
-    w = turned(xp, w_hh, course.steps)
-    part = course.work(hs.width)
-    masked = None if h_mask is None else course.work(hs.width)
-    for t in course.forwards(hs):
+    loop = TimeLoop(xp, x, ids, lengths, reset, reverse)
+    hs = Carry(loop, h0, h_zone)
+    z = loop.each(project(xp, loop.read(x, ids), w_ih, add_biases(b_ih, b_hh)))
+    w = transposed(xp, w_hh, loop.steps)
+    part = loop.work(hs.width)
+    masked = None if h_mask is None else loop.work(hs.width)
+    for t in loop.forwards(hs):
         h = hs.old[t]
         if h_mask is not None:
             h = xp.multiply(h, h_mask, out=masked)
@@ -68,13 +68,13 @@ def rnn_backward(
     ids: Array | None,
     activation: str,
 ) -> Arrays:
-    """The cotangents of x, h0, w_ih, w_hh, b_ih, b_hh; none of the constants."""
-    hs: State = saved
-    course, (gy, gh) = hs.course, g
+    """Computes the cotangents of x, h0, w_ih, w_hh, b_ih, b_hh; the options have none."""
+    hs: Carry = saved
+    loop, (gy, gh) = hs.loop, g
     dh = Cotangent(hs, gh, gy)
-    dz = course.empty(hs.width)
-    dzs = course.each(dz)
-    for t in course.backwards(dh):
+    dz = loop.empty(hs.width)
+    dzs = loop.each(dz)
+    for t in loop.backwards(dh):
         h, d = hs.new[t], dzs[t]
         if activation == "tanh":
             xp.multiply(h, h, out=d)
@@ -87,5 +87,5 @@ def rnn_backward(
             dh.d *= h_mask
     need_x, need_h, *rest = needs[:6]
     h_in = hs.before if h_mask is None else hs.before * h_mask
-    dx, *dw = in_weights(course, (need_x, *rest), x, ids, w_ih, dz, dz, h_in)
+    dx, *dw = weight_gradients(loop, (need_x, *rest), x, ids, w_ih, dz, dz, h_in)
     return (dx, dh.d if need_h else None, *dw, None, None, None, None, None)
