@@ -51,7 +51,7 @@ def refusal(name: str) -> TypeError:
     """The error for a call of a NumPy function, such as `tanh` or `linalg.norm`."""
     found = ours(name)
     if found:
-        remedy = f"use tg.{found}"
+        remedy = f"tg.{found} is the equivalent"
     elif name in ("ndim", "shape", "size"):
         remedy = f"read x.{name}"
     else:

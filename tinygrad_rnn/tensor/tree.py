@@ -53,7 +53,7 @@ def _collect(tree: Any, like: Any, leaf: Predicate, result: list[Any]) -> None:
 
 
 def mapped(function: Callable[[Any], Any], tree: Any) -> Any:
-    """A tree of the same structure, with a function's values for the leaves."""
+    """Maps a function over the leaves of a tree."""
     if isinstance(tree, Traced):
         return function(tree)
     if type(tree) is tuple:
