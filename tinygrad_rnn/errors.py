@@ -1,6 +1,6 @@
-"""What can go wrong, by name: each error says what was expected, what came, and what to do.
+"""Errors of the package: each says what was expected, what came, and what to do.
 
-All share the base `TinygradRnnError`, and each is the builtin error that Python would raise, too.
+All derive from `TinygradRnnError` and from the builtin error that Python would raise.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ class TinygradRnnError(Exception):
 
 
 class InvalidTypeError(TinygradRnnError, TypeError):
-    """An argument of a kind or a dtype that a function does not take."""
+    """An argument of a wrong type or dtype."""
 
 
 class InvalidValueError(TinygradRnnError, ValueError):
-    """An argument of the right kind whose value a function does not take."""
+    """An argument of the right type with an invalid value."""
 
 
 class OutOfRangeError(TinygradRnnError, IndexError):
-    """An index, an id or an axis that names nothing."""
+    """An index, an id or an axis out of range."""
 
 
 class ShapeError(TinygradRnnError, ValueError):
-    """Shapes, dtypes or axes that an operation or a layer cannot work with."""
+    """Shapes or axes that do not match an operation or a layer."""
 
 
 class MatrixError(TinygradRnnError, np.linalg.LinAlgError):
@@ -43,7 +43,7 @@ class MatrixError(TinygradRnnError, np.linalg.LinAlgError):
 
 
 class DeviceError(TinygradRnnError, RuntimeError):
-    """A device that is not there, or tensors of different devices in one operation."""
+    """A device that is not available, or tensors on different devices in one operation."""
 
 
 class GraphError(TinygradRnnError, RuntimeError):
@@ -51,7 +51,7 @@ class GraphError(TinygradRnnError, RuntimeError):
 
 
 class ExportError(TinygradRnnError, BufferError):
-    """A tensor that cannot be handed to another library as it is."""
+    """A tensor that cannot be exported to another library."""
 
 
 class AnomalyError(TinygradRnnError, FloatingPointError):
@@ -62,7 +62,7 @@ class GradcheckError(TinygradRnnError, AssertionError):
     """A gradient that differs from the finite differences of its function."""
 
 
-# ---------------------------------------------------------------- in whose name an error is raised
+# ---------------------------------------------------------------- errors at public functions
 
 _OURS = {"tinygrad_rnn", "numpy", "cupy", *sys.stdlib_module_names} - {"__main__"}
 boundaries = set[CodeType]()  # the functions that raise errors in the name of what they call
@@ -79,10 +79,10 @@ _KINDS: dict[type[Exception], type[TinygradRnnError]] = {
 
 
 def public(function: F) -> F:
-    """Marks a public function: what fails inside is said in its name, with what it was given.
+    """Marks a public function: errors inside it name the function and its arguments.
 
-    Python's and NumPy's own errors become the package's. Errors of a function that the caller
-    handed over pass through as they are.
+    Errors of Python and NumPy become errors of the package. Errors in a function that the caller
+    passed propagate unchanged.
     """
     first = function.__code__.co_varnames[:1]
 
@@ -104,9 +104,9 @@ def public(function: F) -> F:
 def raise_named(
     error: Exception, name: str, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> NoReturn:
-    """Raises what was raised inside a public function of some name, in that name.
+    """Raises an error from inside a public function again, with its name and arguments.
 
-    Of public functions that call each other, the outermost one speaks: it is what the caller knows.
+    If public functions call each other, the error names the outermost, which the caller knows.
     """
     ours = isinstance(error, TinygradRnnError)
     kind = next((ours for theirs, ours in _KINDS.items() if isinstance(error, theirs)), None)
@@ -131,7 +131,7 @@ def raise_named(
 
 
 def described(value: Any) -> str:
-    """A value as errors show it: an array by its dtype and shape."""
+    """Describes a value in an error: an array by its dtype and shape."""
     shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
     if isinstance(shape, tuple) and dtype is not None and not isinstance(value, (type, np.generic)):
         return f"{dtype}{list(shape)}"

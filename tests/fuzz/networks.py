@@ -252,13 +252,18 @@ def seq2seq(d: Draw) -> tuple[Callable[[Arguments], Any], Arguments]:
             generator=g,
         )
         model = nn.Seq2Seq(encoder, decoder, generator=g)
-        return model(a["source"], a["target"], lengths=a["lengths"], truth=a["truth"])
+        return model(
+            a["source"],
+            a["target"],
+            lengths=a["lengths"],
+            teacher_forcing_ratio=a["teacher_forcing_ratio"],
+        )
 
     return run, {
         "source": d.ids(6, T, B),
         "target": d.ids(6, T, B),
         "lengths": d.one_of([None, [T, 1, 2]]),
-        "truth": d.one_of([1.0, 0.5]),
+        "teacher_forcing_ratio": d.one_of([1.0, 0.5]),
         "attention": True,
         "readout_size": 4,
         "input_feeding": d.one_of([False, True]),
@@ -283,17 +288,17 @@ def decode(function: Callable[..., Any], **options: Any) -> Template:
             given["generator"] = tg.Generator(3)
 
         def run(a: Arguments) -> Any:
-            rest = {n: v for n, v in a.items() if n not in ("logits", "state", "first")}
-            found = function(_table_step(a["logits"]), a["state"], a["first"], **rest)
+            rest = {n: v for n, v in a.items() if n not in ("logits", "state", "start_tokens")}
+            found = function(_table_step(a["logits"]), a["state"], a["start_tokens"], **rest)
             return [list(getattr(h, "tokens", ())) for h in found if not isinstance(h, list)]
 
         return run, {
             "logits": d.reals((5, 5)),
             "state": tg.zeros((1, B, 2)),
-            "first": [d.integer(0, 4) for _ in range(B)],
+            "start_tokens": [d.integer(0, 4) for _ in range(B)],
             "max_length": d.integer(1, 5),
             "end": d.one_of([None, 4]),
-            "rows": 1,
+            "batch_axis": 1,
             **given,
         }
 
@@ -690,7 +695,7 @@ NETWORKS: dict[str, Template] = {
     ),
     "select": lambda d: (
         by_keyword(decoding.select),
-        {"state": tg.zeros((1, B, 2)), "index": [0, 2, 1, 1], "rows": 1},
+        {"state": tg.zeros((1, B, 2)), "index": [0, 2, 1, 1], "batch_axis": 1},
     ),
     **{
         f"nn.init.{f.__name__}": (

@@ -216,7 +216,7 @@ class TestFused:
         with (
             tg.detect_anomaly(),
             np.errstate(all="ignore"),
-            pytest.raises(tg.AnomalyError, match="'log' made a value"),
+            pytest.raises(tg.AnomalyError, match="'log' returned a value"),
         ):
             tg.scan(lambda h, x: (tg.log(h - x), h), tg.ones((1,)), tg.ones((5, 1)), fused=True)
 

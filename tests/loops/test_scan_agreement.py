@@ -500,7 +500,7 @@ def test_what_is_returned_is_compared_as_well() -> None:
 def test_random_numbers_are_noticed_whatever_is_done_with_them() -> None:
     generator = tg.Generator(0)
     step = lambda c, x: (c + x if generator.random() < 2 else c, c)
-    with pytest.raises(tg.GraphError, match="a draw of random numbers: hand them over in xs"):
+    with pytest.raises(tg.GraphError, match="a draw of random numbers: pass them in xs"):
         tg.scan(step, tg.zeros((2,)), tg.ones((4, 2)), fused=True)
 
 

@@ -17,11 +17,11 @@ class Table:
     """Next-token log-probabilities and attention by a state that depends on all tokens so far.
 
     The state of a row is a number, another one for each sequence of up to four tokens, so that no
-    two have equal scores. It is held several times over, its rows on the axes `rows`: a search that
-    loses track of one of them shows.
+    two have equal scores. The state has several copies of it, on the axes `batch_axis`, so that a
+    test detects a search that selects the wrong row of one of them.
     """
 
-    rows = (0, (1, 0))
+    batch_axis = (0, (1, 0))
 
     def __init__(self, seed: int, tokens: int, batch: int, states: int = 1009, places: int = 3):
         rng = np.random.default_rng(seed)

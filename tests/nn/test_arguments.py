@@ -171,7 +171,7 @@ def test_layers_of_other_sizes_are_refused_when_they_are_made() -> None:
     nn.Recurrent(lambda n: nn.GRUCell(n, 4), 4, 2, bidirectional=True)
 
 
-@pytest.mark.parametrize("number", [10_001, 10**7, 2**63])
+@pytest.mark.parametrize("number", [1001, 10**7, 2**63])
 def test_absurd_numbers_of_layers_are_refused_before_one_is_made(number: int) -> None:
     made = []
 
@@ -180,6 +180,6 @@ def test_absurd_numbers_of_layers_are_refused_before_one_is_made(number: int) ->
         return nn.GRUCell(features, 4)
 
     for layer in (lambda n: nn.LSTM(3, 4, n), lambda n: nn.Recurrent(cell, 3, num_layers=n)):
-        with pytest.raises(ValueError, match=f"num_layers: .* from 1 to 10000, got {number}"):
+        with pytest.raises(ValueError, match=f"num_layers: .* from 1 to 1000, got {number}"):
             layer(number)
     assert not made

@@ -77,7 +77,7 @@ def test_padding_and_company_change_nothing(kind: str, lengths: list[int], more:
 @kinds
 def test_steps_are_what_all_of_them_at_once_are(kind: str) -> None:
     attention, query = made(kind), drawn(4, 2, Q)
-    memory = attention.remember(drawn(5, 2, M, seed=1), [5, 3])
+    memory = attention.prepare_memory(drawn(5, 2, M, seed=1), [5, 3])
     contexts, weights = attention.attend(query, memory)
     past = attention.initial(memory)
     for t, q in enumerate(query.unstack()):
@@ -151,7 +151,7 @@ def test_location_can_move_on_by_one() -> None:
     attention.filters.weight.data = np.array([[1.0, 0.0, 0.0]])
     attention.place.weight.data = np.array([[2.0]])
     attention.energy.weight.data = np.array([[100.0]])
-    memory = attention.remember(tg.zeros((4, 1, 1), dtype="float64"))
+    memory = attention.prepare_memory(tg.zeros((4, 1, 1), dtype="float64"))
     past: Any = tg.tensor([[1.0, 0.0, 0.0, 0.0]]).astype("float64")
     for want in (1, 2, 3):
         _, weights, past = attention.step(tg.zeros((1, 1), dtype="float64"), memory, past)
@@ -161,7 +161,7 @@ def test_location_can_move_on_by_one() -> None:
 
 def test_coverage_is_the_sum_of_all_weights() -> None:
     attention = made("coverage")
-    memory = attention.remember(drawn(5, 2, M))
+    memory = attention.prepare_memory(drawn(5, 2, M))
     _, first, past = attention.step(drawn(2, Q), memory)
     _, second, past = attention.step(drawn(2, Q, seed=1), memory, past)
     assert past is not None
@@ -170,7 +170,7 @@ def test_coverage_is_the_sum_of_all_weights() -> None:
 
 @kinds
 def test_an_empty_source_is_named(kind: str) -> None:
-    with pytest.raises(tg.ShapeError, match=r"lengths: row 1 has 0 of 5: it is empty"):
+    with pytest.raises(tg.ShapeError, match=r"lengths\[1\] = 0 is outside 1..5"):
         made(kind)(drawn(2, 3, Q), drawn(5, 3, M), lengths=[5, 0, 2])
 
 
@@ -182,10 +182,10 @@ def test_an_empty_source_is_named(kind: str) -> None:
         ((2, 2, Q), (5, 3, M), None, r"query: expected \(T, 3, 4\) .* got \[2, 2, 4\]"),
         ((3, Q), (5, 3, M), None, r"query: expected \(T, 3, 4\)"),
         ((2, 3, Q), (0, 3, M), None, r"memory: expected \(S, B, 4\), none empty"),
-        ((2, 3, Q), (5, 3, M), [5, 6, 1], "row 1 has 6 of 5"),
-        ((2, 3, Q), (5, 3, M), [5, -1, 1], "row 1 has -1 of 5"),
-        ((2, 3, Q), (5, 3, M), [5, 1], "expected 3 whole numbers"),
-        ((2, 3, Q), (5, 3, M), [5.0, 1.0, 1.0], "expected 3 whole numbers"),
+        ((2, 3, Q), (5, 3, M), [5, 6, 1], r"lengths\[1\] = 6 is outside 0..5"),
+        ((2, 3, Q), (5, 3, M), [5, -1, 1], r"lengths\[1\] = -1 is outside 0..5"),
+        ((2, 3, Q), (5, 3, M), [5, 1], "expected 3 integers"),
+        ((2, 3, Q), (5, 3, M), [5.0, 1.0, 1.0], "expected 3 integers"),
     ],
 )
 def test_wrong_shapes(query: Any, memory: Any, lengths: Any, said: str) -> None:

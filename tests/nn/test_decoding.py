@@ -23,7 +23,7 @@ from tinygrad_rnn.nn.decoding import (
     sample,
     select,
 )
-from tinygrad_rnn.nn.decoding.largest import largest_first
+from tinygrad_rnn.tensor.ops.sorting import topk_indices
 
 from ..strict import strict_device
 from .table_model import Table
@@ -41,7 +41,7 @@ class Problem:
     table: Table
     settings: dict[str, Any]
     constraints: Constraints
-    forced: list[list[tuple[int, ...]]]
+    required: list[list[tuple[int, ...]]]
     penalty: Any
     coverage: float
     lengths: list[int]
@@ -59,14 +59,18 @@ class Problem:
             "length_penalty": self.penalty,
             "coverage_penalty": self.coverage,
             "source_lengths": [self.lengths[r] for r in rows],
-            "forced": [self.forced[r] for r in rows] if self.forced else (),
+            "required": [self.required[r] for r in rows] if self.required else (),
             "constraints": constraints,
             **self.settings,
             **changes,
         }
         first = [self.table.first[r] for r in rows]
         return beam_search(
-            self.table.step, self.table.start(rows), first, rows=self.table.rows, **settings
+            self.table.step,
+            self.table.start(rows),
+            first,
+            batch_axis=self.table.batch_axis,
+            **settings,
         )
 
     # ------------------------------------------------------------ by hand
@@ -101,7 +105,7 @@ class Problem:
                 may = rules.allowed(row, tokens[:i])
                 if may is not None and tokens[i] not in may:
                     return False
-        words = self.forced[row] if self.forced else []
+        words = self.required[row] if self.required else []
         return all(
             any(tokens[i : i + len(w)] == w for i in range(len(tokens) - len(w) + 1)) for w in words
         )
@@ -113,7 +117,9 @@ class Problem:
 
 
 @st.composite
-def problems(draw: Any, forced: bool = True, penalties: bool = True, smallest: int = 2) -> Problem:
+def problems(
+    draw: Any, required: bool = True, penalties: bool = True, smallest: int = 2
+) -> Problem:
     tokens, batch, length = (draw(st.integers(a, b)) for a, b in ((smallest, 4), (1, 3), (1, 4)))
     word = st.lists(st.integers(0, tokens - 1), min_size=1, max_size=2).map(tuple)
     seed = draw(st.integers(0, 2**32 - 1))
@@ -138,7 +144,7 @@ def problems(draw: Any, forced: bool = True, penalties: bool = True, smallest: i
         table,
         {"max_length": length, "end": draw(st.sampled_from([tokens - 1, tokens - 1, None]))},
         constraints if draw(st.booleans()) else Constraints(),
-        draw(rows) if forced and draw(st.booleans()) else [],
+        draw(rows) if required and draw(st.booleans()) else [],
         draw(st.sampled_from(PENALTIES)) if penalties else None,
         draw(st.sampled_from([0.0, 0.4])) if penalties else 0.0,
         draw(st.lists(st.integers(0, 3), min_size=batch, max_size=batch)),
@@ -179,18 +185,18 @@ def test_every_result_is_what_it_says(
 
 
 @many
-@given(problems(forced=False, penalties=False))
+@given(problems(required=False, penalties=False))
 def test_one_beam_is_greedy(problem: Problem) -> None:
     table, one = problem.table, problem.beam(beams=1)
 
     def greedily() -> list[Hypothesis]:
         return greedy(
-            table.step, table.start(), table.first, rows=table.rows,
+            table.step, table.start(), table.first, batch_axis=table.batch_axis,
             constraints=problem.constraints, **problem.settings,
         )  # fmt: skip
 
     if [] in one:  # where it came to an end that the rules leave no way out of
-        with pytest.raises(ValueError, match="no token may follow"):
+        with pytest.raises(ValueError, match="no token is allowed"):
             greedily()
         return
     found = greedily()
@@ -205,12 +211,12 @@ def test_greedy_takes_the_most_probable_that_may_follow(problem: Problem, seed: 
     table, rules = problem.table, problem.constraints
     try:
         found = greedy(
-            table.step, table.start(), table.first, rows=table.rows, constraints=rules,
+            table.step, table.start(), table.first, batch_axis=table.batch_axis, constraints=rules,
             **problem.settings,
         )  # fmt: skip
     except ValueError:
         assume(False)
-    free = replace(problem, forced=[])
+    free = replace(problem, required=[])
     for row, h in enumerate(found):
         for t, token in enumerate(h.tokens):
             best = max(
@@ -298,7 +304,7 @@ def by_hand(problem: Problem, row: int, width: int, groups: int, diversity: floa
             for path in live[g]:
                 for token in range(problem.table.tokens):
                     new = (*path, token)
-                    if replace(problem, forced=[]).permits(row, new):
+                    if replace(problem, required=[]).permits(row, new):
                         rank = problem.score(row, new)[0] - diversity * taken.count(token)
                         options.append((rank, new))
             options.sort(key=lambda option: -option[0])
@@ -317,7 +323,7 @@ def by_hand(problem: Problem, row: int, width: int, groups: int, diversity: floa
 
 
 @many
-@given(problems(forced=False), st.integers(1, 3), st.integers(1, 3), st.sampled_from([0.4, 3.0]))
+@given(problems(required=False), st.integers(1, 3), st.integers(1, 3), st.sampled_from([0.4, 3.0]))
 def test_diverse_groups_follow_their_definition(
     problem: Problem, width: int, groups: int, diversity: float
 ) -> None:
@@ -334,20 +340,21 @@ def test_forced_words_are_found_by_narrow_beams() -> None:
     table = Table(3, 9, 2)
     words = [[(3, 1), (5,)], [(7, 7, 7)]]
     found = beam_search(
-        table.step, table.start(), table.first, rows=table.rows, beams=5, max_length=12, end=8,
-        forced=words,
+        table.step, table.start(), table.first, batch_axis=table.batch_axis, beams=5,
+        max_length=12, end=8,
+        required=words,
     )  # fmt: skip
     for (h,), row in zip(found, words, strict=True):
         text = "".join(map(str, h.tokens))
         assert all("".join(map(str, word)) in text for word in row)
 
 
-def test_largest_first_sorts_as_sort_does() -> None:
+def test_topk_indices_sorts_as_sort_does() -> None:
     rng = np.random.default_rng(0)
     for wide, k in ((5, 5), (100, 3), (100, 40), (1, 1)):
         x = rng.integers(0, 9, size=(2, 3, wide)).astype(float)  # many equal ones
         want = np.argsort(-x, axis=-1, kind="stable")[..., :k]
-        np.testing.assert_array_equal(largest_first(x, k=k), want)
+        np.testing.assert_array_equal(topk_indices(x, k=k), want)
 
 
 # ---------------------------------------------------------------- with layers, and on devices
@@ -370,7 +377,9 @@ class Speller(tg.nn.Module):
 @pytest.mark.parametrize("layer", [tg.nn.GRU, tg.nn.LSTM])
 def test_states_of_layers_follow_their_beams(layer: Any) -> None:
     model = Speller(layer)
-    found = beam_search(model.step, None, [1, 2], rows=1, beams=4, n_best=4, max_length=7, end=0)
+    found = beam_search(
+        model.step, None, [1, 2], batch_axis=1, beams=4, n_best=4, max_length=7, end=0
+    )
     for first, row in zip((1, 2), found, strict=True):
         assert len(row) == 4
         for h in row:
@@ -398,16 +407,19 @@ def test_the_strict_device_gives_the_same() -> None:
                             allowed=lambda row, tokens: None if row else {0, 1, 3})  # fmt: skip
         search = {"beams": 4, "groups": 2, "n_best": 3, "max_length": 5, "end": 3,
                   "coverage_penalty": 0.2, "source_lengths": [2, 3], "constraints": rules,
-                  "forced": [[(1, 0)], [(0,)]]}  # fmt: skip
+                  "required": [[(1, 0)], [(0,)]]}  # fmt: skip
         there = beam_search(step, state, first, **search)
-        here = beam_search(table.step, table.start(), table.first, rows=table.rows, **search)
+        here = beam_search(
+            table.step, table.start(), table.first, batch_axis=table.batch_axis, **search
+        )
         for a, b in zip(there, here, strict=True):
             assert [(h.tokens, h.score) for h in a] == [(h.tokens, h.score) for h in b]
             assert [h.alignment for h in a] == [h.alignment for h in b]
         draws = {"max_length": 6, "end": 3, "temperature": 0.8, "top_k": 3, "top_p": 0.9}
         one = sample(step, state, first, generator=tg.Generator(1), **draws)
         two = sample(
-            table.step, table.start(), table.first, rows=table.rows, generator=tg.Generator(1),
+            table.step, table.start(), table.first, batch_axis=table.batch_axis,
+            generator=tg.Generator(1),
             **draws,
         )  # fmt: skip
         assert [h.tokens for h in one] == [h.tokens for h in two]
@@ -418,13 +430,13 @@ def test_the_strict_device_gives_the_same() -> None:
 
 def test_select() -> None:
     x = tg.tensor(np.arange(12).reshape(3, 4))
-    y, (z, names, nothing) = select((x, (x, ["a", "b", "c", "d"], None)), [3, 3, 0], rows=1)
+    y, (z, names, nothing) = select((x, (x, ["a", "b", "c", "d"], None)), [3, 3, 0], batch_axis=1)
     assert y.tolist() == z.tolist() == [[3, 3, 0], [7, 7, 4], [11, 11, 8]]
     assert (names, nothing) == (["d", "d", "a"], None)
     with pytest.raises(TypeError, match=r"select: .* got dict"):
         select({}, [0])
-    with pytest.raises(tg.ShapeError, match=r"rows: expected 2 axes, one a part; got \(0,\)"):
-        select((x, x), [0], rows=(0,))
+    with pytest.raises(tg.ShapeError, match=r"batch_axis: expected 2 axes.* got \(0,\)"):
+        select((x, x), [0], batch_axis=(0,))
 
 
 def flat(tokens: tg.Tensor, state: Any) -> tuple[tg.Tensor, Any]:
@@ -445,7 +457,7 @@ def test_edges() -> None:
     assert (h.tokens, h.ended, h.score) == ((0,), True, 0.0)
     nothing = Constraints(allowed=lambda row, tokens: ())
     assert beam_search(flat, None, [0], max_length=3, beams=2, constraints=nothing) == [[]]
-    with pytest.raises(ValueError, match=r"greedy: row 0: no token may follow after \[\]"):
+    with pytest.raises(ValueError, match=r"greedy: row 0: no token is allowed after \[\]"):
         greedy(flat, None, [0], max_length=3, constraints=nothing)
 
 
@@ -464,8 +476,8 @@ def test_float32_scores_add_up_in_double() -> None:
         ({"diversity": -1.0}, "diversity must be 0 or more"),
         ({"diversity": nan}, "diversity must be 0 or more"),
         ({"coverage_penalty": inf}, "coverage_penalty must be 0 or more"),
-        ({"forced": [[(4,)], []]}, "forced: token 4 is outside the 4 of the model"),
-        ({"forced": [[], [(-1,)]]}, "forced: token -1 is outside the 4 of the model"),
+        ({"required": [[(4,)], []]}, "required: token 4 is outside the vocabulary of 4"),
+        ({"required": [[], [(-1,)]]}, "required: token -1 is outside the vocabulary of 4"),
         (
             {"length_penalty": lambda n: 2.0 - n},
             "length_penalty must be above 0; it is 0.0 for .* 2",
@@ -475,12 +487,15 @@ def test_float32_scores_add_up_in_double() -> None:
             {"coverage_penalty": 1.0},
             r"needs attention: step must return \(logits, state, attention",
         ),
-        ({"end": 4}, "end: token 4 is outside the 4"),
-        ({"forced": [[(1,)]]}, "forced: expected 2 lists of sequences, one a row; got 1"),
-        ({"forced": [[()], []]}, "forced: a sequence of no tokens"),
+        ({"end": 4}, "end: token 4 is outside the vocabulary"),
+        (
+            {"required": [[(1,)]]},
+            "required: expected 2 lists of sequences, one per batch row; got 1",
+        ),
+        ({"required": [[()], []]}, "required contains an empty sequence"),
         ({"constraints": Constraints(min_length=9)}, "min_length 9 is above max_length 3"),
-        ({"constraints": Constraints(prefix=[(1,)])}, "prefix: expected 2 sequences, one a row"),
-        ({"constraints": Constraints(forbidden=[(7,)])}, "tokens 7 to 7 are not all among the 4"),
+        ({"constraints": Constraints(prefix=[(1,)])}, "prefix: expected 2 sequences, one per"),
+        ({"constraints": Constraints(forbidden=[(7,)])}, "tokens 7 to 7 are not all in"),
         ({"constraints": Constraints(allowed=lambda r, t: [-1])}, "tokens -1 to -1 are not all"),
     ],
 )
@@ -501,15 +516,15 @@ def test_mistakes_of_models() -> None:
         greedy(lost, None, [0], max_length=2)
     with pytest.raises(ValueError, match="step returned NaN"):
         beam_search(lost, None, [0], max_length=2, beams=2)
-    with pytest.raises(tg.ShapeError, match=r"first: expected \(B,\) integers.* got int64 \[\]"):
+    with pytest.raises(tg.ShapeError, match=r"start_tokens: expected \(B,\).* got int64 \[\]"):
         greedy(flat, None, 0, max_length=2)
     with pytest.raises(ValueError, match="min_length: expected 0 or more"):
         Constraints(min_length=-1)
     with pytest.raises(ValueError, match="no attention as its third value"):
         _ = greedy(flat, None, [0], max_length=1)[0].alignment
     table = Table(0, 3, 2)
-    with pytest.raises(tg.ShapeError, match=r"source_lengths: expected 2 whole .*got int64"):
-        beam_search(table.step, table.start(), table.first, rows=table.rows, beams=2,
+    with pytest.raises(tg.ShapeError, match=r"source_lengths: expected 2 integers, .*got int64"):
+        beam_search(table.step, table.start(), table.first, batch_axis=table.batch_axis, beams=2,
                     max_length=3, coverage_penalty=1.0, source_lengths=[1])  # fmt: skip
 
 
@@ -520,7 +535,7 @@ def test_mistakes_of_models() -> None:
     [
         ([0.0, nan, 1.0], "step returned NaN"),
         ([0.0, inf, 1.0], r"step returned \+inf"),
-        ([-inf, -inf, -inf], "no token may follow"),
+        ([-inf, -inf, -inf], "no token is allowed"),
     ],
 )
 def test_no_token_is_written_of_what_is_no_number(
@@ -542,8 +557,8 @@ def test_no_token_is_written_of_what_is_no_number(
 @pytest.mark.parametrize("lengths", [[-1, 2], [2, 99], [1.0, 2.0]])
 def test_source_lengths_are_checked(lengths: list[Any]) -> None:
     table = Table(0, 3, 2)
-    with pytest.raises(tg.ShapeError, match="beam_search: source_lengths: "):
-        beam_search(table.step, table.start(), table.first, rows=table.rows, beams=2,
+    with pytest.raises(tg.ShapeError, match="beam_search: source_lengths"):
+        beam_search(table.step, table.start(), table.first, batch_axis=table.batch_axis, beams=2,
                     max_length=3, coverage_penalty=1.0, source_lengths=lengths)  # fmt: skip
 
 

@@ -71,12 +71,14 @@ def read_by(kind: str) -> Any:
         "Encoder with padding": padded,
         "Decoder": lambda ids: decoder(ids),
         "Decoder step": lambda ids: decoder.step(ids[0], decoder.start(batch=2)),
-        "copied": lambda ids: copying.look_at(tg.zeros((2, 2, 3)), symbols=ids),
+        "copied": lambda ids: copying.prepare_memory(tg.zeros((2, 2, 3)), symbols=ids),
         "Pointer": lambda ids: nn.Pointer(3)(
             tg.zeros((2, 4)), tg.zeros((2, 3)), tg.zeros((2, 2)), tg.tensor(ids)
         ),
         "Seq2Seq": lambda ids: nn.Seq2Seq(encoder, decoder)(ids * 0, ids),
-        "Seq2Seq sampled": lambda ids: nn.Seq2Seq(encoder, decoder)(ids * 0, ids[::-1], truth=0.0),
+        "Seq2Seq sampled": lambda ids: nn.Seq2Seq(encoder, decoder)(
+            ids * 0, ids[::-1], teacher_forcing_ratio=0.0
+        ),
         "one_hot": lambda ids: tg.one_hot(tg.tensor(ids), 4),
     }
     return ways[kind]

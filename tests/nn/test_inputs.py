@@ -123,9 +123,16 @@ def test_what_is_handed_on_between_parts_is_what_they_gave() -> None:
     model = nn.Seq2Seq(nn.Encoder(nn.Embedding(5, 3), nn.GRU(3, 4)), decoder)
     bridge = nn.Bridge(nn.GRU(3, 4), nn.LSTM(3, 5))
     for wrong in (None, 3, "x", f((5, 3, 4)), np.zeros((5, 3, 4)), object()):
-        refused(lambda wrong=wrong: attention.attend(query, wrong), "remember(memory)")
-        refused(lambda wrong=wrong: decoder([[1, 1]], wrong), "look_at(memory)")
+        refused(
+            lambda wrong=wrong: attention.attend(query, wrong),
+            "the result of prepare_memory(memory)",
+        )
+        refused(
+            lambda wrong=wrong: decoder([[1, 1]], wrong), "the result of prepare_memory(memory)"
+        )
         refused(lambda wrong=wrong: bridge((wrong,)), "Bridge: state")
     refused(lambda: bridge((f((1, 2, 4)), f((1, 2, 4)))), "Bridge: state: expected 1 part")
     for wrong in (3, [1, 2], [[]]):
-        refused(lambda wrong=wrong: model([[1, 1]], wrong, truth=0.5), "Seq2Seq: target")
+        refused(
+            lambda wrong=wrong: model([[1, 1]], wrong, teacher_forcing_ratio=0.5), "Seq2Seq: target"
+        )

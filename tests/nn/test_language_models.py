@@ -73,5 +73,5 @@ def test_regularised_activations_are_means_over_valid_steps() -> None:
     )
     with pytest.raises(tg.ShapeError, match=r"expected \(T, B, H\)"):
         ar(t[0])
-    with pytest.raises(tg.ShapeError, match="3 whole numbers"):
+    with pytest.raises(tg.ShapeError, match="3 integers"):
         tar(t, lengths=[1, 2])

@@ -147,8 +147,8 @@ def sequences(d: HypothesisSampler) -> Case:
 
     def call(x: Any) -> Any:
         memory, state = encoder(x, lengths=lengths)
-        looked_at = decoder.look_at(memory, symbols=symbols, lengths=lengths)
-        return decoder(target, looked_at, state)
+        prepared = decoder.prepare_memory(memory, symbols=symbols, lengths=lengths)
+        return decoder(target, prepared, state)
 
     return Case([d.reals((source, batch, 2))], [past(lengths, source)], call, module)
 

@@ -132,7 +132,7 @@ def test_settings_outside_their_ranges(settings: dict[str, float], said: str) ->
 @pytest.mark.parametrize("row", [[nan, 0.0], [0.0, inf], [-inf, -inf]])
 @pytest.mark.parametrize("settings", [{}, {"temperature": 0.0}, {"top_k": 1}, {"top_p": 0.5}])
 def test_logits_that_are_no_numbers(row: list[float], settings: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="probabilities: logits: expected numbers below"):
+    with pytest.raises(ValueError, match="probabilities: logits: expected a finite maximum"):
         probabilities(tg.tensor([[0.0, 1.0], row]), **settings)
 
 
@@ -186,7 +186,7 @@ def stay(tokens: tg.Tensor, state: Any) -> tuple[tg.Tensor, Any]:
 @given(st.integers(0, 2**32 - 1), st.integers(2, 5), st.integers(1, 4))
 def test_temperature_zero_and_one_token_are_greedy(seed: int, tokens: int, batch: int) -> None:
     table = Table(seed, tokens, batch)
-    settings: Any = {"max_length": 5, "end": 1, "rows": table.rows,
+    settings: Any = {"max_length": 5, "end": 1, "batch_axis": table.batch_axis,
                      "constraints": Constraints(min_length=2)}  # fmt: skip
     want = greedy(table.step, table.start(), table.first, **settings)
     for choice in ({"temperature": 0}, {"top_k": 1}, {"min_p": 1}):
@@ -200,7 +200,7 @@ def test_temperature_zero_and_one_token_are_greedy(seed: int, tokens: int, batch
 def test_a_sample_is_the_draws_by_hand(seed: int, batch: int) -> None:
     table = Table(seed, 4, batch)
     found = sample(
-        table.step, table.start(), table.first, rows=table.rows, max_length=4, end=0,
+        table.step, table.start(), table.first, batch_axis=table.batch_axis, max_length=4, end=0,
         generator=tg.Generator(seed), temperature=0.7, top_p=0.8,
         constraints=Constraints(forbidden=[(2,)]),
     )  # fmt: skip

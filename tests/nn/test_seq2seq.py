@@ -87,7 +87,7 @@ def test_what_a_beam_finds_has_its_teacher_forced_probability(options: Any) -> N
     source = symbols(4, 3)
     found = nn.decoding.beam_search(
         m.step, m.start(source, lengths=lengths), [start] * 3, beams=4, n_best=4, max_length=5,
-        end=0, rows=m.rows,
+        end=0, batch_axis=m.batch_axis,
     )  # fmt: skip
     for row, (length, paths) in enumerate(zip(lengths, found, strict=True)):
         assert len({path.tokens for path in paths}) == 4
@@ -151,7 +151,7 @@ def test_a_decoder_is_its_equations(fed: bool) -> None:
         deep_output=True, input_feeding=fed, **made,
     )  # fmt: skip
     memory = np.random.default_rng(1).normal(size=(4, 1, 6))
-    found, _ = decoder([[2], [0], [5]], decoder.look_at(tg.tensor(memory)))
+    found, _ = decoder([[2], [0], [5]], decoder.prepare_memory(tg.tensor(memory)))
 
     w = {name: p.numpy() for name, p in decoder.named_parameters()}
     h, r = np.zeros(5), np.zeros(3)
@@ -224,7 +224,7 @@ def test_bridge_refuses_other_states() -> None:
 def test_without_truth_it_reads_what_it_writes() -> None:
     m, source = model(), symbols(4, 3)
     target = np.full((6, 3), 2)
-    sampled = m(source, target, truth=0.0)
+    sampled = m(source, target, teacher_forcing_ratio=0.0)
     state, read = m.start(source), target[0]
     for t in range(6):
         logits, state, *_ = m.step(read, state)
@@ -235,11 +235,13 @@ def test_without_truth_it_reads_what_it_writes() -> None:
 def test_with_almost_all_truth_it_is_teacher_forcing() -> None:
     m, source, target = model(), symbols(4, 3), symbols(6, 3)
     np.testing.assert_allclose(
-        m(source, target, truth=1 - 1e-12).numpy(), m(source, target).numpy(), rtol=1e-9
+        m(source, target, teacher_forcing_ratio=1 - 1e-12).numpy(),
+        m(source, target).numpy(),
+        rtol=1e-9,
     )
-    for truth in (-0.1, 1.1, float("nan")):
-        with pytest.raises(ValueError, match="truth: expected a probability"):
-            m(source, target, truth=truth)
+    for ratio in (-0.1, 1.1, float("nan")):
+        with pytest.raises(ValueError, match="teacher_forcing_ratio: expected a probability"):
+            m(source, target, teacher_forcing_ratio=ratio)
 
 
 def test_schedules() -> None:
@@ -314,11 +316,11 @@ def test_one_symbol_one_row_and_vectors_as_source() -> None:
         (lambda: nn.Decoder(nn.Embedding(V, 4), nn.GRU(5, 6)), "expected input_size 4 .*got 5"),
         (
             lambda: nn.Decoder(nn.Embedding(V, 4), nn.GRU(4, 6), input_feeding=True),
-            r"expected input_size 10 \(4 of the embedding \+ 6 that are fed\), got 4",
+            r"expected input_size 10 \(4 of the embedding \+ 6 for input feeding\), got 4",
         ),
         (
             lambda: nn.Decoder(nn.Embedding(V, 4), nn.GRU(4, 6, bidirectional=True)),
-            "expected one direction",
+            "expected bidirectional=False",
         ),
         (
             lambda: nn.Decoder(nn.Embedding(V, 4), nn.GRU(4, 6), nn.DotAttention(5)),
@@ -344,14 +346,16 @@ def test_parts_that_do_not_fit(build: Any, said: str) -> None:
 def test_a_source_that_is_missing() -> None:
     decoder = model("additive").decoder
     for call in (decoder, lambda _: decoder.start()):
-        with pytest.raises(TypeError, match=r"source: expected what look_at\(memory\) gives"):
+        with pytest.raises(
+            TypeError, match=r"source: expected the result of prepare_memory\(memory\)"
+        ):
             call(symbols(3, 2))
-    with pytest.raises(TypeError, match=r"the source's symbols \(S, B\)"):
-        model(copy=True).decoder.look_at(tg.zeros((4, 2, 10), dtype="float64"))
+    with pytest.raises(TypeError, match=r"symbols of the source, \(S, B\)"):
+        model(copy=True).decoder.prepare_memory(tg.zeros((4, 2, 10), dtype="float64"))
 
 
 def test_an_empty_source_is_named() -> None:
-    with pytest.raises(tg.ShapeError, match="row 1 has 0 of 4: it is empty"):
+    with pytest.raises(tg.ShapeError, match=r"lengths\[1\] = 0 is outside 1..4"):
         model()(symbols(4, 2), symbols(3, 2), lengths=[4, 0])
     empty = model("none", both=False)  # without attention there is nothing to look at anyway
     assert np.isfinite(empty(symbols(4, 2), symbols(3, 2), lengths=[4, 0]).numpy()).all()

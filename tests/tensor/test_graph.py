@@ -53,7 +53,7 @@ def test_memory_falls_when_the_last_tensor_goes_with_the_collector_off() -> None
 def test_names_of_the_engine_are_refused_as_inputs(name: str) -> None:
     scope: dict[str, Any] = {}
     exec(f"def forward(module, {name}): return {name}", scope)
-    with pytest.raises(TypeError, match=f"'{name}'.*names that the engine gives"):
+    with pytest.raises(TypeError, match=f"'{name}'.*are reserved"):
         tg.Op("bad", scope["forward"])
 
 

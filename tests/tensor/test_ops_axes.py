@@ -73,6 +73,9 @@ def test_mistakes_are_named() -> None:
         tg.unstack(x, axis=1)
     with pytest.raises(tg.ShapeError, match="split: an axis of 4 does not divide into 3"):
         tg.split(x, 3)
+    for sections in (10**7, 2**63):
+        with pytest.raises(tg.ShapeError, match=f"an axis of 0 does not divide into {sections}"):
+            tg.split(tg.zeros((0,)), sections)
     with pytest.raises(ValueError, match="pad: unknown mode 'mirror'"):
         tg.pad(x, 1, "mirror")
     with pytest.raises(ValueError, match="meshgrid: expected indexing 'xy' or 'ij', got 'yx'"):

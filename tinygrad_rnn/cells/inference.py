@@ -40,7 +40,7 @@ def infer_stack(
     if found is None:
         return None
     y, h, c = found
-    cls = x.made
+    cls = x.result_class
     h = wrap(cls, h, None)
     return wrap(cls, y, None), h if c is None else (h, wrap(cls, c, None))
 

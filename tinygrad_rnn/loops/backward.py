@@ -27,9 +27,7 @@ class BackwardInstruction(NamedTuple):
     pick: Callable[[Any], Any]
     joint: bool  # whether the rule returns the cotangents of all inputs
     targets: tuple[CotangentTarget, ...]
-    matrix: int | None = (
-        None  # the constant by whose transpose it multiplies, if it is such a product
-    )
+    matrix: int | None = None  # the constant by whose transpose it multiplies, if it does that
 
 
 class CotangentTarget(NamedTuple):

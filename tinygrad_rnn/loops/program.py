@@ -35,11 +35,9 @@ class ForwardInstruction(NamedTuple):
     out: int  # the register of the result, or of the first of several
     live: tuple[bool, ...]  # which arguments are not detached
     several: bool
-    scalar: bool  # NumPy would give a scalar in register of an array
+    scalar: bool  # NumPy would give a scalar instead of an array
     matrix: int | None  # the constant that it multiplies by from the right, if it is such a product
-    shapes: (
-        tuple[tuple[int, ...], ...] | None
-    )  # of the results, to check those of a user's operation
+    shapes: tuple[tuple[int, ...], ...] | None  # of the results, to check a user's operation
 
 
 class Plan(NamedTuple):

@@ -69,7 +69,9 @@ def scan(
             "scan: checkpoint_every: expected a whole number from 1 up, and fused=True; got "
             f"{checkpoint_every!r}, fused={fused}"
         )
-    cls = next((v.made for v in (*tree.leaves(carry), *sequences) if isinstance(v, Traced)), None)
+    cls = next(
+        (v.result_class for v in (*tree.leaves(carry), *sequences) if isinstance(v, Traced)), None
+    )
     running, resets = _masks(count, lengths, reset)
     if cls is not None and is_tracing():  # Tensors, so that an outer trace records them
         running, resets = (None if v is None else wrap(cls, v, None) for v in (running, resets))

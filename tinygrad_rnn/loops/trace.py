@@ -234,7 +234,7 @@ class Trace:
                     "make constants outside, and compute from the carry and from xs what differs",
                 )
         if self.draws or other.draws:
-            self.refuse("a draw of random numbers", "hand them over in xs")
+            self.refuse("a draw of random numbers", "pass them in xs")
         for array, before in self.constants.values():
             if array.tobytes() != before:
                 self.refuse(
@@ -295,7 +295,7 @@ def detach_unless(value: Any, live: bool) -> Any:
     """Detaches a value from the graph unless it is live."""
     if live or not isinstance(value, Traced) or value.edge is None:
         return value
-    return wrap(value.made, value.array, None)
+    return wrap(value.result_class, value.array, None)
 
 
 class TracedNode(Node):

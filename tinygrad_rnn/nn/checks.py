@@ -1,4 +1,4 @@
-"""Arguments and shapes that layers refuse, with the words that say what to type instead."""
+"""Checks of arguments and shapes, whose errors say what to type instead."""
 
 from __future__ import annotations
 
@@ -31,30 +31,30 @@ def _is_real(value: Any) -> bool:
 
 
 def real(layer: str, name: str, value: float, least: float = -inf) -> None:
-    """Refuses what is no finite number, from a least one up."""
+    """Refuses a value that is not a finite number, or is below a minimum."""
     if not _is_real(value) or value < least:
         bound = "" if least == -inf else f" from {least} up"
         raise InvalidValueError(f"{layer}: {name}: expected a finite number{bound}, got {value!r}")
 
 
 def probability(layer: str, p: float) -> None:
-    """Refuses what is no probability below 1."""
+    """Refuses a value that is not a probability below 1."""
     if not (_is_real(p) and 0 <= p < 1):
         raise InvalidValueError(f"{layer}: expected a probability from 0 to below 1, got {p!r}")
 
 
-def one_of(layer: str, name: str, given: Any, options: Any) -> None:
-    """Refuses what is none of some names."""
-    if not (given is None or isinstance(given, str)) or given not in options:
+def one_of(layer: str, name: str, value: Any, options: Any) -> None:
+    """Refuses a value that is not one of the options."""
+    if not (value is None or isinstance(value, str)) or value not in options:
         *others, last = map(str, options)
         names = f"{', '.join(others)} or {last}"
-        raise InvalidValueError(f"{layer}: {name}: expected {names}, got {given!r}")
+        raise InvalidValueError(f"{layer}: {name}: expected {names}, got {value!r}")
 
 
-def instance(layer: str, name: str, given: Any, kind: type) -> None:
-    """Refuses what is not of a class."""
-    if not isinstance(given, kind):
-        got = f"the class {given.__name__}" if isinstance(given, type) else type(given).__name__
+def instance(layer: str, name: str, value: Any, kind: type) -> None:
+    """Refuses a value that is not an instance of a class."""
+    if not isinstance(value, kind):
+        got = f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__
         raise InvalidTypeError(f"{layer}: {name}: expected a {kind.__name__}, got {got}")
 
 
@@ -64,7 +64,7 @@ def placement(
     dtype: Any = "float32",
     generator: Generator | None = None,
 ) -> None:
-    """Refuses a device, a dtype or a generator that parameters cannot be made with."""
+    """Refuses an invalid device, dtype or generator of parameters."""
     if not (device is None or (isinstance(device, str) and device)):
         raise InvalidTypeError(
             f"{layer}: device: expected the name of one, as 'cpu' or 'cuda', got {device!r}"
@@ -85,25 +85,25 @@ def placement(
 
 
 def flag(layer: str, **flags: bool) -> None:
-    """Refuses what is neither True nor False: it was meant for something else."""
+    """Refuses values that are not booleans."""
     for name, value in flags.items():
         if not isinstance(value, bool):
             raise InvalidTypeError(f"{layer}: {name}: expected True or False, got {value!r}")
 
 
-def activation(layer: str, name: str, given: Any) -> None:
-    """Refuses what is no differentiable elementwise function of one argument."""
-    known = isinstance(given, str) and given in elementwise.__all__
-    fits = _takes_one(getattr(elementwise, given) if known else given)
+def activation(layer: str, name: str, value: Any) -> None:
+    """Refuses a value that is not a differentiable elementwise function of one argument."""
+    known = isinstance(value, str) and value in elementwise.__all__
+    fits = _takes_one(getattr(elementwise, value) if known else value)
     if not fits:
         raise InvalidValueError(
             f"{layer}: {name}: expected the name of a differentiable elementwise operation of one "
-            f"argument, such as 'tanh', or a function of one Tensor; got {given!r}"
+            f"argument, such as 'tanh', or a function of one Tensor; got {value!r}"
         )
 
 
 def _takes_one(function: Any) -> bool:
-    """Whether it can be called with one Tensor, to give another."""
+    """Whether a function can be called with one Tensor."""
     if isinstance(function, Op):
         return len(function.inputs) == 1 and function.differentiable
     if isinstance(function, type) or not callable(function):
@@ -112,13 +112,13 @@ def _takes_one(function: Any) -> bool:
         signature(function).bind(None)
     except TypeError:
         return False
-    except ValueError:  # it does not say what it takes
+    except ValueError:  # it has no signature
         pass
     return True
 
 
 def is_tensor(layer: str, name: str, x: Any) -> None:
-    """Refuses what is no Tensor."""
+    """Refuses a value that is not a Tensor."""
     if not isinstance(x, Tensor):
         raise InvalidTypeError(
             f"{layer}: {name}: expected a Tensor, got {type(x).__name__}: tg.tensor({name})"
@@ -126,7 +126,7 @@ def is_tensor(layer: str, name: str, x: Any) -> None:
 
 
 def features_last(layer: str, x: Any, features: int, name: str = "x") -> None:
-    """Refuses an input whose last axis is not as long as the layer's features."""
+    """Refuses an input whose last axis does not have the expected number of features."""
     is_tensor(layer, name, x)
     if x.ndim == 0 or x.shape[-1] != features:
         raise ShapeError(
@@ -135,9 +135,9 @@ def features_last(layer: str, x: Any, features: int, name: str = "x") -> None:
 
 
 def ids_of(layer: str, name: str, ids: Any, rows: int, device: str) -> Tensor:
-    """Checked ids of a table's rows, on a device: whole numbers from 0 to below so many.
+    """Checks ids, integers in 0..rows-1, and returns them on a device.
 
-    Those of a GPU are not looked at: it would have to be waited for.
+    Ids on a GPU are not checked, since that would synchronize with the device.
     """
     ids = creation.as_tensor(ids, device=device)
     if ids.dtype.kind not in "iu":
@@ -149,29 +149,32 @@ def ids_of(layer: str, name: str, ids: Any, rows: int, device: str) -> Tensor:
 
 
 def lengths_of(name: str, argument: str, lengths: Any, rows: int, most: int) -> Tensor:
-    """Checked lengths of rows, (B,) on the host; the most throughout, if None."""
+    """Checks lengths, and returns them as (B,) on the host; None for the maximum."""
     if lengths is None:
         return creation.as_tensor(Tensor([most] * rows, dtype="int64", device="cpu"))
     on_host = creation.as_tensor(lengths, device="cpu")
     if on_host.shape != (rows,) or (rows and on_host.dtype.kind not in "iu"):
         raise ShapeError(
-            f"{name}: {argument}: expected {rows} whole numbers, one a row; got {on_host.dtype} "
+            f"{name}: {argument}: expected {rows} integers, one per batch row; got {on_host.dtype} "
             f"{list(on_host.shape)}"
         )
     for row, length in enumerate(on_host.tolist()):
         if not 0 <= length <= most:
-            raise ShapeError(f"{name}: {argument}: row {row} has {length} of {most}")
+            raise ShapeError(
+                f"{name}: {argument}[{row}] = {length} is outside 0..{most} "
+                f"(the sequence has {most} steps)"
+            )
     return on_host.astype("int64")
 
 
 def within_rows(x: Any, lengths: Tensor) -> Tensor:
-    """Which steps of x (T, B, ...) are within their row: truths (T, B)."""
+    """Mask (T, B) of the steps of x (T, B, ...) within lengths."""
     within: Tensor = creation.arange(len(x), device=lengths.device).expand_dims(axis=1) < lengths
     return within
 
 
 def dtype_as(layer: str, name: str, x: Tensor, dtype: Any) -> None:
-    """Refuses an input of another dtype than the parameters'."""
+    """Refuses an input whose dtype differs from that of the parameters."""
     if x.dtype != dtype:
         raise InvalidTypeError(
             f"{layer}: {name}: expected {dtype} as the parameters are, got {x.dtype}: "
@@ -179,23 +182,24 @@ def dtype_as(layer: str, name: str, x: Tensor, dtype: Any) -> None:
         )
 
 
-def state_like(layer: str, state: Any, begin: Any) -> Any:
-    """A state given, of the form of the one to begin from: a Tensor, or a tuple of them."""
-    if state is None or not (isinstance(begin, Tensor) or type(begin) is tuple):
-        return begin if state is None else state
-    given = list(state) if isinstance(state, (tuple, list)) else [state]
-    wanted = list(begin) if isinstance(begin, tuple) else [begin]
-    shapes = [getattr(part, "shape", type(part).__name__) for part in given]
-    if shapes != [part.shape for part in wanted]:
-        expected = " and ".join(str(list(part.shape)) for part in wanted)
+def state_like(layer: str, state: Any, initial: Any) -> Any:
+    """Checks a state against the initial one: a Tensor, or a tuple of Tensors."""
+    if state is None or not (isinstance(initial, Tensor) or type(initial) is tuple):
+        return initial if state is None else state
+    got_parts = list(state) if isinstance(state, (tuple, list)) else [state]
+    expected_parts = list(initial) if isinstance(initial, tuple) else [initial]
+    shapes = [getattr(part, "shape", type(part).__name__) for part in got_parts]
+    if shapes != [part.shape for part in expected_parts]:
+        expected = " and ".join(str(list(part.shape)) for part in expected_parts)
         got = " and ".join(s if isinstance(s, str) else str(list(s)) for s in shapes)
         raise ShapeError(f"{layer}: state: expected {expected}; got {got or 'nothing'}")
-    parts = [real_part(layer, part, like.dtype) for part, like in zip(given, wanted, strict=True)]
-    return tuple(parts) if isinstance(begin, tuple) else parts[0]
+    pairs = zip(got_parts, expected_parts, strict=True)
+    parts = [real_part(layer, part, like.dtype) for part, like in pairs]
+    return tuple(parts) if isinstance(initial, tuple) else parts[0]
 
 
 def real_part(layer: str, part: Any, dtype: Any) -> Tensor:
-    """A part of a state as a Tensor of a dtype; refuses what is not of reals."""
+    """Converts a part of a state to a dtype; refuses values that are not real."""
     found = creation.as_tensor(part)
     if found.dtype.kind != "f":
         raise InvalidTypeError(

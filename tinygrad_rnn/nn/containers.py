@@ -1,4 +1,4 @@
-"""Modules that hold others by position: a list of them, and a chain."""
+"""Containers of modules: ModuleList, Sequential."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .module import Module
 
 
 class ModuleList(Module):
-    """A list of modules, with what lists can do: append, extend, insert, slices, del.
+    """A list of modules, with append, extend, insert, slices and del.
 
     >>> import tinygrad_rnn as tg
     >>> layers = tg.nn.ModuleList(tg.nn.Linear(4, 4) for _ in range(3))
@@ -101,7 +101,7 @@ class ModuleList(Module):
 
 
 class Sequential(ModuleList):
-    """Modules, or functions of one tensor, each applied to what the one before gave.
+    """Chains modules or functions of one tensor.
 
     >>> import tinygrad_rnn as tg
     >>> model = tg.nn.Sequential(tg.nn.Linear(3, 4), tg.tanh, tg.nn.Linear(4, 1))

@@ -28,7 +28,7 @@ from .module import Module, Parameter
 
 
 class CRF(Module):
-    """How probable a sequence of tags is, given scores of each tag at each step.
+    """Linear-chain CRF over tags, given scores of each tag at each step.
 
     **Arguments** num_tags: K. batch_first: emissions are (B, T, K) and tags (B, T), instead of
     (T, B, K) and (T, B). forbidden: transitions (from, to) that do not exist, such as from O to
@@ -75,7 +75,7 @@ class CRF(Module):
         """The log-likelihood of sequences of tags: minus it is the loss.
 
         **Arguments** emissions: (T, B, K) scores. tags: (T, B) integers below K. lengths: (B,)
-        whole numbers from 0 to T; T throughout, if None. reduction: `mean` over rows, `sum`,
+        integers from 0 to T; None for T. reduction: `mean` over rows, `sum`,
         `none`. **Returns** a scalar, or (B,) for `none`; 0 for a row of length 0, which has one
         sequence only, -inf for one with a forbidden transition. **Raises** ShapeError, IndexError.
         """
@@ -120,7 +120,7 @@ class CRF(Module):
 
     @public
     def decode(self, emissions: Tensor, lengths: Any = None) -> tuple[list[list[int]], Tensor]:
-        """The best sequence of each row (Viterbi 1967), and its score.
+        """Viterbi decoding (Viterbi 1967): the best sequence of each batch row, and its score.
 
         **Arguments** as `forward`. **Returns** a list of tags for each row, as long as the row, and
         scores (B,); of equals the one whose last tags are lower. A score is -inf where every

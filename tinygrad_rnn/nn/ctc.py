@@ -1,9 +1,9 @@
-"""The loss of connectionist temporal classification (Graves et al. 2006).
+"""Connectionist temporal classification (CTC) loss (Graves et al. 2006).
 
-A network says at each step how probable each label is, or none of them (the blank). A sequence of
-labels may be aligned with the steps in many ways: labels may last for several steps, with blanks
-before, between and after; between equal labels a blank must stand. Its probability is the sum over
-all alignments,
+A network outputs at each step a distribution over the labels and the blank. A sequence of labels
+has many alignments with the steps: a label can last for several steps, with blanks before, between
+and after; equal neighbouring labels need a blank between them. Its probability is the sum over all
+alignments,
 
     alpha_t(s) = p_t(l_s) (alpha_(t-1)(s) + alpha_(t-1)(s-1) + alpha_(t-1)(s-2))
 
@@ -39,17 +39,17 @@ def ctc_loss(
     reduction: str = "mean",
     zero_infinity: bool = False,
 ) -> Tensor:
-    """-log P(targets): the surprise at a row's labels, wherever in its steps they stand, in nats.
+    """CTC loss: -log P(targets), summed over all alignments, in nats.
 
-    **Arguments** log_probs: (T, B, C), as `log_softmax` gives them; the gradient is that of these
-    numbers as they are. targets: (B, S) integers, of which a row's first target_lengths count; or
-    all rows' labels one after another, (sum of target_lengths,). input_lengths, target_lengths:
-    (B,) whole numbers, zeros allowed; T and S throughout, if None. blank: the class that stands for
-    no label. reduction: `mean` divides each loss by its row's number of labels (at least 1) and
-    takes the mean over rows, as PyTorch; `sum`; `none`. zero_infinity: counts a row that no
-    alignment is possible of as 0. **Returns** a scalar, or (B,) for `none`: infinite, with a
-    gradient of zero, where there are fewer steps than labels and the blanks between equal ones.
-    **Raises** ShapeError, IndexError naming a target that is no label.
+    **Arguments** log_probs: (T, B, C), as `log_softmax` returns them; the gradient is with respect
+    to log_probs. targets: (B, S) integers, of which a row's first target_lengths count; or all
+    rows' labels one after another, (sum of target_lengths,). input_lengths, target_lengths: (B,)
+    integers, zeros allowed; None for T and S. blank: the class of the blank. reduction: `mean`
+    divides each loss by its row's number of labels (at least 1) and takes the mean over rows, as
+    PyTorch; `sum`; `none`. zero_infinity: counts a row that no alignment is possible of as 0.
+    **Returns** a scalar, or (B,) for `none`: infinite, with a gradient of zero, where there are
+    fewer steps than labels and the blanks between equal ones. **Raises** ShapeError, IndexError
+    naming a target that is no label.
 
     >>> import tinygrad_rnn as tg
     >>> even = tg.log_softmax(tg.zeros((3, 1, 2)))

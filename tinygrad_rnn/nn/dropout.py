@@ -1,4 +1,4 @@
-"""Dropout: some elements are zero while training, and the rest larger to make up for it."""
+"""Dropout."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ def dropout(
 ) -> Tensor:
     """Zeroes each element with probability p and scales the others by 1 / (1 - p).
 
-    Of what is dropped zero is left, and a gradient of zero, of infinity and NaN, too. The mask is
-    drawn on the host and is an input of that: whatever computes it again sees the same bits.
+    A dropped element is zero and has a gradient of zero, even if it is infinite or NaN. The mask is
+    drawn on the host and is an input of the operation, so that a recomputation has the same mask.
 
     **Arguments** shared_axis: an axis along which the mask is the same, if any.
 
@@ -60,11 +60,11 @@ def dropout(
 
 
 class Dropout(Module):
-    """Dropout while training, nothing in evaluation (Srivastava et al. 2014).
+    """Dropout in training mode, the identity in evaluation mode (Srivastava et al. 2014).
 
     **Arguments** p: the probability of an element to be zeroed. shared_axis: an axis along which
     the mask is the same; that of time, for one mask a sequence (Gal and Ghahramani 2016).
-    generator: where masks come from.
+    generator: draws the masks.
 
     >>> import tinygrad_rnn as tg
     >>> tg.nn.Dropout(0.5).eval()(tg.ones((2,)))

@@ -1,4 +1,4 @@
-"""A table of vectors, one for each symbol."""
+"""Embedding lookup."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from .module import Module, Parameter
 
 
 class Embedding(Module):
-    """Looks vectors up by whole numbers; its gradient costs as much as what was looked up.
+    """Looks up vectors by integer ids; the gradient costs as much as the lookup.
 
     **Arguments** num_embeddings: how many symbols; embedding_dim: the vectors' length. padding_idx:
-    a symbol whose vector is zero and stays so. dropout: the probability of a symbol to be zero
+    an id whose vector is and stays zero. dropout: the probability of a symbol to be zero
     wherever it stands, while training, one draw a call (Merity et al. 2017). Parameter: weight
     (num_embeddings, embedding_dim), drawn from the normal distribution.
 

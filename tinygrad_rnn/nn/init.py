@@ -1,7 +1,7 @@
-"""Initial values: drawn on the host from an explicit generator, written into a parameter.
+"""Initializers, which fill a parameter in place with numbers drawn on the host.
 
-Each function fills a tensor of shape (outputs, inputs) or of any, or a layer's biases, and returns
-it.
+Each function fills a tensor of shape (outputs, inputs) or of any shape, or the biases of a layer,
+and returns it.
 """
 
 from __future__ import annotations
@@ -94,10 +94,10 @@ def orthogonal_(x: T, gain: float = 1.0, *, generator: Generator | None = None) 
 
 @public
 def chrono_(layer: M, longest: int, *, generator: Generator | None = None) -> M:
-    """Lets the units of an LSTM or a GRU begin by remembering, each for 2 to `longest` steps.
+    """Chrono initialization of the gate biases of an LSTM or GRU (Tallec and Ollivier 2018).
 
-    A unit that keeps the share sigmoid(b) of its state at each step remembers for about 1 + exp(b)
-    steps; an LSTM's input gate begins with -b (Tallec and Ollivier 2018).
+    The initial time constants of the units are 2 to `longest` steps: a forget gate sigmoid(b) has a
+    time constant of about 1 + exp(b) steps. The input gate of an LSTM gets the bias -b.
 
     **Arguments** layer: a layer or cell, in place. longest: steps, about as far as it must
     remember. **Raises** TypeError for a layer without such gates or without biases.

@@ -32,14 +32,14 @@ def cross_entropy(
     label_smoothing: float = 0.0,
     reduction: str = "mean",
 ) -> Tensor:
-    """-log softmax(logits)[target]: the surprise at each target, in nats.
+    """Cross-entropy loss: -log softmax(logits)[target], in nats.
 
     **Arguments** logits: (..., C), classes on the last axis. targets: (...) integers below C.
     ignore_index: a target that does not count: its loss and the gradient of its row are 0, whatever
-    the row holds, NaN and infinities among it. label_smoothing: the share of each target's
-    probability that is spread over all classes. reduction: `mean` over the targets that count (0 if
-    none does), `sum` or `none`. **Returns** a scalar, or (...) for `none`. **Raises** ShapeError,
-    IndexError naming a target outside the classes.
+    the row holds, NaN and infinities among it. label_smoothing: the part of each target probability
+    that is spread over all classes. reduction: `mean` over the targets that count (0 if none does),
+    `sum` or `none`. **Returns** a scalar, or (...) for `none`. **Raises** ShapeError, IndexError
+    naming a target outside the classes.
 
     >>> import tinygrad_rnn as tg
     >>> round(tg.nn.cross_entropy(tg.zeros((3, 4)), [0, 1, 2]).item(), 4)
@@ -64,9 +64,8 @@ def linear_cross_entropy(
 ) -> Tensor:
     """`cross_entropy` of x linear_weight' + linear_bias, whose logits are never all in memory.
 
-    For many classes, as a vocabulary has: the logits of some rows at a time, and what they bring
-    to the gradients while they are there. Where the loss is differentiated once, nothing is
-    computed twice.
+    For a large vocabulary: computes the logits chunk by chunk, and the gradients with them. A
+    single backward pass recomputes nothing.
 
     **Arguments** x: (..., I); linear_weight: (C, I); targets: (...) integers below C; linear_bias:
     (C,), or None; the others as `cross_entropy` takes them. reduction: `mean` or `sum`.
@@ -107,7 +106,7 @@ def linear_cross_entropy(
 def nll_loss(
     log_probs: Tensor, targets: Any, *, ignore_index: int = -100, reduction: str = "mean"
 ) -> Tensor:
-    """-log_probs[target]: `cross_entropy` for what is log-probabilities already.
+    """Negative log-likelihood loss: -log_probs[target].
 
     **Arguments**, **Returns**, **Raises** as `cross_entropy`.
 
@@ -124,7 +123,7 @@ def nll_loss(
 
 @public
 def mse_loss(prediction: Tensor, target: Any, *, reduction: str = "mean") -> Tensor:
-    """(prediction - target) squared.
+    """Mean squared error loss.
 
     **Arguments** prediction and target: of one shape. **Raises** ShapeError otherwise: to broadcast
     here is almost always a mistake.
@@ -229,7 +228,7 @@ def _like(name: str, prediction: Any, target: Any) -> Tensor:
 
 
 def _share(name: str, label_smoothing: Any) -> float:
-    """A share as a Python number, which takes the logits' dtype."""
+    """Checks label_smoothing. **Returns** a Python float, which takes the dtype of the logits."""
     share = float(label_smoothing)
     if not 0 <= share <= 1:
         raise InvalidValueError(f"{name}: label_smoothing {label_smoothing} is not in [0, 1]")

@@ -1,4 +1,4 @@
-"""Modules hold parameters as plain attributes: finding them is a walk, not a registration."""
+"""Module and Parameter: parameters are attributes, found by a walk, without registration."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class StateDictError(TinygradRnnError, ValueError):
 
 
 class Parameter(Tensor):
-    """A tensor that belongs to a module and is learned; operations on it give plain tensors.
+    """A learnable tensor of a module; operations on it return Tensors.
 
     >>> import tinygrad_rnn as tg
     >>> tg.nn.Parameter(tg.ones((2,))).requires_grad
@@ -44,7 +44,7 @@ class Parameter(Tensor):
 
 
 class Module:
-    """The base of layers and models: write `__init__` and `forward`, assign parameters and modules.
+    """Base class of layers and models, which define `__init__` and `forward`.
 
     Parameters are found by walking the attributes, and lists, tuples and dicts in them. What would
     be left out is refused: a Tensor that requires grad and is no `Parameter`, a layer in a set,
@@ -64,7 +64,7 @@ class Module:
     training = True
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """What calling the module does."""
+        """Computes the output of a call of the module."""
         raise InvalidTypeError(f"{type(self).__name__} defines no forward(...)")
 
     if TYPE_CHECKING:
@@ -120,7 +120,7 @@ class Module:
         return named
 
     def state_dict(self) -> dict[str, Tensor]:
-        """The parameters' values by name, constant and sharing memory with the module."""
+        """Returns the parameters by name, detached and sharing memory with the module."""
         return {name: p.detach() for name, p in self._named().items()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -174,13 +174,13 @@ class Module:
         return f" ({remedy})" if remedy else ""
 
     def why_unexpected(self, key: str) -> str:
-        """What to do about a key of a state dict that this module does not have."""
+        """Explains an unexpected key of a state dict; empty if unknown."""
         return ""
 
     # ------------------------------------------------------------ what can be done with it
 
     def train(self, mode: bool = True) -> Self:
-        """Switches dropout and the like on (or off)."""
+        """Sets training mode (or evaluation mode), which affects dropout and the like."""
         if not isinstance(mode, bool):
             raise InvalidTypeError(
                 f"{type(self).__name__}.train: mode: expected True or False, got {mode!r}"
@@ -190,7 +190,7 @@ class Module:
         return self
 
     def eval(self) -> Self:
-        """Switches dropout and the like off."""
+        """Sets evaluation mode."""
         return self.train(False)
 
     def to(self, target: Any) -> Self:
@@ -219,13 +219,13 @@ class Module:
         return self
 
     def requires_grad_(self, wanted: bool = True) -> Self:
-        """Freezes the parameters, or frees them."""
+        """Sets `requires_grad` of all parameters."""
         for p in self.parameters():
             p.requires_grad = wanted
         return self
 
     def zero_grad(self) -> None:
-        """Forgets the gradients of the parameters."""
+        """Sets the gradients of the parameters to None."""
         for p in self.parameters():
             if p.requires_grad:
                 p.grad = None
@@ -243,13 +243,13 @@ class Module:
         """Copies the innermost module first, since nesting may be deeper than Python's stack."""
         for _, module in reversed(list(self.named_modules())):
             if id(module) not in memo:
-                twin = memo[id(module)] = copy.copy(module)
-                vars(twin).update({k: copy.deepcopy(v, memo) for k, v in vars(twin).items()})
+                new = memo[id(module)] = copy.copy(module)
+                vars(new).update({k: copy.deepcopy(v, memo) for k, v in vars(new).items()})
         found: Self = memo[id(self)]
         return found
 
     def describe(self) -> str:
-        """What stands between the parentheses of its repr."""
+        """The text between the parentheses of the repr."""
         return ""
 
 

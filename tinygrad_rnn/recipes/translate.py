@@ -233,7 +233,11 @@ class Translator:
         for indices, batch in in_order(sources, batch_size):
             limit = max_length or 2 * len(batch.source) + 10
             first = full((len(indices),), START, dtype="int64", device=device)
-            options: dict[str, Any] = {"max_length": limit, "end": END, "rows": model.rows}
+            options: dict[str, Any] = {
+                "max_length": limit,
+                "end": END,
+                "batch_axis": model.batch_axis,
+            }
             with inference(model):
                 state = model.start(as_tensor(batch.source, device=device), lengths=batch.lengths)
                 if beams == 1:

@@ -110,7 +110,7 @@ class TranslationTraining(Trainer):
         source, inputs, targets = (
             as_tensor(ids, device=device) for ids in (batch.source, batch.inputs, batch.targets)
         )
-        logits = self.model(source, inputs, lengths=batch.lengths, truth=ratio)
+        logits = self.model(source, inputs, lengths=batch.lengths, teacher_forcing_ratio=ratio)
         return cross_entropy(logits, targets, ignore_index=PAD, label_smoothing=smoothing)
 
     def state(self) -> dict[str, Any]:

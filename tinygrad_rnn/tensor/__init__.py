@@ -1,7 +1,7 @@
-"""The autograd engine: arrays that remember, and a backward pass. It knows nothing of networks.
+"""The autograd engine: Tensors, operations and the backward pass, without networks.
 
-The package can be called, `tensor(data, dtype=None, device=None, *, requires_grad=False)`: it makes
-a Tensor, as `tensor.Tensor` does, under the name that PyTorch's function has.
+The package is callable as `tensor(data, dtype=None, device=None, *, requires_grad=False)`, which
+returns a Tensor, under the name of the PyTorch function.
 """
 
 import sys
@@ -45,7 +45,7 @@ __all__ = [
 
 
 class _CallablePackage(types.ModuleType):
-    """A package that is a function, too, so that `tg.tensor` can be both."""
+    """A callable package, so that `tg.tensor` is both a package and a function."""
 
     def __call__(
         self,

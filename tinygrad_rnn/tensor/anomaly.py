@@ -1,4 +1,4 @@
-"""Finds the operation that made the first value or gradient that is no number, or infinite."""
+"""Anomaly detection: the operation that produced the first NaN or infinity."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _PACKAGE = os.path.dirname(os.path.dirname(__file__))
 
 @contextmanager
 def detect_anomaly() -> Iterator[None]:
-    """Looks at every value and gradient within a `with` block, in every thread: slow, but thorough.
+    """Checks every value and gradient within a `with` block, in all threads. Slow.
 
-    **Raises** AnomalyError naming the operation that made the first one that is NaN or infinite,
-    forwards or backwards, and the line that called it.
+    **Raises** AnomalyError naming the operation that produced the first NaN or infinity, forward
+    or backward, and the line that called it.
 
     >>> import numpy as np, tinygrad_rnn as tg
     >>> with tg.detect_anomaly(), np.errstate(all="ignore"):
@@ -36,7 +36,9 @@ def detect_anomaly() -> Iterator[None]:
     def forward(op: Op, y: Any, inputs: list[Any]) -> None:
         for value in y if type(y) is tuple else (y,):
             if (fault := _fault(value)) > max(map(_fault, inputs), default=0):
-                raise AnomalyError(f"{op.name!r} made a value that is {WORDS[fault]} ({_caller()})")
+                raise AnomalyError(
+                    f"{op.name!r} returned a value that is {WORDS[fault]} ({_caller()})"
+                )
 
     def recorded(node: Node) -> None:
         places[node] = _caller()
@@ -62,7 +64,7 @@ WORDS = ("finite", "infinite", "no number")
 
 
 def _fault(value: Any) -> int:
-    """The worst that an array of reals holds: 0 if all is finite, 1 infinity, 2 NaN."""
+    """The severity of the values of an array: 0 if all are finite, 1 for infinity, 2 for NaN."""
     if not hasattr(value, "dtype") or value.dtype.kind != "f":
         return 0
     xp = backend.module_of(value)

@@ -1,7 +1,7 @@
-"""The backward pass: cotangents travel from the youngest node to the oldest, once each.
+"""The backward pass: visits each node once, from the youngest to the oldest.
 
-A node is younger than everything it was computed from, so the order of creation is a topological
-order: a heap of serials is all the walk needs, however deep the graph.
+A node is younger than the nodes of its inputs, so that the order of creation is a topological
+order: the walk needs only a heap of serials, and no recursion.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ T = TypeVar("T", bound=Traced)
 
 
 def no_grad() -> AbstractContextManager[None]:
-    """Records nothing within a `with` block: for inference, and for updates of parameters.
+    """Disables recording within a `with` block, for inference and parameter updates.
 
     >>> import tinygrad_rnn as tg
     >>> w = tg.tensor(1.0, requires_grad=True)
@@ -45,17 +45,17 @@ def no_grad() -> AbstractContextManager[None]:
 
 
 def enable_grad() -> AbstractContextManager[None]:
-    """Records again within a `with` block, inside a `no_grad`."""
+    """Enables recording within a `with` block, inside a `no_grad`."""
     return set_grad_mode(True)
 
 
 def walk(
     starts: Sequence[tuple[Edge, Any]], only: set[Node] | None, create_graph: bool, retain: bool
 ) -> Iterator[tuple[Node, list[Any], bool]]:
-    """Runs the rules from the starts back, and yields each node with its outputs' cotangents.
+    """Runs the rules backward from the starts, and yields each node with its output cotangents.
 
-    `only` bounds the walk to some nodes; what a rule gives for others is dropped. Whether nobody
-    else holds the first cotangent comes with it.
+    `only` restricts the walk to some nodes; cotangents of others are dropped. The third value says
+    whether the walk owns the first cotangent, which is then safe to write to.
     """
     table: dict[Node, list[Any]] = {}
     heap: list[tuple[int, Node]] = []
@@ -66,13 +66,13 @@ def walk(
         if slots is None:
             slots = table[node] = [None] * node.outputs
             heappush(heap, (node.serial, node))
-        held = slots[i]
-        if held is None:
+        present = slots[i]
+        if present is None:
             slots[i] = Sum(g, owned) if owned or type(g) is Part else g
-        elif type(held) is Sum:
-            held.add(g)
+        elif type(present) is Sum:
+            present.add(g)
         else:
-            slots[i] = total = Sum(held)
+            slots[i] = total = Sum(present)
             total.add(g)
 
     for start, g in starts:
@@ -102,7 +102,7 @@ def walk(
             if edge is None or g is None:
                 continue
             shape = shapes[i]
-            if not shape:  # there NumPy gives scalars
+            if not shape:  # NumPy returns scalars there
                 g = backend.as_array(g)
             if callbacks.backward is not None:
                 callbacks.backward(node, i, g)
@@ -120,7 +120,7 @@ def walk(
 
 
 def pull_back(node: Node, gs: list[Any], create_graph: bool) -> Iterable[tuple[int, Any]]:
-    """The cotangents of a node's inputs, by position, from those of its outputs."""
+    """Computes the cotangents of the inputs of a node, by position."""
     op: Op = node.op
     assert node.kept is not None
     g = some = gs[0]
@@ -129,7 +129,7 @@ def pull_back(node: Node, gs: list[Any], create_graph: bool) -> Iterable[tuple[i
     if not create_graph:
         xp = np if type(some) is np.ndarray else backend.module_of(some)
         return op.cotangents(node, g, xp, node.kept)
-    kept = op.lifted(node, some.made)
+    kept = op.reattached(node, some.result_class)
     if op.decomposition is None:
         return op.cotangents(node, g, ops, kept)
     return enumerate(
@@ -138,10 +138,10 @@ def pull_back(node: Node, gs: list[Any], create_graph: bool) -> Iterable[tuple[i
 
 
 def differentiate_decomposition(node: Node, gs: list[Any], kept: dict[str, Any]) -> list[Any]:
-    """Differentiates a fused operation's decomposition instead of its own rule.
+    """Differentiates the decomposition of a fused operation instead of its own rule.
 
-    Each input gets a node of its own (`alias`), at which the walk ends: two inputs that are the
-    same, or of which one was computed from the other, would be counted twice otherwise.
+    Each input gets its own node (`alias`), where the walk ends: otherwise two equal inputs, or one
+    that was computed from the other, would be counted twice.
     """
     op = node.op
     assert op.decomposition is not None
@@ -153,34 +153,34 @@ def differentiate_decomposition(node: Node, gs: list[Any], kept: dict[str, Any])
     pairs = zip(ys if type(ys) is tuple else (ys,), gs, strict=True)
     starts = [(y.edge, g) for y, g in pairs if g is not None and y.edge is not None]
     wanted = [x.edge if isinstance(x, Traced) else None for x in inputs]
-    found = cotangents(starts, [e for e in wanted if e], create_graph=True, retain=True)
-    return [found.get(e) if e else None for e in wanted]
+    gradients = cotangents(starts, [e for e in wanted if e], create_graph=True, retain=True)
+    return [gradients.get(e) if e else None for e in wanted]
 
 
 def leading_to(starts: Iterable[Node], wanted: Iterable[Node]) -> set[Node]:
-    """The nodes on a path from the starts down to a wanted one.
+    """The nodes on a path from the starts to a wanted node.
 
-    A node older than every wanted one cannot lead to any: the search ends there.
+    A node older than all wanted ones leads to none of them, so that the search ends there.
     """
-    found = set(wanted)
-    oldest = max((node.serial for node in found), default=0)  # serials fall
-    seen = set(starts)
-    stack = list(seen)
+    leading = set(wanted)
+    oldest = max((node.serial for node in leading), default=0)  # serials fall
+    reached = set(starts)
+    stack = list(reached)
     while stack:
         for edge in stack.pop().edges:
-            if edge and edge[0] not in seen and edge[0].serial <= oldest:
-                seen.add(edge[0])
+            if edge and edge[0] not in reached and edge[0].serial <= oldest:
+                reached.add(edge[0])
                 stack.append(edge[0])
-    for node in sorted(seen, key=lambda node: -node.serial):
-        if any(edge and edge[0] in found for edge in node.edges):
-            found.add(node)
-    return found
+    for node in sorted(reached, key=lambda node: -node.serial):
+        if any(edge and edge[0] in leading for edge in node.edges):
+            leading.add(node)
+    return leading
 
 
 def cotangents(
     starts: Sequence[tuple[Edge, Any]], wanted: Sequence[Edge], *, create_graph: bool, retain: bool
 ) -> dict[Edge, Any]:
-    """The cotangents that arrive at the wanted edges; absent where none does."""
+    """Computes the cotangents of the wanted edges; one without a path has no entry."""
     only = leading_to((edge[0] for edge, _ in starts), (edge[0] for edge in wanted))
     places = set(wanted)
     return {
@@ -194,7 +194,7 @@ def cotangents(
 
 
 def starting_cotangent(y: Traced, g: Any, what: str) -> Any:
-    """A checked cotangent of an output: ones for a scalar, if none is given."""
+    """Checks the cotangent of an output; None stands for 1 of a scalar."""
     if not isinstance(y, Traced):
         raise InvalidTypeError(f"{what}: expected Tensors to differentiate, got {type(y).__name__}")
     xp = backend.module_of(y.array)
@@ -230,11 +230,11 @@ def starting_cotangent(y: Traced, g: Any, what: str) -> Any:
 
 @public
 def backward(y: Traced, gradient: Any = None, *, retain_graph: bool = False) -> None:
-    """Adds the gradient of y to `.grad` of every leaf that y was computed from.
+    """Accumulates the gradient of y in `.grad` of every leaf that y depends on.
 
     **Arguments** gradient: the cotangent of y, of its shape; 1 if y is a scalar. retain_graph:
-    keeps what the rules read, for another pass. **Raises** GraphError if the graph was freed,
-    changed or never recorded.
+    keeps the saved values of the graph for another backward pass. **Raises** GraphError if the
+    graph was freed, changed or never recorded.
     """
     refuse_in_trace(".backward()", "differentiate what the loop returns")
     g = starting_cotangent(y, gradient, "backward")
@@ -258,12 +258,12 @@ def grad(
     create_graph: bool = False,
     retain_graph: bool | None = None,
 ) -> tuple[T, ...]:
-    """The gradients of the sum of ys with respect to each of xs, as Tensors.
+    """Computes the gradients of the sum of ys with respect to each of xs.
 
-    **Arguments** ys: a Tensor or several; xs: as many as one wants, leaves or not;
-    grad_outputs: cotangents of ys, 1 for scalars; create_graph: records the backward pass, so that
-    the result can be differentiated again, to any order. **Returns** a tuple, zeros for an x that
-    ys do not depend on. **Raises** GraphError; TypeError, ValueError for no Tensors.
+    **Arguments** ys: a Tensor or several. xs: Tensors that require grad, leaves or not.
+    grad_outputs: cotangents of ys, 1 for scalars. create_graph: records the backward pass, so that
+    the result can be differentiated again, to any order. **Returns** a tuple of Tensors, zeros for
+    an x that ys do not depend on. **Raises** GraphError; TypeError, ValueError for no Tensors.
 
     >>> import tinygrad_rnn as tg
     >>> x = tg.tensor(3.0, requires_grad=True)
@@ -274,16 +274,16 @@ def grad(
     """
     refuse_in_trace("tg.grad", "differentiate what the loop returns")
     ys, xs = _each(ys, "ys"), _each(xs, "xs")
-    given = grad_outputs if isinstance(grad_outputs, (tuple, list)) else (grad_outputs,) * len(ys)
-    if len(given) != len(ys):
-        raise ShapeError(f"grad: grad_outputs: expected {len(ys)} of them, got {len(given)}")
+    ws = grad_outputs if isinstance(grad_outputs, (tuple, list)) else (grad_outputs,) * len(ys)
+    if len(ws) != len(ys):
+        raise ShapeError(f"grad: grad_outputs: expected {len(ys)} of them, got {len(ws)}")
     for x in xs:
         if not isinstance(x, Traced) or x.edge is None:
             raise GraphError("grad: every x must be a Tensor that requires grad")
     starts = []
-    for y, g in zip(ys, given, strict=True):
+    for y, g in zip(ys, ws, strict=True):
         g = starting_cotangent(y, g, "grad")
-        cls = y.made
+        cls = y.result_class
         if create_graph:
             g = g if isinstance(g, Traced) else wrap(cls, g, None)
         elif isinstance(g, Traced):
@@ -291,12 +291,14 @@ def grad(
         starts.append((y.edge, g))
     retain = create_graph if retain_graph is None else retain_graph
     with set_grad_mode(create_graph or grad_mode.on):
-        found = cotangents(starts, [x.edge for x in xs], create_graph=create_graph, retain=retain)
-        return tuple(_result(found.get(x.edge), x, cls) for x in xs)
+        gradients = cotangents(
+            starts, [x.edge for x in xs], create_graph=create_graph, retain=retain
+        )
+        return tuple(_result(gradients.get(x.edge), x, cls) for x in xs)
 
 
 def _each(values: Any, name: str) -> tuple[Any, ...]:
-    """What `grad` is given, one or several: at least one."""
+    """Converts ys or xs of `grad` to a tuple of at least one."""
     if isinstance(values, Traced):
         return (values,)
     if not isinstance(values, Iterable):

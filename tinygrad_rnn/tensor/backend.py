@@ -1,6 +1,6 @@
-"""Which array modules exist, and how arrays come and go between host and device.
+"""Array modules, devices, and transfers between host and device.
 
-The only file that knows of NumPy and CuPy; everything else is handed `xp`. A device is named by a
+Only this file depends on CuPy; other code receives the array module as `xp`. A device is named by a
 string: `cpu`, `cuda` (the current GPU) or `cuda:1`.
 """
 
@@ -17,13 +17,13 @@ import numpy as np
 
 from ..errors import DeviceError, InvalidTypeError, public
 
-Array: TypeAlias = Any  # an array of whichever module is in use
+Array: TypeAlias = Any  # an array of NumPy or CuPy
 
 INSTALL_CUPY = "pip install 'tinygrad_rnn[cuda13]' (or [cuda12], as your driver has it)"
 
 
 def _cupy() -> Any:
-    """CuPy, imported on first use and only where a GPU answers."""
+    """Imports CuPy on first use, if there is a usable GPU."""
     if importlib.util.find_spec("cupy") is None:
         raise DeviceError(f"device 'cuda' needs CuPy, which is not installed: {INSTALL_CUPY}")
     import cupy
@@ -48,12 +48,12 @@ def _module(kind: str) -> Any:
 
 
 def _entry(array: Array) -> tuple[str, Any]:
-    """The kind of device and the array module of an array (of NumPy, for what is no array)."""
-    found = _modules.get(type(array))
-    if found is None and type(array).__module__.partition(".")[0] == "cupy":
+    """The device kind and the array module of an array; those of NumPy for other values."""
+    entry = _modules.get(type(array))
+    if entry is None and type(array).__module__.partition(".")[0] == "cupy":
         _module("cuda")
-        found = _modules.get(type(array))
-    return found or ("cpu", np)
+        entry = _modules.get(type(array))
+    return entry or ("cpu", np)
 
 
 def is_array(value: object) -> bool:
@@ -62,12 +62,12 @@ def is_array(value: object) -> bool:
 
 
 def as_array(value: Any) -> Any:
-    """A value as it is, but an array of no axes in place of the scalar that NumPy gives for one."""
+    """Converts a NumPy scalar to an array without axes; returns other values unchanged."""
     return np.asarray(value) if isinstance(value, np.generic) else value
 
 
 def module_of(array: Array) -> Any:
-    """The module that made an array: `numpy`, `cupy`."""
+    """The module of an array: `numpy` or `cupy`."""
     return np if type(array) is np.ndarray else _entry(array)[1]
 
 
@@ -78,12 +78,12 @@ def device_of(array: Array) -> str:
 
 
 def to_host(array: Array) -> np.ndarray[Any, Any]:
-    """An array's values as a NumPy array; without a copy if it is one already."""
+    """Converts an array to NumPy, without a copy if it is one."""
     return np.asarray(array if isinstance(array, (np.ndarray, np.generic)) else array.get())
 
 
 def to_device(array: Array, device: str | None = None) -> Array:
-    """An array on a device (the default one, if None); without a copy if it is there already."""
+    """Moves an array to a device (the default one, if None), without a copy if it is there."""
     device, here = default_device() if device is None else device, _entry(array)[0]
     if device == here:
         return array
@@ -101,11 +101,11 @@ _DLPACK = {1: "cpu", 2: "cuda", 3: "cpu", 13: "cuda"}  # 3 and 13: pinned, and m
 
 
 def from_dlpack(x: Any) -> Array:
-    """The array of another library as one of the modules', in the same memory (DLPack)."""
+    """Imports the array of another library without a copy (DLPack)."""
     if not hasattr(x, "__dlpack__"):
         raise InvalidTypeError(
             f"from_dlpack: expected an array that has __dlpack__, got {type(x).__name__}: "
-            "tg.tensor(...) copies what is none"
+            "tg.tensor(...) copies other data"
         )
     number = int(x.__dlpack_device__()[0])
     if number not in _DLPACK:
@@ -115,10 +115,10 @@ def from_dlpack(x: Any) -> Array:
     return platforms[_DLPACK[number]]().from_dlpack(x)
 
 
-# C libraries (glibc's malloc) hand the top of their heap back to the system whenever much of it is
-# free, so that after every backward pass the next one has its pages mapped anew: up to a third of
-# its time. They stop at twice the size of the largest block that they have seen freed, so they are
-# shown one here, of which no page is ever touched.
+# C libraries (glibc's malloc) return the top of the heap to the system when much of it is free, so
+# that the kernel maps its pages again for the next backward pass: up to a third of its time. The
+# threshold is twice the largest block that was freed, so that freeing one here raises it. The block
+# is never written, so that it needs no memory.
 np.empty(31 * 2**20, np.uint8)
 
 # ---------------------------------------------------------------- the device in use
@@ -144,9 +144,9 @@ def parse(device: str) -> tuple[str, int | None]:
 
 
 def default_device() -> str:
-    """Where new tensors are made: `tg.device`, else `set_default_device`, else the environment.
+    """The device of new tensors: `tg.device`, else `set_default_device`, else the environment.
 
-    **Returns** the device's name: `cpu`, unless something else was asked for.
+    **Returns** the name of the device, `cpu` by default.
     """
     if _inside.stack:
         return _inside.stack[-1]
@@ -155,10 +155,10 @@ def default_device() -> str:
 
 @public
 def set_default_device(device: str) -> None:
-    """Makes new tensors on a device from now on, in every thread.
+    """Sets the device of new tensors, in all threads.
 
-    **Arguments** device: `cpu`, `cuda` or `cuda:0`. **Raises** DeviceError if it is not there,
-    naming what is missing and what to install.
+    **Arguments** device: `cpu`, `cuda` or `cuda:0`. **Raises** DeviceError if it is not
+    available, naming what to install.
 
     >>> import tinygrad_rnn as tg
     >>> tg.set_default_device("cpu")
@@ -173,9 +173,9 @@ def set_default_device(device: str) -> None:
 
 @contextmanager
 def device(name: str) -> Iterator[None]:
-    """Makes new tensors on a device within a `with` block, in this thread.
+    """Sets the device of new tensors within a `with` block, in this thread.
 
-    **Arguments** name: `cpu`, `cuda` or `cuda:0`. **Raises** DeviceError if it is not there.
+    **Arguments** name: `cpu`, `cuda` or `cuda:0`. **Raises** DeviceError if it is not available.
 
     >>> import tinygrad_rnn as tg
     >>> with tg.device("cpu"):

@@ -1,8 +1,8 @@
-"""What may become a Tensor's array: the one conversion, which converts what comes or refuses it.
+"""Conversion of data to the array of a Tensor.
 
-A Tensor holds a base array of numbers in native byte order. Subclasses of NumPy's arrays bring
-operators of their own, masks and units; other byte orders are read wrongly by native code; objects
-and strings have no arithmetic. None of them gets past here.
+The array is a base array of numbers in native byte order. Subclasses of NumPy arrays have their own
+operators, masks and units; native code reads other byte orders wrongly; objects and strings have no
+arithmetic. These functions convert such data or refuse it.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ import numpy as np
 from ..errors import InvalidTypeError, InvalidValueError, ShapeError, TinygradRnnError
 from .backend import Array
 
-# All that a Tensor may hold, in native byte order. NumPy's pickles and conversions make dtypes that
-# are equal to these; native code asks whether they are the same.
+# The dtypes of a Tensor, in native byte order. Pickles and conversions of NumPy create dtypes that
+# are equal to these, but not identical, and native code compares by identity.
 DTYPES = {d: np.dtype(d.name) for d in map(np.dtype, "?bBhHiIlLqQefdgFDG")}
 NAMES = {d.name: d for d in DTYPES.values()}
 NUMBERS = frozenset("biufc")  # their kinds, as NumPy names them
-PYTHON = frozenset({int, float, bool, list, tuple, range})  # what makes nested lists of numbers
+PYTHON = frozenset({int, float, bool, list, tuple, range})  # of nested lists of numbers
 
 REMEDIES = {
     "O": "give it a dtype of numbers: a.astype('float32')",
@@ -33,15 +33,15 @@ REMEDIES = {
 
 
 def normalized(array: Array, what: str = "tensor") -> Array:
-    """An array as a Tensor may hold it; the same one, if it is that already.
+    """Converts an array to a base array in native byte order; without a copy if it is one.
 
-    A subclass's values stay where they lie in memory; another byte order is converted. **Raises**
-    TypeError for a masked array, and for one of anything but numbers.
+    The values of a subclass are not copied; another byte order is converted. **Raises** TypeError
+    for a masked array, and for a dtype that is not of numbers.
     """
     if type(array) is np.ndarray and DTYPES.get(array.dtype) is array.dtype:
         return array
     if not isinstance(array, np.ndarray):
-        return array  # those of a device are all of numbers
+        return array  # arrays of a device have numbers only
     if isinstance(array, np.ma.MaskedArray):
         raise InvalidTypeError(
             f"{what}: got a masked array, whose mask would be lost: fill it (a.filled(0)), and "
@@ -56,13 +56,13 @@ def normalized(array: Array, what: str = "tensor") -> Array:
 
 
 def _native(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Numbers as a base array with the native dtype; without a copy, if only its name differs."""
+    """Converts to a base array of the native dtype; without a copy if the dtypes are equal."""
     array, native = np.asarray(array), np.dtype(array.dtype.name)
     return array.view(native) if array.dtype == native else array.astype(native)
 
 
 def number_dtype(dtype: Any, what: str = "tensor") -> np.dtype[Any]:
-    """A dtype of numbers in native byte order, from its name. **Raises** TypeError for others."""
+    """Converts to a numeric dtype in native byte order. **Raises** TypeError for others."""
     known = NAMES.get(dtype) if type(dtype) is str else None
     if known is None and isinstance(dtype, np.dtype):
         known = DTYPES.get(dtype)
@@ -80,23 +80,23 @@ def number_dtype(dtype: Any, what: str = "tensor") -> np.dtype[Any]:
     return native
 
 
-def check_cast(given: np.dtype[Any], own: np.dtype[Any], what: str) -> None:
-    """Refuses numbers of a kind that a dtype cannot hold: reals as integers, complex as reals."""
-    if given.kind in "fc" and own.kind not in ("c", given.kind):
+def check_cast(source: np.dtype[Any], own: np.dtype[Any], what: str) -> None:
+    """Refuses a cast to a lower kind: reals to integers, complex to reals."""
+    if source.kind in "fc" and own.kind not in ("c", source.kind):
         raise InvalidTypeError(
-            f"{what}: expected numbers that {own} holds, got {given}: say what becomes of them, "
-            f"with .astype({own.name!r}) if that is to cut them"
+            f"{what}: expected numbers that {own} can represent, got {source}: convert them, for "
+            f"instance with .astype({own.name!r}), which truncates"
         )
 
 
 def from_python(
     data: Any, dtype: np.dtype[Any] | None = None, what: str = "tensor"
 ) -> np.ndarray[Any, Any]:
-    """An array of what is none yet: numbers, nested lists, what NumPy can read.
+    """Converts numbers, nested lists and other data that NumPy can read to an array.
 
-    Python's reals become float32, unless another dtype is asked for; what has a dtype keeps it.
-    **Raises** TypeError for anything but numbers; ValueError for integers that the dtype does not
-    hold; ShapeError for lists of different lengths.
+    Python floats become float32 unless dtype is given; values with a dtype keep it. **Raises**
+    TypeError for anything but numbers; ValueError for integers out of the range of the dtype;
+    ShapeError for lists of different lengths.
     """
     kinds = _kinds(data)
     if not kinds <= PYTHON:
@@ -118,7 +118,7 @@ def from_python(
         if dtype.kind not in "iu":
             return array.astype(dtype)
         if whole:
-            return _read(data, dtype, what)  # NumPy looks whether each fits; astype wraps around
+            return _read(data, dtype, what)  # NumPy checks the range; astype wraps around
         if array.dtype.kind == "f" and array.size:
             least, most = np.iinfo(dtype).min, np.iinfo(dtype).max
             if not (array.min() >= least and array.max() <= most):
@@ -136,9 +136,9 @@ def from_python(
 def promoted(
     data: Any, dtype: np.dtype[Any], differentiable: bool, what: str
 ) -> np.ndarray[Any, Any]:
-    """Nested lists as operands of a Tensor: Python's numbers in them take its dtype.
+    """Converts nested lists beside an array: Python numbers in them take its dtype.
 
-    But integers keep theirs where no gradient flows: they may be indices.
+    Integers of a non-differentiable input keep theirs, since they may be indices.
     """
     array, kinds = from_python(data, what=what), _kinds(data)
     python = kinds <= PYTHON
@@ -149,7 +149,7 @@ def promoted(
 
 
 def _kinds(data: Any) -> set[type]:
-    """The types of what stands in nested lists, and of what is no list itself."""
+    """The types of all items of nested lists."""
     found, nests = {type(data)}, [data] if isinstance(data, (list, tuple)) else []
     while nests:
         kinds = set(map(type, chain.from_iterable(nests)))
@@ -161,7 +161,7 @@ def _kinds(data: Any) -> set[type]:
 
 
 def _common_dtype(data: Any) -> Any:
-    """The dtype of lists in which some numbers have one: Python's take theirs."""
+    """The common dtype of lists in which some numbers have one; Python numbers take it."""
     dtypes, level = set[Any](), [data]
     while level:
         leaves = [v for v in level if not isinstance(v, (list, tuple))]
@@ -171,7 +171,7 @@ def _common_dtype(data: Any) -> Any:
 
 
 def _read(data: Any, dtype: Any, what: str) -> np.ndarray[Any, Any]:
-    """What NumPy reads, in a base array; its errors are ours."""
+    """Converts with NumPy, whose errors become errors of the package."""
     try:
         array = np.asarray(data, dtype)
     except OverflowError as error:

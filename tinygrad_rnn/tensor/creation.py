@@ -1,4 +1,4 @@
-"""New tensors: of float32 unless said otherwise, on the default device."""
+"""Creation of tensors: float32 by default, on the default device."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from .tensor import Tensor
 
 @public
 def as_tensor(data: Any, *, device: str | None = None) -> Tensor:
-    """A constant of what is one already, or of numbers; an array is shared, not copied.
+    """Converts data to a Tensor; an array is shared, not copied.
 
-    **Arguments** data: a Tensor (returned as it is), an array, numbers. device: where to have it;
-    where it is, if None. An array in foreign byte order is copied. **Raises** TypeError for masked
+    **Arguments** data: a Tensor (returned unchanged), an array, numbers. device: of the result;
+    None for that of data. An array in foreign byte order is copied. **Raises** TypeError for masked
     arrays, and for anything but numbers.
 
     >>> import tinygrad_rnn as tg
@@ -39,11 +39,11 @@ def as_tensor(data: Any, *, device: str | None = None) -> Tensor:
 
 @public
 def from_dlpack(x: Any) -> Tensor:
-    """A constant in the memory of another library's array: nothing is copied.
+    """Creates a Tensor from the array of another library without a copy (DLPack).
 
-    **Arguments** x: what has `__dlpack__`: an array of PyTorch, JAX, CuPy, NumPy. **Returns** a
-    Tensor on its device; writing to the one writes to the other. **Raises** TypeError if x does not
-    have it; DeviceError for a device that we cannot use.
+    **Arguments** x: an object with `__dlpack__`: an array of PyTorch, JAX, CuPy, NumPy. **Returns**
+    a Tensor that shares the memory of x, on its device. **Raises** TypeError if x has no
+    `__dlpack__`; DeviceError for an unsupported device.
 
     >>> import numpy as np, tinygrad_rnn as tg
     >>> a = np.zeros(2)
@@ -68,7 +68,7 @@ def full(
     device: str | None = None,
     requires_grad: bool = False,
 ) -> Tensor:
-    """A tensor that holds one number everywhere.
+    """Creates a tensor filled with a number.
 
     >>> import tinygrad_rnn as tg
     >>> tg.full((2,), 3.0)
@@ -83,7 +83,7 @@ def full(
 def zeros(
     shape: Shape, *, dtype: Any = "float32", device: str | None = None, requires_grad: bool = False
 ) -> Tensor:
-    """A tensor of zeros.
+    """Creates a tensor of zeros.
 
     >>> import tinygrad_rnn as tg
     >>> tg.zeros((2, 3)).shape
@@ -96,7 +96,7 @@ def zeros(
 def ones(
     shape: Shape, *, dtype: Any = "float32", device: str | None = None, requires_grad: bool = False
 ) -> Tensor:
-    """A tensor of ones.
+    """Creates a tensor of ones.
 
     >>> import tinygrad_rnn as tg
     >>> tg.ones((2,))
@@ -114,7 +114,7 @@ def arange(
     dtype: Any = None,
     device: str | None = None,
 ) -> Tensor:
-    """Numbers from start to before stop, as NumPy's; reals are float32.
+    """Creates numbers from start to stop, exclusive, as `numpy.arange`; reals are float32.
 
     >>> import tinygrad_rnn as tg
     >>> tg.arange(3)
@@ -122,17 +122,17 @@ def arange(
     """
     if stop is None:
         start, stop = 0, start
-    given = {"start": start, "stop": stop, "step": step}
-    first, last, by = (_number(v, f"arange: {name}") for name, v in given.items())
+    arguments = {"start": start, "stop": stop, "step": step}
+    first, last, by = (_number(v, f"arange: {name}") for name, v in arguments.items())
     if not by or not isfinite((last - first) / by):
         raise InvalidValueError(
-            f"arange: expected a step other than 0, and finite numbers, got {given}"
+            f"arange: expected a step other than 0, and finite numbers, got {arguments}"
         )
     array = np.arange(first, last, by)
     default = np.float32 if array.dtype.kind == "f" else array.dtype
     wanted = _dtype(dtype, "arange", default)
     if wanted.kind in "iub" and not np.array_equal(array.astype(wanted), array):
-        raise InvalidValueError(f"arange: dtype: {wanted} does not hold the numbers of {given}")
+        raise InvalidValueError(f"arange: dtype: {wanted} does not hold the numbers of {arguments}")
     return _place(array.astype(wanted), device, False)
 
 
@@ -146,7 +146,7 @@ def linspace(
     dtype: Any = "float32",
     device: str | None = None,
 ) -> Tensor:
-    """Evenly spaced numbers from start to stop, which is among them unless endpoint is False.
+    """Creates evenly spaced numbers from start to stop, inclusive unless endpoint is False.
 
     >>> import tinygrad_rnn as tg
     >>> tg.linspace(0, 1, 3)
@@ -161,7 +161,7 @@ def linspace(
 def eye(
     n: int, m: int | None = None, *, k: int = 0, dtype: Any = "float32", device: str | None = None
 ) -> Tensor:
-    """A matrix (n, m) of zeros with ones on its k-th diagonal; square, if m is None.
+    """Creates an (n, m) matrix with ones on the k-th diagonal; square, if m is None.
 
     >>> import tinygrad_rnn as tg
     >>> tg.eye(2)
@@ -180,7 +180,7 @@ def randn(
     device: str | None = None,
     requires_grad: bool = False,
 ) -> Tensor:
-    """A tensor of standard normal numbers, drawn on the host.
+    """Draws standard normal numbers, on the host.
 
     >>> import tinygrad_rnn as tg
     >>> tg.randn(2, 3, generator=tg.Generator(0)).shape
@@ -199,7 +199,7 @@ def rand(
     device: str | None = None,
     requires_grad: bool = False,
 ) -> Tensor:
-    """A tensor of numbers in [0, 1), drawn on the host.
+    """Draws uniform numbers in [0, 1), on the host.
 
     >>> import tinygrad_rnn as tg
     >>> tg.rand(2, 3, generator=tg.Generator(0)).shape
@@ -219,7 +219,7 @@ def randint(
     generator: Generator | None = None,
     device: str | None = None,
 ) -> Tensor:
-    """A tensor of integers in [low, high), drawn on the host.
+    """Draws integers in [low, high), on the host.
 
     >>> import tinygrad_rnn as tg
     >>> tg.randint(0, 10, (2, 3), generator=tg.Generator(0)).shape
@@ -236,7 +236,7 @@ def randint(
 
 @public
 def randperm(n: int, *, generator: Generator | None = None, device: str | None = None) -> Tensor:
-    """The integers below n, shuffled on the host.
+    """Draws a permutation of the integers below n, on the host.
 
     >>> import tinygrad_rnn as tg
     >>> sorted(tg.randperm(4, generator=tg.Generator(0)).tolist())
@@ -247,7 +247,7 @@ def randperm(n: int, *, generator: Generator | None = None, device: str | None =
 
 
 def _dtype(dtype: Any, what: str, default: Any = np.float32) -> np.dtype[Any]:
-    """A dtype that was asked for; None asks for the default one."""
+    """Converts a dtype; None stands for the default one."""
     return conversion.number_dtype(default if dtype is None else dtype, what)
 
 
@@ -261,7 +261,7 @@ def _real_dtype(dtype: Any, what: str) -> np.dtype[Any]:
 
 
 def _number(value: Any, what: str) -> Any:
-    """A Python number: from one, or from a constant without axes."""
+    """Converts a number, or a constant without axes, to a Python number."""
     if isinstance(value, Traced) and value.edge is None and not value.array.shape:
         value = concretize(value).item()
     if isinstance(value, np.generic) or (isinstance(value, np.ndarray) and not value.shape):

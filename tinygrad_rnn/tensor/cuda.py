@@ -1,4 +1,4 @@
-"""Whether there is a GPU to compute on."""
+"""Availability of CUDA devices."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def is_available() -> bool:
 
 
 def why_not() -> str:
-    """What device `cuda` lacks, and what to install; empty if it can be used."""
+    """Explains why device `cuda` is not available, and what to install; empty if it is."""
     try:
         backend.platforms["cuda"]()
     except DeviceError as error:

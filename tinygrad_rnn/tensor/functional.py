@@ -1,8 +1,7 @@
-"""Derivatives of functions: a function goes in, its derivative comes out.
+"""Function transforms: vjp, jvp, jacobian, hessian, hvp, value_and_grad.
 
-Each of these runs the function on inputs of its own, so that two arguments that are one tensor
-have a derivative each, and no `.grad` is touched. What comes out can be differentiated again, in
-whatever it was computed from, as the result of any operation can.
+Each runs the function on aliases of its inputs, so that two arguments that are the same tensor get
+separate derivatives, and no `.grad` changes. The results are differentiable.
 """
 
 from __future__ import annotations
@@ -27,52 +26,53 @@ Function = Callable[..., Any]
 
 @public
 def vjp(fn: Function, *primals: Tensor) -> tuple[Any, Function]:
-    """The value of a function, and what takes a cotangent of it back to its inputs.
+    """Computes the value of a function and its vector-Jacobian product function (pullback).
 
-    **Arguments** fn: of Tensors, gives a Tensor or a tuple of them. primals: where to evaluate it.
-    **Returns** y, and `pull(w)`: for w of y's shape (a tuple, if y is one) the products w' J, a
-    tuple with a Tensor for each primal. It may be called more than once. **Raises** TypeError for
-    other than Tensors of reals; ShapeError for a w that does not fit.
+    **Arguments** fn: a function of Tensors that returns a Tensor or a tuple of them. primals: the
+    point. **Returns** y, and `pull(w)`: for w of the shape of y (a tuple, if y is one) the products
+    w' J, a tuple with a Tensor for each primal. It can be called repeatedly. **Raises** TypeError
+    for primals that are not real Tensors; ShapeError for a w of another shape.
 
     >>> import tinygrad_rnn as tg
     >>> y, pull = tg.vjp(lambda a, b: a * b, tg.tensor([1.0, 2.0]), tg.tensor([3.0, 4.0]))
     >>> pull(tg.tensor([1.0, 10.0]))
     (tensor([ 3., 40.]), tensor([ 1., 20.]))
     """
-    run = _Run("vjp", fn, primals)
+    run = _Linearized("vjp", fn, primals)
     return run.value, lambda w: run.pull(run.like_outputs("vjp's pull: cotangent", w))
 
 
 @public
 def jvp(fn: Function, primals: Any, tangents: Any) -> tuple[Any, Any]:
-    """The value of a function, and its derivative along a direction.
+    """Computes the value of a function and its Jacobian-vector product.
 
-    The pullback is linear in the cotangent, so that pulling back through it pushes forward: two
-    backward passes, and every operation that has a rule can be pushed through.
+    The pullback is linear in the cotangent, and its own pullback is the Jacobian-vector product:
+    two backward passes, which work for every operation with a rule.
 
-    **Arguments** fn: of Tensors, gives a Tensor or a tuple of them. primals: where to evaluate it,
-    a Tensor or a tuple of them. tangents: the direction, of the same shapes. **Returns** y, and
-    J v of y's shape. **Raises** TypeError for other than Tensors of reals; ShapeError for tangents
-    that do not fit.
+    **Arguments** fn: a function of Tensors that returns a Tensor or a tuple of them. primals: the
+    point, a Tensor or a tuple of them. tangents: the vector, of the same shapes. **Returns** y, and
+    J v of the shape of y. **Raises** TypeError for primals that are not real Tensors; ShapeError
+    for tangents of other shapes.
 
     >>> import tinygrad_rnn as tg
     >>> tg.jvp(lambda x: x**3, tg.tensor(2.0), tg.tensor(1.0))
     (tensor(8.), tensor(12.))
     """
     xs = _several(primals)
-    run = _Run("jvp", fn, xs)
+    run = _Linearized("jvp", fn, xs)
     vs = _fitting("jvp: tangent", run.xs, tangents)
-    linear = _Run("jvp", lambda *ws: run.pull(ws), [_zeros(y) for y in run.ys], run.mark)
+    linear = _Linearized("jvp", lambda *ws: run.pull(ws), [_zeros(y) for y in run.ys], run.mark)
     return run.value, _as(run.several, linear.pull(vs))
 
 
 @public
 def jacobian(fn: Function, *primals: Tensor) -> Any:
-    """Every derivative of every element of a function's value: a backward pass for each of these.
+    """Computes the Jacobian of a function, with a backward pass for each output element.
 
-    **Arguments** fn: of Tensors, gives a Tensor or a tuple of them. primals: where to evaluate it.
+    **Arguments** fn: a function of Tensors that returns a Tensor or a tuple of them. primals: the
+    point.
     **Returns** a Tensor of shape (*y.shape, *x.shape); for several primals a tuple of them, for
-    several outputs a tuple of that. **Raises** TypeError for other than Tensors of reals.
+    several outputs a tuple of that. **Raises** TypeError for primals that are not real Tensors.
 
     >>> import tinygrad_rnn as tg
     >>> tg.jacobian(lambda x: x * x, tg.tensor([1.0, 2.0]))
@@ -84,12 +84,12 @@ def jacobian(fn: Function, *primals: Tensor) -> Any:
 
 @public
 def hessian(fn: Function, *primals: Tensor) -> Any:
-    """The second derivatives of a scalar function: the Jacobian of its gradient.
+    """Computes the Hessian of a scalar function: the Jacobian of its gradient.
 
-    **Arguments** fn: of Tensors, gives a Tensor of one element. primals: where to evaluate it.
+    **Arguments** fn: a function of Tensors that returns one element. primals: the point.
     **Returns** a Tensor of shape (*x.shape, *x.shape); for several primals a tuple of tuples, in
-    which [i][j] belongs to primals i and j. **Raises** TypeError for other than Tensors of reals;
-    ShapeError if fn gives more than one element.
+    which [i][j] belongs to primals i and j. **Raises** TypeError for primals that are not real
+    Tensors; ShapeError if fn returns more than one element.
 
     >>> import tinygrad_rnn as tg
     >>> tg.hessian(lambda x: x[0] ** 2 * x[1], tg.tensor([1.0, 2.0]))
@@ -101,19 +101,19 @@ def hessian(fn: Function, *primals: Tensor) -> Any:
 
 @public
 def hvp(fn: Function, primals: Any, vectors: Any) -> Any:
-    """The Hessian of a scalar function times a vector, without the Hessian: two backward passes.
+    """Computes the Hessian-vector product of a scalar function, with two backward passes.
 
-    **Arguments** fn: of Tensors, gives a Tensor of one element. primals: where to evaluate it, a
-    Tensor or a tuple of them. vectors: of the same shapes. **Returns** H v, as primals are: a
-    Tensor or a tuple. **Raises** TypeError for other than Tensors of reals; ShapeError if fn gives
-    more than one element, or for vectors that do not fit.
+    **Arguments** fn: a function of Tensors that returns one element. primals: the point, a Tensor
+    or a tuple of them. vectors: of the same shapes. **Returns** H v, a Tensor or a tuple like
+    primals. **Raises** TypeError for primals that are not real Tensors; ShapeError if fn returns
+    more than one element, or for vectors of other shapes.
 
     >>> import tinygrad_rnn as tg
     >>> tg.hvp(lambda x: (x**3).sum(), tg.tensor([1.0, 2.0]), tg.tensor([1.0, 10.0]))
     tensor([  6., 120.])
     """
     xs = _several(primals)
-    run = _Run("hvp", _gradient("hvp", fn), xs)
+    run = _Linearized("hvp", _gradient("hvp", fn), xs)
     vs = _fitting("hvp: vector", run.xs, vectors)
     return _as(isinstance(primals, (tuple, list)), run.pull(vs))
 
@@ -122,19 +122,19 @@ def hvp(fn: Function, primals: Any, vectors: Any) -> Any:
 def value_and_grad(
     fn: Function, argnums: int | Sequence[int] = 0, *, create_graph: bool = False
 ) -> Function:
-    """A function that gives the value of a scalar function together with its gradient.
+    """Creates a function that computes the value and the gradient of a scalar function.
 
-    An argument may be a module, whose gradient is that of its parameters: a training step is
+    An argument can be a module, which stands for its parameters: a training step is
     `loss, grads = tg.value_and_grad(loss_of)(model, x, y)`.
 
-    **Arguments** fn: gives a Tensor of one element. argnums: the positions of the arguments to
-    differentiate in, Tensors or modules; one, or several. create_graph: records the gradients, as
-    in `tg.grad`, so that they can be differentiated again; within another function of this file,
-    or where the value comes from computed tensors, they always are. **Returns** a function of fn's
-    arguments that gives (value, gradient), with a tuple of gradients for a tuple of positions. A
-    Tensor's gradient is a Tensor of its shape, a module's a dict by the names of its parameters.
-    **Raises** TypeError for an argument that is neither; ShapeError if fn gives more than one
-    element.
+    **Arguments** fn: returns a Tensor of one element. argnums: the position or positions of the
+    arguments to differentiate with respect to, Tensors or modules. create_graph: records the
+    gradients, as in `tg.grad`, so that they can be differentiated again; inside another transform,
+    or if the value depends on computed tensors, they always are. **Returns** a function of the
+    arguments of fn that returns (value, gradient), with a tuple of gradients for a tuple of
+    positions. The gradient of a Tensor is a Tensor, that of a module a dict by parameter names.
+    **Raises** TypeError for an argument that is neither; ShapeError if fn returns more than
+    one element.
 
     >>> import tinygrad_rnn as tg
     >>> tg.value_and_grad(lambda x, y: (x * y).sum(), (0, 1))(tg.tensor(2.0), tg.tensor(3.0))
@@ -160,24 +160,26 @@ def value_and_grad(
             )
 
         def call(*xs: Tensor) -> Any:
-            given, values = list(args), iter(xs)
+            arguments, values = list(args), iter(xs)
             with ExitStack() as standing:
                 for i in at:
-                    given[i] = _filled(args[i], values, standing)
-                return fn(*given, **settings)
+                    arguments[i] = _filled(args[i], values, standing)
+                return fn(*arguments, **settings)
 
-        run = _Run("value_and_grad", call, [x for i in at for x in _held(args[i], i).values()])
+        run = _Linearized(
+            "value_and_grad", call, [x for i in at for x in _inputs(args[i], i).values()]
+        )
         record = create_graph or (grad_mode.on and run.reaches(leaves=False))
-        found = iter(run.pull([run.one()], record=record, retain=record))
-        grads = tuple(_packed(args[i], found) for i in at)
+        gradients = iter(run.pull([run.one()], record=record, retain=record))
+        grads = tuple(_packed(args[i], gradients) for i in at)
         value = run.ys[0] if record else run.ys[0].detach()
         return value, grads[0] if isinstance(argnums, int) else grads
 
     return value_and_gradient
 
 
-def _held(argument: Any, i: int) -> dict[str, Tensor]:
-    """What is differentiated in: a Tensor itself, or a module's parameters that require grad."""
+def _inputs(argument: Any, i: int) -> dict[str, Tensor]:
+    """The inputs of an argument: a Tensor itself, or the parameters that require grad."""
     if isinstance(argument, Tensor):
         return {"": argument}
     if not hasattr(argument, "named_parameters"):
@@ -189,24 +191,24 @@ def _held(argument: Any, i: int) -> dict[str, Tensor]:
 
 
 def _filled(argument: Any, values: Iterator[Tensor], standing: ExitStack) -> Any:
-    """What fn is given in an argument's place: for a module itself, on other parameters."""
+    """The argument of fn with other values: a Tensor, or the module with other parameters."""
     if isinstance(argument, Tensor):
         return next(values)
-    for p in _held(argument, 0).values():
+    for p in _inputs(argument, 0).values():
         standing.enter_context(_standing_in(p, next(values)))
     return argument
 
 
 def _packed(argument: Any, grads: Iterator[Tensor]) -> Any:
-    """Gradients in the form of an argument."""
+    """Structures gradients like an argument."""
     if isinstance(argument, Tensor):
         return next(grads)
-    return {name: next(grads) for name in _held(argument, 0)}
+    return {name: next(grads) for name in _inputs(argument, 0)}
 
 
 @contextmanager
 def _standing_in(p: Tensor, x: Tensor) -> Iterator[None]:
-    """Lets what is computed from p be computed from x, of the same value, in a `with` block."""
+    """Replaces the edge of p by that of x, of the same value, within a `with` block."""
     before, p.edge = p.edge, x.edge
     try:
         yield
@@ -214,14 +216,14 @@ def _standing_in(p: Tensor, x: Tensor) -> Iterator[None]:
         p.edge = before
 
 
-# ---------------------------------------------------------------- a function, run to be pulled back
+# ---------------------------------------------------------------- linearization
 
 
-class _Run:
-    """A function run on inputs of its own: its value, and the way back.
+class _Linearized:
+    """The value of a function on aliases of its inputs, and its pullback.
 
-    What is older than the `mark` is not the function's own: if its value was computed from such a
-    thing that requires grad, then its derivatives are recorded, too.
+    Nodes older than the `mark` are outside of the function. If its value depends on such a node,
+    its derivatives are recorded, too.
     """
 
     def __init__(
@@ -252,11 +254,11 @@ class _Run:
 
     @functools.cached_property
     def outside(self) -> bool:
-        """Whether the value was computed from older things that require grad."""
+        """Whether the value depends on older tensors that require grad."""
         return self.reaches()
 
     def reaches(self, *, leaves: bool = True) -> bool:
-        """Whether the value was computed from older things (other than leaves, if not wanted)."""
+        """Whether the value depends on older nodes (other than leaves, if leaves=False)."""
         nodes = list(behind(self.ys, lambda node: node.serial < self.mark))
         edges = [edge for node in nodes for edge in node.edges] + [y.edge for y in self.ys]
         older = [edge[0] for edge in edges if edge and edge[0].serial > self.mark]
@@ -264,14 +266,14 @@ class _Run:
 
     @property
     def value(self) -> Any:
-        """What the function gave."""
+        """The result of the function."""
         record = grad_mode.on and self.outside
         return _as(self.several, self.ys if record else [y.detach() for y in self.ys])
 
     def pull(
         self, ws: Sequence[Tensor | None], record: bool | None = None, retain: bool = True
     ) -> tuple[Tensor, ...]:
-        """The cotangents of the inputs from those of the outputs, of which some may be None."""
+        """Computes input cotangents from output cotangents; None stands for zero."""
         if record is None:
             record = grad_mode.on and (
                 self.outside or any(w is not None and w.requires_grad for w in ws)
@@ -296,16 +298,16 @@ class _Run:
         return ops.ones_like(self.ys[0].detach())
 
     def like_outputs(self, what: str, ws: Any) -> tuple[Tensor, ...]:
-        """Cotangents, checked to fit the outputs."""
+        """Checks cotangents against the outputs."""
         return _fitting(what, self.ys, ws)
 
 
 def _own(x: Any, what: str) -> Tensor:
-    """A tensor of the same value whose node is young: connected to x, if that requires grad."""
+    """An alias of x with a new node, connected to x if it requires grad."""
     if not isinstance(x, Tensor) or x.dtype.kind != "f":
         got = f"a Tensor of {x.dtype}" if isinstance(x, Tensor) else type(x).__name__
         raise InvalidTypeError(
-            f"{what}: expected a Tensor of reals, got {got}: tg.tensor(...) makes one"
+            f"{what}: expected a Tensor of reals, got {got}: convert it with tg.tensor(...)"
         )
     if not x.requires_grad:
         x = x.detach()
@@ -313,9 +315,9 @@ def _own(x: Any, what: str) -> Tensor:
     return ops.alias(x)
 
 
-def _fitting(what: str, like: Sequence[Tensor], given: Any) -> tuple[Tensor, ...]:
-    """Cotangents or tangents, checked to fit what they belong to."""
-    vs = _several(given)
+def _fitting(what: str, like: Sequence[Tensor], values: Any) -> tuple[Tensor, ...]:
+    """Checks the number, types and shapes of cotangents or tangents."""
+    vs = _several(values)
     if len(vs) != len(like):
         raise ShapeError(f"{what}: expected {len(like)} of them, got {len(vs)}")
     for i, (v, x) in enumerate(zip(vs, like, strict=True)):
@@ -327,17 +329,17 @@ def _fitting(what: str, like: Sequence[Tensor], given: Any) -> tuple[Tensor, ...
 
 
 def _gradient(name: str, fn: Function) -> Function:
-    """The gradient of a scalar function, as a function: a Tensor, or one for each input."""
+    """Creates the gradient function of a scalar function: a Tensor, or one per input."""
 
     def gradient(*xs: Tensor) -> Any:
-        run = _Run(name, fn, xs)
+        run = _Linearized(name, fn, xs)
         return _as(len(xs) > 1, run.pull([run.one()]))
 
     return gradient
 
 
 def _jacobian(name: str, fn: Function, primals: Sequence[Tensor]) -> Any:
-    run = _Run(name, fn, primals)
+    run = _Linearized(name, fn, primals)
     of_outputs = []
     for k, y in enumerate(run.ys):
         rows = []
@@ -351,7 +353,7 @@ def _jacobian(name: str, fn: Function, primals: Sequence[Tensor]) -> Any:
 
 
 def _block(rows: list[Tensor], y: Tensor, x: Tensor) -> Tensor:
-    """The derivatives of y in x, from those of each element of y."""
+    """Stacks the gradients of the elements of y to the Jacobian with respect to x."""
     shape = y.shape + x.shape
     if not rows:
         return ops.broadcast_to(_zeros(x), shape=shape)
@@ -363,11 +365,11 @@ def _several(values: Any) -> tuple[Any, ...]:
 
 
 def _as(several: bool, values: Sequence[Any]) -> Any:
-    """A tuple, or the one value that it holds."""
+    """Returns a tuple, or its only value."""
     return tuple(values) if several else values[0]
 
 
 def _zeros(x: Tensor) -> Tensor:
-    """A cotangent or tangent of zero: of reals, whatever x is of."""
+    """A real cotangent or tangent of zero."""
     x = x.detach()
     return ops.zeros_like(x if x.dtype.kind == "f" else x.astype("float32"))

@@ -1,4 +1,4 @@
-"""Gradients against finite differences: the proof of every rule, ours and yours."""
+"""Gradient checks against finite differences."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .random import Generator
 from .shapes import size
 from .tensor import Tensor
 
-STEP = 1e-5  # of the differences: their error is about STEP**2 in float64
+STEP = 1e-5  # of the finite differences, whose error is about STEP**2 in float64
 DIRECTIONS = 3
 FULL_JACOBIAN = 64  # outputs times inputs up to which every entry is compared
 HIGHEST = 9  # the graph of each order is some times as large as that of the one before
@@ -32,16 +32,15 @@ def gradcheck(
 ) -> bool:
     """Compares the derivatives of a function with central differences.
 
-    Several directions are drawn, and where outputs and inputs are few, every entry of the Jacobian
-    is compared as well. For order 2 the gradient is checked in the same way, as a function of the
-    inputs and of the cotangent. For each order above that it is that one's gradient again, along
-    one drawn direction.
+    Compares along random directions and, if there are few inputs and outputs, every entry of the
+    Jacobian. Order 2 checks the gradient in the same way, as a function of the inputs and the
+    cotangent. Each higher order checks the gradient of the order below, along one random direction.
 
-    **Arguments** fn: of Tensors, gives a Tensor or several. inputs: float64 arrays, or leaf Tensors
-    that require grad: parameters that fn uses without being handed them may stand among these.
-    order: 1 or higher. tolerance: of the error, relative to the size of the derivative where that
-    is above 1. **Returns** True. **Raises** GradcheckError saying which derivative differs, and by
-    how much; TypeError for other than float64.
+    **Arguments** fn: a function of Tensors that returns one or several. inputs: float64 arrays, or
+    leaf Tensors that require grad, which may be parameters that fn reads from elsewhere. order: 1
+    or higher. tolerance: of the error, relative to derivatives above 1. **Returns** True.
+    **Raises** GradcheckError naming the derivative and its error; TypeError for other dtypes than
+    float64.
 
     >>> import numpy as np, tinygrad_rnn as tg
     >>> tg.gradcheck(lambda x: tg.tanh(x) * x, [np.linspace(-1, 1, 5)], order=2)
@@ -51,10 +50,10 @@ def gradcheck(
     name = getattr(fn, "__name__", type(fn).__name__)
     with autodiff.no_grad():
         ys = _outputs(fn, xs)
-    for what, given in (("inputs", xs), ("reals to be returned", ys)):
-        if not sum(x.size for x in given):
+    for what, tensors in (("inputs", xs), ("reals to be returned", ys)):
+        if not sum(x.size for x in tensors):
             raise InvalidValueError(
-                f"gradcheck: {name}: nothing to check: expected {what}, got {len(given)} tensors "
+                f"gradcheck: {name}: nothing to check: expected {what}, got {len(tensors)} tensors "
                 "without an element"
             )
     gradient_errors(fn, xs, order=order, tolerance=tolerance, seed=seed)
@@ -69,7 +68,7 @@ def gradient_errors(
     tolerance: float = 1e-6,
     seed: int = 0,
 ) -> list[float]:
-    """The worst error of each order of derivatives, as `gradcheck` measures it.
+    """The largest error of each order of derivatives, as `gradcheck` measures it.
 
     **Arguments**, **Raises** as `gradcheck`. **Returns** a list of `order` numbers.
     """
@@ -88,7 +87,7 @@ def gradient_errors(
 
 
 def _leaves(fn: Any, inputs: Any) -> list[Tensor]:
-    """The inputs as leaves of float64 that require grad."""
+    """Converts the inputs to float64 leaves that require grad."""
     if isinstance(inputs, Tensor) or backend.is_array(inputs) or not isinstance(inputs, Iterable):
         raise InvalidTypeError(
             f"gradcheck: inputs: expected a list of arrays or Tensors, got {type(inputs).__name__}"
@@ -106,7 +105,7 @@ def _leaves(fn: Any, inputs: Any) -> list[Tensor]:
 
 
 def _outputs(fn: Callable[..., Any], xs: Sequence[Tensor]) -> list[Tensor]:
-    """What the function gives that has derivatives: reals."""
+    """The real outputs of the function."""
     value = fn(*xs)
     ys = value if isinstance(value, (tuple, list)) else (value,)
     for y in ys:
@@ -179,10 +178,12 @@ def _worst_error(
             put(us, 0.0)
 
     def error(found: Any, us: Sequence[Any], along: Any, what: str) -> float:
-        """How far off a derivative is, judged by differences, and by better ones if need be."""
+        """The error of a derivative, by central differences, or by better ones if it is large."""
         true = along(slopes(us, STEP))
         worst = _distance(found, true)
-        if not worst <= tolerance:  # a steep function: take away what the third derivative adds
+        if (
+            not worst <= tolerance
+        ):  # a steep function: extrapolate, which removes the third derivative
             true = (4 * true - along(slopes(us, 2 * STEP))) / 3
             worst = _distance(found, true)
         if not worst <= tolerance:
@@ -213,7 +214,7 @@ def _worst_error(
 
 
 def _units(like: Sequence[Tensor], k: int) -> list[np.ndarray[Any, Any]]:
-    """Zeros in the shapes of some tensors, but for a 1 at the k-th of all their elements."""
+    """Zeros in the shapes of some tensors, with a 1 at the k-th of all elements."""
     ends = np.cumsum([x.size for x in like])
     parts = np.split(np.eye(1, int(ends[-1]), k)[0], ends[:-1])
     return [part.reshape(x.shape) for part, x in zip(parts, like, strict=True)]

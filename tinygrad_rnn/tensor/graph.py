@@ -1,18 +1,18 @@
-"""How an operation is declared, and how applying it is recorded.
+"""Operations and the graph that they record.
 
-An `Op` is a forward function with a rule for each input it can be differentiated in.
-Applied to arrays it gives arrays; applied to `Traced` values it gives values of the same class and
-leaves a `Node`, which knows where the inputs came from and holds what the rules will read.
+An `Op` is a forward function with a rule for each differentiable input. Of arrays it returns
+arrays. Of `Traced` values it returns values of the same class and records a `Node` with the edges
+to its inputs and the values that the rules read.
 
-A rule says by the names of its parameters what it reads, and what no rule names is not kept:
+The parameter names of a rule declare what it reads. Values that no rule names are not saved:
 
-    g               the cotangent of the output (a tuple, None where absent, if there are several)
+    g               the cotangent of the output (a tuple with None for absent ones, if several)
     y               the output
-    xp              the array module: NumPy or CuPy, or our operations while the rule is itself
-                    being differentiated
+    xp              the array module: NumPy or CuPy, or `ops` while the engine differentiates the
+                    rule itself
     shapes          the inputs' shapes
-    needs           which inputs anyone wants a cotangent of
-    saved           what a fused forward function kept for its own rule
+    needs           for each input, whether its cotangent is needed
+    saved           values that a fused forward function saved for its rule
     anything else   the input or parameter of that name
 """
 
@@ -45,13 +45,13 @@ from .conversion import DTYPES
 from .observers import Tracer, callbacks, tracers
 
 T = TypeVar("T")
-Edge = tuple["Node", int]  # where a value came from: a node, and which of its outputs it is
+Edge = tuple["Node", int]  # the node that produced a value, and the index of the output
 Rule = Callable[..., Any]
 
-NUMBERS = (int, float, complex, np.generic)  # what may stand in an array's place
-PYTHON = frozenset({int, float, bool, complex})  # these need no look
+NUMBERS = (int, float, complex, np.generic)  # accepted in place of an array
+PYTHON = frozenset({int, float, bool, complex})  # accepted without a check
 NESTED = (list, tuple, range)
-_SETTLED = PYTHON | {type(None), str, tuple, slice, type}  # parameters that are what they are
+_SETTLED = PYTHON | {type(None), str, tuple, slice, type}  # parameters that need no conversion
 
 older = itertools.count(0, -1).__next__  # serials fall, so that a heap pops the youngest first
 
@@ -65,7 +65,7 @@ grad_mode = _GradMode()
 
 @contextmanager
 def set_grad_mode(on: bool) -> Iterator[None]:
-    """Records operations, or does not, within a `with` block, in this thread."""
+    """Switches recording on or off within a `with` block, in this thread."""
     before, grad_mode.on = grad_mode.on, on
     try:
         yield
@@ -74,26 +74,26 @@ def set_grad_mode(on: bool) -> Iterator[None]:
 
 
 class Node:
-    """One application of an operation. It holds arrays, never the values it gave: no cycles."""
+    """One application of an operation. It refers to arrays, not to its outputs: no cycles."""
 
     __slots__ = ("__weakref__", "edges", "hooks", "kept", "op", "serial", "shapes")
 
     op: Any  # the Op; to a type checker a class attribute of that type would be a method
     edges: Sequence[Edge | None]  # of each input
     shapes: Sequence[tuple[int, ...]]  # of each input
-    kept: Iterable[Any] | None  # what the rules read, iterated once a visit; None once freed
+    kept: Iterable[Any] | None  # for the rules; iterated once per visit; None when freed
     serial: int
-    # What is called with its complete cotangents: (which output, function). Set only where the node
-    # is `hooked`, and held by nothing else: a function may hold the tensor that it is called for.
+    # Functions of a complete cotangent: (index of the output, function), on `hooked` nodes only. No
+    # other object refers to them, since a function may refer to the tensor that it is set on.
     hooks: list[tuple[int, Callable[[Any], Any]]]
 
     changed = False
-    several = False  # whether the operation gives a tuple
+    several = False  # whether the operation returns a tuple
     outputs = 1
 
 
 class WideNode(Node):
-    """One application of an operation that gives a tuple, be it of one."""
+    """One application of an operation that returns a tuple."""
 
     __slots__ = ("outputs",)
 
@@ -104,7 +104,7 @@ class WideNode(Node):
 
 
 class Leaf(Node):
-    """Where differentiation ends: a value that the user made, and its gradient."""
+    """A leaf of the graph: a value that the user created, and its gradient."""
 
     __slots__ = ("changed", "dtype", "grad")
 
@@ -113,21 +113,21 @@ class Leaf(Node):
         self.op, self.edges, self.shapes, self.kept = None, (), (), ()
         self.serial = older()
         self.grad: Array | None = None
-        self.changed = False  # overwritten since: graphs that used it are no longer true
+        self.changed = False  # overwritten since it was used: graphs that read it are stale
 
 
 class Traced:
-    """An array, and where it came from (None for a constant)."""
+    """An array and its edge in the graph (None for a constant)."""
 
     __slots__ = ("__weakref__", "array", "edge")
 
     array: Array
     edge: Edge | None
-    made: ClassVar[type[Traced]]  # the class that operations on this one give back
+    result_class: ClassVar[type[Traced]]  # the class of the results of operations on this one
 
 
 def wrap(cls: type[T], array: Array, edge: Edge | None) -> T:
-    """A traced value around an array, without the checks that a user's own would need."""
+    """Creates a traced value from an array without checks."""
     value = cls.__new__(cls)
     value.array, value.edge = array, edge  # type: ignore[attr-defined]
     return value
@@ -136,12 +136,12 @@ def wrap(cls: type[T], array: Array, edge: Edge | None) -> T:
 class Op:
     """A differentiable operation: `Op(name, forward).vjp(input=rule, ...)`.
 
-    **Arguments** forward: a function `(xp, *inputs, *, parameters)` on raw arrays. name: what
-    errors call it. expects: what its inputs must satisfy, said in errors. decomposition: the same
+    **Arguments** forward: a function `(xp, *inputs, *, parameters)` on raw arrays. name: for
+    errors. expects: the condition on its inputs, for errors. decomposition: the same
     function of ordinary operations, for a fused operation whose rule reads `saved`; its forward
-    takes `keep` as well (whether anyone will differentiate) and returns `(outputs, saved)`. fresh:
-    the rules give arrays that nobody else holds, or `g` itself, so that the engine need not copy
-    what becomes a `.grad`.
+    also takes `keep` (whether a backward pass may follow) and returns `(outputs, saved)`. fresh:
+    the rules return new arrays or `g` itself, so that the engine need not copy one that becomes a
+    `.grad`.
 
     >>> import numpy as np, tinygrad_rnn as tg
     >>> cube = tg.Op("cube", lambda xp, x: x**3).vjp(x=lambda g, x: 3 * g * x**2)
@@ -165,53 +165,53 @@ class Op:
         self.name, self.forward, self.fresh = name, forward, fresh
         self.decomposition = decomposition
         signature = inspect.signature(forward)
-        given = list(signature.parameters.values())[1:]
-        self.variadic = any(p.kind is p.VAR_POSITIONAL for p in given)
-        self.inputs = tuple(p.name for p in given if p.kind is not p.KEYWORD_ONLY)
+        declared = list(signature.parameters.values())[1:]
+        self.variadic = any(p.kind is p.VAR_POSITIONAL for p in declared)
+        self.inputs = tuple(p.name for p in declared if p.kind is not p.KEYWORD_ONLY)
         broadcast = "shapes that broadcast together" if len(self.inputs) > 1 else ""
         self.expects = expects or broadcast
         self.optional = {
             p.name: p.default
-            for p in given
+            for p in declared
             if p.name in self.inputs and p.default is not inspect.Parameter.empty
         }
         self.parameters = {
-            p.name: p.default for p in given if p.kind is p.KEYWORD_ONLY and p.name != "keep"
+            p.name: p.default for p in declared if p.kind is p.KEYWORD_ONLY and p.name != "keep"
         }
         taken = {"g", "y", "xp", "shapes", "needs", "saved"} & {*self.inputs, *self.parameters}
         if taken:
             raise InvalidTypeError(
-                f"{name}: {sorted(taken)} are names that the engine gives to rules"
+                f"{name}: {sorted(taken)} are reserved for the arguments of rules"
             )
         self.rules: dict[str, Rule] = {}
         self.joint: Rule | None = None
         self._bind()
         self.__signature__ = signature.replace(
-            parameters=[p for p in given if p.name != "keep"], return_annotation=signature.empty
+            parameters=[p for p in declared if p.name != "keep"], return_annotation=signature.empty
         )
         self.__name__ = name
         self.__doc__ = (decomposition or forward).__doc__ or f"As `numpy.{name}`, differentiable."
 
     @public
     def vjp(self, joint: Rule | None = None, /, **rules: Rule) -> Self:
-        """Declares the rules: one for each input by its name, or one that returns all cotangents.
+        """Declares the rules: one per input by name, or a joint one that returns all cotangents.
 
-        An input without a rule is a constant to the operation.
+        An input without a rule is not differentiable.
         """
         if unknown := rules.keys() - set(self.inputs):
             raise InvalidTypeError(
                 f"{self.name} has no inputs {sorted(unknown)}: it has {self.inputs}"
             )
-        for what, rule in {"joint": joint, **rules}.items():
-            if not callable(rule) and (what != "joint" or rule is not None):
-                raise InvalidTypeError(f"{self.name}: {what}: expected a rule, got {rule!r}")
+        for name, rule in {"joint": joint, **rules}.items():
+            if not callable(rule) and (name != "joint" or rule is not None):
+                raise InvalidTypeError(f"{self.name}: {name}: expected a rule, got {rule!r}")
         self.joint = joint
         self.rules.update(rules)
         self._bind()
         return self
 
     def _bind(self) -> None:
-        """Resolves the names that rules read into positions, once and for all."""
+        """Resolves the names that rules read to positions, once."""
         read = {n for rule in (self.joint, *self.rules.values()) if rule for n in names(rule)}
         seen = ("y", "saved", *self.inputs)
         keep = tuple(n for n in seen if n in read or (self.decomposition and n in self.inputs))
@@ -220,7 +220,8 @@ class Op:
         layout = ("xp", "g", "shapes", "needs", *self.kept_names)
         if unknown := read - set(layout):
             raise InvalidTypeError(
-                f"{self.name}: a rule reads {sorted(unknown)}, which nothing provides"
+                f"{self.name}: a rule reads {sorted(unknown)}, which is not an input, an "
+                "output or a parameter"
             )
         if self.variadic and read & set(self.inputs):
             raise InvalidTypeError(
@@ -247,7 +248,7 @@ class Op:
             if isinstance(a, Traced):
                 array, edge = a.array, a.edge
                 if cls is None:
-                    cls = a.made
+                    cls = a.result_class
                     xp = np if type(array) is np.ndarray else backend.module_of(array)
                 if edge is not None:
                     tracing = True
@@ -265,8 +266,8 @@ class Op:
         if xp is None:
             found = next((backend.module_of(a) for a in raw if backend.is_array(a)), None)
             known, xp = known and found is not None, found or np
-        if not known and (entered := self._entered(args)) is not args:
-            return self(*entered, **params)
+        if not known and (converted := self._converted(args)) is not args:
+            return self(*converted, **params)
         tracing = tracing and self.differentiable and grad_mode.on
         saved = None
         try:
@@ -277,7 +278,7 @@ class Op:
         except (ValueError, TypeError, IndexError, AttributeError, OverflowError) as error:
             raise self._explained(error, raw, params) from error
         several = False
-        if type(y) is not np.ndarray:  # where there are no axes NumPy gives its scalars
+        if type(y) is not np.ndarray:  # NumPy returns scalars where there are no axes
             several = type(y) is tuple
             if several:
                 y = tuple([xp.asarray(v) for v in y])
@@ -313,11 +314,11 @@ class Op:
         return out
 
     def _recorded(self, tracer: Tracer, args: tuple[Any, ...], params: dict[str, Any]) -> Any:
-        """Applies the operation, and tells a tracer of it, or of what a fused one is composed of.
+        """Applies the operation and records it with the tracer; of a fused one, its decomposition.
 
-        The tracer is away in between: what an operation does inside is no concern of its.
+        Operations inside the forward function are not traced.
         """
-        args = self._entered(args)
+        args = self._converted(args)
         if self.decomposition is not None:
             tracers[get_ident()] = tracer
             return self.decomposition(*args, **{**self.parameters, **params})
@@ -340,12 +341,12 @@ class Op:
     def __repr__(self) -> str:
         return f"<operation {self.name}{self.__signature__}>"
 
-    # ------------------------------------------------------------ in reverse
+    # ------------------------------------------------------------ backward
 
     def cotangents(
         self, node: Node, g: Any, xp: Any, kept: Iterable[Any]
     ) -> Iterable[tuple[int, Any]]:
-        """What the rules give for the inputs of a node, by position."""
+        """Runs the rules of a node. **Returns** the cotangents of its inputs, by position."""
         if self.joint is not None:
             assert self._pick_joint is not None
             needs = [edge is not None for edge in node.edges]
@@ -355,12 +356,13 @@ class Op:
         edges = node.edges
         return [(i, rule(*pick(env))) for i, rule, pick in self._bound if edges[i] is not None]
 
-    def lifted(self, node: Node, cls: type[Traced]) -> tuple[Any, ...]:
-        """What a node kept, tied back into the graph that it came from."""
+    def reattached(self, node: Node, cls: type[Traced]) -> tuple[Any, ...]:
+        """The saved arrays of a node, wrapped as values attached to the nodes that produced
+        them."""
         assert node.kept is not None
         at = dict(zip(self.inputs, node.edges, strict=not self.variadic))
         return tuple(
-            _lift(cls, value, [(node, i) for i in range(node.outputs)])
+            _reattach(cls, value, [(node, i) for i in range(node.outputs)])
             if name == "y"
             else wrap(cls, value, at[name])
             if name in at and not self.variadic and backend.is_array(value)
@@ -368,14 +370,14 @@ class Op:
             for name, value in zip(self.kept_names, node.kept, strict=True)
         )
 
-    # ------------------------------------------------------------ what comes in
+    # ------------------------------------------------------------ operands
 
-    def _entered(self, args: tuple[Any, ...]) -> tuple[Any, ...]:
-        """Inputs as an operation takes them; the same tuple, if they are that already.
+    def _converted(self, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Converts the inputs to operands; returns the same tuple if all are operands.
 
-        Beside a Tensor, NumPy's scalars and nested lists are numbers as Python's are: they take its
-        dtype where they are of its kind, or below. Where Python's numbers and lists are all there
-        is, the first becomes a Tensor. Among arrays, NumPy's scalars stay what they are.
+        With a Tensor among them, NumPy scalars and nested lists are promoted as Python numbers: to
+        the dtype of the Tensor, if it is of their kind or above. If all are Python numbers and
+        lists, the first becomes a Tensor. Beside arrays, NumPy scalars stay unchanged.
         """
         like = next((a for a in args if isinstance(a, Traced)), None)
         if like is None:
@@ -384,7 +386,10 @@ class Op:
             new = [self._operand(i, a, like) for i, a in enumerate(args)]
         elif args and all(a is None or type(a) in PYTHON or isinstance(a, NESTED) for a in args):
             what = f"{self.name}: {self.inputs[0]}"
-            new = [cast(Any, Traced.made)(conversion.from_python(args[0], what=what)), *args[1:]]
+            new = [
+                cast(Any, Traced.result_class)(conversion.from_python(args[0], what=what)),
+                *args[1:],
+            ]
         else:
             for i, a in enumerate(args):
                 if not self._may_be_operand(i, a):
@@ -410,15 +415,17 @@ class Op:
             raise self._not_an_operand(i, a)
         if isinstance(a, np.generic):
             if self.rules and name not in self.rules:
-                return backend.module_of(like.array).asarray(a)  # an index: read as an array
+                return backend.module_of(like.array).asarray(a)  # an index
             number = conversion.normalized(np.asarray(a), what).item()
-            return float(number) if isinstance(number, np.floating) else number  # a long double
+            return (
+                float(number) if isinstance(number, np.floating) else number
+            )  # a long double is not converted by item()
         array = like.array if isinstance(like, Traced) else like
         found = conversion.promoted(a, array.dtype, name in self.rules, what)
         return backend.module_of(array).asarray(found)
 
     def _setting(self, name: str, value: Any) -> Any:
-        """A parameter by name: a NumPy scalar as Python's; refuses real Tensors."""
+        """Converts a parameter: a NumPy scalar to a Python number; refuses real Tensors."""
         if isinstance(value, Traced) and value.array.dtype.kind in "fc":
             raise InvalidTypeError(
                 f"{self.name}: {name}: expected a Python value, got a Tensor of reals, through "
@@ -427,16 +434,16 @@ class Op:
         return value.item() if isinstance(value, np.generic) else value
 
     def _input(self, i: int) -> str:
-        """The name of the i-th input; of a variable number of them it is the last one's."""
+        """The name of the i-th input; the last name, if their number varies."""
         return self.inputs[min(i, len(self.inputs) - 1)]
 
     def _may_be_operand(self, i: int, a: Any) -> bool:
-        """Whether NumPy's functions can take it as a number or an array, or it may be left out."""
+        """Whether an input is a number, an array, or the default of an optional one."""
         if backend.is_array(a) or isinstance(a, (*NUMBERS, *NESTED)):
             return True
         return self._input(i) in self.optional and a is self.optional[self._input(i)]
 
-    # ------------------------------------------------------------ when a call is wrong
+    # ------------------------------------------------------------ errors
 
     def _not_an_operand(self, i: int, a: Any) -> Exception:
         name = f"{self.inputs[0]}[{i}]" if self.variadic else self._input(i)
@@ -448,27 +455,28 @@ class Op:
     def _arrange(
         self, args: tuple[Any, ...], params: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """Sorts parameters given by position, inputs by name or left out, into their places."""
-        count, given = len(self.inputs), len(args)
+        """Binds positional parameters, and inputs by keyword or default."""
+        count, passed = len(self.inputs), len(args)
         extra = dict(zip(self.parameters, args[count:], strict=False))
         args, missing = args[:count], self.inputs[len(args) :]
-        surplus = len(args) + len(extra) < given or extra.keys() & params.keys()
-        found = {**self.optional, **params}
-        if surplus or any(n not in found for n in missing):
+        surplus = len(args) + len(extra) < passed or extra.keys() & params.keys()
+        known = {**self.optional, **params}
+        if surplus or any(n not in known for n in missing):
             raise InvalidTypeError(
-                f"{self.name}{self.__signature__}: got {given} positional arguments"
+                f"{self.name}{self.__signature__}: got {passed} positional arguments"
             )
         rest = {n: v for n, v in params.items() if n not in missing}
-        return (*args, *(found[n] for n in missing)), {**extra, **rest}
+        return (*args, *(known[n] for n in missing)), {**extra, **rest}
 
     def _explained(self, error: Exception, raw: list[Any], params: dict[str, Any]) -> Exception:
         arrays = [a for a in raw if backend.is_array(a)]
         devices = sorted({backend.device_of(a) for a in arrays})
         if len(devices) > 1:
             return DeviceError(
-                f"{self.name}: inputs on {' and '.join(devices)}: bring them together with .to()"
+                f"{self.name}: inputs on {' and '.join(devices)}: move them to one "
+                "device with .to()"
             )
-        given = "".join(f", {n}={v!r}" for n, v in params.items())
+        settings = "".join(f", {n}={v!r}" for n, v in params.items())
         named = [*zip(itertools.chain(self.inputs, itertools.repeat("and")), raw, strict=False)]
         for i, (_, a) in enumerate(named):
             if not self._may_be_operand(i, a):
@@ -483,7 +491,7 @@ class Op:
                 "the base to reals first, as in x.astype('float32') ** -1"
             )
         kinds = {
-            np.linalg.LinAlgError: MatrixError,  # the shapes are right: a matrix is not
+            np.linalg.LinAlgError: MatrixError,  # a matrix is singular
             ValueError: ShapeError,
             IndexError: OutOfRangeError,
             OverflowError: InvalidValueError,
@@ -491,22 +499,22 @@ class Op:
         kind = next((k for e, k in kinds.items() if isinstance(error, e)), InvalidTypeError)
         of_shapes = self.expects and kind is not InvalidTypeError
         expected = f"expected {self.expects}; " if of_shapes else ""
-        return kind(f"{self.name}: {expected}got {got}{given} ({error})")
+        return kind(f"{self.name}: {expected}got {got}{settings} ({error})")
 
 
 def operand(value: Any) -> Any:
-    """An input of a function of operations: Python's numbers and nested lists become Tensors."""
+    """Converts an input of a composite function: Python numbers and lists become Tensors."""
     python = isinstance(value, (int, float, *NESTED))
-    return cast(Any, Traced.made)(value) if python else value
+    return cast(Any, Traced.result_class)(value) if python else value
 
 
 def operation(forward: Rule) -> Op:
-    """Declares an operation by its forward function, under the function's name."""
+    """Declares an operation from its forward function, under the name of the function."""
     return Op(forward.__name__, forward)
 
 
 def names(rule: Rule) -> tuple[str, ...]:
-    """The names of a rule's parameters: its memory contract."""
+    """The parameter names of a rule, which declare the values that it reads."""
     code = getattr(rule, "__code__", None)
     if code is None or hasattr(rule, "__wrapped__"):
         return tuple(inspect.signature(rule).parameters)
@@ -514,14 +522,14 @@ def names(rule: Rule) -> tuple[str, ...]:
 
 
 def _picker(wanted: tuple[str, ...], layout: tuple[str, ...]) -> Callable[[Any], tuple[Any, ...]]:
-    """A function that picks the wanted names' values out of a tuple laid out so."""
+    """Creates a function that selects the values of some names from a tuple of this layout."""
     at = [layout.index(n) for n in wanted if n in layout]
     if len(at) > 1:
         return itemgetter(*at)
     return itemgetter(slice(at[0], at[0] + 1) if at else slice(0))
 
 
-def _lift(cls: type[Traced], y: Any, edges: list[Edge]) -> Any:
+def _reattach(cls: type[Traced], y: Any, edges: list[Edge]) -> Any:
     if type(y) is tuple:
         return tuple(wrap(cls, v, edge) for v, edge in zip(y, edges, strict=True))
     return wrap(cls, y, edges[0])

@@ -1,4 +1,4 @@
-"""NumPy's functions on a Tensor: operators are answered by ours, the rest is refused."""
+"""NumPy functions of a Tensor: operators run our operations, others are refused."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ OPERATORS = frozenset(
     }
 )
 
-# NumPy's names where ours are those of the array API.
+# NumPy names that differ from those of the array API, which ours follow.
 RENAMED = {
     "absolute": "abs",
     "amax": "max",
@@ -35,23 +35,23 @@ RENAMED = {
 
 
 def ours(name: str) -> str | None:
-    """The name of our operation for NumPy's function of a name; None if there is none."""
+    """The name of the operation for a NumPy function; None if there is none."""
     name = RENAMED.get(name, name)
     known = {*ops.__all__, *(f"linalg.{n}" for n in linalg.__all__)}
     return name if name in known else None
 
 
 def operator(name: str) -> Callable[..., Any] | None:
-    """Our operation for the NumPy function behind an operator of two operands."""
+    """The operation for the NumPy function of a binary operator."""
     found = ours(name) if name in OPERATORS else None
     return getattr(ops, found) if found else None
 
 
 def refusal(name: str) -> TypeError:
-    """What to do instead of calling a function of NumPy's, such as `tanh` or `linalg.norm`."""
+    """The error for a call of a NumPy function, such as `tanh` or `linalg.norm`."""
     found = ours(name)
     if found:
-        remedy = f"tg.{found} is its like"
+        remedy = f"tg.{found} is the equivalent"
     elif name in ("ndim", "shape", "size"):
         remedy = f"read x.{name}"
     else:

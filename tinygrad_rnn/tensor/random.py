@@ -18,13 +18,13 @@ class _Draws(threading.local):
     count = 0
 
 
-draws = _Draws()  # how many there were in this thread, for who must know whether there were any
+draws = _Draws()  # the number of draws in this thread, for tracers
 
 
 class Generator:
-    """A source of random numbers with a state that can be saved and restored.
+    """A random number generator whose state can be saved and restored.
 
-    **Arguments** seed: a number that fixes everything drawn; from the system's entropy, if None.
+    **Arguments** seed: determines all numbers; None for a seed from the operating system.
 
     >>> import tinygrad_rnn as tg
     >>> generator = tg.Generator(0)
@@ -47,7 +47,7 @@ class Generator:
 
     @property
     def state(self) -> dict[str, Any]:
-        """Where the generator stands: numbers and strings only, ready for JSON."""
+        """The state of the generator: numbers and strings only, for JSON."""
         return dict(self._numbers.bit_generator.state)
 
     @state.setter
@@ -77,12 +77,12 @@ class Generator:
 
 @functools.cache
 def default_generator() -> Generator:
-    """The generator that is used where none is given."""
+    """The default generator."""
     return Generator()
 
 
 def given_or_default(generator: Generator | None, what: str) -> Generator:
-    """The generator to draw from: one that was given, or the default one."""
+    """Checks a generator; None stands for the default one."""
     if generator is None:
         return default_generator()
     if not isinstance(generator, Generator):
@@ -95,7 +95,7 @@ def given_or_default(generator: Generator | None, what: str) -> Generator:
 
 @public
 def manual_seed(seed: int) -> None:
-    """Seeds the generator that is used where none is given.
+    """Seeds the default generator.
 
     >>> import tinygrad_rnn as tg
     >>> tg.manual_seed(0)
@@ -107,5 +107,5 @@ def orthonormal(generator: Generator, shape: tuple[int, int]) -> np.ndarray[Any,
     """A matrix whose shorter side is orthonormal, uniformly distributed."""
     rows, columns = shape
     q, r = np.linalg.qr(generator.normal((max(shape), min(shape))))
-    q = q * np.sign(np.diag(r))  # else the distribution leans on how QR chooses signs
+    q = q * np.sign(np.diag(r))  # removes the dependence on the signs that QR chooses
     return np.asarray(q if rows >= columns else q.T)

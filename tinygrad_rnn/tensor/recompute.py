@@ -1,7 +1,7 @@
-"""Memory for time: what the rules read is forgotten, and computed again when they ask for it.
+"""Activation checkpointing: drops the saved values, and recomputes them in the backward pass.
 
-The graph itself stays as it was recorded, only the arrays in it go. So a gradient finds its way
-also to parameters that the function reached by itself, and every order of derivative works as ever.
+The recorded graph stays, without its arrays. So parameters that the function reads from elsewhere
+get their gradients, and derivatives of every order work.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from .graph import Leaf, Node, Traced, grad_mode, wrap
 from .observers import is_tracing
 from .random import Generator, default_generator
 
-SAMPLE = 64  # elements of each output, by which the second computation is compared with the first
+SAMPLE = 64  # elements of each output that are compared with the recomputation
 
 
 @public
 def checkpoint(fn: Callable[..., Any], *args: Any, generators: Sequence[Generator] = ()) -> Any:
-    """What a function gives, without keeping in memory what its backward pass will read.
+    """Activation checkpointing: calls fn without saving its intermediate values.
 
-    The backward pass computes it again (Chen et al. 2016): a chain of N checkpointed segments keeps
-    N inputs and the inside of one segment, not of all. Random numbers are the same at both times.
+    The backward pass recomputes them (Chen et al. 2016): a chain of N checkpointed segments keeps N
+    inputs and the intermediate values of one segment. Both runs draw the same random numbers.
 
-    **Arguments** fn: of `args`, gives Tensors; run again, it must compute the same. Parameters that
-    it uses without being handed them receive their gradients. generators: those that it draws from,
-    other than the default one. **Returns** what fn gives. **Raises** TypeError if there are no
-    Tensors in that; GraphError in the backward pass if fn computes something else by then.
+    **Arguments** fn: a deterministic function of `args` that returns Tensors. Parameters that it
+    reads from elsewhere get their gradients. generators: those that it draws from, other than the
+    default one. **Returns** the result of fn. **Raises** TypeError if fn returns no Tensor;
+    GraphError in the backward pass if the recomputation differs.
 
     >>> import tinygrad_rnn as tg
     >>> x = tg.tensor([1.0, 2.0], requires_grad=True)
@@ -49,23 +49,23 @@ def checkpoint(fn: Callable[..., Any], *args: Any, generators: Sequence[Generato
     segment = _Segment(fn, args, (default_generator(), *generators))
     value, nodes = segment.run()
     if grad_mode.on:
-        segment.forget(value, nodes)
+        segment.drop(value, nodes)
     return value
 
 
 class _Segment:
-    """A function, its arguments, and the state of the world in which to run it again."""
+    """A function with its arguments, generator states and device, for the recomputation."""
 
     def __init__(
         self, fn: Callable[..., Any], args: tuple[Any, ...], generators: Sequence[Generator]
     ) -> None:
-        self.fn, self.args = fn, _as_they_are(args)
+        self.fn, self.args = fn, _aliases(args)
         self.generators, self.states = generators, [g.state for g in generators]
         self.device = backend.default_device()
         self.kept: list[Any] = []
 
     def run(self) -> tuple[Any, list[Node]]:
-        """What the function gives, and the nodes it leaves that keep something, in their order."""
+        """Runs the function. **Returns** its result, and the nodes with saved values, in order."""
         mark = now()
         value = self.fn(*self.args)
         outputs = list(_tensors(value))
@@ -76,15 +76,15 @@ class _Segment:
         nodes = [node for node in behind(outputs, lambda node: node.serial < mark) if node.kept]
         return value, sorted(nodes, key=lambda node: node.serial)
 
-    def forget(self, value: Any, nodes: list[Node]) -> None:
-        """Drops what the nodes keep."""
+    def drop(self, value: Any, nodes: list[Node]) -> None:
+        """Drops the saved values of the nodes."""
         self.pattern, self.sample = _pattern(nodes), _sample(value)
         self.kept = [None] * len(nodes)
         for i, node in enumerate(nodes):
-            node.kept = cast("tuple[Any, ...]", _Forgotten(self, i))
+            node.kept = cast("tuple[Any, ...]", _Dropped(self, i))
 
-    def remember(self) -> None:
-        """Runs the function again, for what the nodes had kept."""
+    def recompute(self) -> None:
+        """Runs the function again for the saved values of its nodes."""
         before = [g.state for g in self.generators]
         try:
             for g, state in zip(self.generators, self.states, strict=True):
@@ -107,15 +107,15 @@ class _Segment:
         self.kept = [node.kept for node in nodes]
 
     def take(self, i: int) -> Any:
-        """What a node had kept: handed out once, so that the walk frees it as it goes."""
+        """Returns the saved values of a node once, so that the walk can free them."""
         if self.kept[i] is None:
-            self.remember()
+            self.recompute()
         kept, self.kept[i] = self.kept[i], None
         return kept
 
 
-class _Forgotten:
-    """Stands where a node keeps what its rules read."""
+class _Dropped:
+    """Placeholder for the dropped values of a node."""
 
     def __init__(self, segment: _Segment, i: int) -> None:
         self.segment, self.i = segment, i
@@ -124,11 +124,11 @@ class _Forgotten:
         return iter(self.segment.take(self.i))
 
 
-def _as_they_are(value: Any) -> Any:
-    """The same tensors, not to be reached by who assigns to theirs."""
+def _aliases(value: Any) -> Any:
+    """Copies tensors without their arrays, so that assignments to the originals have no effect."""
     if isinstance(value, Traced):
         return wrap(type(value), value.array, value.edge)
-    return type(value)(map(_as_they_are, value)) if type(value) in (tuple, list) else value
+    return type(value)(map(_aliases, value)) if type(value) in (tuple, list) else value
 
 
 def _tensors(value: Any) -> Iterator[Traced]:
@@ -154,17 +154,17 @@ def _sample(value: Any) -> list[Array]:
 
 
 def now() -> int:
-    """A serial: the nodes that are made from now on have smaller ones."""
+    """Returns a serial; nodes created later have smaller ones."""
     return Leaf(np.zeros(())).serial
 
 
 def behind(values: Iterable[Traced], wanted: Callable[[Node], bool]) -> Iterator[Node]:
-    """The wanted nodes that values were computed from, through wanted ones only."""
+    """The wanted nodes that values depend on, through wanted nodes only."""
     stack = [y.edge[0] for y in values if y.edge is not None]
-    seen: set[Node] = set()
+    visited: set[Node] = set()
     while stack:
         node = stack.pop()
-        if node not in seen and wanted(node):
-            seen.add(node)
+        if node not in visited and wanted(node):
+            visited.add(node)
             stack += [edge[0] for edge in node.edges if edge]
             yield node

@@ -1,4 +1,4 @@
-"""Shapes: whether they are any, and broadcasting arithmetic on them."""
+"""Checks of shapes and axes, and broadcasting arithmetic."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Axis = int | Sequence[int] | None
 
 
 def size(value: Any, what: str, least: int = 0) -> int:
-    """A length as an int. **Raises** TypeError, ShapeError naming what it is of."""
+    """Converts a length to an int. **Raises** TypeError, ShapeError naming the argument."""
     number = integer(value, what)
     if number < least:
         raise ShapeError(f"{what}: expected {least} or more, got {number}")
@@ -21,7 +21,7 @@ def size(value: Any, what: str, least: int = 0) -> int:
 
 
 def integer(value: Any, what: str) -> int:
-    """Anything that counts as an int, as one. **Raises** TypeError naming what it is."""
+    """Converts an integer to an int. **Raises** TypeError naming the argument."""
     try:
         if isinstance(value, bool):
             raise TypeError
@@ -31,7 +31,7 @@ def integer(value: Any, what: str) -> int:
 
 
 def one_axis(axis: Any, ndim: int, what: str) -> int:
-    """An axis, counted from the front. **Raises** TypeError; IndexError if there is none such."""
+    """Normalizes an axis to 0..ndim-1. **Raises** TypeError; IndexError if out of range."""
     number = integer(axis, f"{what}: axis")
     if not -ndim <= number < ndim:
         raise OutOfRangeError(f"{what}: expected one of {ndim} axes, got axis {number}")
@@ -39,15 +39,15 @@ def one_axis(axis: Any, ndim: int, what: str) -> int:
 
 
 def sizes(shape: Any, what: str) -> tuple[int, ...]:
-    """A shape as a tuple of ints: from one length, or several."""
+    """Converts a shape to a tuple of ints: from one length or several."""
     if type(shape) is tuple and all(type(n) is int and n >= 0 for n in shape):
-        return shape  # as layers ask for at every call
+        return shape  # the usual case
     each = shape if isinstance(shape, (tuple, list)) else (shape,)
     return tuple([size(n, f"{what}: shape") for n in each])
 
 
 def sum_to(g: Any, shape: tuple[int, ...]) -> Any:
-    """Sums what broadcasting had spread: g, an array or a Tensor, comes back with `shape`."""
+    """Sums g, an array or a Tensor, to `shape`: the transpose of broadcasting."""
     if g.shape == shape:
         return g
     lead = len(g.shape) - len(shape)
@@ -58,7 +58,7 @@ def sum_to(g: Any, shape: tuple[int, ...]) -> Any:
 
 
 def axes_of(ndim: int, axis: Axis) -> tuple[int, ...]:
-    """The axes that `axis` names (all, if None), counted from the front."""
+    """Normalizes one axis, several, or all (None) to a tuple."""
     if axis is None or not ndim:  # NumPy takes 0 and -1 where there are no axes
         return tuple(range(ndim))
     several = axis if isinstance(axis, (tuple, list)) else (axis,)
@@ -66,14 +66,14 @@ def axes_of(ndim: int, axis: Axis) -> tuple[int, ...]:
 
 
 def keep_dims(shape: tuple[int, ...], axis: Axis) -> tuple[int, ...]:
-    """The shape that a reduction of `shape` over `axis` has with keepdims=True."""
+    """The shape of a reduction of `shape` over `axis` with keepdims=True."""
     reduced = axes_of(len(shape), axis)
     return tuple(1 if i in reduced else n for i, n in enumerate(shape))
 
 
 def count(shape: tuple[int, ...], axis: Axis) -> int:
-    """How many elements a reduction of `shape` over `axis` puts into one."""
+    """The number of elements that a reduction of `shape` over `axis` combines into one."""
     total = 1
-    for n, kept in zip(shape, keep_dims(shape, axis), strict=True):
-        total *= n if kept == 1 else 1
+    for n, reduced in zip(shape, keep_dims(shape, axis), strict=True):
+        total *= n if reduced == 1 else 1
     return total

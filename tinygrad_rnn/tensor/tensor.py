@@ -1,4 +1,4 @@
-"""class Tensor: the operations as operators and methods, and nothing else."""
+"""Class Tensor, with the operations as operators and methods."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ T = TypeVar("T", bound=Traced)
 
 
 class Tensor(Traced):
-    """An array that remembers how it was computed, so that it can be differentiated.
+    """A differentiable array: it records the operations that computed it.
 
     **Arguments** data: numbers, nested lists, or an array of NumPy or CuPy, which is copied; Python
     floats become float32, arrays keep their dtype. dtype: by NumPy's name. device: `cpu`,
-    `cuda`; the default one, if None. requires_grad: whether to collect a gradient in `.grad`.
+    `cuda`; the default one, if None. requires_grad: whether `backward` accumulates in `.grad`.
     **Raises** DeviceError if the device is not there; TypeError for a gradient of other than reals,
     for masked arrays, and for anything but numbers; ValueError for integers that the dtype does not
     hold.
 
-    Beside a Tensor, Python's numbers and NumPy's scalars take its dtype; arrays keep theirs. Under
-    `no_grad`, `x += y` and `x[i] = v` change a leaf that requires grad; elsewhere they give x a
-    new value, which nothing else sees.
+    In operations with a Tensor, Python numbers and NumPy scalars take its dtype; arrays keep
+    theirs. Under `no_grad`, `x += y` and `x[i] = v` write to a leaf that requires grad in place;
+    otherwise they bind x to a new value, without aliasing.
 
     >>> import tinygrad_rnn as tg
     >>> x = tg.tensor([1.0, 2.0], requires_grad=True)
@@ -61,11 +61,12 @@ class Tensor(Traced):
         self.edge = None
         self.requires_grad = requires_grad
 
-    # ------------------------------------------------------------ what it is
+    # ------------------------------------------------------------ attributes
 
     @property
     def data(self) -> Array:
-        """The raw array. Assigning to it overwrites a leaf: graphs that used it raise from then."""
+        """The array. Assigning to it overwrites a leaf, whose earlier graphs then raise
+        GraphError."""
         return concretize(self)
 
     @data.setter
@@ -83,7 +84,8 @@ class Tensor(Traced):
         self._overwrite(leaf, array, None if leaf is None else leaf.grad)
 
     def _overwrite(self, leaf: Leaf | None, array: Array, grad: Array | None) -> None:
-        """Takes another array and gradient: its hooks stay, and graphs that used it are stale."""
+        """Replaces the array and the gradient; hooks stay, graphs that used the tensor are
+        stale."""
         self.array = array
         if leaf is not None:
             leaf.changed = True
@@ -95,7 +97,7 @@ class Tensor(Traced):
 
     @property
     def requires_grad(self) -> bool:
-        """Whether gradients reach this tensor. Can be set on a leaf."""
+        """Whether the tensor has a gradient. Can be set on a leaf."""
         return self.edge is not None
 
     @requires_grad.setter
@@ -112,7 +114,7 @@ class Tensor(Traced):
 
     @property
     def grad(self) -> Tensor | None:
-        """The gradient that `backward` has added up here; None before, and on other than leaves."""
+        """The accumulated gradient of a leaf; None before `backward` and for other tensors."""
         leaf = self.edge and self.edge[0]
         if not isinstance(leaf, Leaf) or leaf.grad is None:
             return None
@@ -139,7 +141,7 @@ class Tensor(Traced):
         leaf.grad = conversion.normalized(array, "assigning to .grad")
 
     def _like(self, value: Any, doing: str) -> Array:
-        """A copy of what is assigned, on this tensor's device and in its dtype."""
+        """Copies an assigned value to the device and the dtype of this tensor."""
         if not backend.is_array(value):
             value = conversion.from_python(value, what=doing)
         value = backend.to_device(conversion.normalized(value, doing), self.device)
@@ -147,7 +149,7 @@ class Tensor(Traced):
         return backend.module_of(value).array(value, dtype=self.dtype, order="C")
 
     def _leaf(self, doing: str) -> Leaf | None:
-        """The leaf behind this tensor, if it requires a gradient; refuses a computed one."""
+        """The leaf node of the tensor, if it requires grad; refuses a computed tensor."""
         node = self.edge and self.edge[0]
         if node is not None and not isinstance(node, Leaf):
             raise GraphError(
@@ -158,7 +160,7 @@ class Tensor(Traced):
 
     @property
     def is_leaf(self) -> bool:
-        """Whether this tensor was made by the user, not computed from one that requires grad."""
+        """Whether the tensor is a leaf: not computed from one that requires grad."""
         return self.edge is None or isinstance(self.edge[0], Leaf)
 
     @property
@@ -194,11 +196,11 @@ class Tensor(Traced):
     # ------------------------------------------------------------ in and out
 
     def numpy(self) -> np.ndarray[Any, Any]:
-        """The values as a NumPy array; on the CPU the tensor's own, not a copy."""
+        """Returns the values as a NumPy array; on the CPU without a copy."""
         return backend.to_host(concretize(self))
 
     def item(self) -> Any:
-        """The one element, as a Python number."""
+        """Returns the only element as a Python number."""
         if self.array.size != 1:
             raise InvalidValueError(
                 f"item: expected one element, got shape {list(self.shape)}: reduce it, or see "
@@ -207,41 +209,41 @@ class Tensor(Traced):
         return concretize(self).item()
 
     def tolist(self) -> Any:
-        """The values as nested Python lists."""
+        """Returns the values as nested lists."""
         return concretize(self).tolist()
 
     def detach(self) -> Tensor:
-        """The same array without its history: a constant."""
+        """Returns a constant with the same array, detached from the graph."""
         return wrap(Tensor, self.array, None)
 
     def to(self, target: Any) -> Tensor:
-        """On another device (`cpu`, `cuda`) or in another dtype (`float64`), differentiably."""
+        """Converts to a device (`cpu`, `cuda`) or a dtype (`float64`), differentiably."""
         if isinstance(target, str) and target.partition(":")[0] in backend.platforms:
             return ops.to_device(self, target)
         return ops.astype(self, target)
 
     def move_(self, target: Any) -> Self:
-        """Moves this leaf itself to another device or dtype; its gradient is forgotten."""
+        """Moves this leaf in place to another device or dtype, without its gradient."""
         report_overwrite(self)
         self._overwrite(self._leaf("move_"), self.detach().to(target).array, None)
         return self
 
     def backward(self, gradient: Any = None, *, retain_graph: bool = False) -> None:
-        """Adds the gradient of this scalar to `.grad` of every leaf that it was computed from.
+        """Accumulates the gradient of this scalar in `.grad` of every leaf that it depends on.
 
-        **Arguments** gradient: the cotangent, where this is no scalar; retain_graph: allows another
-        pass. **Raises** GraphError if the graph was freed, overwritten or never recorded.
+        **Arguments** gradient: the cotangent, if this is not a scalar. retain_graph: allows another
+        backward pass. **Raises** GraphError if the graph was freed, overwritten or never recorded.
         """
         autodiff.backward(self, gradient, retain_graph=retain_graph)
 
     def register_hook(self, hook: Callable[[Tensor], Any]) -> Callable[[], None]:
-        """Calls a function with this tensor's gradient whenever a backward pass has completed it.
+        """Registers a function that every backward pass calls with the gradient of this tensor.
 
         A leaf keeps its hooks through optimizer steps, `load_state_dict` and moves to other devices
         and dtypes, until its `requires_grad` is set to False.
 
-        **Arguments** hook: what it returns, unless None, takes the gradient's place. **Returns** a
-        function that removes the hook. **Raises** GraphError if no gradient comes here.
+        **Arguments** hook: its result, unless None, replaces the gradient. **Returns** a function
+        that removes the hook. **Raises** GraphError if the tensor does not require grad.
 
         >>> import tinygrad_rnn as tg
         >>> x = tg.tensor([1.0, 2.0], requires_grad=True)
@@ -298,7 +300,8 @@ class Tensor(Traced):
     def __bool__(self) -> bool:
         if self.array.size != 1:
             raise InvalidValueError(
-                f"bool: the truth of shape {list(self.shape)} is not one: say x.any() or x.all()"
+                f"bool: a tensor of shape {list(self.shape)} has no single truth "
+                "value: use x.any() or x.all()"
             )
         return bool(concretize(self))
 
@@ -360,7 +363,7 @@ class Tensor(Traced):
         raise interop.refusal(f"{module}.{function.__name__}" if module else function.__name__)
 
     def __dlpack__(self, **request: Any) -> Any:
-        """The values for another library to share (DLPack); what it requests, the array answers."""
+        """Exports the array to another library (DLPack)."""
         if self.edge is not None:
             raise ExportError(
                 "__dlpack__: expected a constant, got a tensor that requires grad, whose graph "
@@ -388,7 +391,7 @@ class Tensor(Traced):
         return ops.getitem(self, index=index)
 
     def __setitem__(self, index: Any, value: Any) -> None:
-        """Gives this tensor a new value, computed from the old: differentiable, and no alias."""
+        """Assigns to elements: binds a new value, differentiably and without aliasing."""
         report_overwrite(self)
         if not isinstance(value, Traced):
             number = type(value) in (bool, int, float)
@@ -397,7 +400,7 @@ class Tensor(Traced):
                 conversion.check_cast(array.dtype, self.dtype, "x[...] =")
                 array = conversion.from_python(value, self.dtype, "x[...] =")
                 value = value if number else backend.module_of(self.array).asarray(array)
-            if not number:  # a number stays one, the same at each step of a loop
+            if not number:  # a number stays a constant of a compiled loop
                 value = conversion.normalized(value, "x[...] =")
         if hasattr(value, "dtype"):
             conversion.check_cast(value.dtype, self.dtype, "x[...] =")
@@ -410,10 +413,10 @@ class Tensor(Traced):
 
     # ------------------------------------------------------------ augmented assignment
 
-    stays: ClassVar[bool] = False  # whether statements change it itself, as a module's own
+    stays: ClassVar[bool] = False  # whether statements write to it in place, as to a Parameter
 
     def _written(self, doing: str, instead: str) -> bool:
-        """Whether a statement changes this tensor itself: a leaf that gradients reach.
+        """Whether a statement writes to this tensor in place: a leaf that requires grad.
 
         **Raises** GraphError while recording, when its gradient would be lost.
         """
@@ -426,10 +429,10 @@ class Tensor(Traced):
         return leaf or (self.stays and self.edge is None)
 
     def _write(self, value: Tensor, doing: str) -> None:
-        """Gives this tensor itself the values of another."""
+        """Copies the values of another tensor into this one."""
         if value.edge is not None:
             raise GraphError(
-                f"{doing}: a parameter cannot hold what was computed from one that requires grad: "
+                f"{doing}: a parameter cannot hold a value computed from one that requires grad: "
                 "detach it, or compute within tg.no_grad()"
             )
         if value.shape != self.shape:
@@ -444,7 +447,7 @@ class Tensor(Traced):
         self.data = value
 
     def _assigned(self, sign: str, operate: Callable[[Any, Any], Any], other: Any) -> Tensor:
-        """What `x += other` binds x to: a new value, or this tensor when it was changed itself."""
+        """The result of `x += other`: a new value, or this tensor if it was written in place."""
         doing = f"x {sign}= y"
         written = self._written(doing, f"write x = x {sign} y")
         value: Tensor = operate(self, other)
@@ -588,15 +591,15 @@ class Tensor(Traced):
     nonzero, searchsorted, topk = ops.nonzero, ops.searchsorted, ops.topk
 
     def reshape(self, *shape: Any) -> Tensor:
-        """The same elements in another shape: `x.reshape(2, -1)` or `x.reshape((2, -1))`."""
+        """Reshapes: `x.reshape(2, -1)` or `x.reshape((2, -1))`."""
         return ops.reshape(self, shape=shape[0] if len(shape) == 1 else shape)
 
     def permute_dims(self, *axes: int) -> Tensor:
-        """The axes in another order: `x.permute_dims(1, 0, 2)`."""
+        """Permutes the axes: `x.permute_dims(1, 0, 2)`."""
         return ops.permute_dims(self, axes=axes or None)
 
     def astype(self, dtype: Any) -> Tensor:
-        """In another dtype."""
+        """Converts to a dtype."""
         return ops.astype(self, dtype)
 
     def unstack(self, axis: int = 0) -> tuple[Tensor, ...]:
@@ -605,7 +608,7 @@ class Tensor(Traced):
 
 
 class _Gradient(Tensor):
-    """What `.grad` gives: a constant, but that assigning to its elements changes the gradient."""
+    """The type of `.grad`: a constant whose elements can be assigned in place."""
 
     __slots__ = ("leaf",)
 
@@ -625,10 +628,10 @@ class _Gradient(Tensor):
         return self.detach().__reduce__()
 
 
-Tensor.made = Traced.made = Tensor  # the latter where an operation is given Python's numbers
+Tensor.result_class = Traced.result_class = Tensor  # the latter for calls with Python numbers only
 
 
 def _restored(cls: type[T], array: Array, requires_grad: bool) -> T:
-    """A leaf or a constant, as it was pickled or copied."""
+    """Restores a leaf or a constant from a pickle or a copy."""
     array = conversion.normalized(array)
     return wrap(cls, array, (Leaf(array), 0) if requires_grad else None)

@@ -1,7 +1,7 @@
-"""Trees: values in tuples, lists, dicts and named tuples, in each other.
+"""Trees (pytrees): nested tuples, lists, dicts and named tuples.
 
-The leaves are Tensors and arrays. None and everything else that a tree holds, numbers say, belongs
-to its structure.
+The leaves are Tensors and arrays. All other values, such as numbers and None, belong to the
+structure.
 """
 
 from __future__ import annotations
@@ -34,26 +34,26 @@ def leaves(tree: Any, like: Any = None, leaf: Predicate = is_leaf) -> list[Any]:
         flat = [v for v in tree if isinstance(v, Traced)]
         if len(flat) == len(tree):
             return flat
-    found: list[Any] = []
-    _collect(tree, tree if like is None else like, leaf, found)
-    return found
+    result: list[Any] = []
+    _collect(tree, tree if like is None else like, leaf, result)
+    return result
 
 
-def _collect(tree: Any, like: Any, leaf: Predicate, found: list[Any]) -> None:
+def _collect(tree: Any, like: Any, leaf: Predicate, result: list[Any]) -> None:
     if isinstance(tree, Traced):
-        found.append(tree)
+        result.append(tree)
     elif isinstance(tree, (tuple, list)):
         for part, other in zip(tree, like, strict=True):
-            _collect(part, other, leaf, found)
+            _collect(part, other, leaf, result)
     elif isinstance(tree, dict):
         for key in like:
-            _collect(tree[key], like[key], leaf, found)
+            _collect(tree[key], like[key], leaf, result)
     elif leaf(tree):
-        found.append(tree)
+        result.append(tree)
 
 
 def mapped(function: Callable[[Any], Any], tree: Any) -> Any:
-    """A tree of the same structure, with a function's values for the leaves."""
+    """Maps a function over the leaves of a tree."""
     if isinstance(tree, Traced):
         return function(tree)
     if type(tree) is tuple:
@@ -62,7 +62,7 @@ def mapped(function: Callable[[Any], Any], tree: Any) -> Any:
 
 
 def filled(like: Any, parts: Iterable[Any], leaf: Predicate = is_leaf) -> Any:
-    """A tree of another one's structure, with other leaves."""
+    """Creates a tree of the structure of `like` with other leaves (unflatten)."""
     return _filled(like, iter(parts), leaf)
 
 
@@ -74,8 +74,8 @@ def _filled(like: Any, parts: Iterator[Any], leaf: Predicate) -> Any:
             [next(parts) if isinstance(v, Traced) else _filled(v, parts, leaf) for v in like]
         )
     if isinstance(like, (tuple, list)):
-        found = [_filled(part, parts, leaf) for part in like]
-        return type(like)(*found) if hasattr(like, "_fields") else type(like)(found)
+        items = [_filled(part, parts, leaf) for part in like]
+        return type(like)(*items) if hasattr(like, "_fields") else type(like)(items)
     if isinstance(like, dict):
         new = copy.copy(like)  # of the same class, whatever else that needs
         new.update([(key, _filled(part, parts, leaf)) for key, part in like.items()])
@@ -84,22 +84,22 @@ def _filled(like: Any, parts: Iterator[Any], leaf: Predicate) -> Any:
 
 
 def difference(a: Any, b: Any, leaf: Predicate = is_leaf, path: str = "") -> str:
-    """How the structures of two trees differ, in words; nothing if they are the same."""
+    """Describes how the structures of two trees differ; empty if they do not."""
     if (isinstance(a, Traced) and isinstance(b, Traced)) or (leaf(a) and leaf(b)):
         return ""
     if isinstance(a, (tuple, list, dict)) and type(a) is type(b) and len(a) == len(b):
         keys: Iterable[Any] = a if isinstance(a, dict) else range(len(a))
         if isinstance(b, dict) and b.keys() != {*keys}:
             return f"{path}{': ' if path else ''}{_described(a)}, then {_described(b)}"
-        found = (difference(a[k], b[k], leaf, f"{path}[{k!r}]") for k in keys)
-        return next(filter(None, found), "")
+        differences = (difference(a[k], b[k], leaf, f"{path}[{k!r}]") for k in keys)
+        return next(filter(None, differences), "")
     if same_constant(a, b):
         return ""
     return f"{path}{': ' if path else ''}{_described(a)}, then {_described(b)}"
 
 
 def same_constant(a: Any, b: Any) -> bool:
-    """Whether two values that are no leaves are one, or equal and of one class."""
+    """Whether two values that are not leaves are identical, or equal and of one class."""
     if a is b:
         return True
     if type(a) is not type(b) or is_leaf(a) or isinstance(a, (tuple, list, dict)):
@@ -110,7 +110,7 @@ def same_constant(a: Any, b: Any) -> bool:
 
 
 def _described(value: Any) -> str:
-    """A value in a few words."""
+    """Describes a value briefly."""
     kind = type(value).__name__
     if isinstance(value, dict):
         return f"{kind} of {', '.join(map(repr, value)) or 'nothing'}"

@@ -94,8 +94,8 @@ def _decoder(d: Sampler) -> Sample:
     lengths = _lengths(d, source, batch)
 
     def call(_: Any, x: Any) -> Any:
-        looked_at = module.look_at(x, symbols=copied, lengths=lengths)
-        return flat(module(target, looked_at))
+        prepared = module.prepare_memory(x, symbols=copied, lengths=lengths)
+        return flat(module(target, prepared))
 
     return Sample([real(d, (source, batch, memory))], call, module)
 
@@ -119,12 +119,12 @@ def _seq2seq(d: Sampler) -> Sample:
     decoder = _decoder_parts(d, encoder.memory_size, d.one_of([True, False]), 3, copy=False)
     generator = Generator(d.integer(0, 9))
     module, draws = nn.Seq2Seq(encoder, decoder, generator=generator), generator.state
-    lengths, truth = _lengths(d, source, batch), d.one_of([1.0, 0.5])
+    lengths, ratio = _lengths(d, source, batch), d.one_of([1.0, 0.5])
     symbols = _symbols(d, (target, batch), 3)
 
     def call(_: Any, x: Any) -> Any:
         generator.state = draws  # the same steps read the truth at every call
-        return module(x, symbols, lengths=lengths, truth=truth)
+        return module(x, symbols, lengths=lengths, teacher_forcing_ratio=ratio)
 
     return Sample([real(d, (source, batch, 2))], call, module)
 

@@ -1,8 +1,8 @@
-"""Attention: where in a source to look, by what is asked, and by where one has looked before."""
+"""Attention mechanisms."""
 
 from .attention import AdditiveAttention, Attention, DotAttention, GeneralAttention, Memory
 from .heads import MultiHeadAttention
-from .past import CoverageAttention, LocationAttention
+from .stateful import CoverageAttention, LocationAttention
 
 __all__ = [
     "AdditiveAttention",

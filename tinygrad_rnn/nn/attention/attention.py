@@ -1,9 +1,9 @@
-"""Attention: each step of a target looks at the steps of its source, at some more than at others.
+"""Attention: a weighted mean of the source steps for each target step.
 
     e_ts = score(query_t, key_s)        a_t = softmax(e_t)        context_t = sum_s a_ts value_s
 
-A kind of attention is a score. The source is prepared once (`remember`), whatever the number of
-steps that look at it: keys are projected then, and what lies past a row's length is masked.
+A subclass defines the score. `prepare_memory` projects the keys and masks the padding once, for any
+number of target steps.
 """
 
 from __future__ import annotations
@@ -23,18 +23,17 @@ NORMALIZERS: dict[str, Any] = {"softmax": ops.softmax, "sparsemax": ops.sparsema
 
 
 class Memory(NamedTuple):
-    """A source as attention sees it. All parts have a row of the batch on their first axis."""
+    """A prepared source; the batch is the first axis of all parts."""
 
-    keys: Tensor  # (B, ..., S, A): what queries are compared with
-    values: Tensor  # (B, ..., S, V): what a context is made of
-    valid: Tensor | None  # (B, S): false past a row's length; None if no row is shorter than S
+    keys: Tensor  # (B, ..., S, A)
+    values: Tensor  # (B, ..., S, V)
+    valid: Tensor | None  # (B, S): False at padding; None if there is none
 
 
 class Attention(Module):
-    """The base of attentions.
+    """Base class of attention mechanisms.
 
-    An attention of one's own says what a score is; a projection of the memory, which is the same
-    for every step, goes into `keys`:
+    A subclass defines `score`, and `keys` for a projection of the memory, which runs once:
 
     >>> import tinygrad_rnn as tg
     >>> class Distance(tg.nn.Attention):
@@ -45,7 +44,7 @@ class Attention(Module):
     ((3, 2, 4), (3, 2, 5))
 
     **Arguments** query_size, memory_size: features of a query and of a step of the memory.
-    normalize: `softmax`, or `sparsemax`, which is exactly 0 where little is (Martins 2016).
+    normalize: `softmax`, or `sparsemax` (Martins and Astudillo 2016), which is sparse.
     """
 
     def __init__(self, query_size: int, memory_size: int, normalize: str = "softmax") -> None:
@@ -55,28 +54,28 @@ class Attention(Module):
         self.query_size, self.memory_size, self.normalize = query_size, memory_size, normalize
         self.context_size = memory_size
 
-    # ------------------------------------------------------------ what a kind of attention says
+    # ------------------------------------------------------------ defined by a subclass
 
     def keys(self, memory: Tensor) -> Tensor:
-        """What queries are compared with: (B, S, memory_size) -> (B, S, A)."""
+        """Keys of a memory: (B, S, memory_size) -> (B, S, A)."""
         return memory
 
     def values(self, memory: Tensor) -> Tensor:
-        """What contexts are made of: (B, S, memory_size) -> (B, S, V)."""
+        """Values of a memory: (B, S, memory_size) -> (B, S, V)."""
         return memory
 
     def score(self, query: Tensor, keys: Tensor) -> Tensor:
-        """How well (B, T, query_size) fits (B, S, A). **Returns** (B, T, S)."""
+        """Scores of queries (B, T, query_size) and keys (B, S, A). **Returns** (B, T, S)."""
         raise InvalidTypeError(f"{type(self).__name__} defines no score(query, keys)")
 
-    # ------------------------------------------------------------ what all of them do
+    # ------------------------------------------------------------ shared
 
-    def remember(self, memory: Tensor, lengths: Any = None) -> Memory:
-        """Prepares a source, once for all steps that will look at it.
+    def prepare_memory(self, memory: Tensor, lengths: Any = None) -> Memory:
+        """Prepares the keys, the values and the mask of a source, once for all target steps.
 
-        **Arguments** memory: (S, B, memory_size), as recurrent layers give it. lengths: (B,) whole
-        numbers from 1 to S; S throughout, if None; what memory has past them is not read.
-        **Raises** ShapeError naming a row of length 0: nothing is there to look at.
+        **Arguments** memory: (S, B, memory_size), as recurrent layers return it. lengths: (B,)
+        integers from 1 to S, None for S; memory is not read past them. **Raises** ShapeError
+        naming a batch row of length 0, over which no distribution exists.
         """
         name = type(self).__name__
         features_last(name, memory, self.memory_size, "memory")
@@ -86,46 +85,46 @@ class Attention(Module):
                 f"{list(memory.shape)}"
             )
         rows, valid = memory.swapaxes(0, 1), valid_steps(name, memory, lengths)
-        if valid is not None:  # what lies past a row's length may be infinite, or NaN
+        if valid is not None:  # padding may be infinite or NaN
             rows = ops.where(valid.expand_dims(axis=-1), rows, 0)
         return Memory(self.keys(rows), self.values(rows), valid)
 
     def forward(
         self, query: Tensor, memory: Tensor, *, lengths: Any = None
     ) -> tuple[Tensor, Tensor]:
-        """Looks at a source.
+        """Computes the contexts of queries.
 
-        **Arguments** query: (T, B, query_size); memory, lengths: as in `remember`. **Returns** the
-        contexts, (T, B, V), and the weights, (T, B, S), which sum to 1 over a row's valid steps and
-        are exactly 0 past them.
+        **Arguments** query: (T, B, query_size); memory, lengths: as in `prepare_memory`.
+        **Returns** the contexts, (T, B, V), and the weights, (T, B, S), which sum to 1 over the
+        valid steps and are exactly 0 at padding.
         """
-        return self.attend(query, self.remember(memory, lengths))
+        return self.attend(query, self.prepare_memory(memory, lengths))
 
     def attend(self, query: Tensor, memory: Memory) -> tuple[Tensor, Tensor]:
-        """As `forward`, with a source that is prepared already."""
+        """As `forward`, with a prepared memory."""
         self._fits(query, memory, 3)
-        context, weights = self._look(query.swapaxes(0, 1), memory)
+        context, weights = self._attend(query.swapaxes(0, 1), memory)
         return context.swapaxes(0, 1), weights.swapaxes(0, 1)
 
     def initial(self, memory: Memory) -> Tensor | None:
-        """What `step` is told about the past before the first step; None: it needs nothing."""
+        """Initial state of `step`; None for a stateless attention."""
         return None
 
     def step(
-        self, query: Tensor, memory: Memory, past: Tensor | None = None
+        self, query: Tensor, memory: Memory, state: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Tensor | None]:
-        """One step: query (B, query_size). **Returns** context (B, V), weights (B, S), the past."""
+        """One step: query (B, query_size). **Returns** context (B, V), weights (B, S), state."""
         self._fits(query, memory, 2)
-        context, weights = self._look(query.expand_dims(axis=1), memory)
-        return context.squeeze(axis=1), weights.squeeze(axis=1), past
+        context, weights = self._attend(query.expand_dims(axis=1), memory)
+        return context.squeeze(axis=1), weights.squeeze(axis=1), state
 
-    def _look(self, query: Tensor, memory: Memory) -> tuple[Tensor, Tensor]:
+    def _attend(self, query: Tensor, memory: Memory) -> tuple[Tensor, Tensor]:
         """Contexts (B, T, V) and weights (B, T, S) of queries (B, T, Q)."""
         weights = self.weigh(self.score(query, memory.keys), memory.valid)
         return weights @ memory.values, weights
 
     def weigh(self, scores: Tensor, valid: Tensor | None) -> Tensor:
-        """The scores (B, ..., S) as distributions over valid steps."""
+        """Normalizes scores (B, ..., S) to distributions over the valid steps."""
         if valid is not None:
             shape = (len(valid), *(1,) * (scores.ndim - 2), valid.shape[1])
             scores = ops.where(valid.reshape(shape), scores, float("-inf"))
@@ -136,15 +135,15 @@ class Attention(Module):
         features_last(type(self).__name__, query, self.query_size, "query")
         if not isinstance(memory, Memory):
             raise InvalidTypeError(
-                f"{type(self).__name__}: memory: expected what remember(memory) gives, got "
-                f"{type(memory).__name__}"
+                f"{type(self).__name__}: memory: expected the result of prepare_memory(memory), "
+                f"got {type(memory).__name__}"
             )
         batch = memory.values.shape[0]
         if query.ndim != ndim or query.shape[-2] != batch:
             axes = ["T, "][: ndim - 2]
             raise ShapeError(
                 f"{type(self).__name__}: query: expected ({''.join(axes)}{batch}, "
-                f"{self.query_size}) for a memory of {batch} rows; got {list(query.shape)}"
+                f"{self.query_size}) for a memory of batch size {batch}; got {list(query.shape)}"
             )
 
     def describe(self) -> str:
@@ -154,7 +153,7 @@ class Attention(Module):
 
 
 def valid_steps(name: str, memory: Tensor, lengths: Any) -> Tensor | None:
-    """Which steps of a source (S, B, ...) are there, (B, S); None if all are."""
+    """Mask (B, S) of the steps of a source (S, B, ...) within lengths; None if all are."""
     if lengths is None:
         return None
     steps, batch = memory.shape[:2]
@@ -162,8 +161,8 @@ def valid_steps(name: str, memory: Tensor, lengths: Any) -> Tensor | None:
     numbers = on_host.tolist()
     if 0 in numbers:
         raise ShapeError(
-            f"{name}: lengths: row {numbers.index(0)} has 0 of {steps}: it is empty, and there is "
-            "nothing to look at"
+            f"{name}: lengths[{numbers.index(0)}] = 0 is outside 1..{steps}: an empty source "
+            "has no step to attend to"
         )
     if min(numbers) == steps:
         return None
@@ -174,8 +173,8 @@ def valid_steps(name: str, memory: Tensor, lengths: Any) -> Tensor | None:
 class DotAttention(Attention):
     """score = query . memory (Luong et al. 2015), over sqrt(size) if scaled (Vaswani et al. 2017).
 
-    **Arguments** size: features of query and memory. scaled: divides, so that scores of large
-    vectors do not saturate. normalize: as `Attention`.
+    **Arguments** size: features of query and memory. scaled: divides by sqrt(size),
+    so that the softmax of large vectors does not saturate. normalize: as `Attention`.
 
     >>> import tinygrad_rnn as tg
     >>> _, weights = tg.nn.DotAttention(2)(tg.ones((1, 1, 2)), tg.zeros((4, 1, 2)))
@@ -240,8 +239,8 @@ class GeneralAttention(Attention):
 class AdditiveAttention(Attention):
     """score = v . tanh(W query + U memory + b) (Bahdanau et al. 2015).
 
-    **Arguments** query_size, memory_size, normalize: as `Attention`. hidden_size: the features that
-    are added; query_size, if None.
+    **Arguments** query_size, memory_size, normalize: as `Attention`. hidden_size: the size
+    of v; query_size, if None.
 
     >>> import tinygrad_rnn as tg
     >>> attention = tg.nn.AdditiveAttention(3, 5, hidden_size=8)

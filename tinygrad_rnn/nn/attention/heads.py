@@ -1,4 +1,4 @@
-"""Attention with several heads, each of which looks in its own way."""
+"""Multi-head attention."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ from .attention import Attention, Memory
 
 
 class MultiHeadAttention(Attention):
-    """Several scaled dot products of projections side by side (Vaswani et al. 2017).
+    """Multi-head scaled dot-product attention (Vaswani et al. 2017).
 
         head_i = attention(W_i query, U_i memory, V_i memory)        context = O [head_1 ... head_n]
 
-    **Arguments** query_size, memory_size, normalize: as `Attention`. heads: how many; they share
-    hidden_size features (query_size, if None), which is the context's size, too. The weights that
-    it returns are the heads' mean. **Raises** ValueError if the heads do not divide hidden_size.
+    **Arguments** query_size, memory_size, normalize: as `Attention`. heads: their number.
+    hidden_size: the features of all heads together, and of the context; query_size, if None. The
+    returned weights are the mean over the heads. **Raises** ValueError if the
+    heads do not divide hidden_size.
 
     >>> import tinygrad_rnn as tg
     >>> attention = tg.nn.MultiHeadAttention(6, 5, heads=3)
@@ -73,14 +74,14 @@ class MultiHeadAttention(Attention):
 
     def score(self, query: Tensor, keys: Tensor) -> Tensor:
         """Each head's scaled dot product, (B, heads, T, S)."""
-        asked = self._per_head(self.query(query) / sqrt(self.hidden_size // self.heads))
-        scores: Tensor = asked @ keys.mT
+        queries = self._per_head(self.query(query) / sqrt(self.hidden_size // self.heads))
+        scores: Tensor = queries @ keys.mT
         return scores
 
-    def _look(self, query: Tensor, memory: Memory) -> tuple[Tensor, Tensor]:
-        heads, weights = super()._look(query, memory)
-        side_by_side = heads.swapaxes(1, 2).reshape(*query.shape[:2], self.hidden_size)
-        return self.out(side_by_side), ops.mean(weights, axis=1)
+    def _attend(self, query: Tensor, memory: Memory) -> tuple[Tensor, Tensor]:
+        heads, weights = super()._attend(query, memory)
+        joined = heads.swapaxes(1, 2).reshape(*query.shape[:2], self.hidden_size)
+        return self.out(joined), ops.mean(weights, axis=1)
 
     def describe(self) -> str:
         """Its sizes."""

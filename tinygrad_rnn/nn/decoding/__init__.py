@@ -1,4 +1,4 @@
-"""Decoding: from a model that says what comes next to the sequences that it likes best."""
+"""Decoding: greedy search, sampling, beam search, CTC."""
 
 from .alignments import ctc_beam_search, ctc_greedy
 from .beam import beam_search

@@ -1,10 +1,10 @@
-"""From the outputs of connectionist temporal classification to labels.
+"""Decoding of connectionist temporal classification (CTC).
 
-At each step the network says a label, or the blank for none. Repeated labels are one, unless a
-blank stands between them; blanks are dropped. Greedy decoding takes the best alignment; the best
-labels are those of the largest sum over all their alignments, for which prefixes of labels grow
-side by side (Graves 2012, Hannun et al. 2014). Of each prefix two sums are kept: of alignments that
-end in a blank, and of those that end in the prefix's last label, which alone a repeat extends.
+At each step the network outputs a label or the blank. An alignment maps to labels by merging
+repeated labels and then dropping blanks. Greedy decoding takes the best alignment. Prefix beam
+search maximizes the sum over all alignments of a labelling (Graves 2012, Hannun et al. 2014). It
+has two sums for each prefix: over the alignments that end in a blank, and over those that end in
+the last label, since a repeated label extends only the former.
 """
 
 from __future__ import annotations
@@ -17,26 +17,26 @@ from typing import Any, NamedTuple
 from ...errors import InvalidValueError, OutOfRangeError, ShapeError, public
 from ...tensor import creation, ops
 from ...tensor.autodiff import no_grad
+from ...tensor.ops.sorting import topk_indices
 from ...tensor.tensor import Tensor
 from ..checks import is_tensor, lengths_of, within_rows
 from ..ctc import NEVER
-from .largest import largest_first
 from .steps import Hypothesis
 
-LanguageModel = Callable[[tuple[int, ...]], Sequence[float]]  # log-probabilities of what follows
+LanguageModel = Callable[[tuple[int, ...]], Sequence[float]]  # log-probabilities of the next label
 
 
 @public
 def ctc_greedy(log_probs: Tensor, lengths: Any = None, *, blank: int = 0) -> list[Hypothesis]:
-    """The labels of the most probable alignment.
+    """Greedy CTC decoding: the labels of the most probable alignment.
 
-    **Arguments** log_probs: (T, B, C), as `log_softmax` gives them. lengths: (B,) whole numbers
-    from 0 to T; T throughout, if None. blank: the class that stands for no label. **Returns** a
-    hypothesis for each row, its log-probability that of the alignment. **Raises** ShapeError.
+    **Arguments** log_probs: (T, B, C), as `log_softmax` returns them. lengths: (B,) integers
+    from 0 to T; None for T. blank: the class of the blank. **Returns** a hypothesis for each batch
+    row, with the log-probability of the alignment. **Raises** ShapeError.
 
     >>> import tinygrad_rnn as tg
-    >>> says = tg.tensor([1, 1, 0, 1, 2])
-    >>> ctc_greedy(tg.log_softmax(9 * tg.one_hot(says, num_classes=3)[:, None]))[0].tokens
+    >>> scores = tg.tensor([1, 1, 0, 1, 2])
+    >>> ctc_greedy(tg.log_softmax(9 * tg.one_hot(scores, num_classes=3)[:, None]))[0].tokens
     (1, 1, 2)
     """
     times = _checked("ctc_greedy", log_probs, lengths, blank)
@@ -45,8 +45,8 @@ def ctc_greedy(log_probs: Tensor, lengths: Any = None, *, blank: int = 0) -> lis
     best = log_probs.argmax(axis=2).swapaxes(0, 1).tolist()
     gains = log_probs.detach().astype("float64").max(axis=2).swapaxes(0, 1).tolist()
     found = []
-    for says, gain, length in zip(best, gains, times, strict=True):
-        labels = tuple(label for label, _ in groupby(says[:length]) if label != blank)
+    for scores, gain, length in zip(best, gains, times, strict=True):
+        labels = tuple(label for label, _ in groupby(scores[:length]) if label != blank)
         found.append(Hypothesis(labels, sum(gain[:length]), sum(gain[:length]), True))
     return found
 
@@ -55,7 +55,7 @@ class _Prefix(NamedTuple):
     labels: tuple[int, ...] = ()
     blank: float = 0.0  # log of the sum over alignments that end in a blank
     label: float = NEVER  # and over those that end in the last label
-    extra: float = 0.0  # what the language model and the bonus add
+    extra: float = 0.0  # score of the language model and the bonus
 
 
 @public
@@ -70,14 +70,14 @@ def ctc_beam_search(
     weight: float = 1.0,
     bonus: float = 0.0,
 ) -> list[list[Hypothesis]]:
-    """The labels whose alignments are the most probable together.
+    """CTC prefix beam search, with an optional language model.
 
     score = log P(labels | input) + weight * log P(labels | language model) + bonus * |labels|
 
-    **Arguments** log_probs, lengths, blank: as in `ctc_greedy`. beams: how many prefixes go on at
-    each step. n_best: how many results a row has, at most beams. language_model: from the labels so
-    far to C log-probabilities of the next label; asked once for each prefix that lives. **Returns**
-    for each row its results, best first. **Raises** ValueError, ShapeError.
+    **Arguments** log_probs, lengths, blank: as in `ctc_greedy`. beams: the beam size. n_best: the
+    number of results per batch row, at most beams. language_model: maps the labels so far to C
+    log-probabilities of the next label; called once for each live prefix. **Returns** for each
+    batch row its results, best first. **Raises** ValueError, ShapeError.
 
     >>> import tinygrad_rnn as tg
     >>> steps = tg.log(tg.tensor([[[0.6, 0.4]], [[0.6, 0.4]]]))
@@ -90,7 +90,7 @@ def ctc_beam_search(
         raise InvalidValueError(
             f"ctc_beam_search: n_best must be from 1 to beams {beams}, not {n_best}"
         )
-    follows = _Follows(language_model, weight, bonus, log_probs.shape[2], blank)
+    label_scores = _LabelScores(language_model, weight, bonus, log_probs.shape[2], blank)
     prefixes = [[_Prefix()] for _ in times]
     with no_grad():
         log_probs = ops.maximum(log_probs.astype("float64"), NEVER)
@@ -98,14 +98,14 @@ def ctc_beam_search(
             rows = [row for row, length in enumerate(times) if t < length]
             live = [prefixes[row] for row in rows]
             for row, new in zip(
-                rows, _step(log_probs[t, rows], live, beams, blank, follows), strict=True
+                rows, _step(log_probs[t, rows], live, beams, blank, label_scores), strict=True
             ):
                 prefixes[row] = new
         return [[*map(_result, _ranked(row)[:n_best])] for row in prefixes]
 
 
-class _Follows:
-    """What each label adds to a prefix's score, beside its probability; remembered by prefix."""
+class _LabelScores:
+    """Scores of the next label from the language model and the bonus, cached by prefix."""
 
     def __init__(
         self, model: LanguageModel | None, weight: float, bonus: float, classes: int, blank: int
@@ -115,12 +115,12 @@ class _Follows:
                 raise InvalidValueError(
                     f"ctc_beam_search: {name}: expected a finite number, got {number}"
                 )
-        self.model = model if weight != 0 else None  # 0 times the logarithm of 0 is no number
+        self.model = model if weight != 0 else None  # 0 * log(0) is NaN
         self.weight, self.bonus, self.classes, self.blank = weight, bonus, classes, blank
-        self.known: dict[tuple[int, ...], list[float]] = {}
+        self.cache: dict[tuple[int, ...], list[float]] = {}
 
     def __call__(self, labels: tuple[int, ...]) -> list[float]:
-        if labels not in self.known:
+        if labels not in self.cache:
             gains = list(self.model(labels)) if self.model else [0.0] * self.classes
             if len(gains) != self.classes:
                 raise ShapeError(
@@ -130,34 +130,34 @@ class _Follows:
             gains[self.blank] = 0.0
             if not all(g < inf for g in gains):
                 raise InvalidValueError(
-                    "ctc_beam_search: language_model: expected log-probabilities; it gave NaN or "
-                    f"+inf after {list(labels)}"
+                    "ctc_beam_search: language_model: expected log-probabilities; it returned NaN "
+                    f"or +inf after {list(labels)}"
                 )
-            self.known[labels] = [max(self.weight * g, NEVER) + self.bonus for g in gains]
-        return self.known[labels]
+            self.cache[labels] = [max(self.weight * g, NEVER) + self.bonus for g in gains]
+        return self.cache[labels]
 
 
 def _step(
-    says: Tensor, live: list[list[_Prefix]], beams: int, blank: int, follows: _Follows
+    scores: Tensor, live: list[list[_Prefix]], beams: int, blank: int, label_scores: _LabelScores
 ) -> list[list[_Prefix]]:
-    """One step of all prefixes of all rows; says: (R, C)."""
-    across, classes = max(map(len, live)), says.shape[1]
-    nothing = _Prefix((), NEVER, NEVER)  # holds the places where a row has fewer
-    grid = [(row + [nothing] * across)[:across] for row in live]
+    """Advances all prefixes of all rows by a step; log_probs: (R, C)."""
+    across, classes = max(map(len, live)), scores.shape[1]
+    padding = _Prefix((), NEVER, NEVER)  # padding for rows with fewer prefixes
+    grid = [(row + [padding] * across)[:across] for row in live]
 
     def table(of: Callable[[_Prefix], Any], dtype: str = "float64") -> Tensor:
-        return Tensor([[of(p) for p in row] for row in grid], dtype=dtype, device=says.device)
+        return Tensor([[of(p) for p in row] for row in grid], dtype=dtype, device=scores.device)
 
-    ends, goes_on = table(lambda p: p.blank), table(lambda p: p.label)
+    in_blank, in_label = table(lambda p: p.blank), table(lambda p: p.label)
     last = table(lambda p: p.labels[-1] if p.labels else blank, "int64")
-    total = _add(ends, goes_on)
-    stay_blank = total + says[:, blank][:, None]
-    stay_label = goes_on + ops.take_along_axis(says, last, axis=1)
-    classes_of = creation.arange(classes, device=says.device)
+    total = _add(in_blank, in_label)
+    stay_blank = total + scores[:, blank][:, None]
+    stay_label = in_label + ops.take_along_axis(scores, last, axis=1)
+    classes_of = creation.arange(classes, device=scores.device)
     repeats = last[:, :, None] == classes_of
-    grow = ops.where(repeats, ends[:, :, None], total[:, :, None]) + says[:, None]
+    grow = ops.where(repeats, in_blank[:, :, None], total[:, :, None]) + scores[:, None]
     grow = ops.where(classes_of == blank, NEVER, grow)
-    # A prefix that grows into another that lives already adds to it, instead of standing twice.
+    # A prefix that grows into another live prefix is merged with it.
     where = [{p.labels: i for i, p in enumerate(row)} for row in live]
     meets = [
         (r, where[r][p.labels[:-1]], p.labels[-1], i)
@@ -171,17 +171,17 @@ def _step(
         stay_label = ops.index_update(stay_label, joined, index=(r, child))
         grow = ops.index_update(grow, NEVER, index=(r, parent, label))
     extra = table(lambda p: p.extra)
-    adds = table(lambda p: follows(p.labels)) if follows.model else follows.bonus
+    adds = table(lambda p: label_scores(p.labels)) if label_scores.model else label_scores.bonus
     more = extra[:, :, None] + adds
     stays = _add(stay_blank, stay_label) + extra
     ranks = ops.concat([stays, (grow + more).reshape(len(live), -1)], axis=1)
-    best = largest_first(ranks, k=min(beams, ranks.shape[1]))
+    best = topk_indices(ranks, k=min(beams, ranks.shape[1]))
     grown = ops.concat([stay_label, grow.reshape(len(live), -1)], axis=1)
     columns = [ops.take_along_axis(x, best, axis=1).tolist() for x in (ranks, grown)]
     blanks = stay_blank.tolist()
     return [
         [
-            _next(row, i, value, blanks[r], across, classes, follows)
+            _next(row, i, value, blanks[r], across, classes, label_scores)
             for i, rank, value in zip(*columns_of_row, strict=True)
             if rank > NEVER / 10
         ]
@@ -196,14 +196,14 @@ def _next(
     blanks: list[float],
     across: int,
     classes: int,
-    follows: _Follows,
+    label_scores: _LabelScores,
 ) -> _Prefix:
-    """The prefix that a candidate's number means: one that stays, or one that grew by a label."""
+    """The prefix of a candidate index: unchanged, or extended by a label."""
     if i < across:
         return row[i]._replace(blank=blanks[i], label=value)
     parent, label = divmod(i - across, classes)
     labels, extra = row[parent].labels, row[parent].extra
-    return _Prefix((*labels, label), NEVER, value, extra + follows(labels)[label])
+    return _Prefix((*labels, label), NEVER, value, extra + label_scores(labels)[label])
 
 
 def _add(a: Tensor, b: Tensor) -> Tensor:
@@ -223,7 +223,7 @@ def _result(found: tuple[float, float, _Prefix]) -> Hypothesis:
 
 
 def _checked(name: str, log_probs: Tensor, lengths: Any, blank: int) -> list[int]:
-    """The rows' lengths."""
+    """Checks the arguments. **Returns** the lengths."""
     is_tensor(name, "log_probs", log_probs)
     if log_probs.ndim != 3:
         raise ShapeError(f"{name}: log_probs: expected (T, B, C); got {list(log_probs.shape)}")

@@ -1,13 +1,13 @@
-"""Beam search: the best of many sequences that grow side by side.
+"""Beam search.
 
-Every row of the batch has up to `beams` live paths, all of one length. A step of the model scores
-every continuation of every path; of the best `beams` of a row those that end are finished, and the
-best that do not end live on. The model runs on all rows and paths at once; what becomes of a path
-is decided on the host, where constraints are functions of its tokens.
+Every batch row has up to `beams` live paths, all of one length. A step of the model scores every
+continuation of every path. Of the best `beams` of a row, those with the end token are finished, and
+the best of the others stay live. The model runs on all rows and paths at once; the host selects the
+paths, since constraints are functions of their tokens.
 
-A row is done when none of its live paths can come in ahead of what it has finished: a path's
-log-probability only falls, so that divided by the largest length penalty still ahead it is a bound.
-Nothing that would have been found later is lost by stopping then.
+A row is done when no live path can score above its finished ones: the log-probability of a path
+only decreases, so that the log-probability divided by the largest length penalty still ahead is an
+upper bound. Stopping there loses no result.
 """
 
 from __future__ import annotations
@@ -19,49 +19,48 @@ from typing import Any, NamedTuple
 from ...errors import InvalidValueError, public
 from ...tensor import ops
 from ...tensor.autodiff import no_grad
+from ...tensor.ops.sorting import topk_indices
 from ...tensor.tensor import Tensor
-from .constraints import Constraints, Word
-from .forced import Forced
-from .largest import largest_first
+from .constraints import Constraints, Required, Word
 from .penalties import Coverage, LengthPenalty
-from .steps import Hypothesis, Path, Rows, Run, State, Step
+from .steps import BatchAxis, Decoding, Hypothesis, Path, State, Step
 
 
 @public
 def beam_search(
     step: Step,
     state: State,
-    first: Any,
+    start_tokens: Any,
     *,
     beams: int,
     max_length: int,
     end: int | None = None,
     n_best: int = 1,
-    rows: Rows = 0,
+    batch_axis: BatchAxis = 0,
     length_penalty: LengthPenalty | None = None,
     coverage_penalty: float = 0.0,
     source_lengths: Any = None,
     groups: int = 1,
     diversity: float = 0.5,
-    forced: Sequence[Sequence[Word]] = (),
+    required: Sequence[Sequence[Word]] = (),
     constraints: Constraints | None = None,
 ) -> list[list[Hypothesis]]:
-    """The sequences of highest score that a beam of some width finds.
+    """Beam search for the sequences of highest score.
 
-    As wide as there are sequences it finds the best of all; with one beam and no penalties it is
-    `greedy`.
+    With one beam and no penalties it is `greedy`; with as many beams as there are sequences it is
+    exact.
 
-    **Arguments** step, state, first, max_length, end, rows, constraints: as in `greedy`. beams: how
-    many paths of a row live at a time. n_best: how many results a row has, at most beams.
-    length_penalty: a positive function of the length that divides the log-probability: `average`,
-    `gnmt(alpha)`. coverage_penalty: the weight of the source's coverage, 0 for none;
-    source_lengths: (B,), how much of each row's source is no padding; all of it, if None. groups:
-    splits the beams into so many, each kept off the tokens that those before it took at the same
-    step: diversity is what each such choice costs a path in its rank, not in its score
-    (Vijayakumar et al. 2016). forced: for each row, sequences of tokens that its results must
-    contain; the beams are divided among paths that have come further and less far with them (Post
-    and Vilar 2018). **Returns** for each row its results, best first: fewer than n_best, where
-    fewer satisfy the constraints. What reaches max_length without an end counts as it is.
+    **Arguments** step, state, start_tokens, max_length, end, batch_axis, constraints: as in
+    `greedy`. beams: the beam size of a batch row. n_best: the number of results of a batch row, at
+    most beams. length_penalty: a positive function of the length that divides the log-probability:
+    `average`, `gnmt(alpha)`. coverage_penalty: the weight of the coverage penalty, 0 for none;
+    source_lengths: (B,), the lengths of the sources without padding; None for full length. groups:
+    the number of groups for diverse beam search (Vijayakumar et al. 2016); diversity: the penalty
+    on the rank, not on the score, for each token that an earlier group chose at the same step.
+    required: for each batch row, sequences of tokens that its results must contain (Hokamp and Liu
+    2017); the beams are allocated to banks by the number of required tokens that a path has (Post
+    and Vilar 2018). **Returns** for each batch row its results, best first; fewer than n_best where
+    fewer satisfy the constraints. A path that reaches max_length without the end token is a result.
     **Raises** ValueError naming the setting; ShapeError.
 
     >>> import tinygrad_rnn as tg
@@ -72,52 +71,53 @@ def beam_search(
     >>> greedily[0].tokens, [h.tokens for h in both]
     ((1, 3), [(2, 3), (1, 3)])
     """
-    run = Run("beam_search", step, state, first, rows)
+    decoding = Decoding("beam_search", step, state, start_tokens, batch_axis)
     rules = constraints or Constraints()
-    rules.check(run.name, len(run.first), max_length)
+    rules.check(decoding.name, len(decoding.start_tokens), max_length)
     _check(beams, n_best, groups, diversity)
-    batch = len(run.first)
+    batch = len(decoding.start_tokens)
     search = _Search(
-        run, rules, Forced(forced, batch), Coverage(coverage_penalty, source_lengths, batch),
-        _divisors(length_penalty, max_length), beams // groups, n_best, groups, diversity, end,
+        decoding, rules, Required(required, batch),
+        Coverage(coverage_penalty, source_lengths, batch), _divisors(length_penalty, max_length),
+        beams // groups, n_best, groups, diversity, end,
     )  # fmt: skip
     with no_grad():
         return search.results()
 
 
 class _Candidate(NamedTuple):
-    rank: float  # the log-probability, less what diversity takes off
+    rank: float  # the log-probability less the diversity penalty
     log_prob: float
-    parent: int  # among its group's paths of its row
+    parent: int  # index among the live paths of its group
     token: int
 
 
 class _Beam:
-    """One group of one row: its live paths, and the best of what it has finished."""
+    """A group of a batch row: its live paths and its best finished ones."""
 
-    def __init__(self, row: int, keep: int) -> None:
-        self.row, self.keep = row, keep
+    def __init__(self, row: int, n_best: int) -> None:
+        self.row, self.n_best = row, n_best
         self.live = [Path(row)]
         self.finished: list[tuple[Path, float, bool]] = []
 
     def finish(self, path: Path, score: float, ended: bool) -> None:
-        """Keeps a path among the best; of equals the earlier goes first."""
-        at = sum(kept >= score for _, kept, _ in self.finished)
+        """Inserts a path among the finished by score; of equals the earlier ranks first."""
+        at = sum(other >= score for _, other, _ in self.finished)
         self.finished.insert(at, (path, score, ended))
-        del self.finished[self.keep :]
+        del self.finished[self.n_best :]
 
     def done(self, largest: list[float]) -> bool:
-        """Whether no live path can come in ahead of what is finished."""
-        if len(self.finished) < self.keep or not self.live:
+        """Whether no live path can score above the finished ones."""
+        if len(self.finished) < self.n_best or not self.live:
             return not self.live
-        reach = max(path.log_prob / largest[len(path.tokens) + 1] for path in self.live)
-        return reach <= self.finished[-1][1]
+        bound = max(path.log_prob / largest[len(path.tokens) + 1] for path in self.live)
+        return bound <= self.finished[-1][1]
 
 
 class _Search(NamedTuple):
-    run: Run
+    decoding: Decoding
     rules: Constraints
-    forced: Forced
+    required: Required
     coverage: Coverage
     divisors: list[float]
     width: int  # of a group
@@ -128,9 +128,10 @@ class _Search(NamedTuple):
 
     def results(self) -> list[list[Hypothesis]]:
         """Runs until every row is done."""
-        keep = min(self.n_best, self.width)
+        n_best = min(self.n_best, self.width)
         batch = [
-            [_Beam(row, keep) for _ in range(self.groups)] for row in range(len(self.run.first))
+            [_Beam(row, n_best) for _ in range(self.groups)]
+            for row in range(len(self.decoding.start_tokens))
         ]
         largest = _largest_ahead(self.divisors)
         active = batch
@@ -142,13 +143,13 @@ class _Search(NamedTuple):
         return [self.best(beams) for beams in batch]
 
     def best(self, beams: list[_Beam]) -> list[Hypothesis]:
-        """The best of a row, over all of its groups."""
+        """The best results of a batch row, over all of its groups."""
         found = sorted((f for beam in beams for f in beam.finished), key=lambda f: -f[1])
-        return [self.run.hypothesis(*f) for f in found[: self.n_best]]
+        return [self.decoding.hypothesis(*f) for f in found[: self.n_best]]
 
     def advance(self, active: list[list[_Beam]], length: int) -> None:
         """One step of every path of every row."""
-        # A grid (rows, groups, paths): where a group has fewer paths, dead ones hold the places.
+        # A grid (rows, groups, paths), padded with dead paths where a group has fewer.
         across = max(len(beam.live) for beams in active for beam in beams)
         grid = [
             path
@@ -157,8 +158,8 @@ class _Search(NamedTuple):
             for path in (beam.live + [_dead(beams)] * across)[:across]
         ]
         parents = [path.places[-1] if path.places else path.row for path in grid]
-        log_probs = self.rules.apply(self.run.advance(grid), grid, self.end)
-        looks = self.run.attentions
+        log_probs = self.rules.apply(self.decoding.advance(grid), grid, self.end)
+        looks = self.decoding.attentions
         terms = self.coverage.follow(looks[-1] if looks else None, parents, [p.row for p in grid])
         so_far = Tensor([p.log_prob for p in grid], dtype="float64", device=log_probs.device)
         table = log_probs.reshape(len(active), self.groups, across, -1)
@@ -169,8 +170,8 @@ class _Search(NamedTuple):
             for r, (beams, candidates) in enumerate(zip(active, found, strict=True)):
                 start = (r * self.groups + g) * across
                 beam = beams[g]
-                if self.forced.words:
-                    candidates = self.with_forced(beam.live, candidates, log_probs, start)
+                if self.required.words:
+                    candidates = self.with_required(beam.live, candidates, log_probs, start)
                 taken[r] += self.grow(beam, candidates, start, terms, length)
 
     def candidates(
@@ -179,7 +180,7 @@ class _Search(NamedTuple):
         """The best continuations of each row: twice as many as paths, since half of them may end.
 
         **Arguments** table: (R, W, V) log-probabilities. totals: (R, W, 1) those of the paths.
-        taken: each row's tokens that earlier groups took.
+        taken: the tokens that earlier groups chose in each row.
         """
         wide = min(2 * self.width, table.shape[-1])
         ranks = table
@@ -188,10 +189,10 @@ class _Search(NamedTuple):
             at = tuple(map(list, zip(*places, strict=True)))
             counts = ops.index_add(ops.zeros_like(table[:, 0]), 1.0, index=at)
             ranks = table - self.diversity * counts.expand_dims(axis=1)
-        tokens = largest_first(ranks, k=wide)
+        tokens = topk_indices(ranks, k=wide)
         own = [ops.take_along_axis(x, tokens).astype("float64") + totals for x in (ranks, table)]
         rank, log_prob = (x.reshape(len(table), -1) for x in own)
-        best = largest_first(rank, k=min(2 * self.width, rank.shape[-1]))
+        best = topk_indices(rank, k=min(2 * self.width, rank.shape[-1]))
         parts = (rank, log_prob, tokens.reshape(len(table), -1))
         columns = [ops.take_along_axis(x, best).tolist() for x in parts]
         return [
@@ -211,7 +212,7 @@ class _Search(NamedTuple):
         terms: list[float],
         length: int,
     ) -> list[int]:
-        """Sorts a group's candidates into ended and live. **Returns** the tokens that it took."""
+        """Sorts the candidates of a group into finished and live. **Returns** the tokens chosen."""
         before, beam.live = beam.live, []
         taken = []
         for place, (_, log_prob, parent, token) in enumerate(candidates):
@@ -221,7 +222,7 @@ class _Search(NamedTuple):
             path = before[parent].grown(token, log_prob, start + parent)
             if not ended and length < len(self.divisors) - 1:
                 beam.live.append(path)
-            elif self.forced.met(path):
+            elif self.required.satisfied(path):
                 score = log_prob / self.divisors[length] + terms[start + parent]
                 beam.finish(path, score, ended)
             else:
@@ -229,15 +230,15 @@ class _Search(NamedTuple):
             taken.append(token)
         return taken
 
-    def with_forced(
+    def with_required(
         self, live: list[Path], candidates: list[_Candidate], log_probs: Tensor, start: int
     ) -> list[_Candidate]:
-        """With the continuations that forced words ask for, the beams divided among banks."""
+        """Adds continuations of required words, and allocates the beams to banks by progress."""
         known = {(c.parent, c.token) for c in candidates}
         extra = [
             (parent, token)
             for parent, path in enumerate(live)
-            for token in sorted(self.forced.next_tokens(path))
+            for token in sorted(self.required.continuations(path))
             if (parent, token) not in known
         ]
         if extra:
@@ -245,7 +246,8 @@ class _Search(NamedTuple):
             for _, token in extra:
                 if not 0 <= token < classes:
                     raise InvalidValueError(
-                        f"beam_search: forced: token {token} is outside the {classes} of the model"
+                        f"beam_search: required: token {token} is outside the vocabulary of "
+                        f"{classes} tokens"
                     )
             at = [start + parent for parent, _ in extra], [token for _, token in extra]
             gains = log_probs[at].astype("float64").tolist()
@@ -257,20 +259,20 @@ class _Search(NamedTuple):
         banks: dict[int, int] = {}
         order = []
         for i, c in enumerate(candidates):
-            bank = self.forced.progress(live[c.parent].grown(c.token, 0.0, 0))
+            bank = self.required.progress(live[c.parent].grown(c.token, 0.0, 0))
             banks[bank] = banks.get(bank, -1) + 1
             order.append((banks[bank], -bank, i))
         return [candidates[i] for _, _, i in sorted(order)]
 
 
 def _dead(beams: list[_Beam]) -> Path:
-    """A path that leads nowhere, computed from a live one's state."""
+    """Padding: a path of log-probability -inf with the state of a live one."""
     path = next(path for beam in beams for path in beam.live)
     return path._replace(log_prob=-inf)
 
 
 def _divisors(penalty: LengthPenalty | None, max_length: int) -> list[float]:
-    """What each length's log-probability is divided by; at 0 a place that is not used."""
+    """The length penalty of each length; index 0 is unused."""
     found = [1.0] + [1.0 if penalty is None else penalty(n) for n in range(1, max_length + 1)]
     for length, divisor in enumerate(found):
         if not 0 < divisor < inf:
@@ -281,11 +283,11 @@ def _divisors(penalty: LengthPenalty | None, max_length: int) -> list[float]:
 
 
 def _largest_ahead(divisors: list[float]) -> list[float]:
-    """For each length the largest divisor of it and all longer ones."""
+    """The largest divisor of each length and all longer ones."""
     found = list(divisors)
     for length in reversed(range(len(found) - 1)):
         found[length] = max(found[length], found[length + 1])
-    return [*found, 1.0]  # past the maximal length nothing lives
+    return [*found, 1.0]  # past the maximal length no path is live
 
 
 def _check(beams: int, n_best: int, groups: int, diversity: float) -> None:

@@ -1,4 +1,4 @@
-"""What may come next: rules that take tokens out of the running before any is chosen."""
+"""Constraints on decoding: banned and allowed tokens, prefixes, and required words."""
 
 from __future__ import annotations
 
@@ -12,20 +12,22 @@ from ...tensor import creation, ops
 from ...tensor.tensor import Tensor
 from .steps import Path
 
-Word = Sequence[int]  # tokens in a row
+Word = Sequence[int]  # consecutive tokens
 
 
 @dataclass(frozen=True)
 class Constraints:
-    """Which tokens may follow: the others get log-probability -inf, and these keep theirs.
+    """Constraints on the next token: a banned token gets log-probability -inf.
 
-    **Arguments** min_length: how many tokens must stand before the end. no_repeat_ngram: no
-    sequence of so many tokens twice; 0 for no such rule. forbidden: sequences of tokens that must
-    not appear. prefix: for each row of the batch the tokens that it begins with; these are given,
-    and no other rule is asked about them. allowed: `(row, tokens so far) -> tokens that may
-    follow`, None for all. **Raises** ValueError.
+    The log-probabilities of the other tokens do not change.
 
-    >>> Constraints(no_repeat_ngram=2).barred(Path(0, (1, 2, 1)), None)
+    **Arguments** min_length: the least number of tokens before the end token. no_repeat_ngram: bans
+    the repetition of an n-gram of this size; 0 for no such rule. forbidden: sequences of tokens
+    that must not occur. prefix: for each batch row, the tokens that its result starts with; no
+    other rule applies to them. allowed: `(row, tokens so far) -> allowed next tokens`, None for
+    all. **Raises** ValueError.
+
+    >>> Constraints(no_repeat_ngram=2).banned_tokens(Path(0, (1, 2, 1)), None)
     {2}
     """
 
@@ -43,10 +45,10 @@ class Constraints:
                     f"Constraints: {name}: expected 0 or more, got {getattr(self, name)}"
                 )
         if any(len(word) == 0 for word in self.forbidden):
-            raise InvalidValueError("Constraints: forbidden: a sequence of no tokens is everywhere")
+            raise InvalidValueError("Constraints: forbidden contains an empty sequence")
 
     def check(self, name: str, batch: int, max_length: int) -> None:
-        """Refuses what cannot be met by a batch of so many rows."""
+        """Refuses constraints that a batch of this size cannot satisfy."""
         if max_length < 1:
             raise InvalidValueError(f"{name}: max_length must be at least 1, not {max_length}")
         if self.min_length > max_length:
@@ -55,20 +57,20 @@ class Constraints:
             )
         if len(self.prefix) not in (0, batch):
             raise InvalidValueError(
-                f"{name}: prefix: expected {batch} sequences, one a row (an empty one for none); "
+                f"{name}: prefix: expected {batch} sequences, one per batch row (empty for none); "
                 f"got {len(self.prefix)}"
             )
 
-    def only(self, path: Path) -> Collection[int] | None:
-        """The tokens that may follow, None for all."""
+    def allowed_tokens(self, path: Path) -> Collection[int] | None:
+        """The allowed next tokens of a path; None for all."""
         at = len(path.tokens)
-        if self._given(path):
+        if self._in_prefix(path):
             return (self.prefix[path.row][at],)
         return self.allowed(path.row, path.tokens) if self.allowed else None
 
-    def barred(self, path: Path, end: int | None) -> set[int]:
-        """Tokens that must not follow."""
-        if self._given(path):
+    def banned_tokens(self, path: Path, end: int | None) -> set[int]:
+        """The banned next tokens of a path."""
+        if self._in_prefix(path):
             return set()
         tokens = path.tokens
         found = {end} if end is not None and len(tokens) < self.min_length else set()
@@ -82,29 +84,30 @@ class Constraints:
                 found.add(word[-1])
         return found
 
-    def _given(self, path: Path) -> bool:
+    def _in_prefix(self, path: Path) -> bool:
+        """Whether the next token of a path is part of its prefix."""
         return len(self.prefix) > 0 and len(path.tokens) < len(self.prefix[path.row])
 
     def apply(self, log_probs: Tensor, paths: Sequence[Path], end: int | None) -> Tensor:
-        """**Arguments** log_probs: (N, V), of N paths. **Returns** them, -inf where barred."""
+        """**Arguments** log_probs: (N, V), of N paths. **Returns** them, -inf at banned tokens."""
         if end is not None and not 0 <= end < log_probs.shape[1]:
             raise InvalidValueError(
-                f"end: token {end} is outside the {log_probs.shape[1]} of the model"
+                f"end: token {end} is outside the vocabulary of {log_probs.shape[1]} tokens"
             )
-        closed: list[int] = []
-        opened: list[tuple[int, int]] = []
-        out: list[tuple[int, int]] = []
+        restricted: list[int] = []
+        allowed_at: list[tuple[int, int]] = []
+        banned_at: list[tuple[int, int]] = []
         for i, path in enumerate(paths):
-            only = self.only(path)
-            if only is not None:
-                closed.append(i)
-                opened += [(i, token) for token in only]
-            out += [(i, token) for token in self.barred(path, end)]
-        if closed:
-            shut = creation.zeros(log_probs.shape, dtype="bool", device=log_probs.device)
-            shut = _put(ops.index_update(shut, True, index=closed), opened, False)
-            log_probs = ops.where(shut, -inf, log_probs)
-        return _put(log_probs, out, -inf)
+            allowed = self.allowed_tokens(path)
+            if allowed is not None:
+                restricted.append(i)
+                allowed_at += [(i, token) for token in allowed]
+            banned_at += [(i, token) for token in self.banned_tokens(path, end)]
+        if restricted:
+            masked = creation.zeros(log_probs.shape, dtype="bool", device=log_probs.device)
+            masked = _put(ops.index_update(masked, True, index=restricted), allowed_at, False)
+            log_probs = ops.where(masked, -inf, log_probs)
+        return _put(log_probs, banned_at, -inf)
 
 
 def _put(log_probs: Tensor, places: list[tuple[int, int]], value: float) -> Tensor:
@@ -113,7 +116,48 @@ def _put(log_probs: Tensor, places: list[tuple[int, int]], value: float) -> Tens
     rows, tokens = map(list, zip(*places, strict=True))
     if not 0 <= min(tokens) <= max(tokens) < log_probs.shape[1]:
         raise InvalidValueError(
-            f"Constraints: tokens {min(tokens)} to {max(tokens)} are not all among the "
-            f"{log_probs.shape[1]} of the model"
+            f"Constraints: tokens {min(tokens)} to {max(tokens)} are not all in the "
+            f"vocabulary of {log_probs.shape[1]} tokens"
         )
     return ops.index_update(log_probs, value, index=(rows, tokens))
+
+
+class Required:
+    """Lexical constraints of a batch: words that every result must contain.
+
+    Hokamp and Liu (2017); Post and Vilar (2018).
+    """
+
+    def __init__(self, words: Sequence[Sequence[Word]], batch: int) -> None:
+        if len(words) not in (0, batch):
+            raise InvalidValueError(
+                f"beam_search: required: expected {batch} lists of sequences, one per batch row; "
+                f"got {len(words)}"
+            )
+        self.words = [[tuple(word) for word in row] for row in words]
+        if any(not word for row in self.words for word in row):
+            raise InvalidValueError("beam_search: required contains an empty sequence")
+
+    def satisfied(self, path: Path) -> bool:
+        """Whether a path contains all words of its row."""
+        return all(_matched(path.tokens, word) == len(word) for word in self._of(path))
+
+    def progress(self, path: Path) -> int:
+        """The number of tokens that a path has of its row's words, complete or partial."""
+        return sum(_matched(path.tokens, word) for word in self._of(path))
+
+    def continuations(self, path: Path) -> set[int]:
+        """The tokens that start or continue a word that a path does not contain yet."""
+        matched = ((word, _matched(path.tokens, word)) for word in self._of(path))
+        return {word[n] for word, n in matched if n < len(word)}
+
+    def _of(self, path: Path) -> list[tuple[int, ...]]:
+        return self.words[path.row] if self.words else []
+
+
+def _matched(tokens: tuple[int, ...], word: tuple[int, ...]) -> int:
+    """The length of a word that a sequence contains, else of its prefix that ends the sequence."""
+    n = len(word)
+    if any(tokens[i : i + n] == word for i in range(len(tokens) - n + 1)):
+        return n
+    return max(k for k in range(n) if k == 0 or tokens[-k:] == word[:k])

@@ -1,9 +1,9 @@
-"""What a finished hypothesis is ranked by: its log-probability, made fair to long ones.
+"""Scores of hypotheses: length and coverage penalties.
 
     score = log P(Y) / length_penalty(|Y|) + coverage_penalty * sum_i log(min(sum_t a_ti, 1))
 
-|Y| counts every token, the end among them; a_ti is what step t attended to in place i of the
-source (Wu et al. 2016, equation 14).
+|Y| counts all tokens, with the end token; a_ti is the attention weight of step t on source position
+i (Wu et al. 2016, equation 14).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ..checks import lengths_of
 
 LengthPenalty = Callable[[int], float]
 
-UNSEEN = 1e-30  # the attention of a place never looked at: its logarithm stays finite
+MIN_COVERAGE = 1e-30  # keeps the logarithm finite
 
 
 @public
@@ -42,7 +42,7 @@ def gnmt(alpha: float) -> LengthPenalty:
 
 
 class Coverage:
-    """How much of the source a beam search's paths have looked at, kept up step by step."""
+    """Coverage of the source by the paths of a beam search, updated step by step."""
 
     def __init__(self, weight: float, lengths: Any, batch: int) -> None:
         if not 0 <= weight < inf:
@@ -50,11 +50,13 @@ class Coverage:
                 f"beam_search: coverage_penalty must be 0 or more, not {weight}"
             )
         self.weight, self.lengths, self.batch = weight, lengths, batch
-        self.seen: Tensor | None = None
+        self.total: Tensor | None = None
 
     def follow(self, attention: Tensor | None, parents: list[int], rows: list[int]) -> list[float]:
-        """**Arguments** attention: (N, S) of the step just made. parents: which path of the step
-        before each of the N goes on from. rows: of the batch. **Returns** each path's term.
+        """Adds the attention weights of a step. **Returns** the coverage term of each path.
+
+        **Arguments** attention: (N, S). parents: the index of each path in the previous step.
+        rows: the batch row of each path.
         """
         if not self.weight:
             return [0.0] * len(rows)
@@ -63,14 +65,15 @@ class Coverage:
                 "beam_search: coverage_penalty needs attention: step must return "
                 "(logits, state, attention (N, S))"
             )
-        seen = attention if self.seen is None else attention + self.seen[parents]
-        self.seen = seen
-        terms = ops.log(ops.clip(seen, UNSEEN, 1))
+        total = attention if self.total is None else attention + self.total[parents]
+        self.total = total
+        terms = ops.log(ops.clip(total, MIN_COVERAGE, 1))
         if self.lengths is not None:
-            steps = seen.shape[1]
+            steps = total.shape[1]
             lengths = lengths_of("beam_search", "source_lengths", self.lengths, self.batch, steps)
             within = (
-                creation.arange(steps, device=seen.device) < lengths[rows].to(seen.device)[:, None]
+                creation.arange(steps, device=total.device)
+                < lengths[rows].to(total.device)[:, None]
             )
             terms = ops.where(within, terms, 0)
         found: list[float] = (self.weight * terms.sum(axis=-1)).tolist()

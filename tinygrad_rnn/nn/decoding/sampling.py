@@ -1,4 +1,4 @@
-"""One token at a time: the most probable one, or one drawn from a filtered distribution."""
+"""Greedy decoding and sampling, one token at a time."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ...tensor.graph import operation
 from ...tensor.random import Generator
 from ...tensor.tensor import Tensor
 from .constraints import Constraints
-from .steps import Hypothesis, Path, Rows, Run, State, Step, check_numbers
+from .steps import BatchAxis, Decoding, Hypothesis, Path, State, Step, check_numbers
 
 
 @public
@@ -41,17 +41,18 @@ def probabilities(
     top_p: float | None = None,
     min_p: float | None = None,
 ) -> Tensor:
-    """The distributions to sample from: tempered, and cut to their most probable tokens.
+    """Distributions to sample from, with temperature, top-k, top-p and min-p filters.
 
-    The temperature comes first. Each filter looks at the whole tempered distribution, so that their
-    order means nothing: the smallest set stays. Among equals, the lower token goes first.
+    The temperature is applied first. Each filter sees the whole distribution, so that their order
+    does not matter: the smallest set remains. Of equal probabilities the lower token ranks first.
 
     **Arguments** logits: (..., V) reals. temperature: divides the logits; below 1 favours the
-    probable tokens, 0 leaves only the most probable one. top_k: keeps so many tokens. top_p: keeps
-    the fewest that hold at least this probability together (Holtzman et al. 2019). min_p: keeps
-    those at least this share as probable as the most probable one (Nguyen et al. 2024).
+    probable tokens, 0 leaves only the most probable one. top_k: keeps the k most probable tokens.
+    top_p: keeps the smallest set of tokens whose probabilities sum to at least top_p (Holtzman et
+    al. 2019). min_p: keeps tokens with at least min_p times the largest probability (Nguyen et al.
+    2024).
 
-    **Returns** (..., V) float64, which sum to 1. **Raises** ValueError outside the ranges, and for
+    **Returns** (..., V) float64 that sum to 1. **Raises** ValueError outside the ranges, and for
     logits that hold NaN or +inf, or are all -inf.
 
     >>> import tinygrad_rnn as tg
@@ -65,8 +66,8 @@ def probabilities(
     for peak in logits.max(axis=-1).reshape(-1).tolist():
         if not -inf < peak < inf:
             raise InvalidValueError(
-                "probabilities: logits: expected numbers below +inf, in each row one above -inf; "
-                f"the largest of a row is {peak}"
+                "probabilities: logits: expected a finite maximum in each row; got a maximum of "
+                f"{peak}"
             )
     return _tempered(logits, temperature, top_k, top_p, min_p)
 
@@ -78,7 +79,7 @@ def _tempered(
     top_p: float | None,
     min_p: float | None,
 ) -> Tensor:
-    """The distributions of logits and settings that were checked."""
+    """As `probabilities`, for checked logits and settings."""
     if temperature == 0:
         temperature, top_k = 1.0, 1
     found: Tensor = _distribution(
@@ -103,26 +104,27 @@ def _distribution(
     p = xp.exp(below / temperature)
     p /= p.sum(axis=-1, keepdims=True)
     if top_k is not None or top_p is not None or min_p is not None:
-        order = xp.argsort(-z, axis=-1, kind="stable")  # not of p: near equals round to a tie there
+        order = xp.argsort(-z, axis=-1, kind="stable")  # not of p, where near equals round to a tie
         ranked = xp.take_along_axis(p, order, axis=-1)
-        kept = xp.full((*z.shape[:-1], 1), z.shape[-1] if top_k is None else top_k)
+        count = xp.full((*z.shape[:-1], 1), z.shape[-1] if top_k is None else top_k)
         if top_p is not None:
             short = xp.cumsum(ranked, axis=-1) < top_p
-            kept = xp.minimum(kept, short.sum(axis=-1, keepdims=True) + 1)
+            count = xp.minimum(count, short.sum(axis=-1, keepdims=True) + 1)
         if min_p is not None:
             likely = ranked >= min_p * ranked[..., :1]
-            kept = xp.minimum(kept, likely.sum(axis=-1, keepdims=True))
-        p *= xp.argsort(order, axis=-1) < kept  # each token's rank: the inverse of the order
+            count = xp.minimum(count, likely.sum(axis=-1, keepdims=True))
+        p *= xp.argsort(order, axis=-1) < count  # the rank of each token: the inverse of the order
     p /= p.sum(axis=-1, keepdims=True)
     return p
 
 
 @public
 def draw(p: Tensor, generator: Generator) -> Tensor:
-    """Draws a token from each distribution by its cumulative sums; never one of probability 0.
+    """Draws a token from each distribution by inverse transform sampling.
 
     **Arguments** p: (..., V) probabilities. **Returns** (...) integers; one random number each.
-    **Raises** ValueError for NaN, numbers below 0, and rows in which all are 0.
+    A token of probability 0 is never drawn. **Raises** ValueError for NaN, negative numbers, and
+    rows of zeros.
 
     >>> import tinygrad_rnn as tg
     >>> draw(tg.tensor([[0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]), tg.Generator(0)).tolist()
@@ -131,14 +133,14 @@ def draw(p: Tensor, generator: Generator) -> Tensor:
     sums = p.sum(axis=-1).reshape(-1).tolist()
     if sums and not (p.min().item() >= 0 and 0 < min(sums) <= max(sums) < inf):
         raise InvalidValueError(
-            "draw: p: expected numbers from 0 up, of which one is above 0, in each row; the least "
-            f"is {p.min().item()}, and rows sum to {sums}"
+            "draw: p: expected numbers from 0 up, not all 0 in a row; the minimum is "
+            f"{p.min().item()}, and the rows sum to {sums}"
         )
     return _drawn(p, generator)
 
 
 def _drawn(p: Tensor, generator: Generator) -> Tensor:
-    """As `draw`, from what was checked."""
+    """As `draw`, for checked probabilities."""
     numbers = creation.as_tensor(generator.random(p.shape[:-1]), device=p.device)
     found: Tensor = _inverse(p, numbers)
     return found
@@ -146,9 +148,9 @@ def _drawn(p: Tensor, generator: Generator) -> Tensor:
 
 @operation
 def _inverse(xp: Any, p: Any, numbers: Any) -> Any:
-    """The token at which the cumulative distribution passes a number from 0 to below 1."""
+    """The first token whose cumulative probability exceeds a number in [0, 1)."""
     cumulative = xp.cumsum(p, axis=-1)
-    # Divided by its last entry it ends in exactly 1, and the numbers lie below 1.
+    # Divided by its last entry it ends in exactly 1, and the numbers are below 1.
     return (cumulative / cumulative[..., -1:] <= numbers[..., None]).sum(axis=-1)
 
 
@@ -156,21 +158,21 @@ def _inverse(xp: Any, p: Any, numbers: Any) -> Any:
 def greedy(
     step: Step,
     state: State,
-    first: Any,
+    start_tokens: Any,
     *,
     max_length: int,
     end: int | None = None,
-    rows: Rows = 0,
+    batch_axis: BatchAxis = 0,
     constraints: Constraints | None = None,
 ) -> list[Hypothesis]:
-    """Takes the most probable token at each step; of equals, the lowest.
+    """Greedy decoding: the most probable token at each step; of equals, the lowest.
 
-    **Arguments** step: `(tokens (N,), state) -> (logits (N, V), state)`, perhaps with attention
-    (N, S) as a third value. state: what it begins with, of as many rows as first. first: (B,)
-    integers, the token that each row begins after. max_length: how many tokens a row may have, the
-    end among them. end: the token that ends a row. rows: the axis of the state's rows, 1 for the
-    states of recurrent layers. constraints: which tokens may follow. **Returns** a hypothesis for
-    each row. **Raises** ValueError if the constraints leave a row no token.
+    **Arguments** step: `(tokens (N,), state) -> (logits (N, V), state)`, optionally with attention
+    weights (N, S) as a third value. state: the initial state, of batch size B. start_tokens: (B,)
+    integers, the token before each result (bos). max_length: the maximal number of tokens, with the
+    end token. end: the end token (eos). batch_axis: of the state; 1 for the states of recurrent
+    layers. constraints: on the next token. **Returns** a hypothesis for each batch row. **Raises**
+    ValueError if the constraints ban all tokens.
 
     >>> import tinygrad_rnn as tg
     >>> bigrams = tg.tensor([[0.1, 0.8, 0.1], [0.2, 0.2, 0.6], [0.9, 0.1, 0.0]])
@@ -178,32 +180,32 @@ def greedy(
     >>> [h.tokens for h in greedy(step, None, [0, 1], max_length=4, end=2)]
     [(1, 2), (2,)]
     """
-    run = Run("greedy", step, state, first, rows)
-    return _unroll(run, lambda x: x.argmax(axis=-1), max_length, end, constraints)
+    decoding = Decoding("greedy", step, state, start_tokens, batch_axis)
+    return _unroll(decoding, lambda x: x.argmax(axis=-1), max_length, end, constraints)
 
 
 @public
 def sample(
     step: Step,
     state: State,
-    first: Any,
+    start_tokens: Any,
     *,
     generator: Generator,
     max_length: int,
     end: int | None = None,
-    rows: Rows = 0,
+    batch_axis: BatchAxis = 0,
     temperature: float = 1.0,
     top_k: int | None = None,
     top_p: float | None = None,
     min_p: float | None = None,
     constraints: Constraints | None = None,
 ) -> list[Hypothesis]:
-    """Draws each token from the model's distribution: constrained, tempered, then filtered.
+    """Samples each token from the model's distribution, constrained, tempered, then filtered.
 
-    **Arguments** generator: gives one number a step to each row that has not ended, in the order of
-    the rows. temperature, top_k, top_p, min_p: as in `probabilities`; the others as in `greedy`.
-    **Returns** a hypothesis for each row; its log-probability is the model's, not the filtered
-    one. **Raises** ValueError for settings outside their ranges, or if no token is left.
+    **Arguments** generator: draws one number per step for each batch row that has not ended, in
+    order. temperature, top_k, top_p, min_p: as in `probabilities`; the others as in `greedy`.
+    **Returns** a hypothesis for each batch row, with the log-probability of the unfiltered
+    distribution. **Raises** ValueError for settings outside their ranges, or if no token is left.
 
     >>> import tinygrad_rnn as tg
     >>> step = lambda tokens, state: (tg.zeros((len(tokens), 5)), state)
@@ -216,27 +218,27 @@ def sample(
     def choose(log_probs: Tensor) -> Tensor:
         return _drawn(_tempered(log_probs, temperature, top_k, top_p, min_p), generator)
 
-    run = Run("sample", step, state, first, rows)
-    return _unroll(run, choose, max_length, end, constraints)
+    decoding = Decoding("sample", step, state, start_tokens, batch_axis)
+    return _unroll(decoding, choose, max_length, end, constraints)
 
 
 def _unroll(
-    run: Run,
+    decoding: Decoding,
     choose: Callable[[Tensor], Tensor],
     max_length: int,
     end: int | None,
     constraints: Constraints | None,
 ) -> list[Hypothesis]:
-    """Goes on with every row that has not ended, by the tokens that `choose` takes."""
+    """Decodes until all rows have ended, with the tokens that `choose` returns."""
     rules = constraints or Constraints()
-    rules.check(run.name, len(run.first), max_length)
+    rules.check(decoding.name, len(decoding.start_tokens), max_length)
     results: dict[int, Hypothesis] = {}
-    paths = [Path(row) for row in range(len(run.first))]
+    paths = [Path(row) for row in range(len(decoding.start_tokens))]
     for length in range(1, max_length + 1):
         if not paths:
             break
-        log_probs = rules.apply(run.advance(paths), paths, end)
-        check_numbers(run.name, log_probs, paths)
+        log_probs = rules.apply(decoding.advance(paths), paths, end)
+        check_numbers(decoding.name, log_probs, paths)
         tokens = choose(log_probs)
         gains = ops.take_along_axis(log_probs, tokens.expand_dims(axis=-1)).squeeze(axis=-1)
         grown = [
@@ -249,7 +251,7 @@ def _unroll(
         for path in grown:
             ended = path.tokens[-1] == end
             if ended or length == max_length:
-                results[path.row] = run.hypothesis(path, path.log_prob, ended)
+                results[path.row] = decoding.hypothesis(path, path.log_prob, ended)
             else:
                 paths.append(path)
     return [results[row] for row in sorted(results)]

@@ -1,11 +1,10 @@
-"""What decoding asks of a model: a step, and a state whose rows can be chosen.
+"""The interface of a model to decoding: a step, and a state whose batch rows can be selected.
 
     step(tokens, state) -> (logits, state)  or  (logits, state, attention)
 
-tokens are (N,) integers, logits (N, V) of what comes next (log-probabilities are logits, too), and
-attention (N, S) says where in a source each row looked. How many rows there are changes on the way:
-beams multiply, sequences end. What happens within `step` alone is the model's: a recurrent layer's
-`step`, a table of n-grams, a function of yours.
+tokens are (N,) integers, logits (N, V) of the next token (log-probabilities are logits, too), and
+attention (N, S) the attention weights over a source. N changes during decoding: beams multiply,
+sequences end. Any function can be `step`: the `step` of a recurrent layer, a table of n-grams.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from ...tensor.autodiff import no_grad
 from ...tensor.tensor import Tensor
 
 State = Any  # a Tensor, a list of one thing a row, None, or a tuple of states
-Rows = int | tuple[Any, ...]  # the axis of a state's rows, or one for each part of a tuple
+BatchAxis = int | tuple[Any, ...]  # of a state, or one for each part of a tuple
 Step = Callable[[Tensor, State], tuple[Any, ...]]
 
 
@@ -29,9 +28,10 @@ Step = Callable[[Tensor, State], tuple[Any, ...]]
 class Hypothesis:
     """A decoded sequence.
 
-    tokens: what was decoded, the end among them if it was reached. log_prob: the sum of their
-    log-probabilities. score: what it was ranked by. ended: whether it reached the end, or was cut
-    at the maximal length. attention: (len(tokens), S), or None if the model gives none.
+    tokens: with the end token, if the model produced it. log_prob: the sum of their
+    log-probabilities. score: the key of the ranking. ended: True if it has the end token, False if
+    it was cut at the maximal length. attention: (len(tokens), S), or None if the model returns
+    none.
     """
 
     tokens: tuple[int, ...]
@@ -42,7 +42,7 @@ class Hypothesis:
 
     @property
     def alignment(self) -> list[int]:
-        """Where in the source each token looked most."""
+        """The source position with the largest attention weight, for each token."""
         if self.attention is None:
             raise InvalidValueError(
                 "alignment: the model's step returned no attention as its third value"
@@ -52,71 +52,78 @@ class Hypothesis:
 
 
 class Path(NamedTuple):
-    """A sequence on its way: which row of the batch, what was decoded, where it was computed."""
+    """A partial sequence: its batch row, its tokens, and where each was computed."""
 
     row: int
     tokens: tuple[int, ...] = ()
     log_prob: float = 0.0
-    places: tuple[int, ...] = ()  # the row of each step's logits that gave each token
+    places: tuple[int, ...] = ()  # the row of each step's logits that produced each token
 
     def grown(self, token: int, log_prob: float, place: int) -> Path:
-        """With one token more."""
+        """Returns the path extended by a token."""
         return Path(self.row, (*self.tokens, token), log_prob, (*self.places, place))
 
 
 @public
-def select(state: State, index: Sequence[int], rows: Rows = 0) -> State:
-    """A state's rows, chosen and ordered anew; a row may be chosen several times.
+def select(state: State, index: Sequence[int], batch_axis: BatchAxis = 0) -> State:
+    """Selects batch rows of a state by index; an index may occur several times.
 
-    **Arguments** state: a Tensor, a list with one thing a row, None, or a tuple of such. index: the
-    rows. rows: the axis on which a Tensor has its rows: 0 for cells, 1 for the states of layers,
-    (num_layers, B, H); a tuple, if parts of the state differ. **Raises** TypeError for others.
+    **Arguments** state: a Tensor, a list with one item per batch row, None, or a tuple of these.
+    index: the batch rows. batch_axis: the batch axis of a Tensor: 0 for cells, 1 for the states of
+    layers, (num_layers, B, H); a tuple, if parts of the state differ. **Raises** TypeError for
+    others.
 
     >>> import tinygrad_rnn as tg
-    >>> h, c = select((tg.zeros((2, 3, 4)), tg.zeros((2, 3, 4))), [0, 0, 1, 1, 2, 2], rows=1)
+    >>> h, c = select((tg.zeros((2, 3, 4)), tg.zeros((2, 3, 4))), [0, 0, 1, 1, 2, 2], batch_axis=1)
     >>> h.shape, select(["a", "b"], [1, 1])
     ((2, 6, 4), ['b', 'b'])
     """
     if isinstance(state, tuple):
-        axes = rows if isinstance(rows, tuple) else (rows,) * len(state)
+        several = isinstance(batch_axis, tuple)
+        axes: Any = batch_axis if several else (batch_axis,) * len(state)
         if len(axes) != len(state):
-            raise ShapeError(f"select: rows: expected {len(state)} axes, one a part; got {rows}")
+            raise ShapeError(
+                f"select: batch_axis: expected {len(state)} axes, one per part; got {batch_axis}"
+            )
         return tuple(select(part, index, axis) for part, axis in zip(state, axes, strict=True))
     if state is None:
         return None
     if isinstance(state, list):
         return [state[i] for i in index]
-    if not isinstance(state, Tensor) or isinstance(rows, tuple):
+    if not isinstance(state, Tensor) or isinstance(batch_axis, tuple):
         raise InvalidTypeError(
-            "select: expected a state of Tensors, of lists with one thing a row, or of tuples of "
-            f"them, each with its axis in rows; got {type(state).__name__}, rows={rows}"
+            "select: expected a state of Tensors, of lists with one item per batch row, or of "
+            "tuples of them, each with its axis in batch_axis; got "
+            f"{type(state).__name__}, batch_axis={batch_axis}"
         )
-    return ops.take(state, list(index), axis=rows)
+    return ops.take(state, list(index), axis=batch_axis)
 
 
-class Run:
-    """A model on its way through a decoding: its state, and what it attended to."""
+class Decoding:
+    """A model that decodes a batch: its state, and its attention weights so far."""
 
-    def __init__(self, name: str, step: Step, state: State, first: Any, rows: Rows) -> None:
-        tokens = creation.as_tensor(first)
+    def __init__(
+        self, name: str, step: Step, state: State, start_tokens: Any, batch_axis: BatchAxis
+    ) -> None:
+        tokens = creation.as_tensor(start_tokens)
         if tokens.ndim != 1 or (tokens.size and tokens.dtype.kind not in "iu"):
             raise ShapeError(
-                f"{name}: first: expected (B,) integers, the token that each row begins after; got "
+                f"{name}: start_tokens: expected (B,) integers, the token before each result; got "
                 f"{tokens.dtype} {list(tokens.shape)}"
             )
-        self.name, self.step, self.state, self.rows = name, step, state, rows
+        self.name, self.step, self.state, self.batch_axis = name, step, state, batch_axis
         self.device: str = tokens.device
-        self.first: list[int] = tokens.tolist()
-        self.count = len(self.first)  # rows of the state
+        self.start_tokens: list[int] = tokens.tolist()
+        self.count = len(self.start_tokens)  # batch size of the state
         self.attentions: list[Tensor] = []
 
     def advance(self, paths: Sequence[Path]) -> Tensor:
-        """One step of all paths. **Returns** the log-probabilities (N, V) of what comes next."""
+        """Advances all paths by a step. **Returns** the next log-probabilities, (N, V)."""
         chosen = [path.places[-1] if path.places else path.row for path in paths]
-        last = [path.tokens[-1] if path.tokens else self.first[path.row] for path in paths]
+        last = [path.tokens[-1] if path.tokens else self.start_tokens[path.row] for path in paths]
         with no_grad():
             if chosen != list(range(self.count)):
-                self.state = select(self.state, chosen, self.rows)
+                self.state = select(self.state, chosen, self.batch_axis)
             self.count = len(chosen)
             result = self.step(Tensor(last, dtype="int64", device=self.device), self.state)
             logits, self.state = creation.as_tensor(result[0]), result[1]
@@ -131,17 +138,17 @@ class Run:
             return ops.log_softmax(logits)
 
     def hypothesis(self, path: Path, score: float, ended: bool) -> Hypothesis:
-        """What becomes of a path, with what it attended to on its way."""
+        """Returns a path as a hypothesis, with its attention weights."""
         looks = [a[place] for a, place in zip(self.attentions, path.places, strict=False)]
         attention = ops.stack(looks) if looks else None
         return Hypothesis(path.tokens, path.log_prob, score, ended, attention)
 
 
 def check_numbers(name: str, logits: Tensor, paths: Sequence[Path]) -> None:
-    """Refuses rows (N, V) in which nothing can be chosen."""
+    """Refuses logits (N, V) with a row that has no finite maximum."""
     for path, peak in zip(paths, logits.max(axis=-1).tolist(), strict=True):
         if not -inf < peak < inf:
-            why = "no token may follow"
+            why = "no token is allowed"
             if peak != -inf:
                 why = f"step returned {'+inf' if peak == inf else 'NaN'}"
             raise InvalidValueError(f"{name}: row {path.row}: {why} after {list(path.tokens)}")

@@ -37,7 +37,7 @@ from ..module import Module
 from .states import Capture, Result, SequenceOptions, State, like, parts, stacked
 
 MERGES = ("concat", "sum", "mean", "mul", None)
-MAX_LAYERS = 10_000  # more is a mistake, which would take minutes and gigabytes to end in an error
+MAX_LAYERS = 1000  # more is a mistake, which would take minutes and gigabytes to end in an error
 
 
 class RecurrentLayer(Module):

@@ -1,4 +1,4 @@
-"""Sequences to sequences: an encoder, what carries its state over, and a decoder."""
+"""Sequence-to-sequence models: encoder, bridge, decoder."""
 
 from . import teacher_forcing
 from .bridge import Bridge

@@ -1,4 +1,4 @@
-"""Between encoder and decoder: the last state of the one becomes the first of the other."""
+"""Maps from the last state of an encoder to the initial state of a decoder."""
 
 from __future__ import annotations
 
@@ -15,35 +15,35 @@ from ..module import Module
 from ..recurrent.stack import RecurrentLayer
 
 
-class Reach(NamedTuple):
-    """How far recurrent layers go: what they give, whatever they are made of."""
+class Sizes(NamedTuple):
+    """Sizes of the outputs and states of recurrent layers."""
 
     outputs: int  # features of an output
     rows: int  # of a state: layers times directions
     parts: tuple[int, ...]  # features of each part of a state
 
 
-def reach(layers: RecurrentLayer) -> Reach:
-    """What recurrent layers give, found by having them read one step of zeros."""
+def sizes_of(layers: RecurrentLayer) -> Sizes:
+    """Returns the sizes of recurrent layers, by running one step of zeros."""
     if layers.input_size is None:
-        raise InvalidValueError("Recurrent: expected its input_size to be known here: hand it over")
+        raise InvalidValueError("Recurrent: input_size is unknown: pass it to the constructor")
     like, training = next(layers.parameters()), layers.training
     x = creation.zeros((1, 1, layers.input_size), dtype=like.dtype, device=like.device)
     with no_grad():
         y, state = layers.eval()(x)
     layers.train(training)
     parts = state if isinstance(state, tuple) else (state,)
-    return Reach(y.shape[-1], parts[0].shape[0], tuple(part.shape[-1] for part in parts))
+    return Sizes(y.shape[-1], parts[0].shape[0], tuple(part.shape[-1] for part in parts))
 
 
 class Bridge(Module):
-    """Makes an encoder's last state a decoder's first: s = tanh(W [its directions, joined] + b).
+    """Initial decoder state from the last encoder state: tanh(W [both directions] + b).
 
-    Each layer of the decoder has a map of its own (Bahdanau et al. 2015), from the encoder's layer
-    of the same depth, or from its last if it has fewer. Parts of a state (h and c) go together, so
-    that cells may differ.
+    Each layer of the decoder has its own linear map (Bahdanau et al. 2015), from the encoder layer
+    of the same depth, or from the last one if the encoder has fewer. The parts of a state (h and c)
+    are concatenated, so that the cells may differ.
 
-    **Arguments** encoder, decoder: the recurrent layers on either side.
+    **Arguments** encoder, decoder: the recurrent layers of the two.
 
     >>> import tinygrad_rnn as tg
     >>> bridge = tg.nn.Bridge(tg.nn.GRU(3, 4, bidirectional=True), tg.nn.LSTM(3, 5, num_layers=2))
@@ -65,7 +65,7 @@ class Bridge(Module):
         instance("Bridge", "decoder", decoder, RecurrentLayer)
         placement("Bridge", device, dtype, generator)
         self.depth, self.directions = encoder.num_layers, encoder.directions
-        self.parts, self.sizes = reach(encoder).parts, reach(decoder).parts
+        self.parts, self.sizes = sizes_of(encoder).parts, sizes_of(decoder).parts
         features = sum(self.parts) * self.directions
         self.maps = ModuleList(
             Linear(features, sum(self.sizes), True, device, dtype, generator=generator)
@@ -73,7 +73,7 @@ class Bridge(Module):
         )
 
     def forward(self, state: Any) -> Any:
-        """**Arguments** state: the encoder's. **Returns** the decoder's, of its parts and sizes."""
+        """**Arguments** state: of the encoder. **Returns** the initial state of the decoder."""
         parts = state if isinstance(state, tuple) else (state,)
         rows = self.depth * self.directions
         if len(parts) != len(self.parts):
@@ -90,13 +90,15 @@ class Bridge(Module):
             first = min(i, self.depth - 1) * self.directions
             of_layer = [part[k] for part in parts for k in range(first, first + self.directions)]
             layers.append(ops.tanh(linear(ops.concat(of_layer, axis=-1))))
-        stacked, first, made = ops.stack(layers), 0, []
+        stacked, first, split = ops.stack(layers), 0, []
         for size in self.sizes:
-            made.append(stacked[:, :, first : first + size])
+            split.append(stacked[:, :, first : first + size])
             first += size
-        return tuple(made) if len(made) > 1 else made[0]
+        return tuple(split) if len(split) > 1 else split[0]
 
 
 def same_states(encoder: RecurrentLayer, decoder: RecurrentLayer) -> bool:
-    """Whether the one's last state can be the other's first as it is."""
-    return reach(encoder)[1:] == reach(decoder)[1:] and encoder.directions == decoder.directions
+    """Whether the state of the encoder has the shape of a decoder state."""
+    return (
+        sizes_of(encoder)[1:] == sizes_of(decoder)[1:] and encoder.directions == decoder.directions
+    )

@@ -1,11 +1,11 @@
-"""The second half of an encoder-decoder: it writes the target, a symbol a step.
+"""Decoder of an encoder-decoder model, which produces one target symbol per step.
 
     h_t = recurrence(y_{t-1}, h_{t-1})          c_t = attention(h_t, memory)
     r_t = tanh(W [h_t; c_t])                    P(y_t | before, source) = softmax(V r_t)
 
-The order is Luong's (2015): the recurrence needs no context. So, with the target known, it runs
-over all steps at once, and then all steps look at the source at once. Input feeding, which hands
-r_{t-1} to the recurrence, gives that up.
+The order is that of Luong et al. (2015): the recurrence does not read the context. With teacher
+forcing it runs over all steps at once, followed by the attention of all steps at once. Input
+feeding, where the recurrence reads r_{t-1}, runs step by step.
 """
 
 from __future__ import annotations
@@ -23,41 +23,42 @@ from ..embedding import Embedding
 from ..linear import Linear
 from ..module import Module
 from ..recurrent.stack import RecurrentLayer
-from .bridge import reach
+from .bridge import sizes_of
 from .encoder import time_major, within_lengths
 from .pointer import Pointer
 
 
 class Source(NamedTuple):
-    """What a decoder looks at, prepared once."""
+    """A source, prepared once for all decoder steps."""
 
     memory: Memory | None  # None without attention
-    symbols: Tensor | None  # (B, S), which a pointer copies; None without one
+    symbols: Tensor | None  # (B, S), for the pointer to copy; None without one
 
 
 class DecoderState(NamedTuple):
-    """Where a decoder stands between two steps."""
+    """Decoder state between two steps."""
 
     layers: Any  # of the recurrent layers
-    past: Tensor | None  # of the attention, (B, S)
-    fed: Tensor | None  # the readout that is fed to the next step, (B, readout size)
+    attention: Tensor | None  # state of the attention, (B, S)
+    readout: Tensor | None  # r_{t-1} for input feeding, (B, readout_size)
 
 
 class Decoder(Module):
     """Embedding, recurrent layers, attention, readout, and a linear map to logits.
 
-    **Arguments** embedding: of the target's symbols. layers: recurrent layers that run forwards.
-    attention: whose queries are the layers' outputs; None for an encoder-decoder without
-    (Sutskever et al. 2014). readout_size: features of r_t; the layers', if None. input_feeding: the
-    layers read r_{t-1} as well (Luong et al. 2015): their input_size is the embedding's plus
-    r_t's. deep_output: r_t sees the symbol before, too (Bahdanau et al. 2015). tied: V is the
-    embedding's weight (Press and Wolf 2017), so r_t has its size. copy: symbols of the source may
-    be copied (`Pointer`); source and target share a vocabulary then. dropout: probability, before
-    the layers and before V. **Raises** ValueError for parts that do not fit together.
+    **Arguments** embedding: of the target symbols. layers: unidirectional recurrent layers.
+    attention: its queries are the outputs of the layers; None for a model without attention
+    (Sutskever et al. 2014). readout_size: features of r_t; None for those of the layers.
+    input_feeding: the layers also read r_{t-1} (Luong et al. 2015); their input_size is that of the
+    embedding plus readout_size. deep_output: r_t also reads the previous symbol (Bahdanau et al.
+    2015). tied: V is the embedding matrix (Press and Wolf 2017), so that readout_size is its
+    number of features. copy: can copy symbols of the source (`Pointer`); source and target share a
+    vocabulary. dropout: probability, before the layers and before V. **Raises** ValueError for
+    parts whose sizes do not match.
 
     >>> import tinygrad_rnn as tg
     >>> decoder = tg.nn.Decoder(tg.nn.Embedding(10, 4), tg.nn.GRU(4, 8), tg.nn.DotAttention(8))
-    >>> source = decoder.look_at(tg.zeros((5, 2, 8)), lengths=[5, 3])
+    >>> source = decoder.prepare_memory(tg.zeros((5, 2, 8)), lengths=[5, 3])
     >>> logits, weights = decoder(tg.tensor([[1, 1], [4, 7]]), source)
     >>> logits.shape, weights.shape
     ((2, 2, 10), (2, 2, 5))
@@ -86,9 +87,9 @@ class Decoder(Module):
         flag("Decoder", input_feeding=input_feeding, deep_output=deep_output, tied=tied, copy=copy)
         probability("Decoder: dropout", dropout)
         placement("Decoder", device, dtype, generator)
-        made: dict[str, Any] = {"device": device, "dtype": dtype, "generator": generator}
+        factory: dict[str, Any] = {"device": device, "dtype": dtype, "generator": generator}
         symbols, features = embedding.weight.shape
-        hidden = reach(layers).outputs
+        hidden = sizes_of(layers).outputs
         size = (features if tied else hidden) if readout_size is None else readout_size
         positive("Decoder", readout_size=size)
         _fit(embedding, layers, hidden, attention, size, input_feeding, tied, copy)
@@ -96,59 +97,64 @@ class Decoder(Module):
         self.input_feeding, self.deep_output = input_feeding, deep_output
         self.dropout = Dropout(dropout, generator=generator)
         context = 0 if attention is None else attention.context_size
-        seen = hidden + context + (features if deep_output else 0)
-        plain = seen == hidden == size  # nothing to put together: h_t is r_t
-        self.readout = None if plain else Linear(seen, size, **made)
+        features_in = hidden + context + (features if deep_output else 0)
+        identity = features_in == hidden == size  # r_t is h_t
+        self.readout = None if identity else Linear(features_in, size, **factory)
         self.readout_size = size
-        self.head = Linear(size, symbols, **made)
+        self.head = Linear(size, symbols, **factory)
         if tied:
             self.head.weight = embedding.weight
-        self.pointer = Pointer(seen, **made) if copy else None
+        self.pointer = Pointer(features_in, **factory) if copy else None
 
     # ------------------------------------------------------------ before the first step
 
-    def look_at(self, memory: Tensor, *, symbols: Any = None, lengths: Any = None) -> Source:
-        """Prepares a source: memory (S, B, memory_size); symbols (S, B), if they may be copied.
+    def prepare_memory(self, memory: Tensor, *, symbols: Any = None, lengths: Any = None) -> Source:
+        """Prepares a source: memory (S, B, memory_size), and symbols (S, B) for a pointer to copy.
 
-        What either has past the lengths (B,) is not read.
+        Neither is read past the lengths (B,).
         """
-        remembered = None if self.attention is None else self.attention.remember(memory, lengths)
+        prepared = (
+            None if self.attention is None else self.attention.prepare_memory(memory, lengths)
+        )
         if self.pointer is None:
-            return Source(remembered, None)
+            return Source(prepared, None)
         if symbols is None:
             raise InvalidTypeError(
-                "Decoder: look_at: expected the source's symbols (S, B), to copy them"
+                "Decoder: prepare_memory: symbols: expected the symbols of the source, (S, B), "
+                "to copy"
             )
         symbols = within_lengths("Decoder", "symbols", symbols, lengths)
         symbols = ids_of("Decoder", "symbols", symbols, len(self.head.weight), memory.device)
-        return Source(remembered, symbols.swapaxes(0, 1))
+        return Source(prepared, symbols.swapaxes(0, 1))
 
-    rows: ClassVar[Any] = (0, (1, 0, 0))  # the axes on which the parts of `start`'s state have rows
+    batch_axis: ClassVar[Any] = (0, (1, 0, 0))  # of the parts of the state
 
     def start(
         self, source: Source | None = None, state: Any = None, *, batch: int = 1
     ) -> tuple[Source, DecoderState]:
-        """The state before the first `step`: what it looks at, and where it stands.
+        """Returns the source and the state before the first `step`.
 
-        **Arguments** source: of `look_at`; None without attention. state: of the layers; zeros, if
-        None. batch: how many rows, where neither source nor state says it.
+        **Arguments** source: of `prepare_memory`; None without attention. state: of the layers;
+        None for zeros. batch: the batch size, if there is neither a source nor a state.
         """
-        source, past, fed = self._known(source), None, None
+        source, attention, readout = self._known(source), None, None
         if self.attention is not None and source.memory is not None:
-            past = self.attention.initial(source.memory)
+            attention = self.attention.initial(source.memory)
             batch = source.memory.values.shape[0]
         elif state is not None:
             batch = (state[0] if isinstance(state, tuple) else state).shape[1]
         if self.input_feeding:
             like = self.head.weight
-            fed = creation.zeros((batch, self.readout_size), dtype=like.dtype, device=like.device)
-        return source, DecoderState(state, past, fed)
+            readout = creation.zeros(
+                (batch, self.readout_size), dtype=like.dtype, device=like.device
+            )
+        return source, DecoderState(state, attention, readout)
 
     def _known(self, source: Source | None) -> Source:
-        given = source is None or isinstance(source, Source)
-        if not given or (self.attention is not None and (source is None or source.memory is None)):
+        valid = source is None or isinstance(source, Source)
+        if not valid or (self.attention is not None and (source is None or source.memory is None)):
             raise InvalidTypeError(
-                "Decoder: source: expected what look_at(memory) gives, for the attention to look at"
+                "Decoder: source: expected the result of prepare_memory(memory), for the attention"
             )
         return source or Source(None, None)
 
@@ -157,11 +163,11 @@ class Decoder(Module):
     def forward(
         self, symbols: Any, source: Source | None = None, state: Any = None
     ) -> tuple[Tensor, Tensor | None]:
-        """Reads a known target, and says at each step what comes next.
+        """Computes the logits of the next symbol at each step of a target (teacher forcing).
 
-        **Arguments** symbols: (T, B), of which the first starts the target. source: of `look_at`;
-        None without attention. state: the layers' first; zeros, if None. **Returns** logits
-        (T, B, V), and the attention's weights (T, B, S) or None.
+        **Arguments** symbols: (T, B), from the start symbol on. source: of `prepare_memory`; None
+        without attention. state: the initial state of the layers; None for zeros. **Returns**
+        logits (T, B, V), and the attention weights (T, B, S) or None.
         """
         source = self._known(source)
         symbols = creation.as_tensor(symbols, device=self.head.weight.device)
@@ -175,33 +181,32 @@ class Decoder(Module):
         return self._logits(h, context, embedded, weights, source)[0], weights
 
     def step(self, symbols: Any, state: Any) -> tuple[Any, ...]:
-        """One step, as `nn.decoding` asks for it.
+        """Advances by one step, for `nn.decoding`.
 
-        **Arguments** symbols: (N,), those before. state: of `start` or the step before, its rows
-        perhaps chosen anew. **Returns** logits (N, V), the state, and with attention its weights
-        (N, S).
+        **Arguments** symbols: (N,), the previous symbols. state: of `start` or the previous step.
+        **Returns** logits (N, V), the state, and with attention its weights (N, S).
         """
-        (memory, copied), (layers, past, fed) = state
+        (memory, copied), (layers, attention, readout) = state
         source = Source(memory and Memory(*memory), copied)
         embedded = self.dropout(self.embedding(symbols))
-        x = embedded if fed is None else ops.concat([embedded, fed], axis=-1)
+        x = embedded if readout is None else ops.concat([embedded, readout], axis=-1)
         y, layers = self.layers(x.expand_dims(axis=0), layers)
         h, context, weights = y.squeeze(axis=0), None, None
         if self.attention is not None and source.memory is not None:
-            context, weights, past = self.attention.step(h, source.memory, past)
+            context, weights, attention = self.attention.step(h, source.memory, attention)
         logits, r = self._logits(h, context, embedded, weights, source)
-        state = source, DecoderState(layers, past, r if self.input_feeding else None)
+        state = source, DecoderState(layers, attention, r if self.input_feeding else None)
         return (logits, state) if weights is None else (logits, state, weights)
 
     def _by_steps(
         self, symbols: Tensor, source: Source, state: Any
     ) -> tuple[Tensor, Tensor | None]:
-        at, logits, looks = self.start(source, state, batch=symbols.shape[1]), [], []
+        at, logits, attended = self.start(source, state, batch=symbols.shape[1]), [], []
         for y in symbols.unstack():
             scores, at, *weights = self.step(y, at)
             logits.append(scores)
-            looks += weights
-        return ops.stack(logits), ops.stack(looks) if looks else None
+            attended += weights
+        return ops.stack(logits), ops.stack(attended) if attended else None
 
     def _logits(
         self,
@@ -232,15 +237,16 @@ def _fit(
     tied: bool,
     copy: bool,
 ) -> None:
-    """Refuses parts that do not fit together."""
+    """Refuses parts whose sizes do not match."""
     features = embedding.weight.shape[1]
     wanted = features + (readout if input_feeding else 0)
     if layers.bidirectional:
         raise InvalidValueError(
-            "Decoder: layers: expected one direction; the other is not written yet"
+            "Decoder: layers: expected bidirectional=False: the target is generated "
+            "from left to right"
         )
     if layers.input_size != wanted:
-        fed = f" + {readout} that are fed" if input_feeding else ""
+        fed = f" + {readout} for input feeding" if input_feeding else ""
         raise InvalidValueError(
             f"Decoder: layers: expected input_size {wanted} ({features} of the embedding{fed}), "
             f"got {layers.input_size}"
@@ -256,5 +262,5 @@ def _fit(
         )
     if copy and attention is None:
         raise InvalidValueError(
-            "Decoder: copy: expected an attention, whose weights say what to copy"
+            "Decoder: copy: expected an attention, whose weights are the copy distribution"
         )

@@ -1,4 +1,4 @@
-"""The first half of an encoder-decoder: it reads the source and remembers every step of it."""
+"""Encoder of an encoder-decoder model: a memory with an entry for each source step."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from ..dropout import Dropout
 from ..embedding import Embedding
 from ..module import Module
 from ..recurrent.stack import RecurrentLayer
-from .bridge import reach
+from .bridge import sizes_of
 
 
 class Encoder(Module):
     """Embedding, dropout and recurrent layers.
 
-    **Arguments** embedding: a module that gives each step its features: an `Embedding` of symbols,
-    a `Linear` map of vectors. layers: any recurrent layers, deep, in both directions, as you like.
+    **Arguments** embedding: a module that maps a step to its features: an `Embedding` of symbols, a
+    `Linear` map of vectors. layers: recurrent layers, of any depth and in one or both directions.
     dropout: probability, before the layers. **Raises** ValueError for layers with batch_first.
 
     >>> import tinygrad_rnn as tg
@@ -45,13 +45,13 @@ class Encoder(Module):
         placement("Encoder", generator=generator)
         self.embedding, self.layers = embedding, layers
         self.dropout = Dropout(dropout, generator=generator)
-        self.memory_size = reach(layers).outputs  # features of a step that it remembers
+        self.memory_size = sizes_of(layers).outputs  # features of a memory entry
 
     def forward(self, source: Any, *, lengths: Any = None) -> tuple[Tensor, Any]:
-        """Reads a source.
+        """Encodes a source.
 
-        **Arguments** source: what the embedding takes, (S, B) or (S, B, features). lengths: (B,),
-        as recurrent layers take them; what source has past them is not read. **Returns** the
+        **Arguments** source: the input of the embedding, (S, B) or (S, B, features). lengths: (B,),
+        as in recurrent layers; source is not read past them. **Returns** the
         memory, (S, B, memory_size), and the layers' last state.
         """
         source = within_lengths("Encoder", "source", source, lengths)
@@ -64,7 +64,7 @@ class Encoder(Module):
 
 
 def time_major(name: str, layers: RecurrentLayer) -> None:
-    """Refuses layers that have the batch first."""
+    """Refuses layers with batch_first=True."""
     instance(name, "layers", layers, RecurrentLayer)
     if layers.batch_first:
         raise InvalidValueError(
@@ -73,7 +73,7 @@ def time_major(name: str, layers: RecurrentLayer) -> None:
 
 
 def within_lengths(name: str, argument: str, x: Any, lengths: Any) -> Any:
-    """What (S, B, ...) has within its rows' lengths, and zeros past them."""
+    """Zeroes (S, B, ...) past the lengths of its batch rows."""
     if lengths is None:
         return x
     x = creation.as_tensor(x)

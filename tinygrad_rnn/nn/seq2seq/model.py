@@ -1,4 +1,4 @@
-"""An encoder, a decoder, and what lies between: sequences to sequences of other lengths."""
+"""Encoder-decoder models: sequences to sequences of other lengths."""
 
 from __future__ import annotations
 
@@ -17,11 +17,12 @@ from .encoder import Encoder
 
 
 class Seq2Seq(Module):
-    """P(target | source) as the chain rule has it: each symbol given the source and those before.
+    """Encoder-decoder model of P(target | source), factorized by the chain rule.
 
-    **Arguments** encoder, decoder: its halves. bridge: makes the encoder's last state the decoder's
-    first; if None, the state is handed over as it is where it fits, and else by a `Bridge`.
-    generator: draws which steps read what the model wrote itself, in scheduled sampling.
+    **Arguments** encoder, decoder: the parts. bridge: maps the last state of the encoder to the
+    initial state of the decoder; if None, the identity where the states have the same shapes, else
+    a `Bridge`. generator: draws the steps that read the model's own prediction in scheduled
+    sampling.
 
     >>> import tinygrad_rnn as tg
     >>> encoder = tg.nn.Encoder(tg.nn.Embedding(10, 4), tg.nn.GRU(4, 8, bidirectional=True))
@@ -58,61 +59,61 @@ class Seq2Seq(Module):
         self.bridge = bridge
 
     def encode(self, source: Any, *, lengths: Any = None) -> tuple[Source, Any]:
-        """Reads a source. **Returns** what the decoder looks at, and its layers' first state."""
+        """Encodes a source. **Returns** the prepared memory, and the initial decoder state."""
         memory, state = self.encoder(source, lengths=lengths)
         if self.bridge is not None:
             state = self.bridge(state)
-        return self.decoder.look_at(memory, symbols=source, lengths=lengths), state
+        return self.decoder.prepare_memory(memory, symbols=source, lengths=lengths), state
 
     def forward(
-        self, source: Any, target: Any, *, lengths: Any = None, truth: float = 1.0
+        self, source: Any, target: Any, *, lengths: Any = None, teacher_forcing_ratio: float = 1.0
     ) -> Tensor:
-        """Reads a source and the known target, and says at each step what comes next.
+        """Computes the logits of the next symbol at each step of a target.
 
-        **Arguments** source: (S, B) symbols, or (S, B, features). target: (T, B) symbols, of which
-        the first starts it. lengths: (B,), of the sources. truth: the probability with which a
-        step reads the target rather than what the model itself finds most probable (scheduled
-        sampling, Bengio et al. 2015); 1 is teacher forcing, and runs all steps at once.
-        **Returns** logits (T, B, V).
+        **Arguments** source: (S, B) symbols, or (S, B, features). target: (T, B) symbols, from the
+        start symbol on. lengths: (B,), of the sources. teacher_forcing_ratio: the probability that
+        a step reads the target instead of the model's most probable symbol (scheduled sampling,
+        Bengio et al. 2015); 1 is teacher forcing, which runs all steps at once. **Returns** logits
+        (T, B, V).
         """
-        looked_at, state = self.encode(source, lengths=lengths)
-        if truth != 1:
-            probability("Seq2Seq: truth", truth)
-            return self._sampled(looked_at, state, target, truth)
-        return self.decoder(target, looked_at, state)[0]
+        prepared, state = self.encode(source, lengths=lengths)
+        if teacher_forcing_ratio != 1:
+            probability("Seq2Seq: teacher_forcing_ratio", teacher_forcing_ratio)
+            return self._sampled(prepared, state, target, teacher_forcing_ratio)
+        return self.decoder(target, prepared, state)[0]
 
     def align(self, source: Any, target: Any, *, lengths: Any = None) -> Tensor | None:
-        """As `forward`. **Returns** where each step looks, (T, B, S); None without attention."""
-        looked_at, state = self.encode(source, lengths=lengths)
-        weights: Tensor | None = self.decoder(target, looked_at, state)[1]
+        """As `forward`. **Returns** the attention weights, (T, B, S); None without attention."""
+        prepared, state = self.encode(source, lengths=lengths)
+        weights: Tensor | None = self.decoder(target, prepared, state)[1]
         return weights
 
-    def _sampled(self, source: Source, state: Any, target: Any, truth: float) -> Tensor:
+    def _sampled(self, source: Source, state: Any, target: Any, ratio: float) -> Tensor:
         table = self.decoder.embedding.weight
         target = ids_of("Seq2Seq", "target", target, len(table), table.device)
         if target.ndim != 2 or 0 in target.shape:
             raise ShapeError(
                 f"Seq2Seq: target: expected (T, B), none empty; got {list(target.shape)}"
             )
-        draws = given_or_default(self.generator, "Seq2Seq").random(target.shape) < truth
-        true = creation.as_tensor(draws, device=target.device)
+        draws = given_or_default(self.generator, "Seq2Seq").random(target.shape) < ratio
+        forced = creation.as_tensor(draws, device=target.device)
         at = self.decoder.start(source, state, batch=target.shape[1])
-        written, logits = target[0], []
+        predicted, logits = target[0], []
         for t, y in enumerate(target.unstack()):
-            read = ops.where(true[t], y, written) if t else y  # the first only starts
+            read = ops.where(forced[t], y, predicted) if t else y  # the start symbol
             scores, at, *_ = self.decoder.step(read, at)
-            written = ops.argmax(scores.detach(), axis=-1)
+            predicted = ops.argmax(scores.detach(), axis=-1)
             logits.append(scores)
         return ops.stack(logits)
 
     # ------------------------------------------------------------ for decoding
 
-    rows = Decoder.rows
+    batch_axis = Decoder.batch_axis
 
     def start(self, source: Any, *, lengths: Any = None) -> tuple[Source, DecoderState]:
-        """Reads the sources that are to be decoded. **Returns** the state before the first step."""
-        looked_at, state = self.encode(source, lengths=lengths)
-        return self.decoder.start(looked_at, state, batch=source.shape[1])
+        """Encodes sources for decoding. **Returns** the state before the first step."""
+        prepared, state = self.encode(source, lengths=lengths)
+        return self.decoder.start(prepared, state, batch=source.shape[1])
 
     def step(self, symbols: Any, state: Any) -> tuple[Any, ...]:
         """One step of decoding: see `Decoder.step`."""

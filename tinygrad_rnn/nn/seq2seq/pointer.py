@@ -1,4 +1,4 @@
-"""Copying: a symbol is written, or taken over from where attention looks."""
+"""Copy mechanism: a mixture of the vocabulary distribution and the attention weights."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from ..checks import ids_of, placement, positive
 from ..linear import Linear
 from ..module import Module
 
-TINY = 1e-10  # where a symbol is neither likely nor in the source, its logarithm stays finite
+TINY = 1e-10  # keeps the logarithm finite where the probability is 0
 
 
 class Pointer(Module):
-    """The pointer-generator's mixture (See et al. 2017).
+    """Pointer-generator network (See et al. 2017).
 
-        P(y) = p softmax(logits)_y + (1 - p) sum of the weights where the source has y
-        p = sigmoid(w . seen + b)
+        P(y) = p softmax(logits)_y + (1 - p) sum of the weights at the positions of y
+        p = sigmoid(w . x + b)
 
-    **Arguments** features: of what the gate p sees.
+    **Arguments** features: of x, the input of the gate p.
 
     >>> import tinygrad_rnn as tg
     >>> pointer = tg.nn.Pointer(3)
@@ -42,20 +42,20 @@ class Pointer(Module):
         placement("Pointer", device, dtype, generator)
         self.gate = Linear(features, 1, True, device, dtype, generator=generator)
 
-    def forward(self, logits: Tensor, seen: Tensor, weights: Tensor, symbols: Tensor) -> Tensor:
-        """Mixes.
+    def forward(self, logits: Tensor, x: Tensor, weights: Tensor, symbols: Tensor) -> Tensor:
+        """Computes the mixture.
 
-        **Arguments** logits: (..., B, V); seen: (..., B, features); weights: (..., B, S); symbols:
-        (B, S), below V. **Returns** log P, (..., B, V): logits as good as any.
+        **Arguments** logits: (..., B, V); x: (..., B, features); weights: (..., B, S);
+        symbols: (B, S), below V. **Returns** log P, (..., B, V).
         """
         symbols = ids_of("Pointer", "symbols", symbols, logits.shape[-1], logits.device)
-        p = ops.sigmoid(self.gate(seen))
+        p = ops.sigmoid(self.gate(x))
         shape = weights.shape
         axes = [
             creation.arange(n, device=symbols.device).reshape(n, *(1,) * (len(shape) - 1 - i))
             for i, n in enumerate(shape[:-1])
         ]
         index = (*axes, symbols.reshape(*(1,) * (len(shape) - 2), *symbols.shape))
-        none = creation.zeros(logits.shape, dtype=logits.dtype, device=logits.device)
-        copied = ops.index_add(none, (1 - p) * weights, index=index)
+        empty = creation.zeros(logits.shape, dtype=logits.dtype, device=logits.device)
+        copied = ops.index_add(empty, (1 - p) * weights, index=index)
         return ops.log(p * ops.softmax(logits, axis=-1) + copied + TINY)

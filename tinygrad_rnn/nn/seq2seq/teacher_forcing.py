@@ -1,6 +1,6 @@
-"""Schedules of scheduled sampling (Bengio et al. 2015): how often training reads the truth.
+"""Schedules of the teacher forcing ratio, for scheduled sampling (Bengio et al. 2015).
 
-A schedule is a function of the updates made so far, and gives `Seq2Seq.forward` its `truth`.
+A schedule maps the number of updates to the `teacher_forcing_ratio` of `Seq2Seq.forward`.
 """
 
 from __future__ import annotations

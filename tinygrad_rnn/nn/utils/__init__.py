@@ -1,7 +1,7 @@
-"""What helps to train recurrent networks, and to see what goes on inside."""
+"""Training utilities: truncated BPTT, diagnostics, quantization."""
 
-from .probes import gate_saturation, gradient_flow
-from .rounding import quantized
+from .diagnostics import gate_saturation, gradient_flow
+from .quantize import quantized
 from .truncation import detach, truncated
 
 __all__ = ["detach", "gate_saturation", "gradient_flow", "quantized", "truncated"]

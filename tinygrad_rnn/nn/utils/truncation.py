@@ -1,4 +1,4 @@
-"""Back-propagation through time, cut: long sequences, and streams without an end."""
+"""Truncated backpropagation through time, for long sequences and streams."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ..recurrent.states import State, detached
 
 @public
 def detach(state: State) -> State:
-    """A state with the same values, cut from the graph that they were computed in; of None, None.
+    """Detaches a state from the graph; None stays None.
 
     >>> import tinygrad_rnn as tg
     >>> y, state = tg.nn.LSTM(3, 4)(tg.zeros((7, 2, 3)))
@@ -36,20 +36,20 @@ def truncated(
     *,
     axis: int = 0,
 ) -> Iterator[tuple[slice, Tensor, State]]:
-    """Every k1 steps, back through k2 (Williams and Peng 1990).
+    """Truncated backpropagation through time, BPTT(k2; k1) (Williams and Peng 1990).
 
-    The outputs of k1 new steps come with a graph that reaches k2 steps back. Where k2 is more than
-    k1 the steps in between are run again, from the state as it was then: k2 / k1 times the work.
+    Yields the outputs of k1 new steps, with a graph that reaches k2 steps back. If k2 > k1, the
+    steps in between are run again from their saved state, which costs k2 / k1 times the work.
 
     **Arguments** run: a layer or a model, `(x, state) -> (y, state)`. x: (T, ...), a Tensor or an
-    array. k1: how many new steps a window has. k2: how many steps back its gradient reaches, k1 at
-    least; k1, if None. state: to begin from. axis: that of time in x and y; 1 for a layer with
-    batch_first.
+    array. k1: the number of new steps in a window. k2: how many steps back its gradient reaches, at
+    least k1; k1, if None. state: the initial state. axis: the time axis of x and y; 1 for a layer
+    with batch_first.
 
-    **Returns** an iterator over windows: which steps are new, their outputs, and the state after
-    them, cut. **Raises** ValueError for k1 and k2 that are not whole numbers with 1 <= k1 <= k2,
-    for an axis that is not that of time, and for a module with layers that run backwards: they
-    begin at what a window does not have yet.
+    **Returns** an iterator over windows: the slice of new steps, their outputs, and the detached
+    state after them. **Raises** ValueError for k1 and k2 that are not integers with 1 <= k1 <= k2,
+    for an axis that is not the time axis, and for a module with a reversed or bidirectional layer,
+    whose backward direction needs the end of the sequence.
 
     >>> import tinygrad_rnn as tg
     >>> rnn, x, target = tg.nn.RNN(3, 4), tg.ones((100, 2, 3)), tg.zeros((100, 2, 4))
@@ -79,20 +79,20 @@ def truncated(
 
 
 def _check_module(run: Any, axis: int) -> None:
-    """Refuses a layer or a model that cannot run over a stream in windows along an axis."""
+    """Refuses a layer or a model that cannot run in windows along an axis."""
     kind = type(run).__name__
     if isinstance(run, (RecurrentLayer, MinGRU, MinLSTM)) and axis != run.batch_first:
         raise InvalidValueError(
-            f"truncated: axis: expected {int(run.batch_first)}, that of time where {kind} has "
+            f"truncated: axis: expected {int(run.batch_first)}, the time axis of {kind} with "
             f"batch_first={run.batch_first}; got {axis}"
         )
     for name, layer in run.named_modules() if isinstance(run, Module) else ():
         if getattr(layer, "bidirectional", False) or getattr(layer, "reverse", False):
             which = f"{type(layer).__name__} {name!r}" if name else kind
             raise InvalidValueError(
-                f"truncated: run: expected layers that run forwards; {which} runs backwards, too, "
-                "and begins at what a window does not have yet (if it runs over another axis, hand "
-                "over a function that calls the model)"
+                f"truncated: run: expected unidirectional layers; {which} also runs backwards, "
+                "and needs the end of the sequence (if it runs over another axis, pass a function "
+                "that calls the model)"
             )
 
 
@@ -105,7 +105,7 @@ def _windows(
     axis: int,
 ) -> Iterator[tuple[slice, Tensor, State]]:
     steps, before = x.shape[axis], (slice(None),) * axis
-    start, old = 0, 0  # of the window, whose state is `state`; where its new steps begin
+    start, old = 0, 0  # first step of the window, whose state is `state`; first new step
     while old < steps:
         end = min(old + k1, steps)
         following = max(0, min(end + k1, steps) - k2)  # where the next window starts, end at most

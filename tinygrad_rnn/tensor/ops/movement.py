@@ -120,6 +120,8 @@ def matrix_transpose(x: Array) -> Array:
 
 # ---------------------------------------------------------------- many to one, one to many
 
+MAX_SECTIONS = 1 << 20  # an empty axis divides into any number of parts, which all take memory
+
 _concat = Op(
     "concat",
     lambda xp, *xs, axis: xp.concatenate(xs, axis=axis),
@@ -201,7 +203,7 @@ def split(x: Array, indices_or_sections: int | Sequence[int], axis: int = 0) -> 
     n = x.shape[axis]
     if not isinstance(indices_or_sections, Sequence):
         sections = integer(indices_or_sections, "split: sections")
-        if sections < 1 or n % sections:
+        if sections < 1 or n % sections or sections > MAX_SECTIONS:
             raise ShapeError(f"split: an axis of {n} does not divide into {sections} equal parts")
         cuts = [n // sections * i for i in range(1, sections)]
     else:

@@ -1,6 +1,6 @@
-"""Attentions that remember where they have looked: what to look at next depends on it.
+"""Attention mechanisms whose score depends on the weights of earlier steps.
 
-Their steps cannot be taken all at once: the weights of one are in the score of the next.
+They run step by step, since the weights of a step are in the score of the next.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from ..linear import Linear
 from .attention import AdditiveAttention, Memory
 
 
-class PastAttention(AdditiveAttention):
-    """The base: an additive score to which features of the past are added.
+class StatefulAttention(AdditiveAttention):
+    """Base class: additive attention with features of the earlier weights in the score.
 
-    score = v . tanh(W query + U memory + F past_features + b)
+    score = v . tanh(W query + U memory + F features(state) + b)
     """
 
     def __init__(
@@ -38,48 +38,48 @@ class PastAttention(AdditiveAttention):
         )
         self.place = Linear(features, self.hidden_size, False, device, dtype, generator=generator)
 
-    def features(self, past: Tensor) -> Tensor:
-        """What the score is told of the past: (B, S) -> (B, S, features)."""
-        raise InvalidTypeError(f"{type(self).__name__} defines no features(past)")
+    def features(self, state: Tensor) -> Tensor:
+        """Features of the state for the score: (B, S) -> (B, S, features)."""
+        raise InvalidTypeError(f"{type(self).__name__} defines no features(state)")
 
-    def next(self, past: Tensor, weights: Tensor) -> Tensor:
-        """The past of the next step."""
-        raise InvalidTypeError(f"{type(self).__name__} defines no next(past, weights)")
+    def next(self, state: Tensor, weights: Tensor) -> Tensor:
+        """The state of the next step."""
+        raise InvalidTypeError(f"{type(self).__name__} defines no next(state, weights)")
 
     def initial(self, memory: Memory) -> Tensor:
-        """Nothing has been looked at."""
+        """Zeros: no weights yet."""
         like = memory.values
         return creation.zeros(like.shape[:2], dtype=like.dtype, device=like.device)
 
     def step(
-        self, query: Tensor, memory: Memory, past: Tensor | None = None
+        self, query: Tensor, memory: Memory, state: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """One step. **Returns** context (B, V), weights (B, S), and the past of the next step."""
-        past = self.initial(memory) if past is None else past
-        told = memory._replace(keys=memory.keys + self.place(self.features(past)))
-        context, weights, _ = super().step(query, told)
-        return context, weights, self.next(past, weights)
+        """One step. **Returns** context (B, V), weights (B, S), and the next state."""
+        state = self.initial(memory) if state is None else state
+        memory = memory._replace(keys=memory.keys + self.place(self.features(state)))
+        context, weights, _ = super().step(query, memory)
+        return context, weights, self.next(state, weights)
 
     def attend(self, query: Tensor, memory: Memory) -> tuple[Tensor, Tensor]:
-        """Step by step."""
+        """As `Attention.attend`, step by step."""
         self._fits(query, memory, 3)
-        past, contexts, weights = self.initial(memory), [], []
+        state, contexts, weights = self.initial(memory), [], []
         for q in query.unstack():
-            context, looked, past = self.step(q, memory, past)
+            context, w, state = self.step(q, memory, state)
             contexts.append(context)
-            weights.append(looked)
+            weights.append(w)
         return ops.stack(contexts), ops.stack(weights)
 
 
-class LocationAttention(PastAttention):
-    """Additive, told where the step before looked, through filters (Chorowski et al. 2015).
+class LocationAttention(StatefulAttention):
+    """Location-aware additive attention (Chorowski et al. 2015).
 
         score_s = v . tanh(W query + U memory_s + F f_s + b),    f = filters * last weights
 
-    So it can move on along the source, by as much as a filter reaches, whatever the source says.
+    A filter can move the weights along the source by up to `reach` steps.
 
     **Arguments** query_size, memory_size, hidden_size, normalize: as `AdditiveAttention`. filters:
-    how many. reach: how far one looks to either side.
+    their number. reach: the width of a filter is 2 reach + 1.
 
     >>> import tinygrad_rnn as tg
     >>> attention = tg.nn.LocationAttention(3, 5, filters=4, reach=1)
@@ -101,28 +101,29 @@ class LocationAttention(PastAttention):
         *,
         generator: Generator | None = None,
     ) -> None:
-        positive("LocationAttention", filters=filters, reach=reach)
+        positive("LocationAttention", filters=filters)
+        positive("LocationAttention", most=10_000, reach=reach)  # a slice of memory for each place
         super().__init__(
             query_size, memory_size, filters, hidden_size, normalize, device, dtype, generator
         )
         self.reach = reach
         self.filters = Linear(2 * reach + 1, filters, False, device, dtype, generator=generator)
 
-    def features(self, past: Tensor) -> Tensor:
-        """The filters' answers at each step of the source."""
-        steps = past.shape[1]
-        padded = ops.pad(past, ((0, 0), (self.reach, self.reach)))
+    def features(self, state: Tensor) -> Tensor:
+        """The filter responses at each step of the source."""
+        steps = state.shape[1]
+        padded = ops.pad(state, ((0, 0), (self.reach, self.reach)))
         windows = [padded[:, i : i + steps] for i in range(2 * self.reach + 1)]
-        answers: Tensor = self.filters(ops.stack(windows, axis=-1))
-        return answers
+        responses: Tensor = self.filters(ops.stack(windows, axis=-1))
+        return responses
 
-    def next(self, past: Tensor, weights: Tensor) -> Tensor:
-        """The weights of the step before."""
+    def next(self, state: Tensor, weights: Tensor) -> Tensor:
+        """The weights of this step."""
         return weights
 
 
-class CoverageAttention(PastAttention):
-    """Additive, told how much each step of the source was looked at so far (See et al. 2017).
+class CoverageAttention(StatefulAttention):
+    """Additive attention with a coverage vector (See et al. 2017).
 
         score_s = v . tanh(W query + U memory_s + w c_s + b),    c = sum of all weights so far
 
@@ -150,10 +151,10 @@ class CoverageAttention(PastAttention):
             query_size, memory_size, 1, hidden_size, normalize, device, dtype, generator
         )
 
-    def features(self, past: Tensor) -> Tensor:
+    def features(self, state: Tensor) -> Tensor:
         """The coverage of each step."""
-        return past.expand_dims(axis=-1)
+        return state.expand_dims(axis=-1)
 
-    def next(self, past: Tensor, weights: Tensor) -> Tensor:
-        """All weights so far."""
-        return past + weights
+    def next(self, state: Tensor, weights: Tensor) -> Tensor:
+        """The sum of all weights so far."""
+        return state + weights

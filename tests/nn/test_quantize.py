@@ -158,7 +158,7 @@ def test_zeros_are_zeros_and_large_inputs_count() -> None:
 
 
 def test_a_model_without_a_recurrent_layer_is_refused() -> None:
-    with pytest.raises(ValueError, match="Linear holds no RNN, GRU or LSTM"):
+    with pytest.raises(ValueError, match="Linear has no RNN, GRU or LSTM"):
         tg.nn.utils.quantized(tg.nn.Linear(3, 4))
 
 

@@ -1,4 +1,4 @@
-"""What goes on inside of recurrent layers: where gradients vanish, and which gates stand still."""
+"""Diagnostics of recurrent layers: vanishing gradients and saturated gates."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from ..recurrent.states import Capture, State, like, parts
 
 @contextmanager
 def _capture(model: Module) -> Iterator[dict[str, list[Capture]]]:
-    """Captures the inputs, options and states of a model's recurrent layers, by their names."""
+    """Captures the inputs and states of the recurrent layers of a model, by name."""
     layers = {n: m for n, m in model.named_modules() if isinstance(m, RecurrentLayer)}
     if not layers:
-        raise InvalidValueError(f"{type(model).__name__} holds no recurrent layer to look into")
+        raise InvalidValueError(f"{type(model).__name__} has no recurrent layer to capture")
     captured: dict[str, list[Capture]] = {name: [] for name in layers}
     for name, layer in layers.items():
         layer.captured = captured[name]
@@ -36,16 +36,16 @@ def _capture(model: Module) -> Iterator[dict[str, list[Capture]]]:
 
 @public
 def gradient_flow(model: Module, loss: Callable[[], Tensor]) -> dict[str, State]:
-    """How much of a loss's gradient arrives at every state: where it vanishes, where it explodes.
+    """Gradient norms of a loss at every state, which show vanishing and exploding gradients.
 
-    |dL/dh_t| for every step t, layer and direction, of the whole gradient: through the output of
-    that step and through all later states. (Of a cell whose output is not its state, through the
-    states alone.) The layers run step by step for once; parameters' gradients are left alone.
+    |dL/dh_t| for every step t, layer and direction, of the total gradient: through the output of
+    that step and through all later states. (If the output of a cell is not its state, through the
+    states only.) The layers run step by step; the gradients of parameters do not change.
 
-    **Arguments** model: what holds recurrent layers, or is one. loss: runs the model, gives the
-    loss. **Returns** for each recurrent layer by its name in the model, each part of the state:
-    (num_layers * directions, T) norms over batch and features. **Raises** ValueError if there is no
-    recurrent layer, or none that was run.
+    **Arguments** model: a recurrent layer, or a module with some. loss: runs the model and returns
+    the loss. **Returns** a dict of states by the names of the recurrent layers, each part of a
+    state with norms over batch and features, (num_layers * directions, T). **Raises** ValueError if
+    the model has no recurrent layer, or the loss runs none.
 
     >>> import tinygrad_rnn as tg
     >>> lstm, x = tg.nn.LSTM(3, 4), tg.ones((20, 2, 3))
@@ -56,24 +56,19 @@ def gradient_flow(model: Module, loss: Callable[[], Tensor]) -> dict[str, State]
     with _capture(model) as captured:
         value = loss()
     flow: dict[str, State] = {}
-    for name, rows in captured.items():
-        if not rows:
+    for name, runs in captured.items():
+        if not runs:
             continue
         perturbations = [
-            tap
-            for row in rows
-            for tap in cast("tuple[Tensor | None, ...]", row.options.perturbations)
+            p for run in runs for p in cast("tuple[Tensor | None, ...]", run.options.perturbations)
         ]
-        found = iter(
-            grad(value, [tap for tap in perturbations if tap is not None], retain_graph=True)
-        )
-        nothing = creation.zeros(
-            (len(rows[0].x),), device=rows[0].x.device
-        )  # for truths and counts
-        gs = [nothing if tap is None else next(found) for tap in perturbations]
+        wanted = [p for p in perturbations if p is not None]
+        gradients = iter(grad(value, wanted, retain_graph=True))
+        zeros = creation.zeros((len(runs[0].x),), device=runs[0].x.device)  # for bools and integers
+        gs = [zeros if p is None else next(gradients) for p in perturbations]
         norms = [ops.sqrt(ops.sum(g * g, axis=tuple(range(1, g.ndim)))) for g in gs]
-        count = len(parts(rows[0].first))
-        flow[name] = like(rows[0].first, [ops.stack(norms[k::count]) for k in range(count)])
+        count = len(parts(runs[0].first))
+        flow[name] = like(runs[0].first, [ops.stack(norms[k::count]) for k in range(count)])
     if not flow:
         raise InvalidValueError("gradient_flow: the loss ran no recurrent layer of the model")
     return flow
@@ -89,12 +84,12 @@ def gate_saturation(
     reset: Any = None,
     margin: float = 0.1,
 ) -> dict[str, list[tuple[float, float]]]:
-    """Which gates are always shut or always open (Karpathy et al. 2015), as in evaluation.
+    """Fractions of saturated gate activations (Karpathy et al. 2015), in evaluation mode.
 
-    **Arguments** layer: an RNN, GRU or LSTM. x, state, lengths, reset: as the layer takes them.
-    margin: how near to its bounds an activation counts as saturated; the bounds are 0 and 1 of
-    gates, -1 and 1 of candidates. **Returns** for each gate by its letter in the equations, for
-    each layer and direction, the shares of activations at the lower bound and at the upper one.
+    **Arguments** layer: an RNN, GRU or LSTM. x, state, lengths, reset: the arguments of the layer.
+    margin: the distance to a bound below which an activation is saturated; the bounds are 0 and 1
+    for gates, -1 and 1 for candidates. **Returns** a dict by the letter of the gate in the
+    equations: for each layer and direction, the fractions at the lower and at the upper bound.
 
     >>> import tinygrad_rnn as tg
     >>> lstm = tg.nn.LSTM(3, 4, forget_bias=9.0)
@@ -111,17 +106,17 @@ def gate_saturation(
             layer(x, state, lengths=lengths, reset=reset)
     finally:
         layer.training = training
-    shares: dict[str, list[tuple[float, float]]] = {}
+    fractions: dict[str, list[tuple[float, float]]] = {}
     for row, here in enumerate(captured[""]):
         for gate, (values, lower) in _activations(layer, row, here).items():
             low = ops.mean((values < lower + margin).astype("float64")).item()
             high = ops.mean((values > 1 - margin).astype("float64")).item()
-            shares.setdefault(gate, []).append((low, high))
-    return shares
+            fractions.setdefault(gate, []).append((low, high))
+    return fractions
 
 
 def _activations(layer: FusedLayer, row: int, captured: Capture) -> dict[str, tuple[Tensor, float]]:
-    """Every gate's activations at all valid steps in one call of the step; and its lower bound."""
+    """The activations of each gate at all valid steps, and the lower bound of the gate."""
     found: dict[str, tuple[Tensor, float]] = {}
 
     def recorded(activation: Activation, letters: list[str], lower: float) -> Activation:
@@ -157,7 +152,7 @@ def _activations(layer: FusedLayer, row: int, captured: Capture) -> dict[str, tu
 def _states_before(
     layer: FusedLayer, row: int, captured: Capture, final: Tensor
 ) -> Iterator[Tensor]:
-    """Each part of the state that each step began from, (T, B, features)."""
+    """Each part of the state before each step, (T, B, features)."""
     options, initial = captured.options, parts(layer.begin(row, captured.x, captured.x.shape[1]))
     for first, states, begin in zip(
         parts(captured.first), parts(captured.ran[2]), initial, strict=True
