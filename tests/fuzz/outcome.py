@@ -86,6 +86,8 @@ def _unnamed(call: Call, error: Exception) -> str:
         return f"a valid call was refused: {error}"
     text = str(error)
     parts = [call.name, *re.split(r"[ .]", call.name), *call.replaced, *ALSO.get(call.name, [])]
+    if call.name.startswith("optim."):
+        parts.append("assigning to .grad")  # as the call does before the optimizer's step
     if any(re.search(rf"(?<!\w){re.escape(part)}", text) for part in parts if part):
         return ""
     return f"the error names neither {call.replaced} nor {call.name}: {text}"
