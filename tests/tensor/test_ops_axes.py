@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import numpy as np
@@ -62,6 +63,19 @@ def test_one_axis_by_its_number_has_a_gradient() -> None:
         tg.permute_dims(x, axes=axes).sum().backward()
         assert x.grad is not None
         assert x.grad.tolist() == [1.0, 1.0, 1.0]
+
+
+def test_a_wrong_call_leaves_nothing_for_the_next() -> None:
+    x = tg.arange(20).reshape(4, 5)
+    for wrong, right in ((3.0, 3), (True, 1)):
+        for function in (tg.diagonal, tg.trace, tg.tril, tg.triu):
+            with contextlib.suppress(tg.TinygradRnnError):
+                function(x, wrong)
+            expected = getattr(np, function.__name__)(x.numpy(), right)
+            np.testing.assert_array_equal(function(x, right).numpy(), expected)
+    with contextlib.suppress(tg.TinygradRnnError):
+        tg.diagonal(x, 7.0)
+    assert tg.diagonal(x, 7).shape == (0,)
 
 
 def test_mistakes_are_named() -> None:

@@ -22,7 +22,7 @@ def checker(operation: str, inputs: Sequence[str], needed: int) -> Callable[...,
     known again.
     """
 
-    @lru_cache(1024)
+    @lru_cache(1024, typed=True)  # 1 is no True
     def check(shapes: Sequence[Shape | None], **options: Any) -> bool:
         arrays = {n: shape for n, shape in zip(inputs, shapes, strict=True) if shape is not None}
         for name in inputs[:needed]:

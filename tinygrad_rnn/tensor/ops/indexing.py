@@ -193,7 +193,7 @@ def remembered(make: Callable[..., Any]) -> Callable[..., Any]:
     Whoever compares two calls of a function (a fused scan) sees by that that they are constants.
     """
 
-    @functools.lru_cache(256)
+    @functools.lru_cache(256, typed=True)  # 4.0 is no 4
     @functools.wraps(make)
     def made(*args: Any) -> Any:
         found = make(*args)
