@@ -157,8 +157,11 @@ def test_an_operation_and_a_cell_are_added_as_contributing_says(tmp_path: Path) 
     for folder in ("tinygrad_rnn", "tests"):
         shutil.copytree(ROOT / folder, tmp_path / folder, ignore=unwanted)
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
-    environment = {**os.environ, "PYTHONPATH": str(tmp_path), "HYPOTHESIS_PROFILE": "quick"}
-    programs = {"pytest": [sys.executable, "-m", "pytest", "-n", "0"], "python": [sys.executable]}
+    # Without `site`, since an editable install would find the package of the checkout instead.
+    path = os.pathsep.join([str(tmp_path), *(p for p in sys.path if p.endswith("-packages"))])
+    environment = {**os.environ, "PYTHONPATH": path, "HYPOTHESIS_PROFILE": "quick"}
+    python = [sys.executable, "-S"]
+    programs = {"pytest": [*python, "-m", "pytest", "-n", "0"], "python": python}
     ran = 0
     for what, file, text in steps():
         if what != "run":
