@@ -90,7 +90,7 @@ def stub(module: str) -> str:
 
 
 def path(module: str) -> Path:
-    """Where a module's stub lies."""
+    """Returns the path of a module's stub."""
     place = ROOT / module.replace(".", "/")
     return place / "__init__.pyi" if place.is_dir() else place.with_suffix(".pyi")
 

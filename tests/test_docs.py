@@ -112,7 +112,7 @@ def test_the_options_that_pages_name_exist(name: str) -> None:
 
 
 def steps() -> list[tuple[str, str, str]]:
-    """What CONTRIBUTING.md says to do: (what, where, text), in its order."""
+    """Yields the steps of CONTRIBUTING.md in order: (what, where, text)."""
     text = (ROOT / "CONTRIBUTING.md").read_text("utf-8")
     text = text[text.index("## Add an operation") : text.index("## Add a layer")]
     found = []

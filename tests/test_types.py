@@ -1,4 +1,4 @@
-"""What a type checker sees: the operations' signatures, and a user's model."""
+"""Types for users: the operations' stubs, and mypy on a user's model."""
 
 from __future__ import annotations
 

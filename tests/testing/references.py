@@ -1,4 +1,4 @@
-"""What operations must equal: their definitions in plain NumPy, where it has no such function."""
+"""References in NumPy for the operations that NumPy does not have."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def _affine(x: Array, w: Array, b: Array | float = 0.0) -> Array:
 def _scan_by_hand(
     step: Any, carry: Any, xs: Any, *, reverse: bool, lengths: Any, reset: Any, **_: Any
 ) -> tuple[Any, Any]:
-    """A scan row by row, each as long as it is and begun anew where it is: nothing masked."""
+    """Runs a scan row by row, to each row's length, with resets: without masks."""
     if not isinstance(xs, tuple):  # all of it for tuples
 
         def alone(s: Any, x: Any) -> Any:
@@ -118,8 +118,8 @@ def _scan_by_hand(
     for b in range(xs[0].shape[1]):
         times = range(xs[0].shape[0] if lengths is None else int(lengths[b]))
         for t in reversed(times) if reverse else times:
-            anew = reset is not None and reset[t, b]
-            state = tuple(0 * c[b] if anew else c[b] for c in last)
+            is_reset = reset is not None and reset[t, b]
+            state = tuple(0 * c[b] if is_reset else c[b] for c in last)
             for kept, part in zip((last, ys), step(state, tuple(x[t, b] for x in xs)), strict=True):
                 for whole, value in zip(kept, part, strict=True):
                     whole[b if kept is last else (t, b)] = value

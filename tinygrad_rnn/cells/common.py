@@ -1,4 +1,4 @@
-"""What the cells share: products, gates and normalisation, and the loop that runs a step.
+"""Shared by the cells: products, gates and normalisation, and the loop that runs a step.
 
 U and W of the equations are `w_ih` and `w_hh`. An activation is the name of an elementwise
 operation, or a function. `h_mask` (B, P) multiplies h where it enters the products with W, and
@@ -107,12 +107,12 @@ def by_steps(
     given = [x, *(broadcast_to(z, shape=(x.shape[0], *z.shape[1:])) for _, z in shares)]
     given += perturbations or ()
     first, begin = tree.leaves(state), tree.leaves(initial, state)
-    anew = reset is not None and initial is not None
-    if anew:  # scan knows of zeros only
+    resets_to_initial = reset is not None and initial is not None
+    if resets_to_initial:  # scan resets to zeros only
         given, reset = [*given, reset], None
 
     def run(old: Any, given: Any) -> tuple[Any, Any]:
-        if anew:
+        if resets_to_initial:
             *given, rows = given
             old = [
                 where(rows.reshape((-1,) + (1,) * (b.ndim - 1)), a, b)

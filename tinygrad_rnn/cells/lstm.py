@@ -81,7 +81,7 @@ def _by_steps(
 
     **Arguments** x: (T, B, I); h0: (B, H), or (B, P) under a projection; c0: (B, H); weights,
     biases, coupled_gates and cell_clip as `lstm_step` takes them. Constants, or None: lengths,
-    (B,), the valid steps of each row, 0 to T; reset, (T, B), true where a row begins anew, from
+    (B,), the valid steps of each row, 0 to T; reset, (T, B), true where a row is reset to
     zeros, before the step; h_mask, (B, H or P); h_zone and c_zone, as h and c of every step or
     (1, 1, 1), the share of the old that survives a step (zoneout); ids, (T, B) whole numbers: x is
     a table, (V, I), of which they are the rows that are read. every_cell: returns c of every

@@ -15,7 +15,7 @@ features, H hidden units, and P features of h (H, or those of an LSTM's projecti
                          (2*H,), into i and o
     lengths  (B,)        valid steps of each row, 0 to T, or None for T throughout: what x has past
                          them is not read, be it NaN
-    reset    (T, B)      true where a row begins anew, from a state of zeros, before that step,
+    reset    (T, B)      true where a row is reset to a state of zeros before that step,
                          whatever the old one was; or None
     h_mask   (B, P)      multiplies h where it enters the recurrent products, or None
     h_zone   (T, B, P)   the share of the old h that survives each step, or None; (1, 1, 1) for one

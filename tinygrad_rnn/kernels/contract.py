@@ -1,4 +1,4 @@
-"""What a kernel may take for granted: the shapes and the options of its operation, checked here."""
+"""Checks the shapes and options of the kernels' operations, so that kernels may rely on them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Shape = tuple[int, ...]
 
 
 def checker(operation: str, inputs: Sequence[str], needed: int) -> Callable[..., bool]:
-    """What checks the calls of an operation, whose arrays come in this order, those needed first.
+    """Creates the check of an operation whose arrays come in this order, required ones first.
 
     **Returns** a function of the arrays' shapes, None for those that are not there, and of the
     options. It says whether no array is empty, and **raises** ValueError, or TypeError for one that
@@ -77,7 +77,7 @@ def _check_shapes(operation: str, arrays: dict[str, Shape], coupled: bool) -> No
 def _shapes(
     steps: int, batch: int, features: int, out: int, hidden: int, gates: int
 ) -> dict[str, tuple[int, ...]]:
-    """What each array must be; where there are peepholes, g is the one gate that has none."""
+    """The shape of each array; with peepholes, only gate g has none."""
     return {
         "x": (steps, batch, features),
         "h0": (batch, out),

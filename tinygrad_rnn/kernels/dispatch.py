@@ -79,7 +79,7 @@ def _forward(operation: str) -> Callable[..., Any]:
 
 
 def _check_numbers(x: Any, lengths: Any, ids: Any) -> None:
-    """What array code would compute something of, whatever it is."""
+    """Checks dtypes and ranges that array code would not."""
     if x.dtype.kind in "biu":
         raise TypeError(f"x: expected real numbers, got {x.dtype}")
     if lengths is not None:

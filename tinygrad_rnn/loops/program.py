@@ -41,7 +41,7 @@ class ForwardInstruction(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """What the executor runs at every step: on arrays without fusion, or with it."""
+    """The instructions that the executor runs at every step, with fusion or without."""
 
     forward: list[Any]
     backward: list[Any]

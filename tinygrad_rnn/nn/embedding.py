@@ -75,7 +75,7 @@ class Embedding(Module):
         return ops.where(real, y, y.detach())  # no gradient for the padding's vector
 
     def inputs(self, ids: Any, dropout: Dropout) -> tuple[Tensor, Any]:
-        """What recurrent layers are to read: `x, ids = ...` for `layers(x, ids=ids)`.
+        """Returns the arguments of a recurrent layer: `x, ids = ...` for `layers(x, ids=ids)`.
 
         The vectors after a dropout, with None; or, where each symbol has the same vector at every
         step, the whole table, of which the layers read rows.

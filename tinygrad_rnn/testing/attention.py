@@ -130,7 +130,7 @@ def _seq2seq(d: Sampler) -> Sample:
 
 
 def flat(parts: Any) -> Any:
-    """What is nested in tuples, as one tuple without what is None."""
+    """Flattens nested tuples, and drops None."""
     if not isinstance(parts, tuple):
         return () if parts is None else (parts,)
     return tuple(leaf for part in parts for leaf in flat(part))

@@ -21,7 +21,7 @@ def _scan(d: Sampler) -> Sample:
     )
 
     def call(f: Any, xs: Any, carry: Any, w: Any) -> Any:
-        on, anew = (None if a is None else backend.to_device(a) for a in (lengths, reset))
+        on, resets = (None if a is None else backend.to_device(a) for a in (lengths, reset))
 
         def step(s: Any, x: Any) -> Any:
             if not several:
@@ -30,7 +30,7 @@ def _scan(d: Sampler) -> Sample:
             return (s * w + x, count + s), (s * x + count, y * s)
 
         state, inputs = ((carry, carry), (xs, xs * xs)) if several else (carry, xs)
-        state, ys = f(step, state, inputs, reverse=reverse, lengths=on, reset=anew, **how)
+        state, ys = f(step, state, inputs, reverse=reverse, lengths=on, reset=resets, **how)
         return (*state, *ys) if several else (state, ys)
 
     return Sample([real(d, (steps, batch, 2)), real(d, (batch, 2)), real(d, (2,))], call)

@@ -71,7 +71,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class OpInfo:
-    """What is checked under one name.
+    """An operation, cell, layer or loss with its checks.
 
     `draw` makes a sample. `reference` computes the same on arrays where NumPy has no function of
     that name; the tests compare with it.

@@ -158,7 +158,7 @@ class Recurrent(RecurrentLayer):
         return cells
 
     def begin(self, row: int, x: Tensor, batch: int) -> State:
-        """What the cell says."""
+        """Returns the cell's own initial state."""
         cell = self.cells[row]
         return checked(f"Recurrent: {type(cell).__name__}.initial", cell.initial(x[0]))
 

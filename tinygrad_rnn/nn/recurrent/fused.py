@@ -9,7 +9,7 @@ from typing import Any
 
 from ...cells import inference
 from ...errors import InvalidTypeError, ShapeError
-from ...tensor import creation
+from ...tensor import creation, tree
 from ...tensor.random import Generator
 from ...tensor.tensor import Tensor
 from ..checks import dtype_as, features_last, flag, placement, positive, probability, real_part
@@ -17,11 +17,11 @@ from ..dropout import dropout, dropout_mask
 from ..module import Parameter
 from .recurrence import Recurrence, Weights
 from .stack import RecurrentLayer
-from .states import Result, SequenceOptions, State, like, parts
+from .states import Result, SequenceOptions, State, parts
 
 
 class FusedLayer(RecurrentLayer):
-    """What RNN, GRU and LSTM share: weights of each row, their masks, learned initial states."""
+    """Base class of RNN, GRU and LSTM: weights, their masks, learned initial states."""
 
     input_size: int
     reads_tables = True
@@ -67,7 +67,7 @@ class FusedLayer(RecurrentLayer):
         self._zones(begin, 1, training=False)  # refuses wrong ones
 
     def suffix(self, row: int) -> str:
-        """What follows the names of a row's weights."""
+        """Returns the suffix of a layer and direction's parameter names."""
         layer, reverse = divmod(row, self.directions)
         return f"_l{layer}_reverse" if reverse else f"_l{layer}"
 
@@ -155,7 +155,7 @@ class FusedLayer(RecurrentLayer):
         first = super()._first(state, x, batch)
         if state is None:
             return first
-        return [like(s, [real_part(self.name, part, x.dtype) for part in parts(s)]) for s in first]
+        return [tree.mapped(lambda part: real_part(self.name, part, x.dtype), s) for s in first]
 
     def describe(self) -> str:
         """Its sizes, and the options that are not as they are by default."""

@@ -1,4 +1,4 @@
-"""What the built-in recurrences share, whatever holds their weights: a cell, or a layer.
+"""Base class of the built-in recurrences, for cells and layers.
 
 A recurrence knows its weights' names and shapes, its step, and the operation that runs a whole
 sequence as one node. What that operation cannot do is a scan of the step, fused unless there are
@@ -33,7 +33,7 @@ ARGUMENTS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Recurrence(ABC):
-    """What all have: stacked gates of hidden_size units, with or without biases and norms."""
+    """Stacked gates of hidden_size units, with or without biases and layer norm."""
 
     owner: str  # what errors call it
     hidden_size: int
@@ -80,7 +80,7 @@ class Recurrence(ABC):
 
     @property
     def inference_cell(self) -> str | None:
-        """What `kernels.infer_stack` calls this cell; None if it has options."""
+        """The cell's name in `kernels.infer_stack`; None if it has options."""
         return None
 
     # ------------------------------------------------------------ weights

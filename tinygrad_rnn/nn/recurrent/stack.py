@@ -41,7 +41,7 @@ MAX_LAYERS = 1000  # more is a mistake, which would take minutes and gigabytes t
 
 
 class RecurrentLayer(Module):
-    """What RNN, GRU, LSTM and Recurrent share: layers, directions, lengths, resets, states."""
+    """Base class of RNN, GRU, LSTM and Recurrent: layers, directions, lengths, resets, states."""
 
     input_size: int | None  # features of x; None, where a cell of one's own does not say
     reads_tables = False  # whether `_run` takes a table as its input, with ids in its options
@@ -149,7 +149,7 @@ class RecurrentLayer(Module):
             return y, stacked(last, self.name)
         every = stacked(states, self.name)
         if self.batch_first:
-            every = like(every, [part.swapaxes(1, 2) for part in parts(every)])
+            every = tree.mapped(lambda part: part.swapaxes(1, 2), every)
         return y, stacked(last, self.name), every
 
     def step(self, x: Tensor, state: State = None) -> tuple[Tensor, State]:
@@ -341,7 +341,7 @@ class RecurrentLayer(Module):
     def _resets(
         self, reset: Any, lengths: Tensor | None, steps: int, batch: int, device: str
     ) -> tuple[Tensor | None, Tensor | None]:
-        """Where each direction begins anew: backwards, at the last step of an episode."""
+        """Computes each direction's reset mask; in reverse the last step of an episode is reset."""
         if reset is None:
             return None, None
         reset = creation.as_tensor(reset, device=device)

@@ -65,7 +65,7 @@ class SequenceOptions(NamedTuple):
     initial: State = None  # what a reset begins from; zeros, if None
 
     def constants(self, h_mask: Tensor | None) -> tuple[Tensor | None, ...]:
-        """What a fused operation takes after the weights."""
+        """Returns the inputs of a fused operation that follow the weights."""
         return (self.lengths, self.reset, h_mask, *self.zones, self.ids)
 
     def run(
@@ -145,4 +145,4 @@ def checked(what: str, state: State) -> State:
 
 def detached(state: State) -> State:
     """The same values, cut from the graph that they were computed in; of None, None."""
-    return like(state, [part.detach() for part in parts(state)])
+    return tree.mapped(lambda part: part.detach(), state)

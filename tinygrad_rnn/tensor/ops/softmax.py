@@ -123,7 +123,7 @@ def _in_linear(
     xp: Any, g: Any, saved: Any, needs: Any, x: Any, w: Any, targets: Any, weights: Any, b: Any,
     smoothing: float,
 ) -> tuple[Any, ...]:  # fmt: skip
-    """What the forward function has made is as large as w: it is handed out, and not copied."""
+    """Returns the gradients that forward computed, without a copy: they are as large as w."""
     if not saved:  # handed out before: whoever asks again waits for it again
         _, again = kernels.linear_cross_entropy(xp, x, w, targets, weights, b, smoothing=smoothing)
         saved.extend(again)
