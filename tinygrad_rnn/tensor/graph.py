@@ -405,14 +405,10 @@ class Op:
         what = f"{self.name}: {name}"
         if backend.is_array(a):
             return conversion.normalized(a, what)
-        if not isinstance(like, Traced) and not isinstance(a, NESTED):
+        if a is None or not (isinstance(like, Traced) or isinstance(a, NESTED)):
             if not self._may_be_operand(i, a):
                 raise self._not_an_operand(i, a)
             return a
-        if a is None:
-            if name in self.optional:
-                return a
-            raise self._not_an_operand(i, a)
         if isinstance(a, np.generic):
             if self.rules and name not in self.rules:
                 return backend.module_of(like.array).asarray(a)  # an index
