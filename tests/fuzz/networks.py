@@ -352,6 +352,10 @@ def state_of_optimizer(d: Draw) -> tuple[Callable[[Arguments], Any], Arguments]:
     return run, dict(o.state_dict())
 
 
+def _inverse(step: int) -> float:
+    return 1 / (1 + step)
+
+
 def schedule(cls: Callable[..., Any], **options: Any) -> Template:
     def draw(d: Draw) -> tuple[Callable[[Arguments], Any], Arguments]:
         given = {n: d.one_of(v) for n, v in options.items()}
@@ -770,6 +774,18 @@ NETWORKS: dict[str, Template] = {
         tg.optim.RMSprop, lr=[0.1], alpha=[0.9], eps=[1e-8], weight_decay=[0.0], momentum=[0.0, 0.5]
     ),
     "optim.Optimizer.load_state_dict": state_of_optimizer,
+    "optim.ExponentialLR": schedule(tg.optim.ExponentialLR, gamma=[0.5]),
+    "optim.MultiStepLR": schedule(tg.optim.MultiStepLR, milestones=[[1, 3]], gamma=[0.5]),
+    "optim.LambdaLR": schedule(tg.optim.LambdaLR, lr_lambda=[_inverse]),
+    "optim.OneCycleLR": schedule(
+        tg.optim.OneCycleLR,
+        max_lr=[0.5, [0.5]],
+        total_steps=[9],
+        pct_start=[0.3],
+        anneal_strategy=["cos", "linear"],
+        div_factor=[10.0],
+        three_phase=[False, True],
+    ),
     "optim.StepLR": schedule(tg.optim.StepLR, step_size=[1, 2], gamma=[0.5]),
     "optim.CosineLR": schedule(
         tg.optim.CosineLR, total_steps=[5], warmup_steps=[0, 2], minimum=[0.0, 0.1]
