@@ -4,9 +4,21 @@ from . import attention as _attention
 from . import decoding, init, utils
 from . import recurrent as _recurrent
 from . import seq2seq as _seq2seq
+from .activations import GELU, Flatten, Identity, ReLU, Sigmoid, SiLU, Tanh
 from .attention import *
-from .containers import ModuleList, Sequential
+from .containers import ModuleDict, ModuleList, Sequential
 from .crf import CRF
+from .criteria import (
+    BCEWithLogitsLoss,
+    CrossEntropyLoss,
+    CTCLoss,
+    GaussianNLLLoss,
+    HuberLoss,
+    L1Loss,
+    MSELoss,
+    NLLLoss,
+    StudentTNLLLoss,
+)
 from .ctc import ctc_loss
 from .dropout import Dropout, dropout
 from .embedding import Embedding
@@ -16,21 +28,33 @@ from .loss import (
     binary_cross_entropy_with_logits,
     cross_entropy,
     linear_cross_entropy,
-    mse_loss,
     nll_loss,
     temporal_activation_regularization,
 )
-from .module import Module, Parameter, StateDictError
+from .module import Module, Parameter
 from .normalization import LayerNorm
 from .recurrent import *
+from .regression import (
+    gaussian_nll_loss,
+    huber_loss,
+    l1_loss,
+    mse_loss,
+    student_t_nll_loss,
+)
 from .seq2seq import *
+from .state_dict import StateDictError
+from .summary import summary
 
 __all__ = [
     "decoding", "init", "utils",
-    "Module", "ModuleList", "Parameter", "Sequential", "StateDictError",
+    "Flatten", "GELU", "Identity", "ReLU", "SiLU", "Sigmoid", "Tanh",
+    "Module", "ModuleDict", "ModuleList", "Parameter", "Sequential", "StateDictError",
     "Dropout", "Embedding", "LayerNorm", "Linear", "dropout", "CRF",
+    "BCEWithLogitsLoss", "CTCLoss", "CrossEntropyLoss", "GaussianNLLLoss", "HuberLoss", "L1Loss",
+    "MSELoss", "NLLLoss", "StudentTNLLLoss",
     "activation_regularization", "binary_cross_entropy_with_logits", "cross_entropy", "ctc_loss",
-    "linear_cross_entropy", "mse_loss", "nll_loss", "temporal_activation_regularization",
+    "gaussian_nll_loss", "huber_loss", "l1_loss", "linear_cross_entropy", "mse_loss", "nll_loss",
+    "student_t_nll_loss", "summary", "temporal_activation_regularization",
 ]  # fmt: skip
 __all__ += _recurrent.__all__
 __all__ += _attention.__all__

@@ -6,7 +6,7 @@ from typing import Any
 
 from ..tensor import creation, ops
 from ..tensor.tensor import Tensor
-from .checks import features_last, placement, positive, real
+from .checks import features_last, input_of, placement, positive, real
 from .module import Module, Parameter
 
 
@@ -35,8 +35,9 @@ class LayerNorm(Module):
         self.weight = Parameter(creation.ones((features,), dtype=dtype, device=device))
         self.bias = Parameter(creation.zeros((features,), dtype=dtype, device=device))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Any) -> Tensor:
         """**Arguments** x: (..., features). **Returns** the same shape."""
+        x = input_of("LayerNorm", "x", x, self.weight)
         features_last("LayerNorm", x, self.features)
         centred = x - x.mean(axis=-1, keepdims=True)
         variance = ops.mean(centred * centred, axis=-1, keepdims=True)

@@ -288,6 +288,13 @@ class Tensor(Traced):
             notes += ", requires_grad=True" if leaf else f", made_by={node.op.name}"
         return f"tensor({values}{notes})"
 
+    def _repr_html_(self) -> str:
+        from . import html  # only in notebooks
+
+        text = repr(self)
+        notes = f"{self.shape}, {self.dtype}" + (", requires_grad" if self.edge else "")
+        return html.of_values(self.numpy(), f"Tensor {notes}", text)
+
     def __len__(self) -> int:
         if not self.shape:
             raise InvalidTypeError("a tensor without axes has no length")
