@@ -564,6 +564,34 @@ NETWORKS: dict[str, Template] = {
         {"in_features": 3, "out_features": 2, "bias": d.one_of([True, False]), "dtype": "float32"},
         {"x": d.tensor(B, 3)},
     ),
+    "BatchNorm1d": lambda d: module(
+        plain(nn.BatchNorm1d),
+        {"num_features": 3, "momentum": d.one_of([0.1, None]), "affine": True},
+        {"x": d.tensor(B, 3)},
+    ),
+    "Conv1d": lambda d: module(
+        nn.Conv1d,
+        {
+            "in_channels": 2,
+            "out_channels": 4,
+            "kernel_size": d.integer(1, 3),
+            "stride": d.integer(1, 2),
+            "padding": d.one_of([0, 1, "valid"]),
+            "groups": d.one_of([1, 2]),
+        },
+        {"x": d.tensor(B, 2, 5)},
+    ),
+    "Conv2d": lambda d: module(
+        nn.Conv2d,
+        {
+            "in_channels": 2,
+            "out_channels": 3,
+            "kernel_size": d.one_of([2, (1, 3)]),
+            "padding": d.one_of([0, (1, 0), "same"]),
+            "dilation": d.integer(1, 2),
+        },
+        {"x": d.tensor(B, 2, 5, 6)},
+    ),
     "LayerNorm": lambda d: module(
         plain(nn.LayerNorm), {"features": 3, "eps": 1e-5, "dtype": "float32"}, {"x": d.tensor(B, 3)}
     ),

@@ -21,6 +21,9 @@ PAIR = {"query_size": 4, "memory_size": 3}
 NEEDED: dict[str, dict[str, Any]] = {
     "AdditiveAttention": PAIR,
     "Attention": PAIR,
+    "BatchNorm1d": {"num_features": 3},
+    "Conv1d": {"in_channels": 2, "out_channels": 4, "kernel_size": 3},
+    "Conv2d": {"in_channels": 2, "out_channels": 4, "kernel_size": 3},
     "Bridge": {"encoder": nn.GRU(3, 4), "decoder": nn.LSTM(3, 4)},
     "CRF": {"num_tags": 3},
     "ConvLSTMCell": {"input_channels": 2, "hidden_channels": 3, "kernel_size": (3, 3)},
@@ -81,6 +84,7 @@ TABLE: dict[str, list[Any]] = {
     "bridge": [v for v in PART if not callable(v) or isinstance(v, type)],
     "cell": [*REALS, *(v for v in ODD if v is not int), None, 0, nn.GRUCell],
     "cell_clip": [*(v for v in NUMBER if v is not None), 0, -1.0],
+    "dilation": [*SIZE, (0,), (1, 1, 1), (1.0, 1.0)],
     "decoder": [*PART, None, nn.Linear(1, 1)],
     "delta": [*NUMBER, 0, -1.0],
     "device": [*ODD, *REALS, 0, True, "gpu"],
@@ -93,12 +97,17 @@ TABLE: dict[str, list[Any]] = {
     "forbidden": [None, 3, [3], [(0, 3)], [(0, -1)], [(None, None)], [(0,)], [(0.0, 1)], "ab"],
     "generator": [*PART, np.random.default_rng(0)],
     "ignore_index": INDEX,
+    "groups": [*SIZE, 3],
+    "Conv1d.kernel_size": [*SIZE, (3, 3), ()],
+    "Conv2d.kernel_size": [*SIZE, (3,), (3, 0)],
     "kernel_size": [*SIZE, 2, (2, 3), (3, 2), (3, 0), (), (-1, 3), (3.0, 3)],
     "label_smoothing": [*NUMBER, 1.5, -0.5],
     "layers": [*PART, None, nn.Linear(1, 1), nn.GRU(3, 4, batch_first=True)],
     "merge": NAME,
+    "momentum": [v for v in NUMBER if v is not None],
     "nonlinearity": [*FUNCTION, "multiply"],
     "normalize": [*NAME, None],
+    "padding": [*INDEX, None, -1, "full", (-1,), (1, 1, 1)],
     "padding_idx": [*INDEX, 5, -6],
     "pos_weight": [v for v in ODD if not isinstance(v, (list, np.ndarray, tg.Tensor))],
     "peephole_size": [*INDEX, 0, -1, (3,), (3, 0), (3, 3, 3)],
@@ -107,6 +116,7 @@ TABLE: dict[str, list[Any]] = {
     "recurrent_activation": [*FUNCTION, "maximum"],
     "shared_axis": INDEX,
     "start_dim": INDEX,
+    "stride": [*SIZE, (0,), (1, 1, 1), (1.0, 1.0)],
     "weight": [*(v for v in ODD if not isinstance(v, (np.ndarray, tg.Tensor)) and v != []), 1.5],
     "zoneout": [*RATE, (), ("x", 0.1), (0.1, 1.0)],
 }
@@ -114,8 +124,9 @@ TABLE: dict[str, list[Any]] = {
 
 def wrong(layer: str, argument: str) -> list[Any]:
     """What a layer's argument is never meant to be, by its name or by its annotation."""
-    if argument in TABLE:
-        return TABLE[argument]
+    for name in (f"{layer}.{argument}", argument):
+        if name in TABLE:
+            return TABLE[name]
     annotation = inspect.signature(getattr(nn, layer)).parameters[argument].annotation
     values = {"int": SIZE, "int | None": [*INDEX, 0, -1], "bool": FLAG, "float": RATE}
     return values[annotation]

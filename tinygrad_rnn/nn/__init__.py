@@ -7,6 +7,7 @@ from . import seq2seq as _seq2seq
 from .activations import GELU, Flatten, Identity, ReLU, Sigmoid, SiLU, Tanh
 from .attention import *
 from .containers import ModuleDict, ModuleList, Sequential
+from .convolution import Conv1d, Conv2d
 from .crf import CRF
 from .criteria import (
     BCEWithLogitsLoss,
@@ -32,7 +33,7 @@ from .loss import (
     temporal_activation_regularization,
 )
 from .module import Module, Parameter
-from .normalization import LayerNorm
+from .normalization import BatchNorm1d, LayerNorm
 from .recurrent import *
 from .regression import (
     gaussian_nll_loss,
@@ -49,7 +50,8 @@ __all__ = [
     "decoding", "init", "utils",
     "Flatten", "GELU", "Identity", "ReLU", "SiLU", "Sigmoid", "Tanh",
     "Module", "ModuleDict", "ModuleList", "Parameter", "Sequential", "StateDictError",
-    "Dropout", "Embedding", "LayerNorm", "Linear", "dropout", "CRF",
+    "BatchNorm1d", "Conv1d", "Conv2d", "Dropout", "Embedding", "LayerNorm", "Linear",
+    "dropout", "CRF",
     "BCEWithLogitsLoss", "CTCLoss", "CrossEntropyLoss", "GaussianNLLLoss", "HuberLoss", "L1Loss",
     "MSELoss", "NLLLoss", "StudentTNLLLoss",
     "activation_regularization", "binary_cross_entropy_with_logits", "cross_entropy", "ctc_loss",

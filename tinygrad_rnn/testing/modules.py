@@ -29,6 +29,27 @@ def _layer_norm(d: Sampler) -> Sample:
     return Sample([x], lambda _, x: module(x), module)
 
 
+def _batch_norm(d: Sampler) -> Sample:
+    features = d.integer(1, 3)
+    module = nn.BatchNorm1d(
+        features, affine=d.one_of([True, False]), track_running_stats=d.one_of([True, False]),
+        dtype="float64",
+    ).train(d.one_of([True, False]))  # fmt: skip
+    x = distinct(d, (d.integer(2, 3), features, *([2] if d.one_of([True, False]) else [])))
+    return Sample([x], lambda _, x: module(x), module)
+
+
+def _convolution(d: Sampler, layer: Callable[..., Any], axes: int) -> Sample:
+    groups, channels, outputs = (d.integer(1, 2) for _ in range(3))
+    module = layer(
+        groups * channels, groups * outputs, d.integer(1, 3), d.integer(1, 2), d.integer(0, 1),
+        groups=groups, bias=d.one_of([True, False]), dtype="float64",
+    )  # fmt: skip
+    space = [d.integer(3, 5) for _ in range(axes)]
+    batch = [d.integer(1, 2)] if d.one_of([True, False]) else []
+    return Sample([real(d, (*batch, groups * channels, *space))], lambda _, x: module(x), module)
+
+
 def _embedding(d: Sampler) -> Sample:
     symbols = d.integer(2, 4)
     padding = d.one_of([None, 0])
@@ -82,6 +103,9 @@ MODULES = [
         "layer", lambda d: _simple(d, lambda n: nn.Linear(n, 2, dtype="float64")), "Linear"
     ),
     module_info("layer", _layer_norm, "LayerNorm"),
+    module_info("layer", _batch_norm, "BatchNorm1d"),
+    module_info("layer", lambda d: _convolution(d, nn.Conv1d, 1), "Conv1d"),
+    module_info("layer", lambda d: _convolution(d, nn.Conv2d, 2), "Conv2d"),
     module_info("layer", _embedding, "Embedding"),
     module_info("layer", _dropout, "Dropout"),
     *(
