@@ -1,5 +1,9 @@
 """Layers and losses, under PyTorch's names."""
 
+import sys as _sys
+import typing as _typing
+
+from ..errors import unknown_name as _unknown_name
 from . import attention as _attention
 from . import decoding, init, utils
 from . import recurrent as _recurrent
@@ -61,3 +65,9 @@ __all__ = [
 __all__ += _recurrent.__all__
 __all__ += _attention.__all__
 __all__ += _seq2seq.__all__
+
+if not _typing.TYPE_CHECKING:
+
+    def __getattr__(name: str) -> _typing.Any:
+        """Refuses a name that does not exist; of PyTorch's, it says what to type."""
+        raise _unknown_name("nn", name, _sys.modules[__name__])

@@ -11,7 +11,14 @@ from reprlib import recursive_repr
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, Self, TypeVar
 
-from ..errors import InvalidTypeError, InvalidValueError, boundaries, public, raise_named
+from ..errors import (
+    InvalidTypeError,
+    InvalidValueError,
+    boundaries,
+    public,
+    raise_named,
+    unknown_name,
+)
 from ..tensor import creation
 from ..tensor.tensor import Tensor
 from . import state_dict
@@ -322,6 +329,12 @@ class Module:
             if isinstance(value, Module)
         ]
         return "\n".join([f"{type(self).__name__}({self.describe()})", *inner])
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            """Refuses a name that does not exist; of PyTorch's, it says what to type."""
+            raise unknown_name("Module", name, self)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         """Copies the innermost module first, since nesting may be deeper than Python's stack."""
