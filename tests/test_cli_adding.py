@@ -10,7 +10,8 @@ import pytest
 from typer.testing import CliRunner
 
 from tinygrad_rnn.cli.app import app
-from tinygrad_rnn.recipes import DivergedError, SettingError
+from tinygrad_rnn.recipes import SettingError
+from tinygrad_rnn.train import DivergedError
 
 SMALL = ["train", "adding", "--length", "6", "--hidden-size", "4", "--steps", "3"]
 

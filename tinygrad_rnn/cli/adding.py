@@ -63,9 +63,11 @@ def _learn(config: AddingConfig) -> Learned:
     training, started = Adding(config), time.monotonic()
     errors, before = {0: training.evaluate()}, training.gradient_norms()
     for progress in training:
-        if progress.heldout is not None:
-            errors[progress.step] = progress.heldout
-            print(f"{config.cell}  step {progress.step}  error {progress.heldout:.5f}", flush=True)
-            if progress.heldout < SOLVED / 5:
+        if progress.validation is not None:
+            errors[progress.step] = progress.validation
+            print(
+                f"{config.cell}  step {progress.step}  error {progress.validation:.5f}", flush=True
+            )
+            if progress.validation < SOLVED / 5:
                 break
     return Learned(errors, before, training.gradient_norms(), time.monotonic() - started)

@@ -21,7 +21,7 @@ import typer
 
 from .. import kernels
 from ..errors import TinygradRnnError
-from ..recipes import DivergedError
+from ..train import DivergedError
 from .adding import adding
 from .checks import gradcheck, info
 from .train import charlm, phones, task, verses

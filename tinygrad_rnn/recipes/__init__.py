@@ -3,11 +3,10 @@
 from .adding import SOLVED, Adding, AddingConfig
 from .charlm import CharLM, CharLMConfig, CharModel
 from .charlm_training import CharLMTraining
-from .divergence import DivergedError
 from .scores import ErrorRates, bleu_and_chrf, error_rates
 from .settings import SettingError
 from .tasks import TASKS
-from .trainer import Progress, Trainer
+from .trainer import RecipeTrainer
 from .translate import TranslateConfig, Translation, Translator
 from .translation_training import TranslationTraining
 
@@ -20,11 +19,9 @@ __all__ = [
     "CharLMConfig",
     "CharLMTraining",
     "CharModel",
-    "DivergedError",
     "ErrorRates",
-    "Progress",
+    "RecipeTrainer",
     "SettingError",
-    "Trainer",
     "TranslateConfig",
     "Translation",
     "TranslationTraining",

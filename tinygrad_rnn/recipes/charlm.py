@@ -27,10 +27,9 @@ from ..tensor.creation import as_tensor
 from ..tensor.ops import log_softmax
 from ..tensor.random import Generator
 from ..tensor.tensor import Tensor
-from .divergence import DivergedError, check_weights
+from ..train import DivergedError, check_weights, inference
 from .saved import check_entries, check_sizes
 from .settings import Settings, check, check_memory, setting
-from .trainer import inference
 
 State = Any  # (L, B, H); a pair of them for LSTM
 

@@ -20,14 +20,14 @@ from numpy.typing import NDArray
 from .. import nn
 from ..data import END, START, VOCABULARIES, Vocabulary, in_order
 from ..io import load_checkpoint
+from ..io.files import fitting
 from ..nn import decoding
 from ..tensor.creation import as_tensor, full
 from ..tensor.random import Generator
+from ..train import check_weights, inference
 from .charlm import CELLS, check_weights_fit
-from .divergence import check_weights
-from .saved import check_entries, check_sizes, fitting
+from .saved import check_entries, check_sizes
 from .settings import SettingError, Settings, check, check_memory, setting
-from .trainer import inference
 
 ATTENTIONS: dict[str, Any] = {
     "none": None,

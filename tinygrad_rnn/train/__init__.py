@@ -1,0 +1,18 @@
+"""Training: the loop that recipes share, its checkpoints, its display and its logs."""
+
+from .display import Display, show
+from .divergence import DivergedError, check_weights, worst_bits
+from .signals import stop_requests
+from .trainer import Progress, Trainer, inference
+
+__all__ = [
+    "DivergedError",
+    "Display",
+    "Progress",
+    "Trainer",
+    "check_weights",
+    "inference",
+    "show",
+    "stop_requests",
+    "worst_bits",
+]
