@@ -82,7 +82,9 @@ def test_training_prints_lines_and_its_result(run: Run, tmp_path: Path) -> None:
     assert done.stderr == ""
     assert re.fullmatch(r"model: gru with [\d,]+ weights on cpu", lines[0])
     assert lines[1] == f"text: text.txt, {len(TEXT):,} characters, {len(set(TEXT))} symbols"
-    figures = r"loss [\d.]+  held-out [\d.]+ bits/char  norm [\d.]+  [\d,]+ chars/s  \d+:\d\d left"
+    figures = (
+        r"loss [\d.]+  held-out [\d.]+ bits/char  grad norm [\d.]+  [\d,]+k? chars/s  \d+:\d\d left"
+    )
     steps = [line for line in lines if line.startswith("step ")]
     assert [line.split()[1] for line in steps] == ["100/210", "200/210", "210/210"]
     assert all(re.fullmatch(rf"step \d+/210  {figures}", line) for line in steps)
@@ -110,7 +112,9 @@ def test_a_terminal_gets_a_bar(tmp_path: Path) -> None:
         os.close(ours)
     assert process.returncode == 0
     screen = re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", shown.decode())
-    figures = r"loss [\d.]+  held-out [\d.]+ bits/char  norm [\d.]+  \d+k chars/s  0:00 left"
+    figures = (
+        r"loss [\d.]+  held-out [\d.]+ bits/char  grad norm [\d.]+  [\d,]+k? chars/s  0:00 left"
+    )
     assert re.search(rf"100% ━+ {figures}", screen)
     assert re.search(r"held-out: \d\.\d{3} bits/char\s*$", screen)
 

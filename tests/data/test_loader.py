@@ -162,5 +162,5 @@ def test_states_that_do_not_fit() -> None:
     loader = DataLoader(range(4), 2)
     with pytest.raises(ValueError, match="position: expected less than the 2 batches"):
         loader.load_state_dict({"seed": 0, "epoch": 0, "position": 2})
-    with pytest.raises(ValueError, match="expected .*'epoch', 'position', 'seed'"):
+    with pytest.raises(ValueError, match=r"expected .*'epoch', 'position', 'seed'"):
         loader.load_state_dict({"epoch": 0})

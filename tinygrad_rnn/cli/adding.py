@@ -12,8 +12,9 @@ import typer
 from ..recipes import SOLVED, Adding, AddingConfig
 from ..recipes.adding import CELLS
 from ..recipes.settings import check
+from ..train.logs import check_plot
 from .options import Device, on, options
-from .picture import check_picture, draw_adding
+from .picture import draw_adding
 
 
 @dataclass
@@ -44,7 +45,7 @@ def adding(
         check("cells", name, str, one_of=CELLS)
     configs = [AddingConfig(cell=name, **settings) for name in names]
     if plot is not None:
-        check_picture(plot)
+        check_plot(plot)
     print(f"{configs[0].length} steps; always predicting 1 has an error of {1 / 6:.3f}")
     with on(device):
         results = {config.cell: _learn(config) for config in configs}

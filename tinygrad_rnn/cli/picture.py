@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import sys
-import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
 
-from ..recipes import SettingError
-
-PIXELS, SIDE = 50e6, 60_000  # upper bounds of a plot: long sequences get a lower resolution
+from ..train.logs import figure_class, save_figure
 
 
 def draw_attention(
@@ -21,9 +17,9 @@ def draw_attention(
 ) -> None:
     """Plots attention weights: a row for each target symbol, a column for each source symbol.
 
-    **Raises** SettingError if the package matplotlib is missing, or the file cannot be written.
+    **Raises** ValueError if the package matplotlib is missing, or the file cannot be written.
     """
-    figure_of = picture_maker()
+    figure_of = figure_class()
     width, height = 1.5 + 0.3 * len(source), 1.5 + 0.3 * len(target)
     figure = figure_of(figsize=(width, height), layout="constrained")
     axes = figure.add_subplot()
@@ -37,9 +33,9 @@ def draw_attention(
 def draw_adding(path: Path, results: Mapping[str, Any]) -> None:
     """Plots the results of each cell: gradient norms over time, and errors over updates.
 
-    **Raises** SettingError if the package matplotlib is missing, or the file cannot be written.
+    **Raises** ValueError if the package matplotlib is missing, or the file cannot be written.
     """
-    figure = picture_maker()(figsize=(12, 4), layout="constrained")
+    figure = figure_class()(figsize=(12, 4), layout="constrained")
     before, after, errors = figure.subplots(1, 3)
     for cell, learned in results.items():
         before.plot(learned.before)
@@ -52,48 +48,8 @@ def draw_adding(path: Path, results: Mapping[str, Any]) -> None:
     _save(figure, path)
 
 
-def check_picture(path: Path) -> None:
-    """Refuses a file that cannot become a plot, before the work that it would show.
-
-    **Raises** SettingError if the package matplotlib is missing, the name does not end in `.png`,
-    or the file cannot be written.
-    """
-    picture_maker()
-    if path.suffix.lower() != ".png":
-        raise SettingError(f"a plot is a PNG file: end its name in .png, not {str(path)!r}")
-    try:
-        there = path.exists()
-        if there and not path.is_file():
-            raise SettingError(f"cannot write {path}: it is not a regular file")
-        os.close(os.open(path, os.O_WRONLY | os.O_CREAT))
-        if not there:
-            path.unlink()
-    except OSError as error:
-        raise SettingError(f"cannot write {path}: {error.strerror}") from None
-
-
-def picture_maker() -> Callable[..., Any]:
-    """Returns matplotlib's Figure. **Raises** SettingError if the package is missing."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise SettingError(
-            "a plot needs the package matplotlib: pip install 'tinygrad_rnn[plot]'"
-        ) from None
-    factory: Callable[..., Any] = Figure
-    return factory
-
-
 def _save(figure: Any, path: Path) -> None:
-    width, height = figure.get_size_inches()
-    dpi = min(150.0, (PIXELS / (width * height)) ** 0.5, SIDE / max(width, height))
-    try:
-        with warnings.catch_warnings(record=True) as messages:
-            warnings.simplefilter("always")
-            figure.savefig(path, format="png", dpi=dpi)
-    except OSError as error:
-        raise SettingError(f"cannot write {path}: {error.strerror}") from None
-    if any("missing from font" in str(warning.message) for warning in messages):
+    if not save_figure(figure, path):
         print(f"{path}: the font lacks letters, and shows them as boxes", file=sys.stderr)
 
 

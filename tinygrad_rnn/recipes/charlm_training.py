@@ -52,6 +52,7 @@ class CharLMTraining(RecipeTrainer):
             raise TextError("the text is empty; there is nothing to learn from")
         generator = Generator(config.seed)
         vocabulary = CharVocabulary(text)
+        model = CharModel(len(vocabulary), config, generator)
         ids = vocabulary.encode(text)
         first = len(ids) - max(1, len(ids) // 20)
         try:
@@ -64,7 +65,6 @@ class CharLMTraining(RecipeTrainer):
             ) from None
         states = config.batch_size * config.bptt * config.hidden_size * (config.num_layers + 1)
         check_memory("a window of this size (`batch_size`, `bptt`, `hidden_size`)", 8 * states)
-        model = CharModel(len(vocabulary), config, generator)
         super().__init__(model, streams, config, generator, device, worst_bits(len(vocabulary)))
         self.lm = CharLM(model, vocabulary, start_symbol(text))
         self.streams, self.fingerprint = streams, fingerprint(text)

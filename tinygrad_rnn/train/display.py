@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 SAMPLE_EVERY = 20.0  # seconds
 LINE_EVERY = 10.0  # seconds, where there is no bar
-NARROW = 12  # columns of a bar and its percentage, at the least
+NARROW = 9  # columns of the percentage and a bar, at the least
 
 
 @contextmanager

@@ -281,7 +281,10 @@ class Trainer(Iterator[Progress]):
         return list(found.values())
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns the state of the training, as `io.save_checkpoint` takes it."""
+        """Returns the state of the training, as `io.save_checkpoint` takes it.
+
+        The arrays share memory with the model and the optimizer, whose next update changes them.
+        """
         resumable = hasattr(self.data, "state_dict")
         return {
             "step": self.step,
