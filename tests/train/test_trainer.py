@@ -89,21 +89,25 @@ def test_it_is_the_loop_by_hand() -> None:
     [
         {},
         {"accumulate": 4, "clip": 0.1},
-        {"schedule": lambda o: tg.optim.ReduceLROnPlateau(o, patience=1), "evaluate_every": 2},
+        {"schedule": lambda o: tg.optim.ReduceLROnPlateau(o, 0.5, 1, 0.1), "evaluate_every": 2},
+        {"schedule": lambda o: tg.optim.StepLR(o, 4, 0.5)},
+        {"validation": lambda model: 1.0, "evaluate_every": 1, "patience": 8},
     ],
 )
 def test_resumed_is_uninterrupted(tmp_path: Path, stop: int, settings: dict[str, Any]) -> None:
-    validation = tg.data.DataLoader(tg.data.TensorDataset(*arrays()), 9)
-    whole = trainer(validation=validation, **settings)
+    heldout = tg.data.DataLoader(tg.data.TensorDataset(*arrays()), 9)
+    settings = {"validation": heldout, **settings}
+    whole = trainer(**settings)
     records = list(whole)
-    first = trainer(validation=validation, **settings)
+    first = trainer(**settings)
     before = [progress for _, progress in zip(range(min(stop, first.steps)), first, strict=False)]
     tg.io.save_checkpoint(tmp_path, first.state_dict())
-    second = trainer(seed=5, validation=validation, **settings)
+    second = trainer(seed=5, **settings)
     second.load_state_dict(load_checkpoint(tmp_path))
     assert before + list(second) == records
     assert weights(second) == weights(whole)
     assert second.history == whole.history
+    assert (second.best, second.waited) == (whole.best, whole.waited)
 
 
 def test_the_default_generator_resumes_too(tmp_path: Path) -> None:
@@ -267,7 +271,7 @@ def test_the_example_has_under_30_lines_and_resumes_to_the_bit(
 # ---------------------------------------------------------------- displays
 
 
-@pytest.mark.parametrize("width", [34, 44, 80, 120])
+@pytest.mark.parametrize("width", [34, 54, 90, 120])
 def test_terminals_of_any_width(monkeypatch: pytest.MonkeyPatch, width: int) -> None:
     class Terminal(io.StringIO):
         def isatty(self) -> bool:
@@ -282,8 +286,8 @@ def test_terminals_of_any_width(monkeypatch: pytest.MonkeyPatch, width: int) -> 
     last = [line for line in lines if line.strip()][-1]
     assert len(last) <= width
     assert re.search(r"100% ━.*[\d.,k]+ steps/s  0:00 left", last)
-    assert ("loss" in last) is (width >= 44)
-    assert ("grad norm" in last) is (width >= 80)
+    assert ("loss" in last) is (width >= 54)
+    assert ("grad norm" in last) is (width >= 90)
 
 
 def test_a_notebook_gets_one_line_without_escape_codes(monkeypatch: pytest.MonkeyPatch) -> None:
