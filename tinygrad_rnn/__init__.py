@@ -45,6 +45,8 @@ __all__ += ops.__all__
 __all__ += loops.__all__
 __all__ += cells.__all__
 
+__version__ = "0.1.0"
+
 _MODULE = {
     "nn": "nn", "optim": "optim", "data": "data", "train": "train", "io": "io", "load": "io",
     "save": "io",

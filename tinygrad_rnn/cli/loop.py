@@ -17,6 +17,9 @@ from ..recipes import RecipeTrainer, SettingError
 from ..train import show, stop_requests
 from .options import on
 
+MANY = 100  # weights for each symbol to learn from
+USES = {"charlm": "generate", "translate": "translate"}  # the command that uses a recipe's model
+
 T = TypeVar("T", bound=RecipeTrainer)
 
 
@@ -89,6 +92,12 @@ class Session(Generic[T]):
             parameters = list(trainer.model.parameters())
             size = sum(parameter.size for parameter in parameters)
             print(f"model: {trainer.title} with {size:,} weights on {parameters[0].device}")
+            if size > MANY * trainer.symbols:
+                print(
+                    f"hint: {trainer.symbols:,} {trainer.unit}s are little to learn from: the "
+                    "model will memorise them. Use more data, or a smaller --hidden-size and "
+                    "fewer --steps"
+                )
             return trainer
         for name, value in self.settings.items():
             if name != "steps" and value != self.saved["config"][name]:
@@ -103,6 +112,8 @@ class Session(Generic[T]):
 
     def train(self, trainer: T) -> None:
         """Runs the remaining updates, saves at each evaluation, and reports the result."""
+
+        first = trainer.step
 
         def save() -> None:
             state = trainer.checkpoint() | {"command": self.command, "sources": self.sources}
@@ -129,14 +140,19 @@ class Session(Generic[T]):
             if trainer.result is None:
                 print(f"stopped after step {trainer.step} of {trainer.steps} and saved; "
                       "to resume:")  # fmt: skip
-                print(self._resume_command())
+                print(self._typed("train", self.command, "--resume"))
             else:
                 print(f"saved in {self.out}")
                 print(f"held-out: {trainer.result:.3f} bits/{trainer.unit}")
+                if first == trainer.step:
+                    print(f"all {first} updates were made before; to make more:")
+                    print(self._typed("train", self.command, "--resume", "--steps", 2 * first))
+                print(f"to use it:\n{self._typed(USES[self.recipe.recipe])}")
         if requests:
             raise typer.Exit(128 + requests[0])
 
-    def _resume_command(self) -> str:
+    def _typed(self, name: str, task: str = "", *more: object) -> str:
+        """Returns a command as the user types it, for this folder and device."""
         device = ["--device", self.device] if self.device else []
-        words = [*self.command.split(), "--out", str(self.out), *device, "--resume"]
-        return shlex.join(["tinygrad-rnn", "train", *words])
+        out = ["--out", str(self.out)] if task else [str(self.out)]
+        return shlex.join(["tinygrad-rnn", name, *task.split(), *out, *device, *map(str, more)])

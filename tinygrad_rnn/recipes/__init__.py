@@ -2,7 +2,7 @@
 
 from .adding import SOLVED, Adding, AddingConfig
 from .charlm import CharLM, CharLMConfig, CharModel
-from .charlm_training import CharLMTraining
+from .charlm_training import CharLMTraining, fitted
 from .scores import ErrorRates, bleu_and_chrf, error_rates
 from .settings import SettingError
 from .tasks import TASKS
@@ -28,4 +28,5 @@ __all__ = [
     "Translator",
     "bleu_and_chrf",
     "error_rates",
+    "fitted",
 ]

@@ -7,6 +7,7 @@ state of the window before, so that a gradient ends at the beginning of its wind
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,23 @@ from .settings import check_memory
 from .trainer import RecipeTrainer, fingerprint
 
 SLICE = 20_000  # held-out characters that a quick evaluation reads
+
+
+def fitted(config: CharLMConfig, characters: int) -> CharLMConfig:
+    """Reduces batch and window so that a window of all streams fits into a text.
+
+    >>> small = fitted(CharLMConfig(batch_size=64, bptt=32), characters=1000)
+    >>> small.batch_size, small.bptt
+    (29, 32)
+    """
+    targets = max(1, _first(characters) - 1)
+    bptt = min(config.bptt, targets)
+    return replace(config, batch_size=min(config.batch_size, targets // bptt), bptt=bptt)
+
+
+def _first(characters: int) -> int:
+    """Returns the index of the first held-out character."""
+    return characters - max(1, characters // 20)
 
 
 class CharLMTraining(RecipeTrainer):
@@ -54,7 +72,7 @@ class CharLMTraining(RecipeTrainer):
         vocabulary = CharVocabulary(text)
         model = CharModel(len(vocabulary), config, generator)
         ids = vocabulary.encode(text)
-        first = len(ids) - max(1, len(ids) // 20)
+        first = _first(len(ids))
         try:
             streams = Streams(ids[:first], config.batch_size, config.bptt)
         except ValueError:
@@ -68,6 +86,7 @@ class CharLMTraining(RecipeTrainer):
         super().__init__(model, streams, config, generator, device, worst_bits(len(vocabulary)))
         self.lm = CharLM(model, vocabulary, start_symbol(text))
         self.streams, self.fingerprint = streams, fingerprint(text)
+        self.symbols = first
         self.heldout = ids[first - 1 :]  # begins with the last training symbol, as input only
 
         self.carried: State = None

@@ -37,6 +37,7 @@ class RecipeTrainer(train.Trainer):
     unit: ClassVar[str]  # the name of a symbol
     check: ClassVar[staticmethod[[dict[str, Any], Any], dict[str, Any]]]  # of a checkpoint's state
     fingerprint: dict[str, Any]  # of the training data
+    symbols: int  # to learn from
 
     def __init__(
         self,

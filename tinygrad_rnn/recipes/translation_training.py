@@ -73,6 +73,7 @@ class TranslationTraining(RecipeTrainer):
                 f"no pair is left to learn from: all are longer than {config.max_length} symbols; "
                 "raise `max_length`"
             )
+        self.symbols = sum(len(target) + 1 for _, target in encoded)
         self.omitted = len(pairs) - len(encoded)  # pairs longer than max_length
         batches = DataLoader(
             encoded, config.batch_size, True, lengths=pair_lengths(encoded), collate=collate_pairs
