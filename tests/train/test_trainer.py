@@ -8,6 +8,7 @@ import math
 import re
 import runpy
 import signal
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -189,6 +190,27 @@ def test_ctrl_c_saves_and_the_rest_follows(tmp_path: Path) -> None:
     again.fit(tmp_path, resume=True, quiet=True)
     assert whole.fit(quiet=True) == again.history
     assert weights(again) == weights(whole)
+
+
+def test_no_other_process_saves_in_the_folder(tmp_path: Path) -> None:
+    code = f"import tinygrad_rnn as tg; tg.io.save_checkpoint({str(tmp_path / 'last')!r}, {{}})"
+    refused: list[str] = []
+
+    def another(run: Trainer, progress: Progress) -> None:
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        refused.append(done.stderr)
+
+    trainer(callbacks=[another], epochs=None, steps=1).fit(tmp_path, quiet=True)
+    assert "CheckpointError" in refused[0]
+    assert "saves there" in refused[0]
+
+
+def test_evaluation_restores_the_mode_of_every_module() -> None:
+    run = trainer(validation=lambda model: float(model.training))
+    run.model.dropout.eval()  # a part that is frozen
+    assert run.validate() == {"validation": 0.0}
+    assert run.model.training
+    assert not run.model.dropout.training
 
 
 def test_divergence_names_the_step_and_changes_nothing() -> None:

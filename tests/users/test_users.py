@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import tinygrad_rnn as tg
+
 FOLDER = Path(__file__).parent
 ROOT = FOLDER.parents[1]
 PROGRAMS = ["classifier", "tagger", "forecast"]  # tests/train runs the first
@@ -35,6 +37,30 @@ def test_a_forecast(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["forecast.py", "series.csv"])
     program = runpy.run_path(str(FOLDER / "forecast.py"))
     assert program["error"] < 0.3 * program["last"]
+
+
+@pytest.mark.oracle
+def test_a_script_of_pytorch_and_its_port(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("torch")
+    theirs = runpy.run_path(str(FOLDER / "reviews_torch.py"))
+    ours = runpy.run_path(str(FOLDER / "reviews.py"))
+    assert len(ours["losses"]) == 30
+    np.testing.assert_allclose(ours["losses"], theirs["losses"], rtol=0, atol=1e-5)
+    assert ours["losses"][-1] < 0.7 * ours["losses"][0]
+    assert tg.io.load_checkpoint("checkpoint")["epoch"] == 2
+
+
+def test_a_port_of_keras_fit(tmp_path: Path) -> None:
+    program = runpy.run_path(str(FOLDER / "fit.py"))
+    assert program["history"][-1]["validation"] < 0.3
+    assert program["predicted"].tolist() == program["y"][:5].tolist()
+    program["trainer"].load_best("checkpoints")
+
+
+def test_the_page_shows_these_programs() -> None:
+    page = (ROOT / "docs/porting.md").read_text("utf-8")
+    for name in ("reviews_torch", "reviews", "keras_fit", "fit"):
+        assert f"```python\n{(FOLDER / f'{name}.py').read_text('utf-8')}```" in page
 
 
 def test_strict_types() -> None:

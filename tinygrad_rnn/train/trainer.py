@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -205,9 +205,8 @@ class Trainer(Iterator[Progress]):
         return total / counted, counted
 
     def _batch_loss(self, batch: Any) -> tuple[Tensor, int]:
-        parameter = next(self.model.parameters(), None)
-        if parameter is not None and parameter.device != "cpu":
-            device = parameter.device
+        device = self.optimizer.param_groups[0]["params"][0].device
+        if device != "cpu":
             batch = tree.mapped(lambda x: x.to(device) if isinstance(x, Tensor) else x, batch)
         result = self.loss(self.model, batch)
         loss, count = result if isinstance(result, tuple) else (result, 1)
@@ -337,17 +336,22 @@ class Trainer(Iterator[Progress]):
         **Arguments** folder: for the checkpoints `last`, saved at each evaluation, and `best`.
         resume: continues from `last`, if there is one. quiet: no display.
         **Returns** the history: a dict for each evaluation.
-        **Raises** CheckpointError if the folder holds a checkpoint already, and resume is False.
+        **Raises** CheckpointError if the folder holds a checkpoint already, and resume is False, or
+        another process trains in it.
         """
         folders = None if folder is None else (Path(folder) / LAST, Path(folder) / BEST)
-        if folders and io.has_checkpoint(folders[0]):
-            if not resume:
-                raise io.CheckpointError(
-                    f"fit: folder: {folder} holds a checkpoint already: pass resume=True to "
-                    "continue it, or choose another folder"
-                )
-            self.load_state_dict(io.load_checkpoint(folders[0]))
-        with stop_requests() as requests, show(self, quiet) as display:
+        with ExitStack() as stack:
+            if folders:
+                stack.enter_context(io.lock_checkpoint(folders[0]))
+                if io.has_checkpoint(folders[0]):
+                    if not resume:
+                        raise io.CheckpointError(
+                            f"fit: folder: {folder} holds a checkpoint already: pass resume=True "
+                            "to continue it, or choose another folder"
+                        )
+                    self.load_state_dict(io.load_checkpoint(folders[0]))
+            requests = stack.enter_context(stop_requests())
+            display = stack.enter_context(show(self, quiet))
             if folders and not self.step:
                 io.save_checkpoint(folders[0], self.state_dict())  # can it be written?
             for progress in self:
@@ -359,8 +363,8 @@ class Trainer(Iterator[Progress]):
                     io.save_checkpoint(folders[0], state)
                 if requests:
                     break
-        if folders:
-            io.save_checkpoint(folders[0], self.state_dict())
+            if folders:
+                io.save_checkpoint(folders[0], self.state_dict())
         return self.history
 
     def load_best(self, folder: str | Path) -> None:
@@ -370,11 +374,12 @@ class Trainer(Iterator[Progress]):
 
 @contextmanager
 def inference(model: Module) -> Iterator[None]:
-    """Evaluates without dropout and without a graph; restores the model's mode afterwards."""
-    training = model.training
+    """Evaluates without dropout and without a graph; restores the mode of every module after."""
+    modes = [(module, module.training) for _, module in model.named_modules()]
     model.eval()
     try:
         with no_grad():
             yield
     finally:
-        model.train(training)
+        for module, training in modes:
+            module.training = training
