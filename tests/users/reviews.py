@@ -35,7 +35,7 @@ model = Classifier()
 model.load_state_dict(tg.load("start.safetensors"))
 loader = DataLoader(Reviews(200), batch_size=20, collate=PadSequences())
 optimizer = tg.optim.Adam(model.parameters(), lr=3e-2)
-scheduler = tg.optim.StepLR(optimizer, step_size=1, gamma=0.5)
+scheduler = tg.optim.StepLR(optimizer, step_size=1, gamma=0.8)
 losses = []
 for epoch in range(3):
     for ids, lengths, labels in loader:

@@ -45,7 +45,7 @@ model = Classifier()
 save_file(model.state_dict(), "start.safetensors")
 loader = DataLoader(Reviews(200), batch_size=20, collate_fn=collate)
 optimizer = torch.optim.Adam(model.parameters(), lr=3e-2)
-scheduler = torch.optim.lr_scheduler.StepLR(optimizer, step_size=1, gamma=0.5)
+scheduler = torch.optim.lr_scheduler.StepLR(optimizer, step_size=1, gamma=0.8)
 losses = []
 for epoch in range(3):
     for ids, lengths, labels in loader:

@@ -46,7 +46,7 @@ def test_a_script_of_pytorch_and_its_port(tmp_path: Path, monkeypatch: pytest.Mo
     ours = runpy.run_path(str(FOLDER / "reviews.py"))
     assert len(ours["losses"]) == 30
     np.testing.assert_allclose(ours["losses"], theirs["losses"], rtol=0, atol=1e-5)
-    assert ours["losses"][-1] < 0.7 * ours["losses"][0]
+    assert np.mean(ours["losses"][-10:]) < 0.9 * np.mean(ours["losses"][:10])
     assert tg.io.load_checkpoint("checkpoint")["epoch"] == 2
 
 
