@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -24,8 +25,9 @@ def draw_attention(
     figure = figure_of(figsize=(width, height), layout="constrained")
     axes = figure.add_subplot()
     axes.imshow(weights, cmap="Greys", vmin=0, vmax=1)
-    axes.set_xticks(range(len(source)), [_label(s) for s in source], rotation=90)
-    axes.set_yticks(range(len(target)), [_label(s) for s in target])
+    font = families("".join([*source, *target]))
+    axes.set_xticks(range(len(source)), [_label(s) for s in source], rotation=90, fontfamily=font)
+    axes.set_yticks(range(len(target)), [_label(s) for s in target], fontfamily=font)
     axes.xaxis.tick_top()
     _save(figure, path)
 
@@ -37,20 +39,47 @@ def draw_adding(path: Path, results: Mapping[str, Any]) -> None:
     """
     figure = figure_class()(figsize=(12, 4), layout="constrained")
     before, after, errors = figure.subplots(1, 3)
+    styles = itertools.cycle(["-", "--", ":", "-."])
     for cell, learned in results.items():
-        before.plot(learned.before)
-        after.plot(learned.after)
-        errors.plot(list(learned.errors), list(learned.errors.values()), label=cell)
+        style = {"label": cell, "linestyle": next(styles)}  # curves may lie on each other
+        before.plot(learned.before, **style)
+        after.plot(learned.after, **style)
+        errors.plot(list(learned.errors), list(learned.errors.values()), **style)
     for axes, title in ((before, "before training"), (after, "after training")):
         axes.set(title=title, xlabel="t", ylabel="|dL/dh_t|", yscale="log")
     errors.set(title="held-out mean squared error", xlabel="updates", yscale="log")
-    errors.legend()
+    figure.legend(*errors.get_legend_handles_labels(), loc="outside right upper")
     _save(figure, path)
 
 
 def _save(figure: Any, path: Path) -> None:
     if not save_figure(figure, path):
-        print(f"{path}: the font lacks letters, and shows them as boxes", file=sys.stderr)
+        print(
+            f"hint: {path} shows some letters as boxes: no installed font has them; install one "
+            "that does, such as Noto Sans CJK",
+            file=sys.stderr,
+        )
+
+
+def families(text: str) -> list[str]:
+    """Returns the fonts that have the letters of a text: matplotlib's default, and others."""
+    from matplotlib import font_manager
+
+    fonts = font_manager.fontManager
+    default = font_manager.FontProperties()
+    missing = {ord(c) for c in text if not c.isspace()}
+    missing -= {*font_manager.get_font(fonts.findfont(default)).get_charmap()}
+    names = [default.get_name()]
+    for entry in fonts.ttflist:  # reading them takes time: only if letters are missing
+        if not missing:
+            break
+        if "Last Resort" in entry.name:  # it has a box for every letter
+            continue
+        charmap = font_manager.get_font(entry.fname).get_charmap()
+        if found := missing & {*charmap}:
+            names.append(entry.name)
+            missing -= found
+    return names
 
 
 def _label(symbol: str) -> str:

@@ -56,7 +56,7 @@ class AddingConfig(Settings):
     batch_size: int = setting(32, "Sequences in an update.", at_least=1)
     steps: int = setting(2000, "Maximal number of updates.", at_least=1)
     lr: float = setting(1e-2, "Peak learning rate of Adam.", above=0)
-    clip: float = setting(1.0, "Maximal 2-norm of the gradient.", above=0)
+    clip: float = setting(1.0, "Clip the gradient's norm at this value.", above=0)
     seed: int = setting(0, "Seed of the weights and the sequences.", at_least=0)
 
     def __post_init__(self) -> None:
