@@ -17,6 +17,7 @@ from pickle import PicklingError
 from typing import Any
 
 from ..errors import InvalidTypeError, InvalidValueError, public
+from ..tensor.backend import default_device, device
 from ..tensor.random import Generator, given_or_default
 from ..tensor.shapes import size
 from .collating import collate as stacked
@@ -243,7 +244,9 @@ class DataLoader:
     def _submitted(self, task: Callable[[], Any]) -> Future[Any]:
         assert self._workers is not None
         try:
-            return self._workers.submit(task)
+            if self.num_workers:
+                return self._workers.submit(task)
+            return self._workers.submit(_on, default_device(), task)
         except (PicklingError, AttributeError, TypeError) as error:
             self._workers = None
             raise InvalidTypeError(f"DataLoader: num_workers: {error}: {_REMEDY}") from None
@@ -269,6 +272,12 @@ _worker: list[Any] = []  # the dataset and collate of this process
 
 def _load(dataset: Any, collate: Collate, indices: list[int]) -> Any:
     return collate([dataset[i] for i in indices])
+
+
+def _on(name: str, task: Callable[[], Any]) -> Any:
+    """Runs a task on the default device of the thread that asked for it."""
+    with device(name):
+        return task()
 
 
 def _start_worker(dataset: Any, collate: Collate) -> None:
