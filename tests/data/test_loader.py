@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 import tinygrad_rnn as tg
 from tinygrad_rnn.data import DataLoader
 
+from ..strict import strict_device
+
 SIZES = st.integers(1, 5)
 
 
@@ -129,6 +131,15 @@ def test_errors_of_a_dataset_reach_the_loop(prefetch: int) -> None:
     loader = DataLoader(Endless(), 4, prefetch=prefetch)
     with pytest.raises(KeyError, match="no such square"):
         epoch(loader)
+
+
+@pytest.mark.parametrize("prefetch", [0, 2])
+def test_batches_are_on_the_default_device_of_the_loop(prefetch: int) -> None:
+    with strict_device() as name:
+        loader = DataLoader([1.0, 2.0], 2, prefetch=prefetch)
+        with tg.device(name):
+            [batch] = loader
+        assert batch.device == name
 
 
 def test_buckets_are_alike_and_mixed() -> None:

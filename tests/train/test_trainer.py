@@ -21,6 +21,8 @@ from tinygrad_rnn import nn
 from tinygrad_rnn.io import CheckpointError, load_checkpoint
 from tinygrad_rnn.train import DivergedError, Progress, Trainer, display
 
+from ..strict import strict_device
+
 ROWS = 22
 EXAMPLE = Path(__file__).parents[1] / "users/classifier.py"
 
@@ -257,6 +259,23 @@ def test_other_data() -> None:
         next(Trainer(model, [], loss, optimizer, steps=3))
     with pytest.raises(TypeError, match="an optimizer of its parameters, got list"):
         Trainer(model, endless, loss, [], steps=3)  # type: ignore[arg-type]
+
+
+def test_batches_follow_the_model_to_its_device(tmp_path: Path) -> None:
+    def run(device: str) -> Trainer:
+        model = nn.Linear(1, 1, generator=tg.Generator(0))
+        model.to(device)
+        data = tg.data.DataLoader([[float(n)] for n in range(6)], 2, collate=tg.tensor)
+        return Trainer(
+            model, data, lambda model, batch: (model(batch) ** 2).mean(),
+            tg.optim.Adam(model.parameters(), lr=0.1), epochs=2, clip=1.0, validation=data,
+        )  # fmt: skip
+
+    with strict_device() as name:
+        there, here = run(name), run("cpu")
+        losses = [progress.loss for progress in there]
+        assert losses == pytest.approx([progress.loss for progress in here])
+        assert {p.device for p in there.model.parameters()} == {name}
 
 
 def test_a_state_of_another_training() -> None:
