@@ -57,6 +57,8 @@ def trainer(seed: int = 0, dropout: float = 0.3, batch: int = 4, **settings: Any
     optimizer = settings.pop("optimizer", tg.optim.Adam)(model.parameters(), lr=0.02)
     if "schedule" in settings:
         settings["schedule"] = settings["schedule"](optimizer)
+    if settings.get("validation") == "the training data":
+        settings["validation"] = loader
     return Trainer(
         model, loader, settings.pop("loss", mean_loss), optimizer, **{"epochs": 3, **settings}
     )
@@ -86,7 +88,7 @@ def test_it_is_the_loop_by_hand() -> None:
     assert weights(run) == weights(other)
 
 
-@pytest.mark.parametrize("stop", [0, 1, 5, 6, 7, 17])
+@pytest.mark.parametrize("stop", [0, 1, 5, 6, 12, 17])
 @pytest.mark.parametrize(
     "settings",
     [
@@ -95,6 +97,7 @@ def test_it_is_the_loop_by_hand() -> None:
         {"schedule": lambda o: tg.optim.ReduceLROnPlateau(o, 0.5, 1, 0.1), "evaluate_every": 2},
         {"schedule": lambda o: tg.optim.StepLR(o, 4, 0.5)},
         {"validation": lambda model: 1.0, "evaluate_every": 1, "patience": 8},
+        {"validation": "the training data", "evaluate_every": 4},
     ],
 )
 def test_resumed_is_uninterrupted(tmp_path: Path, stop: int, settings: dict[str, Any]) -> None:

@@ -129,12 +129,13 @@ class DataLoader:
 
     def _read(self, epoch: int) -> Iterator[Any]:
         tasks = self._loaded() if self.indexed else self._streamed()
+        position = self.position  # of this loop: another one may read at the same time
         for batch in self._results(tasks):
             if batch is _END:
                 break
-            self.position += 1
-            if self.indexed and self.position == len(self):
-                self.epoch, self.position = epoch + 1, 0
+            position += 1
+            last = self.indexed and position == len(self)
+            self.epoch, self.position = (epoch + 1, 0) if last else (epoch, position)
             yield batch
         if not self.indexed:
             self.epoch, self.position = epoch + 1, 0

@@ -6,6 +6,7 @@ all that determines the next updates: a resumed training equals an uninterrupted
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -123,6 +124,7 @@ class Trainer(Iterator[Progress]):
         self.waited = 0  # evaluations without a better figure
         self.history: list[dict[str, float]] = []
         self._batches: Iterator[Any] | None = None
+        self._position = data.state_dict() if hasattr(data, "state_dict") else None
         self._nats, self._count = 0.0, 0  # since the last evaluation
 
     @property
@@ -174,14 +176,15 @@ class Trainer(Iterator[Progress]):
     def _next_batches(self) -> list[Any]:
         """Reads the batches of an update; those of one update are of one epoch."""
         for _ in range(2):
-            batches = []
             if self._batches is None:
+                if self._position is not None:  # a validation may have read the data meanwhile
+                    self.data.load_state_dict(self._position)  # type: ignore[attr-defined]
                 self._batches = iter(self.data)
-            for batch in self._batches:
-                batches.append(batch)
-                if len(batches) == self.accumulate:
-                    return batches
-            self._batches = None
+            batches = list(itertools.islice(self._batches, self.accumulate))
+            if batches and hasattr(self.data, "state_dict"):
+                self._position = self.data.state_dict()
+            if len(batches) < self.accumulate:
+                self._batches = None
             if batches:
                 return batches
         raise InvalidValueError("Trainer: data: expected batches in each epoch, got none")
@@ -284,7 +287,6 @@ class Trainer(Iterator[Progress]):
 
         The arrays share memory with the model and the optimizer, whose next update changes them.
         """
-        resumable = hasattr(self.data, "state_dict")
         return {
             "step": self.step,
             "best": self.best,
@@ -293,7 +295,7 @@ class Trainer(Iterator[Progress]):
             "history": [dict(record) for record in self.history],
             "generators": [generator.state for generator in self.generators()],
             "schedule": None if self.schedule is None else self.schedule.state_dict(),
-            "position": self.data.state_dict() if resumable else None,  # type: ignore[attr-defined]
+            "position": self._position,
             "optimizer": self.optimizer.state_dict(),
             "model": self.model.state_dict(),
         }
@@ -314,8 +316,9 @@ class Trainer(Iterator[Progress]):
             self.optimizer.load_state_dict(state["optimizer"])
             if self.schedule is not None:
                 self.schedule.load_state_dict(state["schedule"])
-            if hasattr(self.data, "load_state_dict"):
-                self.data.load_state_dict(state["position"])
+            self._position = state["position"]
+            if self._position is not None:
+                self.data.load_state_dict(self._position)  # type: ignore[attr-defined]
             self.step, self.best, self.waited = state["step"], state["best"], state["waited"]
             self._nats, self._count = state["sums"]
             self.history = [dict(record) for record in state["history"]]
