@@ -10,6 +10,7 @@ import runpy
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +115,31 @@ def test_resumed_is_uninterrupted(tmp_path: Path, stop: int, settings: dict[str,
     assert weights(second) == weights(whole)
     assert second.history == whole.history
     assert (second.best, second.waited) == (whole.best, whole.waited)
+
+
+class Rows:
+    """An iterable dataset."""
+
+    def __iter__(self) -> Iterator[list[float]]:
+        return iter([[float(n)] for n in range(5)])
+
+
+@pytest.mark.parametrize("stop", [1, 2, 3, 4])
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_an_iterable_resumes_too(tmp_path: Path, stop: int, accumulate: int) -> None:
+    def one() -> Trainer:
+        model = nn.Linear(1, 1, generator=tg.Generator(0))
+        return Trainer(
+            model, tg.data.DataLoader(Rows(), 2, collate=tg.tensor),
+            lambda model, batch: (model(batch) ** 2).mean(),
+            tg.optim.SGD(model.parameters(), lr=0.01), steps=9, accumulate=accumulate,
+        )  # fmt: skip
+
+    whole, first, second = one(), one(), one()
+    before = [next(first) for _ in range(stop)]
+    tg.io.save_checkpoint(tmp_path, first.state_dict())
+    second.load_state_dict(load_checkpoint(tmp_path))
+    assert before + list(second) == list(whole)
 
 
 def test_the_default_generator_resumes_too(tmp_path: Path) -> None:

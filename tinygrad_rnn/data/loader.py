@@ -137,8 +137,7 @@ class DataLoader:
             last = self.indexed and position == len(self)
             self.epoch, self.position = (epoch + 1, 0) if last else (epoch, position)
             yield batch
-        if not self.indexed:
-            self.epoch, self.position = epoch + 1, 0
+        self.epoch, self.position = epoch + 1, 0
 
     def state_dict(self) -> dict[str, int]:
         """Returns the position, which `load_state_dict` restores."""

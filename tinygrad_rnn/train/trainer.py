@@ -181,7 +181,7 @@ class Trainer(Iterator[Progress]):
                     self.data.load_state_dict(self._position)  # type: ignore[attr-defined]
                 self._batches = iter(self.data)
             batches = list(itertools.islice(self._batches, self.accumulate))
-            if batches and hasattr(self.data, "state_dict"):
+            if hasattr(self.data, "state_dict"):
                 self._position = self.data.state_dict()
             if len(batches) < self.accumulate:
                 self._batches = None
