@@ -173,6 +173,7 @@ class Driver:
         compiler._nvrtc_version = (13, 0)
         compiler._compile_using_nvrtc_no_warning = self._compile
         compiler._preprocess = lambda *_, **__: "g++"
+        cupy.linalg.svd = self._svd_by_numpy
         cupy._core.set_routine_accelerators([])
         cupy._core.set_reduction_accelerators([])
 
@@ -223,6 +224,13 @@ class Driver:
             view(index, np.intp, (n,))[...] = np.lexsort(view(keys, dtype, (k, n)))
 
         thrust.sort, thrust.argsort, thrust.lexsort = sort, argsort, lexsort
+
+    @staticmethod
+    def _svd_by_numpy(a: Any, full_matrices: bool = True, compute_uv: bool = True) -> Any:
+        import cupy
+
+        parts = np.linalg.svd(a.get(), full_matrices, compute_uv)
+        return tuple(map(cupy.asarray, parts)) if compute_uv else cupy.asarray(parts)
 
     # -------------------------------------------------------------- g++ in place of NVRTC
 

@@ -178,16 +178,18 @@ bool run(Kernel& k, const unsigned* size, unsigned shared, void** args, bool tog
   };
   forget();
   if (!k.waits && !k.checked && !shared) {  // no fibers are needed
+    const unsigned long from = seed ? roll(all) : 0;
     for (unsigned long b = 0; b < all; b++) {
-      block_index = index(seed ? all - 1 - b : b, size);
+      block_index = index((seed ? from + all - b : b) % all, size);
+      const unsigned first = seed ? roll(threads) : 0;
       for (unsigned t = 0; t < threads; t++) {
-        thread_index = index(seed ? threads - 1 - t : t, size + 3);
+        thread_index = index((seed ? first + threads - t : t) % threads, size + 3);
         k.entry(args);
       }
     }
     return true;
   }
-  const unsigned long alive = together ? all : 1;
+  const unsigned long alive = together ? all : 1, from = seed ? roll(all) : 0;
   if (const size_t need = alive * threads * STACK; need > stacks_size) {
     if (stacks) munmap(stacks, stacks_size);
     stacks = (char*)mmap(nullptr, need, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -201,7 +203,7 @@ bool run(Kernel& k, const unsigned* size, unsigned shared, void** args, bool tog
     warp_epoch.assign(alive * ((threads + 31) / 32), 0);
     for (unsigned long i = 0; i < alive; i++) {
       Block& block = blocks[i];
-      block.index = index(seed && !together ? all - 1 - b : b + i, size);
+      block.index = index((seed ? from + all - b - i : b + i) % all, size);
       block.fixed.assign(fixed, (char)0xff);
       block.dynamic.assign(shared, (char)0xff);
       for (unsigned t = 0; t < threads; t++) {

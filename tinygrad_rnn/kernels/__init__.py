@@ -48,6 +48,7 @@ implementation that `pick` chooses (`dispatch.py`).
 Kernels for training (losses, embedding gradients, Adam) are in `training.py`.
 """
 
+from . import cuda
 from .dispatch import (
     IMPLEMENTATIONS,
     describe,
@@ -76,6 +77,7 @@ __all__ = [
     "add_rows",
     "cross_entropy",
     "cross_entropy_gradient",
+    "cuda",
     "describe",
     "gru_backward",
     "gru_forward",

@@ -1,0 +1,8 @@
+"""CUDA C++ kernels for array modules that compile them (CuPy): sources, and how they are launched.
+
+Where there is no such kernel, as on the CPU, the callers run array code.
+"""
+
+from .rows import compiles, refuse_outside, scatter_add
+
+__all__ = ["compiles", "refuse_outside", "scatter_add"]
