@@ -140,3 +140,45 @@ def test_an_id_out_of_range_is_reported_with_the_next_value(name: str, wrong: in
 def test_ids_of_the_host_are_refused_at_once() -> None:
     with tg.device("cuda"), pytest.raises(IndexError, match="7"):
         tg.take(tg.ones((5, 2)), [1, 7], axis=0)
+
+
+SHAPES = [(3, 4), (), (5000,), (0, 2), (1, 4096), (4097,)]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("make", [tg.optim.Adam, tg.optim.AdamW])
+def test_adam_and_clipping_of_many_parameters(make: Any, dtype: str) -> None:
+    def run(on: str) -> list[Any]:
+        rng = np.random.default_rng(0)
+        draw = lambda shape: tg.tensor(rng.normal(size=shape), dtype=dtype, device=on)
+        ps = [draw(shape) for shape in SHAPES]
+        for p in ps:
+            p.requires_grad = True
+        optimizer = make([{"params": ps[:2]}, {"params": ps[2:], "lr": 0.1}], weight_decay=0.1)
+        norms = []
+        for step in range(3):
+            for p in ps:
+                p.grad = draw(p.shape)
+            if step:
+                ps[1].grad = None  # from here on this one is younger than the others
+            norms.append(tg.optim.clip_grad_norm_(ps, 1.0 if step else 1e9))
+            optimizer.step()
+        return [
+            norms,
+            *(p.grad.numpy() for p in ps if p.grad is not None),
+            *(p.numpy() for p in ps),
+        ]
+
+    tolerance = {"float32": 1e-5, "float64": 1e-12}[dtype]
+    for there, here in zip(*both(run), strict=True):
+        np.testing.assert_allclose(there, here, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("value", [np.inf, np.nan, 1e30])
+def test_clipping_leaves_gradients_whose_norm_is_not_finite(value: float) -> None:
+    def run(on: str) -> list[Any]:
+        p = tg.zeros((3,), device=on, requires_grad=True)
+        p.grad = tg.tensor([1.0, value, 2.0], device=on)
+        return [tg.optim.clip_grad_norm_([p], 1.0), *p.grad.tolist()]
+
+    np.testing.assert_allclose(*both(run))

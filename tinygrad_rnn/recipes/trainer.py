@@ -17,7 +17,8 @@ from typing import Any, ClassVar, Self
 from ..data import TextError
 from ..errors import InvalidTypeError
 from ..nn import Module
-from ..optim import Adam, CosineLR, clip_grad_norm_
+from ..optim import Adam, CosineLR
+from ..optim.clipping import clip_and_read
 from ..tensor.autodiff import no_grad
 from ..tensor.random import Generator
 from ..tensor.tensor import Tensor
@@ -101,8 +102,7 @@ class Trainer(Iterator[Progress]):
         loss, symbols = self.next_loss()
         self.optimizer.zero_grad()
         loss.backward()
-        norm = float(clip_grad_norm_(self.model.parameters(), self.config.clip))
-        value = float(loss.item())
+        norm, value = clip_and_read(self.model.parameters(), self.config.clip, loss)
         if not (math.isfinite(value) and math.isfinite(norm)):
             raise self._diverged(f"step {self.step + 1} gave loss {value} and gradient norm {norm}")
         self.optimizer.step()
