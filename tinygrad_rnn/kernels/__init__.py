@@ -61,6 +61,7 @@ from .dispatch import (
     rnn_backward,
     rnn_forward,
 )
+from .philox import keep_mask
 from .quantize import quantize_int8
 from .training import (
     adam,
@@ -82,6 +83,7 @@ __all__ = [
     "gru_backward",
     "gru_forward",
     "infer_stack",
+    "keep_mask",
     "linear_cross_entropy",
     "lstm_backward",
     "lstm_forward",

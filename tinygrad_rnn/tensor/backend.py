@@ -152,12 +152,23 @@ def filled(shape: Any, value: Any, dtype: Any, device: str | None = None) -> Arr
     if device == "cpu":
         zeros = type(value) is int and value == 0  # their pages are the system's until written
         return np.zeros(shape, dtype) if zeros else np.full(shape, value, dtype)
+    with placed(device) as xp:
+        return xp.full(shape, np.asarray(value).item(), dtype)
+
+
+@contextmanager
+def placed(device: str) -> Iterator[Any]:
+    """Gives the array module of a device, whose arrays are on it within a `with` block."""
+    if device == "cpu":
+        yield np
+        return
     kind, index = parse(device)
-    module, value = _module(kind), np.asarray(value).item()
+    module = _module(kind)
     if index is None:
-        return module.full(shape, value, dtype)
+        yield module
+        return
     with module.cuda.Device(index):
-        return module.full(shape, value, dtype)
+        yield module
 
 
 @contextmanager
