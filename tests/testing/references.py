@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from itertools import product
 from operator import attrgetter
 from typing import Any
 
 import numpy as np
 
-from tinygrad_rnn import cells
 from tinygrad_rnn.testing import Array, OpInfo
 from tinygrad_rnn.testing.elementwise import logistic
+from tinygrad_rnn.testing.sequences import by_decomposition
 
 
 def reference_of(info: OpInfo) -> Callable[..., Any]:
@@ -361,9 +362,9 @@ REFERENCES: dict[str, Callable[..., Any]] = {
     "linear": _affine,
     "scan": _scan_by_hand,
     "associative_scan": _one_by_one,
-    "rnn": cells.rnn.decomposition,
-    "gru": cells.gru.decomposition,
-    "lstm": cells.lstm.decomposition,
+    "rnn": partial(by_decomposition, "rnn"),
+    "gru": partial(by_decomposition, "gru"),
+    "lstm": partial(by_decomposition, "lstm"),
     "rnn_step": _rnn_step,
     "gru_step": _gru_step,
     "lstm_step": _lstm_step,
