@@ -37,6 +37,7 @@ from ..errors import (
     MatrixError,
     OutOfRangeError,
     ShapeError,
+    keyword_remedy,
     public,
 )
 from . import backend, conversion
@@ -531,7 +532,8 @@ class Op:
         kind = next((k for e, k in kinds.items() if isinstance(error, e)), InvalidTypeError)
         of_shapes = self.expects and kind is not InvalidTypeError
         expected = f"expected {self.expects}; " if of_shapes else ""
-        return kind(f"{self.name}: {expected}got {got}{settings} ({error})")
+        said = f"{error}{keyword_remedy(error)}"
+        return kind(f"{self.name}: {expected}got {got}{settings} ({said})")
 
 
 def operand(value: Any) -> Any:

@@ -67,7 +67,7 @@ class BuiltInLayer(RecurrentLayer):
         layer, reverse = divmod(index, self.directions)
         return f"_l{layer}_reverse" if reverse else f"_l{layer}"
 
-    def children(self) -> Iterable[tuple[str, Any]]:
+    def attributes(self) -> Iterable[tuple[str, Any]]:
         """The attributes by name, and the weights of all cells by PyTorch's names."""
         yield from ((name, value) for name, value in vars(self).items() if name != "cells")
         for index, cell in enumerate(self.cells):
