@@ -49,9 +49,10 @@ SEED  ?= 0
 fuzz: .venv/test
 	$(BIN)/python -m tests.fuzz --calls $(CALLS) --seed $(SEED)
 
-# On a machine with a GPU: all derivatives and training with CuPy.
+# On a machine with a GPU: all derivatives and training with CuPy. It compiles some 700 small kernels, so
+# few cases are drawn of each.
 test-gpu: .venv/test,cuda13
-	$(BIN)/pytest -m gpu tests
+	HYPOTHESIS_PROFILE=quick $(BIN)/pytest -m gpu tests
 
 # The same tests without a GPU: the real CuPy, whose kernels run on the CPU (tests/cuda_on_cpu). A share of
 # them: make test-cupy ONLY='not derivatives'

@@ -4,4 +4,4 @@ from . import driver
 
 collect_ignore = ["plugin.py"]
 if not driver.started():
-    collect_ignore += ["test_driver.py", "test_launches.py"]
+    collect_ignore += ["test_driver.py", "test_kernels.py", "test_launches.py"]

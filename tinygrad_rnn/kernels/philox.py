@@ -35,7 +35,7 @@ def fill(xp: Any, out: Array, key: int, call: int, *, first: int = 0, least: int
     if xp is np and cpu.functions.native is not None:
         cpu.functions.native.philox(out, key, call, first, least)
     elif xp is not np and cuda.compiles(xp):
-        cuda.philox(xp, out, key, call, first, least)
+        cuda.random_words(xp, out, key, call, first, least)
     else:
         words = _words(out.size, key, call, first)
         out[...] = xp.asarray(words if out.dtype == np.uint32 else words >= least)

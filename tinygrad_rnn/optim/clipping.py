@@ -56,7 +56,7 @@ def clip_and_read(
         found, scaled = kernels.cuda.clip_norm(xp, arrays, max_norm)
         for (p, _), g in zip(gradients, scaled, strict=True):
             p.grad = wrap(Tensor, g, None)
-        there = [s.data.reshape(1).astype("float64") for s in scalars]
+        there = [xp.asarray(s.data).reshape(1).astype("float64") for s in scalars]
         return tuple(backend.to_host(xp.concatenate([found, *there])).tolist())
     norm = sqrt(float(sum(kernels.sum_of_squares(g) for g in arrays)))
     if isfinite(norm) and norm > max_norm:

@@ -17,7 +17,7 @@ def _kernel(xp: Any, out: str) -> Any:
     return xp.RawModule(code=f"typedef {out} Out;\n{source}").get_function("philox")
 
 
-def philox(xp: Any, out: Array, key: int, call: int, first: int, least: int) -> None:
+def random_words(xp: Any, out: Array, key: int, call: int, first: int, least: int) -> None:
     """Fills a contiguous array: as the native function of that name."""
     if out.size:
         _kernel(xp, "bool" if out.dtype == bool else "unsigned")(
