@@ -11,6 +11,7 @@ import json
 import os
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -439,6 +440,23 @@ def _damaged_weights(a: Arguments) -> Any:
     return None
 
 
+def _saved_model(a: Arguments) -> Any:
+    with tempfile.TemporaryDirectory() as folder:
+        tg.io.save_model(Path(folder) / "m", a["model"], config=a["config"])
+        return tg.io.load_model(Path(folder) / "m", device="cpu").state_dict()
+
+
+def _damaged_model(a: Arguments) -> Any:
+    """A model, or CheckpointError, of a file that was damaged."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "m"
+        tg.io.save_model(path, tg.nn.GRU(2, 3))
+        path.write_bytes(_damage(a, path.read_bytes()))
+        with suppress(tg.nn.StateDictError):
+            tg.io.load_model(path)
+    return None
+
+
 def _position(d: Draw) -> float:
     return d.integer(0, 9999) / 10_000
 
@@ -458,9 +476,22 @@ FILES: dict[str, Template] = {
         _damaged_weights,
         {"damage": d.one_of(["bit", "bit", "cut", "front"]), "at": _position(d)},
     ),
+    "load_model": lambda d: (
+        _damaged_model,
+        {"damage": d.one_of(["bit", "bit", "cut", "front"]), "at": _position(d)},
+    ),
+    "save_model": lambda d: (_saved_model, {"model": tg.nn.GRU(2, 3), "config": None}),
+    "load_matching": lambda d: (
+        by_keyword(tg.io.load_matching),
+        {"model": tg.nn.Linear(3, 2), "source": {"weight": d.tensor(2, 3), "b": d.reals((3,))}},
+    ),
+    "LoadReport": lambda d: (
+        lambda a: str(tg.io.LoadReport(*a.values())),
+        {"loaded": ["w"], "missing": [], "unexpected": [], "mismatched": []},
+    ),
     "has_checkpoint": lambda d: (by_keyword(has_checkpoint), {"folder": "."}),
 }
-UNTOUCHED = {"load_checkpoint", "load"}  # their draws are the damage
+UNTOUCHED = {"load_checkpoint", "load", "load_model", "LoadReport"}  # their draws are the damage
 
 
 def templates() -> dict[str, Template]:

@@ -1,16 +1,21 @@
-"""Files: named tensors in a file, and checkpoints of a training in a folder."""
+"""Files: named tensors, models, checkpoints of a training, and other libraries' formats."""
 
 from .checkpoint import has_checkpoint, load_checkpoint, save_checkpoint
 from .files import CheckpointError
 from .lock import lock_checkpoint
+from .model import LoadReport, load_matching, load_model, save_model
 from .weights import load, save
 
 __all__ = [
     "CheckpointError",
+    "LoadReport",
     "has_checkpoint",
     "load",
     "load_checkpoint",
+    "load_matching",
+    "load_model",
     "lock_checkpoint",
     "save",
     "save_checkpoint",
+    "save_model",
 ]
