@@ -457,6 +457,15 @@ def _damaged_model(a: Arguments) -> Any:
     return None
 
 
+def _from_torch(a: Arguments) -> Any:
+    """PyTorch may not be installed: a CheckpointError is right then."""
+    return str(tg.io.from_torch(**a))
+
+
+def _to_torch(a: Arguments) -> Any:
+    return str(tg.io.to_torch(**a))
+
+
 def _position(d: Draw) -> float:
     return d.integer(0, 9999) / 10_000
 
@@ -480,6 +489,8 @@ FILES: dict[str, Template] = {
         _damaged_model,
         {"damage": d.one_of(["bit", "bit", "cut", "front"]), "at": _position(d)},
     ),
+    "from_torch": lambda d: (_from_torch, {"source": {"w": d.tensor(2)}}),
+    "to_torch": lambda d: (_to_torch, {"source": tg.nn.GRU(2, 3, reset_after=True)}),
     "save_model": lambda d: (_saved_model, {"model": tg.nn.GRU(2, 3), "config": None}),
     "load_matching": lambda d: (
         by_keyword(tg.io.load_matching),

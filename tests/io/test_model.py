@@ -143,6 +143,8 @@ def test_options_that_are_no_attributes_are_passed(tmp_path: Path) -> None:
     model = Forgetful(2)
     with pytest.raises(tg.InvalidTypeError, match=r"self\.depth in __init__, or pass\s+config="):
         save_model(tmp_path / "m", model)
+    with pytest.raises(tg.InvalidTypeError, match=r"config: Forgetful: missing .* 'depth'"):
+        save_model(tmp_path / "m", model, config={})
     save_model(tmp_path / "m", model, config={"depth": 2})
     same(load_model(tmp_path / "m", cls=Forgetful), model)
 

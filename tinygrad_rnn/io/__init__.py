@@ -4,11 +4,13 @@ from .checkpoint import has_checkpoint, load_checkpoint, save_checkpoint
 from .files import CheckpointError
 from .lock import lock_checkpoint
 from .model import LoadReport, load_matching, load_model, save_model
+from .pytorch import from_torch, to_torch
 from .weights import load, save
 
 __all__ = [
     "CheckpointError",
     "LoadReport",
+    "from_torch",
     "has_checkpoint",
     "load",
     "load_checkpoint",
@@ -18,4 +20,5 @@ __all__ = [
     "save",
     "save_checkpoint",
     "save_model",
+    "to_torch",
 ]

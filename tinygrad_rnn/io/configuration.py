@@ -88,6 +88,10 @@ def described(module: Module, config: Mapping[str, Any] | None = None) -> Tree:
     own = CLASSES.get(kind.__name__) is not kind
     tree: Tree = {"class": kind.__name__, **({"own": True} if own else {})}
     if config is not None:
+        try:
+            inspect.signature(kind).bind(**config)
+        except TypeError as error:
+            raise InvalidTypeError(f"save_model: config: {kind.__name__}: {error}") from None
         return {**tree, "options": {n: _encoded(v, f"config: {n}") for n, v in config.items()}}
     if isinstance(module, nn.ModuleList) and kind in (nn.ModuleList, nn.Sequential):
         return {**tree, "items": [_encoded(item, f"{kind.__name__}[{i}]")
