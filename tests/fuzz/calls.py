@@ -457,6 +457,25 @@ def _damaged_model(a: Arguments) -> Any:
     return None
 
 
+def _exported(a: Arguments) -> Any:
+    """Without the package onnx a CheckpointError is right."""
+    with tempfile.TemporaryDirectory() as folder:
+        tg.io.export_onnx(a["model"], f"{folder}/m", a["example"], method=a["method"],
+                          axes=a["axes"])  # fmt: skip
+
+
+_SEQ2SEQ = tg.nn.Seq2Seq(
+    tg.nn.Encoder(tg.nn.Embedding(4, 2), tg.nn.GRU(2, 3)),
+    tg.nn.Decoder(tg.nn.Embedding(4, 2), tg.nn.GRU(2, 3), tg.nn.DotAttention(3)),
+)
+
+
+def _exported_seq2seq(a: Arguments) -> Any:
+    with tempfile.TemporaryDirectory() as folder:
+        paths = f"{folder}/encoder", f"{folder}/decoder"
+        tg.io.export_seq2seq(a["model"], *paths, a["source"], lengths=a["lengths"])
+
+
 def _from_torch(a: Arguments) -> Any:
     """PyTorch may not be installed: a CheckpointError is right then."""
     return str(tg.io.from_torch(**a))
@@ -488,6 +507,14 @@ FILES: dict[str, Template] = {
     "load_model": lambda d: (
         _damaged_model,
         {"damage": d.one_of(["bit", "bit", "cut", "front"]), "at": _position(d)},
+    ),
+    "export_onnx": lambda d: (
+        _exported,
+        {"model": tg.nn.GRU(2, 3), "example": d.tensor(4, 3, 2), "method": "forward", "axes": None},
+    ),
+    "export_seq2seq": lambda d: (
+        _exported_seq2seq,
+        {"model": _SEQ2SEQ, "source": d.ids(4, 3, 2), "lengths": [3, 1]},
     ),
     "from_torch": lambda d: (_from_torch, {"source": {"w": d.tensor(2)}}),
     "to_torch": lambda d: (_to_torch, {"source": tg.nn.GRU(2, 3, reset_after=True)}),
