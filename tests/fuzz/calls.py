@@ -464,6 +464,15 @@ def _exported(a: Arguments) -> Any:
                           axes=a["axes"])  # fmt: skip
 
 
+def _imported(a: Arguments) -> Any:
+    """A model, or CheckpointError, of a file that was damaged."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "m"
+        tg.io.export_onnx(tg.nn.Linear(2, 3), path, np.ones((2, 2), "float32"))
+        path.write_bytes(_damage(a, path.read_bytes()))
+        tg.io.import_onnx(path)
+
+
 _SEQ2SEQ = tg.nn.Seq2Seq(
     tg.nn.Encoder(tg.nn.Embedding(4, 2), tg.nn.GRU(2, 3)),
     tg.nn.Decoder(tg.nn.Embedding(4, 2), tg.nn.GRU(2, 3), tg.nn.DotAttention(3)),
@@ -508,6 +517,14 @@ FILES: dict[str, Template] = {
         _damaged_model,
         {"damage": d.one_of(["bit", "bit", "cut", "front"]), "at": _position(d)},
     ),
+    "import_onnx": lambda d: (
+        _imported,
+        {"damage": d.one_of(["bit", "bit", "cut", "front"]), "at": _position(d)},
+    ),
+    "OnnxModel": lambda d: (
+        lambda a: tg.io.OnnxModel([], {}, {}, a["inputs"], ["x"])(d.tensor(2)),
+        {"inputs": ["x"]},
+    ),
     "export_onnx": lambda d: (
         _exported,
         {"model": tg.nn.GRU(2, 3), "example": d.tensor(4, 3, 2), "method": "forward", "axes": None},
@@ -529,7 +546,14 @@ FILES: dict[str, Template] = {
     ),
     "has_checkpoint": lambda d: (by_keyword(has_checkpoint), {"folder": "."}),
 }
-UNTOUCHED = {"load_checkpoint", "load", "load_model", "LoadReport"}  # their draws are the damage
+UNTOUCHED = {
+    "load_checkpoint",
+    "load",
+    "load_model",
+    "LoadReport",
+    "import_onnx",
+    "OnnxModel",
+}  # their draws are the damage
 
 
 def templates() -> dict[str, Template]:

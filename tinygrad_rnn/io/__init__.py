@@ -4,17 +4,19 @@ from .checkpoint import has_checkpoint, load_checkpoint, save_checkpoint
 from .files import CheckpointError
 from .lock import lock_checkpoint
 from .model import LoadReport, load_matching, load_model, save_model
-from .onnx_format import export_onnx, export_seq2seq
+from .onnx_format import OnnxModel, export_onnx, export_seq2seq, import_onnx
 from .pytorch import from_torch, to_torch
 from .weights import load, save
 
 __all__ = [
     "CheckpointError",
     "LoadReport",
+    "OnnxModel",
     "export_onnx",
     "export_seq2seq",
     "from_torch",
     "has_checkpoint",
+    "import_onnx",
     "load",
     "load_checkpoint",
     "load_matching",
