@@ -464,6 +464,11 @@ def _exported(a: Arguments) -> Any:
                           axes=a["axes"])  # fmt: skip
 
 
+def _exported_c(a: Arguments) -> Any:
+    with tempfile.TemporaryDirectory() as folder:
+        tg.io.export_c(a["model"], f"{folder}/m.h", name=a["name"], int8=a["int8"])
+
+
 def _imported(a: Arguments) -> Any:
     """A model, or CheckpointError, of a file that was damaged."""
     with tempfile.TemporaryDirectory() as folder:
@@ -525,6 +530,7 @@ FILES: dict[str, Template] = {
         lambda a: tg.io.OnnxModel([], {}, {}, a["inputs"], ["x"])(d.tensor(2)),
         {"inputs": ["x"]},
     ),
+    "export_c": lambda d: (_exported_c, {"model": tg.nn.GRU(2, 3), "name": "m", "int8": False}),
     "export_onnx": lambda d: (
         _exported,
         {"model": tg.nn.GRU(2, 3), "example": d.tensor(4, 3, 2), "method": "forward", "axes": None},

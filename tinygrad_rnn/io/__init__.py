@@ -1,5 +1,6 @@
 """Files: named tensors, models, checkpoints of a training, and other libraries' formats."""
 
+from .c_code import export_c
 from .checkpoint import has_checkpoint, load_checkpoint, save_checkpoint
 from .files import CheckpointError
 from .lock import lock_checkpoint
@@ -12,6 +13,7 @@ __all__ = [
     "CheckpointError",
     "LoadReport",
     "OnnxModel",
+    "export_c",
     "export_onnx",
     "export_seq2seq",
     "from_torch",

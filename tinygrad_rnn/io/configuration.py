@@ -75,6 +75,15 @@ def _has_bias(module: Module) -> bool:
     return any(vars(module)[name] is not None for name in names)
 
 
+def operation_name(value: Any) -> str:
+    """The name of an operation of ours, or of a copy of one; empty for anything else."""
+    name = getattr(value, "name", getattr(value, "__name__", ""))
+    if not isinstance(name, str) or name not in ops.__all__:
+        return ""
+    ours = getattr(ops, name)
+    return name if getattr(value, "forward", value) is getattr(ours, "forward", ours) else ""
+
+
 # ---------------------------------------------------------------- writing
 
 
@@ -138,8 +147,7 @@ def _encoded(value: Any, what: str) -> Any:
         return [_encoded(v, what) for v in sorted(value)]
     if isinstance(value, Mapping) and all(isinstance(name, str) for name in value):
         return {"dict": {n: _encoded(v, f"{what}[{n!r}]") for n, v in value.items()}}
-    name = getattr(value, "name", getattr(value, "__name__", ""))
-    if isinstance(name, str) and name in ops.__all__ and getattr(ops, name) is value:
+    if name := operation_name(value):
         return {"operation": name}
     got = "a Tensor" if isinstance(value, Tensor) else f"{value!r}"
     raise InvalidTypeError(

@@ -18,7 +18,7 @@ from ..optim.optimizers import Optimizer
 from ..tensor import ops
 from ..tensor.backend import is_array, to_host
 from ..tensor.tensor import Tensor
-from .configuration import option
+from .configuration import operation_name, option
 from .extras import package
 
 ACTIVATIONS = {  # PyTorch's modules without options, and our operations
@@ -203,9 +203,9 @@ def _attention_from(theirs: Any, who: str) -> Any:
 
 def _to(ours: Any, torch: Any, name: str) -> Any:
     """Their module for ours, or for an operation."""
-    operation = getattr(ours, "name", "")
+    operation = operation_name(ours)
     for theirs_name, known in ACTIVATIONS.items():
-        if operation == known and getattr(ops, known) is ours:
+        if operation == known:
             return getattr(torch.nn, theirs_name)()
     at = f"{name} " if name else ""
     kind = "MultiheadAttention" if type(ours) is nn.MultiHeadAttention else type(ours).__name__

@@ -54,7 +54,8 @@ def export_onnx(
     or `step`, for generation, whose state is an input and an output (of a layer, or of any module
     whose `step(x, state)` returns an output and the state; it begins with the state that
     `step(x)` returns, if the example has none). axes: names of the axes of inputs by argument, None
-    for one of fixed size; where not given, `time` and `batch` come first, or `batch` alone.
+    for one of fixed size; where not given, `time` and `batch` come first, or `batch` alone
+    in a vector of integers and a matrix of reals.
 
     Inputs have the arguments' names, with a number where there are several arrays (`state_0`).
     Outputs are `output`, `output_1` and so on; of a step `output`, `next_state_0` and so on.
@@ -182,7 +183,8 @@ def _example(
             axes = ("batch",)
         elif name not in named and batch_first and name not in AXES:
             axes = ("batch", "time")
-        elif name not in named and array.ndim == (2 if name == "state" else 1):
+        features = array.dtype.kind == "f"  # which come last
+        if name not in named and array.ndim == (2 if name == "state" or features else 1):
             axes = ("batch",)
         shape = list(array.shape)
         for i, axis in enumerate(axes[: len(shape)]):
