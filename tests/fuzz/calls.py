@@ -469,6 +469,21 @@ def _exported_c(a: Arguments) -> Any:
         tg.io.export_c(a["model"], f"{folder}/m.h", name=a["name"], int8=a["int8"])
 
 
+def _to_keras(a: Arguments) -> Any:
+    """Without the package h5py a CheckpointError is right."""
+    with tempfile.TemporaryDirectory() as folder:
+        tg.io.to_keras(a["chain"], f"{folder}/m.keras")
+
+
+def _from_keras(a: Arguments) -> Any:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "m.keras"
+        with suppress(tg.io.CheckpointError):
+            tg.io.to_keras(tg.io.KerasChain([tg.nn.Linear(2, 3)]), path)
+        path.write_bytes(_damage(a, path.read_bytes() if path.exists() else b"PK"))
+        tg.io.from_keras(path)
+
+
 def _imported(a: Arguments) -> Any:
     """A model, or CheckpointError, of a file that was damaged."""
     with tempfile.TemporaryDirectory() as folder:
@@ -539,6 +554,22 @@ FILES: dict[str, Template] = {
         _exported_seq2seq,
         {"model": _SEQ2SEQ, "source": d.ids(4, 3, 2), "lengths": [3, 1]},
     ),
+    "KerasChain": lambda d: (
+        lambda a: tg.io.KerasChain([tg.nn.GRU(2, 3, batch_first=True)], a["sequences"])(
+            d.tensor(4, 3, 2)
+        ),
+        {"sequences": [True]},
+    ),
+    "to_keras": lambda d: (_to_keras, {"chain": tg.io.KerasChain([tg.nn.Linear(2, 3)])}),
+    "from_keras": lambda d: (
+        _from_keras,
+        {"damage": d.one_of(["bit", "bit", "cut", "front"]), "at": _position(d)},
+    ),
+    "from_flax": lambda d: (
+        lambda a: tg.io.from_flax(a["tree"]).state_dict(),
+        {"tree": tg.io.to_flax(tg.nn.GRU(2, 3, reset_after=True))},
+    ),
+    "to_flax": lambda d: (by_keyword(tg.io.to_flax), {"cell": tg.nn.LSTM(2, 3), "style": "linen"}),
     "from_torch": lambda d: (_from_torch, {"source": {"w": d.tensor(2)}}),
     "to_torch": lambda d: (_to_torch, {"source": tg.nn.GRU(2, 3, reset_after=True)}),
     "save_model": lambda d: (_saved_model, {"model": tg.nn.GRU(2, 3), "config": None}),
