@@ -1,6 +1,7 @@
 """Recurrent networks on plain arrays: autograd and RNN, GRU, LSTM on NumPy or CuPy."""
 
 import importlib
+import sys
 import typing
 
 # Before all else, because Python 3.11 calls slowly where a piece of its stack of frames ends, and
@@ -22,7 +23,9 @@ from .errors import (
     OutOfRangeError,
     ShapeError,
     TinygradRnnError,
+    UnknownNameError,
 )
+from .errors import unknown_name as _unknown_name
 from .kernels.cpu import get_num_threads, set_num_threads
 from .loops import *
 from .tensor import *
@@ -30,28 +33,35 @@ from .tensor import ops
 from .tensor.ops import *
 
 if typing.TYPE_CHECKING:
-    from . import nn, optim
+    from . import data, nn, optim, train
     from .io import load, save
     from .tensor.tensor import Tensor as tensor  # the package, which makes one when it is called
 
 __all__ = [
-    "nn", "optim", "load", "save", "tensor", "get_num_threads", "set_num_threads",
+    "nn", "optim", "data", "train", "load", "save", "tensor", "get_num_threads", "set_num_threads",
     "TinygradRnnError", "AnomalyError", "DeviceError", "ExportError", "GradcheckError",
     "GraphError", "InvalidTypeError", "InvalidValueError", "MatrixError", "OutOfRangeError",
-    "ShapeError",
+    "ShapeError", "UnknownNameError",
 ]  # fmt: skip
 __all__ += _engine.__all__
 __all__ += ops.__all__
 __all__ += loops.__all__
 __all__ += cells.__all__
 
-_MODULE = {"nn": "nn", "optim": "optim", "io": "io", "load": "io", "save": "io"}
+__version__ = "0.1.0"
+
+_MODULE = {
+    "nn": "nn", "optim": "optim", "data": "data", "train": "train", "io": "io", "load": "io",
+    "save": "io",
+}  # fmt: skip
 
 
 def __getattr__(name: str) -> typing.Any:
     """Layers, optimizers and files, loaded when first asked for: the engine starts without them."""
     if name not in _MODULE:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        renamed = _engine.interop.RENAMED.get(name)
+        remedy = f"tg.{renamed}" if renamed else ""
+        raise _unknown_name("tg", name, sys.modules[__name__], remedy)
     module = importlib.import_module(f".{_MODULE[name]}", __name__)
     globals()[name] = found = module if name == _MODULE[name] else getattr(module, name)
     return found

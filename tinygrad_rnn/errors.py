@@ -34,6 +34,10 @@ class OutOfRangeError(TinygradRnnError, IndexError):
     """An index, an id or an axis out of range."""
 
 
+class UnknownNameError(TinygradRnnError, AttributeError):
+    """A name of PyTorch or NumPy that the package does not have; the error says what to type."""
+
+
 class ShapeError(TinygradRnnError, ValueError):
     """Shapes or axes that do not match an operation or a layer."""
 
@@ -76,6 +80,31 @@ _KINDS: dict[type[Exception], type[TinygradRnnError]] = {
     KeyError: InvalidValueError,
     RecursionError: InvalidValueError,
 }
+
+
+def unknown_name(owner: str, name: str, obj: Any, remedy: str = "") -> AttributeError:
+    """The error for an attribute that does not exist.
+
+    **Arguments** owner: in the words of `torch_names`; obj: what was asked. remedy: what to type,
+    if the table has no entry.
+    """
+    from .torch_names import missing  # only for errors
+
+    known = missing(owner, name, remedy)
+    if known:
+        return UnknownNameError(known)
+    kind = "module" if owner.islower() else repr(type(obj).__name__) + " object"
+    what = f"{kind} {obj.__name__!r}" if owner.islower() else kind
+    return AttributeError(f"{what} has no attribute {name!r}", name=name, obj=obj)
+
+
+def keyword_remedy(error: Exception) -> str:
+    """What to add to the text of an error about an unexpected keyword argument."""
+    if "unexpected keyword argument" not in str(error):
+        return ""
+    from .torch_names import keyword  # only for errors
+
+    return keyword(str(error))
 
 
 def public(function: F) -> F:
@@ -121,7 +150,7 @@ def raise_named(
         given = {**dict(zip(names, args, strict=False)), **kwargs}
         shown = {n: v for n, v in given.items() if n not in ("self", "cls")}
         got = ", ".join(f"{n}={described(v)}" for n, v in shown.items())
-        said = text if said_who else f"{name}: {text}"
+        said = (text if said_who else f"{name}: {text}") + keyword_remedy(error)
         text = f"{said} (got {got})" if got else said
     if isinstance(error, TinygradRnnError):
         error.args = (text,)

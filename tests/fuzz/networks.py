@@ -122,6 +122,11 @@ def cell(cls: Callable[..., Any], states: int, **options: Any) -> Template:
     return draw
 
 
+def elementwise_layer(cls: Callable[..., Any]) -> Template:
+    """A layer without parameters or settings."""
+    return lambda d: module(lambda **_: cls(), {}, {"x": d.tensor(T, B)})
+
+
 def own_layer(d: Draw) -> tuple[Callable[[Arguments], Any], Arguments]:
     """`Recurrent` of a cell."""
     kind = d.one_of([nn.GRUCell, nn.JANETCell, nn.MGUCell])
@@ -177,10 +182,24 @@ def loss(function: Callable[..., Any], *, classes: bool = False, **options: Any)
 LOSS_ARGUMENTS = {
     "cross_entropy": ("logits", "targets"),
     "nll_loss": ("log_probs", "targets"),
-    "mse_loss": ("prediction", "target"),
+    **dict.fromkeys(
+        ("mse_loss", "l1_loss", "huber_loss", "gaussian_nll_loss", "student_t_nll_loss"),
+        ("prediction", "target"),
+    ),
     "binary_cross_entropy_with_logits": ("logits", "target"),
 }
 REDUCTION = ["mean", "sum", "none"]
+
+
+def criterion(cls: Callable[..., Any], classes: bool, **options: Any) -> Template:
+    """A loss module, and a call of it."""
+
+    def draw(d: Draw) -> tuple[Callable[[Arguments], Any], Arguments]:
+        given = {n: d.one_of(v) for n, v in options.items()}
+        target = d.ids(5, T, B) if classes else (d.reals((T, B, 5)) > 0).astype("float32")
+        return module(plain(cls), given, {"scores": d.tensor(T, B, 5), "target": target})
+
+    return draw
 
 
 def linear_loss(d: Draw) -> tuple[Callable[[Arguments], Any], Arguments]:
@@ -350,6 +369,10 @@ def state_of_optimizer(d: Draw) -> tuple[Callable[[Arguments], Any], Arguments]:
     p.grad = tg.ones((2,))
     o.step()
     return run, dict(o.state_dict())
+
+
+def _inverse(step: int) -> float:
+    return 1 / (1 + step)
 
 
 def schedule(cls: Callable[..., Any], **options: Any) -> Template:
@@ -541,6 +564,34 @@ NETWORKS: dict[str, Template] = {
         {"in_features": 3, "out_features": 2, "bias": d.one_of([True, False]), "dtype": "float32"},
         {"x": d.tensor(B, 3)},
     ),
+    "BatchNorm1d": lambda d: module(
+        plain(nn.BatchNorm1d),
+        {"num_features": 3, "momentum": d.one_of([0.1, None]), "affine": True},
+        {"x": d.tensor(B, 3)},
+    ),
+    "Conv1d": lambda d: module(
+        nn.Conv1d,
+        {
+            "in_channels": 2,
+            "out_channels": 4,
+            "kernel_size": d.integer(1, 3),
+            "stride": d.integer(1, 2),
+            "padding": d.one_of([0, 1, "valid"]),
+            "groups": d.one_of([1, 2]),
+        },
+        {"x": d.tensor(B, 2, 5)},
+    ),
+    "Conv2d": lambda d: module(
+        nn.Conv2d,
+        {
+            "in_channels": 2,
+            "out_channels": 3,
+            "kernel_size": d.one_of([2, (1, 3)]),
+            "padding": d.one_of([0, (1, 0), "same"]),
+            "dilation": d.integer(1, 2),
+        },
+        {"x": d.tensor(B, 2, 5, 6)},
+    ),
     "LayerNorm": lambda d: module(
         plain(nn.LayerNorm), {"features": 3, "eps": 1e-5, "dtype": "float32"}, {"x": d.tensor(B, 3)}
     ),
@@ -560,6 +611,26 @@ NETWORKS: dict[str, Template] = {
         {"p": d.one_of([0.0, 0.5]), "shared_axis": d.one_of([None, 0])},
         {"x": d.tensor(T, B)},
     ),
+    **{
+        cls.__name__: elementwise_layer(cls)
+        for cls in (nn.ReLU, nn.Tanh, nn.Sigmoid, nn.SiLU, nn.Identity)
+    },
+    "GELU": lambda d: module(
+        plain(nn.GELU), {"approximate": d.one_of(["none", "tanh"])}, {"x": d.tensor(B, 3)}
+    ),
+    "Flatten": lambda d: module(
+        plain(nn.Flatten),
+        {"start_dim": d.one_of([0, 1]), "end_dim": d.one_of([-1, 2])},
+        {"x": d.tensor(T, B, 3)},
+    ),
+    "ModuleDict": lambda d: (
+        lambda a: len(nn.ModuleDict(a["modules"])),
+        {"modules": {"a": nn.Linear(2, 2)}},
+    ),
+    "summary": lambda d: (
+        lambda a: str(nn.summary(a["model"], a["x"])),
+        {"model": nn.Linear(3, 2), "x": d.tensor(B, 3)},
+    ),
     "dropout": lambda d: (
         by_keyword(nn.dropout),
         {
@@ -578,14 +649,63 @@ NETWORKS: dict[str, Template] = {
     "cross_entropy": loss(
         nn.cross_entropy,
         classes=True,
+        weight=[None, [1.0, 0.5, 2.0, 1.0, 3.0]],
         ignore_index=[-100, 0],
         label_smoothing=[0.0, 0.1],
         reduction=REDUCTION,
     ),
-    "nll_loss": loss(nn.nll_loss, classes=True, ignore_index=[-100, 0], reduction=REDUCTION),
-    "mse_loss": loss(nn.mse_loss, reduction=REDUCTION),
+    "nll_loss": loss(
+        nn.nll_loss,
+        classes=True,
+        weight=[None, [1.0, 0.5, 2.0, 1.0, 3.0]],
+        ignore_index=[-100, 0],
+        reduction=REDUCTION,
+    ),
+    **{f.__name__: loss(f, reduction=REDUCTION) for f in (nn.mse_loss, nn.l1_loss)},
+    "huber_loss": loss(nn.huber_loss, delta=[1.0, 0.5], reduction=REDUCTION),
+    "gaussian_nll_loss": loss(
+        nn.gaussian_nll_loss,
+        var=[1.0, [1.0, 2.0, 1.0, 1.0, 0.5]],
+        full=[False, True],
+        eps=[1e-6],
+        reduction=REDUCTION,
+    ),
+    "student_t_nll_loss": loss(
+        nn.student_t_nll_loss, scale=[1.0, 0.5], df=[3.0, 4], reduction=REDUCTION
+    ),
     "binary_cross_entropy_with_logits": loss(
-        nn.binary_cross_entropy_with_logits, reduction=REDUCTION
+        nn.binary_cross_entropy_with_logits,
+        pos_weight=[None, 2.0, [1.0, 2.0, 3.0, 4.0, 5.0]],
+        reduction=REDUCTION,
+    ),
+    "CrossEntropyLoss": criterion(
+        nn.CrossEntropyLoss,
+        True,
+        weight=[None, [1.0, 0.5, 2.0, 1.0, 3.0]],
+        label_smoothing=[0.0, 0.1],
+    ),
+    "NLLLoss": criterion(nn.NLLLoss, True, weight=[None, [1.0, 0.5, 2.0, 1.0, 3.0]]),
+    "MSELoss": criterion(nn.MSELoss, False),
+    "L1Loss": criterion(nn.L1Loss, False),
+    "HuberLoss": criterion(nn.HuberLoss, False, delta=[1.0, 2.0]),
+    "BCEWithLogitsLoss": criterion(nn.BCEWithLogitsLoss, False, pos_weight=[None, [2.0]]),
+    "GaussianNLLLoss": lambda d: module(
+        plain(nn.GaussianNLLLoss),
+        {"full": d.one_of([False, True]), "eps": 1e-6},
+        {"prediction": d.tensor(T, B), "target": d.reals((T, B)), "var": tg.ones((T, B))},
+    ),
+    "StudentTNLLLoss": lambda d: module(
+        plain(nn.StudentTNLLLoss),
+        {"reduction": d.one_of(REDUCTION)},
+        {"prediction": d.tensor(T, B), "target": d.reals((T, B)), "scale": 1.0, "df": 3.0},
+    ),
+    "CTCLoss": lambda d: module(
+        plain(nn.CTCLoss),
+        {"blank": 0, "zero_infinity": d.one_of([False, True])},
+        {
+            "log_probs": tg.log_softmax(d.tensor(T, B, 5), axis=-1).detach(),
+            "targets": d.ids(4, B, 2) + 1,
+        },
     ),
     "linear_cross_entropy": linear_loss,
     "ctc_loss": ctc,
@@ -770,6 +890,18 @@ NETWORKS: dict[str, Template] = {
         tg.optim.RMSprop, lr=[0.1], alpha=[0.9], eps=[1e-8], weight_decay=[0.0], momentum=[0.0, 0.5]
     ),
     "optim.Optimizer.load_state_dict": state_of_optimizer,
+    "optim.ExponentialLR": schedule(tg.optim.ExponentialLR, gamma=[0.5]),
+    "optim.MultiStepLR": schedule(tg.optim.MultiStepLR, milestones=[[1, 3]], gamma=[0.5]),
+    "optim.LambdaLR": schedule(tg.optim.LambdaLR, lr_lambda=[_inverse]),
+    "optim.OneCycleLR": schedule(
+        tg.optim.OneCycleLR,
+        max_lr=[0.5, [0.5]],
+        total_steps=[9],
+        pct_start=[0.3],
+        anneal_strategy=["cos", "linear"],
+        div_factor=[10.0],
+        three_phase=[False, True],
+    ),
     "optim.StepLR": schedule(tg.optim.StepLR, step_size=[1, 2], gamma=[0.5]),
     "optim.CosineLR": schedule(
         tg.optim.CosineLR, total_steps=[5], warmup_steps=[0, 2], minimum=[0.0, 0.1]
@@ -787,10 +919,44 @@ NETWORKS: dict[str, Template] = {
     "WordVocabulary": vocabulary(data.WordVocabulary),
     "read_pairs": pairs_of_files,
     "Streams": streams,
-    "collate": lambda d: (lambda a: list(data.collate(a["pairs"])), {"pairs": _pairs(d)}),
-    "Buckets": lambda d: (
-        lambda a: len(list(islice(data.Buckets(a["pairs"], a["batch"], a["seed"]), 9))),
-        {"pairs": _pairs(d), "batch": 2, "seed": 0},
+    "collate": lambda d: (lambda a: data.collate(**a), {"samples": [(1, 2.0), (3, 4.0)]}),
+    "collate_pairs": lambda d: (
+        lambda a: list(data.collate_pairs(a["pairs"])),
+        {"pairs": _pairs(d)},
+    ),
+    "pad_sequence": lambda d: (
+        lambda a: data.pad_sequence(**a),
+        {
+            "sequences": [d.tensor(n, 2) for n in (3, 1)],
+            "batch_first": d.one_of([False, True]),
+            "padding_value": 0.5,
+        },
+    ),
+    "unpad_sequence": lambda d: (
+        lambda a: data.unpad_sequence(**a),
+        {"padded": d.tensor(4, 3), "lengths": [4, 0, 2], "batch_first": False},
+    ),
+    "DataLoader": lambda d: (
+        lambda a: list(data.DataLoader(**a)),
+        {
+            "dataset": [1, 2, 3, 4, 5],
+            "batch_size": 2,
+            "drop_last": d.one_of([False, True]),
+            "lengths": d.one_of([None, [3, 1, 2, 1, 3]]),
+            "prefetch": d.one_of([0, 2]),
+        },
+    ),
+    "TensorDataset": lambda d: (
+        lambda a: data.TensorDataset(a["x"], a["y"])[1],
+        {"x": d.tensor(3, 2), "y": d.tensor(3)},
+    ),
+    "Windows": lambda d: (
+        lambda a: data.Windows(**a)[0],
+        {"series": d.tensor(9, 2), "length": 3, "horizon": 2, "stride": 2},
+    ),
+    "random_split": lambda d: (
+        lambda a: [list(part) for part in data.random_split(**a, generator=tg.Generator(0))],
+        {"dataset": [1, 2, 3, 4], "fractions": [0.5, 0.5]},
     ),
     "in_order": lambda d: (
         lambda a: len(list(data.in_order(a["pairs"], a["batch"]))),

@@ -19,6 +19,7 @@ from tinygrad_rnn.kernels.cpu import functions
 from tinygrad_rnn.testing import sequence
 
 from ..drawing import HypothesisSampler
+from .fused import Fused
 
 pytestmark = pytest.mark.skipif(functions.native is None, reason=cpu.describe())
 
@@ -30,12 +31,6 @@ CELLS: dict[str, tuple[str, int, dict[str, Any]]] = {
     "lstm": ("lstm", 4, {}),
 }
 cells = pytest.mark.parametrize("cell", CELLS)
-
-
-def fused(module: Any, name: str) -> tg.Op:
-    """The operation, run by one implementation."""
-    forward, backward = (getattr(module, f"{name}_{way}") for way in ("forward", "backward"))
-    return tg.Op(name, forward, decomposition=getattr(tg, name).decomposition).vjp(backward)
 
 
 def inputs(cell: str, rng: Any, sizes: tuple[int, ...], dtype: str) -> dict[str, Any]:
@@ -100,8 +95,8 @@ def test_native_equals_reference(
     ]
     used[d.integer(0, len(used) - 1)] = True
     tg.set_num_threads(d.integer(1, 3))
-    found = results(fused(cpu, name), arrays, used, **given, **options)
-    true = results(fused(reference, name), arrays, used, **given, **options)
+    found = results(Fused(cpu, name), arrays, used, **given, **options)
+    true = results(Fused(reference, name), arrays, used, **given, **options)
     for a, b in zip(found, true, strict=True):
         assert a.dtype == dtype
         # Rounding is of the size of a sum's terms, of which the largest element gives an idea.
@@ -135,7 +130,7 @@ def test_bits_do_not_depend_on_the_run_nor_numbers_on_the_threads(cell: str, bat
     runs = []
     for threads in (1, 3, 3):
         tg.set_num_threads(threads)
-        runs.append(results(fused(cpu, name), arrays, used, **options))
+        runs.append(results(Fused(cpu, name), arrays, used, **options))
     for one, three, again in zip(*runs, strict=True):
         np.testing.assert_array_equal(three.numpy(), again.numpy())
         np.testing.assert_allclose(one.numpy(), three.numpy(), rtol=1e-4, atol=1e-4)
@@ -254,7 +249,7 @@ def test_fewer_threads_where_the_system_gives_no_more(threads: int, room: int) -
 def heavy() -> Any:
     """Enough work that threads are used."""
     arrays = inputs("lstm", np.random.default_rng(2), (30, 8, 16, 64), "float32")
-    return results(fused(cpu, "lstm"), arrays, [True] * 3)
+    return results(Fused(cpu, "lstm"), arrays, [True] * 3)
 
 
 def test_several_python_threads_at_a_time() -> None:
@@ -317,8 +312,8 @@ def test_what_is_infinite_spoils_what_reads_it_alone(
         given["lengths"] = np.array([2] + [3] * (batch - 1))
     used = [True] * (3 if name == "lstm" else 2)
     with np.errstate(all="ignore"):
-        found = results(fused(cpu, name), arrays, used, **given, **options)
-        true = results(fused(reference, name), arrays, used, **given, **options)
+        found = results(Fused(cpu, name), arrays, used, **given, **options)
+        true = results(Fused(reference, name), arrays, used, **given, **options)
     for a, b in zip(found, true, strict=True):
         np.testing.assert_allclose(a.numpy(), b.numpy(), 1e-11, 1e-11)
         assert "past" not in where or np.isfinite(a.numpy()).all()

@@ -113,8 +113,11 @@ def over_time(name: str) -> Callable[..., Any]:
 
     def run(*arrays: Any) -> list[Any]:
         forward, backward = (getattr(kernels, f"{name}_{way}") for way in ("forward", "backward"))
-        ys, saved = forward(np, *arrays)
-        needs = [True] * (9 if name == "lstm" else 6) + [False] * 10
+        count = 9 if name == "lstm" else 6
+        inputs, (lengths, reset, h_mask, *zoneout) = arrays[:count], arrays[count:]
+        options = kernels.SequenceOptions(lengths, reset, h_mask, tuple(zoneout))
+        ys, saved = forward(np, *inputs, options=options)
+        needs = [True] * count
         return [*ys, *(backward(np, ys, saved, needs) if saved[0] is cpu else ())]
 
     return run

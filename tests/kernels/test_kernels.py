@@ -19,8 +19,10 @@ from tinygrad_rnn.kernels import cpu, dispatch, reference
 from tinygrad_rnn.kernels.cpu import functions
 from tinygrad_rnn.tensor import backend
 from tinygrad_rnn.testing import sequence
+from tinygrad_rnn.testing.sequences import packed
 
 from ..drawing import HypothesisSampler
+from .fused import Fused
 
 IMPLEMENTATIONS = [
     pytest.param(reference, "cpu", id="reference"),
@@ -37,12 +39,6 @@ NAMES = ["rnn", "gru", "lstm"]
 
 implementations = pytest.mark.parametrize(("module", "device"), IMPLEMENTATIONS)
 operations = pytest.mark.parametrize("name", NAMES)
-
-
-def fused(module: ModuleType, name: str) -> tg.Op:
-    """The operation, run by one implementation whatever the dispatch would pick."""
-    forward, backward = (getattr(module, f"{name}_{way}") for way in ("forward", "backward"))
-    return tg.Op(name, forward, decomposition=getattr(tg, name).decomposition).vjp(backward)
 
 
 class Configuration:
@@ -93,7 +89,7 @@ def test_fused_equals_composed_forwards_and_backwards(
     module: ModuleType, device: str, name: str, dtype: str, tolerance: float, data: st.DataObject
 ) -> None:
     drawn = Configuration(data, name, dtype, device)
-    op = fused(module, name)
+    op = Fused(module, name)
     (ys, gs), (true_ys, true_gs) = drawn.run(op), drawn.run(op.decomposition)
     pairs = [*zip(ys, true_ys, strict=True), *((gs[k], true_gs[k]) for k in gs)]
     for found, true in pairs:
@@ -109,9 +105,10 @@ def test_cotangents_keep_to_the_contract(
 ) -> None:
     """One for each input, None where nothing needs it; nothing saved or given is written to."""
     drawn = Configuration(data, name, "float64", device)
-    op = fused(module, name)
+    fused = Fused(module, name)
+    op = fused.op
     xs = {k: tg.tensor(v, device=device, requires_grad=True) for k, v in drawn.inputs.items()}
-    ys = op(**xs, **drawn.constants, **drawn.options)
+    ys = fused(**xs, **drawn.constants, **drawn.options)
     node = ys[0].edge[0]
     xp = backend.module_of(ys[0].data)
     gs = tuple(xp.ones(y.shape) if use else None for y, use in zip(ys, drawn.used, strict=True))
@@ -141,11 +138,12 @@ def test_without_a_graph_the_values_are_the_same_and_nothing_is_kept(
     module: ModuleType, device: str, name: str, data: st.DataObject
 ) -> None:
     drawn = Configuration(data, name, "float64", device)
-    forward, op = getattr(module, f"{name}_forward"), fused(module, name)
+    forward, op = getattr(module, f"{name}_forward"), Fused(module, name)
     arrays = {k: backend.to_device(v, device) for k, v in drawn.inputs.items()}
     xp = backend.module_of(arrays["x"])
-    kept, saved = forward(xp, **arrays, **drawn.constants, **drawn.options, keep=True)
-    free, nothing = forward(xp, **arrays, **drawn.constants, **drawn.options, keep=False)
+    given, settings = packed(name, **arrays, **drawn.constants, **drawn.options)
+    kept, saved = forward(xp, *given, **settings, keep=True)
+    free, nothing = forward(xp, *given, **settings, keep=False)
     assert saved is not None
     assert nothing is None
     if xp is np:  # to keep a final state is not to keep a buffer of all of them
@@ -170,7 +168,7 @@ def test_nothing_to_do_is_done(
     shapes = [(steps, batch, 3), *[(batch, 4)] * states, (gates * 4, 3), (gates * 4, 4)]
     xs = [tg.tensor(rng.normal(size=s), device=device, requires_grad=True) for s in shapes]
     lengths = backend.to_device(np.zeros(batch, int), device)
-    ys = fused(module, name)(*xs, lengths=lengths)
+    ys = Fused(module, name)(*xs, lengths=lengths)
     assert ys[0].shape == (steps, batch, 4)
     assert not ys[0].numpy().any()
     for last, first in zip(ys[1:], xs[1 : 1 + states], strict=True):
@@ -206,7 +204,7 @@ def test_what_takes_no_part_may_be_anything(
             inputs["x"][np.arange(steps)[:, None] >= lengths] = anything
         drawn.inputs = inputs
         with np.errstate(invalid="ignore", over="ignore"):
-            (y, *last), gs = drawn.run(fused(module, name))
+            (y, *last), gs = drawn.run(Fused(module, name))
         found.append([y.numpy(), *(s.numpy()[lengths > 0] for s in last[:2] if s.ndim == 2)])
         found[-1] += [gs[k].numpy() for k in gs]
     for other in found[1:]:

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 import tinygrad_rnn as tg
 from tinygrad_rnn.cells.common import by_steps
+from tinygrad_rnn.kernels import SequenceOptions
 from tinygrad_rnn.testing import sequence
 
 from ..drawing import HypothesisSampler
@@ -126,7 +127,8 @@ def stepped(step: Callable[..., Any], given: Given, reverse: bool, **options: An
         new = new if isinstance(new, tuple) else (new,)
         return new[0], new
 
-    y, last, _ = by_steps(run, given["x"], first, lengths=given.get("lengths"), reverse=reverse)
+    how = SequenceOptions(lengths=given.get("lengths"), reverse=reverse)
+    y, last, _ = by_steps(run, given["x"], first, how)
     return [y, *last]
 
 

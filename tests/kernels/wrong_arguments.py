@@ -36,20 +36,27 @@ def layer(rng: Random, name: str, gates: int) -> list[Any]:
     zones = [*rest, reals(rng, 1, 1, 1)] if name == "lstm" else rest
     ids = rng.integers(0, V, (T, B)) if rng.random() < 0.5 else None
     x = reals(rng, T, B, I) if ids is None else reals(rng, V, I)
-    return [x, *states, *weights, None, *more, *zones, ids]
+    lengths, reset, h_mask, *zoneout = zones
+    options = (lengths, reset, h_mask, tuple(zoneout), ids, False, True)
+    return [x, *states, *weights, None, *more, options]
 
 
 def positions(name: str, a: list[Any]) -> list[Any]:
     """The same as `native.forward` takes them."""
     if name == "lstm":
-        return [4, None, False, a[0], a[-1], *a[1:14]]
-    return [{"rnn": 0, "gru": 2}[name], None, False, a[0], a[-1], a[1], None, *a[2:6], None, None,
-            *a[6:10], None]  # fmt: skip
+        return [4, *a, None]
+    return [{"rnn": 0, "gru": 2}[name], *a[:2], None, *a[2:6], None, None, a[6], None]
+
+
+def sequence(name: str, *given: Any) -> Any:
+    """The outputs of a layer. **Arguments** given: its inputs, and last its options."""
+    options = kernels.SequenceOptions(*given[-1])
+    return getattr(kernels, f"{name}_forward")(np, *given[:-1], options=options)[0]
 
 
 def backward(rng: Random) -> list[Any]:
     given = positions("lstm", layer(rng, "lstm", 4))
-    y, h, c, _, *saved = functions.native.forward(*given, True, False)
+    y, h, c, _, *saved = functions.native.forward(*given, True)
     return [*given, 511, reals(rng, T, B, H), h, c, None, y, *saved]
 
 
@@ -67,8 +74,8 @@ def infer_stack(rng: Random) -> list[Any]:
 
 # Of each native function arguments that are right.
 NATIVE: dict[str, Callable[[Random], list[Any]]] = {
-    "forward": lambda rng: [*positions("lstm", layer(rng, "lstm", 4)), True, True],
-    "forward ": lambda rng: [*positions("gru", layer(rng, "gru", 3)), True, False],
+    "forward": lambda rng: [*positions("lstm", layer(rng, "lstm", 4)), True],
+    "forward ": lambda rng: [*positions("gru", layer(rng, "gru", 3)), True],
     "backward": backward,
     "infer_stack": infer_stack,
     "supports": lambda rng: [(reals(rng, 3), None), (reals(rng, 3),)],
@@ -98,9 +105,9 @@ SETTINGS: dict[str, Any] = {
 
 # And of functions that array code has, too: those that write give what they have written.
 EITHER: dict[str, tuple[Callable[..., Any], Callable[[Random], list[Any]]]] = {
-    "rnn": (lambda *a: kernels.rnn_forward(np, *a)[0], lambda rng: layer(rng, "rnn", 1)),
-    "gru": (lambda *a: kernels.gru_forward(np, *a)[0], lambda rng: layer(rng, "gru", 3)),
-    "lstm": (lambda *a: kernels.lstm_forward(np, *a)[0], lambda rng: layer(rng, "lstm", 4)),
+    "rnn": (lambda *a: sequence("rnn", *a), lambda rng: layer(rng, "rnn", 1)),
+    "gru": (lambda *a: sequence("gru", *a), lambda rng: layer(rng, "gru", 3)),
+    "lstm": (lambda *a: sequence("lstm", *a), lambda rng: layer(rng, "lstm", 4)),
     "cross_entropy": (
         lambda *a: kernels.cross_entropy(np, *a),
         lambda rng: [reals(rng, T, C), np.array([0, 1, 2])],

@@ -60,7 +60,7 @@ def drawn_call(d: HypothesisSampler, layer: Any) -> tuple[Array, Any, dict[str, 
     steps, batch = d.integer(1, 4), d.integer(1, 3)
     x = d.reals((batch, steps, 3) if layer.batch_first else (steps, batch, 3))
     rows = layer.num_layers * layer.directions
-    state = [d.reals((rows, batch, n)) for n in layer.recurrence.sizes]
+    state = [d.reals((rows, batch, n)) for n in layer.cells[0].sizes]
     options = {
         "lengths": d.one_of([None, [d.integer(0, steps) for _ in range(batch)]]),
         "reset": d.one_of([None, d.reals(x.shape[:2]) > 0.5]),

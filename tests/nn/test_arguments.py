@@ -21,6 +21,9 @@ PAIR = {"query_size": 4, "memory_size": 3}
 NEEDED: dict[str, dict[str, Any]] = {
     "AdditiveAttention": PAIR,
     "Attention": PAIR,
+    "BatchNorm1d": {"num_features": 3},
+    "Conv1d": {"in_channels": 2, "out_channels": 4, "kernel_size": 3},
+    "Conv2d": {"in_channels": 2, "out_channels": 4, "kernel_size": 3},
     "Bridge": {"encoder": nn.GRU(3, 4), "decoder": nn.LSTM(3, 4)},
     "CRF": {"num_tags": 3},
     "ConvLSTMCell": {"input_channels": 2, "hidden_channels": 3, "kernel_size": (3, 3)},
@@ -35,6 +38,11 @@ NEEDED: dict[str, dict[str, Any]] = {
     "Embedding": {"num_embeddings": 5, "embedding_dim": 3},
     "Encoder": {"embedding": nn.Embedding(5, 3), "layers": nn.GRU(3, 4)},
     "GeneralAttention": PAIR,
+    **{
+        name: {}
+        for name in nn.__all__
+        if name.endswith("Loss") or name in ("Flatten", "GELU", "ReLU", "SiLU", "Sigmoid", "Tanh")
+    },
     "LayerNorm": {"features": 3},
     "Linear": {"in_features": 3, "out_features": 2},
     "LocationAttention": PAIR,
@@ -51,7 +59,7 @@ LAYERS = sorted(
     for name in nn.__all__
     if isinstance(kind := getattr(nn, name), type)
     and issubclass(kind, nn.Module)
-    and name not in ("Module", "ModuleList", "Sequential")
+    and name not in ("Identity", "Module", "ModuleDict", "ModuleList", "Sequential")
 )
 
 ODD = [object(), int, nn.Linear, lambda: 0, tg.add, 1j, b"ab", "", "x", {}, [], [[1]], (0.5, "x"),
@@ -68,39 +76,57 @@ PART = [*ODD, *REALS, 0, 1, True]
 NAME = [*ODD, *REALS, 0, True, ["tanh"], "tanhh"]
 FUNCTION = [*(v for v in NAME if not inspect.isfunction(v)), None, lambda a, b: a, tg.add]
 TABLE: dict[str, list[Any]] = {
+    "approximate": [*NAME, None],
     "activation": [*FUNCTION, "add", "where", "isnan", "zeros_like", "sum", nn.Dropout],
     "attention": PART,
     "beta": NUMBER,
+    "blank": INDEX,
     "bridge": [v for v in PART if not callable(v) or isinstance(v, type)],
     "cell": [*REALS, *(v for v in ODD if v is not int), None, 0, nn.GRUCell],
     "cell_clip": [*(v for v in NUMBER if v is not None), 0, -1.0],
+    "dilation": [*SIZE, (0,), (1, 1, 1), (1.0, 1.0)],
     "decoder": [*PART, None, nn.Linear(1, 1)],
+    "delta": [*NUMBER, 0, -1.0],
     "device": [*ODD, *REALS, 0, True, "gpu"],
     "dtype": ["float31", "int64", "bool", "complex64", "", -1, 0.5, object(), int, [], b"ab"],
     "embedding": [*PART, None],
     "encoder": [*PART, None, nn.Linear(1, 1)],
+    "end_dim": INDEX,
     "eps": [*NUMBER, -1e-5],
     "forget_bias": NUMBER,
     "forbidden": [None, 3, [3], [(0, 3)], [(0, -1)], [(None, None)], [(0,)], [(0.0, 1)], "ab"],
     "generator": [*PART, np.random.default_rng(0)],
+    "ignore_index": INDEX,
+    "groups": [*SIZE, 3],
+    "Conv1d.kernel_size": [*SIZE, (3, 3), ()],
+    "Conv2d.kernel_size": [*SIZE, (3,), (3, 0)],
     "kernel_size": [*SIZE, 2, (2, 3), (3, 2), (3, 0), (), (-1, 3), (3.0, 3)],
+    "label_smoothing": [*NUMBER, 1.5, -0.5],
     "layers": [*PART, None, nn.Linear(1, 1), nn.GRU(3, 4, batch_first=True)],
     "merge": NAME,
+    "momentum": [v for v in NUMBER if v is not None],
     "nonlinearity": [*FUNCTION, "multiply"],
     "normalize": [*NAME, None],
+    "padding": [*INDEX, None, -1, "full", (-1,), (1, 1, 1)],
     "padding_idx": [*INDEX, 5, -6],
+    "pos_weight": [v for v in ODD if not isinstance(v, (list, np.ndarray, tg.Tensor))],
     "peephole_size": [*INDEX, 0, -1, (3,), (3, 0), (3, 3, 3)],
     "proj_size": [*INDEX, None, 4, 5, -1],
+    "reduction": [*NAME, None, "max"],
     "recurrent_activation": [*FUNCTION, "maximum"],
     "shared_axis": INDEX,
+    "start_dim": INDEX,
+    "stride": [*SIZE, (0,), (1, 1, 1), (1.0, 1.0)],
+    "weight": [*(v for v in ODD if not isinstance(v, (np.ndarray, tg.Tensor)) and v != []), 1.5],
     "zoneout": [*RATE, (), ("x", 0.1), (0.1, 1.0)],
 }
 
 
 def wrong(layer: str, argument: str) -> list[Any]:
     """What a layer's argument is never meant to be, by its name or by its annotation."""
-    if argument in TABLE:
-        return TABLE[argument]
+    for name in (f"{layer}.{argument}", argument):
+        if name in TABLE:
+            return TABLE[name]
     annotation = inspect.signature(getattr(nn, layer)).parameters[argument].annotation
     values = {"int": SIZE, "int | None": [*INDEX, 0, -1], "bool": FLAG, "float": RATE}
     return values[annotation]

@@ -213,7 +213,8 @@ def test_the_strict_device_gives_the_same() -> None:
             r"expected \(T, B, 3\), none",
         ),
         (lambda c: c(tg.zeros((0, 1, 3)), []), tg.ShapeError, "none empty; got"),
-        (lambda c: c([0.0], [0]), TypeError, "emissions: expected a Tensor, got list"),
+        (lambda c: c("text", [0]), TypeError, "emissions: expected a Tensor, got str"),
+        (lambda c: c([0.0], [0]), tg.ShapeError, "none empty; got"),
         (
             lambda c: c(tg.zeros((2, 1, 3), dtype="float64"), [[0], [0]]),
             TypeError,

@@ -19,8 +19,9 @@ from hypothesis import strategies as st
 import tinygrad_rnn as tg
 from tinygrad_rnn import nn
 from tinygrad_rnn.cells.common import by_steps
+from tinygrad_rnn.kernels import SequenceOptions
 from tinygrad_rnn.kernels.cpu import functions
-from tinygrad_rnn.nn.recurrent.states import parts
+from tinygrad_rnn.tensor import tree
 
 from ..drawing import HypothesisSampler
 from .layers import KINDS, drawn_layer
@@ -202,7 +203,7 @@ def cells(kind: str, forgets: bool) -> Any:
             return Case([x], [past(lengths, steps)], lambda x: again(x, lengths=lengths), module)
         begins = np.zeros((steps, batch), bool)
         begins[0] = [d.one_of([False, True]) for _ in range(batch)]
-        like = parts(module.cells[0].initial(tg.tensor(x[0])))
+        like = tree.leaves(module.cells[0].initial(tg.tensor(x[0])))
         state = [np.abs(d.reals((1, *part.shape))) + 1 for part in like]
         out = [begins[0].reshape(1, batch, *(1,) * (part.ndim - 2)) for part in state]
 
@@ -289,8 +290,8 @@ def zoned_out(d: HypothesisSampler) -> Case:
     zone = np.where(d.reals((steps, batch, 2)) > 0, 1.0, 0.0)
 
     def call(x: Any, h0: Any) -> Any:
-        zones = (tg.tensor(zone),)
-        return by_steps(lambda x, _: (x, x), x, h0, zones=zones, fused=fused)
+        options = SequenceOptions(zoneout=(tg.tensor(zone),), every=True)
+        return by_steps(lambda x, _: (x, x), x, h0, options, fused=fused)
 
     return Case([d.reals((steps, batch, 2)), d.reals((batch, 2))], [zone == 1, zone[0] == 0], call)
 

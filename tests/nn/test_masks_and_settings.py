@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import numpy as np
@@ -106,8 +107,9 @@ def test_options_go_through_save_and_load(
     layer = drawn_layer(d, kind, tg.Generator(0)).eval()
     path = tmp_path_factory.mktemp("save") / "layer.safetensors"
     tg.save(path, layer.state_dict())
-    r = layer.recurrence
-    options = {name: getattr(r, name) for name in vars(r) if name not in ("owner", "names")}
+    cell = layer.cells[0]
+    own = [n for n in inspect.signature(type(cell)).parameters if n in vars(cell)]
+    options = {name: getattr(cell, name) for name in own if name != "input_size"}
     names = ("num_layers", "batch_first", "bidirectional", "zoneout", "merge", "residual")
     options |= {name: getattr(layer, name) for name in (*names, "learn_initial")}
     other = KINDS[kind](3, dtype="float64", **options).eval()

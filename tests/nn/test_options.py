@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tinygrad_rnn as tg
-from tinygrad_rnn.nn.recurrent.recurrence import Recurrence
+from tinygrad_rnn.nn.recurrent.cells import BuiltInCell
 from tinygrad_rnn.tensor.graph import Node
 from tinygrad_rnn.tensor.observers import callbacks
 
@@ -26,12 +26,12 @@ every_kind = pytest.mark.parametrize("kind", KINDS)
 @contextmanager
 def composed() -> Iterator[None]:
     """Everything as a scan of the step, which has its own proof beside the plain loop."""
-    before = Recurrence.fused
-    Recurrence.fused = property(lambda self: False)  # type: ignore[assignment, method-assign]
+    before = BuiltInCell.fused
+    BuiltInCell.fused = property(lambda self: False)  # type: ignore[assignment, method-assign]
     try:
         yield
     finally:
-        Recurrence.fused = before  # type: ignore[method-assign]
+        BuiltInCell.fused = before  # type: ignore[method-assign]
 
 
 @every_kind
@@ -131,7 +131,7 @@ def act(name: Any, z: Array) -> Array:
 
 def step_by_hand(layer: Any, x: Array, state: list[Array], p: dict[str, Array]) -> list[Array]:
     """One step of one row of a batch, evaluation mode, in the words of the papers."""
-    r, n = layer.recurrence, layer.hidden_size
+    r, n = layer.cells[0], layer.hidden_size
     h = state[0]
     b, b_hh = p.get("bias_ih", 0), p.get("bias_hh", 0)
 
@@ -177,7 +177,7 @@ def by_hand(
         x = x.swapaxes(0, 1)
         reset = None if reset is None else reset.T
     steps, batch = x.shape[:2]
-    rows, sizes = layer.num_layers * layer.directions, layer.recurrence.sizes
+    rows, sizes = layer.num_layers * layer.directions, layer.cells[0].sizes
     zones = layer.zoneout if isinstance(layer.zoneout, tuple) else (layer.zoneout,) * len(sizes)
     last = [np.zeros((rows, batch, n)) for n in sizes]
     states = [np.zeros((rows, steps, batch, n)) for n in sizes]

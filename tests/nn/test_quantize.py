@@ -64,7 +64,7 @@ def test_whole_numbers_compute_what_the_rounded_weights_do(cell: str, data: st.D
     x = drawn(batch, features)
     state = layer.step(x)[1]
     quick = layer._at_once(x, state, training=False)
-    plain, layer.rounded = layer.rounded, None
+    plain, layer.quantized = layer.quantized, None
     slow = layer._at_once(x, state, training=False)
     assert plain is not None
     # What enters moves by at most its largest over 65024, at random: six deviations of the sums.
@@ -82,7 +82,7 @@ def test_sequences_use_whole_numbers_where_there_are_many_weights(hidden: int, u
     layer, x = tg.nn.utils.quantized(made("lstm", 20, hidden, 2)), drawn(30, 2, 20)
     with tg.no_grad():
         quick = layer(x)[0].numpy()
-        layer.rounded = None
+        layer.quantized = None
         slow = layer(x)[0].numpy()
     assert (quick != slow).any() == used
     np.testing.assert_allclose(quick, slow, atol=1e-3)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from itertools import product
 from operator import attrgetter
 from typing import Any
 
 import numpy as np
 
-from tinygrad_rnn import cells
 from tinygrad_rnn.testing import Array, OpInfo
 from tinygrad_rnn.testing.elementwise import logistic
+from tinygrad_rnn.testing.sequences import by_decomposition
 
 
 def reference_of(info: OpInfo) -> Callable[..., Any]:
@@ -96,6 +97,60 @@ def _updated(x: Array, value: Array, index: Any) -> Array:
 
 def _affine(x: Array, w: Array, b: Array | float = 0.0) -> Array:
     return np.asarray(x @ w.T + b)
+
+
+# ---------------------------------------------------------------- convolutions
+
+
+def _each(value: Any, axes: int) -> tuple[int, ...]:
+    return (value,) * axes if isinstance(value, int) else tuple(value)
+
+
+def _slid(x: Array, lengths: Any, stride: Any = 1, dilation: Any = 1) -> Array:
+    n = len(lengths)
+    stride, dilation = _each(stride, n), _each(dilation, n)
+    view = np.lib.stride_tricks.sliding_window_view(
+        x, [b * (k - 1) + 1 for k, b in zip(lengths, dilation, strict=True)], tuple(range(-n, 0))
+    )  # (..., *starts, *reach)
+    every = (
+        ...,
+        *(slice(None, None, a) for a in stride),
+        *(slice(None, None, b) for b in dilation),
+    )
+    return np.moveaxis(view[every], range(-n, 0), range(n))
+
+
+def _overlapped(w: Array, shape: Any, stride: Any = 1, dilation: Any = 1) -> Array:
+    n = len(shape)
+    stride, dilation = _each(stride, n), _each(dilation, n)
+    x = np.zeros((*w.shape[n : w.ndim - n], *shape))
+    for i in np.ndindex(*w.shape[:n]):
+        for t in np.ndindex(*w.shape[w.ndim - n :]):
+            at = tuple(p * a + q * b for p, q, a, b in zip(t, i, stride, dilation, strict=True))
+            x[(..., *at)] += w[(*i, ..., *t)]
+    return x
+
+
+def _conv(
+    x: Array, w: Array, b: Array | None = None, *,
+    stride: Any, padding: Any, dilation: Any, groups: int,
+) -> Array:  # fmt: skip
+    n = x.ndim - 2
+    stride, dilation = _each(stride, n), _each(dilation, n)
+    if padding == "same":
+        total = [d * (k - 1) for k, d in zip(w.shape[2:], dilation, strict=True)]
+        sides = [(t // 2, t - t // 2) for t in total]
+    else:
+        sides = [(p, p) for p in _each(0 if padding == "valid" else padding, n)]
+    x = np.pad(x, [(0, 0), (0, 0), *sides])
+    near = _slid(x, w.shape[2:], stride, dilation)  # (*lengths, B, C, *counts)
+    near = np.moveaxis(near, range(n), range(-n, 0))
+    parts = [
+        np.tensordot(v, k, axes=([1, *range(2 + n, 2 + 2 * n)], [1, *range(2, 2 + n)]))
+        for v, k in zip(np.split(near, groups, axis=1), np.split(w, groups), strict=True)
+    ]  # (B, *counts, D / groups)
+    y = np.concatenate(parts, axis=-1)
+    return np.asarray(np.moveaxis(y if b is None else y + b, -1, 1))
 
 
 # ---------------------------------------------------------------- loops
@@ -358,12 +413,15 @@ REFERENCES: dict[str, Callable[..., Any]] = {
     "topk": _first_of_sorted,
     "argsort": _order,
     "one_hot": _flags,
+    "sliding_windows": _slid,
+    "overlap_add": _overlapped,
+    "conv": _conv,
     "linear": _affine,
     "scan": _scan_by_hand,
     "associative_scan": _one_by_one,
-    "rnn": cells.rnn.decomposition,
-    "gru": cells.gru.decomposition,
-    "lstm": cells.lstm.decomposition,
+    "rnn": partial(by_decomposition, "rnn"),
+    "gru": partial(by_decomposition, "gru"),
+    "lstm": partial(by_decomposition, "lstm"),
     "rnn_step": _rnn_step,
     "gru_step": _gru_step,
     "lstm_step": _lstm_step,

@@ -14,11 +14,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ..errors import InvalidValueError
+from ..errors import InvalidTypeError, InvalidValueError, described
+from ..kernels import NO_OPTIONS, SequenceOptions
 from ..loops.scan import scan
-from ..tensor import tree
+from ..tensor import backend, conversion, tree
+from ..tensor.graph import NESTED, Traced
 from ..tensor.ops import elementwise
-from ..tensor.ops.elementwise import clip, sqrt, where
+from ..tensor.ops.elementwise import clip, equal, multiply, sqrt, where
 from ..tensor.ops.indexing import take
 from ..tensor.ops.movement import broadcast_to, matrix_transpose, unstack
 from ..tensor.ops.products import matmul
@@ -61,7 +63,7 @@ def affine(x: Any, w: Any, b: Any = None, gain: Any = None) -> Any:
 
 def selected(mask: Any, a: Any) -> Any:
     """mask * a, and 0 where the mask is 0, whatever a holds there."""
-    return mask * where(mask == 0, 0, a)
+    return multiply(mask, where(equal(mask, 0), 0, a))
 
 
 def gates(z: Any, count: int) -> Any:
@@ -69,45 +71,80 @@ def gates(z: Any, count: int) -> Any:
     return unstack(z.reshape((*z.shape[:-1], count, z.shape[-1] // count)), axis=-2)
 
 
+def sequence_options(
+    name: str,
+    x: Any,
+    *,
+    lengths: Any = None,
+    reset: Any = None,
+    h_mask: Any = None,
+    zoneout: Sequence[Any] = (),
+    ids: Any = None,
+    reverse: bool = False,
+    every: bool = False,
+) -> SequenceOptions:
+    """Packs the constants of a call into one value; converts nested lists to arrays.
+
+    **Arguments** name: what errors call the function. x: its input, whose dtype and device lists
+    take. **Raises** TypeError for what is no array.
+    """
+    like = x.array if isinstance(x, Traced) else x
+
+    def array(argument: str, value: Any) -> Any:
+        what = f"{name}: {argument}"
+        if value is None or isinstance(value, Traced):
+            return value
+        if backend.is_array(value):
+            return conversion.normalized(value, what)
+        if isinstance(value, NESTED) and backend.is_array(like):
+            found = conversion.promoted(value, like.dtype, False, what)
+            return backend.module_of(like).asarray(found)
+        raise InvalidTypeError(f"{what}: expected a Tensor or an array, got {described(value)}")
+
+    return SequenceOptions(
+        lengths=array("lengths", lengths), reset=array("reset", reset),
+        h_mask=array("h_mask", h_mask),
+        zoneout=tuple(map(array, ("h_zone", "c_zone"), zoneout)),
+        ids=array("ids", ids), reverse=bool(reverse), every=bool(every),
+    )  # fmt: skip
+
+
 def by_steps(
     step: Callable[[Any, Any], tuple[Any, Any]],
     x: Any,
     state: Any,
+    options: SequenceOptions = NO_OPTIONS,
     *,
-    lengths: Any = None,
-    reset: Any = None,
-    initial: Any = None,
-    zones: Sequence[Any] | None = None,
-    perturbations: Sequence[Any] | None = None,
-    reverse: bool = False,
     fused: bool = False,
-    every: bool = True,
+    check: Callable[[Any, Any], tuple[Any, Any]] | None = None,
 ) -> tuple[Any, Any, Any]:
     """Runs a cell's step over a sequence.
 
     **Arguments** step: `(x_t, state) -> (y_t, state)`; a state is a Tensor, (B, ...), or a tree of
-    them, as in `scan`, whose leaves are its parts. x: (T, B, I). lengths, reset, reverse, fused: as
-    `scan` takes them. initial: the state that a reset sets a row to; zeros, if None. zones: for
-    each part of the state the share of the old one that survives each step, (T, B, ...) or
-    (1, 1, 1), or None (zoneout, Krueger et al. 2016: a mask of zeros and ones, or the mean of one).
-    perturbations: for each part of the state what is added to it after each step, (T, B, ...), or
-    None: zeros have the states' gradients. An output that is a part of the state itself is that
-    part after all this. every: whether the states are wanted. **Returns** the outputs,
-    (T, B, ...), zero past a row's length; the last state; and the states after every step, as the
-    outputs, or None.
+    them, as in `scan`. x: (T, B, I), or a table (V, I) under ids. options: all but h_mask, which is
+    the step's; each of zoneout is (T, B, ...) or (1, 1, 1), a mask of zeros and ones or the mean of
+    one, of the old leaf that is kept (Krueger et al. 2016); perturbations are (T, B, ...): zeros
+    have the states' gradients. fused: as `scan` takes it. check: is called with what the step
+    returned and the state before it; returns the output and the state. An output that is a leaf of
+    the state itself is that leaf after all this. **Returns** the outputs, (T, B, ...), zero past a
+    row's length; the last state; and the states after every step, as the outputs, or None unless
+    they are wanted.
 
     >>> import tinygrad_rnn as tg
     >>> def step(x, h):
     ...     return x + h, x + h
-    >>> y, last, states = by_steps(step, tg.ones((3, 1, 1)), tg.zeros((1, 1)))
+    >>> y, last, _ = by_steps(step, tg.ones((3, 1, 1)), tg.zeros((1, 1)))
     >>> y.squeeze().tolist(), last.item()
     ([1.0, 2.0, 3.0], 3.0)
     """
-    shares = [] if zones is None else [(k, z) for k, z in enumerate(zones) if z is not None]
-    given = [x, *(broadcast_to(z, shape=(x.shape[0], *z.shape[1:])) for _, z in shares)]
+    if options.ids is not None:
+        x = take(x, options.ids, axis=0)
+    zoneout = [(k, z) for k, z in enumerate(options.zoneout) if z is not None]
+    perturbations, reset, every = options.perturbations, options.reset, options.every
+    given = [x, *(broadcast_to(z, shape=(x.shape[0], *z.shape[1:])) for _, z in zoneout)]
     given += perturbations or ()
-    first, begin = tree.leaves(state), tree.leaves(initial, state)
-    resets_to_initial = reset is not None and initial is not None
+    first, begin = tree.leaves(state), tree.leaves(options.initial, state)
+    resets_to_initial = reset is not None and options.initial is not None
     if resets_to_initial:  # scan resets to zeros only
         given, reset = [*given, reset], None
 
@@ -119,23 +156,21 @@ def by_steps(
                 for a, b in zip(begin, old, strict=True)
             ]
         x, *more = given
-        y, new = step(x, tree.filled(state, old))
-        parts = tree.leaves(new, state)
-        changed = list(parts)
-        for (k, _), zone in zip(shares, more, strict=False):
-            changed[k] = selected(zone, old[k]) + selected(1 - zone, parts[k])
+        before = tree.filled(state, old)
+        found = step(x, before)
+        y, new = found if check is None else check(found, before)
+        leaves = tree.leaves(new, state)
+        changed = list(leaves)
+        for (k, _), keep in zip(zoneout, more, strict=False):
+            changed[k] = selected(keep, old[k]) + selected(1 - keep, leaves[k])
         if perturbations is not None:
-            pairs = zip(changed, more[len(shares) :], strict=True)
-            changed = [p if tap is None else p + tap for p, tap in pairs]
-        y = next((p for p, before in zip(changed, parts, strict=True) if before is y), y)
+            pairs = zip(changed, more[len(zoneout) :], strict=True)
+            changed = [leaf if p is None else leaf + p for leaf, p in pairs]
+        y = next((a for a, b in zip(changed, leaves, strict=True) if b is y), y)
         return tuple(changed), (y, *changed) if every else (y,)
 
     last, (y, *states) = scan(
-        run, tuple(first), tuple(given), reverse=reverse, lengths=lengths, reset=reset, fused=fused
-    )
+        run, tuple(first), tuple(given), reverse=options.reverse, lengths=options.lengths,
+        reset=reset, fused=fused,
+    )  # fmt: skip
     return y, tree.filled(state, last), tree.filled(state, states) if every else None
-
-
-def read(x: Any, ids: Any) -> Any:
-    """The inputs: x, or the rows of it that ids name."""
-    return x if ids is None else take(x, ids, axis=0)

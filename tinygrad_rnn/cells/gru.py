@@ -7,8 +7,17 @@ from typing import Any
 
 from .. import kernels
 from ..errors import InvalidValueError
+from ..kernels import SequenceOptions
 from ..tensor.graph import Op
-from .common import SHAPES, affine, by_steps, function, gates, read, selected
+from .common import (
+    SHAPES,
+    affine,
+    by_steps,
+    function,
+    gates,
+    selected,
+    sequence_options,
+)
 
 __all__ = ["gru", "gru_step"]
 
@@ -65,7 +74,7 @@ def gru_step(
     return z * h + (1 - z) * n
 
 
-def _by_steps(
+def gru(
     x: Any, h0: Any, w_ih: Any, w_hh: Any, b_ih: Any = None, b_hh: Any = None,
     lengths: Any = None, reset: Any = None, h_mask: Any = None, h_zone: Any = None, ids: Any = None,
     *, reset_after: bool = False, reverse: bool = False,
@@ -82,17 +91,30 @@ def _by_steps(
     >>> y.shape, h.shape
     ((2, 1, 1), (1, 1))
     """
+    options = sequence_options(
+        "gru", x, lengths=lengths, reset=reset, h_mask=h_mask, zoneout=(h_zone,), ids=ids,
+        reverse=reverse,
+    )  # fmt: skip
+    y, h = fused_gru(x, h0, w_ih, w_hh, b_ih, b_hh, reset_after=reset_after, options=options)
+    return y, h
 
+
+def _by_steps(
+    x: Any, h0: Any, w_ih: Any, w_hh: Any, b_ih: Any, b_hh: Any,
+    *, reset_after: bool, options: SequenceOptions,
+) -> tuple[Any, Any]:  # fmt: skip
     def step(x: Any, h: Any) -> tuple[Any, Any]:
-        h = gru_step(x, h, w_ih, w_hh, b_ih, b_hh, h_mask, reset_after=reset_after)
+        h = gru_step(x, h, w_ih, w_hh, b_ih, b_hh, options.h_mask, reset_after=reset_after)
         return h, h
 
-    zones = (h_zone,)
-    return by_steps(
-        step, read(x, ids), h0, lengths=lengths, reset=reset, zones=zones, reverse=reverse,
-        every=False,
-    )[:2]  # fmt: skip
+    return by_steps(step, x, h0, options._replace(every=False))[:2]
 
 
-gru = Op("gru", kernels.gru_forward, decomposition=_by_steps, expects=SHAPES.format(3), fresh=True)
-gru.vjp(kernels.gru_backward)
+fused_gru = Op(
+    "gru",
+    kernels.gru_forward,
+    decomposition=_by_steps,
+    expects=SHAPES.format(3),
+    fresh=True,
+)
+fused_gru.vjp(kernels.gru_backward)

@@ -6,9 +6,19 @@ from collections.abc import Sequence
 from typing import Any
 
 from .. import kernels
+from ..kernels import SequenceOptions
 from ..tensor.graph import Op
 from ..tensor.ops.elementwise import clip
-from .common import SHAPES, affine, by_steps, function, gates, normalised, read, selected
+from .common import (
+    SHAPES,
+    affine,
+    by_steps,
+    function,
+    gates,
+    normalised,
+    selected,
+    sequence_options,
+)
 
 __all__ = ["lstm", "lstm_step"]
 
@@ -70,7 +80,7 @@ def lstm_step(
     return (h if w_hr is None else affine(h, w_hr)), c
 
 
-def _by_steps(
+def lstm(
     x: Any, h0: Any, c0: Any, w_ih: Any, w_hh: Any, b_ih: Any = None, b_hh: Any = None,
     w_hr: Any = None, w_ch: Any = None, lengths: Any = None, reset: Any = None,
     h_mask: Any = None, h_zone: Any = None, c_zone: Any = None, ids: Any = None,
@@ -83,10 +93,11 @@ def _by_steps(
     biases, coupled_gates and cell_clip as `lstm_step` takes them. Constants, or None: lengths,
     (B,), the valid steps of each row, 0 to T; reset, (T, B), true where a row is reset to
     zeros, before the step; h_mask, (B, H or P); h_zone and c_zone, as h and c of every step or
-    (1, 1, 1), the share of the old that survives a step (zoneout); ids, (T, B) whole numbers: x is
-    a table, (V, I), of which they are the rows that are read. every_cell: returns c of every
-    step, too. reverse: from each row's last step to its first. **Returns** y, (T, B, H or P), zero
-    past a row's length; the last h and c; and with every_cell cs, (T, B, H). **Raises** ShapeError.
+    (1, 1, 1), zoneout: a mask, true where a step keeps the old value, or the mask's mean; ids,
+    (T, B) whole numbers: x is a table, (V, I), of which they are the rows that are read.
+    every_cell: returns c of every step, too. reverse: from each row's last step to its first.
+    **Returns** y, (T, B, H or P), zero past a row's length; the last h and c; and with every_cell
+    cs, (T, B, H). **Raises** ShapeError.
 
     >>> import tinygrad_rnn as tg
     >>> h = c = tg.zeros((1, 1))
@@ -94,24 +105,38 @@ def _by_steps(
     >>> y.shape, h.shape, c.shape
     ((2, 1, 1), (1, 1), (1, 1))
     """
+    options = sequence_options(
+        "lstm", x, lengths=lengths, reset=reset, h_mask=h_mask, zoneout=(h_zone, c_zone), ids=ids,
+        reverse=reverse, every=every_cell,
+    )  # fmt: skip
+    result: tuple[Any, ...] = fused_lstm(
+        x, h0, c0, w_ih, w_hh, b_ih, b_hh, w_hr, w_ch,
+        coupled_gates=coupled_gates, cell_clip=cell_clip, options=options,
+    )  # fmt: skip
+    return result
 
+
+def _by_steps(
+    x: Any, h0: Any, c0: Any, w_ih: Any, w_hh: Any, b_ih: Any, b_hh: Any, w_hr: Any, w_ch: Any,
+    *, coupled_gates: bool, cell_clip: float | None, options: SequenceOptions,
+) -> tuple[Any, ...]:  # fmt: skip
     def step(x: Any, state: Any) -> tuple[Any, Any]:
         h, c = state
         h, c = lstm_step(
-            x, h, c, w_ih, w_hh, b_ih, b_hh, w_hr, w_ch, h_mask,
+            x, h, c, w_ih, w_hh, b_ih, b_hh, w_hr, w_ch, options.h_mask,
             coupled_gates=coupled_gates, cell_clip=cell_clip,
         )  # fmt: skip
         return h, (h, c)
 
-    zones = (h_zone, c_zone)
-    y, (h, c), states = by_steps(
-        step, read(x, ids), (h0, c0), lengths=lengths, reset=reset, zones=zones, reverse=reverse,
-        every=every_cell,
-    )  # fmt: skip
-    return (y, h, c, states[1]) if every_cell else (y, h, c)
+    y, (h, c), states = by_steps(step, x, (h0, c0), options)
+    return (y, h, c, states[1]) if options.every else (y, h, c)
 
 
-lstm = Op(
-    "lstm", kernels.lstm_forward, decomposition=_by_steps, expects=SHAPES.format(4), fresh=True
+fused_lstm = Op(
+    "lstm",
+    kernels.lstm_forward,
+    decomposition=_by_steps,
+    expects=SHAPES.format(4),
+    fresh=True,
 )
-lstm.vjp(kernels.lstm_backward)
+fused_lstm.vjp(kernels.lstm_backward)

@@ -6,8 +6,16 @@ from collections.abc import Sequence
 from typing import Any
 
 from .. import kernels
+from ..kernels import SequenceOptions
 from ..tensor.graph import Op
-from .common import SHAPES, affine, by_steps, function, read, selected
+from .common import (
+    SHAPES,
+    affine,
+    by_steps,
+    function,
+    selected,
+    sequence_options,
+)
 
 __all__ = ["rnn", "rnn_step"]
 
@@ -40,7 +48,7 @@ def rnn_step(
     return function(activation, gate_clip)(z)
 
 
-def _by_steps(
+def rnn(
     x: Any, h0: Any, w_ih: Any, w_hh: Any, b_ih: Any = None, b_hh: Any = None,
     lengths: Any = None, reset: Any = None, h_mask: Any = None, h_zone: Any = None, ids: Any = None,
     *, activation: str = "tanh", reverse: bool = False,
@@ -57,17 +65,30 @@ def _by_steps(
     >>> y.squeeze().tolist(), h.item()
     ([0.7615..., 0.9426...], 0.9426...)
     """
+    options = sequence_options(
+        "rnn", x, lengths=lengths, reset=reset, h_mask=h_mask, zoneout=(h_zone,), ids=ids,
+        reverse=reverse,
+    )  # fmt: skip
+    y, h = fused_rnn(x, h0, w_ih, w_hh, b_ih, b_hh, activation=activation, options=options)
+    return y, h
 
+
+def _by_steps(
+    x: Any, h0: Any, w_ih: Any, w_hh: Any, b_ih: Any, b_hh: Any,
+    *, activation: str, options: SequenceOptions,
+) -> tuple[Any, Any]:  # fmt: skip
     def step(x: Any, h: Any) -> tuple[Any, Any]:
-        h = rnn_step(x, h, w_ih, w_hh, b_ih, b_hh, h_mask, activation=activation)
+        h = rnn_step(x, h, w_ih, w_hh, b_ih, b_hh, options.h_mask, activation=activation)
         return h, h
 
-    zones = (h_zone,)
-    return by_steps(
-        step, read(x, ids), h0, lengths=lengths, reset=reset, zones=zones, reverse=reverse,
-        every=False,
-    )[:2]  # fmt: skip
+    return by_steps(step, x, h0, options._replace(every=False))[:2]
 
 
-rnn = Op("rnn", kernels.rnn_forward, decomposition=_by_steps, expects=SHAPES.format(""), fresh=True)
-rnn.vjp(kernels.rnn_backward)
+fused_rnn = Op(
+    "rnn",
+    kernels.rnn_forward,
+    decomposition=_by_steps,
+    expects=SHAPES.format(""),
+    fresh=True,
+)
+fused_rnn.vjp(kernels.rnn_backward)

@@ -14,14 +14,14 @@ import re
 import signal
 import sys
 from contextlib import suppress
-from typing import NoReturn
+from typing import Annotated, NoReturn
 
 import numpy as np
 import typer
 
-from .. import kernels
+from .. import __version__, kernels
 from ..errors import TinygradRnnError
-from ..recipes import DivergedError
+from ..train import DivergedError
 from .adding import adding
 from .checks import gradcheck, info
 from .files import export, import_
@@ -33,8 +33,8 @@ from .use import generate, score
 
 app = typer.Typer(
     help="Recurrent networks on plain arrays: train, sample and score them; check gradients.",
-    add_completion=False,
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 train = typer.Typer(help="Train a model.")
 app.add_typer(train, name="train")
@@ -46,6 +46,25 @@ app.command("import")(import_)
 app.command("inspect")(inspect_file)
 for command in TRAIN_COMMANDS:
     train.command()(command)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"tinygrad-rnn {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Show the version, and exit.", callback=_show_version, is_eager=True
+        ),
+    ] = False,
+) -> None:
+    """The options before a command."""
+
 
 SHOWN = 400  # letters of a long message's beginning and of its end
 OPTIONS = {

@@ -13,22 +13,25 @@ features, H hidden units, and P features of h (H, or those of an LSTM's projecti
     w_hr     (P, H)      an LSTM's projection, or None
     w_ch     (3*H,)      an LSTM's peepholes, from c into i, f and o, or None; with coupled gates
                          (2*H,), into i and o
+From here to `every` they are the fields of one value, `options`, a `SequenceOptions`:
+
     lengths  (B,)        valid steps of each row, 0 to T, or None for T throughout: what x has past
                          them is not read, be it NaN
     reset    (T, B)      true where a row is reset to a state of zeros before that step,
                          whatever the old one was; or None
     h_mask   (B, P)      multiplies h where it enters the recurrent products, or None
-    h_zone   (T, B, P)   the share of the old h that survives each step, or None; (1, 1, 1) for one
-    c_zone   (T, B, H)   share at all places; and of the old c
+    zoneout  (T, B, P)   the keep probability, or mask, of h at each step, or None; (1, 1, 1) for
+             (T, B, H)   one probability at all places; and of c; "h_zone" and "c_zone" in errors
     ids      (T, B)      which row of the table is the input, 0 to V - 1; or None
-
     reverse              runs from each row's own last step to its first
+    every                an LSTM gives c of every step too
+
     coupled_gates        an LSTM of three gates i, g, o, with f = 1 - i
     cell_clip            an LSTM's new c is held within [-cell_clip, cell_clip]
-    every_cell           an LSTM gives c of every step too
 
 In words, at each step: where reset, h = c = 0; (h~, c~) is the cell's step with h_mask * h in
-place of h in its recurrent products; then h' = h_zone * h + (1 - h_zone) * h~, and so for c. A row
+place of h in its recurrent products; then, under zoneout,
+h' = keep * h + (1 - keep) * h~, and so for c. A row
 that is over, or has not begun, keeps its state. A reset is seen by rows that are running. c~, not
 c', is what the output gate and its peephole see. Where cell_clip cuts c~ off, no gradient passes;
 where c~ meets the bound by itself, it does.
@@ -38,8 +41,7 @@ A forward function gives `((y, h_n[, c_n][, cs]), saved)`. y is (T, B, P), h' of
 row's last step in running order, the initial ones where a row is empty. `saved` is what its
 backward function needs, None if `keep` is false. A backward function takes the cotangents g of the
 outputs (None where absent) and gives one for each input, in order, in arrays that are nobody
-else's; None for those that `needs` does not ask for and for those that have none: lengths, reset,
-h_mask, h_zone, c_zone and ids are constants.
+else's; None for those that `needs` does not ask for. The options are constants and have none.
 
 The signatures are those of `reference`, and an implementation is a module with the same six
 functions. The functions here check what they are given (`contract.py`) and hand it to the
@@ -48,6 +50,7 @@ implementation that `pick` chooses (`dispatch.py`).
 Kernels for training (losses, embedding gradients, Adam) are in `training.py`.
 """
 
+from .contract import NO_OPTIONS, SequenceOptions
 from .dispatch import (
     IMPLEMENTATIONS,
     describe,
@@ -72,6 +75,8 @@ from .training import (
 
 __all__ = [
     "IMPLEMENTATIONS",
+    "NO_OPTIONS",
+    "SequenceOptions",
     "adam",
     "add_rows",
     "cross_entropy",

@@ -1,36 +1,69 @@
-"""Checks the shapes and options of the kernels' operations, so that kernels may rely on them."""
+"""The options of a sequence, and the checks of shapes that kernels may rely on."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+
+from ..errors import described
 
 GATES = {"rnn": 1, "gru": 3, "lstm": 4}
 
 Shape = tuple[int, ...]
 
 
+class SequenceOptions(NamedTuple):
+    """How a layer runs over a sequence in one direction: one value from the layer to the kernels.
+
+    All of them are constants: no gradient passes through them. `kernels` says what each does.
+    """
+
+    lengths: Any = None  # (B,)
+    reset: Any = None  # (T, B)
+    h_mask: Any = None  # (B, P)
+    zoneout: tuple[Any, ...] = ()  # for each leaf of the state (T, B, ...), (1, 1, 1) or None
+    ids: Any = None  # (T, B)
+    reverse: bool = False
+    every: bool = False  # whether the state after every step is wanted
+    # For loops over a step only; no kernel has these two.
+    initial: Any = None  # the state that a reset sets a row to; zeros, if None
+    perturbations: tuple[Any, ...] | None = None  # added to each leaf after each step: zeros
+
+    def __repr__(self) -> str:
+        pairs = zip(self._fields, self, strict=True)
+        there = (f"{n} {described(v)}" for n, v in pairs if repr(v) not in ("None", "False", "()"))
+        return f"({', '.join(there)})"
+
+
+NO_OPTIONS = SequenceOptions()
+
+
 def checker(operation: str, inputs: Sequence[str], needed: int) -> Callable[..., bool]:
     """Creates the check of an operation whose arrays come in this order, required ones first.
 
-    **Returns** a function of the arrays' shapes, None for those that are not there, and of the
-    options. It says whether no array is empty, and **raises** ValueError, or TypeError for one that
-    is missing, naming the array or option that is not as the contract has it. What was right is
-    known again.
+    **Returns** a function of the inputs' shapes, None for those that are not there, of the names
+    and shapes of the options' arrays, and of the settings. It says whether no array is empty, and
+    **raises** ValueError, or TypeError for one that is missing, naming the array or setting that is
+    not as the contract has it. What was right is known again.
     """
 
     @lru_cache(1024, typed=True)  # 1 is no True
-    def check(shapes: Sequence[Shape | None], **options: Any) -> bool:
+    def check(
+        shapes: Sequence[Shape | None], options: Sequence[tuple[str, Shape]], **settings: Any
+    ) -> bool:
         arrays = {n: shape for n, shape in zip(inputs, shapes, strict=True) if shape is not None}
         for name in inputs[:needed]:
             if name not in arrays:
                 raise TypeError(f"{name}: expected an array, got None")
-        _check_shapes(operation, arrays, bool(options.get("coupled_gates")))
-        _check_options(options)
-        if operation == "gru" and "b_hh" in arrays and not options.get("reset_after"):
+        arrays |= options
+        if operation != "lstm" and "c_zone" in arrays:
+            raise ValueError("c_zone: expected None: only an LSTM has a c")
+        _check_shapes(operation, arrays, bool(settings.get("coupled_gates")))
+        _check_settings(settings)
+        if operation == "gru" and "b_hh" in arrays and not settings.get("reset_after"):
             raise ValueError("b_hh: expected None without reset_after: one bias a gate")
         return all(0 not in shape for shape in arrays.values())
 
@@ -97,8 +130,8 @@ def _shapes(
     }
 
 
-def _check_options(options: dict[str, Any]) -> None:
-    activation, clip = options.get("activation", "tanh"), options.get("cell_clip")
+def _check_settings(settings: dict[str, Any]) -> None:
+    activation, clip = settings.get("activation", "tanh"), settings.get("cell_clip")
     if activation not in ("tanh", "relu"):
         raise ValueError(f"activation: expected tanh or relu, got {activation!r}")
     if clip is not None and not clip > 0:

@@ -11,7 +11,7 @@ from typing import Any
 
 from ..errors import DeviceError
 from . import cpu, reference
-from .contract import check_whole, checker
+from .contract import NO_OPTIONS, SequenceOptions, check_whole, checker
 
 IMPLEMENTATIONS: dict[str, ModuleType] = {"reference": reference, "cpu": cpu}
 
@@ -58,28 +58,48 @@ def _shapes(inputs: Sequence[str], given: Sequence[Any]) -> tuple[tuple[int, ...
         raise TypeError(f"{name}: expected an array, got {type(a).__name__}") from None
 
 
+def _option_shapes(options: SequenceOptions) -> tuple[tuple[str, tuple[int, ...]], ...]:
+    """The names and shapes of the options' arrays."""
+    arrays = (
+        ("lengths", options.lengths), ("reset", options.reset), ("h_mask", options.h_mask),
+        *zip(("h_zone", "c_zone"), options.zoneout, strict=False), ("ids", options.ids),
+    )  # fmt: skip
+    there = [(name, a) for name, a in arrays if a is not None]
+    names = [name for name, _ in there]
+    shapes: Any = _shapes(names, [a for _, a in there])
+    return tuple(zip(names, shapes, strict=True))
+
+
 def _forward(operation: str) -> Callable[..., Any]:
     """A forward function that picks an implementation, and saves which it was."""
     name = f"{operation}_forward"
     forward = getattr(reference, name)
     inputs, needed = _inputs(forward)
-    check, lengths = checker(operation, inputs, needed), inputs.index("lengths")
+    check = checker(operation, inputs, needed)
 
     @wraps(forward)
-    def run(xp: Any, *given: Any, keep: bool = True, **options: Any) -> tuple[Any, Any]:
-        given += tuple([options.pop(n, None) for n in inputs[len(given) :]])
-        some = check(_shapes(inputs, given), **options)
-        picked = pick(xp, (*given[:lengths], *given[lengths + 2 : -1])) if some else reference
+    def run(
+        xp: Any,
+        *given: Any,
+        options: SequenceOptions = NO_OPTIONS,
+        keep: bool = True,
+        **settings: Any,
+    ) -> tuple[Any, Any]:
+        given += tuple([settings.pop(n, None) for n in inputs[len(given) :]])
+        there = () if options is NO_OPTIONS else _option_shapes(options)
+        some = check(_shapes(inputs, given), there, **settings)
+        picked = pick(xp, (*given, options.h_mask, *options.zoneout)) if some else reference
         if picked is reference:  # native code looks for itself
-            _check_numbers(given[0], given[lengths], given[-1])
-        outputs, saved = getattr(picked, name)(xp, *given, keep=keep, **options)
+            _check_numbers(given[0], options)
+        outputs, saved = getattr(picked, name)(xp, *given, options=options, keep=keep, **settings)
         return outputs, (picked, saved) if keep else None
 
     return run
 
 
-def _check_numbers(x: Any, lengths: Any, ids: Any) -> None:
+def _check_numbers(x: Any, options: SequenceOptions) -> None:
     """Checks dtypes and ranges that array code would not."""
+    lengths, ids = options.lengths, options.ids
     if x.dtype.kind in "biu":
         raise TypeError(f"x: expected real numbers, got {x.dtype}")
     if lengths is not None:
@@ -91,17 +111,9 @@ def _check_numbers(x: Any, lengths: Any, ids: Any) -> None:
 def _backward(operation: str) -> Callable[..., Any]:
     """The backward function of the implementation that ran forwards."""
     name = f"{operation}_backward"
-    inputs, _ = _inputs(getattr(reference, f"{operation}_forward"))
-    constants = inputs.index("lengths")  # it, and all that follow
 
     @wraps(getattr(reference, name))
     def run(xp: Any, g: Any, saved: Any, needs: Sequence[bool], *given: Any) -> Any:
-        if any(needs[constants:]):
-            wanted = inputs[needs.index(True, constants)]
-            raise TypeError(
-                f"{operation}: {wanted} is a constant, but requires grad: detach it, or "
-                f"differentiate {operation}_step in a scan"
-            )
         picked, kept = saved
         return getattr(picked, name)(xp, g, kept, needs, *given)
 

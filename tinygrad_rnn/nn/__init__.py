@@ -1,12 +1,29 @@
 """Layers and losses, under PyTorch's names."""
 
+import sys as _sys
+import typing as _typing
+
+from ..errors import unknown_name as _unknown_name
 from . import attention as _attention
 from . import decoding, init, utils
 from . import recurrent as _recurrent
 from . import seq2seq as _seq2seq
+from .activations import GELU, Flatten, Identity, ReLU, Sigmoid, SiLU, Tanh
 from .attention import *
-from .containers import ModuleList, Sequential
+from .containers import ModuleDict, ModuleList, Sequential
+from .convolution import Conv1d, Conv2d
 from .crf import CRF
+from .criteria import (
+    BCEWithLogitsLoss,
+    CrossEntropyLoss,
+    CTCLoss,
+    GaussianNLLLoss,
+    HuberLoss,
+    L1Loss,
+    MSELoss,
+    NLLLoss,
+    StudentTNLLLoss,
+)
 from .ctc import ctc_loss
 from .dropout import Dropout, dropout
 from .embedding import Embedding
@@ -16,22 +33,41 @@ from .loss import (
     binary_cross_entropy_with_logits,
     cross_entropy,
     linear_cross_entropy,
-    mse_loss,
     nll_loss,
     temporal_activation_regularization,
 )
-from .module import Module, Parameter, StateDictError
-from .normalization import LayerNorm
+from .module import Module, Parameter
+from .normalization import BatchNorm1d, LayerNorm
 from .recurrent import *
+from .regression import (
+    gaussian_nll_loss,
+    huber_loss,
+    l1_loss,
+    mse_loss,
+    student_t_nll_loss,
+)
 from .seq2seq import *
+from .state_dict import StateDictError
+from .summary import summary
 
 __all__ = [
     "decoding", "init", "utils",
-    "Module", "ModuleList", "Parameter", "Sequential", "StateDictError",
-    "Dropout", "Embedding", "LayerNorm", "Linear", "dropout", "CRF",
+    "Flatten", "GELU", "Identity", "ReLU", "SiLU", "Sigmoid", "Tanh",
+    "Module", "ModuleDict", "ModuleList", "Parameter", "Sequential", "StateDictError",
+    "BatchNorm1d", "Conv1d", "Conv2d", "Dropout", "Embedding", "LayerNorm", "Linear",
+    "dropout", "CRF",
+    "BCEWithLogitsLoss", "CTCLoss", "CrossEntropyLoss", "GaussianNLLLoss", "HuberLoss", "L1Loss",
+    "MSELoss", "NLLLoss", "StudentTNLLLoss",
     "activation_regularization", "binary_cross_entropy_with_logits", "cross_entropy", "ctc_loss",
-    "linear_cross_entropy", "mse_loss", "nll_loss", "temporal_activation_regularization",
+    "gaussian_nll_loss", "huber_loss", "l1_loss", "linear_cross_entropy", "mse_loss", "nll_loss",
+    "student_t_nll_loss", "summary", "temporal_activation_regularization",
 ]  # fmt: skip
 __all__ += _recurrent.__all__
 __all__ += _attention.__all__
 __all__ += _seq2seq.__all__
+
+if not _typing.TYPE_CHECKING:
+
+    def __getattr__(name: str) -> _typing.Any:
+        """Refuses a name that does not exist; of PyTorch's, it says what to type."""
+        raise _unknown_name("nn", name, _sys.modules[__name__])

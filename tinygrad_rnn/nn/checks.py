@@ -125,6 +125,20 @@ def is_tensor(layer: str, name: str, x: Any) -> None:
         )
 
 
+def input_of(layer: str, name: str, x: Any, like: Tensor | None = None) -> Tensor:
+    """Returns an input as a Tensor; arrays and numbers take the dtype and device of a parameter."""
+    if isinstance(x, Tensor):
+        return x
+    if isinstance(x, (str, bytes)) or x is None:
+        is_tensor(layer, name, x)
+    found = creation.as_tensor(x, device=None if like is None else like.device)
+    if like is None or found.dtype == like.dtype:
+        return found
+    if found.dtype.kind not in "fiub":
+        raise InvalidTypeError(f"{layer}: {name}: expected real numbers, got {found.dtype}")
+    return found.astype(like.dtype)
+
+
 def features_last(layer: str, x: Any, features: int, name: str = "x") -> None:
     """Refuses an input whose last axis does not have the expected number of features."""
     is_tensor(layer, name, x)

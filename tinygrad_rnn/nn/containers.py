@@ -1,12 +1,12 @@
-"""Containers of modules: ModuleList, Sequential."""
+"""Containers of modules: ModuleList, Sequential, ModuleDict."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import ItemsView, Iterable, Iterator, KeysView, Mapping, ValuesView
 from operator import index
 from typing import Any, ClassVar, cast
 
-from ..errors import InvalidTypeError, OutOfRangeError
+from ..errors import InvalidTypeError, InvalidValueError, OutOfRangeError
 from ..tensor.tensor import Tensor
 from .module import Module
 
@@ -31,7 +31,7 @@ class ModuleList(Module):
         """Whether something may be in the list."""
         return isinstance(item, Module)
 
-    def children(self) -> Iterable[tuple[str, Any]]:
+    def attributes(self) -> Iterable[tuple[str, Any]]:
         """The modules by their position, and the other attributes by name."""
         yield from ((str(i), module) for i, module in enumerate(self._items))
         yield from ((name, value) for name, value in vars(self).items() if name != "_items")
@@ -128,3 +128,90 @@ class Sequential(ModuleList):
 
     def _of(self, items: list[Any]) -> Sequential:
         return Sequential(*items)
+
+
+class ModuleDict(Module):
+    """A dict of modules by name, in the order in which they were added.
+
+    **Arguments** modules: a dict, or pairs of a name and a module.
+
+    >>> import tinygrad_rnn as tg
+    >>> heads = tg.nn.ModuleDict({"tags": tg.nn.Linear(4, 9), "score": tg.nn.Linear(4, 1)})
+    >>> heads["score"](tg.zeros((2, 4))).shape
+    (2, 1)
+    >>> [name for name, _ in heads.named_parameters()]
+    ['tags.weight', 'tags.bias', 'score.weight', 'score.bias']
+    """
+
+    def __init__(self, modules: Mapping[str, Module] | Iterable[tuple[str, Module]] = ()) -> None:
+        self._items: dict[str, Module] = {}
+        self.update(modules)
+
+    def attributes(self) -> Iterable[tuple[str, Any]]:
+        """The modules by their names, and the other attributes."""
+        yield from self._items.items()
+        yield from ((name, value) for name, value in vars(self).items() if name != "_items")
+
+    def update(self, modules: Mapping[str, Module] | Iterable[tuple[str, Module]]) -> None:
+        """Adds modules; one of a name that exists replaces the other."""
+        pairs = modules.items() if isinstance(modules, Mapping) else modules
+        try:
+            named = dict(pairs)
+        except (TypeError, ValueError):
+            raise InvalidTypeError(
+                f"ModuleDict: expected a dict of modules, got {type(modules).__name__}"
+            ) from None
+        for name, module in named.items():
+            self._check(name, module)
+        self._items.update(named)
+
+    def _check(self, name: Any, module: Any) -> None:
+        if not isinstance(name, str) or not name or "." in name:
+            raise InvalidTypeError(
+                f"ModuleDict: expected a name without dots for each module, got {name!r}"
+            )
+        if not isinstance(module, Module):
+            kind = f"the class {module.__name__}" if isinstance(module, type) else repr(module)
+            raise InvalidTypeError(f"ModuleDict: {name!r}: expected a module, got {kind}")
+
+    def keys(self) -> KeysView[str]:
+        """The names."""
+        return self._items.keys()
+
+    def values(self) -> ValuesView[Any]:
+        """The modules."""
+        return self._items.values()
+
+    def items(self) -> ItemsView[str, Any]:
+        """The names and the modules."""
+        return self._items.items()
+
+    def pop(self, name: str) -> Any:
+        """Removes a module. **Returns** it."""
+        module = self[name]
+        del self[name]
+        return module
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._items)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._items
+
+    def __getitem__(self, name: str) -> Any:
+        self._must_have(name)
+        return self._items[name]
+
+    def __setitem__(self, name: str, module: Module) -> None:
+        self.update([(name, module)])
+
+    def __delitem__(self, name: str) -> None:
+        self._must_have(name)
+        del self._items[name]
+
+    def _must_have(self, name: Any) -> None:
+        if name not in self._items:
+            raise InvalidValueError(f"ModuleDict: expected one of {list(self)}, got {name!r}")

@@ -21,7 +21,7 @@ from ..tensor.autodiff import no_grad
 from ..tensor.random import Generator
 from ..tensor.tensor import Tensor
 from . import init
-from .checks import flag, is_tensor, lengths_of, placement, positive
+from .checks import flag, input_of, lengths_of, placement, positive
 from .ctc import NEVER
 from .loss import reduce
 from .module import Module, Parameter
@@ -199,7 +199,7 @@ class CRF(Module):
 
     def _checked(self, emissions: Tensor, lengths: Any) -> tuple[Tensor, Tensor]:
         """Emissions (T, B, K), zero past a row's length, and lengths, on the same device."""
-        is_tensor("CRF", "emissions", emissions)
+        emissions = input_of("CRF", "emissions", emissions, self.transitions)
         if emissions.ndim != 3 or emissions.shape[2] != self.num_tags or 0 in emissions.shape:
             axes = "(B, T" if self.batch_first else "(T, B"
             raise ShapeError(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ..errors import InvalidTypeError, ShapeError, public
 from ..tensor import ops
 from ..tensor.creation import as_tensor
 from ..tensor.random import Generator, given_or_default
 from ..tensor.tensor import Tensor
-from .checks import is_tensor, placement, probability
+from .checks import input_of, placement, probability
 from .module import Module
 
 
@@ -89,15 +91,15 @@ class Dropout(Module):
             )
         self.p, self.shared_axis, self.generator = p, shared_axis, generator
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Any) -> Tensor:
         """**Arguments** x: any shape that has the shared axis. **Returns** the same shape."""
-        is_tensor("Dropout", "x", x)
+        z = input_of("Dropout", "x", x)
         if not self.training:
-            return x
+            return z
         axis = self.shared_axis
-        if axis is not None and not -x.ndim <= axis < x.ndim:
-            raise ShapeError(f"Dropout: x: expected an axis {axis} to share; got {list(x.shape)}")
-        return dropout(x, self.p, self.generator, shared_axis=axis)
+        if axis is not None and not -z.ndim <= axis < z.ndim:
+            raise ShapeError(f"Dropout: x: expected an axis {axis} to share; got {list(z.shape)}")
+        return dropout(z, self.p, self.generator, shared_axis=axis)
 
     def describe(self) -> str:
         """Its probability, and the axis."""

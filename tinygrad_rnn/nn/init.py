@@ -108,25 +108,22 @@ def chrono_(layer: M, longest: int, *, generator: Generator | None = None) -> M:
     >>> bool(((share >= 0.5) & (share <= 0.995)).numpy().all())
     True
     """
-    recurrence: Any = getattr(layer, "recurrence", None)
-    biases = {n: p for n, p in layer.named_parameters() if n.startswith("bias_")}
-    if not (biases and getattr(recurrence, "retain_gates", None)):
+    cells: list[Any] = getattr(layer, "cells", [layer])
+    if not all(getattr(c, "retain_gates", None) and c.bias_ih is not None for c in cells):
         raise InvalidTypeError(
             "chrono_: expected an LSTM or a GRU with biases, or one of their cells; got "
             f"{type(layer).__name__}"
         )
     if longest < 2:
         raise InvalidValueError(f"chrono_: longest: expected at least 2 steps, got {longest}")
-    n = recurrence.hidden_size
-    for name, bias in biases.items():
-        if name.startswith("bias_ih"):
-            steps = creation.zeros((n,), dtype=bias.dtype, device=bias.device)
-            b = log(uniform_(steps, 1, longest - 1, generator=generator)).data
-            for gate, sign in recurrence.retain_gates.items():
-                bias.data[gate * n : (gate + 1) * n] = sign * b
-        elif name.startswith("bias_hh"):
-            for gate in recurrence.retain_gates:
-                bias.data[gate * n : (gate + 1) * n] = 0
+    for cell in cells:
+        n, bias = cell.hidden_size, cell.bias_ih
+        steps = creation.zeros((n,), dtype=bias.dtype, device=bias.device)
+        b = log(uniform_(steps, 1, longest - 1, generator=generator)).data
+        for gate, sign in cell.retain_gates.items():
+            bias.data[gate * n : (gate + 1) * n] = sign * b
+            if cell.bias_hh is not None:
+                cell.bias_hh.data[gate * n : (gate + 1) * n] = 0
     return layer
 
 

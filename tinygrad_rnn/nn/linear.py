@@ -9,7 +9,7 @@ from ..tensor import creation, ops
 from ..tensor.random import Generator
 from ..tensor.tensor import Tensor
 from . import init
-from .checks import features_last, flag, placement, positive
+from .checks import features_last, flag, input_of, placement, positive
 from .module import Module, Parameter
 
 
@@ -48,8 +48,9 @@ class Linear(Module):
         self.weight = drawn(out_features, in_features)
         self.bias = drawn(out_features) if bias else None
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Any) -> Tensor:
         """**Arguments** x: (..., in_features). **Returns** (..., out_features)."""
+        x = input_of("Linear", "x", x, self.weight)
         features_last("Linear", x, self.in_features)
         return ops.linear(x, self.weight, self.bias)
 

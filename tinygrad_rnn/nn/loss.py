@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import Any
 
 from ..errors import InvalidValueError, OutOfRangeError, ShapeError, public
@@ -28,27 +29,69 @@ def cross_entropy(
     logits: Tensor,
     targets: Any,
     *,
+    weight: Any = None,
     ignore_index: int = -100,
     label_smoothing: float = 0.0,
     reduction: str = "mean",
 ) -> Tensor:
     """Cross-entropy loss: -log softmax(logits)[target], in nats.
 
-    **Arguments** logits: (..., C), classes on the last axis. targets: (...) integers below C.
-    ignore_index: a target that does not count: its loss and the gradient of its row are 0, whatever
-    the row holds, NaN and infinities among it. label_smoothing: the part of each target probability
-    that is spread over all classes. reduction: `mean` over the targets that count (0 if none does),
-    `sum` or `none`. **Returns** a scalar, or (...) for `none`. **Raises** ShapeError, IndexError
-    naming a target outside the classes.
+    **Arguments** logits: (..., C), classes on the last axis. targets: (...) integers below C, or
+    (..., C) reals, the probabilities of the classes. weight: (C,) factors of the classes; the mean
+    over integer targets is then the weighted one. ignore_index: an integer target that does not
+    count: its loss and the gradient of its row are 0, whatever the row holds, NaN and infinities
+    among it. label_smoothing: the part of each target probability that is spread over all classes.
+    reduction: `mean` over the targets that count (0 if none does), `sum` or `none`. **Returns** a
+    scalar, or (...) for `none`. **Raises** ShapeError, IndexError naming a target outside the
+    classes.
 
     >>> import tinygrad_rnn as tg
     >>> round(tg.nn.cross_entropy(tg.zeros((3, 4)), [0, 1, 2]).item(), 4)
     1.3863
     """
-    targets, counts = _targets("cross_entropy", logits, None, targets, ignore_index)
-    label_smoothing = _share("cross_entropy", label_smoothing)
-    losses = ops.softmax_cross_entropy(logits, targets, counts, smoothing=label_smoothing)
-    return _counted("cross_entropy", losses, counts, reduction)
+    name = "cross_entropy"
+    is_tensor(name, "logits", logits)
+    targets = creation.as_tensor(targets, device=logits.device)
+    label_smoothing = share(name, label_smoothing)
+    weights = None if weight is None else _class_weights(name, logits, weight)
+    if targets.dtype.kind == "f" and targets.shape == logits.shape and logits.ndim:
+        losses = _soft_cross_entropy(logits, targets, weights, label_smoothing)
+        return reduce(name, losses, reduction)
+    targets, counts = _targets(name, logits, None, targets, ignore_index)
+    if weights is None:
+        losses = ops.softmax_cross_entropy(logits, targets, counts, smoothing=label_smoothing)
+        return _counted(name, losses, counts, reduction)
+    factors = ops.take(weights, targets, axis=0)
+    losses = ops.softmax_cross_entropy(logits, targets, counts, smoothing=0.0) * factors
+    if label_smoothing:
+        x = logits if counts is None else ops.where(counts.expand_dims(axis=-1), logits, 0)
+        spread = -ops.mean(ops.log_softmax(x, axis=-1) * weights, axis=-1)
+        losses = (1 - label_smoothing) * losses + label_smoothing * spread
+    return _counted(name, losses, counts, reduction, factors)
+
+
+def _soft_cross_entropy(
+    logits: Tensor, probabilities: Tensor, weights: Any, smoothing: float
+) -> Tensor:
+    """The cross-entropy of each row with a distribution over the classes."""
+    p = probabilities
+    if smoothing:
+        p = (1 - smoothing) * p + smoothing / logits.shape[-1]
+    logs = ops.log_softmax(logits, axis=-1)
+    impossible = (p == 0) & (logs == -inf)
+    terms = p * ops.where(impossible, 0, logs)
+    return -ops.sum(terms if weights is None else terms * weights, axis=-1)
+
+
+def _class_weights(name: str, scores: Tensor, weight: Any) -> Tensor:
+    """Checks the factors of the classes. **Returns** them in the dtype of the scores."""
+    weights = creation.as_tensor(weight, device=scores.device)
+    if weights.shape != scores.shape[-1:] or weights.dtype.kind not in "fiu":
+        raise ShapeError(
+            f"{name}: weight: expected {list(scores.shape[-1:])} reals, one for each class; got "
+            f"{weights.dtype} {list(weights.shape)}"
+        )
+    return weights.astype(scores.dtype)
 
 
 @public
@@ -89,7 +132,7 @@ def linear_cross_entropy(
     classes, features = linear_weight.shape
     features_last(name, x, features)
     targets, counts = _targets(name, x, classes, targets, ignore_index)
-    label_smoothing = _share(name, label_smoothing)
+    label_smoothing = share(name, label_smoothing)
     if counts is None:
         weights = creation.ones(targets.shape, dtype=x.dtype, device=x.device)
     else:
@@ -104,11 +147,16 @@ def linear_cross_entropy(
 
 @public
 def nll_loss(
-    log_probs: Tensor, targets: Any, *, ignore_index: int = -100, reduction: str = "mean"
+    log_probs: Tensor,
+    targets: Any,
+    *,
+    weight: Any = None,
+    ignore_index: int = -100,
+    reduction: str = "mean",
 ) -> Tensor:
     """Negative log-likelihood loss: -log_probs[target].
 
-    **Arguments**, **Returns**, **Raises** as `cross_entropy`.
+    **Arguments**, **Returns**, **Raises** as `cross_entropy` with integer targets.
 
     >>> import tinygrad_rnn as tg
     >>> round(tg.nn.nll_loss(tg.log_softmax(tg.zeros((1, 2))), [1]).item(), 4)
@@ -118,31 +166,21 @@ def nll_loss(
     flat, classes = targets.reshape(-1), log_probs.shape[-1]
     rows = creation.arange(flat.size, device=flat.device)
     losses: Tensor = -log_probs.reshape(-1, classes)[rows, flat].reshape(targets.shape)
-    return _counted("nll_loss", losses, counts, reduction)
-
-
-@public
-def mse_loss(prediction: Tensor, target: Any, *, reduction: str = "mean") -> Tensor:
-    """Mean squared error loss.
-
-    **Arguments** prediction and target: of one shape. **Raises** ShapeError otherwise: to broadcast
-    here is almost always a mistake.
-
-    >>> import tinygrad_rnn as tg
-    >>> tg.nn.mse_loss(tg.tensor([1.0, 2.0]), tg.tensor([1.0, 4.0])).item()
-    2.0
-    """
-    target = _like("mse_loss", prediction, target)
-    return reduce("mse_loss", ops.square(prediction - target), reduction)
+    if weight is None:
+        return _counted("nll_loss", losses, counts, reduction)
+    factors = ops.take(_class_weights("nll_loss", log_probs, weight), targets, axis=0)
+    return _counted("nll_loss", losses * factors, counts, reduction, factors)
 
 
 @public
 def binary_cross_entropy_with_logits(
-    logits: Tensor, target: Any, *, reduction: str = "mean"
+    logits: Tensor, target: Any, *, pos_weight: Any = None, reduction: str = "mean"
 ) -> Tensor:
     """-t log sigmoid(x) - (1 - t) log(1 - sigmoid(x)), in nats, without overflow.
 
-    **Arguments** logits x and target t, from 0 to 1: of one shape. **Raises** ShapeError otherwise.
+    **Arguments** logits x and target t, from 0 to 1: of one shape. pos_weight: a factor of the
+    first term, which broadcasts to that shape: above 1, it counts missed positives for more.
+    **Raises** ShapeError otherwise.
 
     >>> import tinygrad_rnn as tg
     >>> loss = tg.nn.binary_cross_entropy_with_logits(tg.tensor([100.0]), tg.tensor([1.0]))
@@ -150,8 +188,17 @@ def binary_cross_entropy_with_logits(
     True
     """
     name = "binary_cross_entropy_with_logits"
-    target = _like(name, logits, target)
-    return reduce(name, _binary_cross_entropy(logits, target), reduction)
+    target = like(name, logits, target)
+    if pos_weight is None:
+        return reduce(name, _binary_cross_entropy(logits, target), reduction)
+    factor = creation.as_tensor(pos_weight, device=logits.device).astype(logits.dtype)
+    losses: Tensor = _weighted_binary_cross_entropy(logits, target, factor)
+    if losses.shape != logits.shape:
+        raise ShapeError(
+            f"{name}: pos_weight: expected a shape that broadcasts to {list(logits.shape)}, got "
+            f"{list(factor.shape)}"
+        )
+    return reduce(name, losses, reduction)
 
 
 def _binary_forward(xp: Any, x: Any, t: Any) -> Any:
@@ -162,6 +209,21 @@ def _binary_forward(xp: Any, x: Any, t: Any) -> Any:
 
 _binary_cross_entropy = Op("binary_cross_entropy_with_logits", _binary_forward).vjp(
     x=lambda g, x, t: g * (ops.sigmoid(x) - t), t=lambda g, x: -g * x
+)
+
+
+def _weighted_forward(xp: Any, x: Any, t: Any, p: Any) -> Any:
+    """t p softplus(-x) + (1 - t) softplus(x); a term whose factor is 0 counts 0."""
+    log_part = xp.log1p(xp.exp(-xp.abs(x)))
+    missed, wrong = log_part + xp.maximum(-x, 0), log_part + xp.maximum(x, 0)
+    one, other = t * p, 1 - t
+    return one * xp.where(one == 0, 0, missed) + other * xp.where(other == 0, 0, wrong)
+
+
+_weighted_binary_cross_entropy = Op("binary_cross_entropy_with_logits", _weighted_forward).vjp(
+    x=lambda g, x, t, p: g * ((1 - t) * ops.sigmoid(x) - t * p * ops.sigmoid(-x)),
+    t=lambda g, x, p: g * (p * ops.softplus(-x) - ops.softplus(x)),
+    p=lambda g, x, t: g * t * ops.softplus(-x),
 )
 
 
@@ -216,23 +278,27 @@ def _mean_square(name: str, y: Tensor, lengths: Any, differences: int) -> Tensor
 # ---------------------------------------------------------------- what comes in
 
 
-def _like(name: str, prediction: Any, target: Any) -> Tensor:
+def like(name: str, prediction: Any, target: Any) -> Tensor:
+    """Checks that a target has the shape of a prediction. **Returns** it as a Tensor."""
     is_tensor(name, "prediction", prediction)
-    like = creation.as_tensor(target, device=prediction.device)
-    if like.shape != prediction.shape:
+    found = creation.as_tensor(target, device=prediction.device)
+    if found.shape != prediction.shape:
         raise ShapeError(
             f"{name}: expected prediction and target of one shape; got {list(prediction.shape)} "
-            f"and {list(like.shape)}"
+            f"and {list(found.shape)}"
         )
-    return like
+    return found
 
 
-def _share(name: str, label_smoothing: Any) -> float:
+def share(name: str, label_smoothing: Any) -> float:
     """Checks label_smoothing. **Returns** a Python float, which takes the dtype of the logits."""
-    share = float(label_smoothing)
-    if not 0 <= share <= 1:
-        raise InvalidValueError(f"{name}: label_smoothing {label_smoothing} is not in [0, 1]")
-    return share
+    try:
+        found = float(label_smoothing)
+    except (TypeError, ValueError, OverflowError):
+        found = -1.0
+    if not 0 <= found <= 1 or isinstance(label_smoothing, bool):
+        raise InvalidValueError(f"{name}: label_smoothing {label_smoothing!r} is not in [0, 1]")
+    return found
 
 
 def _targets(
@@ -249,6 +315,7 @@ def _targets(
         raise ShapeError(
             f"{name}: expected integer targets of shape {list(scores.shape[:-1])} for "
             f"{list(scores.shape)}, {last} last; got {targets.dtype} {list(targets.shape)}"
+            + _classes_second(scores, targets)
         )
     classes = scores.shape[-1] if classes is None else classes
     ignored = targets == ignore_index
@@ -263,8 +330,20 @@ def _targets(
     return ops.where(ignored, 0, targets), ~ignored
 
 
-def _counted(name: str, losses: Tensor, counts: Any, reduction: str) -> Tensor:
-    if counts is None:
+def _classes_second(scores: Tensor, targets: Tensor) -> str:
+    """A remedy for scores (N, C, ...), PyTorch's order."""
+    pytorchs = scores.ndim > 2 and targets.shape == (scores.shape[0], *scores.shape[2:])
+    return ": PyTorch has them second: logits.moveaxis(1, -1)" if pytorchs else ""
+
+
+def _counted(
+    name: str, losses: Tensor, counts: Any, reduction: str, weights: Tensor | None = None
+) -> Tensor:
+    """Reduces the losses that count; the mean is weighted, if there are weights."""
+    if counts is not None:
+        losses = ops.where(counts, losses, 0)
+        weights = counts if weights is None else ops.where(counts, weights, 0)
+    if weights is None:
         return reduce(name, losses, reduction)
-    total = ops.maximum(counts.sum(), 1).astype(losses.dtype)
-    return reduce(name, ops.where(counts, losses, 0), reduction, total)
+    total = weights.sum().astype(losses.dtype)
+    return reduce(name, losses, reduction, ops.where(total == 0, 1, total))

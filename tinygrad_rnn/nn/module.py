@@ -7,13 +7,24 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
+from itertools import chain
 from reprlib import recursive_repr
 from threading import local
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, Self, TypeVar
 
-from ..errors import InvalidTypeError, TinygradRnnError, boundaries, public, raise_named
+from ..errors import (
+    InvalidTypeError,
+    InvalidValueError,
+    boundaries,
+    public,
+    raise_named,
+    unknown_name,
+)
 from ..tensor import creation
 from ..tensor.tensor import Tensor
+from . import state_dict
+from .state_dict import IncompatibleKeys, StateDictError
 
 P = ParamSpec("P")
 R = TypeVar("R", covariant=True)
@@ -23,10 +34,6 @@ class _HasForward(Protocol[P, R]):
     """Lets a type checker give `module(...)` the signature of `module.forward`."""
 
     def forward(self, *args: P.args, **kwargs: P.kwargs) -> R: ...
-
-
-class StateDictError(TinygradRnnError, ValueError):
-    """A state dict that does not fit its module."""
 
 
 class Parameter(Tensor):
@@ -81,7 +88,8 @@ class Module:
     Parameters are found by walking the attributes, and lists, tuples and dicts in them. What would
     be left out is refused: a Tensor that requires grad and is no `Parameter`, a layer in a set,
     whose elements have no order, or as an attribute of the class, which all models would share. A
-    Tensor that requires no grad is a constant: neither learned nor saved.
+    Tensor that requires no grad is a constant: neither learned nor saved, unless it is registered
+    as a buffer.
 
     >>> import tinygrad_rnn as tg
     >>> class Model(tg.nn.Module):
@@ -94,6 +102,8 @@ class Module:
     """
 
     training = True
+    _hooks: _Hooks | None = None  # those of forward
+    _buffers: Mapping[str, bool] = MappingProxyType({})  # names, and whether they are saved
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Computes the output of a call of the module."""
@@ -109,7 +119,9 @@ class Module:
 
         def __call__(self, *args: Any, **kwargs: Any) -> Any:
             try:
-                return self.forward(*args, **kwargs)
+                if self._hooks is None:
+                    return self.forward(*args, **kwargs)
+                return self._hooks.call(self, args, kwargs)
             except Exception as error:
                 raise_named(error, type(self).__name__, self.forward, args, kwargs)
 
@@ -118,8 +130,8 @@ class Module:
         if "__init__" in vars(cls):
             cls.__init__ = public(cls.__init__)  # type: ignore[method-assign]
 
-    def children(self) -> Iterable[tuple[str, Any]]:
-        """The attributes by name."""
+    def attributes(self) -> Iterable[tuple[str, Any]]:
+        """The attributes by name, in which modules and parameters are found."""
         return vars(self).items()
 
     # ------------------------------------------------------------ what it holds
@@ -127,6 +139,22 @@ class Module:
     def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
         """This module and those in it, with their names; each once, however often it is held."""
         return _walk(self, prefix, once=True)
+
+    def modules(self) -> Iterator[Module]:
+        """This module and those in it, each once."""
+        return (module for _, module in self.named_modules())
+
+    def named_children(self) -> Iterator[tuple[str, Module]]:
+        """The modules that this one holds itself, with their names; each once."""
+        seen: set[int] = set()
+        for name, module in _modules(self, ""):
+            if id(module) not in seen:
+                seen.add(id(module))
+                yield name, module
+
+    def children(self) -> Iterator[Module]:
+        """The modules that this one holds itself, each once."""
+        return (module for _, module in self.named_children())
 
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
         """The parameters with their names; each once, however many modules share it."""
@@ -136,68 +164,86 @@ class Module:
                 seen.add(id(p))
                 yield name, p
 
+    def own_parameters(self) -> Iterator[Parameter]:
+        """The parameters that this module holds itself, outside of other modules."""
+        return (p for _, p in _parameters([("", self)]))
+
     def parameters(self) -> Iterator[Parameter]:
         """The parameters, each once."""
         return (p for _, p in self.named_parameters())
 
-    def _named(self) -> dict[str, Parameter]:
-        """The parameters by name: a tied one under each of its names."""
-        named: dict[str, Parameter] = {}
-        for name, p in _parameters(_walk(self, "", once=False)):
-            if named.setdefault(name, p) is not p:
-                raise StateDictError(
-                    f"{type(self).__name__}: two parameters have the name {name!r}: give the "
-                    "modules other keys"
-                )
+    def register_buffer(self, name: str, tensor: Any, persistent: bool = True) -> None:
+        """Adds a Tensor that is not learned, such as a running mean: an attribute of that name.
+
+        `.to` moves it with the parameters; of the dtypes only reals change. A forward function may
+        assign another Tensor to the attribute.
+
+        **Arguments** tensor: a Tensor or an array, shared. persistent: whether state dicts contain
+        it.
+
+        >>> import tinygrad_rnn as tg
+        >>> class Centre(tg.nn.Module):
+        ...     def __init__(self):
+        ...         self.register_buffer("mean", tg.zeros((3,)))
+        >>> Centre().state_dict()
+        {'mean': tensor([0., 0., 0.])}
+        """
+        what = f"{type(self).__name__}.register_buffer"
+        if not isinstance(name, str) or not name.isidentifier():
+            raise InvalidValueError(f"{what}: name: expected that of an attribute, got {name!r}")
+        if hasattr(self, name) and name not in self._buffers:
+            raise InvalidValueError(f"{what}: name: the module has an attribute {name!r} already")
+        value = creation.as_tensor(tensor)
+        if isinstance(value, Parameter) or value.requires_grad:
+            raise InvalidTypeError(
+                f"{what}: tensor: expected a constant, got a tensor that requires grad: assign "
+                "tg.nn.Parameter(...) to learn it, or register its .detach()"
+            )
+        self._buffers = {**self._buffers, name: bool(persistent)}
+        setattr(self, name, value)
+
+    def named_buffers(self) -> Iterator[tuple[str, Tensor]]:
+        """The buffers with their names, each once."""
+        seen: set[int] = set()
+        for name, buffer, _ in _buffers(self.named_modules()):
+            if id(buffer) not in seen:
+                seen.add(id(buffer))
+                yield name, buffer
+
+    def buffers(self) -> Iterator[Tensor]:
+        """The buffers, each once."""
+        return (buffer for _, buffer in self.named_buffers())
+
+    def _named(self) -> dict[str, Tensor]:
+        """The parameters and saved buffers by name: a tied one under each of its names."""
+        named: dict[str, Tensor] = {}
+        for module in _walk(self, "", once=False):
+            saved = ((name, b) for name, b, persistent in _buffers([module]) if persistent)
+            for name, p in chain[tuple[str, Tensor]](_parameters([module]), saved):
+                if named.setdefault(name, p) is not p:
+                    raise StateDictError(
+                        f"{type(self).__name__}: two parameters have the name {name!r}: give the "
+                        "modules other keys"
+                    )
         return named
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Returns the parameters by name, detached and sharing memory with the module."""
+        """Returns the parameters and buffers by name, detached, sharing memory with the module."""
         return {name: p.detach() for name, p in self._named().items()}
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Copies values into the parameters.
+    def load_state_dict(self, state: Mapping[str, Any], strict: bool = True) -> IncompatibleKeys:
+        """Copies values into the parameters and the buffers.
 
         **Arguments** state: real arrays or Tensors by name, as `state_dict` gives them, or
-        PyTorch's. Of a tied parameter's names one is enough.
+        PyTorch's. Of a tied parameter's names one is enough. strict: whether both must have the
+        same names; otherwise the others are left out. **Returns** the names that were left out:
+        `missing_keys`, which the state dict lacks, and `unexpected_keys`, which the module lacks.
         **Raises** StateDictError naming every key that is missing or unexpected, every shape that
         differs, what is not real, and names of one parameter whose values differ; the module is
         unchanged then.
         """
-        loading = f"{type(self).__name__}.load_state_dict"
-        if not isinstance(state, Mapping):
-            raise InvalidTypeError(
-                f"{loading}: expected arrays by name, got {type(state).__name__}: hand over "
-                "model.state_dict(), or tg.load(path)"
-            )
-        own, values, faults = self._named(), dict[int, tuple[str, Any]](), list[str]()
-        given = {id(p) for name, p in own.items() if name in state}
-        for name, p in own.items():
-            if id(p) not in given:
-                given.add(id(p))
-                others = [other for other, q in own.items() if q is p and other != name]
-                tied = (
-                    f" (or {' or '.join(map(repr, others))}, which is the same)" if others else ""
-                )
-                faults.append(f"missing {name!r} {list(p.shape)}{tied}")
-        for name, value in state.items():
-            if name not in own:
-                faults.append(f"unexpected {name!r}{self._remedy(str(name))}")
-                continue
-            try:
-                array = _fitting(own[name], value)
-            except (TypeError, ValueError, RuntimeError) as error:
-                faults.append(f"{name!r}: {error}")
-                continue
-            first, before = values.setdefault(id(own[name]), (name, array))
-            if before is not array and before.tobytes() != array.tobytes():
-                faults.append(
-                    f"{first!r} and {name!r} are one parameter here, but their values differ"
-                )
-        if faults:
-            raise StateDictError(f"{loading}: {'; '.join(faults)}")
-        for p in self.parameters():
-            p.data = values[id(p)][1]
+        name = f"{type(self).__name__}.load_state_dict"
+        return state_dict.load(self._named(), state, strict, name, self._remedy)
 
     def _remedy(self, name: str) -> str:
         owner, _, key = name.rpartition(".")
@@ -210,6 +256,49 @@ class Module:
         return ""
 
     # ------------------------------------------------------------ what can be done with it
+
+    def register_forward_hook(
+        self, hook: Callable[[Any, tuple[Any, ...], Any], Any]
+    ) -> Callable[[], None]:
+        """Registers a function that every call of the module calls after `forward`.
+
+        **Arguments** hook: takes the module, the positional arguments and the output; its result,
+        unless None, replaces the output. **Returns** a function that removes the hook.
+
+        >>> import tinygrad_rnn as tg
+        >>> layer = tg.nn.Linear(3, 2)
+        >>> remove = layer.register_forward_hook(lambda module, args, y: print(y.shape))
+        >>> y = layer(tg.zeros((5, 3)))
+        (5, 2)
+        >>> remove()
+        """
+        return self._hooked("register_forward_hook", hook, "after")
+
+    def register_forward_pre_hook(
+        self, hook: Callable[[Any, tuple[Any, ...]], Any]
+    ) -> Callable[[], None]:
+        """Registers a function that every call of the module calls before `forward`.
+
+        **Arguments** hook: takes the module and the positional arguments; its result, unless None,
+        replaces them: a tuple, or one argument. **Returns** a function that removes the hook.
+        """
+        return self._hooked("register_forward_pre_hook", hook, "before")
+
+    def _hooked(self, what: str, hook: Any, when: str) -> Callable[[], None]:
+        if not callable(hook):
+            raise InvalidTypeError(
+                f"{type(self).__name__}.{what}: hook: expected a function, got {hook!r}"
+            )
+        if self._hooks is None:
+            self._hooks = _Hooks()
+        hooks: list[Any] = getattr(self._hooks, when)
+        hooks.append(hook)
+
+        def remove() -> None:
+            if hook in hooks:
+                hooks.remove(hook)
+
+        return remove
 
     def train(self, mode: bool = True) -> Self:
         """Sets training mode (or evaluation mode), which affects dropout and the like."""
@@ -226,11 +315,11 @@ class Module:
         return self.train(False)
 
     def to(self, target: Any) -> Self:
-        """Moves the parameters to a device (`cuda`) or a dtype (`float64`), in place.
+        """Moves the parameters and buffers to a device (`cuda`) or a dtype (`float64`), in place.
 
         **Raises** TypeError for a dtype that is not real: its values could not be learned.
         """
-        parameters = list(self.parameters())
+        tensors: list[Tensor] = [*self.parameters(), *self.buffers()]
         try:
             kind = creation.zeros((), device="cpu").to(target).dtype.kind if target else "none"
         except TypeError:
@@ -240,8 +329,10 @@ class Module:
                 f"{type(self).__name__}.to: expected a device, as 'cuda', or a dtype of reals, as "
                 f"'float64'; got {target!r}"
             )
-        for p in parameters:
-            p.move_(target)
+        casts = creation.zeros((), dtype="int64", device="cpu").to(target).dtype.kind == "f"
+        for p in tensors:
+            if p.dtype.kind == "f" or not casts:
+                p.move_(target)
         return self
 
     def apply(self, fn: Callable[[Module], Any]) -> Self:
@@ -266,10 +357,16 @@ class Module:
     def __repr__(self) -> str:
         inner = [
             f"  {name}: {value!r}".replace("\n", "\n  ")
-            for name, value in _members(self.children(), "")
+            for name, value in _members(self.attributes(), "")
             if isinstance(value, Module)
         ]
         return "\n".join([f"{type(self).__name__}({self.describe()})", *inner])
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            """Refuses a name that does not exist; of PyTorch's, it says what to type."""
+            raise unknown_name("Module", name, self)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         """Copies the innermost module first, since nesting may be deeper than Python's stack."""
@@ -286,6 +383,25 @@ class Module:
 
 
 boundaries.add(Module.__call__.__code__)
+
+
+class _Hooks:
+    """The functions that a call of a module calls before and after `forward`."""
+
+    def __init__(self) -> None:
+        self.before, self.after = list[Any](), list[Any]()
+
+    def call(self, module: Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        for hook in (*self.before,):
+            replaced = hook(module, args)
+            if replaced is not None:
+                args = replaced if isinstance(replaced, tuple) else (replaced,)
+        y = module.forward(*args, **kwargs)
+        for hook in (*self.after,):
+            replaced = hook(module, args, y)
+            y = y if replaced is None else replaced
+        return y
+
 
 PLAIN = frozenset({int, float, bool, str, type(None)})  # what most attributes are: none of these
 
@@ -311,7 +427,7 @@ def _walk(root: Module, prefix: str, *, once: bool) -> Iterator[tuple[str, Modul
 
 
 def _modules(module: Module, name: str) -> Iterator[tuple[str, Module]]:
-    return ((n, v) for n, v in _members(module.children(), name) if isinstance(v, Module))
+    return ((n, v) for n, v in _members(module.attributes(), name) if isinstance(v, Module))
 
 
 def _parameters(modules: Iterable[tuple[str, Module]]) -> Iterator[tuple[str, Parameter]]:
@@ -323,7 +439,7 @@ def _parameters(modules: Iterable[tuple[str, Module]]) -> Iterator[tuple[str, Pa
                     f"{owner}: {name!r} is an attribute of the class, which all its instances "
                     f"would share: assign self.{name} in __init__"
                 )
-        for name, value in _members(module.children(), prefix):
+        for name, value in _members(module.attributes(), prefix):
             if isinstance(value, Parameter):
                 yield name, value
             elif isinstance(value, Tensor) and value.requires_grad and value.is_leaf:
@@ -332,6 +448,19 @@ def _parameters(modules: Iterable[tuple[str, Module]]) -> Iterator[tuple[str, Pa
                     "Parameter, so that it would be neither learned nor saved: assign "
                     "tg.nn.Parameter(...) of it, or its .detach() if it is a constant"
                 )
+
+
+def _buffers(modules: Iterable[tuple[str, Module]]) -> Iterator[tuple[str, Tensor, bool]]:
+    """The buffers that modules hold themselves: name, Tensor, whether it is saved."""
+    for prefix, module in modules:
+        for name, persistent in module._buffers.items():
+            value = getattr(module, name, None)
+            if not isinstance(value, Tensor):
+                raise InvalidTypeError(
+                    f"{type(module).__name__}: the buffer {name!r}: expected a Tensor, got "
+                    f"{type(value).__name__}"
+                )
+            yield (f"{prefix}.{name}" if prefix else name), value, persistent
 
 
 @lru_cache(1024)
@@ -366,17 +495,3 @@ def _members(
                 f"{name!r} is a set of modules or parameters, which have no order and so no names: "
                 "make it a list"
             )
-
-
-def _fitting(p: Parameter, value: Any) -> Any:
-    """An array of a parameter's shape, dtype and device; refuses what is not real numbers."""
-    if isinstance(value, (Mapping, str, bytes, Module)) or value is None:
-        raise InvalidTypeError(f"expected an array or a Tensor, got {type(value).__name__}")
-    found = creation.as_tensor(value)
-    if found.dtype.kind not in "fiu":
-        raise InvalidTypeError(f"expected real numbers, got {found.dtype}")
-    if found.shape != p.shape:
-        raise InvalidTypeError(f"expected shape {list(p.shape)}, got {list(found.shape)}")
-    if not isinstance(value, Tensor):
-        found = Tensor(value, p.dtype, p.device)  # Python's reals at the parameter's precision
-    return found.to(p.device).data.astype(p.dtype, order="C", copy=False)

@@ -117,6 +117,16 @@ class Optimizer:
     def _each(self) -> list[tuple[Tensor, Group]]:
         return [(p, group) for group in self.param_groups for p in group["params"]]
 
+    def __repr__(self) -> str:
+        lines = []
+        for group in self.param_groups:
+            settings = "".join(f"{k}={v!r}, " for k, v in group.items() if k != "params")
+            count, elements = len(group["params"]), sum(p.size for p in group["params"])
+            noun = "parameter" if count == 1 else "parameters"
+            lines.append(f"{settings}{count} {noun} of {elements:,} elements")
+        inner = lines[0] if len(lines) == 1 else "".join(f"\n  {line}" for line in lines) + "\n"
+        return f"{type(self).__name__}({inner})"
+
     def state_dict(self) -> dict[str, Any]:
         """Returns the settings, and the state of each parameter by its position."""
         groups, first = [], 0

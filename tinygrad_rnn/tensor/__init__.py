@@ -8,24 +8,13 @@ import sys
 import types
 import typing
 
+from ..errors import public as _public
+from . import creation as _creation
 from . import cuda
 from .anomaly import detect_anomaly
 from .autodiff import enable_grad, grad, no_grad
 from .backend import default_device, device, set_default_device
-from .creation import (
-    arange,
-    as_tensor,
-    eye,
-    from_dlpack,
-    full,
-    linspace,
-    ones,
-    rand,
-    randint,
-    randn,
-    randperm,
-    zeros,
-)
+from .creation import *
 from .functional import hessian, hvp, jacobian, jvp, value_and_grad, vjp
 from .gradcheck import gradcheck
 from .graph import Op, operation
@@ -36,12 +25,14 @@ from .tensor import Tensor
 
 __all__ = [
     "linalg",
-    "Tensor", "as_tensor", "from_dlpack",
-    "arange", "eye", "full", "linspace", "ones", "rand", "randint", "randn", "randperm", "zeros",
+    "Tensor", *_creation.__all__,
     "vjp", "jvp", "jacobian", "hessian", "hvp", "value_and_grad", "checkpoint",
     "grad", "no_grad", "enable_grad", "gradcheck", "detect_anomaly", "Op", "operation",
     "Generator", "manual_seed", "cuda", "device", "default_device", "set_default_device",
 ]  # fmt: skip
+
+for _name in _creation.__all__:  # here, and not where they stand: the package's own calls are bare
+    globals()[_name] = _public(getattr(_creation, _name))
 
 
 class _CallablePackage(types.ModuleType):

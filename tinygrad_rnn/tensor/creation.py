@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import ExportError, InvalidTypeError, InvalidValueError, public
+from ..errors import ExportError, InvalidTypeError, InvalidValueError
 from . import backend, conversion
 from .graph import Traced, wrap
 from .observers import concretize
@@ -15,8 +15,12 @@ from .random import Generator, Shape, given_or_default
 from .shapes import integer, size, sizes
 from .tensor import Tensor
 
+__all__ = [
+    "arange", "as_tensor", "eye", "from_dlpack", "full", "linspace", "ones", "rand", "randint",
+    "randn", "randperm", "zeros",
+]  # fmt: skip
 
-@public
+
 def as_tensor(data: Any, *, device: str | None = None) -> Tensor:
     """Converts data to a Tensor; an array is shared, not copied.
 
@@ -37,7 +41,6 @@ def as_tensor(data: Any, *, device: str | None = None) -> Tensor:
     return wrap(Tensor, backend.to_device(data, device) if device else data, None)
 
 
-@public
 def from_dlpack(x: Any) -> Tensor:
     """Creates a Tensor from the array of another library without a copy (DLPack).
 
@@ -59,7 +62,6 @@ def from_dlpack(x: Any) -> Tensor:
     return wrap(Tensor, backend.from_dlpack(x), None)
 
 
-@public
 def full(
     shape: Shape,
     value: float,
@@ -79,7 +81,6 @@ def full(
     return _place(np.full(sizes(shape, "full"), number, wanted), device, requires_grad)
 
 
-@public
 def zeros(
     shape: Shape, *, dtype: Any = "float32", device: str | None = None, requires_grad: bool = False
 ) -> Tensor:
@@ -92,7 +93,6 @@ def zeros(
     return _place(np.zeros(sizes(shape, "zeros"), _dtype(dtype, "zeros")), device, requires_grad)
 
 
-@public
 def ones(
     shape: Shape, *, dtype: Any = "float32", device: str | None = None, requires_grad: bool = False
 ) -> Tensor:
@@ -105,7 +105,6 @@ def ones(
     return _place(np.ones(sizes(shape, "ones"), _dtype(dtype, "ones")), device, requires_grad)
 
 
-@public
 def arange(
     start: float,
     stop: float | None = None,
@@ -136,7 +135,6 @@ def arange(
     return _place(array.astype(wanted), device, False)
 
 
-@public
 def linspace(
     start: float,
     stop: float,
@@ -157,7 +155,6 @@ def linspace(
     return _place(np.linspace(first, last, count, endpoint, dtype=wanted), device, False)
 
 
-@public
 def eye(
     n: int, m: int | None = None, *, k: int = 0, dtype: Any = "float32", device: str | None = None
 ) -> Tensor:
@@ -172,7 +169,6 @@ def eye(
     return _place(array, device, False)
 
 
-@public
 def randn(
     *shape: int,
     generator: Generator | None = None,
@@ -191,7 +187,6 @@ def randn(
     return _place(numbers.astype(wanted), device, requires_grad)
 
 
-@public
 def rand(
     *shape: int,
     generator: Generator | None = None,
@@ -210,7 +205,6 @@ def rand(
     return _place(numbers.astype(wanted), device, requires_grad)
 
 
-@public
 def randint(
     low: int,
     high: int,
@@ -234,7 +228,6 @@ def randint(
     return _place(numbers, device, False)
 
 
-@public
 def randperm(n: int, *, generator: Generator | None = None, device: str | None = None) -> Tensor:
     """Draws a permutation of the integers below n, on the host.
 

@@ -37,6 +37,7 @@ from ..errors import (
     MatrixError,
     OutOfRangeError,
     ShapeError,
+    keyword_remedy,
     public,
 )
 from . import backend, conversion
@@ -51,7 +52,7 @@ Rule = Callable[..., Any]
 NUMBERS = (int, float, complex, np.generic)  # accepted in place of an array
 PYTHON = frozenset({int, float, bool, complex})  # accepted without a check
 NESTED = (list, tuple, range)
-_SETTLED = PYTHON | {type(None), str, tuple, slice, type}  # parameters that need no conversion
+_SETTLED = {*PYTHON, type(None), str, tuple, slice, type}  # parameters that need no conversion
 
 older = itertools.count(0, -1).__next__  # serials fall, so that a heap pops the youngest first
 
@@ -139,7 +140,8 @@ class Op:
     **Arguments** forward: a function `(xp, *inputs, *, parameters)` on raw arrays. name: for
     errors. expects: the condition on its inputs, for errors. decomposition: the same
     function of ordinary operations, for a fused operation whose rule reads `saved`; its forward
-    also takes `keep` (whether a backward pass may follow) and returns `(outputs, saved)`. fresh:
+    also takes `keep` (whether a backward pass may follow) and returns `(outputs, saved)`. Its
+    parameters may be tuples with constants in them, Tensors or arrays: forward gets arrays. fresh:
     the rules return new arrays or `g` itself, so that the engine need not copy one that becomes a
     `.grad`.
 
@@ -270,11 +272,18 @@ class Op:
             return self(*converted, **params)
         tracing = tracing and self.differentiable and grad_mode.on
         saved = None
+        if self.decomposition is not None:
+            given = {
+                n: self._constants(n, v, xp)
+                if isinstance(v, tuple) and v is not self.parameters[n]
+                else v
+                for n, v in params.items()
+            }
         try:
             if self.decomposition is None:
                 y = self.forward(xp, *raw, **params)
             else:
-                y, saved = self.forward(xp, *raw, keep=tracing, **params)
+                y, saved = self.forward(xp, *raw, keep=tracing, **given)
         except (ValueError, TypeError, IndexError, AttributeError, OverflowError) as error:
             raise self._explained(error, raw, params) from error
         several = False
@@ -427,7 +436,35 @@ class Op:
                 f"{self.name}: {name}: expected a Python value, got a Tensor of reals, through "
                 f"which no gradient would flow: {name}.item()"
             )
+        if isinstance(value, tuple):
+            _SETTLED.add(type(value))
         return value.item() if isinstance(value, np.generic) else value
+
+    def _constants(self, name: str, value: Any, xp: Any) -> Any:
+        """The arrays of the constants in a fused operation's parameter, a tuple or a named tuple.
+
+        They are Tensors until here, so that a trace of the decomposition sees where they come from.
+        """
+        if isinstance(value, tuple):
+            names: Sequence[str] = getattr(value, "_fields", (name,) * len(value))
+            found: list[Any] = [
+                v if v is None or type(v) is bool else self._constants(n, v, xp)
+                for n, v in zip(names, value, strict=True)
+            ]
+            return tuple(found) if type(value) is tuple else type(value)(*found)
+        if isinstance(value, Traced):
+            if value.edge is not None and grad_mode.on:
+                raise InvalidTypeError(
+                    f"{self.name}: {name} is a constant, but requires grad: detach it, or "
+                    "differentiate the step in a scan"
+                )
+            value = value.array
+        if backend.is_array(value) and backend.module_of(value) is not xp:
+            raise DeviceError(
+                f"{self.name}: {name}: expected it on the device of the inputs, got "
+                f"{backend.device_of(value)}: move it there with .to()"
+            )
+        return value
 
     def _input(self, i: int) -> str:
         """The name of the i-th input; the last name, if their number varies."""
@@ -495,7 +532,8 @@ class Op:
         kind = next((k for e, k in kinds.items() if isinstance(error, e)), InvalidTypeError)
         of_shapes = self.expects and kind is not InvalidTypeError
         expected = f"expected {self.expects}; " if of_shapes else ""
-        return kind(f"{self.name}: {expected}got {got}{settings} ({error})")
+        said = f"{error}{keyword_remedy(error)}"
+        return kind(f"{self.name}: {expected}got {got}{settings} ({said})")
 
 
 def operand(value: Any) -> Any:

@@ -54,6 +54,10 @@ class Generator:
     def state(self, state: dict[str, Any]) -> None:
         self._numbers.bit_generator.state = state
 
+    def __repr__(self) -> str:
+        """The position in the sequence of numbers: equal ones draw the same."""
+        return f"Generator(state=0x{self.state['state']['state']:032x})"
+
     def random(self, shape: Shape = ()) -> np.ndarray[Any, Any]:
         """Reals in [0, 1)."""
         return np.asarray(self._source.random(shape))

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, ClassVar, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
 import numpy as np
 
-from ..errors import ExportError, GraphError, InvalidTypeError, InvalidValueError, ShapeError
+from ..errors import (
+    ExportError,
+    GraphError,
+    InvalidTypeError,
+    InvalidValueError,
+    ShapeError,
+    unknown_name,
+)
 from . import autodiff, backend, conversion, interop, ops
 from .backend import Array
 from .graph import Leaf, Traced, grad_mode, wrap
@@ -20,8 +27,9 @@ class Tensor(Traced):
     """A differentiable array: it records the operations that computed it.
 
     **Arguments** data: numbers, nested lists, or an array of NumPy or CuPy, which is copied; Python
-    floats become float32, arrays keep their dtype. dtype: by NumPy's name. device: `cpu`,
-    `cuda`; the default one, if None. requires_grad: whether `backward` accumulates in `.grad`.
+    floats become float32, arrays keep their dtype. Lists of Tensors are stacked, differentiably.
+    dtype: by NumPy's name. device: `cpu`, `cuda`; the default one, if None. requires_grad: whether
+    `backward` accumulates in `.grad`.
     **Raises** DeviceError if the device is not there; TypeError for a gradient of other than reals,
     for masked arrays, and for anything but numbers; ValueError for integers that the dtype does not
     hold.
@@ -48,6 +56,10 @@ class Tensor(Traced):
         requires_grad: bool = False,
     ) -> None:
         wanted = None if dtype is None else conversion.number_dtype(dtype, "tensor")
+        edge = None
+        if isinstance(data, (list, tuple)) and conversion.holds_tensors(data):
+            data = _stacked(data)
+            edge = data.edge
         if isinstance(data, Traced):
             array = data.array
         elif backend.is_array(data):
@@ -56,10 +68,17 @@ class Tensor(Traced):
             array = conversion.from_python(data, wanted)
         if device is None and not isinstance(data, Traced) and isinstance(array, np.ndarray):
             device = backend.default_device()
-        array = array.astype(wanted or array.dtype, order="C")  # a copy
-        self.array = array if device is None else backend.to_device(array, device)
-        self.edge = None
-        self.requires_grad = requires_grad
+        if edge is not None:
+            same = wanted is None or wanted == array.dtype
+            data = data if same else ops.astype(data, wanted)
+            data = data if device is None else ops.to_device(data, device)
+            self.array, self.edge = data.array, data.edge
+        else:
+            array = array.astype(wanted or array.dtype, order="C")  # a copy
+            self.array = array if device is None else backend.to_device(array, device)
+            self.edge = None
+        if edge is None or requires_grad:
+            self.requires_grad = requires_grad
 
     # ------------------------------------------------------------ attributes
 
@@ -288,6 +307,20 @@ class Tensor(Traced):
             notes += ", requires_grad=True" if leaf else f", made_by={node.op.name}"
         return f"tensor({values}{notes})"
 
+    def _repr_html_(self) -> str:
+        from . import html  # only in notebooks
+
+        text = repr(self)
+        notes = f"{self.shape}, {self.dtype}" + (", requires_grad" if self.edge else "")
+        return html.of_values(self.numpy(), f"Tensor {notes}", text)
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            """Refuses a name that does not exist; of PyTorch's, it says what to type."""
+            function = "" if name.startswith("_") or name not in ops.__all__ else f"tg.{name}(x)"
+            raise unknown_name("Tensor", name, self, function)
+
     def __len__(self) -> int:
         if not self.shape:
             raise InvalidTypeError("a tensor without axes has no length")
@@ -317,6 +350,15 @@ class Tensor(Traced):
 
     def __int__(self) -> int:
         return int(self._number("int"))
+
+    def __round__(self, digits: int | None = None) -> Any:
+        """The only element rounded to a Python number; `x.round()` rounds all elements."""
+        if self.array.size != 1:
+            raise InvalidTypeError(
+                f"round: expected a tensor of one element, got shape {list(self.shape)}: x.round() "
+                "rounds all elements"
+            )
+        return round(self.item(), digits)
 
     def __index__(self) -> int:
         if self.dtype.kind not in "iu" or self.shape:
@@ -536,6 +578,9 @@ class Tensor(Traced):
     def __neg__(self) -> Tensor:
         return ops.negative(self)
 
+    def __pos__(self) -> Tensor:
+        return ops.alias(self)
+
     def __abs__(self) -> Tensor:
         return ops.abs(self)
 
@@ -629,6 +674,19 @@ class _Gradient(Tensor):
 
 
 Tensor.result_class = Traced.result_class = Tensor  # the latter for calls with Python numbers only
+
+
+def _stacked(data: Any) -> Any:
+    """Stacks nested lists of Tensors and numbers, which take the dtype of the Tensors."""
+    if not isinstance(data, (list, tuple)):
+        return data
+    parts = [_stacked(v) for v in data]
+    like = next((v for v in parts if isinstance(v, Tensor)), None)
+    if like is None:
+        return Tensor(parts)
+    return ops.stack(
+        [v if isinstance(v, Tensor) else Tensor(v, like.dtype, like.device) for v in parts]
+    )
 
 
 def _restored(cls: type[T], array: Array, requires_grad: bool) -> T:

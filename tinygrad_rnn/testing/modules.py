@@ -10,8 +10,9 @@ import numpy as np
 from .. import nn
 from ..tensor.random import Generator
 from .builders import module_info
+from .losses import LOSSES
 from .losses_and_tagging import LOSSES_AND_TAGGING
-from .op_info import Sample, Sampler, distinct, real, shape
+from .op_info import Sample, Sampler, away_from_zero, distinct, real, shape
 from .recurrent import RECURRENT
 
 
@@ -26,6 +27,27 @@ def _layer_norm(d: Sampler) -> Sample:
     module = nn.LayerNorm(features, dtype="float64")
     x = distinct(d, (d.integer(1, 3), features))
     return Sample([x], lambda _, x: module(x), module)
+
+
+def _batch_norm(d: Sampler) -> Sample:
+    features = d.integer(1, 3)
+    module = nn.BatchNorm1d(
+        features, affine=d.one_of([True, False]), track_running_stats=d.one_of([True, False]),
+        dtype="float64",
+    ).train(d.one_of([True, False]))  # fmt: skip
+    x = distinct(d, (d.integer(2, 3), features, *([2] if d.one_of([True, False]) else [])))
+    return Sample([x], lambda _, x: module(x), module)
+
+
+def _convolution(d: Sampler, layer: Callable[..., Any], axes: int) -> Sample:
+    groups, channels, outputs = (d.integer(1, 2) for _ in range(3))
+    module = layer(
+        groups * channels, groups * outputs, d.integer(1, 3), d.integer(1, 2), d.integer(0, 1),
+        groups=groups, bias=d.one_of([True, False]), dtype="float64",
+    )  # fmt: skip
+    space = [d.integer(3, 5) for _ in range(axes)]
+    batch = [d.integer(1, 2)] if d.one_of([True, False]) else []
+    return Sample([real(d, (*batch, groups * channels, *space))], lambda _, x: module(x), module)
 
 
 def _embedding(d: Sampler) -> Sample:
@@ -61,44 +83,19 @@ def _dropout(d: Sampler) -> Sample:
     return Sample([x], call)
 
 
-def _class_loss(d: Sampler, loss: Callable[..., Any], **options: Sequence[Any]) -> Sample:
-    whole, classes = shape(d, most=2, smallest=1), d.integer(1, 4)
-    targets = np.array(d.reals(whole) > 0, dtype=np.int64) * (classes - 1)
-    chosen = {name: d.one_of(values) for name, values in options.items()}
-    return Sample([real(d, (*whole, classes))], lambda _, x: loss(x, targets, **chosen))
+def _activation(d: Sampler, layer: Callable[..., Any], **options: Sequence[Any]) -> Sample:
+    module = layer(**{name: d.one_of(values) for name, values in options.items()})
+    return Sample([away_from_zero(d, shape(d))], lambda _, x: module(x))
 
 
-def _linear_loss(d: Sampler) -> Sample:
-    whole, features, classes = shape(d, most=2, smallest=1), d.integer(1, 3), d.integer(1, 4)
-    targets = np.array(d.reals(whole) > 0, dtype=np.int64) * (classes - 1)
-    options: dict[str, Any] = {
-        "ignore_index": d.one_of((-100, 0)),
-        "label_smoothing": d.one_of((0.0, 0.1)),
-        "reduction": d.one_of(("mean", "sum")),
-    }
-    inputs = [real(d, s) for s in ((*whole, features), (classes, features), (classes,))]
-
-    def call(_: Any, x: Any, w: Any, b: Any = None) -> Any:
-        return nn.linear_cross_entropy(x, w, targets, linear_bias=b, **options)
-
-    return Sample(inputs[: d.integer(2, 3)], call)
+def _flatten(d: Sampler) -> Sample:
+    x = real(d, shape(d, least=1))
+    start = d.integer(0, x.ndim - 1)
+    module = nn.Flatten(start, d.integer(start, x.ndim - 1))
+    return Sample([x], lambda _, x: module(x))
 
 
-def _pair_loss(d: Sampler, loss: Callable[..., Any]) -> Sample:
-    whole = shape(d, smallest=1)
-    reduction = d.one_of(["mean", "sum", "none"])
-    inputs = [real(d, whole), real(d, whole)]
-    return Sample(inputs, lambda _, x, t: loss(x, t, reduction=reduction))
-
-
-def _activations_loss(d: Sampler, loss: Callable[..., Any]) -> Sample:
-    steps, batch = d.integer(1, 4), d.integer(1, 3)
-    lengths = d.one_of([None, [d.integer(0, steps) for _ in range(batch)]])
-    y = real(d, (steps, batch, d.integer(1, 3)))
-    return Sample([y], lambda _, y: loss(y, lengths=lengths))
-
-
-REDUCTIONS = ("mean", "sum", "none")
+ACTIVATIONS = (nn.ReLU, nn.Tanh, nn.Sigmoid, nn.SiLU, nn.Identity)
 
 MODULES = [
     *RECURRENT,
@@ -106,38 +103,21 @@ MODULES = [
         "layer", lambda d: _simple(d, lambda n: nn.Linear(n, 2, dtype="float64")), "Linear"
     ),
     module_info("layer", _layer_norm, "LayerNorm"),
+    module_info("layer", _batch_norm, "BatchNorm1d"),
+    module_info("layer", lambda d: _convolution(d, nn.Conv1d, 1), "Conv1d"),
+    module_info("layer", lambda d: _convolution(d, nn.Conv2d, 2), "Conv2d"),
     module_info("layer", _embedding, "Embedding"),
     module_info("layer", _dropout, "Dropout"),
-    module_info(
-        "loss",
-        lambda d: _class_loss(
-            d,
-            nn.cross_entropy,
-            ignore_index=(-100, 0),
-            label_smoothing=(0.0, 0.1),
-            reduction=REDUCTIONS,
-        ),
-        "cross_entropy",
-    ),
-    module_info("loss", _linear_loss, "linear_cross_entropy"),
-    module_info(
-        "loss",
-        lambda d: _class_loss(d, nn.nll_loss, ignore_index=(-100, 0), reduction=REDUCTIONS),
-        "nll_loss",
-    ),
-    module_info("loss", lambda d: _pair_loss(d, nn.mse_loss), "mse_loss"),
     *(
         module_info(
-            "loss",
-            lambda d, f=f: _activations_loss(d, f),  # type: ignore[misc]
-            f.__name__,
+            "layer",
+            lambda d, layer=layer: _activation(d, layer),  # type: ignore[misc]
+            layer.__name__,
         )
-        for f in (nn.activation_regularization, nn.temporal_activation_regularization)
+        for layer in ACTIVATIONS
     ),
-    module_info(
-        "loss",
-        lambda d: _pair_loss(d, nn.binary_cross_entropy_with_logits),
-        "binary_cross_entropy_with_logits",
-    ),
+    module_info("layer", lambda d: _activation(d, nn.GELU, approximate=("none", "tanh")), "GELU"),
+    module_info("layer", _flatten, "Flatten"),
+    *LOSSES,
     *LOSSES_AND_TAGGING,
 ]

@@ -1,6 +1,7 @@
 """An OpInfo for every public operation, from a table for each kind of them."""
 
 from .cells import CELLS
+from .convolutions import CONVOLUTIONS
 from .elementwise import ELEMENTWISE
 from .indexing import INDEXING
 from .loops import LOOPS
@@ -16,6 +17,7 @@ OPERATIONS = [
     *MOVEMENT,
     *INDEXING,
     *PRODUCTS,
+    *CONVOLUTIONS,
     *SEQUENCES,
     *STEPS,
     *LOOPS,

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .. import nn
-from ..nn.recurrent.stack import RecurrentLayer
+from ..nn.recurrent.layer import RecurrentLayer
 from ..tensor.random import Generator
 from ..tensor.tensor import Tensor
 from .builders import chosen, module_info

@@ -6,13 +6,17 @@ from typing import Any
 
 import numpy as np
 
-from .. import cells
+from ..cells.common import sequence_options
+from ..cells.gru import fused_gru
+from ..cells.lstm import fused_lstm
+from ..cells.rnn import fused_rnn
 from ..tensor import backend
 from .builders import op_info
 from .kinks import nearest
 from .op_info import Array, OpInfo, Sample, Sampler, real
 
 Given = dict[str, Any]
+FUSED = {"rnn": fused_rnn, "gru": fused_gru, "lstm": fused_lstm}
 
 
 def sequence(d: Sampler, name: str, *sizes: int) -> tuple[Given, Given, Given]:
@@ -69,6 +73,26 @@ def sequence(d: Sampler, name: str, *sizes: int) -> tuple[Given, Given, Given]:
     return inputs, constants, options
 
 
+def packed(
+    name: str, *, x: Any, h_zone: Any = None, c_zone: Any = None, every_cell: bool = False,
+    **arguments: Any,
+) -> tuple[list[Any], Given]:  # fmt: skip
+    """The arguments of `rnn`, `gru` or `lstm` as the fused operation takes them."""
+    op = FUSED[name]
+    inputs = [x, *(arguments.pop(n, None) for n in op.inputs[1:])]
+    settings = {n: arguments.pop(n, v) for n, v in op.parameters.items() if n != "options"}
+    zoneout = (h_zone, c_zone) if name == "lstm" else (h_zone,)
+    options = sequence_options(name, x, zoneout=zoneout, every=every_cell, **arguments)
+    return inputs, {**settings, "options": options}
+
+
+def by_decomposition(name: str, **arguments: Any) -> Any:
+    """Calls `rnn`, `gru` or `lstm`, not as one operation, but as those that it is made of."""
+    inputs, settings = packed(name, **arguments)
+    decomposition: Any = FUSED[name].decomposition
+    return decomposition(*inputs, **settings)
+
+
 def _of_ones(d: Sampler, shape: tuple[int, ...]) -> Array:
     """Zeros and ones."""
     return np.where(d.reals(shape) > 0, 1.0, 0.0)
@@ -88,11 +112,9 @@ def _clip_off_the_kinks(
         return None
     on = {k: None if v is None else backend.to_device(v) for k, v in constants.items()}
 
-    decomposition: Any = cells.lstm.decomposition
-
     def run(*xs: Any) -> Any:
-        named = dict(zip(inputs, xs, strict=True))
-        return decomposition(**named, **on, **options, cell_clip=clip)
+        named: Given = dict(zip(inputs, xs, strict=True))
+        return by_decomposition("lstm", **named, **{**on, **options, "cell_clip": clip})
 
     return clip if nearest(run, *inputs.values())["clip"] > 1e-3 else 100.0
 

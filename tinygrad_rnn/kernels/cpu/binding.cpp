@@ -16,10 +16,32 @@ namespace {
 // Positions of the arguments that forward and backward share.
 // clang-format off
 enum Argument {
-  CELL, CELL_CLIP, REVERSE, X, IDS, H0, C0, W_IH, W_HH, B_IH, B_HH, W_HR, W_CH,
-  LENGTHS, RESET, H_MASK, H_ZONEOUT, C_ZONEOUT, COMMON
+  CELL, X, H0, C0, W_IH, W_HH, B_IH, B_HH, W_HR, W_CH, OPTIONS, CELL_CLIP, COMMON
 };
 // clang-format on
+
+// The fields of SequenceOptions in contract.py, a named tuple; the kernels have no others.
+enum Option { LENGTHS, RESET, H_MASK, ZONEOUT, IDS, REVERSE, EVERY, KERNEL_OPTIONS };
+
+// The fields of the options. They are borrowed, as the caller's tuple holds them.
+struct Options {
+  PyObject *tuple;
+
+  explicit Options(PyObject *o) : tuple(o) {
+    if (!PyTuple_Check(o) || PyTuple_GET_SIZE(o) < KERNEL_OPTIONS)
+      raise(PyExc_TypeError, "options: expected a SequenceOptions, got %.100s",
+            Py_TYPE(o)->tp_name);
+    if (!PyTuple_Check((*this)[ZONEOUT]))
+      raise(PyExc_TypeError, "zoneout: expected a tuple, got %.100s",
+            Py_TYPE((*this)[ZONEOUT])->tp_name);
+  }
+  PyObject *operator[](Option i) const { return PyTuple_GET_ITEM(tuple, i); }
+  // The zoneout of a leaf of the state, h or c.
+  PyObject *zoneout(int leaf) const {
+    PyObject *all = (*this)[ZONEOUT];
+    return leaf < PyTuple_GET_SIZE(all) ? PyTuple_GET_ITEM(all, leaf) : Py_None;
+  }
+};
 
 // A required argument: a non-empty array of so many axes.
 PyArrayObject *require(PyObject *o, int axes, const char *name) {
@@ -42,23 +64,24 @@ template <class T> Layer<T> layer(Arguments a, ArrayArguments &arrays) {
     l.cell_clip = std::max(T(to_real(a[CELL_CLIP])), std::numeric_limits<T>::denorm_min());
     if (!(to_real(a[CELL_CLIP]) > 0)) raise(PyExc_ValueError, "cell_clip: expected more than 0");
   }
-  l.reverse = boolean(a[REVERSE]);
-  const bool table = a[IDS] != Py_None;
+  const Options options(a[OPTIONS]);
+  l.reverse = boolean(options[REVERSE]);
+  const bool table = options[IDS] != Py_None;
   PyArrayObject *x = require(a[X], table ? 2 : 3, "x"),
-                *steps = table ? require(a[IDS], 2, "ids") : x, *h0 = require(a[H0], 2, "h0");
+                *steps = table ? require(options[IDS], 2, "ids") : x, *h0 = require(a[H0], 2, "h0");
   l.steps = PyArray_DIM(steps, 0), l.batch = PyArray_DIM(steps, 1);
   l.entries = table ? PyArray_DIM(x, 0) : 0, l.features = PyArray_DIM(x, table ? 1 : 2);
   l.out = PyArray_DIM(h0, 1);
   l.hidden = a[W_HR] == Py_None ? l.out : PyArray_DIM(require(a[W_HR], 2, "w_hr"), 1);
-  for (Argument i : {C0, W_HR, W_CH, C_ZONEOUT})
-    if (a[i] != Py_None && !is_lstm(l.cell))
+  for (PyObject *o : {a[C0], a[W_HR], a[W_CH], options.zoneout(1)})
+    if (o != Py_None && !is_lstm(l.cell))
       raise(PyExc_ValueError, "c0, w_hr, w_ch, c_zone: expected None, as only an LSTM has them");
   const long G = gates(l.cell), B = l.batch, H = l.hidden, P = l.out;
   auto get = [&](Argument i, const Shape &shape, const char *name, bool required = false) {
     return arrays.input<T>(a[i], shape, name, required);
   };
   l.x = table ? get(X, {l.entries, l.features}, "x") : get(X, {l.steps, B, l.features}, "x");
-  l.ids = arrays.integers(a[IDS], {l.steps, B}, 0, l.entries - 1, PyExc_IndexError, "ids");
+  l.ids = arrays.integers(options[IDS], {l.steps, B}, 0, l.entries - 1, PyExc_IndexError, "ids");
   l.h0 = get(H0, {B, P}, "h0");
   l.c0 = get(C0, {B, H}, "c0", is_lstm(l.cell));
   l.w_ih = get(W_IH, {times(G, H), l.features}, "w_ih", true);
@@ -67,21 +90,21 @@ template <class T> Layer<T> layer(Arguments a, ArrayArguments &arrays) {
   l.b_hh = get(B_HH, {G * H}, "b_hh");
   l.w_hr = get(W_HR, {P, H}, "w_hr");
   l.w_ch = get(W_CH, {(G - 1) * H}, "w_ch");
-  l.lengths = arrays.integers(a[LENGTHS], {B}, 0, l.steps, PyExc_ValueError, "lengths");
-  l.reset = arrays.booleans(a[RESET], {l.steps, B}, "reset");
-  l.h_mask = get(H_MASK, {B, P}, "h_mask");
-  auto zoneout = [&](Argument i, long width, const char *name) -> Zoneout<T> {
-    const bool scalar =
-        PyArray_Check(a[i]) && PyArray_NDIM(array(a[i])) == 3 && PyArray_SIZE(array(a[i])) == 1;
-    return {scalar ? get(i, {1, 1, 1}, name) : get(i, {l.steps, B, width}, name), scalar};
+  l.lengths = arrays.integers(options[LENGTHS], {B}, 0, l.steps, PyExc_ValueError, "lengths");
+  l.reset = arrays.booleans(options[RESET], {l.steps, B}, "reset");
+  l.h_mask = arrays.input<T>(options[H_MASK], {B, P}, "h_mask");
+  auto zoneout = [&](int leaf, long width, const char *name) -> Zoneout<T> {
+    PyObject *o = options.zoneout(leaf);
+    const bool scalar = PyArray_Check(o) && PyArray_NDIM(array(o)) == 3 && PyArray_SIZE(array(o)) == 1;
+    return {arrays.input<T>(o, scalar ? Shape{1, 1, 1} : Shape{l.steps, B, width}, name), scalar};
   };
-  l.h_zoneout = zoneout(H_ZONEOUT, P, "h_zone");
-  l.c_zoneout = zoneout(C_ZONEOUT, H, "c_zone");
+  l.h_zoneout = zoneout(0, P, "h_zone");
+  l.c_zoneout = zoneout(1, H, "c_zone");
   l.threads = threads_for(l.steps, B, 2.0 * G * H * P * B);
   return l;
 }
 
-// forward(shared arguments, keep, every_cell) -> (y, h_n, c_n, cs, gates, cells, tanh_cells,
+// forward(shared arguments, keep) -> (y, h_n, c_n, cs, gates, cells, tanh_cells,
 // raw_cells)
 template <class T> PyObject *forward(Arguments a) {
   constexpr int type = type_of<T>;
@@ -93,7 +116,7 @@ template <class T> PyObject *forward(Arguments a) {
              V = sizeof(T) == 4 ? kernels.lanes_float : kernels.lanes_double;
   const long padded = (l.hidden + V - 1) / V * V;
   const bool lstm = is_lstm(l.cell), keep = boolean(a[COMMON]),
-             every = lstm && boolean(a[COMMON + 1]);
+             every = lstm && boolean(Options(a[OPTIONS])[EVERY]);
   const int planes = saved_planes(l);
   PyObject *y = results.array(type, {T_, B, l.out}), *h_n = results.array(type, {B, l.out});
   PyObject *c_n = lstm ? results.array(type, {B, l.hidden}) : nullptr;
@@ -217,7 +240,7 @@ PyObject *level(PyObject *, PyObject *) { return PyUnicode_FromString(best_kerne
 #define METHOD(name, ...) {name, _PyCFunction_CAST(fastcall<(__VA_ARGS__)>), METH_FASTCALL, nullptr}
 
 PyMethodDef methods[] = {
-    METHOD("forward", dispatch<forward<float>, forward<double>, COMMON + 2>),
+    METHOD("forward", dispatch<forward<float>, forward<double>, COMMON + 1>),
     METHOD("backward", dispatch<backward<float>, backward<double>, COMMON + 10>),
     METHOD("supports", supports),
     METHOD("infer_stack", infer_stack),

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import InvalidTypeError, InvalidValueError, public
+from ..contract import NO_OPTIONS, SequenceOptions
 
 native: Any = None  # the compiled module: the one place that says whether native code runs
 absent = ""
@@ -93,9 +94,9 @@ def _threads_at_start() -> int:
 set_num_threads(_threads_at_start())
 
 
-def _forward(cell: int, keep: bool, *inputs: Any, every_cell: bool = False) -> tuple[Arrays, Any]:
-    y, h_n, c_n, cs, *saved = native.forward(cell, *inputs, keep, every_cell)
-    outputs = (y, h_n) if c_n is None else (y, h_n, c_n, cs) if every_cell else (y, h_n, c_n)
+def _forward(cell: int, keep: bool, *inputs: Any) -> tuple[Arrays, Any]:
+    y, h_n, c_n, cs, *saved = native.forward(cell, *inputs, keep)
+    outputs = tuple([v for v in (y, h_n, c_n, cs) if v is not None])
     return outputs, ((cell, *inputs), (y, *saved)) if keep else None
 
 
@@ -123,53 +124,41 @@ def infer_stack(
 
 def rnn_forward(
     xp: Any, x: Array, h0: Array, w_ih: Array, w_hh: Array, b_ih: Array | None = None,
-    b_hh: Array | None = None, lengths: Array | None = None, reset: Array | None = None,
-    h_mask: Array | None = None, h_zone: Array | None = None, ids: Array | None = None, *,
-    activation: str = "tanh", reverse: bool = False, keep: bool = True,
+    b_hh: Array | None = None, *, activation: str = "tanh", options: SequenceOptions = NO_OPTIONS,
+    keep: bool = True,
 ) -> tuple[Arrays, Any]:  # fmt: skip
     """See `kernels`."""
     cell = RNN_TANH if activation == "tanh" else RNN_RELU
-    return _forward(
-        cell, keep, None, reverse, x, ids, h0, None, w_ih, w_hh, b_ih, b_hh, None, None,
-        lengths, reset, h_mask, h_zone, None,
-    )  # fmt: skip
+    return _forward(cell, keep, x, h0, None, w_ih, w_hh, b_ih, b_hh, None, None, options, None)
 
 
 def gru_forward(
     xp: Any, x: Array, h0: Array, w_ih: Array, w_hh: Array, b_ih: Array | None = None,
-    b_hh: Array | None = None, lengths: Array | None = None, reset: Array | None = None,
-    h_mask: Array | None = None, h_zone: Array | None = None, ids: Array | None = None, *,
-    reset_after: bool = False, reverse: bool = False, keep: bool = True,
+    b_hh: Array | None = None, *, reset_after: bool = False, options: SequenceOptions = NO_OPTIONS,
+    keep: bool = True,
 ) -> tuple[Arrays, Any]:  # fmt: skip
     """See `kernels`."""
     cell = GRU_RESET_AFTER if reset_after else GRU
-    return _forward(
-        cell, keep, None, reverse, x, ids, h0, None, w_ih, w_hh, b_ih, b_hh, None, None,
-        lengths, reset, h_mask, h_zone, None,
-    )  # fmt: skip
+    return _forward(cell, keep, x, h0, None, w_ih, w_hh, b_ih, b_hh, None, None, options, None)
 
 
 def lstm_forward(
     xp: Any, x: Array, h0: Array, c0: Array, w_ih: Array, w_hh: Array, b_ih: Array | None = None,
-    b_hh: Array | None = None, w_hr: Array | None = None, w_ch: Array | None = None,
-    lengths: Array | None = None, reset: Array | None = None, h_mask: Array | None = None,
-    h_zone: Array | None = None, c_zone: Array | None = None, ids: Array | None = None, *,
-    coupled_gates: bool = False, cell_clip: float | None = None, every_cell: bool = False,
-    reverse: bool = False, keep: bool = True,
+    b_hh: Array | None = None, w_hr: Array | None = None, w_ch: Array | None = None, *,
+    coupled_gates: bool = False, cell_clip: float | None = None,
+    options: SequenceOptions = NO_OPTIONS, keep: bool = True,
 ) -> tuple[Arrays, Any]:  # fmt: skip
     """See `kernels`."""
-    return _forward(
-        LSTM_COUPLED if coupled_gates else LSTM, keep, cell_clip, reverse, x, ids, h0, c0,
-        w_ih, w_hh, b_ih, b_hh, w_hr, w_ch, lengths, reset, h_mask, h_zone, c_zone,
-        every_cell=every_cell,
-    )  # fmt: skip
+    cell = LSTM_COUPLED if coupled_gates else LSTM
+    inputs = (x, h0, c0, w_ih, w_hh, b_ih, b_hh, w_hr, w_ch)
+    return _forward(cell, keep, *inputs, options, cell_clip)
 
 
 def rnn_backward(xp: Any, g: Arrays, saved: Any, needs: Sequence[bool], *_: Any) -> Arrays:
     """See `kernels`."""
-    needs = (*needs[:2], False, *needs[2:6])
+    needs = (*needs[:2], False, *needs[2:])  # there is no c0
     dx, dh0, _none, *dw = _backward((*g, None, None), saved, needs)
-    return (dx, dh0, *dw[:4], *(None,) * 5)
+    return (dx, dh0, *dw[:4])
 
 
 gru_backward = rnn_backward
@@ -177,7 +166,7 @@ gru_backward = rnn_backward
 
 def lstm_backward(xp: Any, g: Arrays, saved: Any, needs: Sequence[bool], *_: Any) -> Arrays:
     """See `kernels`."""
-    return (*_backward((*g, None)[:4], saved, needs[:9]), *(None,) * 6)
+    return _backward((*g, None)[:4], saved, needs)
 
 
 # ---------------------------------------------------------------- training

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from ..contract import NO_OPTIONS, SequenceOptions
 from .time_loop import (
     Array,
     Arrays,
@@ -27,31 +28,26 @@ def gru_forward(
     w_hh: Array,
     b_ih: Array | None = None,
     b_hh: Array | None = None,
-    lengths: Array | None = None,
-    reset: Array | None = None,
-    h_mask: Array | None = None,
-    h_zone: Array | None = None,
-    ids: Array | None = None,
     *,
     reset_after: bool = False,
-    reverse: bool = False,
+    options: SequenceOptions = NO_OPTIONS,
     keep: bool = True,
 ) -> tuple[Arrays, Any]:
     """Gates r, z, n: h_t = z h_{t-1} + (1 - z) n; see `gru_step` for both forms of n."""
-    loop, width = TimeLoop(xp, x, ids, lengths, reset, reverse), h0.shape[1]
-    hs = Carry(loop, h0, h_zone)
-    gates = project(xp, loop.read(x, ids), w_ih, b_ih)
+    loop, width = TimeLoop(xp, x, options), h0.shape[1]
+    hs = Carry(loop, h0)
+    gates = project(xp, loop.read(x), w_ih, b_ih)
     rz_of, by_gate = loop.each(gates[..., : 2 * width]), loop.gates(gates, width)
     w = transposed(xp, w_hh if reset_after else w_hh[: 2 * width], loop.steps)
     w_n = None if reset_after else transposed(xp, w_hh[2 * width :], loop.steps)
     part = loop.work(w.shape[1])
     part_rz, part_n = part[:, : 2 * width], loop.work(width)
-    masked = None if h_mask is None else loop.work(width)
+    masked = loop.work(width)
     ns = loop.empty(width) if reset_after else None  # w_hn h + b_hn of each step
     ns_of = None if ns is None else loop.each(ns)
     for t in loop.forwards(hs):
         h, new, rz, (r, z, n) = hs.old[t], hs.new[t], rz_of[t], by_gate[t]
-        m = h if h_mask is None else xp.multiply(h, h_mask, out=masked)
+        m = loop.masked(h, out=masked)
         xp.matmul(m, w, out=part)
         if reset_after and b_hh is not None:
             part += b_hh
@@ -79,15 +75,13 @@ def gru_backward(
     x: Array,
     w_ih: Array,
     w_hh: Array,
-    h_mask: Array | None,
-    ids: Array | None,
     reset_after: bool,
 ) -> Arrays:
-    """Computes the cotangents of x, h0, w_ih, w_hh, b_ih, b_hh; the options have none."""
+    """Computes the cotangents of x, h0, w_ih, w_hh, b_ih, b_hh."""
     hs, gates, ns = saved
     loop, width, (gy, gh) = hs.loop, hs.before.shape[-1], g
     dh = Cotangent(hs, gh, gy)
-    h_in = hs.before if h_mask is None else hs.before * h_mask
+    h_in = loop.masked(hs.before)
     dz = xp.empty_like(gates)  # of the pre-activations, on the side of the input
     dz_rec = xp.empty_like(gates) if reset_after else dz  # and on the recurrent one
     by_gate, d_by_gate = loop.gates(gates, width), loop.gates(dz, width)
@@ -122,14 +116,13 @@ def gru_backward(
             work *= r
             xp.matmul(d_rz, w_rz, out=back)
             work += back
-        if h_mask is not None:
-            work *= h_mask
+        loop.masked(work, out=work)
         dh.d += work
-    need_x, need_h, *rest = needs[:6]
+    need_x, need_h, *rest = needs
     dx, dw_ih, dw_hh, db_ih, db_hh = weight_gradients(
-        loop, (need_x, *rest), x, ids, w_ih, dz, dz_rec, h_in
+        loop, (need_x, *rest), x, w_ih, dz, dz_rec, h_in
     )
     if dw_hh is not None and not reset_after:  # the input of w_hn is r * h
         r_h = gates[..., :width] * h_in
         dw_hh[2 * width :] = product_over_time(*map(loop.running, (dz[..., 2 * width :], r_h)))
-    return (dx, dh.d if need_h else None, dw_ih, dw_hh, db_ih, db_hh, None, None, None, None, None)
+    return (dx, dh.d if need_h else None, dw_ih, dw_hh, db_ih, db_hh)

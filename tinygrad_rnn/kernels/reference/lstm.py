@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from ..contract import NO_OPTIONS, SequenceOptions
 from .time_loop import (
     Array,
     Arrays,
@@ -32,23 +33,16 @@ def lstm_forward(
     b_hh: Array | None = None,
     w_hr: Array | None = None,
     w_ch: Array | None = None,
-    lengths: Array | None = None,
-    reset: Array | None = None,
-    h_mask: Array | None = None,
-    h_zone: Array | None = None,
-    c_zone: Array | None = None,
-    ids: Array | None = None,
     *,
     coupled_gates: bool = False,
     cell_clip: float | None = None,
-    every_cell: bool = False,
-    reverse: bool = False,
+    options: SequenceOptions = NO_OPTIONS,
     keep: bool = True,
 ) -> tuple[Arrays, Any]:
     """Gates i, f, g, o: c_t = f c_{t-1} + i g; h_t = o tanh(c_t); see `lstm_step` for the rest."""
-    loop, width = TimeLoop(xp, x, ids, lengths, reset, reverse), c0.shape[1]
-    hs, cs = Carry(loop, h0, h_zone), Carry(loop, c0, c_zone)
-    gates = project(xp, loop.read(x, ids), w_ih, add_biases(b_ih, b_hh))
+    loop, width = TimeLoop(xp, x, options), c0.shape[1]
+    hs, cs = Carry(loop, h0), Carry(loop, c0, 1)
+    gates = project(xp, loop.read(x), w_ih, add_biases(b_ih, b_hh))
     by_gate, gates_of = loop.gates(gates, width), loop.each(gates)
     p_i, p_f, p_o = _peepholes(w_ch, width)
     # The gates that do not depend on the new c: all of them, unless o has a peephole. As
@@ -65,12 +59,10 @@ def lstm_forward(
     within = None if cell_clip is None else xp.empty(tanh_c.shape, bool)  # where c is not clipped
     within_of = [] if within is None else loop.each(within)
     part, work = loop.work(rows), loop.work(width)
-    masked = None if h_mask is None else loop.work(hs.width)
+    masked = loop.work(hs.width)
     for t in loop.forwards(hs, cs):
-        h, c, new, (i, *f, g, o) = hs.old[t], cs.old[t], cs.new[t], by_gate[t]
-        if h_mask is not None:
-            h = xp.multiply(h, h_mask, out=masked)
-        xp.matmul(h, w, out=part)
+        c, new, (i, *f, g, o) = cs.old[t], cs.new[t], by_gate[t]
+        xp.matmul(loop.masked(hs.old[t], out=masked), w, out=part)
         gates_of[t] += part
         if w_ch is not None:
             xp.multiply(c, p_i, out=work)
@@ -103,7 +95,7 @@ def lstm_forward(
         else:
             xp.multiply(o, tanh_of[t], out=work)
             xp.matmul(work, w_hr.T, out=hs.new[t])
-    outputs = (hs.output(), hs.last(), cs.last(), *((cs.output(),) if every_cell else ()))
+    outputs = (hs.output(), hs.last(), cs.last(), *((cs.output(),) if options.every else ()))
     return outputs, ((hs, cs, gates, tanh_c, within) if keep else None)
 
 
@@ -117,10 +109,8 @@ def lstm_backward(
     w_hh: Array,
     w_hr: Array | None,
     w_ch: Array | None,
-    h_mask: Array | None,
-    ids: Array | None,
 ) -> Arrays:
-    """Computes the cotangents of all inputs; the options have none."""
+    """Computes the cotangents of all inputs."""
     hs, cs, gates, tanh_c, within = saved
     loop, width = hs.loop, tanh_c.shape[-1]
     gy, gh, gc, *gcs = g
@@ -175,11 +165,10 @@ def lstm_backward(
                 xp.multiply(d_f[0], p_f, out=work)
                 dc.d += work
         xp.matmul(d, w_hh, out=dh.d)
-        if h_mask is not None:
-            dh.d *= h_mask
-    need_x, need_h, need_c, *rest, need_w_hr, need_w_ch = needs[:9]
-    h_in = hs.before if h_mask is None else hs.before * h_mask
-    dx, *dw = weight_gradients(loop, (need_x, *rest), x, ids, w_ih, dz, dz, h_in)
+        loop.masked(dh.d, out=dh.d)
+    need_x, need_h, need_c, *rest, need_w_hr, need_w_ch = needs
+    h_in = loop.masked(hs.before)
+    dx, *dw = weight_gradients(loop, (need_x, *rest), x, w_ih, dz, dz, h_in)
     dw_hr = dw_ch = None
     if dhs is not None and need_w_hr:
         dw_hr = product_over_time(*map(loop.running, (dhs, gates[..., -width:] * tanh_c)))
@@ -188,7 +177,7 @@ def lstm_backward(
         inputs = [*((d, cs.before) for d in early), (late, cs.written)]
         dw_ch = xp.concatenate([loop.running(d * c).sum(axis=(0, 1)) for d, c in inputs])
     states = (dh.d if need_h else None, dc.d if need_c else None)
-    return (dx, *states, *dw, dw_hr, dw_ch, None, None, None, None, None, None)
+    return (dx, *states, *dw, dw_hr, dw_ch)
 
 
 def _peepholes(w_ch: Array | None, width: int) -> tuple[Any, Any, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from ..contract import NO_OPTIONS, SequenceOptions
 from .time_loop import (
     Array,
     Arrays,
@@ -26,28 +27,20 @@ def rnn_forward(
     w_hh: Array,
     b_ih: Array | None = None,
     b_hh: Array | None = None,
-    lengths: Array | None = None,
-    reset: Array | None = None,
-    h_mask: Array | None = None,
-    h_zone: Array | None = None,
-    ids: Array | None = None,
     *,
     activation: str = "tanh",
-    reverse: bool = False,
+    options: SequenceOptions = NO_OPTIONS,
     keep: bool = True,
 ) -> tuple[Arrays, Any]:
     """h_t = act(w_ih x_t + b_ih + w_hh h_{t-1} + b_hh), act being tanh or relu."""
-    loop = TimeLoop(xp, x, ids, lengths, reset, reverse)
-    hs = Carry(loop, h0, h_zone)
-    z = loop.each(project(xp, loop.read(x, ids), w_ih, add_biases(b_ih, b_hh)))
+    loop = TimeLoop(xp, x, options)
+    hs = Carry(loop, h0)
+    z = loop.each(project(xp, loop.read(x), w_ih, add_biases(b_ih, b_hh)))
     w = transposed(xp, w_hh, loop.steps)
     part = loop.work(hs.width)
-    masked = None if h_mask is None else loop.work(hs.width)
+    masked = loop.work(hs.width)
     for t in loop.forwards(hs):
-        h = hs.old[t]
-        if h_mask is not None:
-            h = xp.multiply(h, h_mask, out=masked)
-        xp.matmul(h, w, out=part)
+        xp.matmul(loop.masked(hs.old[t], out=masked), w, out=part)
         part += z[t]
         if activation == "tanh":
             xp.tanh(part, out=hs.new[t])
@@ -64,11 +57,9 @@ def rnn_backward(
     x: Array,
     w_ih: Array,
     w_hh: Array,
-    h_mask: Array | None,
-    ids: Array | None,
     activation: str,
 ) -> Arrays:
-    """Computes the cotangents of x, h0, w_ih, w_hh, b_ih, b_hh; the options have none."""
+    """Computes the cotangents of x, h0, w_ih, w_hh, b_ih, b_hh."""
     hs: Carry = saved
     loop, (gy, gh) = hs.loop, g
     dh = Cotangent(hs, gh, gy)
@@ -83,9 +74,8 @@ def rnn_backward(
             xp.greater(h, 0, out=d)
         d *= dh.d
         xp.matmul(d, w_hh, out=dh.d)
-        if h_mask is not None:
-            dh.d *= h_mask
-    need_x, need_h, *rest = needs[:6]
-    h_in = hs.before if h_mask is None else hs.before * h_mask
-    dx, *dw = weight_gradients(loop, (need_x, *rest), x, ids, w_ih, dz, dz, h_in)
-    return (dx, dh.d if need_h else None, *dw, None, None, None, None, None)
+        loop.masked(dh.d, out=dh.d)
+    need_x, need_h, *rest = needs
+    h_in = loop.masked(hs.before)
+    dx, *dw = weight_gradients(loop, (need_x, *rest), x, w_ih, dz, dz, h_in)
+    return (dx, dh.d if need_h else None, *dw)

@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from ..contract import SequenceOptions
 from ..training import add_rows
 
 Array = Any
@@ -26,17 +27,13 @@ Arrays = tuple[Array | None, ...]
 class TimeLoop:
     """Iterates over the steps in running order, and masks the rows that do not take part."""
 
-    def __init__(
-        self,
-        xp: Any,
-        x: Array,
-        ids: Array | None,
-        lengths: Array | None,
-        reset: Array | None,
-        reverse: bool,
-    ) -> None:
-        self.xp, self.dtype, self.reverse = xp, x.dtype.newbyteorder("="), reverse
-        self.steps, self.batch = x.shape[:2] if ids is None else ids.shape
+    def __init__(self, xp: Any, x: Array, options: SequenceOptions) -> None:
+        self.xp, self.dtype = xp, x.dtype.newbyteorder("=")
+        self.ids, self.reverse, self.zoneout = options.ids, options.reverse, options.zoneout
+        self.steps, self.batch = x.shape[:2] if self.ids is None else self.ids.shape
+        self.h_mask, lengths, reset = options.h_mask, options.lengths, options.reset
+        if self.h_mask is not None:
+            self.dropped = self.h_mask == 0
         self.ended = self.reset = None  # (T, B, 1) masks, or None
         self.zero = xp.zeros((1, 1), self.dtype)
         if lengths is not None:
@@ -47,9 +44,17 @@ class TimeLoop:
                 self.reset = xp.logical_and(self.reset, xp.logical_not(self.ended))
             self.not_reset = xp.logical_not(self.reset)
 
-    def read(self, x: Array, ids: Array | None) -> Array:
+    def read(self, x: Array) -> Array:
         """Returns the inputs, x or the embeddings x[ids]; zero where a row has ended."""
-        return self.running(x if ids is None else x[ids])
+        return self.running(x if self.ids is None else x[self.ids])
+
+    def masked(self, h: Array, out: Array | None = None) -> Array:
+        """Multiplies by h_mask, if there is one; zero where it is, whatever h is."""
+        if self.h_mask is None:
+            return h
+        out = self.xp.multiply(h, self.h_mask, out=out)
+        self.xp.copyto(out, self.zero, where=self.dropped)
+        return out
 
     def running(self, a: Array) -> Array:
         """Selects zero where a row has ended, whatever stands there (NaN, too)."""
@@ -68,10 +73,10 @@ class TimeLoop:
         count = a.shape[-1] // width
         return self.each(a.reshape(self.steps, self.batch, count, width).swapaxes(1, 2))
 
-    def keep(self, zone: Array) -> tuple[list[Array], list[Array]]:
+    def keep(self, zoneout: Array) -> tuple[list[Array], list[Array]]:
         """Returns zoneout's factors of each step: of the old state, and of the new one."""
-        pair = zone, 1 - zone
-        if len(zone) == self.steps:
+        pair = zoneout, 1 - zoneout
+        if len(zoneout) == self.steps:
             return self.each(pair[0]), self.each(pair[1])
         return [pair[0][0]] * self.steps, [pair[1][0]] * self.steps
 
@@ -86,7 +91,7 @@ class TimeLoop:
     def forwards(self, *states: Carry) -> Iterator[int]:
         """Yields the steps' numbers; applies resets before each, zoneout and lengths after it."""
         reset = states if self.reset is not None else ()
-        masked = [s for s in states if s.zone is not None or self.ended is not None]
+        masked = [s for s in states if s.zoneout is not None or self.ended is not None]
         for t in range(self.steps):
             for s in reset:
                 s.before_step(t)
@@ -107,7 +112,8 @@ class TimeLoop:
 class Carry:
     """A leaf of the carry, h or c: step t reads `old[t]` and writes `new[t]`."""
 
-    def __init__(self, loop: TimeLoop, first: Array, zone: Array | None) -> None:
+    def __init__(self, loop: TimeLoop, first: Array, k: int = 0) -> None:
+        """**Arguments** first: the initial state. k: which leaf it is, 0 for h, 1 for c."""
         self.loop, self.width = loop, first.shape[1]
         self.buffer = loop.xp.empty((loop.steps + 1, loop.batch, self.width), loop.dtype)
         self.states = loop.each(self.buffer)  # the initial one, and the one after each step
@@ -119,10 +125,10 @@ class Carry:
         if loop.reset is not None:
             self.after_reset = loop.xp.zeros_like(self.buffer[1:])
             self.old = loop.each(self.after_reset)
-        self.zone = zone
-        if zone is not None:
-            self.zone = zone.astype(loop.dtype, copy=False)
-            self.keep, self.update = loop.keep(self.zone)
+        self.zoneout = loop.zoneout[k] if loop.zoneout else None
+        if self.zoneout is not None:
+            self.zoneout = self.zoneout.astype(loop.dtype, copy=False)
+            self.keep, self.update = loop.keep(self.zoneout)
             self.fresh = loop.empty(self.width)
             self.new = loop.each(self.fresh)
             self.work = loop.work(self.width)
@@ -152,7 +158,7 @@ class Carry:
     def after_step(self, t: int) -> None:
         """Applies zoneout, and keeps the old state where a row has ended."""
         xp, after = self.loop.xp, self.states[t + 1]
-        if self.zone is not None:
+        if self.zoneout is not None:
             xp.multiply(self.keep[t], self.old[t], out=self.work)
             xp.multiply(self.update[t], self.new[t], out=after)
             after += self.work
@@ -180,7 +186,7 @@ class Cotangent:
         else:
             self.d = xp.array(last, dtype=loop.dtype, order="C")
         self.each = None if each is None else loop.each(loop.running(each))
-        self.zoned = state.zone is not None
+        self.zoned = state.zoneout is not None
         if self.zoned:
             self.keep, self.update = state.keep, state.update
         if self.zoned or loop.ended is not None:
@@ -254,7 +260,6 @@ def weight_gradients(
     loop: TimeLoop,
     needs: Sequence[bool],
     x: Array,
-    ids: Array | None,
     w_ih: Array,
     d_in: Array,
     d_rec: Array,
@@ -273,11 +278,11 @@ def weight_gradients(
     if need_x:
         dx = (d_in.reshape(-1, d_in.shape[-1]) @ w_ih).reshape(*d_in.shape[:-1], x.shape[-1])
         dx = loop.running(dx)  # 0 times a weight that is not finite is NaN
-        if ids is not None:
-            dx = add_rows(loop.xp, loop.xp.zeros_like(x), ids, dx)
+        if loop.ids is not None:
+            dx = add_rows(loop.xp, loop.xp.zeros_like(x), loop.ids, dx)
     return (
         dx,
-        product_over_time(d_in, loop.read(x, ids)) if need_w_ih else None,
+        product_over_time(d_in, loop.read(x)) if need_w_ih else None,
         product_over_time(d_rec, loop.running(h_in)) if need_w_hh else None,
         d_in.sum(axis=(0, 1)) if need_b_ih else None,
         d_rec.sum(axis=(0, 1)) if need_b_hh else None,

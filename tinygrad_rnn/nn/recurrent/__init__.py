@@ -1,15 +1,15 @@
 """Recurrent cells, and layers of them.
 
-`recurrence` and `builtin` say what a vanilla RNN, a GRU and an LSTM are; `cells` and `layers` give
-them weights. `stack` is what all layers share, `custom` runs a cell of one's own.
+`cells` has what a vanilla RNN, a GRU and an LSTM are: weights, a step, a fused operation. `layer`
+runs cells over time; `layers` and `recurrent` are its kinds, of built-in cells and of any.
 """
 
 from .cells import Cell, GRUCell, LSTMCell, RNNCell
 from .conv_lstm import ConvLSTMCell
-from .custom import Recurrent
 from .layers import GRU, LSTM, RNN
 from .light import IndRNNCell, JANETCell, MGUCell, SRUCell
 from .parallel import MinGRU, MinGRUCell, MinLSTM, MinLSTMCell
+from .recurrent import Recurrent
 from .xlstm import MLSTMCell, SLSTMCell
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""RNN, GRU and LSTM: a fused operation for each layer and direction, stacked.
+"""RNN, GRU and LSTM: stacks of built-in cells, each a fused operation over the sequence.
 
 Arguments, parameters, their names and shapes are PyTorch's, so that its state dicts load as they
 are. What PyTorch does not have are keywords; they compose, with each other and with all the rest.
@@ -6,18 +6,157 @@ are. What PyTorch does not have are keywords; they compose, with each other and 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from ...cells import inference
+from ...errors import TinygradRnnError
+from ...tensor import creation
 from ...tensor.random import Generator
 from ...tensor.tensor import Tensor
-from .builtin import ONE_BIAS, Elman, GatedRecurrentUnit, LongShortTermMemory
-from .fused import FusedLayer
-from .recurrence import Activation
-from .states import LayerCall
+from ..checks import positive
+from ..module import Parameter
+from .cells import BuiltInCell, GRUCell, LSTMCell, RNNCell
+from .layer import RecurrentLayer
+from .states import Activation, LayerCall, State
+
+NAME = re.compile(r"(.+)_l(\d+)(_reverse)?")  # a parameter, as PyTorch calls it
 
 
-class RNN(FusedLayer):
+class BuiltInLayer(RecurrentLayer):
+    """Base class of RNN, GRU and LSTM: built-in cells, whose weights have PyTorch's names here."""
+
+    input_size: int
+    reads_tables = True
+    quantized: tuple[Any, ...] | None = None  # of all matrices: see `inference.infer_stack`
+
+    def __init__(
+        self,
+        make: Callable[[int], BuiltInCell],
+        input_size: int,
+        num_layers: int,
+        batch_first: bool,
+        dropout: float,
+        bidirectional: bool,
+        **options: Any,
+    ) -> None:
+        super().__init__(num_layers, batch_first, dropout, bidirectional, **options)
+        positive(self.name, input_size=input_size)
+        try:
+            self.cells = self.stack(make, input_size)
+        except TinygradRnnError as error:  # in the name of the layer, which the caller knows
+            error.args = (str(error).replace(f"{self.name}Cell:", f"{self.name}:"),)
+            raise
+        first: BuiltInCell = self.cells[0]
+        self.input_size, self.hidden_size = input_size, first.hidden_size
+        self.output_size = first.output_size
+        if self.learn_initial:
+            for cell in self.cells:
+                for name, size in zip(("h0", "c0"), first.sizes, strict=False):
+                    w = cell.weight_ih
+                    zeros = creation.zeros((size,), dtype=w.dtype, device=w.device)
+                    setattr(cell, name, Parameter(zeros))
+        begin = self.begin(0, creation.zeros((1, 1, 1)), 1)
+        self._zoneout(begin, 1, training=False)  # refuses wrong ones
+
+    # ------------------------------------------------------------ the names of parameters
+
+    def suffix(self, index: int) -> str:
+        """The end of the names of a cell's parameters."""
+        layer, reverse = divmod(index, self.directions)
+        return f"_l{layer}_reverse" if reverse else f"_l{layer}"
+
+    def attributes(self) -> Iterable[tuple[str, Any]]:
+        """The attributes by name, and the weights of all cells by PyTorch's names."""
+        yield from ((name, value) for name, value in vars(self).items() if name != "cells")
+        for index, cell in enumerate(self.cells):
+            for name, value in vars(cell).items():
+                if isinstance(value, Tensor):
+                    yield name + self.suffix(index), value
+
+    def _cell_of(self, name: str) -> tuple[BuiltInCell, str] | None:
+        """The cell of a parameter of PyTorch's name, and the parameter's name there."""
+        cells, found = vars(self).get("cells"), NAME.fullmatch(name)
+        if not (cells and found):
+            return None
+        index = int(found[2]) * self.directions + bool(found[3])
+        exists = index < len(cells) and self.suffix(index) == name[len(found[1]) :]
+        return (cells[index], found[1]) if exists else None
+
+    def __getattr__(self, name: str) -> Parameter:
+        cell = self._cell_of(name)
+        if cell is None or cell[1] not in vars(cell[0]):
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        found: Parameter = getattr(*cell)
+        return found
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        cell = self._cell_of(name)
+        if cell is None:
+            super().__setattr__(name, value)
+        else:
+            setattr(*cell, value)
+
+    def __delattr__(self, name: str) -> None:
+        cell = self._cell_of(name)
+        if cell is None:
+            super().__delattr__(name)
+        else:
+            delattr(*cell)
+
+    def why_unexpected(self, key: str) -> str:
+        """What the cell says of it."""
+        cell: BuiltInCell = self.cells[0]
+        return cell.why_unexpected(key)
+
+    # ------------------------------------------------------------ inference
+
+    def _at_once(self, x: Tensor, state: State, training: bool) -> tuple[Tensor, State] | None:
+        cell = self.cells[0].inference_cell
+        more = self.bidirectional or self.zoneout != 0 or self.residual or self.captured is not None
+        masks = training and (self.dropout or self.recurrent_dropout or self.weight_dropout)
+        if cell is None or more or masks or (state is None and self.learn_initial):
+            return None
+        weights = [w for cell in self.cells for w in cell.pick_weights(vars(cell))]
+        return inference.infer_stack(cell, self.num_layers, x, state, weights, self.quantized)
+
+    def quantize_(self) -> None:
+        """Quantizes the matrices of all cells to 8 bits, in place: see `nn.utils.quantized`."""
+        matrices = self._matrices()
+        self.quantized = tuple(part for w in matrices for part in inference.quantize_int8(w))
+
+    def _matrices(self) -> list[Parameter]:
+        """w_ih and w_hh of all cells, one after another."""
+        return [w for cell in self.cells for w in (cell.weight_ih, cell.weight_hh)]
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = {**vars(self)}
+        if self.quantized and not all(map(inference.is_frozen, self.quantized[::3])):
+            state["quantized"] = None  # somebody may have written to what they were made from
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        if self.quantized:  # it goes with these very arrays, as long as nobody can write to them
+            matrices = [w.data for w in self._matrices()]
+            for w in matrices:
+                inference.freeze(w)
+            parts = zip(matrices, self.quantized[1::3], self.quantized[2::3], strict=True)
+            self.quantized = tuple(part for three in parts for part in three)
+
+    def describe(self) -> str:
+        """Its sizes, and the options that are not as they are by default."""
+        masks = "".join(
+            f", {name}={getattr(self, name)!r}"
+            for name in ("recurrent_dropout", "weight_dropout", "learn_initial")
+            if getattr(self, name)
+        )
+        sizes, options = f"{self.input_size}, {self.hidden_size}", self.cells[0].describe_options()
+        return f"{sizes}{super().describe()}{options}{masks}"
+
+
+class RNN(BuiltInLayer):
     """The vanilla recurrent network: h_t = tanh(U x_t + W h_{t-1} + b) in every layer.
 
     **Arguments** input_size, hidden_size: features of x_t and h_t. num_layers: how deep.
@@ -69,21 +208,24 @@ class RNN(FusedLayer):
         learn_initial: bool = False,
         generator: Generator | None = None,
     ) -> None:
-        recurrence = Elman(
-            owner="RNN", hidden_size=hidden_size, bias=bias, layer_norm=layer_norm,
-            nonlinearity=nonlinearity,
-        )  # fmt: skip
+
+        def cell(features: int) -> RNNCell:
+            return RNNCell(
+                features, hidden_size, bias, nonlinearity, device, dtype, layer_norm=layer_norm,
+                generator=generator,
+            )  # fmt: skip
+
         super().__init__(
-            recurrence, input_size, num_layers, batch_first, dropout, bidirectional, device, dtype,
-            generator, recurrent_dropout=recurrent_dropout, weight_dropout=weight_dropout,
+            cell, input_size, num_layers, batch_first, dropout, bidirectional,
+            recurrent_dropout=recurrent_dropout, weight_dropout=weight_dropout,
             dropout_same_mask=dropout_same_mask, zoneout=zoneout, residual=residual, merge=merge,
-            learn_initial=learn_initial,
+            learn_initial=learn_initial, generator=generator,
         )  # fmt: skip
         self.nonlinearity = nonlinearity
 
 
-class GRU(FusedLayer):
-    """The gated recurrent unit, in the lecture's form or in PyTorch's: see `tg.gru_step`.
+class GRU(BuiltInLayer):
+    """The gated recurrent unit, with the reset before or after the product: see `tg.gru_step`.
 
     **Arguments** as `RNN`. reset_after: PyTorch's form, with two biases a gate; without it a state
     dict that has `bias_hh` is refused. activation, recurrent_activation: of n, and of r and z; an
@@ -124,25 +266,24 @@ class GRU(FusedLayer):
         learn_initial: bool = False,
         generator: Generator | None = None,
     ) -> None:
-        recurrence = GatedRecurrentUnit(
-            owner="GRU", hidden_size=hidden_size, bias=bias, layer_norm=layer_norm,
-            reset_after=reset_after, activation=activation,
-            recurrent_activation=recurrent_activation,
-        )  # fmt: skip
+
+        def cell(features: int) -> GRUCell:
+            return GRUCell(
+                features, hidden_size, bias, device, dtype, reset_after=reset_after,
+                layer_norm=layer_norm, activation=activation,
+                recurrent_activation=recurrent_activation, generator=generator,
+            )  # fmt: skip
+
         super().__init__(
-            recurrence, input_size, num_layers, batch_first, dropout, bidirectional, device, dtype,
-            generator, recurrent_dropout=recurrent_dropout, weight_dropout=weight_dropout,
+            cell, input_size, num_layers, batch_first, dropout, bidirectional,
+            recurrent_dropout=recurrent_dropout, weight_dropout=weight_dropout,
             dropout_same_mask=dropout_same_mask, zoneout=zoneout, residual=residual, merge=merge,
-            learn_initial=learn_initial,
+            learn_initial=learn_initial, generator=generator,
         )  # fmt: skip
         self.reset_after = reset_after
 
-    def why_unexpected(self, key: str) -> str:
-        """The lecture's form has one bias a gate."""
-        return ONE_BIAS if key.startswith("bias_hh") and not self.reset_after else ""
 
-
-class LSTM(FusedLayer):
+class LSTM(BuiltInLayer):
     """The long short-term memory: see `tg.lstm_step`. Its state is (h, c).
 
     **Arguments** as `RNN` and `GRU`. proj_size: features of h after a projection, 0 for none.
@@ -194,16 +335,19 @@ class LSTM(FusedLayer):
         learn_initial: bool = False,
         generator: Generator | None = None,
     ) -> None:
-        recurrence = LongShortTermMemory(
-            owner="LSTM", hidden_size=hidden_size, bias=bias, layer_norm=layer_norm,
-            proj_size=proj_size, peephole=peephole, coupled_gates=coupled_gates,
-            cell_clip=cell_clip, forget_bias=forget_bias, activation=activation,
-            recurrent_activation=recurrent_activation,
-        )  # fmt: skip
+
+        def cell(features: int) -> LSTMCell:
+            return LSTMCell(
+                features, hidden_size, bias, device, dtype, proj_size=proj_size,
+                layer_norm=layer_norm, peephole=peephole, coupled_gates=coupled_gates,
+                cell_clip=cell_clip, forget_bias=forget_bias, activation=activation,
+                recurrent_activation=recurrent_activation, generator=generator,
+            )  # fmt: skip
+
         super().__init__(
-            recurrence, input_size, num_layers, batch_first, dropout, bidirectional, device, dtype,
-            generator, recurrent_dropout=recurrent_dropout, weight_dropout=weight_dropout,
+            cell, input_size, num_layers, batch_first, dropout, bidirectional,
+            recurrent_dropout=recurrent_dropout, weight_dropout=weight_dropout,
             dropout_same_mask=dropout_same_mask, zoneout=zoneout, residual=residual, merge=merge,
-            learn_initial=learn_initial,
+            learn_initial=learn_initial, generator=generator,
         )  # fmt: skip
         self.proj_size = proj_size

@@ -12,7 +12,7 @@ from ..checks import instance, is_tensor, placement
 from ..containers import ModuleList
 from ..linear import Linear
 from ..module import Module
-from ..recurrent.stack import RecurrentLayer
+from ..recurrent.layer import RecurrentLayer
 
 
 class Sizes(NamedTuple):

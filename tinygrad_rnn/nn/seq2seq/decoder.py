@@ -22,7 +22,7 @@ from ..dropout import Dropout
 from ..embedding import Embedding
 from ..linear import Linear
 from ..module import Module
-from ..recurrent.stack import RecurrentLayer
+from ..recurrent.layer import RecurrentLayer
 from .bridge import sizes_of
 from .encoder import time_major, within_lengths
 from .pointer import Pointer

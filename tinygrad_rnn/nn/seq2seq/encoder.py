@@ -12,7 +12,7 @@ from ..checks import instance, lengths_of, placement, probability, within_rows
 from ..dropout import Dropout
 from ..embedding import Embedding
 from ..module import Module
-from ..recurrent.stack import RecurrentLayer
+from ..recurrent.layer import RecurrentLayer
 from .bridge import sizes_of
 
 

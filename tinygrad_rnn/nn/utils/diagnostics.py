@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from copy import copy
 from typing import Any, cast
 
 from ...errors import InvalidTypeError, InvalidValueError, public
-from ...tensor import creation, ops
+from ...tensor import creation, ops, tree
 from ...tensor.autodiff import grad, no_grad
 from ...tensor.tensor import Tensor
 from ..module import Module
-from ..recurrent.fused import FusedLayer
-from ..recurrent.recurrence import Activation
-from ..recurrent.stack import RecurrentLayer
-from ..recurrent.states import Capture, State, like, parts
+from ..recurrent.layer import RecurrentLayer
+from ..recurrent.layers import BuiltInLayer
+from ..recurrent.states import Activation, Capture, State
 
 
 @contextmanager
@@ -67,8 +66,9 @@ def gradient_flow(model: Module, loss: Callable[[], Tensor]) -> dict[str, State]
         zeros = creation.zeros((len(runs[0].x),), device=runs[0].x.device)  # for bools and integers
         gs = [zeros if p is None else next(gradients) for p in perturbations]
         norms = [ops.sqrt(ops.sum(g * g, axis=tuple(range(1, g.ndim)))) for g in gs]
-        count = len(parts(runs[0].first))
-        flow[name] = like(runs[0].first, [ops.stack(norms[k::count]) for k in range(count)])
+        count = len(tree.leaves(runs[0].first))
+        columns = [ops.stack(norms[k::count]) for k in range(count)]
+        flow[name] = tree.filled(runs[0].first, columns)
     if not flow:
         raise InvalidValueError("gradient_flow: the loss ran no recurrent layer of the model")
     return flow
@@ -76,7 +76,7 @@ def gradient_flow(model: Module, loss: Callable[[], Tensor]) -> dict[str, State]
 
 @public
 def gate_saturation(
-    layer: FusedLayer,
+    layer: BuiltInLayer,
     x: Tensor,
     state: State = None,
     *,
@@ -96,7 +96,7 @@ def gate_saturation(
     >>> tg.nn.utils.gate_saturation(lstm, tg.zeros((5, 2, 3)))["f"]
     [(0.0, 1.0)]
     """
-    if not isinstance(layer, FusedLayer):
+    if not isinstance(layer, BuiltInLayer):
         raise InvalidTypeError(
             f"gate_saturation: layer: expected an RNN, GRU or LSTM, got {type(layer).__name__}"
         )
@@ -115,7 +115,9 @@ def gate_saturation(
     return fractions
 
 
-def _activations(layer: FusedLayer, row: int, captured: Capture) -> dict[str, tuple[Tensor, float]]:
+def _activations(
+    layer: BuiltInLayer, row: int, captured: Capture
+) -> dict[str, tuple[Tensor, float]]:
     """The activations of each gate at all valid steps, and the lower bound of the gate."""
     found: dict[str, tuple[Tensor, float]] = {}
 
@@ -130,11 +132,9 @@ def _activations(layer: FusedLayer, row: int, captured: Capture) -> dict[str, tu
 
         return record
 
-    recurrence: Any = layer.recurrence
-    activations = {
-        name: recorded(getattr(recurrence, name), list(letters), lower)
-        for name, (letters, lower) in recurrence.gate_names.items()
-    }
+    cell = copy(layer.cells[row])
+    for name, (letters, lower) in cell.gate_names.items():
+        setattr(cell, name, recorded(getattr(cell, name), list(letters), lower))
     steps, batch = captured.x.shape[:2]
     times = creation.arange(steps, device=captured.x.device).expand_dims(axis=1)
     lengths = steps if captured.options.lengths is None else captured.options.lengths
@@ -144,19 +144,17 @@ def _activations(layer: FusedLayer, row: int, captured: Capture) -> dict[str, tu
             part.reshape((steps * batch, -1))[valid]
             for part in (captured.x, *_states_before(layer, row, captured, times + 1 == lengths))
         )
-        weights = recurrence.held(layer, layer.suffix(row))
-        replace(recurrence, **activations).step(x, like(captured.first, before), weights)
+        cell.step(x, tree.filled(captured.first, before))
     return found
 
 
 def _states_before(
-    layer: FusedLayer, row: int, captured: Capture, final: Tensor
+    layer: BuiltInLayer, row: int, captured: Capture, final: Tensor
 ) -> Iterator[Tensor]:
     """Each part of the state before each step, (T, B, features)."""
-    options, initial = captured.options, parts(layer.begin(row, captured.x, captured.x.shape[1]))
-    for first, states, begin in zip(
-        parts(captured.first), parts(captured.ran[2]), initial, strict=True
-    ):
+    options, begin = captured.options, layer.begin(row, captured.x, captured.x.shape[1])
+    states_of = (tree.leaves(s) for s in (captured.first, captured.ran[2], begin))
+    for first, states, begin in zip(*states_of, strict=True):
         edge = first.expand_dims(axis=0)
         if options.reverse:
             before = ops.concat([states[1:], edge])

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from ...errors import InvalidValueError, public
 from ..module import Module
-from ..recurrent.fused import FusedLayer
+from ..recurrent.layers import BuiltInLayer
 
 Model = TypeVar("Model", bound=Module)
 
@@ -35,11 +35,11 @@ def quantized(model: Model) -> Model:
     True
     """
     copy = deepcopy(model).eval().requires_grad_(False)
-    layers = [m for _, m in copy.named_modules() if isinstance(m, FusedLayer)]
+    layers = [m for _, m in copy.named_modules() if isinstance(m, BuiltInLayer)]
     if not layers:
         raise InvalidValueError(
             f"quantized: {type(model).__name__} has no RNN, GRU or LSTM to quantize"
         )
     for layer in layers:
-        layer.round_()
+        layer.quantize_()
     return copy

@@ -10,8 +10,8 @@ from ...errors import InvalidValueError, public
 from ...tensor import ops
 from ...tensor.tensor import Tensor
 from ..module import Module
+from ..recurrent.layer import RecurrentLayer
 from ..recurrent.parallel import MinGRU, MinLSTM
-from ..recurrent.stack import RecurrentLayer
 from ..recurrent.states import State, detached
 
 

@@ -12,6 +12,7 @@ from . import (
     reductions,
     sorting,
     tiling,
+    windows,
 )
 from . import linalg as linalg
 from . import linear as linear_family
@@ -27,6 +28,7 @@ from .reductions import *
 from .softmax import *
 from .sorting import *
 from .tiling import *
+from .windows import *
 
 __all__: list[str] = []
 __all__ += cumulative.__all__
@@ -40,6 +42,7 @@ __all__ += reductions.__all__
 __all__ += softmax_family.__all__
 __all__ += sorting.__all__
 __all__ += tiling.__all__
+__all__ += windows.__all__
 
 for (
     _name

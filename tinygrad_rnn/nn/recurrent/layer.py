@@ -1,26 +1,29 @@
-"""The base of recurrent layers: layers upon layers, in one direction or both, whatever the cell.
+"""A recurrent layer: cells and time. What all layers share, in one direction or both.
 
-A row is one layer in one direction, counted as PyTorch counts them: layer * directions + direction.
-Rows of a batch that differ in length need neither sorting nor packing: hand over `lengths`.
+A cell runs one layer in one direction; cells are counted as PyTorch counts weights: layer *
+directions + direction. Rows of a batch that differ in length need neither sorting nor packing: hand
+over `lengths`.
 
 Masks are drawn while training, on the host, and in this order: for each layer from the second on
-the dropout before it; in each layer, for each direction, zoneout of each part of the state, then
+the dropout before it; in each layer, for each direction, zoneout of each leaf of the state, then
 the weights' dropout, then the recurrent one. What is 0 draws nothing.
 """
 
 from __future__ import annotations
 
-from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from ...errors import InvalidValueError, ShapeError
+from ...errors import InvalidTypeError, InvalidValueError, ShapeError
+from ...kernels import NO_OPTIONS, SequenceOptions
 from ...tensor import creation, ops, tree
 from ...tensor.autodiff import no_grad
 from ...tensor.graph import grad_mode
 from ...tensor.random import Generator
 from ...tensor.tensor import Tensor
 from ..checks import (
+    dtype_as,
+    features_last,
     flag,
     ids_of,
     is_tensor,
@@ -29,12 +32,13 @@ from ..checks import (
     placement,
     positive,
     probability,
+    real_part,
     within_rows,
 )
-from ..dropout import bernoulli
+from ..dropout import bernoulli, dropout_mask
 from ..dropout import dropout as drop
 from ..module import Module
-from .states import Capture, Result, SequenceOptions, State, like, parts, stacked
+from .states import Capture, Result, State
 
 MERGES = ("concat", "sum", "mean", "mul", None)
 MAX_LAYERS = 1000  # more is a mistake, which would take minutes and gigabytes to end in an error
@@ -43,8 +47,10 @@ MAX_LAYERS = 1000  # more is a mistake, which would take minutes and gigabytes t
 class RecurrentLayer(Module):
     """Base class of RNN, GRU, LSTM and Recurrent: layers, directions, lengths, resets, states."""
 
-    input_size: int | None  # features of x; None, where a cell of one's own does not say
-    reads_tables = False  # whether `_run` takes a table as its input, with ids in its options
+    input_size: Any  # features of x; None, where a cell of one's own does not say
+    output_size: int
+    cells: list[Any]  # of each layer and direction
+    reads_tables = False  # whether cells take a table as their input, with ids in the options
 
     def __init__(
         self,
@@ -58,14 +64,19 @@ class RecurrentLayer(Module):
         residual: bool,
         merge: str | None,
         generator: Generator | None,
+        recurrent_dropout: float = 0.0,
+        weight_dropout: float = 0.0,
+        learn_initial: bool = False,
     ) -> None:
         name = self.name = type(self).__name__
         positive(name, most=MAX_LAYERS, num_layers=num_layers)
         flag(
             name, batch_first=batch_first, bidirectional=bidirectional, residual=residual,
-            dropout_same_mask=dropout_same_mask,
+            dropout_same_mask=dropout_same_mask, learn_initial=learn_initial,
         )  # fmt: skip
         probability(f"{name}: dropout", dropout)
+        probability(f"{name}: recurrent_dropout", recurrent_dropout)
+        probability(f"{name}: weight_dropout", weight_dropout)
         for p in zoneout if isinstance(zoneout, (tuple, list)) and zoneout else (zoneout,):
             probability(f"{name}: zoneout", p)
         one_of(name, "merge", merge, MERGES)
@@ -79,22 +90,58 @@ class RecurrentLayer(Module):
         self.dropout, self.dropout_same_mask = dropout, dropout_same_mask
         self.bidirectional, self.directions = bidirectional, 2 if bidirectional else 1
         self.zoneout, self.residual, self.merge = zoneout, residual, merge
+        self.recurrent_dropout, self.weight_dropout = recurrent_dropout, weight_dropout
+        self.learn_initial = learn_initial
         self.generator = generator
         self.captured: list[Capture] | None = None  # of each layer and direction, during a capture
 
-    # ------------------------------------------------------------ one row: a layer in a direction
+    def stack(self, make: Callable[[int], Any], input_size: int) -> list[Any]:
+        """Makes the cells of all layers and directions. **Arguments** make: a cell's features."""
+        cells: list[Any] = []
+        for layer in range(self.num_layers):
+            features = self._merged_size(output_size_of(cells[-1])) if layer else input_size
+            cells += [make(features) for _ in range(self.directions)]
+        return cells
 
-    @abstractmethod
-    def begin(self, row: int, x: Tensor, batch: int) -> State:
-        """The state before the first step. **Arguments** x: the input; batch: how many rows."""
+    # ------------------------------------------------------------ one cell
 
-    @abstractmethod
-    def _run(self, row: int, x: Tensor, state: State, options: SequenceOptions) -> Result:
-        """A row over a sequence."""
+    def begin(self, index: int, x: Tensor, batch: int) -> State:
+        """A cell's state before the first step. **Arguments** x: the input; batch: its rows."""
+        state: State = self.cells[index].begin(batch, x)
+        return state
 
-    @abstractmethod
+    def _run(
+        self, index: int, x: Tensor, state: State, options: SequenceOptions, training: bool
+    ) -> Result:
+        """A cell over a sequence, with the masks on its weights."""
+        cell = self.cells[index]
+        w = cell.weights()
+        if training and self.weight_dropout:
+            w["w_hh"] = drop(w["w_hh"], self.weight_dropout, self.generator)
+        if training and self.recurrent_dropout:  # one mask for all steps
+            shape = tree.leaves(state)[0].shape
+            mask = dropout_mask(shape, self.recurrent_dropout, self.generator, like=w["w_hh"])
+            options = options._replace(h_mask=mask)
+        if self.learn_initial and options.reset is not None:
+            batch = tree.leaves(state)[0].shape[0]
+            options = options._replace(initial=cell.begin(batch, x))
+        result: Result = cell.run(x, state, w, options)
+        return result
+
     def _check(self, x: Tensor, axes: int = 3) -> None:
         """Refuses an input that the first layer cannot take; of so many axes, where it matters."""
+        if x.dtype.kind in "iu":
+            raise InvalidTypeError(
+                f"{self.name}: x: expected vectors, got {x.dtype}: rows of a table are read by "
+                "layer(embedding.weight, ids=x)"
+            )
+        features_last(self.name, x, self.input_size)
+        if x.ndim != axes:
+            expected = "(B, T, features)" if self.batch_first else "(T, B, features)"
+            raise ShapeError(
+                f"{self.name}: x: expected {expected}, none empty; got {list(x.shape)}"
+            )
+        dtype_as(self.name, "x", x, self.cells[0].weight_ih.dtype)
 
     def _at_once(self, x: Tensor, state: State, training: bool) -> tuple[Tensor, State] | None:
         """All layers over a sequence, or a step, in one call that nobody differentiates.
@@ -149,7 +196,7 @@ class RecurrentLayer(Module):
             return y, stacked(last, self.name)
         every = stacked(states, self.name)
         if self.batch_first:
-            every = tree.mapped(lambda part: part.swapaxes(1, 2), every)
+            every = tree.mapped(lambda leaf: leaf.swapaxes(1, 2), every)
         return y, stacked(last, self.name), every
 
     def step(self, x: Tensor, state: State = None) -> tuple[Tensor, State]:
@@ -161,7 +208,10 @@ class RecurrentLayer(Module):
         and the state. **Raises** ValueError if the layer runs in both directions.
         """
         if self.bidirectional:
-            raise InvalidValueError(f"{self.name}: step: in both directions there is no next")
+            raise InvalidValueError(
+                f"{self.name}.step: a bidirectional layer cannot run one step at a time: the "
+                "backward direction needs the whole sequence"
+            )
         is_tensor(self.name, "x", x)
         if x.ndim == 2 and (found := self._at_once(x, state, training=False)):
             return found
@@ -182,11 +232,13 @@ class RecurrentLayer(Module):
         training: bool,
         every: bool,
     ) -> tuple[Any, list[State], list[State]]:
-        """The output, and the last state and all states of every row."""
+        """The output, and the last state and all states of every cell."""
         last: list[State] = []
         states: list[State] = []
         steps = len(x if ids is None else ids)
         capture = self.captured is not None
+        masked = not (ids is lengths is resets[0] is None)
+        optional = masked or self.zoneout or every or capture
         for layer in range(self.num_layers):
             below = x
             if layer and training:
@@ -194,16 +246,17 @@ class RecurrentLayer(Module):
                 x = drop(x, self.dropout, self.generator, shared_axis=shared)
             ys = []
             for reverse in range(self.directions):
-                row = len(last)
-                options = SequenceOptions(
-                    ids=None if layer else ids, lengths=lengths, reset=resets[reverse],
-                    reverse=bool(reverse), zones=self._zones(first[row], steps, training),
-                    training=training, every=every or capture,
-                    perturbations=self._perturbations(first[row], steps) if capture else None,
-                )  # fmt: skip
-                y, end, all_ends = ran = self._run(row, x, first[row], options)
+                begin, options = first[len(last)], NO_OPTIONS
+                if reverse or optional:
+                    options = SequenceOptions(
+                        ids=None if layer else ids, lengths=lengths, reset=resets[reverse],
+                        reverse=bool(reverse), every=every or capture,
+                        zoneout=self._zoneout(begin, steps, training) if self.zoneout else (),
+                        perturbations=self._perturbations(begin, steps) if capture else None,
+                    )  # fmt: skip
+                y, end, all_ends = ran = self._run(len(last), x, begin, options, training)
                 if self.captured is not None:
-                    self.captured.append(Capture(x, first[row], options, ran))
+                    self.captured.append(Capture(x, begin, options, ran))
                 ys.append(y)
                 last.append(end)
                 states.append(all_ends)
@@ -234,42 +287,40 @@ class RecurrentLayer(Module):
         """The features of a layer's output, of cells that give so many."""
         return size * self.directions if self.merge in ("concat", None) else size
 
-    def _zones(self, state: State, steps: int, training: bool) -> tuple[Any, ...]:
-        """For each part of the state what survives of it: masks in training, else their mean."""
-        kept = parts(state)
-        if not self.zoneout:
-            return (None,) * len(kept)
+    def _zoneout(self, state: State, steps: int, training: bool) -> tuple[Any, ...]:
+        """For each leaf of the state what is kept of it: masks in training, else their mean."""
+        leaves: list[Tensor] = tree.leaves(state)
         rates: Any = self.zoneout
         if not isinstance(rates, (tuple, list)):  # of truths and counts there is no mean
-            rates = [rates if part.dtype.kind == "f" else 0.0 for part in kept]
-        if len(rates) != len(kept):
+            rates = [rates if leaf.dtype.kind == "f" else 0.0 for leaf in leaves]
+        if len(rates) != len(leaves):
             raise InvalidValueError(
                 f"{self.name}: zoneout: expected one probability, or one for each of the "
-                f"{len(kept)} parts of the state; got {len(rates)}"
+                f"{len(leaves)} parts of the state; got {len(rates)}"
             )
-        for k, (p, part) in enumerate(zip(rates, kept, strict=True)):
-            if p and part.dtype.kind != "f":
+        for k, (p, leaf) in enumerate(zip(rates, leaves, strict=True)):
+            if p and leaf.dtype.kind != "f":
                 raise InvalidValueError(
                     f"{self.name}: zoneout: expected 0 for part {k} of the state, which is of "
-                    f"{part.dtype}: only reals have a mean; got {p}"
+                    f"{leaf.dtype}: only reals have a mean; got {p}"
                 )
         return tuple(
             None
             if p == 0
-            else bernoulli((steps, *part.shape), p, self.generator, like=part)
+            else bernoulli((steps, *leaf.shape), p, self.generator, like=leaf)
             if training
-            else creation.full((1,) * (part.ndim + 1), p, dtype=part.dtype, device=part.device)
-            for p, part in zip(rates, kept, strict=True)
+            else creation.full((1,) * (leaf.ndim + 1), p, dtype=leaf.dtype, device=leaf.device)
+            for p, leaf in zip(rates, leaves, strict=True)
         )
 
     def _perturbations(self, state: State, steps: int) -> tuple[Tensor | None, ...]:
         return tuple(
             creation.zeros(
-                (steps, *part.shape), dtype=part.dtype, device=part.device, requires_grad=True
+                (steps, *leaf.shape), dtype=leaf.dtype, device=leaf.device, requires_grad=True
             )
-            if part.dtype.kind == "f"
+            if leaf.dtype.kind == "f"
             else None
-            for part in parts(state)
+            for leaf in tree.leaves(state)
         )
 
     # ------------------------------------------------------------ what comes in
@@ -316,27 +367,32 @@ class RecurrentLayer(Module):
         return lengths_of(self.name, "lengths", lengths, batch, steps).to(device)
 
     def _first(self, state: State, x: Tensor, batch: int) -> list[State]:
-        """The state before the first step of every row. **Arguments** as of `begin`."""
-        rows = self.num_layers * self.directions
+        """The state before the first step of every cell. **Arguments** as of `begin`."""
+        count = self.num_layers * self.directions
         if state is None:
-            return [self.begin(row, x, batch) for row in range(rows)]
+            return [self.begin(index, x, batch) for index in range(count)]
         begin = self.begin(0, x, batch)
         differs = tree.difference(begin, state)
-        parts_alone = isinstance(state, (tuple, list)) and not isinstance(begin, dict)
-        if differs and parts_alone:  # the one part in a tuple, or a list for a tuple
+        leaves_alone = isinstance(state, (tuple, list)) and not isinstance(begin, dict)
+        if differs and leaves_alone:  # the one leaf in a tuple, or a list for a tuple
             given, differs = list(state), ""
         else:
             given = [] if differs else tree.leaves(state, begin)
         given = [creation.as_tensor(v, device=x.device) if tree.is_leaf(v) else v for v in given]
-        expected = [[rows, *part.shape] for part in parts(begin)]
-        got = [list(getattr(part, "shape", ())) for part in given]
+        expected = [[count, *leaf.shape] for leaf in tree.leaves(begin)]
+        got = [list(getattr(leaf, "shape", ())) for leaf in given]
         if got != expected:
             raise ShapeError(
                 f"{self.name}: state: expected {' and '.join(map(str, expected))} "
                 f"(num_layers * directions, batch, features); got "
                 f"{differs or ' and '.join(map(str, got))}"
             )
-        return [like(begin, [part[row] for part in given]) for row in range(rows)]
+        first = [tree.filled(begin, [leaf[index] for leaf in given]) for index in range(count)]
+        return [self._converted(state, x.dtype) for state in first]
+
+    def _converted(self, state: State, dtype: Any) -> State:
+        """A state in the dtype of the weights; refuses what is not real."""
+        return tree.mapped(lambda leaf: real_part(self.name, leaf, dtype), state)
 
     def _resets(
         self, reset: Any, lengths: Tensor | None, steps: int, batch: int, device: str
@@ -372,3 +428,34 @@ class RecurrentLayer(Module):
             for name, default in defaults.items()
             if getattr(self, name) != default
         )
+
+
+def output_size_of(cell: Any) -> int:
+    """How many features a cell gives."""
+    size = getattr(cell, "output_size", None) or getattr(cell, "hidden_size", None)
+    if not isinstance(size, int):
+        raise InvalidTypeError(
+            f"Recurrent: {type(cell).__name__} does not say how many features it gives to the "
+            "layer above: set self.output_size in its __init__"
+        )
+    return size
+
+
+def stacked(states: Sequence[State], name: str) -> State:
+    """The states of all layers and directions as one, each leaf with a new first axis.
+
+    **Arguments** name: what errors call the layer.
+    """
+    first, *others = states
+    if not others:
+        return tree.mapped(lambda leaf: leaf.expand_dims(axis=0), first)
+    for other in others:
+        differs = tree.difference(first, other)
+        shapes = [[list(leaf.shape) for leaf in tree.leaves(state)] for state in (first, other)]
+        if differs or shapes[0] != shapes[1]:
+            raise ShapeError(
+                f"{name}: state: expected states of one size and structure in all layers, to be "
+                f"put together; got {differs or f'{shapes[0]} and {shapes[1]}'}: run a layer each"
+            )
+    leaves = [tree.leaves(state, first) for state in states]
+    return tree.filled(first, map(ops.stack, zip(*leaves, strict=True)))

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Protocol, cast
 
+from ...cells.common import by_steps
 from ...errors import InvalidTypeError, InvalidValueError, ShapeError
+from ...kernels import SequenceOptions
 from ...tensor import tree
 from ...tensor.random import Generator
 from ...tensor.tensor import Tensor
 from ..checks import flag, positive
 from ..module import Module, Parameter
 from .cells import BuiltInCell, Cell
+from .layer import RecurrentLayer
 from .light import OneBiasCell
-from .stack import RecurrentLayer
-from .states import Result, SequenceOptions, State, checked, parts
+from .states import Result, State, checked
 
 
 class Steps(Protocol):
@@ -84,7 +87,7 @@ class Recurrent(RecurrentLayer):
             self._only_one(given, input_size)
             self.cells = [given]
         else:
-            self.cells = self._made(cast(Callable[[int], Steps], cell), input_size)
+            self.cells = self._checked(cast(Callable[[int], Steps], cell), input_size)
         for made in self.cells:
             held = any(
                 isinstance(v, (Parameter, Module)) for v in getattr(made, "__dict__", {}).values()
@@ -112,7 +115,7 @@ class Recurrent(RecurrentLayer):
                 f"Recurrent: input_size: the {kind} takes {known} features, got {input_size}"
             )
 
-    def _made(self, make: Callable[[int], Steps], input_size: int | None) -> list[Steps]:
+    def _checked(self, make: Callable[[int], Steps], input_size: int | None) -> list[Steps]:
         if not callable(make):
             raise InvalidTypeError(
                 "Recurrent: cell: expected a cell, with step(x, state) and initial(x), or a "
@@ -124,30 +127,30 @@ class Recurrent(RecurrentLayer):
                 "Recurrent(function, input_size)"
             )
         positive("Recurrent", input_size=input_size)
-        cells: list[Steps] = []
-        ids = set[int]()
-        for layer in range(self.num_layers):
-            below = self._merged_size(size_of(cells[-1])) if layer else input_size
-            for _ in range(self.directions):
-                try:
-                    cell = make(below)
-                except TypeError as error:
-                    raise InvalidTypeError(
-                        "Recurrent: cell: expected a function that makes a cell for so many input "
-                        f"features, as lambda n: tg.nn.GRUCell(n, 8); called with {below}: {error}"
-                    ) from error
-                if not is_cell(cell):
-                    raise InvalidTypeError(
-                        "Recurrent: cell: expected the function to make a cell, with "
-                        f"step(x, state) and initial(x); it made {type(cell).__name__}"
-                    )
-                if id(cell) in ids:
-                    raise InvalidValueError(
-                        "Recurrent: cell: the function made the same cell twice; make a new one at "
-                        "each call, for each layer and direction has its own weights"
-                    )
-                ids.add(id(cell))
-                cells.append(cell)
+        made: list[Steps] = []
+
+        def one(features: int) -> Steps:
+            try:
+                cell = make(features)
+            except TypeError as error:
+                raise InvalidTypeError(
+                    "Recurrent: cell: expected a function that makes a cell for so many input "
+                    f"features, as lambda n: tg.nn.GRUCell(n, 8); called with {features}: {error}"
+                ) from error
+            if not is_cell(cell):
+                raise InvalidTypeError(
+                    "Recurrent: cell: expected the function to make a cell, with "
+                    f"step(x, state) and initial(x); it made {type(cell).__name__}"
+                )
+            if any(cell is other for other in made):
+                raise InvalidValueError(
+                    "Recurrent: cell: the function made the same cell twice; make a new one at "
+                    "each call, for each layer and direction has its own weights"
+                )
+            made.append(cell)
+            return cell
+
+        cells = self.stack(one, input_size)
         sizes = sorted({cell.hidden_size for cell in cells if isinstance(cell, Cell)})
         if len(sizes) > 1:
             raise InvalidValueError(
@@ -157,16 +160,17 @@ class Recurrent(RecurrentLayer):
             )
         return cells
 
-    def begin(self, row: int, x: Tensor, batch: int) -> State:
+    def begin(self, index: int, x: Tensor, batch: int) -> State:
         """Returns the cell's own initial state."""
-        cell = self.cells[row]
+        cell = self.cells[index]
         return checked(f"Recurrent: {type(cell).__name__}.initial", cell.initial(x[0]))
 
-    def _run(self, row: int, x: Tensor, state: State, options: SequenceOptions) -> Result:
-        cell = self.cells[row]
-        name = f"Recurrent: {type(cell).__name__}.step"
+    def _run(
+        self, index: int, x: Tensor, state: State, options: SequenceOptions, training: bool
+    ) -> Result:
+        cell = self.cells[index]
         if options.reset is not None:
-            begin = self.begin(row, x, x.shape[1])
+            begin = self.begin(index, x, x.shape[1])
             differs = tree.difference(begin, state)
             if differs:
                 raise InvalidTypeError(
@@ -174,35 +178,11 @@ class Recurrent(RecurrentLayer):
                     f"it, which a reset begins from; got another: {differs}"
                 )
             options = options._replace(initial=begin)
-        shapes = [part.shape for part in parts(state)]
+        check = partial(_checked_step, f"Recurrent: {type(cell).__name__}.step")
+        return by_steps(cell.step, x, state, options, fused=self.fused, check=check)
 
-        def step(x: Tensor, state: State) -> tuple[Tensor, State]:
-            found = cell.step(x, state)
-            if not isinstance(found, (tuple, list)) or len(found) != 2:
-                raise InvalidTypeError(
-                    f"{name}: expected the output and the state, (y, state); got "
-                    f"{type(found).__name__}"
-                )
-            y, new = found
-            if not isinstance(y, Tensor):
-                raise InvalidTypeError(
-                    f"{name}: expected a Tensor for the output of (y, state), got "
-                    f"{type(y).__name__}"
-                )
-            differs = tree.difference(state, checked(name, new))
-            after = [] if differs else [part.shape for part in tree.leaves(new, state)]
-            if differs or after != shapes:
-                raise ShapeError(
-                    f"{name}: expected a state as the one before"
-                    + (
-                        f"; got another: {differs}"
-                        if differs
-                        else f", {[*map(list, shapes)]}; got {[*map(list, after)]}"
-                    )
-                )
-            return y, new
-
-        return options.run(step, x, state, fused=self.fused)
+    def _converted(self, state: State, dtype: Any) -> State:
+        return state  # a cell of one's own may have states of other kinds
 
     def _check(self, x: Tensor, axes: int = 3) -> None:
         vectors = isinstance(self.cells[0], (BuiltInCell, OneBiasCell))  # cells of ours
@@ -223,12 +203,23 @@ def is_cell(thing: Any) -> bool:
     return not isinstance(thing, type) and hasattr(thing, "step") and hasattr(thing, "initial")
 
 
-def size_of(cell: Steps) -> int:
-    """How many features a cell gives."""
-    size = getattr(cell, "output_size", None) or getattr(cell, "hidden_size", None)
-    if not isinstance(size, int):
+def _checked_step(name: str, found: Any, before: State) -> tuple[Tensor, State]:
+    """The output and the state of a step; refuses what is not a state as the one before."""
+    if not isinstance(found, (tuple, list)) or len(found) != 2:
         raise InvalidTypeError(
-            f"Recurrent: {type(cell).__name__} does not say how many features it gives to the "
-            "layer above: set self.output_size in its __init__"
+            f"{name}: expected the output and the state, (y, state); got {type(found).__name__}"
         )
-    return size
+    y, new = found
+    if not isinstance(y, Tensor):
+        raise InvalidTypeError(
+            f"{name}: expected a Tensor for the output of (y, state), got {type(y).__name__}"
+        )
+    differs = tree.difference(before, checked(name, new))
+    shapes = [list(leaf.shape) for leaf in tree.leaves(before)]
+    after = [] if differs else [list(leaf.shape) for leaf in tree.leaves(new, before)]
+    if differs or after != shapes:
+        raise ShapeError(
+            f"{name}: expected a state as the one before"
+            + (f"; got another: {differs}" if differs else f", {shapes}; got {after}")
+        )
+    return y, new

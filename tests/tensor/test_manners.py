@@ -1,0 +1,183 @@
+"""Tensors behave as Python's numbers do, and answer to PyTorch's names with what to type."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import tinygrad_rnn as tg
+from tinygrad_rnn import torch_names
+from tinygrad_rnn.tensor import ops
+
+# ---------------------------------------------------------------- numbers
+
+
+@pytest.mark.quick
+@given(st.floats(-1e6, 1e6), st.sampled_from([None, 0, 2, -1]))
+def test_a_tensor_of_one_element_rounds_as_a_python_number(
+    value: float, digits: int | None
+) -> None:
+    x = tg.tensor(value, "float64")
+    assert round(x, digits) == round(value, digits)
+    assert type(round(x, digits)) is type(round(value, digits))
+    assert f"{x:.3e}" == f"{value:.3e}"
+    assert math.floor(x) == math.floor(value)
+    with pytest.raises(TypeError, match=r"round: .* x\.round\(\) rounds all elements"):
+        round(tg.zeros((2,)))
+
+
+def test_unary_plus_is_a_value_of_its_own_and_differentiable() -> None:
+    x = tg.tensor([1.0, -2.0], requires_grad=True)
+    y = +x
+    assert y.tolist() == x.tolist()
+    (y * y).sum().backward()
+    assert x.grad is not None
+    assert x.grad.tolist() == [2.0, -4.0]
+    with tg.no_grad():
+        y = +x
+        y += 1
+    assert x.tolist() == [1.0, -2.0]
+
+
+# ---------------------------------------------------------------- lists of Tensors
+
+
+def test_lists_of_tensors_are_stacked_differentiably() -> None:
+    x = tg.tensor([1.0, 2.0], "float64", requires_grad=True)
+    y = tg.tensor([[x[0] * x[1], 0.1], (3, x.sum())])
+    assert y.dtype == "float64"
+    assert y.tolist() == [[2.0, 0.1], [3.0, 3.0]]
+    (g,) = tg.grad(y.sum(), [x])
+    assert g.tolist() == [3.0, 2.0]
+    assert tg.tensor([x, x], dtype="float32").dtype == "float32"
+    assert tg.as_tensor([x, 2 * x]).shape == (2, 2)
+
+
+def test_a_list_of_constants_becomes_a_leaf() -> None:
+    x = tg.tensor([tg.tensor(1.0), tg.tensor(2.0)], requires_grad=True)
+    assert x.is_leaf
+    assert x.requires_grad
+    assert tg.tensor([tg.tensor(1), 2]).tolist() == [1, 2]
+    assert tg.nn.Parameter([tg.ones((2,)), tg.zeros((2,))]).shape == (2, 2)
+
+
+def test_lists_of_tensors_that_do_not_stack_are_refused() -> None:
+    with pytest.raises(tg.ShapeError, match="stack"):
+        tg.tensor([tg.zeros((2,)), tg.zeros((3,))])
+    with pytest.raises(tg.GraphError, match=r"x\.detach\(\)"):
+        tg.tensor([tg.ones((), requires_grad=True)], requires_grad=True)
+    with pytest.raises(TypeError, match="numbers"):
+        tg.tensor([tg.zeros((2,)), "text"])
+
+
+# ---------------------------------------------------------------- PyTorch's names
+
+
+def environment() -> dict[str, Any]:
+    """What the remedies are written for."""
+    p = tg.nn.Parameter(tg.ones((2, 3)))
+    model = tg.nn.Linear(3, 2)
+    return {
+        "tg": tg,
+        "x": tg.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]),
+        "y": tg.ones((2, 3)),
+        "p": p,
+        "ids": tg.tensor([[0, 1], [2, 0]]),
+        "mask": tg.tensor([[True, False, True], [False, False, True]]),
+        "array": np.ones((2, 3)),
+        "model": model,
+        "optimizer": tg.optim.SGD(model.parameters(), lr=0.1),
+    }
+
+
+OWNERS = {
+    "tg": tg, "Tensor": tg.zeros((2, 3)), "Module": tg.nn.Linear(3, 2), "nn": tg.nn,
+    "optim": tg.optim, "nn.utils": tg.nn.utils,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", torch_names.REMEDIES)
+def test_a_name_of_pytorchs_says_what_to_type_and_that_runs(name: str) -> None:
+    owner, _, last = name.rpartition(".")
+    thing, remedy = OWNERS[owner], torch_names.REMEDIES[name]
+    assert not hasattr(thing, last)
+    with pytest.raises(AttributeError) as caught:
+        getattr(thing, last)
+    assert isinstance(caught.value, tg.UnknownNameError)
+    assert str(caught.value) == f"{name}: there is no such name here; type {remedy}"
+    try:
+        exec(remedy, environment())
+    except tg.DeviceError:
+        assert "cuda" in remedy
+
+
+def test_remedies_do_what_pytorchs_names_do() -> None:
+    torch = pytest.importorskip("torch")
+    theirs = {"Tensor": torch.zeros(2, 3), "tg": torch, "Module": torch.nn.Linear(3, 2),
+              "nn": torch.nn, "optim": torch.optim, "nn.utils": torch.nn.utils}  # fmt: skip
+    unknown = {"Module.register_full_backward_hook", "Module.flatten_parameters"}
+    unknown |= {"tg.asarray", "optim.CosineAnnealingLR"}  # of subclasses, and of submodules
+    for name in torch_names.REMEDIES.keys() - unknown:
+        owner, _, last = name.rpartition(".")
+        assert hasattr(theirs[owner], last), f"{name} is no name of PyTorch's"
+    x, env = torch.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]), environment()
+    mask = torch.tensor(env["mask"].numpy())
+    for name, expected in {
+        "Tensor.view": x.reshape(2, 3),
+        "Tensor.unsqueeze": x.unsqueeze(0),
+        "Tensor.permute": x.permute(1, 0),
+        "Tensor.transpose": x.transpose(0, 1),
+        "Tensor.masked_fill": x.masked_fill(mask, 0),
+        "Tensor.masked_select": x.masked_select(mask),
+        "Tensor.gather": x.gather(1, torch.tensor(env["ids"].numpy())),
+        "Tensor.index_select": x.index_select(0, torch.tensor([0, 1])),
+        "Tensor.repeat_interleave": x.repeat_interleave(2, 0),
+        "Tensor.movedim": x.movedim(0, -1),
+        "Tensor.expand": x.expand(4, 2, 3),
+        "Tensor.clamp": x.clamp(-1, 1),
+        "Tensor.norm": x.norm(),
+        "Tensor.roll": x.roll(1, 0),
+        "tg.cat": torch.cat([x, torch.ones(2, 3)]),
+        "tg.hstack": torch.hstack([x, torch.ones(2, 3)]),
+        "tg.bmm": x @ torch.ones(3, 2),
+        "Tensor.index_add": x.index_add(0, torch.tensor([0, 1]), torch.ones(2, 3)),
+    }.items():
+        found = eval(torch_names.REMEDIES[name], env)
+        np.testing.assert_allclose(found.numpy(), expected.numpy(), err_msg=name)
+
+
+def test_functions_that_are_no_methods_and_numpys_names_are_answered_too() -> None:
+    x = tg.ones((2,))
+    with pytest.raises(tg.UnknownNameError, match=r"type tg\.isnan\(x\)$"):
+        x.isnan  # type: ignore[attr-defined]  # noqa: B018
+    with pytest.raises(tg.UnknownNameError, match=r"type tg\.concat$"):
+        tg.concatenate  # noqa: B018
+    functions = [name for name in ops.__all__ if not hasattr(x, name)]
+    assert "isnan" in functions
+
+
+@pytest.mark.parametrize("thing", OWNERS.values(), ids=list(OWNERS))
+def test_other_names_are_unknown_as_usual(thing: Any) -> None:
+    with pytest.raises(AttributeError, match=r"has no attribute 'tenh'$") as caught:
+        thing.tenh  # noqa: B018
+    assert not isinstance(caught.value, tg.TinygradRnnError)
+    assert caught.value.name == "tenh"
+    assert getattr(thing, "tenh", 3) == 3
+
+
+@pytest.mark.parametrize("name", ["sum", "mean", "softmax", "argmax", "concat", "stack", "unstack"])
+def test_dim_is_axis(name: str) -> None:
+    x = tg.ones((2, 3))
+    given: Any = [x, x] if name in ("concat", "stack") else x
+    with pytest.raises(TypeError, match=r"'dim': the keyword is axis="):
+        getattr(tg, name)(given, dim=0)
+
+
+def test_keepdim_is_keepdims() -> None:
+    with pytest.raises(TypeError, match=r"'keepdim': the keyword is keepdims="):
+        tg.ones((2, 3)).max(axis=1, keepdim=True)  # type: ignore[call-arg]

@@ -1,0 +1,259 @@
+"""The losses as modules, under PyTorch's names: settings first, then predictions and targets."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..errors import InvalidTypeError, ShapeError
+from ..tensor import creation
+from ..tensor.tensor import Tensor
+from . import loss, regression
+from .checks import flag, one_of
+from .ctc import ctc_loss
+from .module import Module
+
+REDUCTIONS = ("mean", "sum", "none")
+
+
+class _Loss(Module):
+    """A loss with its reduction."""
+
+    def __init__(self, reduction: str = "mean") -> None:
+        one_of(type(self).__name__, "reduction", reduction, REDUCTIONS)
+        self.reduction = reduction
+
+    def _factors(self, name: str, value: Any, ndim: int | None = None) -> None:
+        """Registers factors of classes or elements as a buffer; None for no factors."""
+        if value is None:
+            setattr(self, name, None)
+            return
+        what = f"{type(self).__name__}: {name}"
+        if isinstance(value, (str, bytes, dict)) or callable(value):
+            raise InvalidTypeError(f"{what}: expected an array of reals or None, got {value!r}")
+        try:
+            factors = creation.as_tensor(value)
+        except (TypeError, ValueError) as error:
+            raise InvalidTypeError(f"{what}: expected an array of reals: {error}") from error
+        if factors.dtype.kind not in "fiu":
+            raise InvalidTypeError(f"{what}: expected an array of reals, got {factors.dtype}")
+        if ndim is not None and factors.ndim != ndim:
+            raise ShapeError(
+                f"{what}: expected one for each class, (C,); got {list(factors.shape)}"
+            )
+        self.register_buffer(name, factors)
+
+    def describe(self) -> str:
+        """Its settings."""
+        values = {k: v for k, v in vars(self).items() if k not in ("training", *self._buffers)}
+        shown = {k: v for k, v in values.items() if not k.startswith("_") and v is not None}
+        return ", ".join(f"{k}={v!r}" for k, v in shown.items())
+
+
+class CrossEntropyLoss(_Loss):
+    """`cross_entropy` as a module. Classes are on the last axis, not on the second.
+
+    **Arguments** weight: (C,) factors of the classes, a buffer; the others as `cross_entropy`.
+
+    >>> import tinygrad_rnn as tg
+    >>> loss = tg.nn.CrossEntropyLoss(label_smoothing=0.1)
+    >>> round(loss(tg.zeros((3, 4)), [0, 1, 2]).item(), 4)
+    1.3863
+    """
+
+    weight: Tensor | None
+
+    def __init__(
+        self,
+        weight: Any = None,
+        *,
+        ignore_index: int = -100,
+        reduction: str = "mean",
+        label_smoothing: float = 0.0,
+    ) -> None:
+        super().__init__(reduction)
+        self._factors("weight", weight, 1)
+        self.ignore_index = _index("CrossEntropyLoss", ignore_index)
+        self.label_smoothing = loss.share("CrossEntropyLoss", label_smoothing)
+
+    def forward(self, logits: Tensor, targets: Any) -> Tensor:
+        """**Arguments** logits: (..., C); targets: (...) integers, or (..., C) probabilities."""
+        return loss.cross_entropy(
+            logits, targets, weight=self.weight, ignore_index=self.ignore_index,
+            label_smoothing=self.label_smoothing, reduction=self.reduction,
+        )  # fmt: skip
+
+
+class NLLLoss(_Loss):
+    """`nll_loss` as a module. Classes are on the last axis, not on the second.
+
+    **Arguments** weight: (C,) factors of the classes, a buffer; the others as `nll_loss`.
+
+    >>> import tinygrad_rnn as tg
+    >>> round(tg.nn.NLLLoss()(tg.log_softmax(tg.zeros((1, 2))), [1]).item(), 4)
+    0.6931
+    """
+
+    weight: Tensor | None
+
+    def __init__(
+        self, weight: Any = None, *, ignore_index: int = -100, reduction: str = "mean"
+    ) -> None:
+        super().__init__(reduction)
+        self._factors("weight", weight, 1)
+        self.ignore_index = _index("NLLLoss", ignore_index)
+
+    def forward(self, log_probs: Tensor, targets: Any) -> Tensor:
+        """**Arguments** log_probs: (..., C); targets: (...) integers below C."""
+        return loss.nll_loss(
+            log_probs, targets, weight=self.weight, ignore_index=self.ignore_index,
+            reduction=self.reduction,
+        )  # fmt: skip
+
+
+class BCEWithLogitsLoss(_Loss):
+    """`binary_cross_entropy_with_logits` as a module.
+
+    **Arguments** pos_weight: factors of the positive targets, a buffer. reduction: `mean`, `sum`,
+    `none`.
+
+    >>> import tinygrad_rnn as tg
+    >>> loss = tg.nn.BCEWithLogitsLoss(pos_weight=tg.tensor([2.0]))
+    >>> round(loss(tg.zeros((3, 1)), tg.ones((3, 1))).item(), 4)
+    1.3863
+    """
+
+    pos_weight: Tensor | None
+
+    def __init__(self, *, reduction: str = "mean", pos_weight: Any = None) -> None:
+        super().__init__(reduction)
+        self._factors("pos_weight", pos_weight)
+
+    def forward(self, logits: Tensor, target: Any) -> Tensor:
+        """**Arguments** logits and target, from 0 to 1: of one shape."""
+        return loss.binary_cross_entropy_with_logits(
+            logits, target, pos_weight=self.pos_weight, reduction=self.reduction
+        )
+
+
+class MSELoss(_Loss):
+    """`mse_loss` as a module.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.nn.MSELoss()(tg.tensor([1.0, 2.0]), [1.0, 4.0]).item()
+    2.0
+    """
+
+    def forward(self, prediction: Tensor, target: Any) -> Tensor:
+        """**Arguments** prediction and target: of one shape."""
+        return regression.mse_loss(prediction, target, reduction=self.reduction)
+
+
+class L1Loss(_Loss):
+    """`l1_loss` as a module.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.nn.L1Loss()(tg.tensor([1.0, 2.0]), [1.0, 4.0]).item()
+    1.0
+    """
+
+    def forward(self, prediction: Tensor, target: Any) -> Tensor:
+        """**Arguments** prediction and target: of one shape."""
+        return regression.l1_loss(prediction, target, reduction=self.reduction)
+
+
+class HuberLoss(_Loss):
+    """`huber_loss` as a module.
+
+    **Arguments** delta: where the loss becomes linear, above 0.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.nn.HuberLoss()(tg.tensor([3.0]), [0.0]).item()
+    2.5
+    """
+
+    def __init__(self, *, reduction: str = "mean", delta: float = 1.0) -> None:
+        super().__init__(reduction)
+        regression.above("HuberLoss", "delta", delta)
+        self.delta = delta
+
+    def forward(self, prediction: Tensor, target: Any) -> Tensor:
+        """**Arguments** prediction and target: of one shape."""
+        return regression.huber_loss(prediction, target, delta=self.delta, reduction=self.reduction)
+
+
+class GaussianNLLLoss(_Loss):
+    """`gaussian_nll_loss` as a module.
+
+    **Arguments** full: adds log(2 pi) / 2. eps: the least variance.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.nn.GaussianNLLLoss()(tg.tensor([0.0]), [2.0], tg.tensor([1.0])).item()
+    2.0
+    """
+
+    def __init__(self, *, full: bool = False, eps: float = 1e-6, reduction: str = "mean") -> None:
+        super().__init__(reduction)
+        flag("GaussianNLLLoss", full=full)
+        regression.above("GaussianNLLLoss", "eps", eps)
+        self.full, self.eps = full, eps
+
+    def forward(self, prediction: Tensor, target: Any, var: Any) -> Tensor:
+        """**Arguments** prediction and target: of one shape; var: the variance."""
+        return regression.gaussian_nll_loss(
+            prediction, target, var, full=self.full, eps=self.eps, reduction=self.reduction
+        )
+
+
+class StudentTNLLLoss(_Loss):
+    """`student_t_nll_loss` as a module.
+
+    >>> import tinygrad_rnn as tg
+    >>> x = tg.tensor([0.0])
+    >>> round(tg.nn.StudentTNLLLoss()(x, [0.0], tg.ones((1,)), 1.0).item(), 4)
+    1.1447
+    """
+
+    def forward(self, prediction: Tensor, target: Any, scale: Any, df: Any) -> Tensor:
+        """**Arguments** prediction and target: of one shape; scale, df: above 0."""
+        return regression.student_t_nll_loss(
+            prediction, target, scale, df, reduction=self.reduction
+        )
+
+
+class CTCLoss(_Loss):
+    """`ctc_loss` as a module.
+
+    **Arguments** blank: the class of the blank. zero_infinity: counts a row that no alignment is
+    possible of as 0.
+
+    >>> import tinygrad_rnn as tg
+    >>> even = tg.log_softmax(tg.zeros((3, 1, 2)))
+    >>> round(tg.exp(-tg.nn.CTCLoss()(even, [[1]])).item(), 3)
+    0.75
+    """
+
+    def __init__(
+        self, blank: int = 0, *, reduction: str = "mean", zero_infinity: bool = False
+    ) -> None:
+        super().__init__(reduction)
+        flag("CTCLoss", zero_infinity=zero_infinity)
+        self.blank, self.zero_infinity = _index("CTCLoss", blank, "blank"), zero_infinity
+
+    def forward(
+        self,
+        log_probs: Tensor,
+        targets: Any,
+        input_lengths: Any = None,
+        target_lengths: Any = None,
+    ) -> Tensor:
+        """**Arguments** as `ctc_loss`: log_probs (T, B, C), targets (B, S), lengths (B,)."""
+        return ctc_loss(
+            log_probs, targets, input_lengths, target_lengths, blank=self.blank,
+            reduction=self.reduction, zero_infinity=self.zero_infinity,
+        )  # fmt: skip
+
+
+def _index(layer: str, value: Any, name: str = "ignore_index") -> int:
+    if type(value) is not int:
+        raise InvalidTypeError(f"{layer}: {name}: expected a whole number, got {value!r}")
+    return value

@@ -1,0 +1,161 @@
+"""An OpInfo for every loss of predictions and targets, as a function and as a module."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from .. import nn
+from .builders import Options, chosen, module_info
+from .losses_and_tagging import REDUCTIONS
+from .op_info import (
+    Array,
+    Domain,
+    OpInfo,
+    Sample,
+    Sampler,
+    away_from_zero,
+    broadcastable,
+    positive,
+    real,
+    shape,
+)
+
+
+def _class_loss(
+    d: Sampler, loss: Callable[..., Any], *, soft: bool, module: bool, **options: Sequence[Any]
+) -> Sample:
+    """A loss of classes; a module's class weights are constants."""
+    whole, classes = shape(d, most=2, smallest=1), d.integer(1, 4)
+    targets = np.array(d.reals(whole) > 0, dtype=np.int64) * (classes - 1)
+    given = chosen(d, options)
+    soft = soft and d.one_of([False, True])
+    weight = positive(d, (classes,)) if d.one_of([False, True]) else None
+    inputs = [real(d, (*whole, classes))]
+    inputs += [positive(d, (*whole, classes))] if soft else []
+    inputs += [weight] if weight is not None and not module else []
+
+    def call(_: Any, x: Any, *rest: Any) -> Any:
+        w = weight if weight is None or module else rest[-1]
+        return loss(x, rest[0] if soft else targets, weight=w, **given)
+
+    return Sample(inputs, call)
+
+
+def _linear_loss(d: Sampler) -> Sample:
+    whole, features, classes = shape(d, most=2, smallest=1), d.integer(1, 3), d.integer(1, 4)
+    targets = np.array(d.reals(whole) > 0, dtype=np.int64) * (classes - 1)
+    options: dict[str, Any] = {
+        "ignore_index": d.one_of((-100, 0)),
+        "label_smoothing": d.one_of((0.0, 0.1)),
+        "reduction": d.one_of(("mean", "sum")),
+    }
+    inputs = [real(d, s) for s in ((*whole, features), (classes, features), (classes,))]
+
+    def call(_: Any, x: Any, w: Any, b: Any = None) -> Any:
+        return nn.linear_cross_entropy(x, w, targets, linear_bias=b, **options)
+
+    return Sample(inputs[: d.integer(2, 3)], call)
+
+
+def _pair_loss(
+    d: Sampler, loss: Callable[..., Any], parameters: Sequence[Domain], options: Options
+) -> Sample:
+    """A loss of two inputs of one shape, and of parameters that broadcast to it."""
+    whole, given = shape(d, smallest=1), chosen(d, {"reduction": REDUCTIONS, **options})
+    x = real(d, whole)
+    inputs = [x, x + off_the_kinks(d, whole)]
+    shapes = [whole, (*whole[:-1], 1)[: len(whole)]]
+    inputs += [domain(d, d.one_of(shapes)) for domain in parameters]
+    return Sample(inputs, lambda _, *xs: loss(*xs, **given))
+
+
+def off_the_kinks(d: Sampler, shape: tuple[int, ...]) -> Array:
+    """Differences at least 0.2 from 0, and 0.1 from 1 in absolute value."""
+    x = away_from_zero(d, shape)
+    return np.asarray(np.where(np.abs(np.abs(x) - 1) < 0.1, 1.3 * x, x))
+
+
+def _binary_loss(d: Sampler, *, module: bool) -> Sample:
+    """The loss of two classes; the module's factor is a constant."""
+    whole, reduction = shape(d, smallest=1), d.one_of(REDUCTIONS)
+    inputs = [real(d, whole), real(d, whole)]
+    factor = positive(d, broadcastable(d, whole)) if d.one_of([False, True]) else None
+    inputs += [factor] if factor is not None and not module else []
+
+    def call(_: Any, x: Any, t: Any, p: Any = None) -> Any:
+        if module:
+            return nn.BCEWithLogitsLoss(pos_weight=factor, reduction=reduction)(x, t)
+        return nn.binary_cross_entropy_with_logits(x, t, pos_weight=p, reduction=reduction)
+
+    return Sample(inputs, call)
+
+
+def _activations_loss(d: Sampler, loss: Callable[..., Any]) -> Sample:
+    steps, batch = d.integer(1, 4), d.integer(1, 3)
+    lengths = d.one_of([None, [d.integer(0, steps) for _ in range(batch)]])
+    y = real(d, (steps, batch, d.integer(1, 3)))
+    return Sample([y], lambda _, y: loss(y, lengths=lengths))
+
+
+def _built(kind: Callable[..., Any]) -> Callable[..., Any]:
+    """A loss module as a function of its inputs and its settings."""
+    return lambda *inputs, **settings: kind(**settings)(*inputs)
+
+
+def _ctc_module(d: Sampler) -> Sample:
+    reduction = d.one_of(REDUCTIONS)
+    x = real(d, (d.integer(2, 4), 2, 3))
+    return Sample([x], lambda _, x: nn.CTCLoss(reduction=reduction)(x, [[1], [2]]))
+
+
+CLASSES: dict[str, Any] = {"ignore_index": (-100, 0), "reduction": REDUCTIONS}
+SMOOTHED = {**CLASSES, "label_smoothing": (0.0, 0.1)}
+PAIRS: list[tuple[str, str, list[Domain], dict[str, Any]]] = [
+    ("mse_loss", "MSELoss", [], {}),
+    ("l1_loss", "L1Loss", [], {}),
+    ("huber_loss", "HuberLoss", [], {"delta": (1.0,)}),
+    ("gaussian_nll_loss", "GaussianNLLLoss", [positive], {"full": (False, True)}),
+    ("student_t_nll_loss", "StudentTNLLLoss", [positive, positive], {}),
+]
+
+
+def _pairs() -> Iterator[OpInfo]:
+    """The losses of PAIRS, each as a function and as a module."""
+    for name, kind, parameters, options in PAIRS:
+        calls = {name: getattr(nn, name), kind: _built(getattr(nn, kind))}
+        for shown, call in calls.items():
+            draw = partial(_pair_loss, loss=call, parameters=parameters, options=options)
+            yield module_info("loss", draw, shown)
+
+
+def _classes() -> Iterator[OpInfo]:
+    """The losses of classes, each as a function and as a module."""
+    rows: list[tuple[str, str, bool, dict[str, Any]]] = [
+        ("cross_entropy", "CrossEntropyLoss", True, SMOOTHED),
+        ("nll_loss", "NLLLoss", False, CLASSES),
+    ]
+    for name, kind, soft, options in rows:
+        plain = partial(_class_loss, loss=getattr(nn, name), soft=soft, module=False, **options)
+        yield module_info("loss", plain, name)
+        call = _built(getattr(nn, kind))
+        yield module_info(
+            "loss", partial(_class_loss, loss=call, soft=soft, module=True, **options), kind
+        )
+
+
+LOSSES = [
+    *_classes(),
+    module_info("loss", _linear_loss, "linear_cross_entropy"),
+    *_pairs(),
+    module_info("loss", partial(_binary_loss, module=False), "binary_cross_entropy_with_logits"),
+    module_info("loss", partial(_binary_loss, module=True), "BCEWithLogitsLoss"),
+    module_info("loss", _ctc_module, "CTCLoss"),
+    *(
+        module_info("loss", partial(_activations_loss, loss=f), f.__name__)
+        for f in (nn.activation_regularization, nn.temporal_activation_regularization)
+    ),
+]
