@@ -43,6 +43,9 @@ def option(module: Module, name: str) -> Any:
     reader = READERS.get((type(module), name))
     if reader is not None:
         return reader(module)
+    cells = vars(module).get("cells")
+    if isinstance(module, nn.RNN | nn.GRU | nn.LSTM) and name not in vars(module) and cells:
+        return getattr(cells[0], name)
     if name == "bias":
         return _has_bias(module)
     held = vars(module).get(name)
@@ -50,9 +53,7 @@ def option(module: Module, name: str) -> Any:
         return held.p
     if type(module) is nn.Seq2Seq and name == "bridge" and isinstance(held, nn.Bridge):
         return None  # the constructor builds it
-    if hasattr(module, name):
-        return getattr(module, name)
-    return getattr(module.recurrence, name)  # type: ignore[attr-defined]
+    return getattr(module, name)
 
 
 READERS: dict[tuple[type, str], Callable[[Any], Any]] = {

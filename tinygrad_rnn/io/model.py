@@ -11,7 +11,8 @@ import numpy as np
 
 from ..errors import InvalidTypeError, public
 from ..nn import Module
-from ..nn.module import StateDictError, limited
+from ..nn.module import limited
+from ..nn.state_dict import StateDictError
 from ..tensor.backend import default_device
 from ..tensor.creation import as_tensor
 from ..tensor.tensor import Tensor
@@ -121,7 +122,7 @@ def _fill(model: Module, arrays: Mapping[str, Any]) -> None:
         model.load_state_dict(tensors)  # lists what does not fit
         return
     for name, p in parameters.items():
-        p.hold(arrays[name])
+        p._overwrite(p._leaf("load_model"), arrays[name], None)  # .data = ... would copy
 
 
 def _metadata(path: Path, header: Header) -> tuple[Any, list[list[str]]]:

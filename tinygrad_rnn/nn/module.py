@@ -55,10 +55,6 @@ class Parameter(Tensor):
                 raise MemoryError("its parameters would take more memory than expected")
         super().__init__(data, requires_grad=requires_grad)
 
-    def hold(self, array: Any) -> None:
-        """Replaces the array by this one itself, where assigning to `.data` copies."""
-        self._overwrite(self._leaf("hold"), array, None)
-
 
 class _Budget(local):
     """The bytes that a thread's new parameters may take; None for any number."""

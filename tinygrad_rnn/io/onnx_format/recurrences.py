@@ -112,20 +112,30 @@ def _direction(
     """One direction: our fused operation, or a scan of a step with all attributes."""
     kind, clip = node.kind, node.get("clip")
     w_ih, w_hh, b_ih, b_hh = weights
+    h0 = first[0]
     names = [name for name, _, _ in functions]
     after = bool(node.get("linear_before_reset", 0))
     if kind == "GRU" and not after and b_ih is not None:
         b_ih, b_hh = b_ih + b_hh, None
     if clip is None and names == DEFAULTS[kind] and not node.get("input_forget"):
         if kind == "RNN":
-            return cells.rnn(x, *first, w_ih, w_hh, b_ih, b_hh, lengths=lengths, reverse=reverse)
+            return cells.rnn(x, h0, w_ih, w_hh, b_ih, b_hh, lengths=lengths, reverse=reverse)
         if kind == "GRU":
             return cells.gru(
-                x, *first, w_ih, w_hh, b_ih, b_hh, lengths=lengths, reset_after=after,
+                x, h0, w_ih, w_hh, b_ih, b_hh, lengths=lengths, reset_after=after,
                 reverse=reverse,
             )  # fmt: skip
         return cells.lstm(
-            x, *first, w_ih, w_hh, b_ih, b_hh, w_ch=peepholes, lengths=lengths, reverse=reverse
+            x,
+            h0,
+            first[1],
+            w_ih,
+            w_hh,
+            b_ih,
+            b_hh,
+            w_ch=peepholes,
+            lengths=lengths,
+            reverse=reverse,
         )[:3]
     step = _step(node, weights=(w_ih, w_hh, b_ih, b_hh), peepholes=peepholes, functions=functions)
     last, y = scan(step, tuple(first), x, reverse=reverse, lengths=lengths)

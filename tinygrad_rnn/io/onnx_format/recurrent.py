@@ -11,7 +11,7 @@ import numpy as np
 from ... import cells
 from ...errors import InvalidValueError
 from ...nn import GRU, LSTM, RNN
-from ...nn.recurrent.stack import RecurrentLayer
+from ...nn.recurrent.layer import RecurrentLayer
 from ...tensor import tree
 from ...tensor.tensor import Tensor
 from ..configuration import option

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from ...errors import InvalidValueError
 from ...nn import MinGRU, MinLSTM, Module
-from ...nn.recurrent.stack import RecurrentLayer
+from ...nn.recurrent.layer import RecurrentLayer
 from ...tensor import tree
 from ...tensor.backend import is_array
 from ...tensor.graph import Op, Traced
