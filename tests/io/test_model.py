@@ -62,6 +62,13 @@ MADE: list[nn.Module] = [
     seq2seq(tied=True, copy=True, readout_size=3),
     nn.Sequential(nn.Linear(2, 3), tg.tanh, nn.Sequential(nn.LayerNorm(3)), nn.LSTM(3, 4)),
     nn.ModuleList([nn.Linear(2, 2), nn.Dropout(0.3)]),
+    nn.ModuleDict({"a": nn.Linear(2, 2), "b": nn.Tanh()}),
+    nn.Sequential(nn.Conv1d(2, 3, 3, padding=1), nn.BatchNorm1d(3), nn.Conv2d(2, 3, 3), nn.GELU(),
+                  nn.Flatten(), nn.Identity(), nn.ReLU(), nn.SiLU(), nn.Sigmoid()),
+    nn.BatchNorm1d(3, affine=False, momentum=None),
+    nn.ModuleList([nn.BCEWithLogitsLoss(), nn.CTCLoss(), nn.CrossEntropyLoss(), nn.L1Loss(),
+                   nn.GaussianNLLLoss(), nn.HuberLoss(), nn.MSELoss(), nn.NLLLoss(),
+                   nn.StudentTNLLLoss()]),
 ]  # fmt: skip
 NO_FILE = {"Module", "Attention", "Cell", "Bridge", "Encoder", "Decoder", "AdditiveAttention"}
 

@@ -28,7 +28,7 @@ def drawn(seed: int) -> tuple[Any, list[Any]]:
         return rng.normal(size=shape)
 
     kind = ["RNN", "GRU", "LSTM", "RNNCell", "GRUCell", "LSTMCell", "Linear", "Embedding",
-            "LayerNorm", "MultiheadAttention", "Sequential"][seed % 11]  # fmt: skip
+            "LayerNorm", "MultiheadAttention", "Sequential", "Conv1d"][seed % 12]  # fmt: skip
     t, b, i, h = below(4), below(3), below(4), below(4, 2)
     of = {"dtype": torch.float64}
     if kind in ("RNN", "GRU", "LSTM"):
@@ -50,6 +50,11 @@ def drawn(seed: int) -> tuple[Any, list[Any]]:
         return torch.nn.Embedding(7, h, [None, 2, -1][below(3) - 1], **of), [
             rng.integers(0, 7, (t, b))
         ]
+    if kind == "Conv1d":
+        norm = torch.nn.BatchNorm1d(4, affine=below(2) == 1, **of)
+        torch.nn.init.normal_(norm.running_mean)
+        convolution = torch.nn.Conv1d(2, 4, below(3), padding=1, bias=below(2) == 1, groups=2, **of)
+        return torch.nn.Sequential(convolution, norm, torch.nn.GELU()).eval(), [reals(b, 2, 5)]
     if kind == "LayerNorm":
         module = torch.nn.LayerNorm(h, eps=10.0 ** -below(6, 2), **of)
         torch.nn.init.normal_(module.weight)

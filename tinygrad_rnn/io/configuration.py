@@ -57,6 +57,8 @@ def option(module: Module, name: str) -> Any:
 
 
 READERS: dict[tuple[type, str], Callable[[Any], Any]] = {
+    (nn.ModuleDict, "modules"): lambda m: dict(m.items()),
+    (nn.BatchNorm1d, "affine"): lambda m: m.weight is not None,
     (nn.Decoder, "tied"): lambda m: m.head.weight is m.embedding.weight,
     (nn.Decoder, "copy"): lambda m: m.pointer is not None,
     (nn.DotAttention, "size"): lambda m: m.query_size,

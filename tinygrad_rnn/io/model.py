@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..errors import InvalidTypeError, public
-from ..nn import Module
+from ..nn import Module, ModuleDict
 from ..nn.module import limited
 from ..nn.state_dict import StateDictError
 from ..tensor.backend import default_device
@@ -170,7 +170,7 @@ def _tie(model: Module, first: str, other: str, path: Any) -> None:
 
 
 def _member(holder: Any, key: str) -> Any:
-    if isinstance(holder, Mapping):
+    if isinstance(holder, Mapping | ModuleDict):
         return holder[key]
     return holder[int(key)] if key.isdigit() else vars(holder)[key]
 

@@ -35,6 +35,16 @@ STACK = (
     "bidirectional",
 )
 CELL = ("input_size", "hidden_size", "bias")
+CONVOLUTION = (
+    "in_channels",
+    "out_channels",
+    "kernel_size",
+    "stride",
+    "padding",
+    "dilation",
+    "groups",
+)
+BATCH_NORM = ("num_features", "eps", "momentum", "affine", "track_running_stats")
 DEFAULTS: dict[str, Any] = {  # of options of ours that PyTorch does not have
     "recurrent_dropout": 0.0, "weight_dropout": 0.0, "dropout_same_mask": False, "zoneout": 0.0,
     "layer_norm": False, "peephole": False, "coupled_gates": False, "cell_clip": None,
@@ -107,7 +117,7 @@ def _from(theirs: Any, torch: Any, name: str) -> Any:
             "tg.nn, and load its weights: model.load_state_dict(tg.io.from_torch("
             "theirs.state_dict()))"
         )
-    if kind in ACTIVATIONS:
+    if kind not in MODULES:
         return getattr(ops, ACTIVATIONS[kind])
     if kind in ("Sequential", "ModuleList"):
         parts = [_from(part, torch, f"{name}[{i}]") for i, part in enumerate(theirs)]
@@ -177,6 +187,23 @@ def _norm_from(theirs: Any, who: str) -> Any:
 
 def _dropout_from(theirs: Any, who: str) -> Any:
     return nn.Dropout(theirs.p), {}
+
+
+def _plain_from(theirs: Any, who: str) -> Any:
+    if type(theirs).__name__ == "GELU":
+        return nn.GELU(theirs.approximate), {}
+    return getattr(nn, type(theirs).__name__)(), {}
+
+
+def _convolution_from(theirs: Any, who: str) -> Any:
+    _refuse(who, theirs, padding_mode="zeros")
+    options = {name: getattr(theirs, name) for name in CONVOLUTION}
+    return nn.Conv1d(**options, bias=theirs.bias is not None), _copied(theirs)
+
+
+def _batch_norm_from(theirs: Any, who: str) -> Any:
+    options = {name: getattr(theirs, name) for name in BATCH_NORM}
+    return nn.BatchNorm1d(**options), _copied(theirs)
 
 
 def _attention_from(theirs: Any, who: str) -> Any:
@@ -299,6 +326,26 @@ def _dropout_to(ours: Any, torch: Any) -> Any:
     return torch.nn.Dropout(ours.p), {}
 
 
+def _plain_to(ours: Any, torch: Any) -> Any:
+    if type(ours) is nn.GELU:
+        return torch.nn.GELU(approximate=ours.approximate), {}
+    return getattr(torch.nn, type(ours).__name__)(), {}
+
+
+def _convolution_to(ours: Any, torch: Any) -> Any:
+    options = {name: getattr(ours, name) for name in CONVOLUTION}
+    return torch.nn.Conv1d(**options, bias=ours.bias is not None), _same_names(ours, torch)
+
+
+def _batch_norm_to(ours: Any, torch: Any) -> Any:
+    theirs = torch.nn.BatchNorm1d(**{name: option(ours, name) for name in BATCH_NORM})
+    state = _same_names(ours, torch)
+    dtypes = [value.dtype for value in state.values() if value.is_floating_point()]
+    theirs = theirs.to(dtypes[0]) if dtypes else theirs
+    theirs.load_state_dict(state)
+    return theirs, {}
+
+
 def _attention_to(ours: Any, torch: Any) -> Any:
     memory = ours.memory_size
     theirs = torch.nn.MultiheadAttention(ours.query_size, ours.heads, kdim=memory, vdim=memory)
@@ -319,6 +366,11 @@ MODULES: dict[str, tuple[Convert, Convert]] = {
     **dict.fromkeys(("RNN", "GRU", "LSTM"), (_layer_from, _layer_to)),
     **dict.fromkeys(("RNNCell", "GRUCell", "LSTMCell"), (_cell_from, _cell_to)),
     **dict.fromkeys(("Sequential", "ModuleList"), (_from, _to)),
+    **dict.fromkeys(
+        ("Tanh", "ReLU", "Sigmoid", "SiLU", "GELU", "Identity"), (_plain_from, _plain_to)
+    ),
+    "Conv1d": (_convolution_from, _convolution_to),
+    "BatchNorm1d": (_batch_norm_from, _batch_norm_to),
     "Linear": (_linear_from, _linear_to),
     "Embedding": (_embedding_from, _embedding_to),
     "LayerNorm": (_norm_from, _norm_to),
