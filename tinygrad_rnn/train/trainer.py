@@ -198,7 +198,7 @@ class Trainer(Iterator[Progress]):
         if len(batches) == 1:
             loss, count = self._batch_loss(batches[0])
             loss.backward()
-            return loss, count
+            return loss.detach(), count
         total: Any = 0.0
         counted = 0
         for batch in batches:

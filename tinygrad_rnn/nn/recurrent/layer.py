@@ -408,7 +408,8 @@ class RecurrentLayer(Module):
         if lengths is None:
             return None
         steps, batch = of.shape[:2]
-        return lengths_of(self.name, "lengths", lengths, batch, steps).to(device)
+        found = lengths_of(self.name, "lengths", lengths, batch, steps)
+        return found if found.device == device else found.to(device)
 
     def _first(self, state: State, x: Tensor, batch: int) -> list[State]:
         """The state before the first step of every cell. **Arguments** as of `begin`."""
