@@ -1,4 +1,4 @@
-"""The commands train, generate, score, translate, gradcheck and info, and how they fail.
+"""The commands (train, generate, score, export, import, inspect, ...), and how they fail.
 
 A user's mistake ends in one line on stderr and exit status 2; a failure while a command runs
 (training diverges, memory or the disk is full) in one line and exit status 1. Any other exception
@@ -24,6 +24,8 @@ from ..errors import TinygradRnnError
 from ..train import DivergedError
 from .adding import adding
 from .checks import gradcheck, info
+from .files import export, import_
+from .files import inspect as inspect_file
 from .train import charlm, phones, task, verses
 from .train import translate as train_translate
 from .translate import translate
@@ -36,10 +38,12 @@ app = typer.Typer(
 )
 train = typer.Typer(help="Train a model.")
 app.add_typer(train, name="train")
-COMMANDS = (generate, score, translate, gradcheck, info)
+COMMANDS = (generate, score, translate, export, gradcheck, info)
 TRAIN_COMMANDS = (charlm, train_translate, phones, verses, task, adding)
 for command in COMMANDS:
     app.command()(command)
+app.command("import")(import_)
+app.command("inspect")(inspect_file)
 for command in TRAIN_COMMANDS:
     train.command()(command)
 

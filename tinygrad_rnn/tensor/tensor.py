@@ -676,11 +676,6 @@ class _Gradient(Tensor):
 Tensor.result_class = Traced.result_class = Tensor  # the latter for calls with Python numbers only
 
 
-def host(array: Array) -> Array:
-    """An array on the host: as it is, if it is there."""
-    return array if type(array) is np.ndarray else backend.to_host(array)
-
-
 def _stacked(data: Any) -> Any:
     """Stacks nested lists of Tensors and numbers, which take the dtype of the Tensors."""
     if not isinstance(data, (list, tuple)):
@@ -692,6 +687,11 @@ def _stacked(data: Any) -> Any:
     return ops.stack(
         [v if isinstance(v, Tensor) else Tensor(v, like.dtype, like.device) for v in parts]
     )
+
+
+def host(array: Array) -> Array:
+    """An array on the host: as it is, if it is there."""
+    return array if type(array) is np.ndarray else backend.to_host(array)
 
 
 def _restored(cls: type[T], array: Array, requires_grad: bool) -> T:

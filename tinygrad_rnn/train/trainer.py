@@ -149,13 +149,11 @@ class Trainer(Iterator[Progress]):
         if self.done:
             raise StopIteration
         loss, count = self._backward(self._next_batches())
-        norm: float | None = None
+        norm = None
         if self.clip is None:
-            value = float(loss)
-        elif isinstance(loss, Tensor):
-            norm, value = clip_and_read(self.model.parameters(), self.clip, loss)
+            value = float(loss.item())
         else:
-            (norm,), value = clip_and_read(self.model.parameters(), self.clip), loss
+            norm, value = clip_and_read(self.model.parameters(), self.clip, loss)
         if not (math.isfinite(value) and math.isfinite(norm or 0)):
             size = "" if norm is None else f" and gradient norm {norm}"
             raise self.diverged(f"step {self.step + 1} gave loss {value}{size}")
@@ -194,21 +192,19 @@ class Trainer(Iterator[Progress]):
                 return batches
         raise InvalidValueError("Trainer: data: expected batches in each epoch, got none")
 
-    def _backward(self, batches: list[Any]) -> tuple[Tensor | float, int]:
-        """Computes the gradient of the mean over batches. **Returns** the loss, and its count.
-
-        The loss of one batch is a Tensor: on a GPU, it comes to the host together with the norm.
-        """
+    def _backward(self, batches: list[Any]) -> tuple[Tensor, int]:
+        """Computes the gradient of the mean over batches. **Returns** the loss, and its count."""
         self.optimizer.zero_grad()
         if len(batches) == 1:
             loss, count = self._batch_loss(batches[0])
             loss.backward()
             return loss.detach(), count
-        total, counted = 0.0, 0
+        total: Any = 0.0
+        counted = 0
         for batch in batches:
             loss, count = self._batch_loss(batch)
             (loss * count).backward()
-            total, counted = total + float(loss.item()) * count, counted + count
+            total, counted = total + loss.detach() * count, counted + count
         with no_grad():
             for p in self.model.parameters():
                 if p.grad is not None:
