@@ -248,6 +248,12 @@ static bool inside(uintptr_t at, const void* from, size_t n) {
   return at >= (uintptr_t)from && at < (uintptr_t)from + n;
 }
 
+// The thread ends here: a stray write must not be made.
+static void stop(const std::string& what) {
+  fail(what);
+  wait(DONE);
+}
+
 static void access(uintptr_t at, unsigned n, bool writes) {
   if (!kernel->checked || failed || inside(at, stacks, stacks_size)) return;
   const Block& block = blocks[now->block];
@@ -258,7 +264,7 @@ static void access(uintptr_t at, unsigned n, bool writes) {
     auto next = allocated.upper_bound(at);
     const bool known = next != allocated.begin() && at + n <= std::prev(next)->first + std::prev(next)->second;
     if (!known && writes)
-      return fail("stray write by " + who(number, now->lane) + ": outside of device and shared memory");
+      return stop("stray write by " + who(number, now->lane) + ": outside of device and shared memory");
     if (!known) return;  // a constant of the kernel
   }
   for (uintptr_t word = at & ~uintptr_t(3); word < at + n; word += 4) {
@@ -269,7 +275,7 @@ static void access(uintptr_t at, unsigned n, bool writes) {
     Shadow& shadow = shadows[shared && !block.fixed.empty() ? word ^ (uintptr_t(number + 1) << 48) : word];
     for (const Access* before : {&shadow.write, &shadow.read, &shadow.other}) {
       if (!ordered(*before, mine))
-        return fail("race: " + who(number, now->lane) + (writes ? " writes" : " reads") + " what " +
+        return stop("race: " + who(number, now->lane) + (writes ? " writes" : " reads") + " what " +
                     who(before->block, before->thread) + " touches, with no barrier between");
       if (!writes) break;  // reads do not race with reads
     }
