@@ -88,9 +88,11 @@ def unknown_name(owner: str, name: str, obj: Any, remedy: str = "") -> Attribute
     **Arguments** owner: in the words of `torch_names`; obj: what was asked. remedy: what to type,
     if the table has no entry.
     """
-    from .torch_names import missing  # only for errors
+    known = ""
+    if not name.startswith("_"):  # those are asked for by protocols of Python and NumPy
+        from .torch_names import missing
 
-    known = missing(owner, name, remedy)
+        known = missing(owner, name, remedy)
     if known:
         return UnknownNameError(known)
     kind = "module" if owner.islower() else repr(type(obj).__name__) + " object"

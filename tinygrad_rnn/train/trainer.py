@@ -18,7 +18,8 @@ from .. import io
 from ..errors import InvalidTypeError, InvalidValueError, public
 from ..io.files import fitting
 from ..nn import Module
-from ..optim import Optimizer, ReduceLROnPlateau, clip_grad_norm_
+from ..optim import Optimizer, ReduceLROnPlateau
+from ..optim.clipping import clip_and_read
 from ..tensor import tree
 from ..tensor.autodiff import no_grad
 from ..tensor.random import Generator, default_generator
@@ -147,10 +148,12 @@ class Trainer(Iterator[Progress]):
         """
         if self.done:
             raise StopIteration
-        value, count = self._backward(self._next_batches())
+        loss, count = self._backward(self._next_batches())
         norm = None
-        if self.clip is not None:
-            norm = float(clip_grad_norm_(self.model.parameters(), self.clip))
+        if self.clip is None:
+            value = float(loss.item())
+        else:
+            norm, value = clip_and_read(self.model.parameters(), self.clip, loss)
         if not (math.isfinite(value) and math.isfinite(norm or 0)):
             size = "" if norm is None else f" and gradient norm {norm}"
             raise self.diverged(f"step {self.step + 1} gave loss {value}{size}")
@@ -189,18 +192,19 @@ class Trainer(Iterator[Progress]):
                 return batches
         raise InvalidValueError("Trainer: data: expected batches in each epoch, got none")
 
-    def _backward(self, batches: list[Any]) -> tuple[float, int]:
+    def _backward(self, batches: list[Any]) -> tuple[Tensor, int]:
         """Computes the gradient of the mean over batches. **Returns** the loss, and its count."""
         self.optimizer.zero_grad()
         if len(batches) == 1:
             loss, count = self._batch_loss(batches[0])
             loss.backward()
-            return float(loss.item()), count
-        total, counted = 0.0, 0
+            return loss.detach(), count
+        total: Any = 0.0
+        counted = 0
         for batch in batches:
             loss, count = self._batch_loss(batch)
             (loss * count).backward()
-            total, counted = total + float(loss.item()) * count, counted + count
+            total, counted = total + loss.detach() * count, counted + count
         with no_grad():
             for p in self.model.parameters():
                 if p.grad is not None:

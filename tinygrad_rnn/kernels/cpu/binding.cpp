@@ -248,6 +248,7 @@ PyMethodDef methods[] = {
     METHOD("add_rows", add_rows),
     METHOD("sum_of_squares", sum_of_squares),
     METHOD("adam", adam),
+    METHOD("philox", philox),
     METHOD("product", product),
     METHOD("add_product", add_product),
     METHOD("sum_of_products", sum_of_products),
