@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,11 +12,12 @@ import pytest
 from tinygrad_rnn.cli.picture import draw_adding, draw_attention, families
 
 font_manager = pytest.importorskip("matplotlib.font_manager")
+ft2font = pytest.importorskip("matplotlib.ft2font")
 
 
 def letters(family: str) -> set[int]:
     path = font_manager.findfont(family, fallback_to_default=False)
-    return {*font_manager.get_font(path).get_charmap()}
+    return {*ft2font.FT2Font(path).get_charmap()}
 
 
 def draw(path: Path, letter: str) -> None:
@@ -37,6 +39,12 @@ def test_a_letter_that_no_font_has(tmp_path: Path, capsys: pytest.CaptureFixture
     assert said.startswith(f"hint: {path} shows some letters as boxes: no installed font has them")
     assert said.count("\n") == 1
     assert path.read_bytes().startswith(b"\x89PNG")
+
+
+def test_fonts_are_closed_after_the_search() -> None:
+    before = len(os.listdir("/dev/fd"))
+    families("\U0001f9ff\U000e0001")
+    assert len(os.listdir("/dev/fd")) == before
 
 
 def test_adding_s_curves_can_be_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

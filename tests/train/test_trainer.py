@@ -160,6 +160,23 @@ def test_the_default_generator_resumes_too(tmp_path: Path) -> None:
     assert list(other) == rest
 
 
+def test_running_statistics_resume_too(tmp_path: Path) -> None:
+    def one() -> Trainer:
+        generator = tg.Generator(0)
+        model = nn.Sequential(nn.Linear(3, 4, generator=generator), nn.BatchNorm1d(4))
+        x, y = arrays()
+        data = tg.data.DataLoader(tg.data.TensorDataset(x[:, 0], y), 4)
+        held_out = tg.data.DataLoader(tg.data.TensorDataset(x[:, 1], y), 9)
+        optimizer = tg.optim.SGD(model.parameters(), lr=0.1)
+        return Trainer(model, data, mean_loss, optimizer, epochs=2, validation=held_out)
+
+    whole, first, second = one(), one(), one()
+    before = [next(first) for _ in range(4)]
+    tg.io.save_checkpoint(tmp_path, first.state_dict())
+    second.load_state_dict(load_checkpoint(tmp_path))
+    assert before + list(second) == list(whole)
+
+
 def test_accumulated_batches_are_one_large_batch() -> None:
     many = trainer(dropout=0.0, batch=4, accumulate=99, optimizer=tg.optim.SGD)
     one = trainer(dropout=0.0, batch=ROWS, optimizer=tg.optim.SGD)

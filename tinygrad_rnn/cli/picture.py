@@ -64,19 +64,19 @@ def _save(figure: Any, path: Path) -> None:
 def families(text: str) -> list[str]:
     """Returns the fonts that have the letters of a text: matplotlib's default, and others."""
     from matplotlib import font_manager
+    from matplotlib.ft2font import FT2Font  # get_font keeps its files open
 
     fonts = font_manager.fontManager
     default = font_manager.FontProperties()
     missing = {ord(c) for c in text if not c.isspace()}
-    missing -= {*font_manager.get_font(fonts.findfont(default)).get_charmap()}
+    missing -= {*FT2Font(fonts.findfont(default)).get_charmap()}
     names = [default.get_name()]
     for entry in fonts.ttflist:  # reading them takes time: only if letters are missing
         if not missing:
             break
         if "Last Resort" in entry.name:  # it has a box for every letter
             continue
-        charmap = font_manager.get_font(entry.fname).get_charmap()
-        if found := missing & {*charmap}:
+        if found := missing & {*FT2Font(entry.fname).get_charmap()}:
             names.append(entry.name)
             missing -= found
     return names
