@@ -79,6 +79,7 @@ def test_a_chain_comes_back_bit_for_bit(seed: int, tmp_path: Path) -> None:
 
 
 @pytest.mark.oracle
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of Keras itself
 @pytest.mark.parametrize("seed", range(0, COUNT, 5))
 def test_keras_computes_the_same(seed: int, tmp_path: Path) -> None:
     os.environ.setdefault("KERAS_BACKEND", "jax")

@@ -210,7 +210,10 @@ def load_matching(model: Module, source: str | Path | Mapping[str, Any]) -> Load
     """
     if not isinstance(model, Module):
         raise InvalidTypeError(f"load_matching: model: expected a module, got {model!r}")
-    state = source if isinstance(source, Mapping) else load(source)
+    try:
+        state = source if isinstance(source, Mapping) else load(source)
+    except CheckpointError as error:
+        raise CheckpointError(f"load_matching: source: {error}") from None
     parameters = model._named()
     fitting: dict[str, Any] = {}
     unexpected, mismatched = [], []

@@ -110,6 +110,8 @@ def from_bytes(raw: bytes, source: str) -> Arrays:
         return {name: array.copy() for name, array in deserialize(raw).items()}  # writable
     except SafetensorError as error:
         raise CheckpointError(f"{source} {description(raw)} ({error})") from None
+    except ValueError as error:  # more axes than NumPy has
+        raise CheckpointError(f"{source} is damaged: {error}") from None
     except KeyError as error:
         raise CheckpointError(
             f"{source} has dtype {error}, which NumPy does not have: convert it to float32 in the "
