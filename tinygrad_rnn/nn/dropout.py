@@ -53,6 +53,7 @@ def dropout(
     >>> tg.nn.dropout(tg.ones((4,)), 0.5, tg.Generator(0))
     tensor([0., 2., 0., 0.])
     """
+    probability("dropout: p", p)
     if p == 0:
         return x
     shape = list(x.shape)
