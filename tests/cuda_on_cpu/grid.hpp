@@ -8,21 +8,21 @@
 
 namespace grid {
 
-typedef void (*Entry)(void** arguments);
+typedef void (*Entry)(void **arguments);
 
 struct Kernel {
   std::string name;
   Entry entry;
-  int waits = 0;    // whether its threads wait for each other
-  int checked = 0;  // whether it was compiled so that races and stray writes are found
-  char *shared = nullptr, *shared_end = nullptr;  // its __shared__ variables
+  int waits = 0;   // whether its threads wait for each other
+  int checked = 0; // whether it was compiled so that races and stray writes are found
+  char *shared = nullptr, *shared_end = nullptr; // its __shared__ variables
 };
 
-extern unsigned seed;        // 0: threads run in the order of their numbers; else in a drawn one
-extern std::string failure;  // what went wrong in the last launch that failed
-extern std::map<uintptr_t, size_t> allocated;  // device memory: address, bytes
+extern unsigned seed;       // 0: threads run in the order of their numbers; else in a drawn one
+extern std::string failure; // what went wrong in the last launch that failed
+extern std::map<uintptr_t, size_t> allocated; // device memory: address, bytes
 
 // Runs all blocks, one after another or, `together`, side by side. False: see `failure`.
-bool run(Kernel& kernel, const unsigned* size, unsigned shared, void** arguments, bool together);
+bool run(Kernel &kernel, const unsigned *size, unsigned shared, void **arguments, bool together);
 
-}  // namespace grid
+} // namespace grid

@@ -150,8 +150,8 @@ private:
         const Vector<T> value = load(out.y + at, count),
                         keep = keep_probability(layer.h_zoneout, at, count);
         if (out.gates && layout.planes == 1) store(s.z[r] + j, value);
-        store(out.y + at, selected<T>(keep, load(s.h[r] + j, count)) + selected<T>(T(1) - keep, value),
-              count);
+        store(out.y + at,
+              selected<T>(keep, load(s.h[r] + j, count)) + selected<T>(T(1) - keep, value), count);
       }
   }
 

@@ -10,8 +10,8 @@ static uint64_t to_unsigned(PyObject *o) {
   return n;
 }
 
-// philox(out, key, call, first, least): fills an array with the words, if it is of uint32, or of bool
-// with whether they are at least `least`.
+// philox(out, key, call, first, least): fills an array with the words, if it is of uint32, or of
+// bool with whether they are at least `least`.
 PyObject *philox(Arguments a, Py_ssize_t count) {
   if (count != 5) raise(PyExc_TypeError, "philox: expected 5 arguments, got %zd", count);
   if (!is_numpy(a[0]) || !(is_numpy_of(a[0], NPY_BOOL) || is_numpy_of(a[0], NPY_UINT32)))
@@ -25,10 +25,8 @@ PyObject *philox(Arguments a, Py_ssize_t count) {
   if (least > UINT32_MAX) raise(PyExc_ValueError, "philox: least: expected 32 bits");
   p.least = uint32_t(least), p.count = PyArray_SIZE(out);
   void *data = PyArray_DATA(out);
-  if (is_numpy_of(a[0], NPY_BOOL))
-    p.mask = static_cast<uint8_t *>(data);
-  else
-    p.words = static_cast<uint32_t *>(data);
+  if (is_numpy_of(a[0], NPY_BOOL)) p.mask = static_cast<uint8_t *>(data);
+  else p.words = static_cast<uint32_t *>(data);
   p.threads = threads_if(p.count > 200000);
   const Kernels &k = best_kernels();
   without_gil([&] { k.philox(p); });
