@@ -34,6 +34,7 @@ from ..checks import (
     positive,
     probability,
     real_part,
+    reals_of,
     within_rows,
 )
 from ..dropout import bernoulli, dropout_mask
@@ -183,7 +184,8 @@ class RecurrentLayer(Module):
         zero past a row's length. **Raises** ShapeError, TypeError saying what was expected.
         """
         if not isinstance(x, Tensor):
-            x = self._from_array(x)
+            like = self.cells[0].weight_ih if self.reads_tables else None
+            x = input_of(self.name, "x", x) if like is None else reals_of(self.name, "x", x, like)
         if ids is None and x.ndim == 2 and self.reads_tables:
             return self._one_sequence(x, state, lengths, reset, return_states)
         x, ids, lengths = self._time_first(x, ids, lengths)
@@ -364,14 +366,6 @@ class RecurrentLayer(Module):
         if self.batch_first:
             x = x.swapaxes(0, 1)
         return x, None, self._lengths(lengths, x, x.device)
-
-    def _from_array(self, x: Any) -> Tensor:
-        """An array as a Tensor, reals in the dtype and on the device of the weights."""
-        found = input_of(self.name, "x", x)
-        if not self.reads_tables or found.dtype.kind != "f":
-            return found
-        like = self.cells[0].weight_ih
-        return found.to(like.device).astype(like.dtype)
 
     def _one_sequence(
         self, x: Tensor, state: State, lengths: Any, reset: Any, return_states: bool
