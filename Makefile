@@ -5,7 +5,7 @@ DEMO   := runs/demo
 
 NATIVE := tinygrad_rnn/kernels/cpu
 
-.PHONY: demo quick test deep oracles fuzz test-gpu check style native sanitize clean
+.PHONY: demo quick test deep oracles fuzz test-gpu test-cupy check style native sanitize clean
 
 # Trains the demo model (or goes on with it), then writes 500 characters of it.
 demo: .venv/demo
@@ -13,7 +13,7 @@ demo: .venv/demo
 	@$(BIN)/tinygrad-rnn generate $(DEMO) --length 500 --temperature 0.7 --seed 1
 
 # Two tests run at a time, each on one thread.
-quick test check deep oracles fuzz: export OMP_NUM_THREADS = 1
+quick test check deep oracles fuzz test-cupy: export OMP_NUM_THREADS = 1
 
 # Style, the types of the files that differ from main (all, where git cannot tell), and the first test
 # of every file with those marked quick: every part, in less than a minute.
@@ -49,9 +49,16 @@ SEED  ?= 0
 fuzz: .venv/test
 	$(BIN)/python -m tests.fuzz --calls $(CALLS) --seed $(SEED)
 
-# On a machine with a GPU: all derivatives and training with CuPy.
+# On a machine with a GPU: all derivatives and training with CuPy. It compiles some 700 small kernels, so
+# few cases are drawn of each.
 test-gpu: .venv/test,cuda13
-	$(BIN)/pytest -m gpu tests
+	HYPOTHESIS_PROFILE=quick $(BIN)/pytest -m gpu tests
+
+# The same tests without a GPU: the real CuPy, whose kernels run on the CPU (tests/cuda_on_cpu). A share of
+# them: make test-cupy ONLY='not derivatives'
+ONLY ?=
+test-cupy: .venv/test,cuda13
+	HYPOTHESIS_PROFILE=quick $(BIN)/pytest -p tests.cuda_on_cpu.plugin -m gpu tests -k '$(ONLY)'
 
 # Compiles the native kernels into the source tree, for whoever runs from there: PYTHONPATH=. python
 native: build/native/build.ninja

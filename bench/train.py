@@ -112,9 +112,9 @@ class PyTorch(Library):
 
         def update() -> float:
             nonlocal carried
-            if run.batches.at_start:
+            if run.data.at_start:
                 carried = None
-            x, y = map(torch.from_numpy, next(run.batches))
+            x, y = map(torch.from_numpy, next(run.data))
             logits, state = model(x, carried)
             carried = state.detach() if config.cell == "gru" else tuple(s.detach() for s in state)
             loss = cross_entropy(logits.reshape(-1, logits.shape[-1]), y.reshape(-1))

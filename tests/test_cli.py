@@ -1,5 +1,6 @@
 """The output of each command; each mistake ends in one line and exit status 2."""
 
+import json
 import os
 import re
 import shlex
@@ -8,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,6 +20,7 @@ from typer.testing import CliRunner
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import testing
+from tinygrad_rnn.cli import checks
 from tinygrad_rnn.cli.app import app
 from tinygrad_rnn.io import load_checkpoint, save_checkpoint
 from tinygrad_rnn.recipes import CharLMConfig
@@ -82,12 +85,15 @@ def test_training_prints_lines_and_its_result(run: Run, tmp_path: Path) -> None:
     assert done.stderr == ""
     assert re.fullmatch(r"model: gru with [\d,]+ weights on cpu", lines[0])
     assert lines[1] == f"text: text.txt, {len(TEXT):,} characters, {len(set(TEXT))} symbols"
-    figures = r"loss [\d.]+  held-out [\d.]+ bits/char  norm [\d.]+  [\d,]+ chars/s  \d+:\d\d left"
+    figures = (
+        r"loss [\d.]+  held-out [\d.]+ bits/char  grad norm [\d.]+  [\d,]+k? chars/s  \d+:\d\d left"
+    )
     steps = [line for line in lines if line.startswith("step ")]
     assert [line.split()[1] for line in steps] == ["100/210", "200/210", "210/210"]
     assert all(re.fullmatch(rf"step \d+/210  {figures}", line) for line in steps)
     assert any(line.startswith("    | ") for line in lines)  # a sample
-    assert re.fullmatch(r"held-out: \d\.\d{3} bits/char", lines[-1])
+    assert re.fullmatch(r"held-out: \d\.\d{3} bits/char", lines[-3])
+    assert lines[-2:] == ["to use it:", "tinygrad-rnn generate runs/charlm"]
     assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f]", done.stdout)  # no control codes
     assert (tmp_path / "runs/charlm/checkpoint.json").exists()
 
@@ -110,9 +116,11 @@ def test_a_terminal_gets_a_bar(tmp_path: Path) -> None:
         os.close(ours)
     assert process.returncode == 0
     screen = re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", shown.decode())
-    figures = r"loss [\d.]+  held-out [\d.]+ bits/char  norm [\d.]+  \d+k chars/s  0:00 left"
+    figures = (
+        r"loss [\d.]+  held-out [\d.]+ bits/char  grad norm [\d.]+  [\d,]+k? chars/s  0:00 left"
+    )
     assert re.search(rf"100% ━+ {figures}", screen)
-    assert re.search(r"held-out: \d\.\d{3} bits/char\s*$", screen)
+    assert re.search(r"held-out: \d\.\d{3} bits/char\s", screen)
 
 
 def weights(folder: Path) -> dict[str, bytes]:
@@ -149,10 +157,12 @@ def test_ctrl_c_then_resume_is_the_uninterrupted_run(run: Run, tmp_path: Path) -
     resumed = run("train", "charlm", "--out", "cut off", "--resume")
     assert f"resuming after step {at} of 900" in resumed.stdout
     assert weights(tmp_path / "cut off") == weights(tmp_path / "whole")
-    assert resumed.stdout.splitlines()[-1] == whole.stdout.splitlines()[-1]
+    result = [line for line in whole.stdout.splitlines() if line.startswith("held-out")]
+    assert result[0] in resumed.stdout.splitlines()
 
     again = run("train", "charlm", "--out", "cut off", "--resume")  # a finished run
-    assert again.stdout.splitlines()[-1] == whole.stdout.splitlines()[-1]
+    assert result[0] in again.stdout.splitlines()
+    assert "tinygrad-rnn train charlm --out 'cut off' --resume --steps 1800" in again.stdout
     assert "chars/s" not in again.stdout
 
 
@@ -208,6 +218,76 @@ def test_score(run: Run, trained: str) -> None:
     assert float(rows[-1][2]) == running[-1]
     bits = float(re.search(r"([\d.]+) bits/char over 11 characters", out)[1])  # type: ignore[index]
     assert bits == pytest.approx(-running[-1] / 11 / np.log(2), abs=1e-3)
+
+
+def test_scores_of_files_as_json_and_in_sum(run: Run, trained: str, tmp_path: Path) -> None:
+    text = TEXT[:1200]
+    (tmp_path / "part.txt").write_text(text, "utf-8")
+    found = json.loads(run("score", trained, "--file", "part.txt", "--json").stdout)
+    assert "".join(row["symbol"] for row in found["symbols"]) == text
+    total = sum(row["log_prob"] for row in found["symbols"])
+    assert found["log_prob"] == pytest.approx(total, abs=1e-9)
+    assert found["bits_per_char"] == pytest.approx(-total / 1200 / np.log(2))
+    brief = json.loads(run("score", trained, "--file", "part.txt", "--json", "--summary").stdout)
+    assert brief == {name: found[name] for name in ("characters", "log_prob", "bits_per_char")}
+    out = run("score", trained, "--file", "part.txt").stdout
+    assert out.startswith("1,200 characters: their sum only; --json has each of them\n")
+    exponent = re.search(r"all +│ +\d\.\d+e(-\d+) ", out)[1]  # type: ignore[index]
+    assert int(exponent) == np.floor(total / np.log(10)) < -308  # no float is so small
+    assert len(out.splitlines()) < 9
+
+
+def test_score_in_a_narrow_terminal(
+    trained: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("COLUMNS", "30")
+    out = CliRunner().invoke(app, ["score", trained, "8 times"]).output
+    assert "…" not in out
+    assert all(
+        re.search(rf"{letter}' +0\.\d{{6}} +-\d+\.\d{{4}} *$", out, re.M) for letter in "8ime"
+    )
+
+
+def test_score_needs_one_text(run: Run, trained: str) -> None:
+    for given in ([], ["a", "--file", "text.txt"]):
+        assert "type it, or name a file" in mistake(run("score", trained, *given, status=2))
+
+
+def test_a_short_text_shrinks_batch_and_window(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "short.txt").write_text("to be or not to be, " * 20)
+    out = run("train", "charlm", "--text", "short.txt", "--steps", "2").stdout
+    assert out.startswith(
+        "hint: the text is short: --batch-size 11 --bptt 32 in place of 64 and 32\n"
+    )
+    assert re.search(r"hint: 380 chars are little to learn from: .* fewer --steps", out)
+    (tmp_path / "shorter.txt").write_text("to be")
+    out = run(
+        "train", "charlm", "--text", "shorter.txt", "--steps", "2", "--out", "other"
+    ).stdout  # fmt: skip
+    assert "--batch-size 1 --bptt 3 in place" in out
+    assert run("train", "charlm", "--resume", "--steps", "3").returncode == 0
+
+
+def test_enough_text_has_no_hint(run: Run) -> None:
+    assert "hint" not in train(run, "--steps", "1").stdout
+
+
+def test_version_and_module(run: Run) -> None:
+    assert run("--version").stdout == f"tinygrad-rnn {tg.__version__}\n"
+    project = tomllib.loads((Path(SOURCES) / "pyproject.toml").read_text("utf-8"))
+    assert project["project"]["version"] == tg.__version__
+    command = [sys.executable, "-m", "tinygrad_rnn", "train", "-h"]
+    out = subprocess.check_output(command, env=ENVIRONMENT, encoding="utf-8")
+    assert "tinygrad-rnn train [OPTIONS]" in out
+
+
+def test_gradcheck_tells_its_progress_in_a_pipe(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [info for info in testing.op_infos() if info.name in ("tanh", "exp")]
+    monkeypatch.setattr(testing, "op_infos", lambda: rows)
+    monkeypatch.setattr(checks, "LINE_EVERY", 0.0)
+    result = CliRunner().invoke(app, ["gradcheck"])
+    assert "checked 1 of 2\n" in result.stderr
+    assert "checked" not in result.stdout
 
 
 def test_info(run: Run) -> None:
@@ -272,7 +352,7 @@ def mistake(done: subprocess.CompletedProcess[str]) -> str:
         ("--text .", "is a folder"),
         ("--text empty.txt", "empty.txt is empty"),
         ("--text latin.txt", "not UTF-8: byte 0xE9 at offset 3"),
-        ("--text short.txt", "one window needs --batch-size x --bptt + 1 = 2049: lower one"),
+        ("--text short.txt", "one window needs --batch-size x --bptt + 1 = 2: lower one"),
         ("--device tpu", "unknown device 'tpu'"),
         ("--batch-size 2 --out text.txt/run", "cannot save in text.txt/run"),
         ("--resume --out nowhere", "no checkpoint in nowhere: there is no such folder"),
@@ -293,7 +373,7 @@ def mistake(done: subprocess.CompletedProcess[str]) -> str:
 def test_mistakes_in_training(run: Run, tmp_path: Path, arguments: str, said: str) -> None:
     (tmp_path / "empty.txt").write_bytes(b"")
     (tmp_path / "latin.txt").write_bytes(b"caf\xe9")
-    (tmp_path / "short.txt").write_text("to be")
+    (tmp_path / "short.txt").write_text("to")
     (tmp_path / "wide.txt").write_text(TEXT, "utf-16")
     (tmp_path / "binary.txt").write_bytes(b"text\nx\0")
     given = arguments.split()

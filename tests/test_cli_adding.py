@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from tinygrad_rnn.cli.app import app
-from tinygrad_rnn.recipes import DivergedError, SettingError
+from tinygrad_rnn.train import DivergedError
 
 SMALL = ["train", "adding", "--length", "6", "--hidden-size", "4", "--steps", "3"]
 
@@ -42,7 +42,7 @@ def test_every_cell_is_reported_and_drawn(tmp_path: Path) -> None:
 )
 def test_mistakes(arguments: list[str], said: str) -> None:
     done = CliRunner().invoke(app, [*SMALL, "--cells", "rnn", *arguments])
-    assert isinstance(done.exception, SettingError)
+    assert isinstance(done.exception, ValueError)
     assert said in str(done.exception)
     assert "step 3" not in done.output  # it is refused before the training
 
@@ -50,7 +50,7 @@ def test_mistakes(arguments: list[str], said: str) -> None:
 def test_without_the_package_that_draws(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     done = CliRunner().invoke(app, [*SMALL, "--plot", "x.png"])
-    assert isinstance(done.exception, SettingError)
+    assert isinstance(done.exception, ValueError)
     assert "a plot needs the package matplotlib" in str(done.exception)
     assert done.output == ""
 

@@ -41,6 +41,9 @@ COMMANDS = {
     "generate": "charlm --length 3 --seed 0",
     "score": "charlm the",
     "translate": "pairs line --beams 2 --max-length 4",
+    "export": "charlm out.safetensors",
+    "import": "weights.safetensors --out out.safetensors",
+    "inspect": "weights.safetensors",
     "gradcheck": "",
     "info": "",
 }
@@ -68,6 +71,7 @@ PATHS = [
 PLACE = {
     *("text", "a", "b", "line", "zeros", "latin", "wide", "empty", "blank", "one", "twice"),
     *("folder", "folder.png", "pipe", "pipe.png", "en", "xx", "charlm", "pairs"),
+    "weights.safetensors",
 }
 
 
@@ -157,6 +161,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.setattr(testing, "op_infos", lambda: rows)
         for name, out in (("train charlm", "charlm"), ("train translate", "pairs")):
             assert run([*name.split(), *COMMANDS[name].split(), "--out", out]) == (0, "")
+        assert run(["export", "charlm", "weights.safetensors"]) == (0, "")
         yield folder
 
 

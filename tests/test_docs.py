@@ -100,7 +100,7 @@ def options(command: Any) -> set[str]:
     return own.union(*(options(below) for below in getattr(command, "commands", {}).values()))
 
 
-@pytest.mark.parametrize("name", ["README.md", "docs/translation.md"])
+@pytest.mark.parametrize("name", ["README.md", "docs/translation.md", "docs/training.md"])
 def test_the_options_that_pages_name_exist(name: str) -> None:
     text = (ROOT / name).read_text("utf-8")
     named = re.findall(r"^.*tinygrad-rnn .*|`[^`\n]*--[^`\n]*`", text, re.M)

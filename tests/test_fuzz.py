@@ -21,7 +21,8 @@ LEFT_OUT = {
     "operation", "Module", "StateDictError", "Attention", "Memory", "Hypothesis", "Vocabulary",
     "Schedule", "Optimizer", "Batch", "default_text", "python_topics", "shakespeare", "read_text",
     "BPEVocabulary", "VOCABULARIES", "PAD", "START", "END", "UNKNOWN", "without_blanks",
-    "read_lines", "lines", "lock_checkpoint",
+    "read_lines", "lines", "lock_checkpoint", "Dataset", "IterableDataset", "Subset",
+    "PadSequences",
 }  # fmt: skip
 
 

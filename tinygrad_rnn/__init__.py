@@ -33,12 +33,12 @@ from .tensor import ops
 from .tensor.ops import *
 
 if typing.TYPE_CHECKING:
-    from . import nn, optim
+    from . import data, nn, optim, train
     from .io import load, save
     from .tensor.tensor import Tensor as tensor  # the package, which makes one when it is called
 
 __all__ = [
-    "nn", "optim", "load", "save", "tensor", "get_num_threads", "set_num_threads",
+    "nn", "optim", "data", "train", "load", "save", "tensor", "get_num_threads", "set_num_threads",
     "TinygradRnnError", "AnomalyError", "DeviceError", "ExportError", "GradcheckError",
     "GraphError", "InvalidTypeError", "InvalidValueError", "MatrixError", "OutOfRangeError",
     "ShapeError", "UnknownNameError",
@@ -48,7 +48,12 @@ __all__ += ops.__all__
 __all__ += loops.__all__
 __all__ += cells.__all__
 
-_MODULE = {"nn": "nn", "optim": "optim", "io": "io", "load": "io", "save": "io"}
+__version__ = "0.1.0"
+
+_MODULE = {
+    "nn": "nn", "optim": "optim", "data": "data", "train": "train", "io": "io", "load": "io",
+    "save": "io",
+}  # fmt: skip
 
 
 def __getattr__(name: str) -> typing.Any:

@@ -1,6 +1,5 @@
-"""Batches hold every pair once per epoch, with little padding, and continue from any position."""
+"""Pairs are read line by line, padded to batches, and batched in the order of their lengths."""
 
-import itertools
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +11,8 @@ from tinygrad_rnn.data import (
     END,
     PAD,
     START,
-    Buckets,
     TextError,
-    collate,
+    collate_pairs,
     in_order,
     read_lines,
     read_pairs,
@@ -32,7 +30,7 @@ def pairs_of(lengths: list[tuple[int, int]]) -> list[tuple[np.ndarray, np.ndarra
 @given(LENGTHS)
 def test_collate(lengths: list[tuple[int, int]]) -> None:
     pairs = pairs_of(lengths)
-    batch = collate(pairs)
+    batch = collate_pairs(pairs)
     assert batch.symbols == sum(t + 1 for _, t in lengths)
     for column, (source, target) in enumerate(pairs):
         assert batch.lengths[column] == len(source) + 1
@@ -43,39 +41,6 @@ def test_collate(lengths: list[tuple[int, int]]) -> None:
         ):
             np.testing.assert_array_equal(table[: len(row), column], row)
             assert (table[len(row) :, column] == PAD).all()
-
-
-@given(LENGTHS, st.integers(1, 5), st.integers(0, 3))
-def test_a_pass_has_every_pair_once(lengths: list[tuple[int, int]], size: int, seed: int) -> None:
-    pairs = pairs_of(lengths)
-    buckets = Buckets(pairs, size, seed)
-    for _ in range(2):
-        seen = [column for batch in itertools.islice(buckets, buckets.batches) for column in
-                zip(batch.source.T.tolist(), batch.targets.T.tolist(), strict=True)]  # fmt: skip
-        found = sorted(([s for s in a if s > 3], [t for t in b if t > 3]) for a, b in seen)
-        assert found == sorted((a.tolist(), b.tolist()) for a, b in pairs)
-
-
-@given(st.integers(0, 20))
-def test_position_is_all_there_is(position: int) -> None:
-    pairs = pairs_of([(n % 5, n % 3) for n in range(10)])
-    one, other = Buckets(pairs, 3, seed=1), Buckets(pairs, 3, seed=1)
-    for _ in range(position):
-        next(one)
-    other.position = position
-    for a, b in zip(next(one), next(other), strict=True):
-        np.testing.assert_array_equal(a, b)
-
-
-def test_passes_differ_and_lengths_are_alike() -> None:
-    pairs = pairs_of([(int(n), int(n)) for n in np.random.default_rng(0).integers(1, 50, 400)])
-    buckets = Buckets(pairs, 10)
-    passes = [[next(buckets) for _ in range(buckets.batches)] for _ in range(2)]
-    assert any(a.source.shape != b.source.shape for a, b in zip(*passes, strict=True))
-    padding = np.mean([(batch.source == PAD).mean() for batch in passes[0]])
-    assert padding < 0.05
-    lengths = [len(batch.source) for batch in passes[0]]
-    assert lengths != sorted(lengths)
 
 
 @given(LENGTHS, st.integers(1, 5))
@@ -124,10 +89,3 @@ def test_a_lone_carriage_return(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"one\rmore\ntwo\n")  # ends no line beside line feeds
     (tmp_path / "b").write_bytes(b"eins\rzwei")  # ends all lines of an old Macintosh
     assert read_pairs(tmp_path / "a", tmp_path / "b") == [("one\rmore", "eins"), ("two", "zwei")]
-
-
-def test_settings() -> None:
-    with pytest.raises(ValueError, match="at least one pair"):
-        Buckets([], 2)
-    with pytest.raises(ValueError, match="batch: expected at least 1"):
-        Buckets(pairs_of([(1, 1)]), 0)

@@ -6,11 +6,13 @@ else has a line in a table here, or in `networks`.
 
 from __future__ import annotations
 
+import importlib.util
 import inspect
 import json
 import os
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -439,6 +441,93 @@ def _damaged_weights(a: Arguments) -> Any:
     return None
 
 
+def _needs(package: str) -> Callable[[Any], Any]:
+    """A call that does nothing where a package of another library is not installed."""
+
+    def decorate(run: Any) -> Any:
+        return run if importlib.util.find_spec(package) else (lambda a: None)
+
+    return decorate
+
+
+def _saved_model(a: Arguments) -> Any:
+    with tempfile.TemporaryDirectory() as folder:
+        tg.io.save_model(Path(folder) / "m", a["model"], config=a["config"])
+        return tg.io.load_model(Path(folder) / "m", device="cpu").state_dict()
+
+
+def _damaged_model(a: Arguments) -> Any:
+    """A model, or CheckpointError, of a file that was damaged."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "m"
+        tg.io.save_model(path, tg.nn.GRU(2, 3))
+        path.write_bytes(_damage(a, path.read_bytes()))
+        with suppress(tg.nn.StateDictError):
+            tg.io.load_model(path)
+    return None
+
+
+@_needs("onnx")
+def _exported(a: Arguments) -> Any:
+    with tempfile.TemporaryDirectory() as folder:
+        tg.io.export_onnx(a["model"], f"{folder}/m", a["example"], method=a["method"],
+                          axes=a["axes"])  # fmt: skip
+
+
+def _exported_c(a: Arguments) -> Any:
+    with tempfile.TemporaryDirectory() as folder:
+        tg.io.export_c(a["model"], f"{folder}/m.h", name=a["name"], int8=a["int8"])
+
+
+@_needs("h5py")
+def _to_keras(a: Arguments) -> Any:
+    with tempfile.TemporaryDirectory() as folder:
+        tg.io.to_keras(a["chain"], f"{folder}/m.keras")
+
+
+@_needs("h5py")
+def _from_keras(a: Arguments) -> Any:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "m.keras"
+        with suppress(tg.io.CheckpointError):
+            tg.io.to_keras(tg.io.KerasChain([tg.nn.Linear(2, 3)]), path)
+        path.write_bytes(_damage(a, path.read_bytes() if path.exists() else b"PK"))
+        tg.io.from_keras(path)
+
+
+@_needs("onnx")
+def _imported(a: Arguments) -> Any:
+    """A model, or CheckpointError, of a file that was damaged."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "m"
+        tg.io.export_onnx(tg.nn.Linear(2, 3), path, np.ones((2, 2), "float32"))
+        path.write_bytes(_damage(a, path.read_bytes()))
+        tg.io.import_onnx(path)
+
+
+_SEQ2SEQ = tg.nn.Seq2Seq(
+    tg.nn.Encoder(tg.nn.Embedding(4, 2), tg.nn.GRU(2, 3)),
+    tg.nn.Decoder(tg.nn.Embedding(4, 2), tg.nn.GRU(2, 3), tg.nn.DotAttention(3)),
+)
+
+
+@_needs("onnx")
+def _exported_seq2seq(a: Arguments) -> Any:
+    with tempfile.TemporaryDirectory() as folder:
+        paths = f"{folder}/encoder", f"{folder}/decoder"
+        tg.io.export_seq2seq(a["model"], *paths, a["source"], lengths=a["lengths"])
+
+
+@_needs("torch")
+def _from_torch(a: Arguments) -> Any:
+    return str(tg.io.from_torch(**a))
+
+
+@_needs("torch")
+def _to_torch(a: Arguments) -> Any:
+    return str(tg.io.to_torch(**a))
+
+
 def _position(d: Draw) -> float:
     return d.integer(0, 9999) / 10_000
 
@@ -458,9 +547,68 @@ FILES: dict[str, Template] = {
         _damaged_weights,
         {"damage": d.one_of(["bit", "bit", "cut", "front"]), "at": _position(d)},
     ),
+    "load_model": lambda d: (
+        _damaged_model,
+        {"damage": d.one_of(["bit", "bit", "cut", "front"]), "at": _position(d)},
+    ),
+    "import_onnx": lambda d: (
+        _imported,
+        {"damage": d.one_of(["bit", "bit", "cut", "front"]), "at": _position(d)},
+    ),
+    "OnnxModel": lambda d: (
+        lambda a: tg.io.OnnxModel([], {}, {}, a["inputs"], ["x"])(d.tensor(2)),
+        {"inputs": ["x"]},
+    ),
+    "export_c": lambda d: (_exported_c, {"model": tg.nn.GRU(2, 3), "name": "m", "int8": False}),
+    "export_onnx": lambda d: (
+        _exported,
+        {"model": tg.nn.GRU(2, 3), "example": d.tensor(4, 3, 2), "method": "forward", "axes": None},
+    ),
+    "export_seq2seq": lambda d: (
+        _exported_seq2seq,
+        {"model": _SEQ2SEQ, "source": d.ids(4, 3, 2), "lengths": [3, 1]},
+    ),
+    "KerasChain": lambda d: (
+        lambda a: tg.io.KerasChain([tg.nn.Linear(2, 3)], a["sequences"]).sequences,
+        {"sequences": []},
+    ),
+    "to_keras": lambda d: (_to_keras, {"chain": tg.io.KerasChain([tg.nn.Linear(2, 3)])}),
+    "from_keras": lambda d: (
+        _from_keras,
+        {"damage": d.one_of(["bit", "bit", "cut", "front"]), "at": _position(d)},
+    ),
+    "from_flax": lambda d: (
+        lambda a: tg.io.from_flax(a["tree"]).state_dict(),
+        {"tree": tg.io.to_flax(tg.nn.GRU(2, 3, reset_after=True, generator=tg.Generator(0)))},
+    ),
+    "to_flax": lambda d: (
+        by_keyword(tg.io.to_flax),
+        {"cell": tg.nn.LSTM(2, 3, generator=tg.Generator(0)), "style": "linen"},
+    ),
+    "from_torch": lambda d: (_from_torch, {"source": {"w": d.tensor(2)}}),
+    "to_torch": lambda d: (_to_torch, {"source": tg.nn.Linear(2, 3)}),
+    "save_model": lambda d: (
+        _saved_model,
+        {"model": tg.nn.GRU(2, 3, generator=tg.Generator(0)), "config": None},
+    ),
+    "load_matching": lambda d: (
+        by_keyword(tg.io.load_matching),
+        {"model": tg.nn.Linear(3, 2), "source": {"weight": d.tensor(2, 3), "b": d.reals((3,))}},
+    ),
+    "LoadReport": lambda d: (
+        lambda a: str(tg.io.LoadReport(*a.values())),
+        {"loaded": ["w"], "missing": [], "unexpected": [], "mismatched": []},
+    ),
     "has_checkpoint": lambda d: (by_keyword(has_checkpoint), {"folder": "."}),
 }
-UNTOUCHED = {"load_checkpoint", "load"}  # their draws are the damage
+UNTOUCHED = {
+    "load_checkpoint",
+    "load",
+    "load_model",
+    "LoadReport",
+    "import_onnx",
+    "OnnxModel",
+}  # their draws are the damage
 
 
 def templates() -> dict[str, Template]:

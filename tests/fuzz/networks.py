@@ -919,10 +919,44 @@ NETWORKS: dict[str, Template] = {
     "WordVocabulary": vocabulary(data.WordVocabulary),
     "read_pairs": pairs_of_files,
     "Streams": streams,
-    "collate": lambda d: (lambda a: list(data.collate(a["pairs"])), {"pairs": _pairs(d)}),
-    "Buckets": lambda d: (
-        lambda a: len(list(islice(data.Buckets(a["pairs"], a["batch"], a["seed"]), 9))),
-        {"pairs": _pairs(d), "batch": 2, "seed": 0},
+    "collate": lambda d: (lambda a: data.collate(**a), {"samples": [(1, 2.0), (3, 4.0)]}),
+    "collate_pairs": lambda d: (
+        lambda a: list(data.collate_pairs(a["pairs"])),
+        {"pairs": _pairs(d)},
+    ),
+    "pad_sequence": lambda d: (
+        lambda a: data.pad_sequence(**a),
+        {
+            "sequences": [d.tensor(n, 2) for n in (3, 1)],
+            "batch_first": d.one_of([False, True]),
+            "padding_value": 0.5,
+        },
+    ),
+    "unpad_sequence": lambda d: (
+        lambda a: data.unpad_sequence(**a),
+        {"padded": d.tensor(4, 3), "lengths": [4, 0, 2], "batch_first": False},
+    ),
+    "DataLoader": lambda d: (
+        lambda a: list(data.DataLoader(**a)),
+        {
+            "dataset": [1, 2, 3, 4, 5],
+            "batch_size": 2,
+            "drop_last": d.one_of([False, True]),
+            "lengths": d.one_of([None, [3, 1, 2, 1, 3]]),
+            "prefetch": d.one_of([0, 2]),
+        },
+    ),
+    "TensorDataset": lambda d: (
+        lambda a: data.TensorDataset(a["x"], a["y"])[1],
+        {"x": d.tensor(3, 2), "y": d.tensor(3)},
+    ),
+    "Windows": lambda d: (
+        lambda a: data.Windows(**a)[0],
+        {"series": d.tensor(9, 2), "length": 3, "horizon": 2, "stride": 2},
+    ),
+    "random_split": lambda d: (
+        lambda a: [list(part) for part in data.random_split(**a, generator=tg.Generator(0))],
+        {"dataset": [1, 2, 3, 4], "fractions": [0.5, 0.5]},
     ),
     "in_order": lambda d: (
         lambda a: len(list(data.in_order(a["pairs"], a["batch"]))),

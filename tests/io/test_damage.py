@@ -145,7 +145,7 @@ def test_settings_that_contradict_the_arrays(sizes: dict[str, int]) -> None:
 def test_entries_of_other_kinds(data: st.DataObject) -> None:
     """A state that fits no training is refused in one line."""
     state = checkpoint(0)
-    name = data.draw(st.sampled_from(["generator", "schedule", "optimizer", "hidden", "position"]))
+    name = data.draw(st.sampled_from(["generators", "schedule", "optimizer", "hidden", "position"]))
     if data.draw(st.booleans()):
         del state[name]
     else:

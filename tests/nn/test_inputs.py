@@ -33,7 +33,8 @@ CELLS: dict[str, Any] = {
     "MGUCell": nn.MGUCell(3, 4),
     "MLSTMCell": nn.MLSTMCell(3, 4),
 }
-X = [None, 3, "x", [[[1.0, 2.0, 3.0]]], np.zeros((5, 2, 3), "f"), object(), f(()), f((3,)),
+X = [None, 3, "x", [[[1.0, 2.0]]], np.zeros((5, 2, 4), "f"),
+     np.zeros((5, 2, 3), int), object(), f(()), f((3,)),
      f((5, 2, 4)), f((5, 2, 3, 1)), f((0, 2, 3)), f((5, 0, 3)), f((5, 2, 0)),
      of("int64", 5, 2, 3), of("bool", 5, 2, 3), of("complex64", 5, 2, 3)]  # fmt: skip
 STATES = [0, 0.5, "x", [], (), (None,), (None, None), (f((1, 2, 4)), None), {"h": f((1, 2, 4))},

@@ -233,7 +233,7 @@ def dropout(d: HypothesisSampler) -> Case:
     shared = d.one_of([None, 0, 1])
     wide = tuple(1 if axis == shared else n for axis, n in enumerate(shape))
     seed = d.integer(0, 9)
-    out = tg.Generator(seed).random(wide) < p
+    out = ~tg.Generator(seed).keep_mask(wide, p)
 
     def call(x: Any) -> Any:
         return nn.dropout(x, p, tg.Generator(seed), shared_axis=shared)
@@ -251,7 +251,7 @@ def dropped_words(d: HypothesisSampler) -> Case:
         module.weight = weight
         return module(ids)
 
-    return Case([d.reals((4, 2))], [tg.Generator(seed).random((4, 1)) < 0.5], call)
+    return Case([d.reals((4, 2))], [~tg.Generator(seed).keep_mask((4, 1), 0.5)], call)
 
 
 def dropped_weights(d: HypothesisSampler) -> Case:
@@ -264,7 +264,7 @@ def dropped_weights(d: HypothesisSampler) -> Case:
         module.weight_hh_l0 = weight
         return module(x)
 
-    return Case([d.reals((12, 3))], [tg.Generator(seed).random((12, 3)) < 0.5], call)
+    return Case([d.reals((12, 3))], [~tg.Generator(seed).keep_mask((12, 3), 0.5)], call)
 
 
 def dropped_state(step: Any, gates: int) -> Any:

@@ -64,12 +64,12 @@ def test_masks_are_drawn_in_the_documented_order() -> None:
     generator.state = state
     for k in range(2):
         if k:
-            x = x * tg.tensor((generator.random((1, 2, 4)) >= 0.5) / 0.5)
-        h_zone, c_zone = (tg.tensor((generator.random((5, 2, 4)) < q) * 1.0) for q in (0.2, 0.3))
+            x = x * tg.tensor(generator.keep_mask((1, 2, 4), 0.5) / 0.5)
+        h_zone, c_zone = (tg.tensor(~generator.keep_mask((5, 2, 4), q) * 1.0) for q in (0.2, 0.3))
         w_hh = getattr(layer, f"weight_hh_l{k}") * tg.tensor(
-            (generator.random((16, 4)) >= 0.4) / (1 - 0.4)
+            generator.keep_mask((16, 4), 0.4) / (1 - 0.4)
         )
-        h_mask = tg.tensor((generator.random((2, 4)) >= 0.6) / (1 - 0.6))
+        h_mask = tg.tensor(generator.keep_mask((2, 4), 0.6) / (1 - 0.6))
         zeros = tg.zeros((2, 4), dtype="float64")
         names = ("weight_ih", "bias_ih", "bias_hh")
         w_ih, b_ih, b_hh = (getattr(layer, f"{name}_l{k}") for name in names)

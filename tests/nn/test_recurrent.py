@@ -12,6 +12,9 @@ from hypothesis import strategies as st
 import tinygrad_rnn as tg
 from tinygrad_rnn.kernels.cpu import functions
 
+from ..drawing import HypothesisSampler
+from .layers import KINDS, as_state, drawn_layer, flat
+
 Array = Any
 
 
@@ -225,9 +228,9 @@ def test_a_gru_with_one_bias_refuses_two_and_names_the_remedy() -> None:
     ("call", "error", "words"),
     [
         (lambda m: m(tg.zeros((5, 2, 4))), tg.ShapeError, r"x: expected 3 features .*\[5, 2, 4\]"),
-        (lambda m: m(tg.zeros((2, 3))), tg.ShapeError, r"x: expected \(T, B, features\)"),
+        (lambda m: m(tg.zeros((2, 2, 2, 3))), tg.ShapeError, r"x: expected \(T, B, features\)"),
         (lambda m: m(tg.zeros((0, 2, 3))), tg.ShapeError, "none empty"),
-        (lambda m: m(np.zeros((5, 2, 3))), TypeError, "expected a Tensor, got ndarray"),
+        (lambda m: m("text"), TypeError, "expected a Tensor, got str"),
         (lambda m: m(tg.zeros((5, 2, 3), dtype="float64")), TypeError, "x.astype.'float32'"),
         (lambda m: m(tg.zeros((5, 2, 3), dtype="int64")), TypeError, "got int64"),
         (lambda m: m(tg.zeros((5, 2, 3)), tg.zeros((1, 2, 4))), tg.ShapeError, "state: expected"),
@@ -284,3 +287,47 @@ def test_rows_outside_a_table_are_refused(way: str, monkeypatch: pytest.MonkeyPa
 def test_wrong_arguments_are_named(build: Any, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         build()
+
+
+# ---------------------------------------------------------------- one sequence, and arrays
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@given(data=st.data())
+def test_one_sequence_is_a_batch_of_one(kind: str, data: st.DataObject) -> None:
+    d = HypothesisSampler(data)
+    layer = drawn_layer(d, kind, tg.Generator(0)).eval()
+    steps, rows = d.integer(1, 4), layer.num_layers * layer.directions
+    x = tg.tensor(d.reals((steps, 3)), requires_grad=True)
+    sizes = layer.cells[0].sizes
+    state = [tg.tensor(d.reals((rows, n))) for n in sizes] if d.one_of([True, False]) else None
+    length = d.one_of([None, d.integer(0, steps)])
+    reset = d.one_of([None, d.reals((steps,)) > 0.5])
+    batch = 0 if layer.batch_first else 1
+    one = layer(x, as_state(state), lengths=length, reset=reset, return_states=True)
+    many = layer(
+        x.expand_dims(axis=batch),
+        as_state(state and [s.expand_dims(axis=1) for s in state]),
+        lengths=None if length is None else [length],
+        reset=None if reset is None else np.expand_dims(reset, batch),
+        return_states=True,
+    )
+    for a, b in zip(flat(one), flat(many), strict=True):
+        assert a.ndim == b.ndim - 1
+        np.testing.assert_array_equal(a.numpy().ravel(), b.numpy().ravel())
+    if length == 0:  # then nothing depends on x
+        return
+    found, true = (tg.grad(sum((y * y).sum() for y in flat(ys)), [x])[0] for ys in (one, many))
+    np.testing.assert_allclose(found.numpy(), true.numpy(), rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", [tg.nn.RNN, tg.nn.GRU, tg.nn.LSTM])
+def test_arrays_are_read_in_the_dtype_of_the_weights(kind: Any) -> None:
+    layer, x = kind(3, 4), np.random.default_rng(0).normal(size=(5, 2, 3))
+    expected = layer(tg.tensor(x, dtype="float32"))[0].numpy()
+    for array in (x, x.astype("float32"), x.tolist()):
+        np.testing.assert_array_equal(layer(array)[0].numpy(), expected)
+    with pytest.raises(TypeError, match="rows of a table are read by"):
+        layer(np.ones((5, 2, 3), int))
+    with pytest.raises(tg.ShapeError, match=r"state: expected \[1, 4\] .* got \[1, 2, 4\]"):
+        layer(x[:, 0], tg.zeros((1, 2, 4)))

@@ -13,7 +13,7 @@ from tinygrad_rnn.data import CharVocabulary, VocabularyError
 from tinygrad_rnn.io import CheckpointError, save_checkpoint
 from tinygrad_rnn.recipes import CharLM, CharLMConfig, CharLMTraining, CharModel, SettingError
 from tinygrad_rnn.recipes.charlm import start_symbol
-from tinygrad_rnn.recipes.trainer import inference
+from tinygrad_rnn.train import inference
 
 
 def untrained(cell: str = "gru", symbols: str = "\nab", **settings: float) -> CharLM:

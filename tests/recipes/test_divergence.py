@@ -17,18 +17,18 @@ from tinygrad_rnn.recipes import (
     CharLM,
     CharLMConfig,
     CharLMTraining,
-    DivergedError,
-    Trainer,
+    RecipeTrainer,
     TranslateConfig,
     TranslationTraining,
     Translator,
 )
+from tinygrad_rnn.train import DivergedError
 
 Tiny = Callable[..., CharLMConfig]
 PAIRS = [(f"{a} {b}", f"{b} {a}") for a in "abcd" for b in "abcd"]
 
 
-def runs(lr: float) -> list[Trainer]:
+def runs(lr: float) -> list[RecipeTrainer]:
     """Creates a short training of each recipe."""
     sizes: dict[str, Any] = {"hidden_size": 4, "steps": 3, "lr": lr, "batch_size": 4}
     return [
@@ -65,7 +65,7 @@ def test_held_out_figures(
     next(run)
     monkeypatch.setattr(run, "evaluate", lambda quick=False: figure)
     for what in (lambda: next(run), run.finish):
-        with pytest.raises(DivergedError, match=r"step 2 left .* as the held-out figure"):
+        with pytest.raises(DivergedError, match=r"step 2 left .* as the validation figure"):
             what()
 
 

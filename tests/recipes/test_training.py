@@ -13,8 +13,10 @@ import pytest
 import tinygrad_rnn as tg
 from tinygrad_rnn.data import TextError
 from tinygrad_rnn.io import load_checkpoint, save_checkpoint
-from tinygrad_rnn.recipes import CharLMConfig, CharLMTraining, DivergedError, SettingError
+from tinygrad_rnn.recipes import CharLMConfig, CharLMTraining, SettingError
 from tinygrad_rnn.recipes import trainer as module
+from tinygrad_rnn.train import DivergedError
+from tinygrad_rnn.train import trainer as base
 
 Tiny = Callable[..., CharLMConfig]
 
@@ -130,7 +132,7 @@ def test_held_out_is_read_to_its_end(text: str, tiny: Tiny, length: int) -> None
 
 
 def test_progress_evaluates_now_and_then_and_last(text: str, tiny: Tiny) -> None:
-    evaluated = [p.step for p in CharLMTraining(text, tiny(steps=8)) if p.heldout is not None]
+    evaluated = [p.step for p in CharLMTraining(text, tiny(steps=8)) if p.validation is not None]
     assert evaluated == [3, 6, 8]
 
 
@@ -142,18 +144,23 @@ def test_it_learns(text: str, tiny: Tiny) -> None:
     assert run.finish() < 2
 
 
-@pytest.mark.parametrize("where", ["next_loss", "clip_grad_norm_"])
+@pytest.mark.parametrize("where", ["loss", "clip_and_read"])
 def test_divergence_stops_before_the_weights_change(
     text: str, tiny: Tiny, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
     run = CharLMTraining(text, tiny())
     take(run, 2)
     before = frozen(run)["model"]
-    if where == "next_loss":
-        loss, symbols = run.next_loss()
-        monkeypatch.setattr(run, "next_loss", lambda: (loss * math.nan, symbols))
+    if where == "loss":
+        loss = run.loss
+
+        def spoilt(*batch: Any) -> Any:
+            value, symbols = loss(*batch)
+            return value * math.nan, symbols
+
+        monkeypatch.setattr(run, "loss", spoilt)
     else:
-        monkeypatch.setattr(module, "clip_grad_norm_", lambda *a: math.inf)
+        monkeypatch.setattr(base, "clip_and_read", lambda *a: (math.inf, 1.0))
     with pytest.raises(DivergedError, match=r"step 3 gave .*(nan|inf).*lower `lr`"):
         next(run)
     assert frozen(run)["model"] == before

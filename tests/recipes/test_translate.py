@@ -12,9 +12,9 @@ from tinygrad_rnn.data import END, START, TextError
 from tinygrad_rnn.io import CheckpointError, load_checkpoint, save_checkpoint
 from tinygrad_rnn.recipes import SettingError, TranslateConfig, TranslationTraining, Translator
 from tinygrad_rnn.recipes import trainer as module
-from tinygrad_rnn.recipes.trainer import inference
 from tinygrad_rnn.recipes.translate import ATTENTIONS
 from tinygrad_rnn.recipes.translation_training import split
+from tinygrad_rnn.train import inference
 
 from .test_training import frozen, take
 
@@ -173,7 +173,7 @@ def test_scheduled_sampling_follows_its_schedule(monkeypatch: pytest.MonkeyPatch
     for step in (0, 1, 9):
         run.step = step
         with pytest.raises(ZeroDivisionError):
-            run.next_loss()
+            run.batch_loss(run.model, next(iter(run.data)))
     assert seen == [1.0, 0.75, 0.0]
 
 

@@ -12,8 +12,9 @@ import typer
 from ..recipes import SOLVED, Adding, AddingConfig
 from ..recipes.adding import CELLS
 from ..recipes.settings import check
+from ..train.logs import check_plot
 from .options import Device, on, options
-from .picture import check_picture, draw_adding
+from .picture import draw_adding
 
 
 @dataclass
@@ -44,7 +45,7 @@ def adding(
         check("cells", name, str, one_of=CELLS)
     configs = [AddingConfig(cell=name, **settings) for name in names]
     if plot is not None:
-        check_picture(plot)
+        check_plot(plot)
     print(f"{configs[0].length} steps; always predicting 1 has an error of {1 / 6:.3f}")
     with on(device):
         results = {config.cell: _learn(config) for config in configs}
@@ -63,9 +64,11 @@ def _learn(config: AddingConfig) -> Learned:
     training, started = Adding(config), time.monotonic()
     errors, before = {0: training.evaluate()}, training.gradient_norms()
     for progress in training:
-        if progress.heldout is not None:
-            errors[progress.step] = progress.heldout
-            print(f"{config.cell}  step {progress.step}  error {progress.heldout:.5f}", flush=True)
-            if progress.heldout < SOLVED / 5:
+        if progress.validation is not None:
+            errors[progress.step] = progress.validation
+            print(
+                f"{config.cell}  step {progress.step}  error {progress.validation:.5f}", flush=True
+            )
+            if progress.validation < SOLVED / 5:
                 break
     return Learned(errors, before, training.gradient_norms(), time.monotonic() - started)

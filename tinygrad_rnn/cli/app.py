@@ -1,4 +1,4 @@
-"""The commands train, generate, score, translate, gradcheck and info, and how they fail.
+"""The commands (train, generate, score, export, import, inspect, ...), and how they fail.
 
 A user's mistake ends in one line on stderr and exit status 2; a failure while a command runs
 (training diverges, memory or the disk is full) in one line and exit status 1. Any other exception
@@ -14,16 +14,18 @@ import re
 import signal
 import sys
 from contextlib import suppress
-from typing import NoReturn
+from typing import Annotated, NoReturn
 
 import numpy as np
 import typer
 
-from .. import kernels
+from .. import __version__, kernels
 from ..errors import TinygradRnnError
-from ..recipes import DivergedError
+from ..train import DivergedError
 from .adding import adding
 from .checks import gradcheck, info
+from .files import export, import_
+from .files import inspect as inspect_file
 from .train import charlm, phones, task, verses
 from .train import translate as train_translate
 from .translate import translate
@@ -31,17 +33,38 @@ from .use import generate, score
 
 app = typer.Typer(
     help="Recurrent networks on plain arrays: train, sample and score them; check gradients.",
-    add_completion=False,
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 train = typer.Typer(help="Train a model.")
 app.add_typer(train, name="train")
-COMMANDS = (generate, score, translate, gradcheck, info)
+COMMANDS = (generate, score, translate, export, gradcheck, info)
 TRAIN_COMMANDS = (charlm, train_translate, phones, verses, task, adding)
 for command in COMMANDS:
     app.command()(command)
+app.command("import")(import_)
+app.command("inspect")(inspect_file)
 for command in TRAIN_COMMANDS:
     train.command()(command)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"tinygrad-rnn {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Show the version, and exit.", callback=_show_version, is_eager=True
+        ),
+    ] = False,
+) -> None:
+    """The options before a command."""
+
 
 SHOWN = 400  # letters of a long message's beginning and of its end
 OPTIONS = {

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import platform
-from typing import Annotated
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from typing import Annotated, TypeVar
 
 import numpy as np
 import typer
 
-from .. import kernels, testing
+from .. import __version__, kernels, testing
 from ..errors import GradcheckError
 from ..tensor import backend, cuda
 from .options import Device, on
+
+T = TypeVar("T")
+LINE_EVERY = 5.0  # seconds, where there is no bar
 
 
 def gradcheck(
@@ -32,7 +37,8 @@ def gradcheck(
     failures: list[str] = []
     name = backend.default_device() if device is None else device
     with on(device):
-        for info in track(infos, "checking", console=console, disable=not console.is_terminal):
+        shown = track(infos, "checking", console=console) if console.is_terminal else _told(infos)
+        for info in shown:
             try:
                 errors = [f"{error:.1e}" for error in info.check(seed, name)]
             except GradcheckError as error:
@@ -46,11 +52,21 @@ def gradcheck(
     raise typer.Exit(1 if failures else 0)
 
 
+def _told(infos: Sequence[T]) -> Iterator[T]:
+    """Yields the operations to check, and says on stderr how many are done, every few seconds."""
+    last = time.monotonic()
+    for done, info in enumerate(infos):
+        if time.monotonic() - last >= LINE_EVERY:
+            last = time.monotonic()
+            print(f"checked {done} of {len(infos)}", file=sys.stderr, flush=True)
+        yield info
+
+
 def info() -> None:
     """Show versions, devices, and which kernels are active and why."""
     backend.parse(backend.default_device())  # raises if the environment names no device
     lines = {
-        "tinygrad_rnn": _version("tinygrad_rnn"),
+        "tinygrad_rnn": __version__,
         "Python": f"{platform.python_version()} on {platform.platform()}",
         "NumPy": np.__version__,
         "CuPy": _cupy(),
@@ -60,13 +76,6 @@ def info() -> None:
     }
     for name, value in lines.items():
         print(f"{name:12}  {value}")
-
-
-def _version(distribution: str) -> str:
-    try:
-        return importlib.metadata.version(distribution)
-    except importlib.metadata.PackageNotFoundError:
-        return "not installed (running from its sources)"
 
 
 def _cupy() -> str:

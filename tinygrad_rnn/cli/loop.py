@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import shlex
-import signal
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
@@ -14,11 +13,14 @@ from typing import Any, Generic, TypeVar
 import typer
 
 from .. import io
-from ..recipes import SettingError, Trainer
-from .display import show
+from ..recipes import RecipeTrainer, SettingError
+from ..train import show, stop_requests
 from .options import on
 
-T = TypeVar("T", bound=Trainer)
+MANY = 100  # weights for each symbol to learn from
+USES = {"charlm": "generate", "translate": "translate"}  # the command that uses a recipe's model
+
+T = TypeVar("T", bound=RecipeTrainer)
 
 
 @contextmanager
@@ -90,6 +92,12 @@ class Session(Generic[T]):
             parameters = list(trainer.model.parameters())
             size = sum(parameter.size for parameter in parameters)
             print(f"model: {trainer.title} with {size:,} weights on {parameters[0].device}")
+            if size > MANY * trainer.symbols:
+                print(
+                    f"hint: {trainer.symbols:,} {trainer.unit}s are little to learn from: the "
+                    "model will memorise them. Use more data, or a smaller --hidden-size and "
+                    "fewer --steps"
+                )
             return trainer
         for name, value in self.settings.items():
             if name != "steps" and value != self.saved["config"][name]:
@@ -99,70 +107,52 @@ class Session(Generic[T]):
                 )
         steps = self.settings.get("steps")
         trainer = self.recipe.resume(self.saved, data, steps, self.device, **more)
-        print(f"resuming after step {trainer.step} of {trainer.config.steps}")
+        print(f"resuming after step {trainer.step} of {trainer.steps}")
         return trainer
 
     def train(self, trainer: T) -> None:
         """Runs the remaining updates, saves at each evaluation, and reports the result."""
 
+        first = trainer.step
+
         def save() -> None:
             state = trainer.checkpoint() | {"command": self.command, "sources": self.sources}
             io.save_checkpoint(self.out, state)
 
-        with _signals() as stop_requests:
+        with stop_requests() as requests:
             save()  # before the first step: finds out now whether the folder can be written
             try:
                 with show(trainer) as display:
                     for progress in trainer:
-                        if progress.heldout is not None:
+                        if progress.validation is not None:
                             save()
                         display.update(progress)
-                        if progress.heldout is not None:
+                        if progress.validation is not None:
                             display.sample(trainer.sample())
-                        if stop_requests:
+                        if requests:
                             break
             except OSError:  # the output: its reader or its terminal has gone, or its disk is full
                 save()
                 raise
-            if trainer.step == trainer.config.steps:
+            if trainer.step == trainer.steps:
                 trainer.finish()
             save()
             if trainer.result is None:
-                print(f"stopped after step {trainer.step} of {trainer.config.steps} and saved; "
+                print(f"stopped after step {trainer.step} of {trainer.steps} and saved; "
                       "to resume:")  # fmt: skip
-                print(self._resume_command())
+                print(self._typed("train", self.command, "--resume"))
             else:
                 print(f"saved in {self.out}")
                 print(f"held-out: {trainer.result:.3f} bits/{trainer.unit}")
-        if stop_requests:
-            raise typer.Exit(128 + stop_requests[0])
+                if first == trainer.step:
+                    print(f"all {first} updates were made before; to make more:")
+                    print(self._typed("train", self.command, "--resume", "--steps", 2 * first))
+                print(f"to use it:\n{self._typed(USES[self.recipe.recipe])}")
+        if requests:
+            raise typer.Exit(128 + requests[0])
 
-    def _resume_command(self) -> str:
+    def _typed(self, name: str, task: str = "", *more: object) -> str:
+        """Returns a command as the user types it, for this folder and device."""
         device = ["--device", self.device] if self.device else []
-        words = [*self.command.split(), "--out", str(self.out), *device, "--resume"]
-        return shlex.join(["tinygrad-rnn", "train", *words])
-
-
-@contextmanager
-def _signals() -> Iterator[list[int]]:
-    """Collects the signals that ask to stop, so that the current update can end.
-
-    These are SIGINT (Ctrl-C), SIGTERM (batch systems, `kill`) and SIGHUP (a closed terminal). A
-    second Ctrl-C interrupts at once and leaves the last checkpoint whole; systems often send the
-    others in pairs, so a second one of those has no effect.
-    """
-    requests: list[int] = []
-
-    def stop(number: int, frame: Any) -> None:
-        requests.append(number)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
-    numbers = [signal.SIGINT, signal.SIGTERM]
-    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-        numbers.append(signal.SIGHUP)  # nohup ignores it
-    before = {number: signal.signal(number, stop) for number in numbers}
-    try:
-        yield requests
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler or signal.SIG_DFL)  # None: not Python's
+        out = ["--out", str(self.out)] if task else [str(self.out)]
+        return shlex.join(["tinygrad-rnn", name, *task.split(), *out, *device, *map(str, more)])

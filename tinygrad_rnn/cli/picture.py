@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import os
+import itertools
 import sys
-import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
 
-from ..recipes import SettingError
-
-PIXELS, SIDE = 50e6, 60_000  # upper bounds of a plot: long sequences get a lower resolution
+from ..train.logs import figure_class, save_figure
 
 
 def draw_attention(
@@ -21,15 +18,16 @@ def draw_attention(
 ) -> None:
     """Plots attention weights: a row for each target symbol, a column for each source symbol.
 
-    **Raises** SettingError if the package matplotlib is missing, or the file cannot be written.
+    **Raises** ValueError if the package matplotlib is missing, or the file cannot be written.
     """
-    figure_of = picture_maker()
+    figure_of = figure_class()
     width, height = 1.5 + 0.3 * len(source), 1.5 + 0.3 * len(target)
     figure = figure_of(figsize=(width, height), layout="constrained")
     axes = figure.add_subplot()
     axes.imshow(weights, cmap="Greys", vmin=0, vmax=1)
-    axes.set_xticks(range(len(source)), [_label(s) for s in source], rotation=90)
-    axes.set_yticks(range(len(target)), [_label(s) for s in target])
+    font = families("".join([*source, *target]))
+    axes.set_xticks(range(len(source)), [_label(s) for s in source], rotation=90, fontfamily=font)
+    axes.set_yticks(range(len(target)), [_label(s) for s in target], fontfamily=font)
     axes.xaxis.tick_top()
     _save(figure, path)
 
@@ -37,64 +35,51 @@ def draw_attention(
 def draw_adding(path: Path, results: Mapping[str, Any]) -> None:
     """Plots the results of each cell: gradient norms over time, and errors over updates.
 
-    **Raises** SettingError if the package matplotlib is missing, or the file cannot be written.
+    **Raises** ValueError if the package matplotlib is missing, or the file cannot be written.
     """
-    figure = picture_maker()(figsize=(12, 4), layout="constrained")
+    figure = figure_class()(figsize=(12, 4), layout="constrained")
     before, after, errors = figure.subplots(1, 3)
+    styles = itertools.cycle(["-", "--", ":", "-."])
     for cell, learned in results.items():
-        before.plot(learned.before)
-        after.plot(learned.after)
-        errors.plot(list(learned.errors), list(learned.errors.values()), label=cell)
+        style = {"label": cell, "linestyle": next(styles)}  # curves may lie on each other
+        before.plot(learned.before, **style)
+        after.plot(learned.after, **style)
+        errors.plot(list(learned.errors), list(learned.errors.values()), **style)
     for axes, title in ((before, "before training"), (after, "after training")):
         axes.set(title=title, xlabel="t", ylabel="|dL/dh_t|", yscale="log")
     errors.set(title="held-out mean squared error", xlabel="updates", yscale="log")
-    errors.legend()
+    figure.legend(*errors.get_legend_handles_labels(), loc="outside right upper")
     _save(figure, path)
 
 
-def check_picture(path: Path) -> None:
-    """Refuses a file that cannot become a plot, before the work that it would show.
-
-    **Raises** SettingError if the package matplotlib is missing, the name does not end in `.png`,
-    or the file cannot be written.
-    """
-    picture_maker()
-    if path.suffix.lower() != ".png":
-        raise SettingError(f"a plot is a PNG file: end its name in .png, not {str(path)!r}")
-    try:
-        there = path.exists()
-        if there and not path.is_file():
-            raise SettingError(f"cannot write {path}: it is not a regular file")
-        os.close(os.open(path, os.O_WRONLY | os.O_CREAT))
-        if not there:
-            path.unlink()
-    except OSError as error:
-        raise SettingError(f"cannot write {path}: {error.strerror}") from None
-
-
-def picture_maker() -> Callable[..., Any]:
-    """Returns matplotlib's Figure. **Raises** SettingError if the package is missing."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise SettingError(
-            "a plot needs the package matplotlib: pip install 'tinygrad_rnn[plot]'"
-        ) from None
-    factory: Callable[..., Any] = Figure
-    return factory
-
-
 def _save(figure: Any, path: Path) -> None:
-    width, height = figure.get_size_inches()
-    dpi = min(150.0, (PIXELS / (width * height)) ** 0.5, SIDE / max(width, height))
-    try:
-        with warnings.catch_warnings(record=True) as messages:
-            warnings.simplefilter("always")
-            figure.savefig(path, format="png", dpi=dpi)
-    except OSError as error:
-        raise SettingError(f"cannot write {path}: {error.strerror}") from None
-    if any("missing from font" in str(warning.message) for warning in messages):
-        print(f"{path}: the font lacks letters, and shows them as boxes", file=sys.stderr)
+    if not save_figure(figure, path):
+        print(
+            f"hint: {path} shows some letters as boxes: no installed font has them; install one "
+            "that does, such as Noto Sans CJK",
+            file=sys.stderr,
+        )
+
+
+def families(text: str) -> list[str]:
+    """Returns the fonts that have the letters of a text: matplotlib's default, and others."""
+    from matplotlib import font_manager
+    from matplotlib.ft2font import FT2Font  # get_font keeps its files open
+
+    fonts = font_manager.fontManager
+    default = font_manager.FontProperties()
+    missing = {ord(c) for c in text if not c.isspace()}
+    missing -= {*FT2Font(fonts.findfont(default)).get_charmap()}
+    names = [default.get_name()]
+    for entry in fonts.ttflist:  # reading them takes time: only if letters are missing
+        if not missing:
+            break
+        if "Last Resort" in entry.name:  # it has a box for every letter
+            continue
+        if found := missing & {*FT2Font(entry.fname).get_charmap()}:
+            names.append(entry.name)
+            missing -= found
+    return names
 
 
 def _label(symbol: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,6 +18,7 @@ from ..recipes import (
     TranslateConfig,
     TranslationTraining,
     bleu_and_chrf,
+    fitted,
     tasks,
 )
 from ..recipes import phones as dictionary
@@ -45,10 +47,24 @@ def charlm(
     with opened(CharLMTraining, "charlm", settings, device, out, resume) as session:
         [path] = session.locate(_absolute(text))
         title, content = (text or path, read_text(text or path)) if path else default_text()
+        if session.saved is None:
+            _shrink(session.settings, len(content))
         training = session.start(content, CharLMConfig())
         symbols = len(training.lm.vocabulary)
         print(f"text: {title}, {len(content):,} characters, {symbols} symbols")
         session.train(training)
+
+
+def _shrink(settings: dict[str, Any], characters: int) -> None:
+    """Lowers batch and window to what a short text has, and says so."""
+    wanted = replace(CharLMConfig(), **settings)
+    config = fitted(wanted, characters)
+    if config != wanted:
+        settings |= {"batch_size": config.batch_size, "bptt": config.bptt}
+        print(
+            f"hint: the text is short: --batch-size {config.batch_size} --bptt {config.bptt} in "
+            f"place of {wanted.batch_size} and {wanted.bptt}"
+        )
 
 
 @options(TranslateConfig())

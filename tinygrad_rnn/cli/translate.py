@@ -16,8 +16,9 @@ from ..data.datasets import decoded
 from ..data.vocabulary import SHOWN
 from ..recipes import SettingError, Translation, Translator, bleu_and_chrf
 from ..recipes.settings import check
+from ..train.logs import check_plot
 from .options import Checkpoint, Device, on
-from .picture import check_picture, draw_attention
+from .picture import draw_attention
 
 LONGEST_LINE = 2**20  # bytes of the input, which may be a device that never ends a line
 
@@ -51,7 +52,7 @@ def translate(
     check("batch_size", batch_size, at_least=1)
     references = None if reference is None else read_lines(reference)
     if attention is not None:
-        check_picture(attention)
+        check_plot(attention)
     with on(device):
         translator = Translator.load(checkpoint)
         translations: list[str] = []

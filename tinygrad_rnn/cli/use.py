@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import math
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
-from ..data import TextError
+from ..data import TextError, read_text
 from ..recipes import CharLM
 from ..tensor.random import Generator
 from .options import Checkpoint, Device, on
+
+ROWS = 1000  # characters of a text that are shown one by one
+NARROW, LEAST = 56, 40  # columns: with room for the table's borders, and without
 
 
 def generate(
@@ -58,29 +63,71 @@ def generate(
 
 def score(
     checkpoint: Checkpoint,
-    text: Annotated[str, typer.Argument(help="The text to score.")],
+    text: Annotated[str | None, typer.Argument(help="The text to score.")] = None,
+    file: Annotated[Path | None, typer.Option(help="A UTF-8 text to score instead.")] = None,
+    summary: Annotated[
+        bool, typer.Option("--summary", help="Show the whole text's figures only.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False,
     device: Device = None,
 ) -> None:
     """Show a text's probability, by the chain rule over its characters."""
-    from rich.console import Console
-    from rich.table import Table
-
+    if (text is None) is (file is None):
+        raise TextError("expected a text to score: type it, or name a file with --file")
+    text = read_text(file) if file is not None else text
     if not text:
         raise TextError("the text is empty; there is nothing to score")
     with on(device):
         lm = CharLM.load(checkpoint)
-        factors = lm.score(text)
+        factors = lm.score(text).tolist()
+    total = math.fsum(factors)
+    bits = -total / len(text) / math.log(2)
+    rows = [] if summary else list(zip(text, factors, strict=True))
+    if as_json:
+        figures: dict[str, Any] = {"characters": len(text), "log_prob": total}
+        figures["bits_per_char"] = bits
+        if rows:
+            figures["symbols"] = [{"symbol": c, "log_prob": factor} for c, factor in rows]
+        print(json.dumps(figures, ensure_ascii=False))
+        return
+    if len(rows) > ROWS:
+        print(f"{len(rows):,} characters: their sum only; --json has each of them")
+        rows = []
+    _print_scores(rows, total, lm.start)
+    print(f"{bits:.3f} bits/char over {len(text)} characters")
 
-    table = Table(title=f"P(text | {lm.start!r}), by the chain rule", title_justify="left")
-    table.add_column("symbol")
-    table.add_column("P(symbol | all before)", justify="right")
-    table.add_column("log P so far", justify="right")
+
+def _print_scores(rows: list[tuple[str, float]], total: float, start: str) -> None:
+    """Prints a row for each symbol, and their product."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False, markup=False)
+    narrow = console.width < NARROW
+    title = f"P(text | {start!r}), by the chain rule"
+    table = Table(title=title, title_justify="left")
+    if narrow:
+        table.box, table.pad_edge, console.width = None, False, max(console.width, LEAST)
+    table.add_column("symbol", no_wrap=True)
+    header = "P" if narrow else "P(symbol | all before)"
+    for name in (header, "log P" if narrow else "log P so far"):
+        table.add_column(name, justify="right", no_wrap=True)
     running = 0.0
-    for symbol, factor in zip(text, factors.tolist(), strict=True):
+    for symbol, factor in rows:
         running += factor
         table.add_row(repr(symbol), f"{math.exp(factor):.6f}", f"{running:.4f}")
     table.add_section()
-    table.add_row("all", f"{math.exp(running):.6g}", f"{running:.4f}")
-    console = Console(highlight=False, markup=False)
+    table.add_row("all", probability(total), f"{total:.4f}")
     console.print(table)
-    console.print(f"{-running / len(text) / math.log(2):.3f} bits/char over {len(text)} characters")
+
+
+def probability(log: float) -> str:
+    """Formats a probability by its natural logarithm, however small it is.
+
+    >>> probability(math.log(0.25)), probability(-1e5)
+    ('0.25', '3.56295e-43430')
+    """
+    if log > -700 or log == -math.inf:
+        return f"{math.exp(log):.6g}"
+    exponent = math.floor(log / math.log(10))
+    return f"{10 ** (log / math.log(10) - exponent):.6g}e{exponent}"

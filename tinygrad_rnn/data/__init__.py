@@ -1,7 +1,8 @@
-"""Texts, vocabularies, and batches for training."""
+"""Texts, vocabularies, datasets, and batches for training."""
 
 from .batching import Streams
 from .bpe import BPEVocabulary
+from .collating import PadSequences, collate, pad_sequence, unpad_sequence
 from .datasets import (
     TextError,
     default_text,
@@ -11,7 +12,9 @@ from .datasets import (
     read_text,
     shakespeare,
 )
-from .parallel import Batch, Buckets, collate, in_order, read_pairs
+from .loader import DataLoader
+from .parallel import Batch, collate_pairs, in_order, read_pairs
+from .samples import Dataset, IterableDataset, Subset, TensorDataset, Windows, random_split
 from .vocabulary import END, PAD, START, UNKNOWN, CharVocabulary, Vocabulary, VocabularyError
 from .words import WordVocabulary, without_blanks
 
@@ -27,21 +30,31 @@ __all__ = [
     "VOCABULARIES",
     "BPEVocabulary",
     "Batch",
-    "Buckets",
     "CharVocabulary",
+    "DataLoader",
+    "Dataset",
+    "IterableDataset",
+    "PadSequences",
     "Streams",
+    "Subset",
+    "TensorDataset",
     "TextError",
     "Vocabulary",
     "VocabularyError",
+    "Windows",
     "WordVocabulary",
     "collate",
+    "collate_pairs",
     "default_text",
     "in_order",
     "lines",
+    "pad_sequence",
     "python_topics",
+    "random_split",
     "read_lines",
     "read_pairs",
     "read_text",
     "shakespeare",
+    "unpad_sequence",
     "without_blanks",
 ]

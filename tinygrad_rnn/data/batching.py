@@ -9,7 +9,7 @@ from one to the next.
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -72,6 +72,14 @@ class Streams:
     def at_start(self) -> bool:
         """Whether the next window begins an epoch, with a state of its own."""
         return self.position % self.windows == 0
+
+    def state_dict(self) -> dict[str, int]:
+        """Returns the position, which `load_state_dict` restores."""
+        return {"position": self.position}
+
+    def load_state_dict(self, state: Mapping[str, int]) -> None:
+        """Restores a position."""
+        self.position = operator.index(state["position"])
 
     def __iter__(self) -> Iterator[Window]:
         return self

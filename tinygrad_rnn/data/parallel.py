@@ -1,4 +1,4 @@
-"""Pairs of sequences, batched with others of similar length so that there is little padding."""
+"""Pairs of sequences, such as sentences and their translations."""
 
 from __future__ import annotations
 
@@ -10,14 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InvalidValueError, public
-from ..tensor.random import Generator
 from .datasets import TextError, read_lines
 from .vocabulary import END, PAD, START
 
 Ids = NDArray[np.int64]
 Pair = tuple[Ids, Ids]
-
-POOL = 50  # batches that are sorted by length together: similar, yet not the same each epoch
 
 
 class Batch(NamedTuple):
@@ -54,10 +51,11 @@ def read_pairs(source: str | Path, target: str | Path) -> list[tuple[str, str]]:
 
 
 @public
-def collate(pairs: Sequence[Pair]) -> Batch:
+def collate_pairs(pairs: Sequence[Pair]) -> Batch:
     """Pads pairs of ids to a batch.
 
-    >>> batch = collate([(np.array([5, 6]), np.array([7])), (np.array([5]), np.array([8, 9]))])
+    >>> first, second = (np.array([5, 6]), np.array([7])), (np.array([5]), np.array([8, 9]))
+    >>> batch = collate_pairs([first, second])
     >>> batch.source
     array([[5, 5],
            [6, 2],
@@ -83,57 +81,9 @@ def _columns(rows: Sequence[Ids], before: bool) -> Ids:
     return table
 
 
-class Buckets(Iterator[Batch]):
-    """Batches of pairs of similar length (a bucket sampler), shuffled for each epoch.
-
-    `position` counts the batches of all epochs so far; assigning to it moves the sampler there.
-
-    **Arguments** pairs: of ids, without special symbols. batch: pairs in a batch; the last batches
-    of an epoch have fewer. seed: determines the order of every epoch.
-
-    >>> pairs = [(np.arange(4, 4 + n), np.arange(4, 4 + n)) for n in (3, 1, 3, 1)]
-    >>> buckets = Buckets(pairs, batch=2, seed=0)
-    >>> sorted(next(buckets).source.shape for _ in range(2)), buckets.batches
-    ([(2, 2), (4, 2)], 2)
-    """
-
-    @public
-    def __init__(self, pairs: Sequence[Pair], batch: int, seed: int = 0) -> None:
-        if not pairs:
-            raise InvalidValueError("Buckets: expected at least one pair, got none")
-        if batch < 1:
-            raise InvalidValueError(f"Buckets: batch: expected at least 1, got {batch}")
-        self.pairs, self.batch, self.seed = pairs, batch, seed
-        self.position = 0
-        self._epoch, self._order = -1, self._shuffled(0)
-
-    @property
-    def batches(self) -> int:
-        """The number of batches in an epoch."""
-        return len(self._order)
-
-    def __next__(self) -> Batch:
-        epoch, at = divmod(self.position, self.batches)
-        if epoch != self._epoch:
-            self._epoch, self._order = epoch, self._shuffled(epoch)
-        self.position += 1
-        return collate([self.pairs[i] for i in self._order[at]])
-
-    def _shuffled(self, epoch: int) -> list[list[int]]:
-        generator = Generator((self.seed << 32) + epoch)
-        order = generator.permutation(len(self.pairs)).tolist()
-        pool = POOL * self.batch
-        batches = [
-            similar[i : i + self.batch]
-            for start in range(0, len(order), pool)
-            for similar in [sorted(order[start : start + pool], key=self._length)]
-            for i in range(0, len(similar), self.batch)
-        ]
-        return [batches[i] for i in generator.permutation(len(batches)).tolist()]
-
-    def _length(self, i: int) -> tuple[int, int]:
-        source, target = self.pairs[i]
-        return len(source), len(target)
+def pair_lengths(pairs: Sequence[Pair]) -> list[tuple[int, int]]:
+    """Returns the lengths of both sides of each pair: pairs of similar length share a batch."""
+    return [(len(source), len(target)) for source, target in pairs]
 
 
 @public
@@ -141,6 +91,7 @@ def in_order(pairs: Sequence[Pair], batch: int) -> Iterator[tuple[list[int], Bat
     """Batches every pair once, in the order of their lengths: yields indices and the batch."""
     if batch < 1:
         raise InvalidValueError(f"in_order: batch: expected 1 or more, got {batch}")
-    order = sorted(range(len(pairs)), key=lambda i: (len(pairs[i][0]), len(pairs[i][1])))
+    lengths = pair_lengths(pairs)
+    order = sorted(range(len(pairs)), key=lambda i: lengths[i])
     batches = [order[start : start + batch] for start in range(0, len(order), batch)]
-    return ((indices, collate([pairs[i] for i in indices])) for indices in batches)
+    return ((indices, collate_pairs([pairs[i] for i in indices])) for indices in batches)

@@ -5,14 +5,28 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from ..errors import TinygradRnnError
+from ..errors import DeviceError, TinygradRnnError
 
 
 class CheckpointError(TinygradRnnError, RuntimeError):
     """A file or a checkpoint that is missing, damaged, or of another format."""
+
+
+@contextmanager
+def fitting() -> Iterator[None]:
+    """Turns the errors of a state whose entries do not fit together into a CheckpointError."""
+    try:
+        yield
+    except (CheckpointError, DeviceError):
+        raise
+    except (LookupError, TypeError, AttributeError, ValueError, OverflowError) as error:
+        what = f"{error} is missing" if isinstance(error, KeyError) else str(error)
+        raise CheckpointError(f"the checkpoint's entries do not fit together: {what}") from None
 
 
 def cannot_save(folder: Path, error: OSError) -> CheckpointError:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from secrets import token_hex
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -15,14 +15,15 @@ from ..errors import InvalidTypeError, public
 from ..tensor.backend import default_device, is_array, to_host
 from ..tensor.tensor import Tensor
 from .files import CheckpointError, open_to_read, sync_folder
+from .pickles import REMEDY, read_torch
 
 Arrays = dict[str, np.ndarray[Any, Any]]
 
 DTYPES = frozenset("?bBhHiIlLqQefdF")  # the format's dtypes, by NumPy's characters
 
 TORCH = (
-    "is a pickle, as torch.save writes them, which can run any code when loaded: convert it once, "
-    "with PyTorch, by safetensors.torch.save_file(torch.load(path, weights_only=True), new)"
+    "is a bare pickle, as torch.save wrote them before PyTorch 1.6, which can run any code when "
+    f"loaded: {REMEDY}"
 )
 OTHER_FORMATS = {  # by their first bytes
     b"\x80": TORCH,
@@ -47,7 +48,7 @@ def save(path: str | Path, tensors: Mapping[str, Any]) -> None:
     ...     load(f"{folder}/w.safetensors")
     {'w': tensor([1., 2.])}
     """
-    at = _path("save", path)
+    at = as_path("save", path)
     if not isinstance(tensors, Mapping):
         known = hasattr(tensors, "state_dict")
         raise InvalidTypeError(
@@ -58,17 +59,25 @@ def save(path: str | Path, tensors: Mapping[str, Any]) -> None:
 
 
 @public
-def load(path: str | Path) -> dict[str, Tensor]:
+def load(path: str | Path) -> dict[str, Any]:
     """Loads named tensors from a file.
 
-    **Arguments** path: a file in the safetensors format, of any library.
+    **Arguments** path: a file in the safetensors format, of any library; or one of `torch.save`,
+    which is read without PyTorch, and without running what is in it.
 
-    **Returns** the tensors by name, on the default device.
+    **Returns** the tensors by name, on the default device; of `torch.save` the dict that was saved,
+    with its numbers, words and containers.
 
-    **Raises** CheckpointError for a file that is missing, truncated or of another format.
+    **Raises** CheckpointError for a file that is missing, truncated or of another format, or that
+    holds code.
     """
+    at = as_path("load", path)
     try:
-        with open_to_read(_path("load", path)) as file:
+        with open_to_read(at) as file:
+            start = file.read(4)
+            file.seek(0)
+            if start == b"PK\x03\x04" and _is_torch(file):
+                return read_torch(file, at, default_device())
             raw = file.read()
     except OSError as error:
         raise CheckpointError(f"cannot read {path}: {error.strerror}") from None
@@ -78,11 +87,18 @@ def load(path: str | Path) -> dict[str, Tensor]:
     }
 
 
-def to_bytes(tensors: Mapping[str, Any]) -> bytes:
-    """Serializes named tensors."""
+def _is_torch(file: BinaryIO) -> bool:
+    """Whether a zip archive begins with a file of `torch.save`."""
+    found = b"data.pkl" in file.read(1000)
+    file.seek(0)
+    return found
+
+
+def to_bytes(tensors: Mapping[str, Any], metadata: dict[str, str] | None = None) -> bytes:
+    """Serializes named tensors, and words about them."""
     from safetensors.numpy import save as serialize
 
-    return serialize({name: _array(name, value) for name, value in tensors.items()})
+    return serialize({name: _array(name, value) for name, value in tensors.items()}, metadata)
 
 
 def from_bytes(raw: bytes, source: str) -> Arrays:
@@ -93,7 +109,9 @@ def from_bytes(raw: bytes, source: str) -> Arrays:
     try:
         return {name: array.copy() for name, array in deserialize(raw).items()}  # writable
     except SafetensorError as error:
-        raise CheckpointError(f"{source} {_described(raw)} ({error})") from None
+        raise CheckpointError(f"{source} {description(raw)} ({error})") from None
+    except ValueError as error:  # more axes than NumPy has
+        raise CheckpointError(f"{source} is damaged: {error}") from None
     except KeyError as error:
         raise CheckpointError(
             f"{source} has dtype {error}, which NumPy does not have: convert it to float32 in the "
@@ -117,7 +135,7 @@ def write(path: Path, contents: bytes) -> None:
         raise CheckpointError(f"cannot write {path}: {error.strerror}") from error
 
 
-def _path(function: str, path: Any) -> Path:
+def as_path(function: str, path: Any) -> Path:
     """Converts a file's name to a path."""
     try:
         converted = Path(path)
@@ -161,13 +179,11 @@ def _array(name: Any, value: Any) -> np.ndarray[Any, Any]:
     return np.asarray(array, array.dtype.newbyteorder("="), order="C")
 
 
-def _described(raw: bytes) -> str:
+def description(raw: bytes) -> str:
     """Describes a file that is not in the safetensors format."""
     if not raw:
         return "is empty"
     if raw.startswith(b"PK"):
-        if b"data.pkl" in raw:
-            return TORCH
         return "is a zip archive, as np.savez writes them: np.load reads those"
     return next(
         (words for begin, words in OTHER_FORMATS.items() if raw.startswith(begin)),

@@ -50,6 +50,7 @@ implementation that `pick` chooses (`dispatch.py`).
 Kernels for training (losses, embedding gradients, Adam) are in `training.py`.
 """
 
+from . import cuda
 from .contract import NO_OPTIONS, SequenceOptions
 from .dispatch import (
     IMPLEMENTATIONS,
@@ -63,6 +64,7 @@ from .dispatch import (
     rnn_backward,
     rnn_forward,
 )
+from .philox import keep_mask
 from .quantize import quantize_int8
 from .training import (
     adam,
@@ -81,10 +83,12 @@ __all__ = [
     "add_rows",
     "cross_entropy",
     "cross_entropy_gradient",
+    "cuda",
     "describe",
     "gru_backward",
     "gru_forward",
     "infer_stack",
+    "keep_mask",
     "linear_cross_entropy",
     "lstm_backward",
     "lstm_forward",

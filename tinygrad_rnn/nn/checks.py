@@ -129,14 +129,22 @@ def input_of(layer: str, name: str, x: Any, like: Tensor | None = None) -> Tenso
     """Returns an input as a Tensor; arrays and numbers take the dtype and device of a parameter."""
     if isinstance(x, Tensor):
         return x
-    if isinstance(x, (str, bytes)) or x is None:
-        is_tensor(layer, name, x)
+    if not (hasattr(x, "__array__") or isinstance(x, (list, tuple, int, float))):
+        is_tensor(layer, name, x)  # which it is not
     found = creation.as_tensor(x, device=None if like is None else like.device)
     if like is None or found.dtype == like.dtype:
         return found
     if found.dtype.kind not in "fiub":
         raise InvalidTypeError(f"{layer}: {name}: expected real numbers, got {found.dtype}")
     return found.astype(like.dtype)
+
+
+def reals_of(layer: str, name: str, x: Any, like: Tensor) -> Tensor:
+    """Returns an input as a Tensor; an array of reals takes the dtype and device of a parameter."""
+    if isinstance(x, Tensor):
+        return x
+    found = input_of(layer, name, x)
+    return found.to(like.device).astype(like.dtype) if found.dtype.kind == "f" else found
 
 
 def features_last(layer: str, x: Any, features: int, name: str = "x") -> None:

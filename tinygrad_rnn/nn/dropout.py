@@ -16,21 +16,20 @@ from .module import Module
 def bernoulli(
     shape: tuple[int, ...], p: float, generator: Generator | None, *, like: Tensor
 ) -> Tensor:
-    """A mask of ones with probability p and zeros, drawn on the host, of a tensor's dtype."""
-    mask = given_or_default(generator, "dropout").random(shape) < p
-    return as_tensor(mask.astype(like.dtype), device=like.device)
+    """A mask of ones with probability p and zeros, of a tensor's dtype."""
+    return (~kept(shape, p, generator, like.device)).astype(like.dtype)
 
 
 def dropout_mask(
     shape: tuple[int, ...], p: float, generator: Generator | None, *, like: Tensor
 ) -> Tensor:
-    """A mask of zeros with probability p and 1 / (1 - p), drawn on the host."""
+    """A mask of zeros with probability p and 1 / (1 - p)."""
     return kept(shape, p, generator, like.device).astype(like.dtype) * (1 / (1 - p))
 
 
 def kept(shape: tuple[int, ...], p: float, generator: Generator | None, device: str) -> Tensor:
-    """Truths with probability 1 - p, drawn on the host."""
-    return as_tensor(given_or_default(generator, "dropout").random(shape) >= p, device=device)
+    """Truths with probability 1 - p, computed on a device from the generator's counter."""
+    return as_tensor(given_or_default(generator, "dropout").keep_mask(shape, p, device))
 
 
 def dropped(x: Tensor, keep: Tensor, p: float) -> Tensor:
@@ -45,14 +44,16 @@ def dropout(
     """Zeroes each element with probability p and scales the others by 1 / (1 - p).
 
     A dropped element is zero and has a gradient of zero, even if it is infinite or NaN. The mask is
-    drawn on the host and is an input of the operation, so that a recomputation has the same mask.
+    an input of the operation, so that a recomputation has the same mask. A seed gives the same mask
+    on every device.
 
     **Arguments** shared_axis: an axis along which the mask is the same, if any.
 
     >>> import tinygrad_rnn as tg
     >>> tg.nn.dropout(tg.ones((4,)), 0.5, tg.Generator(0))
-    tensor([2., 0., 0., 0.])
+    tensor([0., 2., 0., 0.])
     """
+    probability("dropout: p", p)
     if p == 0:
         return x
     shape = list(x.shape)
@@ -72,8 +73,8 @@ class Dropout(Module):
     >>> tg.nn.Dropout(0.5).eval()(tg.ones((2,)))
     tensor([1., 1.])
     >>> tg.nn.Dropout(0.5, shared_axis=0, generator=tg.Generator(0))(tg.ones((2, 3)))
-    tensor([[2., 0., 0.],
-            [2., 0., 0.]])
+    tensor([[0., 2., 0.],
+            [0., 2., 0.]])
     """
 
     def __init__(

@@ -8,6 +8,7 @@ from typing import Any
 from ..errors import InvalidValueError, OutOfRangeError, ShapeError, public
 from ..tensor import creation, ops
 from ..tensor.graph import Op
+from ..tensor.ops.indexing import in_table
 from ..tensor.tensor import Tensor
 from .checks import features_last, is_tensor, lengths_of
 
@@ -319,7 +320,7 @@ def _targets(
         )
     classes = scores.shape[-1] if classes is None else classes
     ignored = targets == ignore_index
-    if scores.device == "cpu":  # elsewhere it would wait for the device
+    if scores.device == "cpu":
         wrong = ~ignored.data & ((targets.data < 0) | (targets.data >= classes))
         if wrong.any():
             raise OutOfRangeError(
@@ -327,7 +328,8 @@ def _targets(
             )
         if not ignored.data.any():
             return targets, None
-    return ops.where(ignored, 0, targets), ~ignored
+        return ops.where(ignored, 0, targets), ~ignored
+    return in_table(f"{name}: target")(ops.where(ignored, 0, targets), rows=classes), ~ignored
 
 
 def _classes_second(scores: Tensor, targets: Tensor) -> str:

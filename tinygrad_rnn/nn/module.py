@@ -5,9 +5,11 @@ from __future__ import annotations
 import copy
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import lru_cache
 from itertools import chain
 from reprlib import recursive_repr
+from threading import local
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, Self, TypeVar
 
@@ -47,7 +49,33 @@ class Parameter(Tensor):
     stays = True  # frozen, too: it is the module's, so that `p *= 0.9` must not make another
 
     def __init__(self, data: Any, *, requires_grad: bool = True) -> None:
+        if _budget.left is not None:
+            _budget.left -= getattr(data, "nbytes", 0)
+            if _budget.left < 0:
+                raise MemoryError("its parameters would take more memory than expected")
         super().__init__(data, requires_grad=requires_grad)
+
+
+class _Budget(local):
+    """The bytes that a thread's new parameters may take; None for any number."""
+
+    left: int | None = None
+
+
+_budget = _Budget()
+
+
+@contextmanager
+def limited(most: int) -> Iterator[None]:
+    """Limits the memory of the parameters that are constructed meanwhile; raises MemoryError.
+
+    A parameter is counted before its values are drawn, while the system has not assigned memory.
+    """
+    before, _budget.left = _budget.left, most
+    try:
+        yield
+    finally:
+        _budget.left = before
 
 
 class Module:

@@ -6,8 +6,11 @@ from collections.abc import Iterable
 from math import isfinite, sqrt
 from typing import Any
 
+import numpy as np
+
 from .. import kernels
 from ..errors import AnomalyError, InvalidTypeError, public
+from ..tensor import backend
 from ..tensor.graph import wrap
 from ..tensor.tensor import Tensor
 from .checks import above_zero, listed
@@ -32,16 +35,34 @@ def clip_grad_norm_(
     >>> tg.optim.clip_grad_norm_([w], 1.0), [round(g, 3) for g in w.grad.tolist()]
     (10.0, [0.6, 0.8])
     """
+    (norm,) = clip_and_read(parameters, max_norm)
+    if error_if_nonfinite and not isfinite(norm):
+        raise AnomalyError(f"clip_grad_norm_: the gradients' norm is {norm}")
+    return norm
+
+
+def clip_and_read(
+    parameters: Iterable[Tensor], max_norm: float, *scalars: Tensor
+) -> tuple[float, ...]:
+    """Clips as `clip_grad_norm_`. **Returns** the norm before and the scalars.
+
+    On a GPU they come to the host together: a training update waits for the device once.
+    """
     max_norm = above_zero(max_norm, "clip_grad_norm_: max_norm")
     gradients = _gradients(parameters, "clip_grad_norm_")
-    norm = sqrt(float(sum(kernels.sum_of_squares(g) for _, g in gradients)))
-    if not isfinite(norm):
-        if error_if_nonfinite:
-            raise AnomalyError(f"clip_grad_norm_: the gradients' norm is {norm}")
-    elif norm > max_norm:
+    arrays = [g for _, g in gradients]
+    xp = backend.module_of(arrays[0]) if arrays else np
+    if xp is not np and kernels.cuda.fits(xp, arrays):
+        found, scaled = kernels.cuda.clip_norm(xp, arrays, max_norm)
+        for (p, _), g in zip(gradients, scaled, strict=True):
+            p.grad = wrap(Tensor, g, None)
+        there = [xp.asarray(s.data).reshape(1).astype("float64") for s in scalars]
+        return tuple(backend.to_host(xp.concatenate([found, *there])).tolist())
+    norm = sqrt(float(sum(kernels.sum_of_squares(g) for g in arrays)))
+    if isfinite(norm) and norm > max_norm:
         for p, g in gradients:
             p.grad = wrap(Tensor, g * (max_norm / norm), None)  # g may be shared
-    return norm
+    return norm, *[float(s.item()) for s in scalars]
 
 
 @public

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ClassVar
 
+import numpy as np
+
 from .. import kernels
 from ..errors import InvalidTypeError, InvalidValueError, public
 from ..tensor import backend, conversion
@@ -101,12 +103,20 @@ class Optimizer:
     @public
     def step(self) -> None:
         """Updates every parameter that has a gradient; the graphs that used it become stale."""
-        for i, (p, group) in enumerate(self._each()):
-            if p.grad is not None:
-                xp = backend.module_of(p.data)
-                g = xp.asarray(p.grad.data, order="C")  # the order of p
-                self.update(p.data, g, self.state[i], group, xp)
-                p.data = p.data  # the same array: marks the graphs that used it
+        count = 0
+        for group in self.param_groups:
+            each = enumerate(group["params"], count)
+            count += len(group["params"])
+            self.update_group([(p, self.state[i]) for i, p in each if p.grad is not None], group)
+
+    def update_group(self, items: list[tuple[Tensor, dict[str, Any]]], group: Group) -> None:
+        """Updates the parameters of a group that have a gradient, with their states."""
+        for p, state in items:
+            xp = backend.module_of(p.data)
+            assert p.grad is not None
+            g = xp.asarray(p.grad.data, order="C")  # the order of p
+            self.update(p.data, g, state, group, xp)
+            p.data = p.data  # the same array: marks the graphs that used it
 
     def zero_grad(self) -> None:
         """Removes the gradients."""
@@ -347,6 +357,30 @@ class Adam(Optimizer):
             xp, p, g, m, v, step=state["step"], lr=group["lr"], betas=group["betas"],
             eps=group["eps"], decay=group["weight_decay"], decoupled=self.decoupled,
         )  # fmt: skip
+
+    def update_group(self, items: list[tuple[Tensor, dict[str, Any]]], group: Group) -> None:
+        """On a GPU in one launch, where the parameters have one dtype and age."""
+        xp = backend.module_of(items[0][0].data) if items else np
+        if xp is np or len({state.get("step", 0) for _, state in items}) > 1:
+            super().update_group(items, group)
+            return
+        ps = [p.data for p, _ in items]
+        gs = [xp.ascontiguousarray(p.grad.data) for p, _ in items if p.grad is not None]
+        means = [
+            [_running(state, name, p.data, xp) for p, state in items]
+            for name in ("exp_avg", "exp_avg_sq")
+        ]
+        if not kernels.cuda.fits(xp, [*ps, *gs, *means[0], *means[1]]):
+            super().update_group(items, group)
+            return
+        for _, state in items:
+            state["step"] = state.get("step", 0) + 1
+        kernels.cuda.adam(
+            xp, ps, gs, *means, step=items[0][1]["step"], lr=group["lr"], betas=group["betas"],
+            eps=group["eps"], decay=group["weight_decay"], decoupled=self.decoupled,
+        )  # fmt: skip
+        for p, _ in items:
+            p.data = p.data  # the same array: marks the graphs that used it
 
 
 class AdamW(Adam):

@@ -2,12 +2,11 @@
 
 from .adding import SOLVED, Adding, AddingConfig
 from .charlm import CharLM, CharLMConfig, CharModel
-from .charlm_training import CharLMTraining
-from .divergence import DivergedError
+from .charlm_training import CharLMTraining, fitted
 from .scores import ErrorRates, bleu_and_chrf, error_rates
 from .settings import SettingError
 from .tasks import TASKS
-from .trainer import Progress, Trainer
+from .trainer import RecipeTrainer
 from .translate import TranslateConfig, Translation, Translator
 from .translation_training import TranslationTraining
 
@@ -20,15 +19,14 @@ __all__ = [
     "CharLMConfig",
     "CharLMTraining",
     "CharModel",
-    "DivergedError",
     "ErrorRates",
-    "Progress",
+    "RecipeTrainer",
     "SettingError",
-    "Trainer",
     "TranslateConfig",
     "Translation",
     "TranslationTraining",
     "Translator",
     "bleu_and_chrf",
     "error_rates",
+    "fitted",
 ]

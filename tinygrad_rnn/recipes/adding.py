@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,8 +22,9 @@ from ..nn.utils import gradient_flow
 from ..tensor.creation import as_tensor
 from ..tensor.random import Generator
 from ..tensor.tensor import Tensor
+from ..train import inference
 from .settings import Settings, check_memory, setting
-from .trainer import Trainer, inference
+from .trainer import RecipeTrainer
 
 
 def _min_gru(features: int, hidden: int, generator: Generator) -> Recurrent:
@@ -54,7 +56,7 @@ class AddingConfig(Settings):
     batch_size: int = setting(32, "Sequences in an update.", at_least=1)
     steps: int = setting(2000, "Maximal number of updates.", at_least=1)
     lr: float = setting(1e-2, "Peak learning rate of Adam.", above=0)
-    clip: float = setting(1.0, "Maximal 2-norm of the gradient.", above=0)
+    clip: float = setting(1.0, "Clip the gradient's norm at this value.", above=0)
     seed: int = setting(0, "Seed of the weights and the sequences.", at_least=0)
 
     def __post_init__(self) -> None:
@@ -105,7 +107,7 @@ class Adder(Module):
         return y
 
 
-class Adding(Trainer):
+class Adding(RecipeTrainer):
     """Trains on new sequences at each update; the held-out figure is the mean squared error.
 
     >>> training = Adding(AddingConfig(length=4, hidden_size=4, steps=3))
@@ -119,14 +121,14 @@ class Adding(Trainer):
 
     def __init__(self, config: AddingConfig, device: str | None = None) -> None:
         generator = Generator(config.seed)
-        super().__init__(Adder(config, generator), config, generator, device, WORST)
+        draw = partial(additions, generator, config.length, config.batch_size)
+        batches = iter(draw, None)  # without an end
+        super().__init__(Adder(config, generator), batches, config, generator, device, WORST)
         self.heldout = additions(Generator(config.seed + 1), config.length, HELD_OUT)
 
-    def next_loss(self) -> tuple[Tensor, int]:
-        """Computes the mean squared error of a new batch, and its number of sequences."""
-        batch_size = self.config.batch_size
-        batch = additions(self.generator, self.config.length, batch_size)
-        return self._loss(*batch), batch_size
+    def batch_loss(self, model: Any, batch: Any) -> tuple[Tensor, int]:
+        """Computes the mean squared error of a batch, and its number of sequences."""
+        return self._loss(*batch), self.config.batch_size
 
     def evaluate(self, quick: bool = False) -> float:
         """Computes the mean squared error on the held-out sequences."""

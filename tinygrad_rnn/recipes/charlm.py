@@ -27,10 +27,9 @@ from ..tensor.creation import as_tensor
 from ..tensor.ops import log_softmax
 from ..tensor.random import Generator
 from ..tensor.tensor import Tensor
-from .divergence import DivergedError, check_weights
+from ..train import DivergedError, check_weights, inference
 from .saved import check_entries, check_sizes
 from .settings import Settings, check, check_memory, setting
-from .trainer import inference
 
 State = Any  # (L, B, H); a pair of them for LSTM
 
@@ -45,15 +44,15 @@ class CharLMConfig(Settings):
     cell: str = setting("gru", "Recurrent cell.", one_of=CELLS)
     hidden_size: int = setting(256, "Units in a layer.", at_least=1)
     num_layers: int = setting(1, "Recurrent layers.", at_least=1)
-    embedding_dim: int = setting(64, "Size of a character's vector.", at_least=1)
+    embedding_dim: int = setting(64, "Embedding size of a character.", at_least=1)
     dropout: float = setting(
         0.0, "Dropout probability, before, between and after the layers.", at_least=0, below=1
     )
     batch_size: int = setting(64, "Streams of text that are read in parallel.", at_least=1)
-    bptt: int = setting(32, "Steps of truncated back-propagation.", at_least=1)
+    bptt: int = setting(32, "BPTT truncation length in steps.", at_least=1)
     steps: int = setting(2500, "Updates in all; --resume may raise it.", at_least=1)
     lr: float = setting(5e-3, "Peak learning rate of Adam.", above=0)
-    clip: float = setting(1.0, "Maximal 2-norm of the gradient.", above=0)
+    clip: float = setting(1.0, "Clip the gradient's norm at this value.", above=0)
     seed: int = setting(0, "Seed of the initial weights and of dropout.", at_least=0)
 
 

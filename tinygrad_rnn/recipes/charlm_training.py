@@ -7,26 +7,45 @@ state of the window before, so that a gradient ends at the beginning of its wind
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..data import CharVocabulary, Streams, TextError
+from ..data.batching import Window
 from ..io import CheckpointError
 from ..tensor import tree
 from ..tensor.creation import as_tensor
 from ..tensor.random import Generator
 from ..tensor.tensor import Tensor
+from ..train import inference, worst_bits
 from .charlm import CharLM, CharLMConfig, CharModel, State, checked, settings, start_symbol
-from .divergence import worst_bits
 from .settings import check_memory
-from .trainer import Trainer, fingerprint, inference
+from .trainer import RecipeTrainer, fingerprint
 
 SLICE = 20_000  # held-out characters that a quick evaluation reads
 
 
-class CharLMTraining(Trainer):
+def fitted(config: CharLMConfig, characters: int) -> CharLMConfig:
+    """Reduces batch and window so that a window of all streams fits into a text.
+
+    >>> small = fitted(CharLMConfig(batch_size=64, bptt=32), characters=1000)
+    >>> small.batch_size, small.bptt
+    (29, 32)
+    """
+    targets = max(1, _first(characters) - 1)
+    bptt = min(config.bptt, targets)
+    return replace(config, batch_size=min(config.batch_size, targets // bptt), bptt=bptt)
+
+
+def _first(characters: int) -> int:
+    """Returns the index of the first held-out character."""
+    return characters - max(1, characters // 20)
+
+
+class CharLMTraining(RecipeTrainer):
     """Trains a character language model on a text; iterating it makes the remaining updates.
 
     The last 5 % of the text are held out. The vocabulary is that of the whole text.
@@ -52,14 +71,10 @@ class CharLMTraining(Trainer):
         generator = Generator(config.seed)
         vocabulary = CharVocabulary(text)
         model = CharModel(len(vocabulary), config, generator)
-        super().__init__(model, config, generator, device, worst_bits(len(vocabulary)))
-        self.lm = CharLM(model, vocabulary, start_symbol(text))
-        self.fingerprint = fingerprint(text)
-
         ids = vocabulary.encode(text)
-        first = len(ids) - max(1, len(ids) // 20)
+        first = _first(len(ids))
         try:
-            self.batches = Streams(ids[:first], config.batch_size, config.bptt)
+            streams = Streams(ids[:first], config.batch_size, config.bptt)
         except ValueError:
             needed = config.batch_size * config.bptt + 1
             raise TextError(
@@ -68,17 +83,20 @@ class CharLMTraining(Trainer):
             ) from None
         states = config.batch_size * config.bptt * config.hidden_size * (config.num_layers + 1)
         check_memory("a window of this size (`batch_size`, `bptt`, `hidden_size`)", 8 * states)
+        super().__init__(model, streams, config, generator, device, worst_bits(len(vocabulary)))
+        self.lm = CharLM(model, vocabulary, start_symbol(text))
+        self.streams, self.fingerprint = streams, fingerprint(text)
+        self.symbols = first
         self.heldout = ids[first - 1 :]  # begins with the last training symbol, as input only
 
         self.carried: State = None
 
-    def next_loss(self) -> tuple[Tensor, int]:
-        """Computes the mean cross-entropy of the next window, and its number of symbols."""
-        if self.batches.at_start:
-            self.carried = None
-        x, y = next(self.batches)
+    def batch_loss(self, model: CharModel, batch: Window) -> tuple[Tensor, int]:
+        """Computes the mean cross-entropy of a window, and its number of symbols."""
+        x, y = batch
         loss, state = self._loss(x, y, self.carried)
-        self.carried = tree.filled(state, [h.detach() for h in tree.leaves(state)])
+        ended = self.streams.at_start  # the next window begins with a state of its own
+        self.carried = None if ended else tree.mapped(lambda h: h.detach(), state)
         return loss, x.size
 
     def evaluate(self, quick: bool = False) -> float:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from ..errors import DeviceError
 from ..io import CheckpointError
 from .settings import SettingError, Settings
 
@@ -61,15 +59,3 @@ def check_sizes(arrays: Mapping[str, Any], expected: Mapping[str, tuple[int | No
                 f"the checkpoint's settings do not fit its arrays: {name}: expected shape "
                 f"[{wanted}], got {list(actual) if name in arrays else 'none'}"
             )
-
-
-@contextmanager
-def fitting() -> Iterator[None]:
-    """Turns the errors of a state whose entries do not fit together into a CheckpointError."""
-    try:
-        yield
-    except (CheckpointError, DeviceError):
-        raise
-    except (LookupError, TypeError, AttributeError, ValueError, OverflowError) as error:
-        what = f"{error} is missing" if isinstance(error, KeyError) else str(error)
-        raise CheckpointError(f"the checkpoint's entries do not fit together: {what}") from None

@@ -20,14 +20,14 @@ from numpy.typing import NDArray
 from .. import nn
 from ..data import END, START, VOCABULARIES, Vocabulary, in_order
 from ..io import load_checkpoint
+from ..io.files import fitting
 from ..nn import decoding
 from ..tensor.creation import as_tensor, full
 from ..tensor.random import Generator
+from ..train import check_weights, inference
 from .charlm import CELLS, check_weights_fit
-from .divergence import check_weights
-from .saved import check_entries, check_sizes, fitting
+from .saved import check_entries, check_sizes
 from .settings import SettingError, Settings, check, check_memory, setting
-from .trainer import inference
 
 ATTENTIONS: dict[str, Any] = {
     "none": None,
@@ -52,7 +52,7 @@ class TranslateConfig(Settings):
     cell: str = setting("lstm", "Recurrent cell.", one_of=CELLS)
     hidden_size: int = setting(256, "Units in a layer, for each direction.", at_least=1)
     num_layers: int = setting(1, "Layers of the encoder, and of the decoder.", at_least=1)
-    embedding_dim: int = setting(128, "Size of a symbol's vector.", at_least=1)
+    embedding_dim: int = setting(128, "Embedding size of a symbol.", at_least=1)
     dropout: float = setting(
         0.2, "Dropout probability, before, between and after the layers.", at_least=0, below=1
     )
@@ -70,7 +70,10 @@ class TranslateConfig(Settings):
         60, "Maximal symbols in a sequence; training omits longer pairs.", at_least=1
     )
     label_smoothing: float = setting(
-        0.1, "Probability of a target that is spread over all symbols.", at_least=0, below=1
+        0.1,
+        "Label smoothing: the probability that is spread over all symbols.",
+        at_least=0,
+        below=1,
     )
     teacher_forcing: str = setting(
         "constant:1",
@@ -80,7 +83,7 @@ class TranslateConfig(Settings):
     batch_size: int = setting(64, "Pairs in an update.", at_least=1)
     steps: int = setting(2500, "Updates in all; --resume may raise it.", at_least=1)
     lr: float = setting(2e-3, "Peak learning rate of Adam.", above=0)
-    clip: float = setting(1.0, "Maximal 2-norm of the gradient.", above=0)
+    clip: float = setting(1.0, "Clip the gradient's norm at this value.", above=0)
     seed: int = setting(0, "Seed of all random numbers.", at_least=0)
 
     def __post_init__(self) -> None:

@@ -6,14 +6,23 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from ..data import PAD, VOCABULARIES, Batch, Buckets, TextError, Vocabulary, in_order
-from ..data.parallel import Pair
+from ..data import (
+    PAD,
+    VOCABULARIES,
+    Batch,
+    DataLoader,
+    TextError,
+    Vocabulary,
+    collate_pairs,
+    in_order,
+)
+from ..data.parallel import Pair, pair_lengths
 from ..nn import cross_entropy
 from ..tensor.creation import as_tensor
 from ..tensor.random import Generator
 from ..tensor.tensor import Tensor
-from .divergence import worst_bits
-from .trainer import Trainer, fingerprint, inference
+from ..train import inference, worst_bits
+from .trainer import RecipeTrainer, fingerprint
 from .translate import TranslateConfig, Translator, checked, settings, translation_model
 
 SLICE = 500  # held-out pairs that a quick evaluation reads
@@ -21,7 +30,7 @@ SLICE = 500  # held-out pairs that a quick evaluation reads
 Texts = tuple[str, str]
 
 
-class TranslationTraining(Trainer):
+class TranslationTraining(RecipeTrainer):
     """Trains a translation model on pairs of texts; iterating it makes the remaining updates.
 
     **Arguments** pairs: of texts, source and target. config: the settings. device: of the weights;
@@ -57,7 +66,6 @@ class TranslationTraining(Trainer):
             pairs, heldout = split(pairs, config.seed)
         source, target = vocabularies or _vocabularies(pairs, config)
         model = translation_model(config, len(source), len(target), generator)
-        super().__init__(model, config, generator, device, worst_bits(len(target)))
         self.translator = Translator(model, source, target)
         encoded = [p for p in self._encode(pairs) if max(map(len, p)) <= config.max_length]
         if not encoded:
@@ -65,8 +73,13 @@ class TranslationTraining(Trainer):
                 f"no pair is left to learn from: all are longer than {config.max_length} symbols; "
                 "raise `max_length`"
             )
+        self.symbols = sum(len(target) + 1 for _, target in encoded)
         self.omitted = len(pairs) - len(encoded)  # pairs longer than max_length
-        self.batches = Buckets(encoded, config.batch_size, config.seed)
+        batches = DataLoader(
+            encoded, config.batch_size, True, lengths=pair_lengths(encoded), collate=collate_pairs
+        )
+        batches.seed = config.seed
+        super().__init__(model, batches, config, generator, device, worst_bits(len(target)))
         self.heldout_texts, self.heldout = heldout, self._encode(heldout)
         self.teacher_forcing = config.schedule()
 
@@ -79,9 +92,8 @@ class TranslationTraining(Trainer):
         source, target = self.translator.source, self.translator.target
         return [(source.encode(a), target.encode(b)) for a, b in pairs]
 
-    def next_loss(self) -> tuple[Tensor, int]:
-        """Computes the mean cross-entropy of the next batch, and its number of target symbols."""
-        batch = next(self.batches)
+    def batch_loss(self, model: Any, batch: Batch) -> tuple[Tensor, int]:
+        """Computes the mean cross-entropy of a batch, and its number of target symbols."""
         ratio = self.teacher_forcing(self.step)
         return self._loss(batch, ratio, self.config.label_smoothing), batch.symbols
 

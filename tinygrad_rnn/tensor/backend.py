@@ -15,7 +15,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from ..errors import DeviceError, InvalidTypeError, public
+from ..errors import DeviceError, InvalidTypeError, OutOfRangeError, public
+from ..kernels import cuda
 
 Array: TypeAlias = Any  # an array of NumPy or CuPy
 
@@ -78,8 +79,56 @@ def device_of(array: Array) -> str:
 
 
 def to_host(array: Array) -> np.ndarray[Any, Any]:
-    """Converts an array to NumPy, without a copy if it is one."""
-    return np.asarray(array if isinstance(array, (np.ndarray, np.generic)) else array.get())
+    """Converts an array to NumPy, without a copy if it is one.
+
+    **Raises** OutOfRangeError for an id on the device that `check_later` found out of range.
+    """
+    if isinstance(array, (np.ndarray, np.generic)):
+        return np.asarray(array)
+    return _with_findings(array) if _noted else np.asarray(array.get())
+
+
+# ---------------------------------------------------------------- checks on a device
+
+_checks: list[tuple[str, int, int]] = []  # (name, low, high); a check's code is its place from 1
+_codes: dict[tuple[str, int, int], int] = {}
+_noted: dict[int, Array] = {}  # on which devices something was checked: the words that note it
+_words: dict[int, Array] = {}
+
+
+def check_later(xp: Any, name: str, ids: Array, low: int, high: int) -> None:
+    """Checks on the device that ids are from low to high, without waiting for it.
+
+    What is wrong is raised with the next value that comes to the host.
+    """
+    if not cuda.compiles(xp):
+        return
+    code = _codes.setdefault((name, low, high), len(_codes) + 1)
+    if code > len(_checks):
+        _checks.append((name, low, high))
+    device = ids.device.id
+    if device not in _words:
+        _words[device] = xp.zeros(2, "uint64")
+    _noted[device] = _words[device]
+    cuda.refuse_outside(xp, ids, low, high, code, _words[device])
+
+
+def _with_findings(array: Array) -> np.ndarray[Any, Any]:
+    """Brings an array to the host, and with it, in the same wait, what checks have found."""
+    words = _noted.pop(array.device.id, None)
+    if words is None:
+        return np.asarray(array.get())
+    found = words.get(blocking=False)
+    result = np.asarray(array.get())
+    code, number = found.tolist()
+    if code:
+        words.fill(0)
+        name, low, high = _checks[code - 1]
+        number -= 2**64 * (number >= 2**63)
+        raise OutOfRangeError(
+            f"{name}: {number} is outside {low} to {high} (found on the device, by an earlier call)"
+        )
+    return result
 
 
 def to_device(array: Array, device: str | None = None) -> Array:
@@ -95,6 +144,46 @@ def to_device(array: Array, device: str | None = None) -> Array:
         return module.asarray(to_host(array))
     with module.cuda.Device(index):
         return module.asarray(to_host(array))
+
+
+def filled(shape: Any, value: Any, dtype: Any, device: str | None = None) -> Array:
+    """An array filled with a number, made on its device: nothing is copied from the host."""
+    device = default_device() if device is None else device
+    if device == "cpu":
+        zeros = type(value) is int and value == 0  # their pages are the system's until written
+        return np.zeros(shape, dtype) if zeros else np.full(shape, value, dtype)
+    with placed(device) as xp:
+        return xp.full(shape, np.asarray(value).item(), dtype)
+
+
+@contextmanager
+def placed(device: str) -> Iterator[Any]:
+    """Gives the array module of a device, whose arrays are on it within a `with` block."""
+    if device == "cpu":
+        yield np
+        return
+    kind, index = parse(device)
+    module = _module(kind)
+    if index is None:
+        yield module
+        return
+    with module.cuda.Device(index):
+        yield module
+
+
+@contextmanager
+def raising_linalg(xp: Any) -> Iterator[None]:
+    """Raises LinAlgError for a singular matrix within a `with` block, as NumPy does without one.
+
+    CuPy gives NaN unless told to look, which waits for the device.
+    """
+    if xp is np or not hasattr(xp, "RawModule"):
+        yield
+        return
+    from cupyx import errstate
+
+    with errstate(linalg="raise"):
+        yield
 
 
 _DLPACK = {1: "cpu", 2: "cuda", 3: "cpu", 13: "cuda"}  # 3 and 13: pinned, and managed by CUDA

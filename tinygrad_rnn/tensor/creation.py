@@ -78,7 +78,7 @@ def full(
     """
     number, wanted = _number(value, "full: value"), _dtype(dtype, "full")
     number = conversion.from_python(number, wanted, "full: value")
-    return _place(np.full(sizes(shape, "full"), number, wanted), device, requires_grad)
+    return _filled(sizes(shape, "full"), number, wanted, device, requires_grad)
 
 
 def zeros(
@@ -90,7 +90,7 @@ def zeros(
     >>> tg.zeros((2, 3)).shape
     (2, 3)
     """
-    return _place(np.zeros(sizes(shape, "zeros"), _dtype(dtype, "zeros")), device, requires_grad)
+    return _filled(sizes(shape, "zeros"), 0, _dtype(dtype, "zeros"), device, requires_grad)
 
 
 def ones(
@@ -102,7 +102,7 @@ def ones(
     >>> tg.ones((2,))
     tensor([1., 1.])
     """
-    return _place(np.ones(sizes(shape, "ones"), _dtype(dtype, "ones")), device, requires_grad)
+    return _filled(sizes(shape, "ones"), 1, _dtype(dtype, "ones"), device, requires_grad)
 
 
 def arange(
@@ -265,8 +265,18 @@ def _number(value: Any, what: str) -> Any:
     return value
 
 
+def _filled(
+    shape: Any, value: Any, dtype: np.dtype[Any], device: str | None, requires_grad: bool
+) -> Tensor:
+    return _as_leaf(backend.filled(shape, value, dtype, device), requires_grad)
+
+
 def _place(array: np.ndarray[Any, Any], device: str | None, requires_grad: bool) -> Tensor:
-    x = wrap(Tensor, backend.to_device(array, device), None)
+    return _as_leaf(backend.to_device(array, device), requires_grad)
+
+
+def _as_leaf(array: backend.Array, requires_grad: bool) -> Tensor:
+    x = wrap(Tensor, array, None)
     if requires_grad:
         x.requires_grad = True
     return x

@@ -1,4 +1,8 @@
-"""Random numbers from explicit generators, drawn on the host: a seed fixes every bit."""
+"""Random numbers from explicit generators: a seed fixes every bit, on every device.
+
+Numbers are drawn on the host. Masks, which are as large as activations, are computed where they are
+needed, from a counter: the state of a generator holds the key, and how many masks it has given.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import InvalidTypeError, public
+from .. import kernels
+from ..errors import InvalidTypeError, InvalidValueError, public
+from . import backend
 from .shapes import size
 
 Shape = int | tuple[int, ...]
@@ -37,8 +43,9 @@ class Generator:
 
     @public
     def __init__(self, seed: int | None = None) -> None:
-        seed = None if seed is None else size(seed, "Generator: seed")
-        self._numbers = np.random.Generator(np.random.PCG64(seed))
+        seeds = np.random.SeedSequence(None if seed is None else size(seed, "Generator: seed"))
+        self._numbers = np.random.Generator(np.random.PCG64(seeds))
+        self._key, self._masks = int(seeds.spawn(1)[0].generate_state(1, np.uint64)[0]), 0
 
     @property
     def _source(self) -> np.random.Generator:
@@ -48,11 +55,18 @@ class Generator:
     @property
     def state(self) -> dict[str, Any]:
         """The state of the generator: numbers and strings only, for JSON."""
-        return dict(self._numbers.bit_generator.state)
+        masks = {"key": self._key, "call": self._masks}
+        return {**self._numbers.bit_generator.state, "masks": masks}
 
     @state.setter
     def state(self, state: dict[str, Any]) -> None:
+        key, call = state["masks"]["key"], state["masks"]["call"]
+        if not all(type(n) is int and 0 <= n < 2**64 for n in (key, call)):
+            raise InvalidValueError(
+                f"Generator: state: masks: expected key and call of 64 bits, got {key!r}, {call!r}"
+            )
         self._numbers.bit_generator.state = state
+        self._key, self._masks = key, call
 
     def __repr__(self) -> str:
         """The position in the sequence of numbers: equal ones draw the same."""
@@ -73,6 +87,14 @@ class Generator:
     def integers(self, low: int, high: int, shape: Shape = ()) -> np.ndarray[Any, Any]:
         """Integers in [low, high)."""
         return np.asarray(self._source.integers(low, high, shape))
+
+    def keep_mask(self, shape: Shape, p: float, device: str = "cpu") -> backend.Array:
+        """Truths with probability 1 - p, computed on a device: the same bits on each."""
+        draws.count += 1
+        call, self._masks = self._masks, self._masks + 1
+        whole = (shape,) if isinstance(shape, int) else shape
+        with backend.placed(device) as xp:
+            return kernels.keep_mask(xp, whole, p, self._key, call)
 
     def permutation(self, n: int) -> np.ndarray[Any, Any]:
         """The integers below n, shuffled."""

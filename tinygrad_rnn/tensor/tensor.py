@@ -225,11 +225,11 @@ class Tensor(Traced):
                 f"item: expected one element, got shape {list(self.shape)}: reduce it, or see "
                 "tolist()"
             )
-        return concretize(self).item()
+        return host(concretize(self)).item()
 
     def tolist(self) -> Any:
         """Returns the values as nested lists."""
-        return concretize(self).tolist()
+        return host(concretize(self)).tolist()
 
     def detach(self) -> Tensor:
         """Returns a constant with the same array, detached from the graph."""
@@ -336,7 +336,7 @@ class Tensor(Traced):
                 f"bool: a tensor of shape {list(self.shape)} has no single truth "
                 "value: use x.any() or x.all()"
             )
-        return bool(concretize(self))
+        return bool(host(concretize(self)))
 
     def _number(self, kind: str) -> Any:
         if self.array.size != 1:
@@ -365,7 +365,7 @@ class Tensor(Traced):
             raise InvalidTypeError(
                 f"an index: expected an integer without axes, got {self.dtype}{list(self.shape)}"
             )
-        return int(concretize(self))
+        return int(host(concretize(self)))
 
     def __format__(self, spec: str) -> str:
         if not spec:
@@ -687,6 +687,11 @@ def _stacked(data: Any) -> Any:
     return ops.stack(
         [v if isinstance(v, Tensor) else Tensor(v, like.dtype, like.device) for v in parts]
     )
+
+
+def host(array: Array) -> Array:
+    """An array on the host: as it is, if it is there."""
+    return array if type(array) is np.ndarray else backend.to_host(array)
 
 
 def _restored(cls: type[T], array: Array, requires_grad: bool) -> T:

@@ -152,8 +152,9 @@ public:
   // The backward of h_mask * h.
   Vector<T> apply_mask(const T *tile, long b, long j) const {
     const Vector<T> d = load(tile);
-    return layer.h_mask ? d * load(layer.h_mask + b * layer.out + j, (int)min(V, layer.out - j))
-                        : d;
+    if (!layer.h_mask) return d;
+    const Vector<T> m = load(layer.h_mask + b * layer.out + j, (int)min(V, layer.out - j));
+    return selected<T>(m, d);
   }
 
   // Sets dh to the full cotangent of a step's result h': the carried part, the later step's product
@@ -286,8 +287,8 @@ private:
     const int count = (int)min(V, layer.out - j);
     const Vector<T> keep = keep_probability(layer.h_zoneout, at, count),
                     all = io.gy ? load(d) + load(io.gy + at, count) : load(d);
-    store(carried, keep * all);
-    store(d, (T(1) - keep) * all);
+    store(carried, selected<T>(keep, all));
+    store(d, selected<T>(T(1) - keep, all));
   }
 
   // dx and the weights' gradients of a chunk, from `depth` rows of dz.
@@ -308,8 +309,7 @@ private:
           recurrent.operands[k] = h_before(t, b);
           if (masked) {
             T *row = masked + k * layer.out;
-            for (long j = 0; j < layer.out; j++)
-              row[j] = recurrent.operands[k][j] * layer.h_mask[b * layer.out + j];
+            apply_h_mask(row, recurrent.operands[k], layer.h_mask + b * layer.out, layer.out);
             recurrent.operands[k] = row;
           }
           if (layout.reset_before) reset.operands[k] = io.gates + (at * 4 + 3) * padded;

@@ -95,7 +95,8 @@ template <class T> Layer<T> layer(Arguments a, ArrayArguments &arrays) {
   l.h_mask = arrays.input<T>(options[H_MASK], {B, P}, "h_mask");
   auto zoneout = [&](int leaf, long width, const char *name) -> Zoneout<T> {
     PyObject *o = options.zoneout(leaf);
-    const bool scalar = PyArray_Check(o) && PyArray_NDIM(array(o)) == 3 && PyArray_SIZE(array(o)) == 1;
+    const bool scalar =
+        PyArray_Check(o) && PyArray_NDIM(array(o)) == 3 && PyArray_SIZE(array(o)) == 1;
     return {arrays.input<T>(o, scalar ? Shape{1, 1, 1} : Shape{l.steps, B, width}, name), scalar};
   };
   l.h_zoneout = zoneout(0, P, "h_zone");
@@ -248,6 +249,7 @@ PyMethodDef methods[] = {
     METHOD("add_rows", add_rows),
     METHOD("sum_of_squares", sum_of_squares),
     METHOD("adam", adam),
+    METHOD("philox", philox),
     METHOD("product", product),
     METHOD("add_product", add_product),
     METHOD("sum_of_products", sum_of_products),

@@ -298,5 +298,6 @@ PyObject *cross_entropy(Arguments, Py_ssize_t);
 PyObject *add_rows(Arguments, Py_ssize_t);
 PyObject *sum_of_squares(Arguments, Py_ssize_t);
 PyObject *adam(Arguments, Py_ssize_t);
+PyObject *philox(Arguments, Py_ssize_t);
 
 } // namespace tgrnn

@@ -150,7 +150,8 @@ private:
         const Vector<T> value = load(out.y + at, count),
                         keep = keep_probability(layer.h_zoneout, at, count);
         if (out.gates && layout.planes == 1) store(s.z[r] + j, value);
-        store(out.y + at, keep * load(s.h[r] + j, count) + (T(1) - keep) * value, count);
+        store(out.y + at,
+              selected<T>(keep, load(s.h[r] + j, count)) + selected<T>(T(1) - keep, value), count);
       }
   }
 
@@ -214,7 +215,7 @@ private:
           a[r] = h[r];
           if (masked) {
             T *row = masked + (slice.id * B + b) * P;
-            for (long j = 0; j < P; j++) row[j] = h[r][j] * layer.h_mask[b * P + j];
+            apply_h_mask(row, h[r], layer.h_mask + b * P, P);
             a[r] = row;
           }
         }

@@ -206,6 +206,16 @@ template <class T> struct ElementwiseProgram {
   const Output<T> *outputs;
 };
 
+// Random bits: see philox.hpp. Fills words, or mask with whether they are at least `least`.
+struct Philox {
+  uint64_t key, call, first;
+  uint32_t least;
+  long count;
+  uint32_t *words;
+  uint8_t *mask;
+  int threads;
+};
+
 // ---------------------------------------------------------------- instruction sets
 
 // The kernels of one instruction set, for float and double.
@@ -230,6 +240,7 @@ struct Kernels {
   void (*pack_double)(const Matrix<double> &, double *);
   void (*evaluate_float)(const ElementwiseProgram<float> &);
   void (*evaluate_double)(const ElementwiseProgram<double> &);
+  void (*philox)(const Philox &);
 };
 
 #if defined(X86_64_LEVELS)

@@ -4,6 +4,7 @@
 #include "gru.hpp"
 #include "lstm.hpp"
 #include "matmul.hpp"
+#include "philox.hpp"
 #include "rnn.hpp"
 #include "training.hpp"
 
@@ -49,7 +50,7 @@ extern const Kernels kernels = {
     cross_entropy<double>, add_rows<float>, add_rows<double>, add_squares<float>,
     add_squares<double>,   adam<float>,     adam<double>,     product<float>,
     product<double>,       pack<float>,     pack<double>,     evaluate<float>,
-    evaluate<double>,
+    evaluate<double>,      philox,
 };
 
 } // namespace tgrnn::LEVEL

@@ -104,7 +104,7 @@ template <class T, int Gates, bool Extras> struct LstmForward final : ForwardCel
           Vector<T> after = c;
           if (extras.has_zoneout()) {
             const Vector<T> keep = keep_probability(pass.layer.c_zoneout, at * H + j, count);
-            after = keep * c_old + (T(1) - keep) * c;
+            after = selected<T>(keep, c_old) + selected<T>(T(1) - keep, c);
           }
           store(cells(pass, t, b) + j, after);
           if (pass.out.cs) store(pass.out.cs + at * H + j, after, count);
@@ -221,7 +221,7 @@ template <class T, int Gates, bool Extras> struct LstmBackward final : BackwardC
     if (io.gcs) dc += load(io.gcs + at * H + j, count);
     if (extras.has_zoneout()) {
       const Vector<T> keep = keep_probability(pass.layer.c_zoneout, at * H + j, count);
-      carried = keep * dc, dc = (T(1) - keep) * dc;
+      carried = selected<T>(keep, dc), dc = selected<T>(T(1) - keep, dc);
     }
     dc += dh * o * (T(1) - u * u);
     if (extras.has_peepholes()) dc += d_o * extras.peephole(Gates - 2, j);

@@ -72,4 +72,9 @@ struct ThreadSlice {
   long end(long n) const { return n * (id + 1) / of; }
 };
 
+// factor * a; zero where the factor is, whatever a is.
+template <class T> inline Vector<T> selected(Vector<T> factor, Vector<T> a) {
+  return factor == Vector<T>{} ? factor : factor * a;
+}
+
 } // namespace tgrnn::LEVEL

@@ -94,6 +94,11 @@ template <int Write, class T> inline void prefetch_lines(const T *p, long count)
   for (long k = 0; k < count; k += 64 / (long)sizeof(T)) __builtin_prefetch(p + k, Write);
 }
 
+// Computes out = h_mask * h; zero where the mask is, whatever h is.
+template <class T> void apply_h_mask(T *out, const T *h, const T *h_mask, long count) {
+  for (long j = 0; j < count; j++) out[j] = h_mask[j] == 0 ? 0 : h[j] * h_mask[j];
+}
+
 inline long min(long a, long b) { return a < b ? a : b; }
 inline long max(long a, long b) { return a > b ? a : b; }
 inline long ceil_div(long n, long size) { return (n + size - 1) / size; }

@@ -56,8 +56,8 @@ def lstm_forward(
     w = transposed(xp, w_hh, loop.steps)
     tanh_c = loop.empty(width)
     tanh_of = loop.each(tanh_c)
-    within = None if cell_clip is None else xp.empty(tanh_c.shape, bool)  # where c is not clipped
-    within_of = [] if within is None else loop.each(within)
+    clipped = None if cell_clip is None else xp.empty(tanh_c.shape, bool)  # where c is cut off
+    clipped_of = [] if clipped is None else loop.each(clipped)
     part, work = loop.work(rows), loop.work(width)
     masked = loop.work(hs.width)
     for t in loop.forwards(hs, cs):
@@ -82,7 +82,7 @@ def lstm_forward(
             new += work
         if cell_clip is not None:
             xp.abs(new, out=work)
-            xp.less_equal(work, cell_clip, out=within_of[t])
+            xp.greater(work, cell_clip, out=clipped_of[t])
             xp.minimum(new, cell_clip, out=new)
             xp.maximum(new, -cell_clip, out=new)
         if w_ch is not None:
@@ -96,7 +96,7 @@ def lstm_forward(
             xp.multiply(o, tanh_of[t], out=work)
             xp.matmul(work, w_hr.T, out=hs.new[t])
     outputs = (hs.output(), hs.last(), cs.last(), *((cs.output(),) if options.every else ()))
-    return outputs, ((hs, cs, gates, tanh_c, within) if keep else None)
+    return outputs, ((hs, cs, gates, tanh_c, clipped) if keep else None)
 
 
 def lstm_backward(
@@ -111,14 +111,14 @@ def lstm_backward(
     w_ch: Array | None,
 ) -> Arrays:
     """Computes the cotangents of all inputs."""
-    hs, cs, gates, tanh_c, within = saved
+    hs, cs, gates, tanh_c, clipped = saved
     loop, width = hs.loop, tanh_c.shape[-1]
     gy, gh, gc, *gcs = g
     dh, dc = Cotangent(hs, gh, gy), Cotangent(cs, gc, gcs[0] if gcs else None)
     dz = xp.empty_like(gates)
     by_gate, d_by_gate = loop.gates(gates, width), loop.gates(dz, width)
     gates_of, dz_of, tanh_of = loop.each(gates), loop.each(dz), loop.each(tanh_c)
-    within_of = [] if within is None else loop.each(within)
+    clipped_of = [] if clipped is None else loop.each(clipped)
     p_i, p_f, p_o = _peepholes(w_ch, width)
     slope, work = loop.work(gates.shape[-1]), loop.work(width)
     *_, slope_g, slope_o = split(slope, width)
@@ -144,8 +144,8 @@ def lstm_backward(
             xp.multiply(d_o, slope_o, out=work)
             work *= p_o
             dc.d += work
-        if within is not None:
-            dc.d *= within_of[t]
+        if clipped is not None:
+            xp.copyto(dc.d, loop.zero, where=clipped_of[t])
         xp.multiply(dc.d, i, out=d_g)
         if f:
             xp.multiply(dc.d, g_, out=d_i)

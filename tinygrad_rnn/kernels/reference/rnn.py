@@ -73,6 +73,8 @@ def rnn_backward(
         else:
             xp.greater(h, 0, out=d)
         d *= dh.d
+        if activation == "relu":  # 0 times a cotangent that is not finite is NaN
+            xp.copyto(d, loop.zero, where=xp.logical_not(h > 0))
         xp.matmul(d, w_hh, out=dh.d)
         loop.masked(dh.d, out=dh.d)
     need_x, need_h, *rest = needs

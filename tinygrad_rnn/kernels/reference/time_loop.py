@@ -73,12 +73,17 @@ class TimeLoop:
         count = a.shape[-1] // width
         return self.each(a.reshape(self.steps, self.batch, count, width).swapaxes(1, 2))
 
-    def keep(self, zoneout: Array) -> tuple[list[Array], list[Array]]:
-        """Returns zoneout's factors of each step: of the old state, and of the new one."""
-        pair = zoneout, 1 - zoneout
-        if len(zoneout) == self.steps:
-            return self.each(pair[0]), self.each(pair[1])
-        return [pair[0][0]] * self.steps, [pair[1][0]] * self.steps
+    def factors(self, a: Array) -> list[tuple[Array, Array]]:
+        """Returns the factors of each step, in running order, and where they are zero."""
+        pair = a, a == 0
+        if len(a) == self.steps:
+            return list(zip(*map(self.each, pair), strict=True))
+        return [(pair[0][0], pair[1][0])] * self.steps
+
+    def scaled(self, factor: tuple[Array, Array], a: Array, out: Array) -> None:
+        """Multiplies by a factor of a step; zero where it is, whatever a is."""
+        self.xp.multiply(factor[0], a, out=out)
+        self.xp.copyto(out, self.zero, where=factor[1])
 
     def empty(self, width: int) -> Array:
         """Allocates an output of each step, (T, B, width)."""
@@ -128,7 +133,8 @@ class Carry:
         self.zoneout = loop.zoneout[k] if loop.zoneout else None
         if self.zoneout is not None:
             self.zoneout = self.zoneout.astype(loop.dtype, copy=False)
-            self.keep, self.update = loop.keep(self.zoneout)
+            self.keep = loop.factors(self.zoneout)
+            self.update = loop.factors(1 - self.zoneout)
             self.fresh = loop.empty(self.width)
             self.new = loop.each(self.fresh)
             self.work = loop.work(self.width)
@@ -159,8 +165,8 @@ class Carry:
         """Applies zoneout, and keeps the old state where a row has ended."""
         xp, after = self.loop.xp, self.states[t + 1]
         if self.zoneout is not None:
-            xp.multiply(self.keep[t], self.old[t], out=self.work)
-            xp.multiply(self.update[t], self.new[t], out=after)
+            self.loop.scaled(self.keep[t], self.old[t], out=self.work)
+            self.loop.scaled(self.update[t], self.new[t], out=after)
             after += self.work
         if self.loop.ended is not None:
             xp.copyto(after, self.old[t], where=self.loop.along(self.loop.ended)[t])
@@ -199,12 +205,12 @@ class Cotangent:
             self.d += self.each[t]
         ended = None if loop.ended is None else loop.along(loop.ended)[t]
         if self.zoned:
-            loop.xp.multiply(self.d, self.keep[t], out=self.bypass)
+            loop.scaled(self.keep[t], self.d, out=self.bypass)
         if ended is not None:
             copy(self.bypass, self.d, where=ended)
             copy(self.d, loop.zero, where=ended)
         if self.zoned:
-            self.d *= self.update[t]
+            loop.scaled(self.update[t], self.d, out=self.d)
 
     def after_step(self, t: int) -> None:
         """Adds the part that bypassed the step; zero where a row was reset."""

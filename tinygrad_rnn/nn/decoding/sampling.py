@@ -9,6 +9,7 @@ from typing import Any
 from ...errors import InvalidValueError, public
 from ...tensor import creation, ops
 from ...tensor.graph import operation
+from ...tensor.ops.cumulative import ordered_cumsum
 from ...tensor.random import Generator
 from ...tensor.tensor import Tensor
 from .constraints import Constraints
@@ -108,7 +109,7 @@ def _distribution(
         ranked = xp.take_along_axis(p, order, axis=-1)
         count = xp.full((*z.shape[:-1], 1), z.shape[-1] if top_k is None else top_k)
         if top_p is not None:
-            short = xp.cumsum(ranked, axis=-1) < top_p
+            short = ordered_cumsum(xp, ranked) < top_p
             count = xp.minimum(count, short.sum(axis=-1, keepdims=True) + 1)
         if min_p is not None:
             likely = ranked >= min_p * ranked[..., :1]
@@ -149,7 +150,7 @@ def _drawn(p: Tensor, generator: Generator) -> Tensor:
 @operation
 def _inverse(xp: Any, p: Any, numbers: Any) -> Any:
     """The first token whose cumulative probability exceeds a number in [0, 1)."""
-    cumulative = xp.cumsum(p, axis=-1)
+    cumulative = ordered_cumsum(xp, p)
     # Divided by its last entry it ends in exactly 1, and the numbers are below 1.
     return (cumulative / cumulative[..., -1:] <= numbers[..., None]).sum(axis=-1)
 

@@ -26,6 +26,7 @@ from ..checks import (
     features_last,
     flag,
     ids_of,
+    input_of,
     is_tensor,
     lengths_of,
     one_of,
@@ -33,6 +34,7 @@ from ..checks import (
     positive,
     probability,
     real_part,
+    reals_of,
     within_rows,
 )
 from ..dropout import bernoulli, dropout_mask
@@ -48,6 +50,7 @@ class RecurrentLayer(Module):
     """Base class of RNN, GRU, LSTM and Recurrent: layers, directions, lengths, resets, states."""
 
     input_size: Any  # features of x; None, where a cell of one's own does not say
+    hidden_size: int
     output_size: int
     cells: list[Any]  # of each layer and direction
     reads_tables = False  # whether cells take a table as their input, with ids in the options
@@ -154,7 +157,7 @@ class RecurrentLayer(Module):
 
     def forward(
         self,
-        x: Tensor,
+        x: Any,
         state: State = None,
         *,
         ids: Any = None,
@@ -164,22 +167,27 @@ class RecurrentLayer(Module):
     ) -> tuple[Any, ...]:
         """Runs over a sequence.
 
-        **Arguments** x: (T, B, features), or (B, T, features) if batch_first; with ids a table, (V,
-        features). state: what the last call returned: each part (num_layers * directions, B, H); as
-        the layer begins, if None. ids: (T, B) whole numbers, or (B, T) if batch_first: what is read
-        is x[ids], and what RNN, GRU and LSTM compute of an input alone, its product with the input
-        weights, they compute once for each row of the table that occurs. lengths: (B,) whole
-        numbers from 0 to T, in any order; T throughout, if None; what x or ids have past them is
-        not read.
-        reset: truths, (T, B), or (B, T) if batch_first: an episode begins with that step, and what
-        came before it is not seen, in either direction. return_states: whether to return the
-        states, too.
+        **Arguments** x: (T, B, features), or (B, T, features) if batch_first, a Tensor or an array;
+        for RNN, GRU and LSTM also one sequence, (T, features): then nothing that comes in or out
+        has an axis B. With ids x is a table, (V, features). state: what the last call returned:
+        each part (num_layers * directions, B, H); as the layer begins, if None. ids: (T, B) whole
+        numbers, or (B, T) if batch_first: what is read is x[ids], and what RNN, GRU and LSTM
+        compute of an input alone, its product with the input weights, they compute once for each
+        row of the table that occurs. lengths: (B,) whole numbers from 0 to T, in any order; T
+        throughout, if None; what x or ids have past them is not read. reset: truths, (T, B), or
+        (B, T) if batch_first: an episode begins with that step, and what came before it is not
+        seen, in either direction. return_states: whether to return the states, too.
 
         **Returns** the outputs, (T, B, H * directions), zero past a row's length; the state after
         each row's last step; with return_states the state after every step of every layer and
         direction, each part (num_layers * directions, T, B, H), or (..., B, T, H) if batch_first,
         zero past a row's length. **Raises** ShapeError, TypeError saying what was expected.
         """
+        if not isinstance(x, Tensor):
+            like = self.cells[0].weight_ih if self.reads_tables else None
+            x = input_of(self.name, "x", x) if like is None else reals_of(self.name, "x", x, like)
+        if ids is None and x.ndim == 2 and self.reads_tables:
+            return self._one_sequence(x, state, lengths, reset, return_states)
         x, ids, lengths = self._time_first(x, ids, lengths)
         plain = ids is None and lengths is None and reset is None and not return_states
         if plain and not grad_mode.on and (found := self._at_once(x, state, self.training)):
@@ -359,12 +367,43 @@ class RecurrentLayer(Module):
             x = x.swapaxes(0, 1)
         return x, None, self._lengths(lengths, x, x.device)
 
+    def _one_sequence(
+        self, x: Tensor, state: State, lengths: Any, reset: Any, return_states: bool
+    ) -> tuple[Any, ...]:
+        """Runs over one sequence, (T, features), as over a batch of one."""
+        batch, count = 0 if self.batch_first else 1, self.num_layers * self.directions
+        first = tree.mapped(lambda leaf: creation.as_tensor(leaf).expand_dims(axis=1), state)
+        for leaf in tree.leaves(first):
+            if leaf.ndim != 3 or leaf.shape[0] != count:
+                raise ShapeError(
+                    f"{self.name}: state: expected {[count, self.hidden_size]} (num_layers * "
+                    f"directions, features), as x is one sequence {list(x.shape)}; got "
+                    f"{[n for k, n in enumerate(leaf.shape) if k != 1]}"
+                )
+        if lengths is not None:
+            lengths = creation.as_tensor(lengths).reshape(-1)
+        if reset is not None:
+            reset = creation.as_tensor(reset).expand_dims(axis=batch)
+        y, *states = self.forward(
+            x.expand_dims(axis=batch), first, lengths=lengths, reset=reset,
+            return_states=return_states,
+        )  # fmt: skip
+        y = tree.mapped(lambda leaf: leaf.squeeze(axis=batch), y)
+        last, *every = states
+        axis = batch + 1
+        return (
+            y,
+            tree.mapped(lambda leaf: leaf.squeeze(axis=1), last),
+            *(tree.mapped(lambda leaf: leaf.squeeze(axis=axis), s) for s in every),
+        )
+
     def _lengths(self, lengths: Any, of: Tensor, device: str) -> Tensor | None:
         """Checked lengths of the rows of (T, B, ...)."""
         if lengths is None:
             return None
         steps, batch = of.shape[:2]
-        return lengths_of(self.name, "lengths", lengths, batch, steps).to(device)
+        found = lengths_of(self.name, "lengths", lengths, batch, steps)
+        return found if found.device == device else found.to(device)
 
     def _first(self, state: State, x: Tensor, batch: int) -> list[State]:
         """The state before the first step of every cell. **Arguments** as of `begin`."""

@@ -9,7 +9,7 @@ from ...errors import ShapeError
 from ...tensor import creation
 from ...tensor.random import Generator
 from ...tensor.tensor import Tensor
-from ..checks import dtype_as, features_last, flag, lengths_of, state_like
+from ..checks import dtype_as, features_last, flag, lengths_of, reals_of, state_like
 from .light import OneBiasCell
 
 
@@ -77,7 +77,7 @@ class _Parallel(MinGRUCell):
         self.batch_first, self.reverse = batch_first, reverse
 
     def forward(
-        self, x: Tensor, state: Tensor | None = None, *, lengths: Any = None
+        self, x: Any, state: Tensor | None = None, *, lengths: Any = None
     ) -> tuple[Tensor, Tensor]:
         """Runs over a sequence.
 
@@ -87,6 +87,7 @@ class _Parallel(MinGRUCell):
         (B, H). **Raises** ShapeError saying what was expected.
         """
         name = type(self).__name__
+        x = reals_of(name, "x", x, self.weight_ih)
         features_last(name, x, self.input_size)
         if x.ndim != 3 or 0 in x.shape:
             axes = "(B, T, features)" if self.batch_first else "(T, B, features)"

@@ -24,7 +24,7 @@ class LayerCall(Protocol[S]):
     @overload
     def __call__(
         self,
-        x: Tensor,
+        x: Any,
         state: S | None = None,
         *,
         ids: Any = None,
@@ -36,7 +36,7 @@ class LayerCall(Protocol[S]):
     @overload
     def __call__(
         self,
-        x: Tensor,
+        x: Any,
         state: S | None = None,
         *,
         ids: Any = None,

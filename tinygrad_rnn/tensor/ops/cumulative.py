@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from .. import backend
 from ..backend import Array
 from ..graph import operation
@@ -17,7 +19,25 @@ __all__ = ["cummax", "cumprod", "cumsum"]
 @operation
 def cumsum(xp: Any, x: Array, *, axis: int | None = None) -> Array:
     """The sums of all elements so far along an axis (of all x flattened, if None)."""
-    return xp.cumsum(x, axis=axis)
+    if xp is np or x.dtype.kind != "f":
+        return xp.cumsum(x, axis=axis)
+    x, axis = (x.reshape(-1), 0) if axis is None else (x, axis)
+    return xp.moveaxis(ordered_cumsum(xp, xp.moveaxis(x, axis, -1)), -1, axis)
+
+
+def ordered_cumsum(xp: Any, x: Array) -> Array:
+    """The sums so far along the last axis, added in an order that is always the same.
+
+    CuPy's `cumsum` adds in the order in which blocks come. Here each round adds what was summed of
+    twice as many elements.
+    """
+    if xp is np:
+        return xp.cumsum(x, axis=-1)
+    reach = 1
+    while reach < x.shape[-1]:
+        x = xp.concatenate([x[..., :reach], x[..., reach:] + x[..., :-reach]], axis=-1)
+        reach *= 2
+    return x
 
 
 @operation

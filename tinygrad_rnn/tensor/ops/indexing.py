@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from ... import kernels
+from ...kernels.contract import check_whole
 from .. import backend
 from ..backend import Array
 from ..conversion import normalized, number_dtype
@@ -47,6 +49,33 @@ def raw_index(xp: Any, index: Any) -> Any:
     return index
 
 
+def checked_index(xp: Any, shape: tuple[int, ...], index: Any) -> Any:
+    """As `raw_index`, for CuPy: what is out of range, which CuPy wraps silently, is refused."""
+    at = raw_index(xp, index)
+    if not repeats(at):
+        return at
+    parts = index if isinstance(index, tuple) else (index,)
+    raw = at if isinstance(at, tuple) else (at,)
+    taken = sum(_axes_of(part) for part in raw)
+    axis = 0
+    for given, part in zip(parts, raw, strict=True):
+        if backend.is_array(part) and part.dtype.kind in "iu" and part.size:
+            rows = shape[axis]
+            if isinstance(given, (np.ndarray, list)):
+                check_whole("index", np.asarray(given), -rows, rows - 1, IndexError)
+            else:
+                backend.check_later(xp, "index", part, -rows, rows - 1)
+        axis += len(shape) - taken if part is ... else _axes_of(part)
+    return at
+
+
+def _axes_of(part: Any) -> int:
+    """How many axes a part of an index takes."""
+    if part is None or part is ...:
+        return 0
+    return part.ndim if backend.is_array(part) and part.dtype == bool else 1
+
+
 def repeats(index: Any) -> bool:
     """Whether an index may name an element twice: only arrays of integers can."""
     if is_basic(index):
@@ -60,6 +89,8 @@ def scatter_add(buffer: Array, index: Any, value: Array) -> None:
     xp = backend.module_of(buffer)
     if not repeats(index):
         buffer[index] += value
+    elif xp is not np:
+        kernels.cuda.scatter_add(xp, buffer, index, value)
     elif buffer.ndim > 1 and backend.is_array(index):
         kernels.add_rows(xp, buffer, index, value)
     else:
@@ -117,7 +148,9 @@ class Sum:
 place = Op("place", lambda xp, x, *, index, shape: Part(x, index, shape).spread())
 getitem = Op(
     "getitem",
-    lambda xp, x, *, index: x[raw_index(xp, index)],
+    lambda xp, x, *, index: x[
+        raw_index(xp, index) if xp is np else checked_index(xp, x.shape, index)
+    ],
     expects="an index within the shape",
 )
 
@@ -135,9 +168,24 @@ getitem.vjp(x=_part)
 @operation
 def index_update(xp: Any, x: Array, value: Array, *, index: Any) -> Array:
     """A copy of x in which `x[index] = value` was done."""
-    y = x.copy()
-    y[raw_index(xp, index)] = value
+    y, at = x.copy(), raw_index(xp, index)
+    if xp is np or not repeats(at):
+        y[at] = value
+        return y
+    places, last = _last_writes(xp, x.shape, at)  # a GPU writes in no order: all write the last one
+    values = xp.broadcast_to(xp.asarray(value, dtype=x.dtype), places.shape).reshape(-1)
+    y.reshape(-1)[places] = values[last]
     return y
+
+
+def _last_writes(xp: Any, shape: tuple[int, ...], at: Any) -> tuple[Array, Array]:
+    """The flat place of each element that an index names, and which of them is its place's last."""
+    size = math.prod(shape)
+    places = xp.arange(size).reshape(shape)[at]
+    order = xp.arange(places.size, dtype="uint64").reshape(places.shape)  # has an atomic maximum
+    last = xp.zeros(size, order.dtype)
+    xp.maximum.at(last, places, order)
+    return places, last[places].astype("int64")
 
 
 def _read_back(g: Any, index: Any, shapes: Any) -> Any:
@@ -147,10 +195,8 @@ def _read_back(g: Any, index: Any, shapes: Any) -> Any:
     read = getitem(g, index=index)
     if not repeats(at):
         return read
-    order = xp.arange(read.size).reshape(read.shape)
-    last = xp.zeros(g.shape, order.dtype)
-    last[at] = order
-    return where(last[at] == order, read, 0)
+    _, last = _last_writes(xp, g.shape, at)
+    return where(last == xp.arange(read.size).reshape(read.shape), read, 0)
 
 
 index_update.vjp(x=lambda g, index: index_update(g, 0, index=index), value=_read_back)
@@ -245,21 +291,28 @@ def nonzero(xp: Any, x: Array) -> tuple[Array, ...]:
 def one_hot(xp: Any, x: Array, *, num_classes: int, dtype: Any = "float32") -> Array:
     """1 at the class that each integer of x names, 0 elsewhere along a new last axis.
 
-    **Raises** IndexError for one that names no class, on the CPU; on a GPU it gives zeros.
+    **Raises** IndexError for one that names no class; on a GPU, with the next value that comes to
+    the host.
     """
     if xp.asarray(x).dtype.kind not in "iu":
         raise TypeError("x: expected integers")
     num_classes = size(num_classes, "one_hot: num_classes")
-    refuse_outside(xp, x, num_classes)
+    refuse_outside(xp, "one_hot", xp.asarray(x), num_classes)
     return (xp.expand_dims(x, -1) == xp.arange(num_classes)).astype(
         number_dtype(dtype or "float32")
     )
 
 
-def refuse_outside(xp: Any, ids: Array, rows: int) -> None:
-    """Raises IndexError for an integer that is not from 0 to below a number, on the host."""
-    if xp is not np or not ids.size:
-        return  # a GPU would have to be waited for
+def refuse_outside(xp: Any, name: str, ids: Array, rows: int) -> None:
+    """Raises IndexError for an integer that is not from 0 to below a number.
+
+    On a GPU, for which one would have to wait, `check_later` does.
+    """
+    if not ids.size:
+        return
+    if xp is not np:
+        backend.check_later(xp, name, ids, 0, rows - 1)
+        return
     unsigned = ids if ids.dtype.kind == "u" else ids.view(f"u{ids.dtype.itemsize}")
     if np.maximum.reduce(unsigned, axis=None) >= rows:  # what is below 0 is huge there
         wrong = ids[unsigned >= rows].flat[0]
@@ -271,7 +324,7 @@ def in_table(name: str) -> Op:
     """The operation that hands on ids of a table's rows, and refuses others under a name."""
 
     def forward(xp: Any, ids: Array, *, rows: int) -> Array:
-        refuse_outside(xp, ids, rows)
+        refuse_outside(xp, name, ids, rows)
         return ids
 
     return Op(name, forward, expects="ids from 0 to below the table's rows")

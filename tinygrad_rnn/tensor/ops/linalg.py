@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import InvalidValueError, ShapeError
-from ..backend import Array
+from ..backend import Array, raising_linalg
 from ..graph import Op, operand, operation
 from ..shapes import Axis, axes_of, keep_dims
 from .elementwise import abs, astype, flat, reciprocal, where
@@ -25,7 +25,13 @@ __all__ = ["cholesky", "det", "inv", "norm", "slogdet", "solve", "svdvals"]
 def _solution(xp: Any, a: Array, b: Array) -> Array:
     stack = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
     a = xp.broadcast_to(a, (*stack, *a.shape[-2:]))
-    return xp.linalg.solve(a, xp.broadcast_to(b, (*stack, *b.shape[-2:])))
+    b = xp.broadcast_to(b, (*stack, *b.shape[-2:]))
+    if xp is not np and not b.size:
+        if a.shape[-1] != a.shape[-2] or a.shape[-1] != b.shape[-2]:
+            raise ValueError(f"expected a (..., n, n) and b (..., n, k), got {a.shape}, {b.shape}")
+        return xp.zeros(b.shape, xp.result_type(a, b))  # CuPy divides by the number of columns
+    with raising_linalg(xp):
+        return xp.linalg.solve(a, b)
 
 
 def _in_solve(g: Any, y: Any, a: Any) -> tuple[Any, Any]:
@@ -56,7 +62,8 @@ def solve(a: Array, b: Array) -> Array:
 @operation
 def inv(xp: Any, x: Array) -> Array:
     """The inverses of matrices (..., n, n)."""
-    return xp.linalg.inv(x)
+    with raising_linalg(xp):
+        return xp.linalg.inv(x)
 
 
 @operation
@@ -77,7 +84,8 @@ def cholesky(xp: Any, x: Array) -> Array:
 
     Only the lower triangle of x is read; its gradient, as x, is symmetric.
     """
-    return xp.linalg.cholesky(x)
+    with raising_linalg(xp):
+        return xp.linalg.cholesky(x)
 
 
 def _in_cholesky(xp: Any, g: Any, y: Any) -> Any:

@@ -1,0 +1,122 @@
+"""Our CUDA kernels under the checks for races and stray writes, and with bugs planted in them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tinygrad_rnn.kernels import cuda
+from tinygrad_rnn.kernels.cuda import many, philox, rows
+
+from .driver import start
+
+pytestmark = pytest.mark.gpu
+
+
+@pytest.fixture
+def cp(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """CuPy, whose kernels are checked, and whose arrays each have an allocation of their own."""
+    import cupy
+
+    compiled = cupy.RawModule
+    monkeypatch.setattr(
+        cupy, "RawModule", lambda code, options=(): compiled(code=code, options=("-DCHECKED",))
+    )
+    caches = [module._kernel for module in (many, philox, rows)]
+    for cache in caches:
+        cache.cache_clear()
+    cupy.cuda.set_allocator(None)
+    yield cupy
+    cupy.cuda.set_allocator(cupy.get_default_memory_pool().malloc)
+    for cache in caches:
+        cache.cache_clear()
+
+
+def sums_of_rows(cp: Any) -> tuple[Any, Any]:
+    ids = np.array([3, 1, 3, 3, 0, 1, 3, 3, 3, 3, 3, 3])
+    values = np.arange(12 * 40, dtype="float32").reshape(12, 40)
+    table, expected = cp.zeros((5, 40), "float32"), np.zeros((5, 40), "float32")
+    cuda.scatter_add(cp, table, cp.asarray(ids), cp.asarray(values))
+    np.add.at(expected, ids, values)
+    return table.get(), expected
+
+
+def clipped(cp: Any) -> tuple[Any, Any]:
+    gs = [np.linspace(-1, 1, n) for n in (3, 5000)]
+    norm, scaled = cuda.clip_norm(cp, [cp.asarray(g) for g in gs], 2.0)
+    wanted = np.sqrt(sum((g * g).sum() for g in gs))
+    return (
+        np.concatenate([norm.get(), *[s.get() for s in scaled]]),
+        np.concatenate([[wanted], *[g * 2 / wanted for g in gs]]),
+    )
+
+
+def adam(cp: Any) -> tuple[Any, Any]:
+    arrays = [[cp.full(n, value) for n in (3, 5000)] for value in (1.0, 0.5, 0.0, 0.0)]
+    cuda.adam(
+        cp, *arrays, step=1, lr=0.1, betas=(0.9, 0.99), eps=0, decay=0, decoupled=False
+    )  # fmt: skip
+    found = [x.get() for x in (*arrays[0], *arrays[2])]
+    return np.concatenate(found), np.repeat([0.9, 0.05], 5003)
+
+
+def masks(cp: Any) -> tuple[Any, Any]:
+    out = cp.empty(131, bool)
+    cuda.random_words(cp, out, 1, 2, 3, 2**31)
+    from tinygrad_rnn.kernels.philox import _words
+
+    return out.get(), _words(131, 1, 2, 3) >= 2**31
+
+
+CALLS = [sums_of_rows, clipped, adam, masks]
+
+
+@pytest.mark.parametrize("call", CALLS, ids=lambda call: call.__name__)
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_they_have_no_races_in_any_order(cp: Any, call: Callable[[Any], Any], seed: int) -> None:
+    with start().order(seed):
+        np.testing.assert_allclose(*call(cp), rtol=1e-6)
+
+
+BUGS: dict[str, tuple[Any, str, str, str]] = {
+    "no barrier before partial sums are added": (
+        sums_of_rows, "= sum;\n    __syncthreads();", "= sum;", "race",
+    ),
+    "a run that every block of it adds": (
+        sums_of_rows, "if (first && sorted[first - 1] == id) return;", "", "race",
+    ),
+    "a partial sum that is left out": (sums_of_rows, "int p = 1;", "int p = 2;", ""),
+    "no barrier within a tree": (
+        clipped, "+ k];\n    __syncthreads();", "+ k];", "race",
+    ),
+    "no end of a tensor": (
+        clipped, "begin + CHUNK < line[1] ? begin + CHUNK : line[1]", "begin + CHUNK", "",
+    ),
+    "the wrong tensor's line": (adam, "<= blockIdx.x", "< blockIdx.x", ""),
+    "a moment that is not kept": (adam, "mi = m[i] = ", "mi = 1.5 * ", ""),
+    "no end of a mask": (masks, "if (block * 4 + i < count) ", "", "stray write"),
+    "a round too few": (masks, "round < 10", "round < 9", ""),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BUGS)
+def test_planted_bugs_are_caught(cp: Any, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    call, old, new, found = BUGS[name]
+    checked, planted = cp.RawModule, []
+
+    def with_bug(code: str) -> Any:
+        planted.append(old in code)
+        return checked(code=code.replace(old, new))
+
+    monkeypatch.setattr(cp, "RawModule", with_bug)
+    try:
+        ours, expected = call(cp)
+    except cp.cuda.driver.CUDADriverError:
+        assert found in start().failure
+    else:
+        assert not found
+        assert not np.allclose(ours, expected, rtol=1e-6)
+    assert any(planted)

@@ -1,0 +1,103 @@
+"""What a training update costs on a GPU: launches, copies and waits, counted on the stand-in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tinygrad_rnn as tg
+from tinygrad_rnn.recipes import CharLMConfig, CharLMTraining
+
+from .driver import start
+
+pytestmark = pytest.mark.gpu
+
+LETTERS = list("abcdefghijklmnopqrstuvwxyz ,.\n")
+TEXT = "".join(np.random.default_rng(0).choice(LETTERS, 3000))
+STEPS = 8
+
+
+def training(device: str, **settings: Any) -> CharLMTraining:
+    sizes: dict[str, Any] = {"hidden_size": 16, "embedding_dim": 8, "batch_size": 4, "bptt": STEPS}
+    return CharLMTraining(TEXT, CharLMConfig(**{**sizes, "steps": 12, **settings}), device)
+
+
+def counted(call: Callable[[], Any]) -> dict[str, int]:
+    with start().counting() as found:
+        call()
+    return found
+
+
+# At most so many launches for a step forwards and backwards, and for all else in an update.
+UPDATE = {"rnn": (9, 60), "gru": (33, 60), "lstm": (29, 70)}
+
+
+@pytest.mark.parametrize("cell", UPDATE)
+def test_an_update_waits_once_and_launches_no_more_than_this(cell: str) -> None:
+    run = training("cuda", cell=cell)
+    next(run), next(run)
+    update = counted(lambda: next(run))
+    assert (update["waits"], update["sorts"]) == (1, 0)
+    assert update["to_device"] <= 4  # inputs, targets, and the addresses for clipping and for Adam
+    of_step, rest = UPDATE[cell]
+    assert update["launches"] <= STEPS * of_step + rest
+
+
+def test_neither_forward_nor_backward_waits() -> None:
+    run = training("cuda", cell="lstm", num_layers=2)
+    next(run)
+    made: list[Any] = []
+    (batch,) = run._next_batches()
+    forward = counted(lambda: made.append(run._batch_loss(batch)))
+    assert (forward["waits"], forward["to_host"]) == (0, 0)
+    assert forward["to_device"] == 2  # the ids that are read, and those that are to be predicted
+    backward = counted(made[0][0].backward)
+    assert (backward["waits"], backward["to_host"], backward["to_device"]) == (0, 0, 0)
+
+
+def test_clipping_and_adam_take_the_same_launches_for_any_number_of_parameters() -> None:
+    def launches(parameters: int) -> tuple[int, int]:
+        ps = [tg.ones((3, n + 1), device="cuda", requires_grad=True) for n in range(parameters)]
+        for p in ps:
+            p.grad = p.detach() * 2
+        adam = tg.optim.Adam(ps)
+        adam.step()
+        clip = counted(lambda: tg.optim.clip_grad_norm_(ps, 1.0))
+        assert clip["waits"] == 1
+        return clip["launches"], counted(adam.step)["launches"]
+
+    assert launches(2) == launches(40)
+    assert launches(2)[1] == 1
+
+
+def test_constants_are_made_on_the_device() -> None:
+    for make in (tg.zeros, tg.ones, lambda shape, device: tg.full(shape, 3.0, device=device)):
+        found = counted(lambda make=make: make((2, 3), device="cuda"))  # type: ignore[misc]
+        assert (found["to_device"], found["waits"]) == (0, 0)
+
+
+def figures(device: str, **settings: Any) -> list[tuple[float, float]]:
+    return [(p.loss, p.norm) for p in training(device, **settings)]
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
+def test_training_gives_the_losses_of_the_cpu(cell: str) -> None:
+    np.testing.assert_allclose(figures("cuda", cell=cell), figures("cpu", cell=cell), rtol=2e-5)
+
+
+ATOMICS = pytest.mark.xfail(
+    strict=True, reason="kernels.add_rows, which sums the gradients of ids, adds by atomics"
+)
+
+
+@pytest.mark.parametrize("dropout", [pytest.param(0.0, marks=ATOMICS), 0.3])
+def test_training_has_the_same_bits_in_every_order(dropout: float) -> None:
+    settings: dict[str, Any] = {"cell": "lstm", "num_layers": 2, "dropout": dropout}
+    with start().order(1):
+        first = figures("cuda", **settings)
+    with start().order(2):
+        assert figures("cuda", **settings) == first
+    np.testing.assert_allclose(first, figures("cpu", **settings), rtol=2e-5)

@@ -1,0 +1,177 @@
+"""Chains of layers go to Keras's files and back."""
+
+from __future__ import annotations
+
+import json
+import os
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tinygrad_rnn as tg
+from tinygrad_rnn import nn
+from tinygrad_rnn.io import CheckpointError, KerasChain, from_keras, to_keras
+
+h5py: Any = pytest.importorskip("h5py")
+COUNT = 100
+
+
+def drawn(seed: int) -> tuple[KerasChain, Any]:
+    """A chain with drawn layers, options and weights, and its input."""
+    rng = np.random.default_rng(seed)
+
+    def of(*values: Any) -> Any:
+        return values[int(rng.integers(len(values)))]
+
+    layers: list[Any] = []
+    x: Any = rng.normal(size=(2, 5, 3)).astype("float32")
+    if of(0, 1):
+        layers, x = [nn.Embedding(7, 3)], rng.integers(0, 7, (2, 5))
+    features, sequences = 3, [True] * of(0, 1) + [of(False, True)]
+    for _ in sequences:
+        kind, size, both = of(nn.RNN, nn.GRU, nn.LSTM), of(2, 4), of(False, True)
+        options: dict[str, Any] = {"bias": of(True, True, False), "batch_first": True,
+                                   "bidirectional": both}  # fmt: skip
+        if both:
+            options["merge"] = of("concat", "sum", "mean", "mul")
+        if kind is nn.RNN:
+            options["nonlinearity"] = of("tanh", "relu", "sigmoid")
+        else:
+            options |= {"activation": of("tanh", "relu"),
+                        "recurrent_activation": of("sigmoid", "hard_sigmoid")}  # fmt: skip
+        if kind is nn.GRU:
+            options["reset_after"] = of(False, True)
+        layers.append(kind(features, size, **options))
+        features = size * (2 if both and options["merge"] == "concat" else 1)
+    layers += of([], [nn.LayerNorm(features, 1e-3)], [nn.Dropout(0.3)])
+    layers += of([], [nn.Linear(features, 2), tg.softmax], [nn.Linear(features, 3, False), tg.tanh])
+    chain = KerasChain(layers, sequences).eval()
+    for name, p in chain.named_parameters():
+        p.data = rng.normal(size=p.shape) * (0 if "bias_hh" in name and _one_bias(chain, p) else 1)
+    return chain, x
+
+
+def _one_bias(chain: KerasChain, p: Any) -> bool:
+    """Whether Keras has no such bias, so that it cannot come back."""
+    gru = [layer for layer in chain.layers if isinstance(layer, nn.GRU)]
+    return not any(p is q for layer in gru for q in layer.parameters())
+
+
+def same(back: KerasChain, chain: KerasChain) -> None:
+    ours, theirs = chain.state_dict(), back.state_dict()
+    assert ours.keys() == theirs.keys()
+    for name, value in ours.items():
+        np.testing.assert_array_equal(theirs[name].numpy(), value.numpy(), strict=True)
+
+
+@pytest.mark.parametrize("seed", range(COUNT))
+def test_a_chain_comes_back_bit_for_bit(seed: int, tmp_path: Path) -> None:
+    chain, x = drawn(seed)
+    to_keras(chain, tmp_path / "m.keras")
+    back = from_keras(tmp_path / "m.keras")
+    same(back, chain)
+    assert back(tg.tensor(x)).tolist() == chain(tg.tensor(x)).tolist()
+    to_keras(chain, tmp_path / "m.weights.h5")
+    same(from_keras(tmp_path / "m.weights.h5", drawn(seed)[0]), chain)
+
+
+@pytest.mark.oracle
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of Keras itself
+@pytest.mark.parametrize("seed", range(0, COUNT, 5))
+def test_keras_computes_the_same(seed: int, tmp_path: Path) -> None:
+    os.environ.setdefault("KERAS_BACKEND", "jax")
+    keras: Any = pytest.importorskip("keras")
+    chain, x = drawn(seed)
+    to_keras(chain, tmp_path / "m.keras")
+    theirs = keras.saving.load_model(tmp_path / "m.keras")
+    expected = np.array(theirs(x).tolist(), "float32")
+    np.testing.assert_allclose(chain(tg.tensor(x)).numpy(), expected, rtol=1e-4, atol=1e-5)
+    theirs.save(tmp_path / "b.keras")
+    same(from_keras(tmp_path / "b.keras"), chain)
+
+
+def write(path: Path, layers: Any, kind: str = "Sequential", weights: Any = None) -> None:
+    to_keras(KerasChain([nn.Linear(2, 3)]), path)
+    with zipfile.ZipFile(path) as archive:
+        raw = archive.read("model.weights.h5") if weights is None else weights
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(
+            "config.json", json.dumps({"class_name": kind, "config": {"layers": layers}})
+        )
+        archive.writestr("model.weights.h5", raw)
+
+
+def layer(kind: str, **config: Any) -> dict[str, Any]:
+    return {"class_name": kind, "config": {"name": "one", **config}}
+
+
+GRU = {"use_bias": True, "reset_after": True, "return_sequences": True, "activation": "tanh"}
+REFUSED: list[tuple[Any, str]] = [
+    ([layer("Conv2D")], "layer one: tg.nn has no Conv2D"),
+    ([layer("GRU", **GRU)], "the file has no layers/gru"),
+    ([layer("Dense", use_bias=True, activation="mish")], "tg has no activation='mish'"),
+    ([layer("Dense", use_bias=True, activation={"class_name": "Own"})], "activation={'class_name'"),
+    ([layer("Embedding", mask_zero=True)], "tg.nn has no mask_zero=True"),
+    ([layer("Bidirectional", merge_mode=None, layer=layer("GRU", **GRU))], "merge_mode=None"),
+    ([{"config": {"name": "x"}}], "class_name"),
+    ([3], "damaged"), (3, "damaged"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("layers", "words"), REFUSED)
+def test_what_we_lack_is_named(layers: Any, words: str, tmp_path: Path) -> None:
+    write(tmp_path / "m.keras", layers)
+    with pytest.raises(CheckpointError, match=words):
+        from_keras(tmp_path / "m.keras")
+
+
+def test_graphs_that_are_no_chains_are_refused(tmp_path: Path) -> None:
+    write(tmp_path / "m.keras", [], "Own")
+    with pytest.raises(CheckpointError, match="a Own is no chain"):
+        from_keras(tmp_path / "m.keras")
+    nodes = [{"args": [{"keras_history": ["a"]}, {"keras_history": ["b"]}]}]
+    write(tmp_path / "m.keras", [{**layer("Dense"), "inbound_nodes": nodes}], "Functional")
+    with pytest.raises(CheckpointError, match="no chain of layers"):
+        from_keras(tmp_path / "m.keras")
+
+
+@pytest.mark.parametrize(
+    ("chain", "words"),
+    [
+        (KerasChain([nn.LSTM(2, 3, peephole=True, zoneout=0.1, batch_first=True)], [True]),
+         "zoneout=0.1, peephole=True"),
+        (KerasChain([nn.MGUCell(2, 3)]), "Keras has no MGUCell"),
+        (KerasChain([tg.erf]), "no activation 'erf'"),
+        (KerasChain([nn.Embedding(2, 3, padding_idx=0)]), "Keras has no Embedding"),
+    ],
+)  # fmt: skip
+def test_what_keras_lacks_is_named(chain: Any, words: str, tmp_path: Path) -> None:
+    with pytest.raises(tg.InvalidValueError, match=f"to_keras: .*{words}"):
+        to_keras(chain, tmp_path / "m.keras")
+    assert not list(tmp_path.iterdir())
+
+
+def test_links_to_other_files_are_not_followed(tmp_path: Path) -> None:
+    to_keras(KerasChain([nn.Linear(2, 3)]), tmp_path / "other.weights.h5")
+    with h5py.File(tmp_path / "m.weights.h5", "w") as file:
+        file["layers"] = h5py.ExternalLink(str(tmp_path / "other.weights.h5"), "/layers")
+    with pytest.raises(CheckpointError, match="the file has no layers/dense"):
+        from_keras(tmp_path / "m.weights.h5", KerasChain([nn.Linear(2, 3)]))
+    with h5py.File(tmp_path / "m.weights.h5", "w") as file:
+        file.create_dataset("layers/dense/vars/0", (2**40, 2**10), "f4", chunks=(1, 1))
+    with pytest.raises(CheckpointError, match="no array of reals in the file"):
+        from_keras(tmp_path / "m.weights.h5", KerasChain([nn.Linear(2, 3)]))
+
+
+def test_an_archive_that_would_fill_the_memory_is_refused(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "m.keras", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("config.json", json.dumps({}) + " " * 50_000_000)
+        archive.writestr("model.weights.h5", b"")
+    with pytest.raises(CheckpointError, match="compressed too much"):
+        from_keras(tmp_path / "m.keras")
+    (tmp_path / "m.keras").write_bytes(b"PK words")
+    with pytest.raises(CheckpointError, match="damaged"):
+        from_keras(tmp_path / "m.keras")

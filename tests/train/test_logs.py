@@ -1,0 +1,97 @@
+"""Logs hold a row for each update, also after a resumed training; plots are PNGs."""
+
+from __future__ import annotations
+
+import csv
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import tinygrad_rnn as tg
+from tinygrad_rnn.train import CSVLog, Progress, TensorBoard, Trainer, draw_losses
+
+
+def trainer(*callbacks: Any) -> Trainer:
+    model = tg.nn.Linear(1, 1, generator=tg.Generator(0))
+    data = tg.data.DataLoader([[float(n)] for n in range(6)], 2, collate=tg.tensor)
+    return Trainer(
+        model, data, lambda model, batch: (model(batch) ** 2).mean(),
+        tg.optim.SGD(model.parameters(), lr=0.01), epochs=2, clip=1.0,
+        validation=lambda model: {"error": 2.0}, callbacks=callbacks,
+    )  # fmt: skip
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_csv_log_after_a_resumed_training(tmp_path: Path) -> None:
+    whole, parts = tmp_path / "whole.csv", tmp_path / "parts.csv"
+    records = list(trainer(CSVLog(whole, ["error"])))
+    assert [float(row["loss"]) for row in rows(whole)] == [p.loss for p in records]
+    assert [row["error"] for row in rows(whole)] == ["", "", "2.0"] * 2
+
+    first = trainer(CSVLog(parts, ["error"]))
+    next(first)
+    next(first)
+    tg.io.save_checkpoint(tmp_path, first.state_dict())
+    next(first)  # an update after the last checkpoint, which the next process repeats
+    second = trainer(CSVLog(parts, ["error"]))
+    second.load_state_dict(tg.io.load_checkpoint(tmp_path))
+    list(second)
+    assert parts.read_text() == whole.read_text()
+
+
+def test_a_new_training_has_a_new_log(tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    for _ in range(2):
+        list(trainer(CSVLog(path)))
+    assert [row["step"] for row in rows(path)] == ["1", "2", "3", "4", "5", "6"]
+
+
+def test_a_loss_curve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = trainer()
+    path = tmp_path / "curve.png"
+    with pytest.raises(ValueError, match="at least one evaluation"):
+        draw_losses(path, run.history)
+    list(run)
+    draw_losses(path, run.history)
+    assert path.read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(ValueError, match=r"end its name in \.png"):
+        draw_losses(tmp_path / "curve.jpg", run.history)
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    with pytest.raises(ValueError, match=r"pip install 'tinygrad_rnn\[plot\]'"):
+        draw_losses(path, run.history)
+
+
+def test_event_files_are_tensorboard_s(tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
+
+    log = TensorBoard(tmp_path)
+    records = list(trainer(log))
+    log.close()
+    [path] = tmp_path.iterdir()
+    written: dict[str, dict[int, float]] = {}
+    for event in EventFileLoader(str(path)).Load():
+        for value in event.summary.value:
+            number = value.tensor.float_val[0] if value.HasField("tensor") else value.simple_value
+            written.setdefault(value.tag, {})[event.step] = number
+    assert written["loss"] == pytest.approx({p.step: p.loss for p in records})
+    assert written["error"] == {3: 2.0, 6: 2.0}
+    assert {"epoch", "grad norm", "lr"} < {*written}
+
+
+def test_tensorboard_may_be_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tensorboard.compat.proto.event_pb2", None)
+    with pytest.raises(ValueError, match=r"pip install 'tinygrad_rnn\[tensorboard\]'"):
+        TensorBoard(tmp_path)
+
+
+def test_unknown_figures_are_left_out(tmp_path: Path) -> None:
+    log = CSVLog(tmp_path / "log.csv")
+    log(None, Progress(1, None, 2.0, None, 0.1, 1, 3.0, {"other": 3.0}))
+    assert (tmp_path / "log.csv").read_text().splitlines()[1] == "1,,2.0,,0.1,"

@@ -1,0 +1,133 @@
+"""Datasets: samples by index, as PyTorch has them, and windows over a long series."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from typing import Any, Protocol, runtime_checkable
+
+from ..errors import InvalidTypeError, InvalidValueError, OutOfRangeError, public
+from ..tensor.random import Generator
+from ..tensor.shapes import size
+from ..tensor.tree import is_leaf
+
+
+@runtime_checkable
+class Dataset(Protocol):
+    """Samples by index (map-style): whatever has a length and can be indexed, such as a list."""
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: int, /) -> Any: ...
+
+
+@runtime_checkable
+class IterableDataset(Protocol):
+    """Samples in an order of their own: whatever can be iterated over, again for each epoch."""
+
+    def __iter__(self) -> Iterator[Any]: ...
+
+
+class TensorDataset:
+    """Samples from arrays or Tensors: sample i consists of the i-th row of each.
+
+    >>> import numpy as np
+    >>> data = TensorDataset(np.arange(6).reshape(3, 2), np.array([7, 8, 9]))
+    >>> len(data), data[1]
+    (3, (array([2, 3]), np.int64(8)))
+    """
+
+    @public
+    def __init__(self, *arrays: Any) -> None:
+        if not arrays or not all(is_leaf(array) for array in arrays):
+            got = ", ".join(type(array).__name__ for array in arrays) or "nothing"
+            raise InvalidTypeError(f"TensorDataset: arrays: expected arrays or Tensors, got {got}")
+        lengths = [array.shape[0] if array.shape else None for array in arrays]
+        if len(set(lengths)) > 1 or None in lengths:
+            shapes = ", ".join(str(list(array.shape)) for array in arrays)
+            raise InvalidValueError(
+                f"TensorDataset: arrays: expected the same number of rows in each, got {shapes}: "
+                "the first axis counts the samples"
+            )
+        self.arrays = arrays
+
+    def __len__(self) -> int:
+        return int(self.arrays[0].shape[0])
+
+    def __getitem__(self, index: int) -> tuple[Any, ...]:
+        return tuple(array[index] for array in self.arrays)
+
+
+class Subset:
+    """The samples of a dataset at some indices.
+
+    >>> [*Subset("abcdef", [4, 0])]
+    ['e', 'a']
+    """
+
+    def __init__(self, dataset: Dataset, indices: Sequence[int]) -> None:
+        self.dataset, self.indices = dataset, indices
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, index: int) -> Any:
+        return self.dataset[self.indices[index]]
+
+
+@public
+def random_split(
+    dataset: Dataset, fractions: Sequence[float], generator: Generator
+) -> list[Subset]:
+    """Splits a dataset at random into disjoint parts, such as training and validation data.
+
+    **Arguments** fractions: of the samples, which sum to 1. **Returns** a part for each fraction.
+
+    >>> import tinygrad_rnn as tg
+    >>> [len(part) for part in random_split(range(10), [0.8, 0.2], tg.Generator(0))]
+    [8, 2]
+    """
+    if not fractions or min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-9:
+        raise InvalidValueError(
+            f"random_split: fractions: expected numbers from 0 on that sum to 1, got {fractions}"
+        )
+    order = generator.permutation(len(dataset)).tolist()
+    ends = [round(sum(fractions[:i]) * len(order)) for i in range(len(fractions) + 1)]
+    return [Subset(dataset, order[a:b]) for a, b in pairwise(ends)]
+
+
+class Windows:
+    """Windows over a long series: some steps, and those that follow them, to be forecast.
+
+    Sample i is `(series[s : s + length], series[s + length : s + length + horizon])` with
+    s = i * stride.
+
+    **Arguments** series: (T, ...), an array or a Tensor. length: steps to read. horizon: steps to
+    forecast. stride: steps between the beginnings of two windows.
+
+    >>> import numpy as np
+    >>> windows = Windows(np.arange(10), length=3, horizon=2, stride=2)
+    >>> len(windows), windows[2]
+    (3, (array([4, 5, 6]), array([7, 8])))
+    """
+
+    @public
+    def __init__(self, series: Any, length: int, horizon: int = 1, stride: int = 1) -> None:
+        for name, value in (("length", length), ("horizon", horizon), ("stride", stride)):
+            if size(value, f"Windows: {name}") < 1:
+                raise InvalidValueError(f"Windows: {name}: expected at least 1, got {value}")
+        if len(series) < length + horizon:
+            raise InvalidValueError(
+                f"Windows: series: {len(series)} steps are too few for a window of length + horizon"
+                f" = {length + horizon}: lower one of them"
+            )
+        self.series, self.length, self.horizon, self.stride = series, length, horizon, stride
+
+    def __len__(self) -> int:
+        return int((len(self.series) - self.length - self.horizon) // self.stride + 1)
+
+    def __getitem__(self, index: int) -> tuple[Any, Any]:
+        if not -len(self) <= index < len(self):
+            raise OutOfRangeError(f"Windows: there are {len(self)} windows, and none at {index}")
+        start = index % len(self) * self.stride
+        end = start + self.length
+        return self.series[start:end], self.series[end : end + self.horizon]

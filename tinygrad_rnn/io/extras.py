@@ -1,0 +1,16 @@
+"""Packages of other libraries, which are imported when they are asked for."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from .files import CheckpointError
+
+
+def package(name: str, function: str, install: str) -> Any:
+    """Imports a package. **Raises** CheckpointError that says how to install it."""
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise CheckpointError(f"{function} needs the package {name} ({error}): {install}") from None

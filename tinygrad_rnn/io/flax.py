@@ -1,0 +1,163 @@
+"""Cells from Flax's trees of arrays, and to them: `flax.linen` and `flax.nnx`.
+
+Kernels are (inputs, outputs), the transpose of ours. Linen has a kernel for each gate; of nnx
+GRUCell, OptimizedLSTMCell and SimpleCell stack the gates. Gates and equations are ours: i, f, g, o,
+and r, z, n with the reset after the product. A carry of an LSTM is (c, h), where ours is (h, c).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from .. import nn
+from ..errors import InvalidTypeError, InvalidValueError, public
+from ..nn import Module
+from .configuration import option
+
+Array = np.ndarray[Any, Any]
+GATES = {"GRUCell": "rzn", "LSTMCell": "ifgo"}
+STYLES = ("linen", "nnx", "nnx-optimized")
+
+
+@public
+def from_flax(tree: Mapping[str, Any]) -> Any:
+    """Builds a cell from the parameters of Flax's SimpleCell, GRUCell, LSTMCell, OptimizedLSTMCell.
+
+    **Arguments** tree: names to arrays, or to trees of them: `variables["params"]` of a linen cell,
+    `nnx.to_pure_dict(nnx.state(cell, nnx.Param))`, as NumPy arrays or what NumPy converts.
+    **Returns** RNNCell, GRUCell(reset_after=True) or LSTMCell. **Raises** InvalidValueError for a
+    tree of another module.
+
+    >>> import numpy as np
+    >>> kernels = {"i": {"kernel": np.ones((3, 4)), "bias": np.zeros(4)}}
+    >>> from_flax({**kernels, "h": {"kernel": np.ones((4, 4))}})
+    RNNCell(3, 4)
+    """
+    if not isinstance(tree, Mapping):
+        raise InvalidTypeError(f"from_flax: tree: expected a dict of parameters, got {tree!r}")
+    flat = {name.rstrip("_"): _leaf(name, part) for name, part in tree.items()}
+    kind = _kind(set(flat))
+    count = 1
+    if kind == "RNNCell":
+        x, h = flat["i"], flat["h"]
+    elif kind == "stacked":
+        x, h = flat["dense_i"], flat["dense_h"]
+        count = x["kernel"].shape[1] // max(1, h["kernel"].shape[0])
+        kind = {1: "RNNCell", 3: "GRUCell", 4: "LSTMCell"}.get(count, "")
+    else:
+        gates = GATES[kind]
+        x, h = (_joined([flat[side + gate] for gate in gates]) for side in "ih")
+    if not kind:
+        raise InvalidValueError(f"from_flax: tree: kernels of {count} gates are of no known cell")
+    try:
+        features, size = x["kernel"].shape[0], h["kernel"].shape[0]
+        bias = "bias" in x or "bias" in h
+        options: dict[str, Any] = {"reset_after": True} if kind == "GRUCell" else {}
+        dtype = str(x["kernel"].dtype)
+        cell = getattr(nn, kind)(features, size, bias, dtype=dtype, **options)
+        state = {"weight_ih": x["kernel"].T, "weight_hh": h["kernel"].T}
+        if bias:
+            zeros = np.zeros(x["kernel"].shape[1], x["kernel"].dtype)
+            state |= {"bias_ih": x.get("bias", zeros), "bias_hh": h.get("bias", zeros)}
+        cell.load_state_dict(state)
+    except (KeyError, ValueError, IndexError) as error:
+        raise InvalidValueError(f"from_flax: tree: of a {kind}, but {error}") from error
+    return cell
+
+
+@public
+def to_flax(cell: Module, style: str = "linen") -> dict[str, Any]:
+    """Returns a cell's parameters as Flax's tree of NumPy arrays.
+
+    Flax has one bias where ours have two: their sum; a GRU keeps the recurrent bias of n.
+
+    **Arguments** cell: RNNCell, GRUCell(reset_after=True) or LSTMCell, or a layer of RNN, GRU or
+    LSTM with one layer and direction. style: `linen`, for all cells of linen; `nnx` for those of
+    nnx, and `nnx-optimized` for its OptimizedLSTMCell. **Raises** InvalidValueError naming what
+    Flax does not have.
+    """
+    kind = type(cell).__name__.removesuffix("Cell") + "Cell"
+    if not isinstance(cell, (nn.RNN, nn.GRU, nn.LSTM, nn.RNNCell, nn.GRUCell, nn.LSTMCell)):
+        raise InvalidTypeError(
+            f"to_flax: cell: expected RNN, GRU, LSTM or a cell of these, got {cell!r}"
+        )
+    if style not in STYLES:
+        raise InvalidValueError(
+            f"to_flax: style: expected one of {', '.join(STYLES)}; got {style!r}"
+        )
+    state = {n.removesuffix("_l0"): p.numpy() for n, p in cell.state_dict().items()}
+    known = {"weight_ih", "weight_hh", "bias_ih", "bias_hh"}
+    wrong = [*sorted(state.keys() - known)]
+    wrong += ["reset_after=False"] if kind == "GRUCell" and not cell.reset_after else []  # type: ignore[union-attr]
+    for name, default in {"layer_norm": False, "coupled_gates": False, "cell_clip": None}.items():
+        if kind == "LSTMCell" and option(cell, name) != default:
+            wrong.append(f"{name}={option(cell, name)!r}")
+    if wrong:
+        raise InvalidValueError(f"to_flax: {type(cell).__name__}: Flax has no {', '.join(wrong)}")
+    x, h = state["weight_ih"].T, state["weight_hh"].T
+    b_x, b_h = (state.get(n, np.zeros(x.shape[1], x.dtype)) for n in ("bias_ih", "bias_hh"))
+    if kind == "RNNCell":
+        names = "ih" if style == "linen" else ("dense_i", "dense_h")
+        return {names[0]: {"kernel": x, "bias": b_x + b_h}, names[1]: {"kernel": h}}
+    count = len(GATES[kind])
+    if kind == "GRUCell" and style != "linen":
+        b = np.split(b_h, 3)[2]
+        if np.any(b):
+            raise InvalidValueError(
+                "to_flax: GRUCell: nnx has no recurrent bias of n: style='linen' has it"
+            )
+        return {"dense_i": {"kernel": x, "bias": b_x + b_h}, "dense_h": {"kernel": h}}
+    if style == "nnx-optimized":
+        return {"dense_i": {"kernel": x}, "dense_h": {"kernel": h, "bias": b_x + b_h}}
+    tree: dict[str, Any] = {}
+    parts = zip(GATES[kind], *(np.split(v, count, axis=-1) for v in (x, h, b_x, b_h)), strict=True)
+    for gate, w, u, a, b in parts:
+        inner = "if_" if style == "nnx" and gate == "f" else f"i{gate}"
+        if kind == "LSTMCell":
+            tree |= {inner: {"kernel": w}, f"h{gate}": {"kernel": u, "bias": a + b}}
+        elif gate == "n":
+            tree |= {inner: {"kernel": w, "bias": a}, "hn": {"kernel": u, "bias": b}}
+        else:
+            tree |= {inner: {"kernel": w, "bias": a + b}, f"h{gate}": {"kernel": u}}
+    return tree
+
+
+def _leaf(name: Any, part: Any) -> dict[str, Array]:
+    """The kernel and the bias of a linear map."""
+    if not isinstance(part, Mapping) or "kernel" not in part or part.keys() - {"kernel", "bias"}:
+        raise InvalidValueError(
+            f"from_flax: tree: {name!r}: expected a kernel and a bias, got "
+            f"{list(part) if isinstance(part, Mapping) else type(part).__name__}: pass the "
+            "parameters of one cell"
+        )
+    arrays = {n: np.asarray(v) for n, v in part.items() if v is not None}
+    if arrays["kernel"].ndim != 2 or any(a.dtype.kind != "f" for a in arrays.values()):
+        raise InvalidValueError(f"from_flax: tree: {name!r}: expected a matrix of reals")
+    return arrays
+
+
+def _kind(names: set[str]) -> str:
+    for kind, gates in GATES.items():
+        if names == {side + gate for side in "ih" for gate in gates}:
+            return kind
+    if names == {"i", "h"}:
+        return "RNNCell"
+    if names == {"dense_i", "dense_h"}:
+        return "stacked"
+    raise InvalidValueError(
+        f"from_flax: tree: expected the parameters of SimpleCell, GRUCell, LSTMCell or "
+        f"OptimizedLSTMCell; got {', '.join(sorted(names))}"
+    )
+
+
+def _joined(parts: list[dict[str, Array]]) -> dict[str, Array]:
+    """Gates side by side; a bias that some have is zero for the others."""
+    found = {"kernel": np.concatenate([p["kernel"] for p in parts], axis=1)}
+    if any("bias" in p for p in parts):
+        zero = [np.zeros(p["kernel"].shape[1], p["kernel"].dtype) for p in parts]
+        biases = [p.get("bias", z) for p, z in zip(parts, zero, strict=True)]
+        found["bias"] = np.concatenate(biases)
+    return found

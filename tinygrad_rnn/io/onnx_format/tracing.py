@@ -1,0 +1,169 @@
+"""Traces of a model: the operations that a call applies, and the layers that it runs whole.
+
+Recurrent layers are not traced but recorded, since their loops become operators. A model is traced
+twice, with inputs of different sizes and values: what is equal in both is a constant of the model,
+and sizes that differ are those of input axes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from threading import get_ident
+from typing import Any, NamedTuple
+
+from ...errors import InvalidValueError
+from ...nn import MinGRU, MinLSTM, Module
+from ...nn.recurrent.layer import RecurrentLayer
+from ...tensor import tree
+from ...tensor.backend import is_array
+from ...tensor.graph import Op, Traced
+from ...tensor.observers import tracers
+from ...tensor.tensor import Tensor
+
+
+class Ref(NamedTuple):
+    """A numbered value."""
+
+    number: int
+
+
+class Event(NamedTuple):
+    """A call of an operation, or of a layer's method."""
+
+    what: Any  # an Op, or a Layer
+    args: tuple[Any, ...]  # Refs, arrays, numbers
+    params: dict[str, Any]
+    outs: tuple[int, ...]
+    arrays: tuple[Any, ...]  # the results
+    inputs: tuple[Any, ...]  # the arrays of args
+
+
+class Layer(NamedTuple):
+    """A method of a layer that is exported whole."""
+
+    module: Any
+    method: str  # "forward" or "step"
+    like: Any  # the structure of its result
+
+
+class Recorder:
+    """A Tracer that records; Python may read values, since the traces are compared."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+        self.numbers: dict[int, int] = {}
+        self.alive: list[Any] = []
+
+    def number(self, array: Any) -> int:
+        """Numbers a new array."""
+        self.numbers[id(array)] = len(self.alive)
+        self.alive.append(array)
+        return len(self.alive) - 1
+
+    def ref(self, value: Any) -> Any:
+        """The number of a value; others as they are, containers item by item."""
+        if isinstance(value, Traced) or is_array(value):
+            array = value.array if isinstance(value, Traced) else value
+            number = self.numbers.get(id(array))
+            return array if number is None else Ref(number)
+        if isinstance(value, tuple | list):
+            items = [self.ref(item) for item in value]
+            return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
+        if isinstance(value, dict):
+            return {name: self.ref(item) for name, item in value.items()}
+        return value
+
+    def add(self, what: Any, args: tuple[Any, ...], params: Any, results: Sequence[Any]) -> None:
+        """Records a call."""
+        refs, settings = tuple(self.ref(a) for a in args), self.ref(params)
+        for y in results:
+            if id(y.array) in self.numbers or not y.array.flags.owndata:
+                y.array = y.array[...]  # an operation may return its input's array
+        outs = tuple(self.number(y.array) for y in results)
+        arrays = tuple(y.array for y in results)
+        given = tuple(a.array if isinstance(a, Traced) else a for a in args)
+        self.events.append(Event(what, refs, settings, outs, arrays, given))
+
+    # ------------------------------------------------------------ the Tracer protocol
+
+    def replayed(self, op: Op, args: tuple[Any, ...], params: dict[str, Any]) -> Any:
+        """Every operation is applied."""
+        return None
+
+    def record(self, op: Op, args: tuple[Any, ...], params: dict[str, Any], result: Any) -> None:
+        """Records an operation on Tensors."""
+        results = result if type(result) is tuple else (result,)
+        if all(isinstance(y, Traced) for y in results):
+            self.add(op, args, {**op.parameters, **params}, results)
+
+    def concretize(self, value: Traced) -> None:
+        """Allowed."""
+
+    def overwritten(self, value: Traced) -> None:
+        """Refused where it would be lost."""
+        if id(value.array) in self.numbers:
+            self.refuse("overwriting a value in place", "compute a new one")
+
+    def refuse(self, what: str, remedy: str) -> None:
+        """What has no operator."""
+        raise InvalidValueError(f"export_onnx: the model cannot be exported: {what}: {remedy}")
+
+
+@contextmanager
+def recording(recorder: Recorder) -> Iterator[None]:
+    """Traces the operations of this thread."""
+    before = tracers.get(get_ident())
+    tracers[get_ident()] = recorder
+    try:
+        yield
+    finally:
+        if before is None:
+            tracers.pop(get_ident(), None)
+        else:
+            tracers[get_ident()] = before
+
+
+def whole(module: Module) -> bool:
+    """Whether a module is exported whole."""
+    return isinstance(module, RecurrentLayer | MinGRU | MinLSTM)
+
+
+@contextmanager
+def layers_whole(model: Module, recorder: Recorder) -> Iterator[None]:
+    """Records calls of the recurrent layers of a model, in place of what they do."""
+    changed: list[tuple[Any, str]] = []
+
+    def recorded(module: Any, method: str) -> Callable[..., Any]:
+        original = getattr(module, method)
+
+        def call(*args: Any, **params: Any) -> Any:
+            if get_ident() not in tracers:  # within another layer
+                return original(*args, **params)
+            del tracers[get_ident()]
+            try:
+                result = original(*args, **params)
+            finally:
+                tracers[get_ident()] = recorder
+            result = tree.mapped(lambda y: Tensor(y.array, device="cpu"), result)
+            recorder.add(Layer(module, method, result), args, params, tree.leaves(result))
+            return result
+
+        return call
+
+    try:
+        for _, module in model.named_modules():
+            if whole(module):
+                for method in ("forward", "step"):
+                    if hasattr(module, method) and not _is_a_cell(module, method):
+                        vars(module)[method] = recorded(module, method)
+                        changed.append((module, method))
+        yield
+    finally:
+        for module, method in changed:
+            del vars(module)[method]
+
+
+def _is_a_cell(module: Any, method: str) -> bool:
+    """The `step` of a parallel layer is that of its cell, and traced."""
+    return method == "step" and not isinstance(module, RecurrentLayer)

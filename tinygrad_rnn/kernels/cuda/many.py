@@ -1,0 +1,93 @@
+"""Clipping and Adam's step of many parameters in one launch each, instead of some for each one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .rows import TYPES, compiles
+
+Array = Any
+
+CHUNK, THREADS = 4096, 256  # as in many.cu
+
+
+def fits(xp: Any, arrays: Sequence[Array]) -> bool:
+    """Whether arrays can go through one launch: contiguous, of one real dtype, on one device."""
+    if not arrays or not compiles(xp):
+        return False
+    if not all(isinstance(a, xp.ndarray) for a in arrays):
+        return False
+    kinds = {(a.dtype, a.device.id) for a in arrays}
+    return (
+        len(kinds) == 1
+        and str(arrays[0].dtype) in ("float32", "float64")
+        and all(a.flags.c_contiguous for a in arrays)
+    )
+
+
+@lru_cache
+def _kernel(xp: Any, name: str, dtype: str) -> Any:
+    source = Path(__file__).with_name("many.cu").read_text("utf-8")
+    return xp.RawModule(code=f"typedef {TYPES[dtype]} Real;\n{source}").get_function(name)
+
+
+def _table(xp: Any, *columns: Sequence[Array]) -> tuple[int, Array]:
+    """The number of blocks, and a line for each tensor: first block, elements, addresses."""
+    sizes = [a.size for a in columns[0]]
+    blocks = np.cumsum([0, *(-(-n // CHUNK) for n in sizes)])
+    lines = [blocks[:-1], sizes, *([a.data.ptr for a in column] for column in columns)]
+    return int(blocks[-1]), xp.asarray(np.array(lines, np.int64).T.copy())
+
+
+def clip_norm(xp: Any, gradients: Sequence[Array], most: float) -> tuple[Array, list[Array]]:
+    """Scales gradients to a norm of at most `most`; a norm that is not finite leaves them.
+
+    **Arguments** gradients: as `fits` wants them. **Returns** the norm before, (1,) float64, on the
+    device; and the gradients, in arrays of their own.
+    """
+    parts = [g for g in gradients if g.size]
+    found = xp.zeros(2, "float64")
+    scaled = [xp.empty_like(g) for g in gradients]
+    if parts:
+        blocks, table = _table(xp, parts, [s for s in scaled if s.size])
+        sums, dtype = xp.empty(blocks, "float64"), str(parts[0].dtype)
+        lines = np.int32(len(parts))
+        _kernel(xp, "sum_squares", dtype)((blocks,), (THREADS,), (table, lines, sums))
+        _kernel(xp, "norm_factor", dtype)(
+            (1,), (THREADS,), (sums, np.int64(blocks), np.float64(most), found)
+        )
+        _kernel(xp, "scale", dtype)((blocks,), (THREADS,), (table, lines, found))
+    return found[:1], scaled
+
+
+def adam(
+    xp: Any, p: Sequence[Array], g: Sequence[Array], m: Sequence[Array], v: Sequence[Array], *,
+    step: int, lr: float, betas: tuple[float, float], eps: float, decay: float, decoupled: bool,
+) -> None:  # fmt: skip
+    """As `kernels.adam`, of many parameters, whose arrays all together are as `fits` wants them."""
+    parts = [line for line in zip(p, g, m, v, strict=True) if line[0].size]
+    if not parts:
+        return
+    b1, b2 = betas
+    shrink, decay = (1 - lr * decay, 0.0) if decoupled else (1.0, decay)
+    numbers = (
+        b1,
+        b2,
+        1 - b1,
+        1 - b2,
+        shrink,
+        decay,
+        (1 - b2**step) ** -0.5,
+        eps,
+        lr / (1 - b1**step),
+    )
+    blocks, table = _table(xp, *zip(*parts, strict=True))
+    dtype = parts[0][0].dtype
+    _kernel(xp, "adam", str(dtype))(
+        (blocks,), (THREADS,), (table, np.int32(len(parts)), *map(dtype.type, numbers))
+    )

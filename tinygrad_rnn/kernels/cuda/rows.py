@@ -1,0 +1,68 @@
+"""Rows of tables on a GPU: sums whose bits repeat, and ids that are checked without a wait."""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+Array = Any
+
+TYPES = {
+    "float32": "float", "float64": "double", "bool": "bool",
+    "int8": "signed char", "int16": "short", "int32": "int", "int64": "long long",
+    "uint8": "unsigned char", "uint16": "unsigned short", "uint32": "unsigned",
+    "uint64": "unsigned long long",
+}  # fmt: skip
+
+
+def compiles(xp: Any) -> bool:
+    """Whether an array module compiles CUDA sources."""
+    return hasattr(xp, "RawModule")
+
+
+@lru_cache
+def _kernel(xp: Any, name: str, real: str, ids: str) -> Any:
+    source = Path(__file__).with_name("rows.cu").read_text("utf-8")
+    types = f"typedef {TYPES[real]} Real;\ntypedef {TYPES[ids]} Id;\n"
+    return xp.RawModule(code=types + source).get_function(name)
+
+
+def scatter_add(xp: Any, buffer: Array, index: Any, value: Array) -> None:
+    """Adds into a buffer at an index, as often as it names an element: the same bits each time.
+
+    `add.at` adds in the order in which threads come. The index names elements by integers.
+    """
+    if not compiles(xp) or buffer.dtype.kind != "f":  # sums of integers do not depend on the order
+        xp.add.at(buffer, index, value)
+        return
+    table = buffer if buffer.flags.c_contiguous else xp.ascontiguousarray(buffer)
+    if isinstance(index, xp.ndarray) and buffer.ndim > 1:
+        ids, row = index % len(buffer), buffer.shape[1:]
+    else:  # elements, by their places in the flat buffer
+        ids, row = xp.arange(buffer.size).reshape(buffer.shape)[index], ()
+    if not ids.size or not buffer.size:
+        return
+    rows = xp.broadcast_to(xp.asarray(value), (*ids.shape, *row))
+    rows, columns = xp.ascontiguousarray(rows, dtype=buffer.dtype), math.prod(row)
+    ids = ids.reshape(-1).astype("int64", copy=False)
+    order = xp.argsort(ids, kind="stable")
+    _kernel(xp, "add_rows", str(buffer.dtype), "int64")(
+        (ids.size, min(-(-columns // 32), 65535)), (32, 8),
+        (order, ids[order], rows, table, np.int64(ids.size), np.int64(columns)),
+    )  # fmt: skip
+    if table is not buffer:
+        buffer[...] = table
+
+
+def refuse_outside(xp: Any, ids: Array, low: int, high: int, code: int, found: Array) -> None:
+    """Notes (code, number) in two words on the device if a number is not from low to high."""
+    if ids.size:
+        ids = xp.ascontiguousarray(ids)
+        _kernel(xp, "refuse_outside", "float32", str(ids.dtype))(
+            (-(-ids.size // 256),), (256,),
+            (ids, np.int64(ids.size), np.int64(low), np.int64(high), np.uint64(code), found),
+        )  # fmt: skip

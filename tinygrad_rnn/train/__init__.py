@@ -1,0 +1,22 @@
+"""Training: the loop that recipes share, its checkpoints, its display and its logs."""
+
+from .display import Display, show
+from .divergence import DivergedError, check_weights, worst_bits
+from .logs import CSVLog, TensorBoard, draw_losses
+from .signals import stop_requests
+from .trainer import Progress, Trainer, inference
+
+__all__ = [
+    "CSVLog",
+    "DivergedError",
+    "Display",
+    "Progress",
+    "TensorBoard",
+    "Trainer",
+    "check_weights",
+    "draw_losses",
+    "inference",
+    "show",
+    "stop_requests",
+    "worst_bits",
+]

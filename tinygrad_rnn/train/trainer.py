@@ -1,0 +1,392 @@
+"""The trainer: an iterator whose `next` makes one update of the weights.
+
+Whoever iterates (`fit`, the command line, a notebook) decides when to save. The state dict holds
+all that determines the next updates: a resumed training equals an uninterrupted one, bit for bit.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .. import io
+from ..errors import InvalidTypeError, InvalidValueError, public
+from ..io.files import fitting
+from ..nn import Module
+from ..optim import Optimizer, ReduceLROnPlateau
+from ..optim.clipping import clip_and_read
+from ..tensor import tree
+from ..tensor.autodiff import no_grad
+from ..tensor.random import Generator, default_generator
+from ..tensor.shapes import size
+from ..tensor.tensor import Tensor
+from .display import show
+from .divergence import DivergedError, check_weights
+from .signals import stop_requests
+
+Loss = Callable[[Module, Any], Any]
+Figures = dict[str, float]
+LAST, BEST = "last", "best"  # folders of checkpoints
+
+
+@dataclass(frozen=True)
+class Progress:
+    """The figures of one update."""
+
+    step: int  # updates so far
+    epoch: float | None  # epochs so far; None if the data have no length
+    loss: float  # before the update
+    norm: float | None  # of the gradient, before clipping; None without clipping
+    lr: float  # of the first group of parameters
+    count: int  # of what the loss averages over, such as symbols or samples
+    validation: float | None = None  # the first figure, on the steps that evaluate
+    figures: Figures | None = None  # all of them
+
+
+class Trainer(Iterator[Progress]):
+    """Trains a model; iterating makes the remaining updates, and `fit` shows and saves them.
+
+    **Arguments** data: a `DataLoader`, or any iterable of batches. loss: `loss(model, batch)`
+    returns a scalar Tensor, or `(scalar, count)` if it is a mean over `count` symbols or samples:
+    then means over batches of different sizes are exact. steps: updates in all; or epochs.
+    schedule: of learning rates, stepped once an update (`ReduceLROnPlateau` observes the validation
+    figure instead). clip: the largest norm of the gradient. accumulate: batches for an update.
+    validation: batches to compute the mean loss on, or a function of the model that returns a
+    figure or a dict of figures; of the first one, lower is better. evaluate_every: updates between
+    two evaluations; an epoch, if None. patience: stops after so many evaluations without a better
+    figure. callbacks: functions of the trainer and the `Progress` of each update. worst: a last
+    figure above it shows divergence.
+
+    The state includes that of every `Generator` that the model holds, and of the default one.
+
+    >>> import tinygrad_rnn as tg
+    >>> model = tg.nn.Linear(1, 1, generator=tg.Generator(0))
+    >>> data = tg.data.DataLoader([([x], [2 * x]) for x in (0.0, 1.0, 2.0)], 3, collate=tg.tensor)
+    >>> trainer = tg.train.Trainer(
+    ...     model, data, lambda model, batch: tg.nn.mse_loss(model(batch[:, 0]), batch[:, 1]),
+    ...     tg.optim.SGD(model.parameters(), lr=0.3), epochs=60)
+    >>> trainer.fit(quiet=True)[-1]["loss"] < 1e-3
+    True
+    """
+
+    @public
+    def __init__(
+        self,
+        model: Module,
+        data: Iterable[Any],
+        loss: Loss,
+        optimizer: Optimizer,
+        *,
+        steps: int | None = None,
+        epochs: int | None = None,
+        schedule: Any = None,
+        clip: float | None = None,
+        accumulate: int = 1,
+        validation: Any = None,
+        evaluate_every: int | None = None,
+        patience: int | None = None,
+        callbacks: Sequence[Callable[[Trainer, Progress], object]] = (),
+        worst: float = math.inf,
+    ) -> None:
+        if not isinstance(model, Module) or not isinstance(optimizer, Optimizer):
+            wrong = model if not isinstance(model, Module) else optimizer
+            raise InvalidTypeError(
+                "Trainer: expected a model, which is a Module, and an optimizer of its parameters, "
+                f"got {type(wrong).__name__}"
+            )
+        if (steps is None) is (epochs is None):
+            raise InvalidValueError("Trainer: expected either steps or epochs")
+        for name, value in (
+            ("steps", steps), ("epochs", epochs), ("accumulate", accumulate),
+            ("evaluate_every", evaluate_every), ("patience", patience),
+        ):  # fmt: skip
+            if value is not None and size(value, f"Trainer: {name}") < 1:
+                raise InvalidValueError(f"Trainer: {name}: expected at least 1, got {value}")
+        self.model, self.data, self.loss, self.optimizer = model, data, loss, optimizer
+        self.schedule, self.clip, self.accumulate = schedule, clip, accumulate
+        self.validation, self.patience, self.callbacks = validation, patience, callbacks
+        self.worst = worst
+        try:
+            length: int | None = len(data)  # type: ignore[arg-type]
+        except TypeError:
+            length = None
+        self.updates = None if length is None else -(-length // accumulate)  # in an epoch
+        if epochs is not None and self.updates is None:
+            raise InvalidValueError("Trainer: epochs: the data have no length: pass steps instead")
+        self.steps: int = steps or (epochs or 0) * (self.updates or 0)
+        self.every = evaluate_every or self.updates or self.steps
+        self.step = 0
+        self.best: float | None = None
+        self.waited = 0  # evaluations without a better figure
+        self.history: list[dict[str, float]] = []
+        self._batches: Iterator[Any] | None = None
+        self._position = data.state_dict() if hasattr(data, "state_dict") else None
+        self._nats, self._count = 0.0, 0  # since the last evaluation
+
+    @property
+    def done(self) -> bool:
+        """Whether all updates are made, or the validation figure has not improved for too long."""
+        waited = self.patience is not None and self.waited >= self.patience
+        return self.step >= self.steps or waited
+
+    @property
+    def improved(self) -> bool:
+        """Whether the last evaluation gave the best figure so far."""
+        return self.best is not None and self.waited == 0
+
+    def __next__(self) -> Progress:
+        """Makes one update.
+
+        **Raises** DivergedError, before the weights change, if the loss or the gradient is not
+        finite, and on the steps that evaluate, if the weights or the figure show that the training
+        has diverged; StopIteration after the last update.
+        """
+        if self.done:
+            raise StopIteration
+        loss, count = self._backward(self._next_batches())
+        norm = None
+        if self.clip is None:
+            value = float(loss.item())
+        else:
+            norm, value = clip_and_read(self.model.parameters(), self.clip, loss)
+        if not (math.isfinite(value) and math.isfinite(norm or 0)):
+            size = "" if norm is None else f" and gradient norm {norm}"
+            raise self.diverged(f"step {self.step + 1} gave loss {value}{size}")
+        lr = self.optimizer.param_groups[0]["lr"]
+        self.optimizer.step()
+        plateau = isinstance(self.schedule, ReduceLROnPlateau)
+        if self.schedule is not None and not plateau:
+            self.schedule.step()
+        self.step += 1
+        self._nats, self._count = self._nats + value * count, self._count + count
+        epoch = None if self.updates is None else self.step / self.updates
+        figures = None
+        if self.step % self.every == 0 or self.step == self.steps:
+            figures = self._evaluated(epoch, lr)
+        first = next(iter(figures.values()), None) if figures is not None else None
+        if plateau and first is not None:
+            self.schedule.observe(first)
+        progress = Progress(self.step, epoch, value, norm, lr, count, first, figures)
+        for callback in self.callbacks:
+            callback(self, progress)
+        return progress
+
+    def _next_batches(self) -> list[Any]:
+        """Reads the batches of an update; those of one update are of one epoch."""
+        for _ in range(2):
+            if self._batches is None:
+                if self._position is not None:  # a validation may have read the data meanwhile
+                    self.data.load_state_dict(self._position)  # type: ignore[attr-defined]
+                self._batches = iter(self.data)
+            batches = list(itertools.islice(self._batches, self.accumulate))
+            if hasattr(self.data, "state_dict"):
+                self._position = self.data.state_dict()
+            if len(batches) < self.accumulate:
+                self._batches = None
+            if batches:
+                return batches
+        raise InvalidValueError("Trainer: data: expected batches in each epoch, got none")
+
+    def _backward(self, batches: list[Any]) -> tuple[Tensor, int]:
+        """Computes the gradient of the mean over batches. **Returns** the loss, and its count."""
+        self.optimizer.zero_grad()
+        if len(batches) == 1:
+            loss, count = self._batch_loss(batches[0])
+            loss.backward()
+            return loss.detach(), count
+        total: Any = 0.0
+        counted = 0
+        for batch in batches:
+            loss, count = self._batch_loss(batch)
+            (loss * count).backward()
+            total, counted = total + loss.detach() * count, counted + count
+        with no_grad():
+            for p in self.model.parameters():
+                if p.grad is not None:
+                    p.grad = p.grad * (1 / counted)
+        return total / counted, counted
+
+    def _batch_loss(self, batch: Any) -> tuple[Tensor, int]:
+        device = self.optimizer.param_groups[0]["params"][0].device
+        if device != "cpu":
+            batch = tree.mapped(lambda x: x.to(device) if isinstance(x, Tensor) else x, batch)
+        result = self.loss(self.model, batch)
+        loss, count = result if isinstance(result, tuple) else (result, 1)
+        if not isinstance(loss, Tensor) or loss.size != 1:
+            raise InvalidTypeError(
+                "Trainer: loss: expected a scalar Tensor, or a pair of one and a count, got "
+                f"{loss!r}"
+            )
+        return loss, count
+
+    # ------------------------------------------------------------ evaluation
+
+    def _evaluated(self, epoch: float | None, lr: float) -> Figures:
+        """Evaluates, and adds a record to the history."""
+        figures = self.validate()
+        if figures:
+            first = next(iter(figures.values()))
+            self.check_learnt(first)
+            better = self.best is None or first < self.best
+            self.best, self.waited = (first, 0) if better else (self.best, self.waited + 1)
+        else:
+            check_weights(self.model)
+        record = {"step": self.step, "epoch": epoch, "loss": self._nats / self._count, "lr": lr}
+        self.history.append({n: v for n, v in record.items() if v is not None} | figures)
+        self._nats, self._count = 0.0, 0
+        return figures
+
+    def validate(self) -> Figures:
+        """Computes the validation figures, without dropout and without a graph."""
+        if self.validation is None:
+            return {}
+        with inference(self.model):
+            if callable(self.validation):
+                found = self.validation(self.model)
+                if isinstance(found, Mapping):
+                    return {name: float(value) for name, value in found.items()}
+                return {"validation": float(found)}
+            total, counted = 0.0, 0
+            for batch in self.validation:
+                loss, count = self._batch_loss(batch)
+                total, counted = total + float(loss.item()) * count, counted + count
+        if not counted:
+            raise InvalidValueError("Trainer: validation: expected batches, got none")
+        return {"validation": total / counted}
+
+    def check_learnt(self, figure: float) -> None:
+        """Refuses a figure or weights that show divergence. **Raises** DivergedError."""
+        worst = self.worst if self.step == self.steps else math.inf
+        if not (math.isfinite(figure) and figure <= worst):
+            raise self.diverged(
+                f"step {self.step} left {figure:.6g} as the validation figure"
+                + f", worse than {worst:.4g}" * math.isfinite(worst)
+            )
+        check_weights(self.model)
+
+    def diverged(self, how: str) -> DivergedError:
+        """Describes a divergence, and what to change."""
+        lr, clip = self.optimizer.param_groups[0]["lr"], self.clip
+        limit = "pass `clip`" if clip is None else f"lower `clip` (it is {clip})"
+        return DivergedError(
+            f"training has diverged: {how}: lower `lr` (it is {lr:.4g}) or {limit}"
+        )
+
+    # ------------------------------------------------------------ state
+
+    def generators(self) -> list[Generator]:
+        """Returns the default generator, and those that the model holds, each once."""
+        found = {id(g): g for g in (default_generator(),)}
+        for _, module in self.model.named_modules():
+            found |= {id(g): g for g in vars(module).values() if isinstance(g, Generator)}
+        return list(found.values())
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns the state of the training, as `io.save_checkpoint` takes it.
+
+        The arrays share memory with the model and the optimizer, whose next update changes them.
+        """
+        return {
+            "step": self.step,
+            "best": self.best,
+            "waited": self.waited,
+            "sums": [self._nats, self._count],
+            "history": [dict(record) for record in self.history],
+            "generators": [generator.state for generator in self.generators()],
+            "schedule": None if self.schedule is None else self.schedule.state_dict(),
+            "position": self._position,
+            "optimizer": self.optimizer.state_dict(),
+            "model": self.model.state_dict(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restores a state: the next updates are those that followed it.
+
+        **Raises** CheckpointError if it is one of another training.
+        """
+        generators = self.generators()
+        with fitting():
+            if len(state["generators"]) != len(generators):
+                raise io.CheckpointError(
+                    f"the checkpoint has {len(state['generators'])} generators of random numbers, "
+                    f"and this training {len(generators)}"
+                )
+            self.model.load_state_dict(state["model"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            if self.schedule is not None:
+                self.schedule.load_state_dict(state["schedule"])
+            self._position = state["position"]
+            if self._position is not None:
+                self.data.load_state_dict(self._position)  # type: ignore[attr-defined]
+            self.step, self.best, self.waited = state["step"], state["best"], state["waited"]
+            self._nats, self._count = state["sums"]
+            self.history = [dict(record) for record in state["history"]]
+            for generator, saved in zip(generators, state["generators"], strict=True):
+                generator.state = saved
+        self._batches = None
+
+    # ------------------------------------------------------------ the whole training
+
+    @public
+    def fit(
+        self, folder: str | Path | None = None, *, resume: bool = False, quiet: bool = False
+    ) -> list[dict[str, float]]:
+        """Makes the remaining updates, with a display of the progress.
+
+        Ctrl-C ends the training after the current update, and saves.
+
+        **Arguments** folder: for the checkpoints `last`, saved at each evaluation, and `best`.
+        resume: continues from `last`, if there is one. quiet: no display.
+        **Returns** the history: a dict for each evaluation.
+        **Raises** CheckpointError if the folder holds a checkpoint already, and resume is False, or
+        another process trains in it.
+        """
+        folders = None if folder is None else (Path(folder) / LAST, Path(folder) / BEST)
+        with ExitStack() as stack:
+            if folders:
+                stack.enter_context(io.lock_checkpoint(folders[0]))
+                if io.has_checkpoint(folders[0]):
+                    if not resume:
+                        raise io.CheckpointError(
+                            f"fit: folder: {folder} holds a checkpoint already: pass resume=True "
+                            "to continue it, or choose another folder"
+                        )
+                    self.load_state_dict(io.load_checkpoint(folders[0]))
+            requests = stack.enter_context(stop_requests())
+            display = stack.enter_context(show(self, quiet))
+            if folders and not self.step:
+                io.save_checkpoint(folders[0], self.state_dict())  # can it be written?
+            for progress in self:
+                display.update(progress)
+                if folders and progress.figures is not None:
+                    state = self.state_dict()
+                    if self.improved:
+                        io.save_checkpoint(folders[1], state)
+                    io.save_checkpoint(folders[0], state)
+                if requests:
+                    break
+            if folders:
+                io.save_checkpoint(folders[0], self.state_dict())
+        return self.history
+
+    def load_best(self, folder: str | Path) -> None:
+        """Loads the weights of the best validation figure, which `fit` saved in a folder."""
+        self.model.load_state_dict(io.load_checkpoint(Path(folder) / BEST)["model"])
+
+
+@contextmanager
+def inference(model: Module) -> Iterator[None]:
+    """Evaluates without dropout and without a graph; restores the mode of every module after."""
+    modes = [(module, module.training) for _, module in model.named_modules()]
+    model.eval()
+    try:
+        with no_grad():
+            yield
+    finally:
+        for module, training in modes:
+            module.training = training
