@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from math import inf, log, nan
+from math import inf, lgamma, log, nan
 from typing import Any
 
 import numpy as np
 import pytest
 
 import tinygrad_rnn as tg
+from tinygrad_rnn.nn.regression import _log_gamma
 
 Array = np.ndarray[Any, Any]
 
@@ -147,3 +148,18 @@ def test_lengths_of_activations_are_checked(lengths: Any) -> None:
     for loss in (tg.nn.activation_regularization, tg.nn.temporal_activation_regularization):
         with pytest.raises(tg.ShapeError, match=f"{loss.__name__}: lengths"):
             loss(tg.ones((3, 2, 1)), lengths=lengths)
+
+
+def test_the_logarithm_of_gamma_is_exact_to_float64() -> None:
+    x = np.concatenate([np.geomspace(1e-3, 1e3, 200), np.arange(1.0, 40.0)])
+    found = _log_gamma(tg.tensor(x)).numpy()
+    np.testing.assert_allclose(found, [lgamma(v) for v in x], rtol=4e-15, atol=4e-14)
+
+
+def test_infinite_logits_that_are_right_cost_nothing_with_a_pos_weight() -> None:
+    x = tg.tensor([inf, -inf], requires_grad=True)
+    loss = tg.nn.binary_cross_entropy_with_logits(x, [1.0, 0.0], pos_weight=3.0)
+    loss.backward()
+    assert loss.item() == 0
+    assert x.grad is not None
+    assert x.grad.tolist() == [0, 0]
