@@ -220,9 +220,10 @@ class RecurrentLayer(Module):
                 f"{self.name}.step: a bidirectional layer cannot run one step at a time: the "
                 "backward direction needs the whole sequence"
             )
-        is_tensor(self.name, "x", x)
-        if x.ndim == 2 and (found := self._at_once(x, state, training=False)):
+        plain = isinstance(x, Tensor) and x.ndim == 2
+        if plain and (found := self._at_once(x, state, training=False)):
             return found
+        is_tensor(self.name, "x", x)
         with no_grad():
             x = x.expand_dims(axis=0)
             self._check(x)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...cells import inference
 from ...errors import TinygradRnnError
@@ -51,12 +51,15 @@ class BuiltInLayer(RecurrentLayer):
         first: BuiltInCell = self.cells[0]
         self.input_size, self.hidden_size = input_size, first.hidden_size
         self.output_size = first.output_size
-        if self.learn_initial:
-            for cell in self.cells:
-                for name, size in zip(("h0", "c0"), first.sizes, strict=False):
-                    w = cell.weight_ih
-                    zeros = creation.zeros((size,), dtype=w.dtype, device=w.device)
-                    setattr(cell, name, Parameter(zeros))
+        for index, cell in enumerate(self.cells):
+            suffix = self.suffix(index)
+            weights = {n: w for n, w in vars(cell).items() if isinstance(w, Parameter)}
+            like, sizes = cell.weight_ih, first.sizes if self.learn_initial else ()
+            for name, size in zip(("h0", "c0"), sizes, strict=False):
+                zeros = creation.zeros((size,), dtype=like.dtype, device=like.device)
+                weights[name] = Parameter(zeros)
+            for name, weight in weights.items():
+                setattr(self, name + suffix, weight)
         begin = self.begin(0, creation.zeros((1, 1, 1)), 1)
         self._zoneout(begin, 1, training=False)  # refuses wrong ones
 
@@ -68,42 +71,35 @@ class BuiltInLayer(RecurrentLayer):
         return f"_l{layer}_reverse" if reverse else f"_l{layer}"
 
     def attributes(self) -> Iterable[tuple[str, Any]]:
-        """The attributes by name, and the weights of all cells by PyTorch's names."""
-        yield from ((name, value) for name, value in vars(self).items() if name != "cells")
-        for index, cell in enumerate(self.cells):
-            for name, value in vars(cell).items():
-                if isinstance(value, Tensor):
-                    yield name + self.suffix(index), value
+        """The attributes by name; of the cells only their weights, under PyTorch's names."""
+        return [(name, value) for name, value in vars(self).items() if name != "cells"]
+
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Parameter:
+            """A weight."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Sets an attribute; a weight is the cell's, too."""
+        super().__setattr__(name, value)
+        cell = self._cell_of(name)
+        if cell is not None:
+            setattr(*cell, value)
+
+    def __delattr__(self, name: str) -> None:
+        super().__delattr__(name)
+        cell = self._cell_of(name)
+        if cell is not None:
+            delattr(*cell)
 
     def _cell_of(self, name: str) -> tuple[BuiltInCell, str] | None:
-        """The cell of a parameter of PyTorch's name, and the parameter's name there."""
+        """The cell of a weight of PyTorch's name, and the weight's name there."""
         cells, found = vars(self).get("cells"), NAME.fullmatch(name)
         if not (cells and found):
             return None
         index = int(found[2]) * self.directions + bool(found[3])
         exists = index < len(cells) and self.suffix(index) == name[len(found[1]) :]
         return (cells[index], found[1]) if exists else None
-
-    def __getattr__(self, name: str) -> Parameter:
-        cell = self._cell_of(name)
-        if cell is None or cell[1] not in vars(cell[0]):
-            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-        found: Parameter = getattr(*cell)
-        return found
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        cell = self._cell_of(name)
-        if cell is None:
-            super().__setattr__(name, value)
-        else:
-            setattr(*cell, value)
-
-    def __delattr__(self, name: str) -> None:
-        cell = self._cell_of(name)
-        if cell is None:
-            super().__delattr__(name)
-        else:
-            delattr(*cell)
 
     def why_unexpected(self, key: str) -> str:
         """What the cell says of it."""
@@ -118,7 +114,9 @@ class BuiltInLayer(RecurrentLayer):
         masks = training and (self.dropout or self.recurrent_dropout or self.weight_dropout)
         if cell is None or more or masks or (state is None and self.learn_initial):
             return None
-        weights = [w for cell in self.cells for w in cell.pick_weights(vars(cell))]
+        weights: tuple[Any, ...] = ()
+        for each in self.cells:
+            weights += each.pick_weights(vars(each))
         return inference.infer_stack(cell, self.num_layers, x, state, weights, self.quantized)
 
     def quantize_(self) -> None:
