@@ -372,3 +372,8 @@ def test_wrong_arguments_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setitem(__import__("sys").modules, "onnx", None)
     with pytest.raises(CheckpointError, match=r"needs the package onnx .*tinygrad_rnn\[onnx\]"):
         export_onnx(layer, path, x)
+
+
+def test_one_sequence_without_a_batch_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(tg.ShapeError, match=r"GRU reads one sequence \[5, 3\]; expected \(T, B"):
+        tg.io.export_onnx(tg.nn.GRU(3, 4), tmp_path / "gru.onnx", tg.zeros((5, 3)))

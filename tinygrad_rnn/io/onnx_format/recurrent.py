@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ... import cells
-from ...errors import InvalidValueError
+from ...errors import InvalidValueError, ShapeError
 from ...nn import GRU, LSTM, RNN
 from ...nn.recurrent.layer import RecurrentLayer
 from ...tensor import tree
@@ -46,6 +46,13 @@ class Run:
         first_first = getattr(self.module, "batch_first", False) and not self.stepwise
         self.batch_first = first_first
         self.x_arrays = [self._arrays(e, "x", k) for k, e in enumerate((self.given, self.second))]
+        table = self.given.get("ids") is not None
+        if self.x_arrays[0].ndim == 2 and not (self.stepwise or table):
+            axes = "(B, T, features)" if self.batch_first else "(T, B, features)"
+            raise ShapeError(
+                f"export_onnx: example: {self.name} reads one sequence "
+                f"{list(self.x_arrays[0].shape)}; expected {axes}, so that the graph has a batch"
+            )
         self.x = self._input()
         self.lengths = self._lengths()
 

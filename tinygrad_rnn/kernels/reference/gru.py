@@ -112,6 +112,8 @@ def gru_backward(
         else:
             xp.matmul(d_n, w_n, out=work)  # the cotangent of r * h
             xp.multiply(work, h_in_of[t], out=d_r)
+            if loop.h_mask is not None:
+                xp.copyto(d_r, loop.zero, where=loop.dropped)
             d_rz *= slope_rz
             work *= r
             xp.matmul(d_rz, w_rz, out=back)
