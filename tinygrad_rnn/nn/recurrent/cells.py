@@ -11,7 +11,6 @@ from abc import abstractmethod
 from functools import cached_property
 from inspect import signature
 from math import sqrt
-from operator import itemgetter
 from typing import Any, ClassVar
 
 from ... import cells
@@ -201,18 +200,13 @@ class BuiltInCell(Cell):
             super().draw(name, p, bound, generator)
 
     @cached_property
-    def _names(self) -> list[str]:
+    def weight_names(self) -> list[str]:
         """The names of the weights that the operation takes."""
         return [n for n in self.shapes() if n in ARGUMENTS and getattr(self, n) is not None]
 
-    @cached_property
-    def pick_weights(self) -> Any:
-        """Picks the weights that the operation takes from the cell's attributes."""
-        return itemgetter(*self._names)
-
     def weights(self) -> Weights:
         """The weights, as they are now, by the operations' names."""
-        w = {ARGUMENTS[name]: getattr(self, name) for name in self._names}
+        w = {ARGUMENTS[name]: getattr(self, name) for name in self.weight_names}
         if self.layer_norm:
             w["norms"] = tuple(getattr(self, n) for n in self.shapes() if n not in ARGUMENTS)
         return w

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from ...cells import inference
@@ -114,10 +116,15 @@ class BuiltInLayer(RecurrentLayer):
         masks = training and (self.dropout or self.recurrent_dropout or self.weight_dropout)
         if cell is None or more or masks or (state is None and self.learn_initial):
             return None
-        weights: tuple[Any, ...] = ()
-        for each in self.cells:
-            weights += each.pick_weights(vars(each))
+        weights = self._pick_weights(vars(self))
         return inference.infer_stack(cell, self.num_layers, x, state, weights, self.quantized)
+
+    @cached_property
+    def _pick_weights(self) -> Callable[[dict[str, Any]], tuple[Tensor, ...]]:
+        """Picks the weights of all cells, as they are now, from among the attributes."""
+        suffixes = map(self.suffix, range(len(self.cells)))
+        pairs = zip(self.cells, suffixes, strict=True)
+        return itemgetter(*(n + suffix for cell, suffix in pairs for n in cell.weight_names))
 
     def quantize_(self) -> None:
         """Quantizes the matrices of all cells to 8 bits, in place: see `nn.utils.quantized`."""
