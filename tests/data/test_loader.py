@@ -175,3 +175,9 @@ def test_states_that_do_not_fit() -> None:
         loader.load_state_dict({"seed": 0, "epoch": 0, "position": 2})
     with pytest.raises(ValueError, match=r"expected .*'epoch', 'position', 'seed'"):
         loader.load_state_dict({"epoch": 0})
+
+
+@pytest.mark.parametrize("wrong", [None, "x", 1.5, -1, (1, None)])
+def test_lengths_that_are_no_lengths_are_refused(wrong: Any) -> None:
+    with pytest.raises(TypeError, match=r"DataLoader: lengths: .*lengths\[1\] = "):
+        DataLoader([1, 2], 2, lengths=[1, wrong])

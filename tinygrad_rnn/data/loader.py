@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import multiprocessing
+import numbers
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
@@ -78,6 +79,13 @@ class DataLoader:
                 f"one for each sample, got {len(lengths)}"
             )
         self.dataset, self.batch_size, self.shuffle = dataset, batch_size, shuffle
+        for k, length in enumerate(() if lengths is None else lengths):
+            parts = length if isinstance(length, tuple) else (length,)
+            if not all(isinstance(n, numbers.Integral) and int(n) >= 0 for n in parts):
+                raise InvalidTypeError(
+                    f"DataLoader: lengths: expected whole numbers from 0 up, or tuples of them; "
+                    f"got lengths[{k}] = {length!r}"
+                )
         self.drop_last, self.collate, self.lengths = drop_last, collate or stacked, lengths
         self.prefetch = size(prefetch, "DataLoader: prefetch")
         self.num_workers = size(num_workers, "DataLoader: num_workers")
