@@ -101,7 +101,7 @@ def unknown_name(owner: str, name: str, obj: Any, remedy: str = "") -> Attribute
 
 
 def keyword_remedy(error: Exception) -> str:
-    """What to add to the text of an error about an unexpected keyword argument."""
+    """Returns the remedy for an unexpected keyword argument; empty if there is none."""
     if "unexpected keyword argument" not in str(error):
         return ""
     from .torch_names import keyword  # only for errors

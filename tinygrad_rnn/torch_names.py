@@ -225,7 +225,7 @@ def missing(owner: str, name: str, remedy: str = "") -> str:
 
 
 def keyword(text: str) -> str:
-    """What to add to an error about an unexpected keyword argument."""
+    """Returns the remedy for an unexpected keyword argument."""
     found = re.search(r"unexpected keyword argument '(\w+)'", text)
     ours = KEYWORDS.get(found[1]) if found else None
     return f": the keyword is {ours}=" if ours else ""

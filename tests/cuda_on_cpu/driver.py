@@ -98,13 +98,13 @@ class Driver:
         found |= {name: n - before[name] for name, n in self.counts.items()}
 
     def kernels(self) -> dict[str, int]:
-        """How often each kernel was launched since `counting` began."""
+        """Returns the launches of each kernel since `counting` began."""
         lines = self.cuda.names_launched().decode().splitlines()
         return {name: int(n) for name, n in (line.split() for line in lines)}
 
     @property
     def failure(self) -> str:
-        """What was wrong with the last launch that failed."""
+        """Returns the message of the last launch that failed."""
         return str(self.cuda.last_failure().decode())
 
     @contextmanager
@@ -296,7 +296,7 @@ class Driver:
 
 
 def missing() -> str:
-    """What this machine lacks for the stand-in, or nothing."""
+    """Names what this machine lacks for the stand-in; empty if nothing."""
     if sys.platform != "linux" or os.uname().machine != "x86_64":
         return "the stand-in driver runs on Linux on x86-64 only"
     if find_spec("cupy_backends") is None:

@@ -135,8 +135,12 @@ def test_killed_trainings(tmp_path: Path, request: pytest.FixtureRequest) -> Non
         next(run)
     save_checkpoint(folder, run.checkpoint())
     assert digest(load_checkpoint(folder)) == expected[step + 3]
-    names = sorted(file.name.split("-")[0] for file in folder.iterdir())
-    assert names == ["checkpoint.json", "hidden", "model", "optimizer"]  # and nothing else is left
+    save_checkpoint(tmp_path / "fresh", run.checkpoint())
+    left, fresh = (
+        sorted(file.name.split("-")[0] for file in place.iterdir())
+        for place in (folder, tmp_path / "fresh")
+    )
+    assert left == fresh  # nothing of a killed save is left
     assert refused == KILLS
     print(f"{KILLS} kills, {reads} reads, {step} steps")
 

@@ -1,4 +1,4 @@
-"""What differs between a GPU and the CPU, and must not be seen: tests for `make test-cupy`."""
+"""A GPU gives the results and the errors of the CPU: tests for `make test-cupy`."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def _in_another_order() -> Iterator[None]:
 
 
 def both(call: Callable[[str], Any]) -> tuple[Any, Any]:
-    """What a call gives on the GPU and on the CPU."""
+    """Results of a call on the GPU and on the CPU."""
     return call("cuda"), call("cpu")
 
 

@@ -79,7 +79,7 @@ def test_lists_of_tensors_that_do_not_stack_are_refused() -> None:
 
 
 def environment() -> dict[str, Any]:
-    """What the remedies are written for."""
+    """The names that the remedies use."""
     p = tg.nn.Parameter(tg.ones((2, 3)))
     model = tg.nn.Linear(3, 2)
     return {

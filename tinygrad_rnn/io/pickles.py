@@ -177,7 +177,7 @@ class _Machine:
         return self.stack[-1]
 
     def marked(self) -> list[Any]:
-        """What was pushed since the last mark."""
+        """Pops the values pushed since the last mark."""
         at = self.marks.pop()
         items = self.stack[at:]
         del self.stack[at:]

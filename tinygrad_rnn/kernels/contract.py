@@ -16,7 +16,7 @@ Shape = tuple[int, ...]
 
 
 class SequenceOptions(NamedTuple):
-    """How a layer runs over a sequence in one direction: one value from the layer to the kernels.
+    """Options of a layer over a sequence in one direction: one value from the layer to the kernels.
 
     All of them are constants: no gradient passes through them. `kernels` says what each does.
     """

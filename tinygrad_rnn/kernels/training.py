@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from . import cpu
+from . import cpu, cuda
 from .contract import check_whole
 from .products import Multiplier, add_product, product
 
@@ -167,8 +167,8 @@ def add_rows(xp: Any, table: Array, ids: Array, rows: Array) -> Array:
         terms = rows.reshape(flat.size, -1)[order]
         sums = np.add.reduceat(terms, starts, axis=0)
         table[named] += sums.reshape(len(named), *table.shape[1:])
-    else:
-        xp.add.at(table, ids, rows)
+    elif xp is not np:
+        cuda.scatter_add(xp, table, ids, rows)
     return table
 
 

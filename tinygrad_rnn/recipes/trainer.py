@@ -1,4 +1,4 @@
-"""What the recipes share: a trainer whose checkpoint holds the settings and names the data."""
+"""The base of the recipes: a trainer whose checkpoint holds the settings and names the data."""
 
 from __future__ import annotations
 

@@ -106,7 +106,7 @@ class Recorder:
             self.refuse("overwriting a value in place", "compute a new one")
 
     def refuse(self, what: str, remedy: str) -> None:
-        """What has no operator."""
+        """Refuses what ONNX has no operator for."""
         raise InvalidValueError(f"export_onnx: the model cannot be exported: {what}: {remedy}")
 
 

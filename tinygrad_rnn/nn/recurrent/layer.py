@@ -471,7 +471,7 @@ class RecurrentLayer(Module):
 
 
 def output_size_of(cell: Any) -> int:
-    """How many features a cell gives."""
+    """The number of features that a cell outputs."""
     size = getattr(cell, "output_size", None) or getattr(cell, "hidden_size", None)
     if not isinstance(size, int):
         raise InvalidTypeError(

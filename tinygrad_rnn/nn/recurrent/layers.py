@@ -104,7 +104,7 @@ class BuiltInLayer(RecurrentLayer):
         return (cells[index], found[1]) if exists else None
 
     def why_unexpected(self, key: str) -> str:
-        """What the cell says of it."""
+        """Explains an unexpected key of a state dict, as the cell does."""
         cell: BuiltInCell = self.cells[0]
         return cell.why_unexpected(key)
 
