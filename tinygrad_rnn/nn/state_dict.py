@@ -16,7 +16,7 @@ class StateDictError(TinygradRnnError, ValueError):
 
 
 class IncompatibleKeys(NamedTuple):
-    """Keys that `load_state_dict(strict=False)` left out: names of the module, and of the state dict."""
+    """Keys that `load_state_dict(strict=False)` left out, of the module and the state dict."""
 
     missing_keys: list[str]
     unexpected_keys: list[str]
