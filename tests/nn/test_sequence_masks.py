@@ -171,6 +171,13 @@ def test_reverse_is_the_layer_on_each_row_turned_round(kind: str) -> None:
         np.testing.assert_allclose(layer(x)[0].numpy(), whole, rtol=1e-12)
 
 
+def test_an_episode_that_begins_at_a_skipped_step_begins_with_the_next() -> None:
+    layer, x = nn.RNN(2, 3, bidirectional=True, dtype="float64"), np.ones((3, 2))
+    y, _ = layer(x, mask=[True, False, True], reset=[False, True, False])
+    expected = np.concatenate([layer(x[:1])[0].numpy(), np.zeros((1, 6)), layer(x[2:])[0].numpy()])
+    np.testing.assert_allclose(y.numpy(), expected, rtol=1e-12)
+
+
 def test_a_table_is_read_through_a_mask() -> None:
     layer, table = nn.GRU(4, 3, bidirectional=True), nn.Embedding(5, 4)
     ids = np.array([[1, 99], [-1, 2], [3, 4]])  # those out of range are masked
