@@ -106,8 +106,8 @@ def main() -> NoReturn:
 def _open_streams() -> None:
     """Replaces closed streams by the null device; writes UTF-8 to files and pipes.
 
-    A terminal keeps its own encoding, and shows letters that it lacks as \\u1234; `_leave` says what
-    shows them.
+    A terminal keeps its own encoding, and shows letters that it lacks as \\u1234; `_leave` says how
+    to show them.
     """
     codecs.register_error(ESCAPE, _escaped)
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
