@@ -17,8 +17,9 @@ from ...nn import MinGRU, MinLSTM, Module
 from ...nn.recurrent.layer import RecurrentLayer
 from ...tensor import tree
 from ...tensor.backend import is_array
-from ...tensor.graph import Op, Traced
+from ...tensor.graph import Traced
 from ...tensor.observers import tracers
+from ...tensor.operation import Op
 from ...tensor.tensor import Tensor
 
 
