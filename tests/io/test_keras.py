@@ -37,6 +37,8 @@ def drawn(seed: int) -> tuple[KerasChain, Any]:
                                    "bidirectional": both}  # fmt: skip
         if both:
             options["merge"] = of("concat", "sum", "mean", "mul")
+        else:
+            options["reverse"] = of(False, False, True)
         if kind is nn.RNN:
             options["nonlinearity"] = of("tanh", "relu", "sigmoid")
         else:
@@ -93,6 +95,28 @@ def test_keras_computes_the_same(seed: int, tmp_path: Path) -> None:
     same(from_keras(tmp_path / "b.keras"), chain)
 
 
+@pytest.mark.oracle
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("kind", ["SimpleRNN", "GRU", "LSTM"])
+def test_keras_masks_are_ours(kind: str, tmp_path: Path) -> None:
+    """Outputs are those of zero_output_for_mask=True, which Bidirectional always sets."""
+    os.environ.setdefault("KERAS_BACKEND", "jax")
+    keras: Any = pytest.importorskip("keras")
+    rng = np.random.default_rng(0)
+    x, mask = rng.normal(size=(3, 6, 2)).astype("float32"), rng.random((3, 6)) > 0.4
+    mask[2] = False
+    made = getattr(keras.layers, kind)
+    for way in ("forwards", "backwards", "both"):
+        options = {"return_sequences": True, "zero_output_for_mask": True}
+        theirs = made(4, go_backwards=way == "backwards", **options)
+        theirs = keras.layers.Bidirectional(theirs) if way == "both" else theirs
+        keras.Sequential([keras.Input((6, 2)), theirs]).save(tmp_path / "m.keras")
+        expected = np.array(theirs(x, mask=mask).tolist())
+        y = from_keras(tmp_path / "m.keras").layers[0](x, mask=mask)[0].numpy()
+        y = y[:, ::-1] if way == "backwards" else y
+        np.testing.assert_allclose(y, expected, rtol=1e-5, atol=1e-6)
+
+
 def write(path: Path, layers: Any, kind: str = "Sequential", weights: Any = None) -> None:
     to_keras(KerasChain([nn.Linear(2, 3)]), path)
     with zipfile.ZipFile(path) as archive:
@@ -116,6 +140,8 @@ REFUSED: list[tuple[Any, str]] = [
     ([layer("Dense", use_bias=True, activation={"class_name": "Own"})], "activation={'class_name'"),
     ([layer("Embedding", mask_zero=True)], "tg.nn has no mask_zero=True"),
     ([layer("Bidirectional", merge_mode=None, layer=layer("GRU", **GRU))], "merge_mode=None"),
+    ([layer("Bidirectional", merge_mode="sum", layer=layer("GRU", go_backwards=True, **GRU))],
+     "the file has no layers"),
     ([{"config": {"name": "x"}}], "class_name"),
     ([3], "damaged"), (3, "damaged"),
 ]  # fmt: skip

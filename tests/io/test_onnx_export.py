@@ -52,7 +52,7 @@ def drawn(seed: int) -> Any:
     shared: dict[str, Any] = {
         "num_layers": of(1, 1, 2), "batch_first": of(False, True), "bidirectional": both,
         "merge": of("concat", "concat", "sum", "mean", "mul", None) if both else "concat",
-        "generator": tg.Generator(seed),
+        "reverse": not both and of(False, False, True), "generator": tg.Generator(seed),
     }  # fmt: skip
     if shared["merge"] is not None:
         shared["residual"] = of(False, False, True)
@@ -365,6 +365,7 @@ def test_wrong_arguments_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         (lambda: export_onnx(layer, path, {"y": x}), "example: GRU.forward: "),
         (lambda: export_onnx(layer, path, x, axes={"y": ("batch",)}), "axes: expected arguments"),
         (lambda: export_onnx(layer, path, {"x": x, "reset": x[..., 0] > 0}), "reset="),
+        (lambda: export_onnx(layer, path, {"x": x, "mask": x[..., 0] > 0}), r"mask=.*lengths= is"),
         (lambda: export_seq2seq(layer, path, path, x), "model: expected a Seq2Seq"),
     ]:  # fmt: skip
         with pytest.raises(tg.TinygradRnnError, match=words):

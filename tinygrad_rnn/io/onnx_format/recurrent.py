@@ -37,10 +37,13 @@ class Run:
         for b in bound:
             b.apply_defaults()
         self.given, self.second = (b.arguments for b in bound)
-        if self.given.get("reset") is not None or self.given.get("return_states"):
+        wrong = [f"{n}=" for n in ("mask", "reset") if self.given.get(n) is not None]
+        wrong += ["return_states=True"] if self.given.get("return_states") else []
+        if wrong:
             raise InvalidValueError(
-                f"export_onnx: {self.name}: reset= and return_states=True have no operator: leave "
-                "them out of the exported call"
+                f"export_onnx: {self.name}: {' and '.join(wrong)}: there is no operator: leave it "
+                "out of the exported call"
+                + (" (lengths= is exported)" if wrong[0] == "mask=" else "")
             )
         self.stepwise = layer.method == "step"
         first_first = getattr(self.module, "batch_first", False) and not self.stepwise
@@ -142,7 +145,7 @@ def _stack(run: Run) -> list[str]:
         else:
             outputs, lasts = [], []
             for direction, row in enumerate(rows):
-                y, end = _by_scan(run, x, row, direction == 1, given)
+                y, end = _by_scan(run, x, row, module.reverse or direction == 1, given)
                 outputs.append(y)
                 lasts.append(end)
             last = [
@@ -234,7 +237,9 @@ def _native(
             inputs += [NONE] * (7 - len(inputs)) + [g.constant(p, name=g.name(f"{hint}_p"))]
     while inputs[-1] == NONE:
         inputs.pop()
-    attributes["direction"] = "bidirectional" if len(rows) == 2 else "forward"
+    attributes["direction"] = (
+        "bidirectional" if len(rows) == 2 else "reverse" if module.reverse else "forward"
+    )
     attributes["activations"] = activations * len(rows)
     y, *last = g.several(kind, inputs, 3 if kind == "LSTM" else 2, **attributes)
     if run.lengths is not None and begin is not None:  # an empty row keeps its state
