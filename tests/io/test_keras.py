@@ -16,6 +16,7 @@ from tinygrad_rnn import nn
 from tinygrad_rnn.io import CheckpointError, KerasChain, from_keras, to_keras
 
 h5py: Any = pytest.importorskip("h5py")
+pytestmark = pytest.mark.oracle
 COUNT = 100
 
 
@@ -109,7 +110,6 @@ def agree(chain: KerasChain, theirs: Any, keras: Any, x: Any, folder: Path) -> N
         np.testing.assert_allclose(found, wanted, rtol=1e-3, atol=1e-4, err_msg=w.path)
 
 
-@pytest.mark.oracle
 @pytest.mark.filterwarnings("ignore")  # of Keras itself
 @pytest.mark.parametrize("seed", range(COUNT))
 def test_keras_computes_the_same(seed: int, keras: Any, tmp_path: Path) -> None:
@@ -156,7 +156,6 @@ def theirs_drawn(seed: int, keras: Any) -> tuple[Any, Any]:
     return keras.Model(start, found), x
 
 
-@pytest.mark.oracle
 @pytest.mark.filterwarnings("ignore")  # of Keras itself
 @pytest.mark.parametrize("seed", range(COUNT))
 def test_models_that_keras_makes_compute_the_same_here(
