@@ -6,13 +6,14 @@ from .charlm_training import CharLMTraining, fitted
 from .classify import Classify
 from .scores import ErrorRates, bleu_and_chrf, error_rates
 from .settings import SettingError
+from .tag import Tag
 from .task import Task
 from .tasks import TASKS
 from .trainer import RecipeTrainer
 from .translate import TranslateConfig, Translation, Translator
 from .translation_training import TranslationTraining
 
-TASKS_BY_NAME: dict[str, type[Task]] = {task.recipe: task for task in (Classify,)}
+TASKS_BY_NAME: dict[str, type[Task]] = {task.recipe: task for task in (Classify, Tag)}
 
 __all__ = [
     "SOLVED",
@@ -28,6 +29,7 @@ __all__ = [
     "ErrorRates",
     "RecipeTrainer",
     "SettingError",
+    "Tag",
     "Task",
     "TranslateConfig",
     "Translation",
