@@ -2,37 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 
 from tinygrad_rnn.kernels import cuda
-from tinygrad_rnn.kernels.cuda import many, philox, rows
 
 from .driver import start
 
 pytestmark = pytest.mark.gpu
-
-
-@pytest.fixture
-def cp(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """CuPy, whose kernels are checked, and whose arrays each have an allocation of their own."""
-    import cupy
-
-    compiled = cupy.RawModule
-    monkeypatch.setattr(
-        cupy, "RawModule", lambda code, options=(): compiled(code=code, options=("-DCHECKED",))
-    )
-    caches = [module._kernel for module in (many, philox, rows)]
-    for cache in caches:
-        cache.cache_clear()
-    cupy.cuda.set_allocator(None)
-    yield cupy
-    cupy.cuda.set_allocator(cupy.get_default_memory_pool().malloc)
-    for cache in caches:
-        cache.cache_clear()
 
 
 def sums_of_rows(cp: Any) -> tuple[Any, Any]:
