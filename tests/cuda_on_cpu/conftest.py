@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tinygrad_rnn.kernels.cuda import many, philox, recurrent, rows
+from tinygrad_rnn.kernels.cuda import losses, many, philox, recurrent, rows
 
 from . import driver
 
@@ -24,7 +24,7 @@ def cp(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     monkeypatch.setattr(
         cupy, "RawModule", lambda code, options=(): compiled(code=code, options=("-DCHECKED",))
     )
-    caches = [recurrent._module, *(m._kernel for m in (many, philox, recurrent, rows))]
+    caches = [recurrent._module, *(m._kernel for m in (losses, many, philox, recurrent, rows))]
     for cache in caches:
         cache.cache_clear()
     cupy.cuda.set_allocator(None)
