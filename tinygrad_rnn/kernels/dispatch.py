@@ -41,7 +41,7 @@ def pick(xp: Any, floats: Sequence[Any]) -> ModuleType:
     """
     if cpu.supports(*floats):
         return cpu
-    on_gpu = xp is not np and wanted != "reference" and recurrent.supports(xp, floats)
+    on_gpu = xp is not np and recurrent.supports(xp, floats)
     return recurrent if on_gpu else reference
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .rows import TYPES, compiles
+from .rows import TYPES, enabled
 
 Array = Any
 
@@ -20,7 +20,7 @@ def has_cross_entropy(xp: Any, x: Array, *others: Array | None) -> bool:
 
     **Arguments** others: arrays of real numbers, or None; those that are written are contiguous.
     """
-    if not (compiles(xp) and x.size and str(x.dtype) in ("float32", "float64")):
+    if not (enabled(xp) and x.size and str(x.dtype) in ("float32", "float64")):
         return False
     return all(a is None or a.dtype == x.dtype for a in others)
 

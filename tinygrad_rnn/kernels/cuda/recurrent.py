@@ -26,7 +26,7 @@ from ..reference.time_loop import (
     split,
     weight_gradients,
 )
-from .rows import TYPES, compiles
+from .rows import TYPES, enabled
 
 Array = Any
 Arrays = tuple[Array | None, ...]
@@ -80,7 +80,7 @@ def supports(xp: Any, floats: Sequence[Array | None]) -> bool:
     **Arguments** floats: arrays of real numbers, or None, x first; none of them empty. Masks may
     be of any dtype.
     """
-    if not compiles(xp):
+    if not enabled(xp):
         return False
     dtypes = {a.dtype for a in floats if a is not None and a.dtype.kind == "f"}
     return len(dtypes) == 1 and str(dtypes.pop()) in ("float32", "float64")
