@@ -95,3 +95,22 @@ def test_training_has_the_same_bits_in_every_order(dropout: float) -> None:
     with start().order(2):
         assert figures("cuda", **settings) == first
     np.testing.assert_allclose(first, figures("cpu", **settings), rtol=2e-5)
+
+
+@pytest.mark.parametrize("settings", [{}, {"top_p": 0.9}, {"temperature": 0}])
+def test_a_generated_character_waits_once(settings: dict[str, Any]) -> None:
+    texts = {}
+    for device in ("cuda", "cpu"):
+        run = training(device)
+        next(run)
+
+        def text(length: int, run: Any = run) -> str:
+            return "".join(run.lm.sample(length, generator=tg.Generator(1), **settings))
+
+        texts[device] = text(5)
+        short, long = counted(lambda f=text: f(5)), counted(lambda f=text: f(15))  # type: ignore[misc]
+        if device == "cuda":
+            a_character = {k: (long[k] - short[k]) / 10 for k in long}
+            assert a_character["waits"] == 1
+            assert a_character["launches"] + a_character["products"] <= 13
+    assert texts["cuda"] == texts["cpu"]
