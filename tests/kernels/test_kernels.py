@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 import tinygrad_rnn as tg
 from tinygrad_rnn.kernels import cpu, dispatch, reference
 from tinygrad_rnn.kernels.cpu import functions
+from tinygrad_rnn.kernels.cuda import recurrent
 from tinygrad_rnn.tensor import backend
 from tinygrad_rnn.testing import sequence
 from tinygrad_rnn.testing.sequences import packed
@@ -27,6 +28,7 @@ from .fused import Fused
 IMPLEMENTATIONS = [
     pytest.param(reference, "cpu", id="reference"),
     pytest.param(reference, "cuda", id="reference-cuda", marks=pytest.mark.gpu),
+    pytest.param(recurrent, "cuda", id="cuda", marks=pytest.mark.gpu),
     pytest.param(
         cpu,
         "cpu",
@@ -161,7 +163,7 @@ def test_nothing_to_do_is_done(
     module: ModuleType, device: str, name: str, steps: int, batch: int
 ) -> None:
     """No steps, no rows, or rows that are all empty: the state stays, and gradients are zero."""
-    if module is cpu and (steps == 0 or batch == 0):
+    if module in (cpu, recurrent) and (steps == 0 or batch == 0):
         pytest.skip("nothing of nothing is for the reference")
     gates, states = {"rnn": (1, 1), "gru": (3, 1), "lstm": (4, 2)}[name]
     rng = np.random.default_rng(0)
