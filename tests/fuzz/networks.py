@@ -863,6 +863,12 @@ NETWORKS: dict[str, Template] = {
         ],
         {"x": d.tensor(T, B, 2), "k1": 2, "k2": d.one_of([None, 3]), "state": None, "axis": 0},
     ),
+    "activations": lambda d: (
+        lambda a: list(
+            utils.activations(m := nn.GRU(2, 3, generator=tg.Generator(0)), lambda: m(a["x"]))
+        ),
+        {"x": d.tensor(T, B, 2)},
+    ),
     "gate_saturation": lambda d: (
         lambda a: list(utils.gate_saturation(nn.GRU(2, 3, generator=tg.Generator(0)), **a)),
         {"x": d.tensor(T, B, 2), "state": None, "lengths": None, "margin": 0.1},

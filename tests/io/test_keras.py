@@ -16,6 +16,7 @@ from tinygrad_rnn import nn
 from tinygrad_rnn.io import CheckpointError, KerasChain, from_keras, to_keras
 
 h5py: Any = pytest.importorskip("h5py")
+pytestmark = pytest.mark.oracle
 COUNT = 100
 
 
@@ -80,19 +81,100 @@ def test_a_chain_comes_back_bit_for_bit(seed: int, tmp_path: Path) -> None:
     same(from_keras(tmp_path / "m.weights.h5", drawn(seed)[0]), chain)
 
 
-@pytest.mark.oracle
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of Keras itself
-@pytest.mark.parametrize("seed", range(0, COUNT, 5))
-def test_keras_computes_the_same(seed: int, tmp_path: Path) -> None:
-    os.environ.setdefault("KERAS_BACKEND", "jax")
-    keras: Any = pytest.importorskip("keras")
+@pytest.fixture(scope="session")
+def keras() -> Any:
+    """Keras on PyTorch, whose gradients are compared with ours."""
+    os.environ["KERAS_BACKEND"] = "torch"
+    pytest.importorskip("torch")
+    return pytest.importorskip("keras")
+
+
+def agree(chain: KerasChain, theirs: Any, keras: Any, x: Any, folder: Path) -> None:
+    """Outputs, gradients of x and gradients of all weights are equal."""
+    import torch
+
+    given = torch.tensor(x, requires_grad=x.dtype.kind == "f")
+    expected = theirs(given)
+    (expected * expected).sum().backward()
+    own = tg.tensor(x, requires_grad=x.dtype.kind == "f")
+    y = chain(own)
+    (y * y).sum().backward()
+    np.testing.assert_allclose(y.numpy(), expected.detach().numpy(), rtol=1e-4, atol=1e-5)
+    if own.requires_grad:
+        np.testing.assert_allclose(own.grad.numpy(), given.grad.numpy(), rtol=1e-3, atol=1e-4)
+    for name, p in chain.named_parameters():  # gradients in the place of weights
+        p.data = p.grad.numpy() * (0 if "bias_hh" in name and _one_bias(chain, p) else 1)
+    to_keras(chain, folder / "gradients.keras")
+    slopes = keras.saving.load_model(folder / "gradients.keras")
+    assert len(slopes.weights) == len(theirs.weights)
+    for slope, w in zip(slopes.weights, theirs.weights, strict=True):
+        found, wanted = slope.value.detach().numpy(), w.value.grad.numpy()
+        np.testing.assert_allclose(found, wanted, rtol=1e-3, atol=1e-4, err_msg=w.path)
+
+
+@pytest.mark.filterwarnings("ignore")  # of Keras itself
+@pytest.mark.parametrize("seed", range(COUNT))
+def test_keras_computes_the_same(seed: int, keras: Any, tmp_path: Path) -> None:
     chain, x = drawn(seed)
     to_keras(chain, tmp_path / "m.keras")
     theirs = keras.saving.load_model(tmp_path / "m.keras")
-    expected = np.array(theirs(x).tolist(), "float32")
-    np.testing.assert_allclose(chain(tg.tensor(x)).numpy(), expected, rtol=1e-4, atol=1e-5)
     theirs.save(tmp_path / "b.keras")
     same(from_keras(tmp_path / "b.keras"), chain)
+    agree(chain, theirs, keras, x, tmp_path)
+
+
+def theirs_drawn(seed: int, keras: Any) -> tuple[Any, Any]:
+    """A model that Keras makes, sequential or functional, and its input."""
+    rng = np.random.default_rng(seed)
+
+    def of(*values: Any) -> Any:
+        return values[int(rng.integers(len(values)))]
+
+    layers, ids = keras.layers, of(True, False)
+    x: Any = rng.integers(0, 7, (2, 5)) if ids else rng.normal(size=(2, 5, 3)).astype("float32")
+    parts = [layers.Embedding(7, 3)] if ids else []
+    sequences = [True] * of(0, 1) + [of(False, True)]
+    for whole in sequences:
+        kind = of(layers.SimpleRNN, layers.GRU, layers.LSTM)
+        options: dict[str, Any] = {"use_bias": of(True, True, False), "return_sequences": whole}
+        options["activation"] = of("tanh", "relu", "softplus", "silu")
+        if kind is not layers.SimpleRNN:
+            options["recurrent_activation"] = of("sigmoid", "hard_sigmoid", "tanh")
+        if kind is layers.GRU:
+            options["reset_after"] = of(False, True)
+        layer = kind(of(2, 4), bias_initializer="random_normal", **options)
+        if of(False, True):
+            layer = layers.Bidirectional(layer, merge_mode=of("concat", "sum", "mul", "ave"))
+        parts.append(layer)
+    parts += of([], [layers.LayerNormalization(epsilon=1e-3)], [layers.Dropout(0.3)])
+    parts += of([], [layers.Dense(3, activation=of("softmax", None, "gelu"))],
+                [layers.Dense(2), layers.Activation("sigmoid")])  # fmt: skip
+    shape = (None,) if ids else (None, 3)
+    if of(True, False):
+        return keras.Sequential([keras.Input(shape, dtype="int32" if ids else None), *parts]), x
+    start = found = keras.Input(shape, dtype="int32" if ids else None)
+    for part in parts:
+        found = part(found)
+    return keras.Model(start, found), x
+
+
+@pytest.mark.filterwarnings("ignore")  # of Keras itself
+@pytest.mark.parametrize("seed", range(COUNT))
+def test_models_that_keras_makes_compute_the_same_here(
+    seed: int, keras: Any, tmp_path: Path
+) -> None:
+    keras.utils.set_random_seed(seed)
+    theirs, x = theirs_drawn(seed, keras)
+    theirs.save(tmp_path / "m.keras")
+    chain = from_keras(tmp_path / "m.keras")
+    weights = [w.value.detach().numpy() for w in theirs.weights]
+    to_keras(chain, tmp_path / "b.keras")
+    back = keras.saving.load_model(tmp_path / "b.keras").weights
+    for w, ours in zip(weights, back, strict=True):
+        np.testing.assert_array_equal(ours.value.detach().numpy(), w)
+    theirs.save_weights(tmp_path / "m.weights.h5")
+    same(from_keras(tmp_path / "m.weights.h5", from_keras(tmp_path / "m.keras")), chain)
+    agree(chain, theirs, keras, x, tmp_path)
 
 
 @pytest.mark.oracle

@@ -373,7 +373,7 @@ class TestFusion:
                    for plan in (known.fused.forward, known.fused.backward)]  # fmt: skip
         assert max(lengths[0]) > 8
         assert max(lengths[1]) > 8
-        monkeypatch.setattr(execute, "is_native", lambda xp: False)
+        monkeypatch.setattr(execute, "fuses", lambda xp: False)
         for a, c in zip(fused, results(), strict=True):
             tolerance = 300 * np.finfo(dtype).eps
             np.testing.assert_allclose(a.numpy(), c.numpy(), rtol=tolerance, atol=tolerance)
@@ -419,7 +419,7 @@ class TestFusion:
         found = [results()]
         monkeypatch.setattr(fusion.FusedKernel, "run", lambda *_: False)
         found.append(results())  # the fallback of a kernel
-        monkeypatch.setattr(execute, "is_native", lambda xp: False)
+        monkeypatch.setattr(execute, "fuses", lambda xp: False)
         found.append(results())
         for values in found:
             for y, t in zip(values, wanted, strict=True):
@@ -452,7 +452,7 @@ class TestFusion:
         monkeypatch.setattr(fusion.FusedKernel, "run", lambda *_: False)
         for a, b in zip(found, gradients(), strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-12)
-        monkeypatch.setattr(execute, "is_native", lambda xp: False)
+        monkeypatch.setattr(execute, "fuses", lambda xp: False)
         for a, b in zip(found, gradients(), strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-12)
 

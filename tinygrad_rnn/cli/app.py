@@ -22,11 +22,13 @@ import typer
 
 from .. import __version__, kernels
 from ..errors import TinygradRnnError
+from ..recipes import TASKS_BY_NAME
 from ..train import DivergedError
 from .adding import adding
 from .checks import gradcheck, info
 from .files import export, import_
 from .files import inspect as inspect_file
+from .task import data, predict, train_command
 from .train import charlm, phones, task, verses
 from .train import translate as train_translate
 from .translate import translate
@@ -39,8 +41,11 @@ app = typer.Typer(
 )
 train = typer.Typer(help="Train a model.")
 app.add_typer(train, name="train")
-COMMANDS = (generate, score, translate, export, gradcheck, info)
-TRAIN_COMMANDS = (charlm, train_translate, phones, verses, task, adding)
+COMMANDS = (generate, score, translate, predict, export, data, gradcheck, info)
+TRAIN_COMMANDS = (
+    *(charlm, train_translate, phones, verses, task, adding),
+    *(train_command(one) for one in TASKS_BY_NAME.values()),
+)
 for command in COMMANDS:
     app.command()(command)
 app.command("import")(import_)
