@@ -80,7 +80,8 @@ class Embedding(Module):
                 "Embedding.from_pretrained: embeddings: expected reals (num_embeddings, "
                 f"embedding_dim); got {vectors.dtype} {list(vectors.shape)}"
             )
-        made = cls(*vectors.shape, padding_idx, vectors.device, vectors.dtype, **options)
+        rows, size = vectors.shape
+        made = cls(rows, size, padding_idx, vectors.device, vectors.dtype, **options)
         made.weight.data = vectors.data.copy()
         made.weight.requires_grad = not freeze
         return made
