@@ -103,6 +103,9 @@ def _forward(cell: int, keep: bool, *inputs: Any) -> tuple[Arrays, Any]:
 def _backward(g: Arrays, saved: Any, needs: Sequence[bool]) -> tuple[Array | None, ...]:
     """The cotangents of x, h0, c0, w_ih, w_hh, b_ih, b_hh, w_hr, w_ch."""
     inputs, kept = saved
+    dtype = kept[0].dtype
+    if any(a is not None and a.dtype != dtype for a in g):  # of a loss with a float64 target
+        g = tuple([None if a is None else a.astype(dtype) for a in g])
     asked = 0  # a bit for each
     for i, need in enumerate(needs):
         asked |= need << i
