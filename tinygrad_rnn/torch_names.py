@@ -247,7 +247,25 @@ KERAS: dict[str, str] = {  # Keras's names, in the same way
     "nn.Activation": "tg.nn.Tanh()",
 }
 
-KEYWORDS = {"dim": "axis", "keepdim": "keepdims", "dims": "axis"}  # of functions, by PyTorch's
+SHAPED = ("zeros", "ones")  # functions of a shape
+KEYWORDS = {  # arguments of PyTorch's and Keras's functions and classes
+    "dim": "the keyword is axis=",
+    "dims": "the keyword is axis=",
+    "keepdim": "the keyword is keepdims=",
+    "collate_fn": "the keyword is collate=",
+    "prefetch_factor": "the keyword is prefetch=",
+    "pin_memory": "leave it out",
+    "persistent_workers": "leave it out: workers stay",
+    "batch_sampler": "lengths= puts samples of similar length into a batch",
+    "sampler": "shuffle=True, or a Subset of the samples",
+    "set_to_none": "leave it out: gradients become None",
+    "size_average": "the keyword is reduction=",
+    "go_backwards": "the keyword is reverse=",
+    "units": "layers take input_size and hidden_size",
+    "return_sequences": "leave it out: a layer returns all outputs, and the last state",
+    "return_state": "leave it out: a layer returns all outputs, and the last state",
+    "mask_zero": "leave it out: a layer's call takes mask= or lengths=",
+}
 
 
 def missing(owner: str, name: str, remedy: str = "") -> str:
@@ -258,7 +276,9 @@ def missing(owner: str, name: str, remedy: str = "") -> str:
 
 
 def keyword(text: str) -> str:
-    """Returns the remedy for an unexpected keyword argument."""
+    """Returns the remedy for arguments that a function does not take, by Python's message."""
     found = re.search(r"unexpected keyword argument '(\w+)'", text)
-    ours = KEYWORDS.get(found[1]) if found else None
-    return f": the keyword is {ours}=" if ours else ""
+    remedy = KEYWORDS.get(found[1]) if found else None
+    if remedy is None and (shape := re.search(r"(\w+)\(\) takes 1 positional argument but", text)):
+        remedy = f"a shape is one argument, as in tg.{shape[1]}((2, 3))" * (shape[1] in SHAPED)
+    return f": {remedy}" if remedy else ""

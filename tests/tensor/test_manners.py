@@ -198,3 +198,21 @@ def test_dim_is_axis(name: str) -> None:
 def test_keepdim_is_keepdims() -> None:
     with pytest.raises(TypeError, match=r"'keepdim': the keyword is keepdims="):
         tg.ones((2, 3)).max(axis=1, keepdim=True)  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize(
+    ("call", "remedy"),
+    [
+        (lambda: tg.data.DataLoader([1], 1, collate_fn=list), "the keyword is collate="),  # type: ignore[call-arg]
+        (lambda: tg.optim.SGD([], 0.1, units=3), "layers take input_size"),  # type: ignore[call-arg]
+        (lambda: tg.nn.LSTM(3, 4, go_backwards=True), "the keyword is reverse="),  # type: ignore[call-arg]
+        (lambda: tg.nn.LSTM(3, 4).zero_grad(set_to_none=True), "leave it out"),  # type: ignore[call-arg]
+        (lambda: tg.zeros(2, 3), r"as in tg\.zeros\(\(2, 3\)\)"),  # type: ignore[call-arg, misc]
+        (lambda: tg.ones((2,)).to(tg.device("cpu")), "tg.device is for `with` blocks"),
+        (lambda: tg.nn.mse_loss(tg.ones((2, 1)), tg.ones((2,))), r"target\.reshape\(prediction"),
+        (lambda: tg.nn.cross_entropy(tg.ones((2, 3)), tg.ones((2,))), r"targets\.astype\(int\)"),
+    ],
+)
+def test_habits_from_elsewhere_are_answered(call: Any, remedy: str) -> None:
+    with pytest.raises(tg.TinygradRnnError, match=remedy):
+        call()

@@ -183,7 +183,7 @@ def lengths_of(name: str, argument: str, lengths: Any, rows: int, most: int) -> 
     if on_host.shape != (rows,) or (rows and on_host.dtype.kind not in "iu"):
         raise ShapeError(
             f"{name}: {argument}: expected {rows} integers, one per batch row; got {on_host.dtype} "
-            f"{list(on_host.shape)}"
+            f"{list(on_host.shape)}" + (": .astype(int)" if on_host.dtype.kind == "f" else "")
         )
     for row, length in enumerate(on_host.tolist()):
         if not 0 <= length <= most:

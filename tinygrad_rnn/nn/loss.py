@@ -295,6 +295,7 @@ def like(name: str, prediction: Any, target: Any) -> Tensor:
         raise ShapeError(
             f"{name}: expected prediction and target of one shape; got {list(prediction.shape)} "
             f"and {list(found.shape)}"
+            + (": target.reshape(prediction.shape)" if found.size == prediction.size else "")
         )
     return found
 
@@ -327,6 +328,7 @@ def _targets(
             f"{name}: expected integer targets of shape {list(scores.shape[:-1])} for "
             f"{list(scores.shape)}, {last} last; got {targets.dtype} {list(targets.shape)}"
             + _classes_second(scores, targets)
+            + (": targets.astype(int)" if targets.shape == scores.shape[:-1] else "")
         )
     classes = scores.shape[-1] if classes is None else classes
     ignored = targets == ignore_index
