@@ -117,7 +117,16 @@ def infer_stack(
     cell: str, layers: int, x: Array, h: Array | None, c: Array | None, weights: Arrays,
     quantized: Arrays | None = None,
 ) -> Arrays | None:  # fmt: skip
-    """See `dispatch.infer_stack`."""
+    """Runs a stack of layers without options in one native call; saves nothing for backward.
+
+    **Arguments** cell: `rnn_tanh`, `rnn_relu`, `gru`, `gru_reset_after` or `lstm`. layers: L. x:
+    (T, B, I), or one step, (B, I). h, and an LSTM's c: (L, B, H), or None for zeros. weights:
+    w_ih, w_hh and the biases, if any, of each layer in turn. quantized: of each w_ih and w_hh in
+    turn, the matrix it was quantized from and the last two results of `quantize_int8`; ignored for
+    a matrix that is another now, or not read-only. **Returns** (y, h, c), y being (T, B, H) or
+    (B, H); None where native code does not support the arrays or they do not fit each other: then
+    the forward functions compute it, or say what is wrong.
+    """
     if native is None:
         return None
     code = INFERENCE_CELLS[cell]
