@@ -21,7 +21,7 @@ from ..files import CheckpointError
 from ..weights import as_path, write
 from .exporter import Exporter
 from .graph import IR, OPSET, Axis, Graph
-from .tracing import Ref
+from ..tracing import Ref
 
 # Of the axes of inputs, in the two traces. No difference of a pair is a multiple of another one, so
 # that a multiple of one axis is never another axis with an offset.

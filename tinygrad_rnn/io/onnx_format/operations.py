@@ -9,7 +9,7 @@ import numpy as np
 
 from ...errors import InvalidValueError
 from .graph import Graph
-from .tracing import Ref
+from ..tracing import Ref
 
 UNARY = {
     "negative": "Neg", "abs": "Abs", "sqrt": "Sqrt", "exp": "Exp", "log": "Log", "sin": "Sin",

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from ... import cells
 from ...errors import InvalidValueError, ShapeError
 from ...nn import GRU, LSTM, RNN, Conv1d, Conv2d
 from ...nn.recurrent.layer import RecurrentLayer
@@ -17,7 +16,8 @@ from ...tensor.tensor import Tensor
 from ..configuration import option
 from .exporter import Exporter
 from .graph import Graph
-from .tracing import Event
+from ..steps import step_of
+from ..tracing import Event
 
 ACTIVATIONS = {"tanh": "Tanh", "sigmoid": "Sigmoid", "relu": "Relu"}
 ORDER = {"RNN": [0], "GRU": [1, 0, 2], "LSTM": [0, 3, 1, 2]}  # of our gates, in the operators
@@ -222,12 +222,6 @@ def is_native(module: Any) -> bool:
     return known and not more
 
 
-def suffix(module: Any, row: int) -> str:
-    """The suffix of a row's parameter names."""
-    layer, reverse = divmod(row, module.directions)
-    return f"_l{layer}{'_reverse' if reverse else ''}"
-
-
 def _native(
     run: Run, x: str, rows: Sequence[int], given: list[str] | None
 ) -> tuple[list[str], list[str]]:
@@ -280,11 +274,10 @@ def _prefix(run: Run) -> str:
 
 def _weights(module: Any, row: int) -> tuple[Any, Any, Any, Any]:
     """W, R, B and P of a row, in the operators' order of gates."""
-    at, kind = suffix(module, row), type(module).__name__
-    size = module.hidden_size
+    cell, kind, size = module.cells[row], type(module).__name__, module.hidden_size
 
     def gates(name: str, *features: int) -> list[Any]:
-        held = getattr(module, name + at, None)
+        held = getattr(cell, name, None)
         count = len(ORDER[kind]) - coupled
         if held is None:
             return [np.zeros((size, *features), dtype)] * len(ORDER[kind])
@@ -294,13 +287,13 @@ def _weights(module: Any, row: int) -> tuple[Any, Any, Any, Any]:
         return parts
 
     coupled = kind == "LSTM" and bool(option(module, "coupled_gates"))
-    dtype = module.weight_ih_l0.dtype
+    dtype = cell.weight_ih.dtype
     order = ORDER[kind]
     w, r = (np.concatenate([gates(n)[k] for k in order]) for n in ("weight_ih", "weight_hh"))
     b = np.concatenate([gates(n)[k] for n in ("bias_ih", "bias_hh") for k in order])
     p = np.zeros(0, dtype)
     if kind == "LSTM" and option(module, "peephole"):
-        i, *f, o = np.split(getattr(module, f"weight_ch{at}").numpy(), 2 if coupled else 3)
+        i, *f, o = np.split(cell.weight_ch.numpy(), 2 if coupled else 3)
         p = np.concatenate([i, o, *(f or [np.zeros_like(i)])])
     return w, r, b, p
 
@@ -316,89 +309,13 @@ def _begin(run: Run, rows: Sequence[int], given: list[str] | None) -> list[str] 
         return None
     parts = []
     for part in ("h0", "c0")[: 2 if isinstance(module, LSTM) else 1]:
-        learned = np.stack([getattr(module, part + suffix(module, row)).numpy() for row in rows])
+        learned = np.stack([getattr(module.cells[row], part).numpy() for row in rows])
         wide = g.constant(learned[:, None], name=g.name(f"{part}_learned"))
         parts.append(g.add("Expand", wide, g.shape([len(rows), run.batch, learned.shape[-1]])))
     return parts
 
 
 # ---------------------------------------------------------------- Scan
-
-
-def step_of(module: Any, row: int) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """The step of a row, and its initial state for an input."""
-    if type(module) not in (RNN, GRU, LSTM):
-        cell = module.cells[row]
-        step, initial = cell.step, cell.initial
-    else:
-        step, initial = _built_in(module, row)
-    zones = module.zoneout
-    if not np.any(np.atleast_1d(zones) != 0):
-        return step, initial
-
-    def zoned(x: Any, state: Any) -> Any:
-        y, new = step(x, state)
-        old, parts = tree.leaves(state), tree.leaves(new, state)
-        rates = zones if isinstance(zones, tuple | list) else [
-            zones if part.dtype.kind == "f" else 0.0 for part in parts
-        ]  # fmt: skip
-        mixed = [
-            part if not p else p * before + (1 - p) * part
-            for p, before, part in zip(rates, old, parts, strict=True)
-        ]
-        y = next((m for m, part in zip(mixed, parts, strict=True) if part is y), y)
-        return y, tree.filled(state, mixed)
-
-    return zoned, initial
-
-
-def _built_in(module: Any, row: int) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """The public step function of a built-in layer, with a row's weights."""
-    at, kind = suffix(module, row), type(module).__name__
-    held: dict[str, Any] = {
-        argument: getattr(module, name + at, None)
-        for name, argument in (
-            ("weight_ih", "w_ih"), ("weight_hh", "w_hh"), ("bias_ih", "b_ih"), ("bias_hh", "b_hh"),
-        )
-    }  # fmt: skip
-    if option(module, "layer_norm"):
-        names = ("gain_ih", "gain_hh", *(("gain_c", "bias_c") if kind == "LSTM" else ()))
-        held["norms"] = tuple(getattr(module, name + at) for name in names)
-    if kind == "RNN":
-        activation = module.nonlinearity
-
-        def rnn(x: Any, h: Any) -> Any:
-            h = cells.rnn_step(x, h, **held, activation=activation)
-            return h, h
-
-        sizes = [module.hidden_size]
-        return rnn, _zeros_of(sizes)
-    options: dict[str, Any] = {n: option(module, n) for n in ("activation", "recurrent_activation")}
-    if kind == "GRU":
-        options["reset_after"] = module.reset_after
-
-        def gru(x: Any, h: Any) -> Any:
-            h = cells.gru_step(x, h, **held, **options)
-            return h, h
-
-        return gru, _zeros_of([module.hidden_size])
-    options |= {n: option(module, n) for n in ("coupled_gates", "cell_clip")}
-    held["w_hr"], held["w_ch"] = (getattr(module, n + at, None) for n in ("weight_hr", "weight_ch"))
-
-    def lstm(x: Any, state: Any) -> Any:
-        h, c = state
-        h, c = cells.lstm_step(x, h, c, **held, **options)
-        return h, (h, c)
-
-    return lstm, _zeros_of([module.proj_size or module.hidden_size, module.hidden_size])
-
-
-def _zeros_of(sizes: Sequence[int]) -> Callable[..., Any]:
-    def initial(x: Any) -> Any:
-        parts = tuple(Tensor(np.zeros((x.shape[0], n), x.dtype), device="cpu") for n in sizes)
-        return parts if len(parts) > 1 else parts[0]
-
-    return initial
 
 
 def _by_scan(
@@ -499,7 +416,7 @@ def _features(run: Run, row: int) -> tuple[tuple[int, ...], Any]:
         ids = run.given.get("ids") is not None
         return tuple(x.shape[1:] if ids or run.stepwise else x.shape[2:]), x.dtype
     if type(module) in (RNN, GRU, LSTM):
-        w = getattr(module, f"weight_ih{suffix(module, row)}")
+        w = module.cells[row].weight_ih
         return (w.shape[1],), w.dtype
     x = run.x_arrays[0]
     return (module.cells[row].input_size,), x.dtype

@@ -12,15 +12,15 @@ from contextlib import contextmanager
 from threading import get_ident
 from typing import Any, NamedTuple
 
-from ...errors import InvalidValueError
-from ...nn import Conv1d, Conv2d, MinGRU, MinLSTM, Module
-from ...nn.recurrent.layer import RecurrentLayer
-from ...tensor import tree
-from ...tensor.backend import is_array
-from ...tensor.graph import Traced
-from ...tensor.observers import tracers
-from ...tensor.operation import Op
-from ...tensor.tensor import Tensor
+from ..errors import InvalidValueError
+from ..nn import Conv1d, Conv2d, MinGRU, MinLSTM, Module
+from ..nn.recurrent.layer import RecurrentLayer
+from ..tensor import tree
+from ..tensor.backend import is_array
+from ..tensor.graph import Traced
+from ..tensor.observers import tracers
+from ..tensor.operation import Op
+from ..tensor.tensor import Tensor
 
 
 class Ref(NamedTuple):
