@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
+from ..errors import InvalidValueError
+from ..nn import Module
 from ..tensor import tree
+
+
+@contextmanager
+def evaluated(model: Module, who: str) -> Iterator[None]:
+    """Evaluation mode, of a model on the CPU."""
+    modes = [(module, module.training) for _, module in model.named_modules()]
+    if {str(p.device) for p in model.parameters()} - {"cpu"}:
+        raise InvalidValueError(f"{who}: model: expected one on the CPU: model.to('cpu')")
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
 
 
 def step_of(module: Any, row: int) -> tuple[Callable[..., Any], Callable[..., Any]]:

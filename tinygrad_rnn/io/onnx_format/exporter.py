@@ -11,9 +11,9 @@ from ...errors import InvalidValueError
 from ...nn import Module
 from ...tensor import tree
 from ...tensor.autodiff import no_grad
+from ..tracing import Event, Layer, Recorder, Ref, layers_whole, recording
 from .graph import Graph, Size
 from .operations import Call, emit
-from ..tracing import Event, Layer, Recorder, Ref, layers_whole, recording
 
 SIZED = frozenset({"shape", "index", "num_classes"})  # parameters that may vary with the sizes
 

@@ -14,10 +14,10 @@ from ...nn.recurrent.layer import RecurrentLayer
 from ...tensor import tree
 from ...tensor.tensor import Tensor
 from ..configuration import option
-from .exporter import Exporter
-from .graph import Graph
 from ..steps import step_of
 from ..tracing import Event
+from .exporter import Exporter
+from .graph import Graph
 
 ACTIVATIONS = {"tanh": "Tanh", "sigmoid": "Sigmoid", "relu": "Relu"}
 ORDER = {"RNN": [0], "GRU": [1, 0, 2], "LSTM": [0, 3, 1, 2]}  # of our gates, in the operators
