@@ -16,7 +16,7 @@ import pytest
 import tinygrad_rnn as tg
 from tinygrad_rnn import nn
 from tinygrad_rnn.io import export_c
-from tinygrad_rnn.io.c_program import EXPORTED
+from tinygrad_rnn.io.c_operations import EXPORTED
 from tinygrad_rnn.io.configuration import CLASSES
 from tinygrad_rnn.kernels.quantize import quantize_int8
 from tinygrad_rnn.nn.recurrent.layer import RecurrentLayer

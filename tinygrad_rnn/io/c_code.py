@@ -2,7 +2,7 @@
 
 The code allocates nothing and includes `math.h` and `stdint.h` only. All sizes are constants;
 scratch memory is on the stack. A model is a chain of stages: an embedding, recurrent layers, and
-modules or operations of vectors. The step of each is traced (`c_program.py`).
+modules or operations of vectors. The step of each is traced (`c_operations.py`).
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from ..nn.recurrent.layer import RecurrentLayer
 from ..tensor import tree
 from ..tensor.autodiff import no_grad
 from ..tensor.creation import zeros
+from .c_operations import run
 from .c_program import Program, Value
 from .steps import evaluated, step_of
 from .weights import as_path, write
@@ -157,7 +158,7 @@ class _Header:
                 "layers (tg.nn.Recurrent runs a cell), and modules and operations of one vector"
             )
         with named(what):
-            (result,) = self.program.run(stage, [x], what)
+            (result,) = run(self.program, stage, [x], what)
         return result
 
     def layer(self, layer: Any, value: Value) -> Value:
@@ -195,7 +196,7 @@ class _Header:
             self.resets.append(f"for (int i = 0; i < {n}; i++) state->{field}[i] = {first};")
             parts.append(self.program.array(f"state->{field}", leaf.shape))
         with named(what):
-            found = self.program.run(step, [x, *parts], what, begin)
+            found = run(self.program, step, [x, *parts], what, begin)
         y, *new = (self.copied(value) for value in found)
         for part, value in zip(parts, new, strict=True):
             self.program.body.append(
