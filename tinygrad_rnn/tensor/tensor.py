@@ -433,7 +433,7 @@ class Tensor(Traced):
         if self.edge is not None:
             raise ExportError(
                 "__dlpack__: expected a constant, got a tensor that requires grad, whose graph "
-                "would be dropped: hand over x.detach()"
+                "would be dropped: pass x.detach()"
             )
         return concretize(self).__dlpack__(**request)
 
