@@ -134,6 +134,46 @@ def test_cells_of_ones_own(cell: Any, tmp_path: Path) -> None:
     agree(layer(tg.tensor(x), lengths=lengths), made.values())
 
 
+class Scanning(nn.Module):
+    """A model that calls `tg.scan` itself, over weights and values that it has computed."""
+
+    def __init__(self, **options: Any) -> None:
+        self.w, self.options = nn.Linear(3, 4, generator=tg.Generator(0)), options
+
+    def forward(self, x: Any, more: Any, lengths: Any = None, reset: Any = None) -> Any:
+        bias = tg.tanh(self.w(more))  # of every row: the step reads it
+
+        def step(state: Any, now: Any) -> Any:
+            h, pair = state["h"], state["pair"]
+            h = tg.tanh(self.w(now["x"]) + h * bias) * now["scale"]
+            return {"h": h, "pair": (pair[1], h)}, (h, pair[0] + h)
+
+        zero = tg.zeros((x.shape[1], 4))
+        begin = {"h": zero + 1, "pair": (zero, bias)}
+        xs = {"x": x, "scale": tg.sigmoid(x[..., :1])}
+        return tg.scan(step, begin, xs, lengths=lengths, reset=reset, **self.options)
+
+
+@pytest.mark.parametrize("given", [[], ["lengths"], ["reset"], ["lengths", "reset"]])
+@pytest.mark.parametrize("options", [{}, {"reverse": True}, {"fused": True}])
+def test_models_that_scan(given: list[str], options: Any, tmp_path: Path) -> None:
+    model, rng = Scanning(**options), np.random.default_rng(0)
+
+    def inputs(steps: int, batch: int) -> dict[str, Any]:
+        every = {
+            "x": rng.normal(size=(steps, batch, 3)).astype("float32"),
+            "more": rng.normal(size=(batch, 3)).astype("float32"),
+            "lengths": rng.integers(0, steps + 1, batch), "reset": rng.random((steps, batch)) < 0.3,
+        }  # fmt: skip
+        return {name: every[name] for name in ("x", "more", *given)}
+
+    export_onnx(model, tmp_path / "m.onnx", inputs(4, 3))
+    for feeds in (inputs(4, 3), inputs(7, 2)):
+        expected = model(tg.tensor(feeds["x"]), tg.tensor(feeds["more"]),
+                         **{name: feeds[name] for name in given})  # fmt: skip
+        agree(expected, run(tmp_path / "m.onnx", feeds).values())
+
+
 class Tagger(nn.Module):
     """A model of one's own: tokens, layers, and arithmetic between them."""
 

@@ -18,7 +18,7 @@ from ..steps import step_of
 from ..tracing import Event
 from .exporter import Exporter
 from .graph import Graph
-from .scans import Loop, filled, scanned, times
+from .scans import Values, filled, scanned, times
 
 ACTIVATIONS = {"tanh": "Tanh", "sigmoid": "Sigmoid", "relu": "Relu"}
 ORDER = {"RNN": [0], "GRU": [1, 0, 2], "LSTM": [0, 3, 1, 2]}  # of our gates, in the operators
@@ -377,7 +377,7 @@ def _looped(
     states = [tree.mapped(lambda part: filled(part.numpy(), rng), first) for first in firsts]
     leaves = [tree.leaves(state) for state in states]
     run.leaves = leaves[0]
-    loop = Loop(run.name, [x], begin, run.lengths, reset, restart, reverse, run.every)
+    loop = Values(run.name, [x], begin, run.lengths, reset, restart, reverse, run.every)
     ys, last, every = scanned(
         run.exporter, loop, lambda k: step(xs[k], states[k]), ([xs[0]], [xs[1]]), leaves
     )

@@ -7,12 +7,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ...tensor import tree
 from ...tensor.tensor import Tensor
+from ..tracing import Event, Ref
 from .exporter import Exporter
 from .graph import Graph
 
 
-class Loop(NamedTuple):
+class Values(NamedTuple):
     """The values of a loop in the graph."""
 
     what: str  # for errors
@@ -27,7 +29,7 @@ class Loop(NamedTuple):
 
 def scanned(
     exporter: Exporter,
-    loop: Loop,
+    loop: Values,
     step: Callable[[int], Any],
     xs: tuple[Sequence[Any], Sequence[Any]],
     states: Sequence[Sequence[Any]],
@@ -100,6 +102,48 @@ def scanned(
     )  # fmt: skip
     last = len(olds)
     return found[last : last + count], found[:last], found[last + count :]
+
+
+def emit_loop(exporter: Exporter, first: Event, second: Event) -> list[str]:
+    """Adds a call of `tg.scan`. **Returns** the names of its results' leaves."""
+    events, what = (first, second), "tg.scan"
+    carry, xs = zip(*(tuple(map(_flat, event.args)) for event in events), strict=True)
+
+    def arrays(k: int, parts: list[Any]) -> list[Any]:
+        alive = exporter.recorders[k].alive
+        return [alive[p.number] if isinstance(p, Ref) else np.asarray(p) for p in parts]
+
+    def names(parts: Any) -> list[str]:
+        return [exporter.value(a, b, what) for a, b in zip(*parts, strict=True)]
+
+    def option(name: str, dtype: Any) -> str | None:
+        given = [event.params[name] for event in events]
+        return None if given[0] is None else exporter.value(given[0], given[1], what, dtype)
+
+    rng = np.random.default_rng(0)
+    states = [[filled(a, rng) for a in arrays(k, carry[k])] for k in range(2)]
+    steps = [[filled(a[0], rng) for a in arrays(k, xs[k])] for k in range(2)]
+
+    def step(k: int) -> Any:
+        loop = events[k].what
+        new, y = loop.step(tree.filled(loop.carry, states[k]), tree.filled(loop.xs, steps[k]))
+        return y, new
+
+    values = Values(
+        what, names(xs), names(carry), option("lengths", np.int32), option("reset", bool), None,
+        first.params["reverse"],
+    )  # fmt: skip
+    ys, last, _ = scanned(exporter, values, step, (steps[0], steps[1]), states)
+    return [*last, *ys]
+
+
+def _flat(value: Any) -> list[Any]:
+    """The arrays among arguments, and the references to some."""
+    if isinstance(value, dict):
+        return _flat(list(value.values()))
+    if isinstance(value, tuple | list) and not isinstance(value, Ref):
+        return [part for one in value for part in _flat(one)]
+    return [value] if isinstance(value, Ref) or hasattr(value, "shape") else []
 
 
 def times(g: Graph, x: str) -> str:
