@@ -120,6 +120,7 @@ MODELS: list[Any] = [
     *(nn.Recurrent(cell) for cell in CELLS),
     nn.Recurrent(lambda n: nn.LSTMCell(n, 4, generator=G), 3, 2, residual=True, zoneout=0.2),
     nn.Recurrent(MinimalGatedCell(3, 4)),
+    nn.utils.quantized(nn.GRU(3, 4, 2, generator=G)),
     nn.MinGRU(3, 4, generator=G), nn.MinLSTM(3, 4, generator=G),
     nn.LayerNorm(3), nn.BatchNorm1d(3),
     *(nn.Sequential(nn.Linear(3, 4, generator=G), function) for function in FUNCTIONS),

@@ -113,6 +113,15 @@ def test_layers_with_drawn_options_and_lengths(seed: int, tmp_path: Path) -> Non
         agree(layer(**arguments, **more), run(tmp_path / "m.onnx", feeds).values())
 
 
+def test_a_quantized_layer_is_exported_with_its_rounded_weights(tmp_path: Path) -> None:
+    layer = nn.LSTM(3, 8, 2, generator=tg.Generator(0))
+    model = nn.utils.quantized(layer)
+    x = np.random.default_rng(0).normal(size=(5, 4, 3)).astype("float32")
+    export_onnx(model, tmp_path / "m.onnx", x)
+    agree(model(tg.tensor(x)), run(tmp_path / "m.onnx", {"x": x}).values())
+    assert not np.allclose(layer(tg.tensor(x))[0].numpy(), model(tg.tensor(x))[0].numpy(), 1e-5)
+
+
 @pytest.mark.parametrize("kind", [nn.MinGRU, nn.MinLSTM])
 def test_parallel_layers(kind: Any, tmp_path: Path) -> None:
     for options in ({}, {"reverse": True, "batch_first": True}):
