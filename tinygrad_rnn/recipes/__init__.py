@@ -8,13 +8,14 @@ from .memory import Memory, MemoryConfig
 from .parallel import ParallelConfig
 from .scores import ErrorRates, bleu_and_chrf, error_rates
 from .settings import SettingError
+from .tag import Tag
 from .task import Task
 from .tasks import TASKS
 from .trainer import RecipeTrainer
 from .translate import TranslateConfig, Translation, Translator
 from .translation_training import TranslationTraining
 
-TASKS_BY_NAME: dict[str, type[Task]] = {task.recipe: task for task in (Classify,)}
+TASKS_BY_NAME: dict[str, type[Task]] = {task.recipe: task for task in (Classify, Tag)}
 
 __all__ = [
     "TASKS",
@@ -31,6 +32,7 @@ __all__ = [
     "ParallelConfig",
     "RecipeTrainer",
     "SettingError",
+    "Tag",
     "Task",
     "TranslateConfig",
     "Translation",

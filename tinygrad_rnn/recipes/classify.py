@@ -325,12 +325,12 @@ class Classify(Task):
 def labelled(path: str, config: ClassifyConfig) -> list[tuple[str, str]]:
     """Reads the texts and the labels of a table. **Raises** TableError, also for one label only."""
     table = Table.read(path)
-    labels = table.texts(config.label)
+    texts, labels = table.texts(config.text), table.texts(config.label)
     if len(set(labels)) < 2:
         raise table.error(
             0, config.label, f"every row has the label {labels[0]!r}: expected two labels at least"
         )
-    return list(zip(table.texts(config.text), labels, strict=True))
+    return list(zip(texts, labels, strict=True))
 
 
 def confusion_table(labels: Sequence[str], counts: NDArray[np.int64]) -> str:

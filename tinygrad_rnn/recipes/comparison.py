@@ -137,15 +137,15 @@ class Comparison:
         from rich.table import Table
 
         count = len(next(iter(self.systems.values()))[self.measures[0].name])
-        ours = list(self.systems)[-1]
         table = Table("system", title=f"on {count:,} held-out {self.items}", title_justify="left")
         for measure in self.measures:
             table.add_column(measure.name, justify="right")
-            table.add_column(f"{ours} better by (95 %)", justify="right")
+            table.add_column("last minus this", justify="right")
         for row in self.rows():
             table.add_row(*row)
         console = Console(highlight=False, markup=False, emoji=False)
         console.print(table)
+        console.print("last minus this: 95 % interval of the paired bootstrap")
         for note in self.notes:
             console.print(note)
 
