@@ -46,6 +46,7 @@ COMMANDS = {
     "generate": "charlm --length 3 --seed 0",
     "score": "charlm the",
     "predict": "classified line",
+    "look": "charlm the",
     "data": "",
     "translate": "pairs line --beams 2 --max-length 4",
     "export": "charlm out.safetensors",

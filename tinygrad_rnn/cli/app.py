@@ -26,6 +26,7 @@ from ..train import DivergedError
 from .checks import gradcheck, info
 from .files import export, import_
 from .files import inspect as inspect_file
+from .look import look
 from .studies import gates, memory, parallel
 from .task import data, predict, train_command
 from .train import charlm, phones, task, verses
@@ -40,7 +41,7 @@ app = typer.Typer(
 )
 train = typer.Typer(help="Train a model.")
 app.add_typer(train, name="train")
-COMMANDS = (generate, score, translate, predict, export, data, gradcheck, info)
+COMMANDS = (generate, score, translate, predict, look, export, data, gradcheck, info)
 TRAIN_COMMANDS = (
     *(charlm, train_translate, phones, verses, task, memory, gates, parallel),
     *(train_command(one) for one in TASKS_BY_NAME.values()),
