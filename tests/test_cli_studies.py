@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from tinygrad_rnn.cli import studies
+from tinygrad_rnn.cli import memory as command
 from tinygrad_rnn.cli.app import app
 from tinygrad_rnn.train import DivergedError
 
@@ -57,7 +57,7 @@ def test_a_study_prints_a_table_and_writes_a_log_and_a_picture(name: str, run: R
 def test_a_study_that_is_interrupted_continues(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = run(MEMORY, "--out", "whole")
     assert whole.exit_code == 0
-    learn, calls = studies._learn, []
+    learn, calls = command._learn, []
 
     def stop(config: Any) -> Any:
         calls.append(config.cell)
@@ -65,7 +65,7 @@ def test_a_study_that_is_interrupted_continues(run: Run, monkeypatch: pytest.Mon
             raise KeyboardInterrupt
         return learn(config)
 
-    monkeypatch.setattr(studies, "_learn", stop)
+    monkeypatch.setattr(command, "_learn", stop)
     run(MEMORY, "--out", "parts")
     assert len(json.loads(Path("parts/results.json").read_text())["results"]) == 2
     assert run(MEMORY, "--out", "parts", "--resume").exit_code == 0

@@ -9,8 +9,8 @@ from typing import Annotated, Any, get_args, get_origin
 import numpy as np
 import pytest
 
+from tinygrad_rnn.cli.memory import memory
 from tinygrad_rnn.cli.options import options
-from tinygrad_rnn.cli.studies import memory
 from tinygrad_rnn.cli.train import charlm, phones, task, translate, verses
 from tinygrad_rnn.recipes import CharLMConfig, MemoryConfig, SettingError, TranslateConfig
 from tinygrad_rnn.recipes.settings import Settings, check, setting

@@ -26,8 +26,9 @@ from ..train import DivergedError
 from .checks import gradcheck, info
 from .files import export, import_
 from .files import inspect as inspect_file
+from .gates import gates, parallel
 from .look import look
-from .studies import gates, memory, parallel
+from .memory import memory
 from .task import data, predict, train_command
 from .train import charlm, phones, task, verses
 from .train import translate as train_translate

@@ -14,7 +14,8 @@ from typing import Any
 from ..nn import MinGRU
 from ..optim import Adam, clip_grad_norm_
 from ..tensor.random import Generator
-from .memory import HELD_OUT, PROBLEMS, SOLVED, MemoryConfig, Reader, loss_of, wrong
+from .memory import HELD_OUT, SOLVED, MemoryConfig, Reader, loss_of, wrong
+from .problems import PROBLEMS
 from .settings import Settings, check_memory, setting
 
 PROBLEM = PROBLEMS["order"]
