@@ -33,7 +33,7 @@ def memory(
     cells: Annotated[str, typer.Option(help="Recurrent cells, separated by commas.")] = ",".join(
         recall.CELLS
     ),
-    trials: Annotated[int, typer.Option(help="Trainings of each, with other seeds.")] = 3,
+    trials: Annotated[int, typer.Option(help="Trainings of each, with other seeds.")] = 2,
     settings: dict[str, Any],
     quick: Quick = False,
     device: Device = None,

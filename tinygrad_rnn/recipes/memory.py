@@ -55,11 +55,11 @@ class MemoryConfig(Settings):
 
     problem: str = setting("adding", "Problem.", one_of=PROBLEMS)
     cell: str = setting("gru", "Recurrent cell.", one_of=CELLS)
-    length: int = setting(100, "Steps to remember; Reber's grammar has its own.", at_least=2)
+    length: int = setting(60, "Steps to remember; Reber's grammar has its own.", at_least=2)
     hidden_size: int = setting(64, "Units.", at_least=1)
     batch_size: int = setting(32, "Sequences in an update.", at_least=1)
     steps: int = setting(2000, "Maximal number of updates.", at_least=1)
-    lr: float = setting(5e-3, "Peak learning rate of Adam.", above=0)
+    lr: float = setting(1e-2, "Peak learning rate of Adam.", above=0)
     clip: float = setting(1.0, "Clip the gradient's norm at this value.", above=0)
     seed: int = setting(0, "Seed of the weights and the sequences.", at_least=0)
 
