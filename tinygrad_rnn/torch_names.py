@@ -1,6 +1,6 @@
 """PyTorch's names that this package does not have, and what to type instead.
 
-There is one way to say a thing, NumPy's for functions; whoever asks for another name is told.
+There is one way to say a thing, NumPy's for functions; an error for another name says which.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A symbol's number that names no row is a mistake, and is said to be one.
 
 -1 and -100 pad labels and batches everywhere. Read as ids they must not be the last rows of the
-table: the model would learn from padding and nobody would notice.
+table: the model would learn from padding without an error.
 """
 
 from __future__ import annotations

@@ -262,10 +262,10 @@ def test_evaluation_restores_the_mode_of_every_module() -> None:
 
 
 def test_divergence_names_the_step_and_changes_nothing() -> None:
-    def spoilt(model: nn.Module, batch: Any) -> Any:
+    def diverging(model: nn.Module, batch: Any) -> Any:
         return mean_loss(model, batch)[0] * math.nan
 
-    run = trainer(loss=spoilt)
+    run = trainer(loss=diverging)
     before = weights(run)
     with pytest.raises(DivergedError, match=r"step 1 gave loss nan: lower `lr` .* or pass `clip`"):
         next(run)

@@ -25,8 +25,8 @@ def infer_stack(
 
     **Arguments** cell, layers, weights, quantized: as there, weights as values. x: (T, B, I), or
     (B, I); state: h or (h, c), each (L, B, H), or None for zeros. **Returns** y, (T, B, H) or
-    (B, H), and the state; None where the operations must run it one by one: because somebody looks
-    at them, or because they will say what is wrong.
+    (B, H), and the state; None where the operations must run one by one: because an
+    observer is installed, or because one of them will raise the error.
     """
     two = isinstance(state, tuple) and len(state) == 2
     h, c = state if two else (state, None)
@@ -62,5 +62,5 @@ def freeze(array: Any) -> None:
 
 
 def is_frozen(array: Any) -> bool:
-    """Whether an array is read-only, so that nobody has written to it since it was frozen."""
+    """Whether an array is read-only, so that it is unchanged since it was frozen."""
     return isinstance(array, np.ndarray) and not array.flags.writeable

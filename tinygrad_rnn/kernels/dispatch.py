@@ -9,13 +9,16 @@ from inspect import signature
 from types import ModuleType
 from typing import Any
 
+import numpy as np
+
 from ..errors import DeviceError
 from . import cpu, reference
 from .contract import NO_OPTIONS, SequenceOptions, check_whole, checker
+from .cuda import recurrent
 
-IMPLEMENTATIONS: dict[str, ModuleType] = {"reference": reference, "cpu": cpu}
+IMPLEMENTATIONS: dict[str, ModuleType] = {"reference": reference, "cpu": cpu, "cuda": recurrent}
 
-wanted = os.environ.get("TINYGRAD_RNN_KERNELS", "")  # "reference" turns native code off
+wanted = os.environ.get("TINYGRAD_RNN_KERNELS", "")  # "reference" turns compiled code off
 
 
 class _Refused:
@@ -36,7 +39,10 @@ def pick(xp: Any, floats: Sequence[Any]) -> ModuleType:
 
     **Arguments** floats: the call's arrays of real numbers, or None, x first; none of them empty.
     """
-    return cpu if cpu.supports(*floats) else reference
+    if cpu.supports(*floats):
+        return cpu
+    on_gpu = xp is not np and recurrent.supports(xp, floats)
+    return recurrent if on_gpu else reference
 
 
 def _inputs(forward: Callable[..., Any]) -> tuple[list[str], int]:
@@ -89,7 +95,7 @@ def _forward(operation: str) -> Callable[..., Any]:
         there = () if options is NO_OPTIONS else _option_shapes(options)
         some = check(_shapes(inputs, given), there, **settings)
         picked = pick(xp, (*given, options.h_mask, *options.zoneout)) if some else reference
-        if picked is reference:  # native code looks for itself
+        if picked is not cpu:  # native code looks for itself
             _check_numbers(given[0], options)
         outputs, saved = getattr(picked, name)(xp, *given, options=options, keep=keep, **settings)
         return outputs, (picked, saved) if keep else None

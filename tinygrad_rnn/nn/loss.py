@@ -7,7 +7,7 @@ from typing import Any
 
 from ..errors import InvalidValueError, OutOfRangeError, ShapeError, public
 from ..tensor import creation, ops
-from ..tensor.graph import Op
+from ..tensor.operation import Op
 from ..tensor.ops.indexing import in_table
 from ..tensor.tensor import Tensor
 from .checks import features_last, is_tensor, lengths_of
@@ -135,11 +135,12 @@ def linear_cross_entropy(
     targets, counts = _targets(name, x, classes, targets, ignore_index)
     label_smoothing = share(name, label_smoothing)
     if counts is None:
-        weights = creation.ones(targets.shape, dtype=x.dtype, device=x.device)
+        each = 1 / max(1, targets.size) if reduction == "mean" else 1.0
+        weights = creation.full(targets.shape, each, dtype=x.dtype, device=x.device)
     else:
         x, weights = ops.where(counts.expand_dims(axis=-1), x, 0), counts.astype(x.dtype)
-    if reduction == "mean":
-        weights = weights / ops.maximum(weights.sum(), 1)
+        if reduction == "mean":
+            weights = weights / ops.maximum(weights.sum(), 1)
     return ops.linear_softmax_cross_entropy(
         x.reshape(-1, features), linear_weight, targets.reshape(-1), weights.reshape(-1),
         linear_bias, smoothing=label_smoothing,
@@ -307,10 +308,12 @@ def _targets(
 ) -> tuple[Tensor, Any]:
     """Targets in which the ignored are 0, and which count; None, if all do.
 
+    Those on the host are checked there, before they go to the device of the scores.
+
     **Arguments** scores: (..., C), or of so many classes what scores will be made of.
     """
     is_tensor(name, "the first argument", scores)
-    targets = creation.as_tensor(targets, device=scores.device)
+    targets = creation.as_tensor(targets)
     if targets.dtype.kind not in "iu" or scores.ndim == 0 or targets.shape != scores.shape[:-1]:
         last = "classes" if classes is None else "features"
         raise ShapeError(
@@ -320,16 +323,18 @@ def _targets(
         )
     classes = scores.shape[-1] if classes is None else classes
     ignored = targets == ignore_index
-    if scores.device == "cpu":
+    if targets.device == "cpu":
         wrong = ~ignored.data & ((targets.data < 0) | (targets.data >= classes))
         if wrong.any():
             raise OutOfRangeError(
                 f"{name}: target {targets.data[wrong][0]} is outside the {classes} classes"
             )
         if not ignored.data.any():
-            return targets, None
-        return ops.where(ignored, 0, targets), ~ignored
-    return in_table(f"{name}: target")(ops.where(ignored, 0, targets), rows=classes), ~ignored
+            return targets.to(scores.device), None
+        kept, counts = ops.where(ignored, 0, targets), ~ignored
+        return kept.to(scores.device), counts.to(scores.device)
+    kept = in_table(f"{name}: target")(ops.where(ignored, 0, targets), rows=classes)
+    return kept.to(scores.device), (~ignored).to(scores.device)
 
 
 def _classes_second(scores: Tensor, targets: Tensor) -> str:

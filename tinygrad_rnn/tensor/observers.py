@@ -1,6 +1,6 @@
 """Observers of the engine: callbacks on every operation, tracers of a thread, hooks on a node.
 
-All are empty unless somebody asks for them, so that an operation pays one test for each.
+All are empty by default: then an operation pays one test for each.
 """
 
 from __future__ import annotations
@@ -10,12 +10,14 @@ from collections.abc import Callable
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, Protocol
 
+from .graph import Node, Traced
+
 if TYPE_CHECKING:
-    from .graph import Node, Op, Traced
+    from .operation import Op
 
 
 class Callbacks:
-    """Called on every value, node and cotangent, in every thread; None if nobody looks."""
+    """Called on every value, node and cotangent, in every thread; None if there is none."""
 
     forward: Callable[[Op, Any, list[Any]], None] | None = None  # (operation, output, inputs)
     recorded: Callable[[Node], None] | None = None

@@ -65,6 +65,11 @@ def gradient_flow(model: Module, loss: Callable[[], Tensor]) -> dict[str, State]
         gradients = iter(grad(value, wanted, retain_graph=True))
         zeros = creation.zeros((len(runs[0].x),), device=runs[0].x.device)  # for bools and integers
         gs = [zeros if p is None else next(gradients) for p in perturbations]
+        orders = [run.order for run in runs for _ in tree.leaves(run.first)]
+        gs = [
+            g if order is None or g is zeros else order.undo(g)
+            for g, order in zip(gs, orders, strict=True)
+        ]
         norms = [ops.sqrt(ops.sum(g * g, axis=tuple(range(1, g.ndim)))) for g in gs]
         count = len(tree.leaves(runs[0].first))
         columns = [ops.stack(norms[k::count]) for k in range(count)]
@@ -141,14 +146,15 @@ def gate_saturation(
     state: State = None,
     *,
     lengths: Any = None,
+    mask: Any = None,
     reset: Any = None,
     margin: float = 0.1,
 ) -> dict[str, list[tuple[float, float]]]:
     """Fractions of saturated gate activations (Karpathy et al. 2015), in evaluation mode.
 
-    **Arguments** layer: an RNN, GRU or LSTM. x, state, lengths, reset: the arguments of the layer.
-    margin: the distance to a bound below which an activation is saturated; the bounds are 0 and 1
-    for gates, -1 and 1 for candidates. **Returns** a dict by the letter of the gate in the
+    **Arguments** layer: an RNN, GRU or LSTM. x, state, lengths, mask, reset: the arguments of the
+    layer. margin: the distance to a bound below which an activation is saturated; the bounds are 0
+    and 1 for gates, -1 and 1 for candidates. **Returns** a dict by the letter of the gate in the
     equations: for each layer and direction, the fractions at the lower and at the upper bound.
 
     >>> import tinygrad_rnn as tg
@@ -163,7 +169,7 @@ def gate_saturation(
     training, layer.training = layer.training, False
     try:
         with no_grad(), _capture(layer) as captured:
-            layer(x, state, lengths=lengths, reset=reset)
+            layer(x, state, lengths=lengths, mask=mask, reset=reset)
     finally:
         layer.training = training
     fractions: dict[str, list[tuple[float, float]]] = {}
