@@ -46,6 +46,7 @@ CELLS: dict[str, Callable[..., Module]] = {
     "mingru": _min_gru,
 }
 HELD_OUT = 1000  # sequences for evaluation
+WORST = 100.0  # loss, of sums that miss by five times their range, or of symbols
 SOLVED = 0.01  # of the held-out sequences, those that are processed wrongly
 
 
@@ -94,25 +95,28 @@ class Reader(Module):
         return y
 
 
-def loss_of(model: Module, sample: Sample) -> Tensor:
+def outputs(model: Module, sample: Sample) -> Tensor:
+    """Runs a model over sequences. **Returns** (T, B, outputs)."""
+    y: Tensor = model(as_tensor(sample.x, device=next(model.parameters()).device))
+    return y
+
+
+def loss_of(y: Tensor, sample: Sample) -> Tensor:
     """Computes the mean squared error of sums, or the mean cross-entropy of symbols."""
-    device = next(model.parameters()).device
-    x, target = (as_tensor(part, device=device) for part in sample[:2])
-    y = model(x)
+    target = as_tensor(sample.target, device=y.device)
     if sample.target.dtype.kind == "f":
         return mse_loss(y[-1], target)
     return cross_entropy(y, target, ignore_index=IGNORED)
 
 
-def wrong(model: Module, sample: Sample) -> NDArray[np.bool_]:
-    """Tells which sequences a model processes wrongly, (B,).
+def wrong(outputs: Tensor, sample: Sample) -> NDArray[np.bool_]:
+    """Tells which sequences are processed wrongly, (B,).
 
     A sum, if it is further from the true one than NEAR. A string of Reber's grammar, if a symbol
     that may follow is somewhere less probable than one that may not. Otherwise, if the most
     probable symbol is not the right one.
     """
-    with inference(model):
-        y = model(as_tensor(sample.x, device=next(model.parameters()).device)).numpy()
+    y = outputs.numpy()
     if sample.target.dtype.kind == "f":
         right = np.abs(y[-1] - sample.target).T <= NEAR
     elif sample.legal is not None:
@@ -123,6 +127,14 @@ def wrong(model: Module, sample: Sample) -> NDArray[np.bool_]:
         right = (y.argmax(axis=-1) == sample.target) | (sample.target == IGNORED)
     found: NDArray[np.bool_] = ~right.all(axis=0)  # of a NaN as well
     return found
+
+
+def evaluated(model: Module, sample: Sample) -> float:
+    """Computes the share of sequences that a model processes wrongly, or an absurd loss."""
+    with inference(model):
+        y = outputs(model, sample)
+        loss = float(loss_of(y, sample).item())
+    return float(wrong(y, sample).mean()) if loss <= WORST else loss
 
 
 class Memory(RecipeTrainer):
@@ -141,17 +153,17 @@ class Memory(RecipeTrainer):
         generator, problem = Generator(config.seed), PROBLEMS[config.problem]
         draw = partial(problem.draw, generator, config.length, config.batch_size)
         batches = iter(draw, None)  # without an end
-        super().__init__(Reader(config, generator), batches, config, generator, device, 1.0)
+        super().__init__(Reader(config, generator), batches, config, generator, device, WORST)
         self.figure = "held-out {:.1%} wrong"
         self.heldout = problem.draw(Generator(config.seed + 1), config.length, HELD_OUT)
 
     def batch_loss(self, model: Any, batch: Sample) -> tuple[Tensor, int]:
         """Computes the loss of a batch, and its number of sequences."""
-        return loss_of(model, batch), batch.x.shape[1]
+        return loss_of(outputs(model, batch), batch), batch.x.shape[1]
 
     def evaluate(self, quick: bool = False) -> float:
         """Computes the share of the held-out sequences that are processed wrongly."""
-        return float(wrong(self.model, self.heldout).mean())
+        return evaluated(self.model, self.heldout)
 
     def gradient_norms(self) -> list[float]:
         """Computes the norms of the gradient of the last step's loss, |dL/dh_t| for each t."""
@@ -173,7 +185,7 @@ def ends_of(sample: Sample, count: int) -> Sample:
 
 def reach(model: Any, sample: Sample) -> list[float]:
     """Computes |dL/dh_t| for each t; of LSTM's states, h."""
-    flow = gradient_flow(model, lambda: loss_of(model, sample))["layer"]
+    flow = gradient_flow(model, lambda: loss_of(outputs(model, sample), sample))["layer"]
     h = flow[0] if isinstance(flow, tuple) else flow
     norms: list[float] = h[0].tolist()
     return norms
@@ -210,7 +222,7 @@ def explosion(length: int = 20, steps: int = 1200, clip: float = 0.2, seed: int 
         optimizer = SGD(model.parameters(), lr=0.03, momentum=0.9)
         start = problem.draw(generator, length, 32)
         flow = np.array(reach(model, start))
-        loss_of(model, start).backward()
+        loss_of(outputs(model, start), start).backward()
         norm = clip_grad_norm_(model.parameters(), limit)
         norms[name] = (flow * min(1.0, limit / norm)).tolist()
         if limit == math.inf:
@@ -219,12 +231,13 @@ def explosion(length: int = 20, steps: int = 1200, clip: float = 0.2, seed: int 
         losses[name] = []
         for _ in range(steps):
             optimizer.zero_grad()
-            loss = loss_of(model, problem.draw(generator, length, 32))
+            drawn = problem.draw(generator, length, 32)
+            loss = loss_of(outputs(model, drawn), drawn)
             loss.backward()
             clip_grad_norm_(model.parameters(), limit)
             optimizer.step()
             losses[name].append(float(loss.item()))
-        share[name] = float(wrong(model, sample).mean())
+        share[name] = evaluated(model, sample)
     return Explosion(norms, losses, share)
 
 

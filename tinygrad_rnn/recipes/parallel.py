@@ -14,7 +14,7 @@ from typing import Any
 from ..nn import MinGRU
 from ..optim import Adam, clip_grad_norm_
 from ..tensor.random import Generator
-from .memory import HELD_OUT, SOLVED, MemoryConfig, Reader, loss_of, wrong
+from .memory import HELD_OUT, SOLVED, MemoryConfig, Reader, evaluated, loss_of, outputs
 from .problems import PROBLEMS
 from .settings import Settings, check_memory, setting
 
@@ -67,13 +67,13 @@ def compare(way: str, length: int, config: ParallelConfig) -> dict[str, Any]:
         sample = PROBLEM.draw(generator, length, config.batch_size)
         begin = time.perf_counter()
         optimizer.zero_grad()
-        loss = loss_of(model, sample)
+        loss = loss_of(outputs(model, sample), sample)
         loss.backward()
         clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         fastest = min(fastest, time.perf_counter() - begin)
         if step % EVALUATE_EVERY == 0 or step == config.steps:
-            share = float(wrong(model, held_out).mean())
+            share = evaluated(model, held_out)
             if share <= SOLVED:
                 break
     seconds = time.perf_counter() - started
