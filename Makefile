@@ -5,7 +5,7 @@ DEMO   := runs/demo
 
 NATIVE := tinygrad_rnn/kernels/cpu
 
-.PHONY: demo quick test deep oracles fuzz test-gpu test-cupy check style native sanitize clean
+.PHONY: demo quick test deep oracles fuzz test-gpu test-cupy test-browser check style native sanitize clean
 
 # Trains the demo model (or goes on with it), then writes 500 characters of it.
 demo: .venv/demo
@@ -60,6 +60,12 @@ test-gpu: .venv/test,cuda13
 ONLY ?=
 test-cupy: .venv/test,cuda13
 	HYPOTHESIS_PROFILE=quick $(BIN)/pytest -p tests.cuda_on_cpu.plugin -m gpu tests -k '$(ONLY)'
+
+# The page of `tinygrad-rnn look` in Chromium, which must be installed (Debian: apt-get install chromium).
+test-browser: .venv/test
+	$(PIP) playwright
+	@command -v chromium > /dev/null || { echo 'chromium is not installed'; exit 1; }
+	$(BIN)/pytest -n 0 -m browser tests
 
 # Compiles the native kernels into the source tree, for whoever runs from there: PYTHONPATH=. python
 native: build/native/build.ninja
