@@ -37,6 +37,7 @@ from ..errors import (
     MatrixError,
     OutOfRangeError,
     ShapeError,
+    from_cupy,
     keyword_remedy,
     public,
 )
@@ -286,6 +287,11 @@ class Op:
                 y, saved = self.forward(xp, *raw, keep=tracing, **given)
         except (ValueError, TypeError, IndexError, AttributeError, OverflowError) as error:
             raise self._explained(error, raw, params) from error
+        except Exception as error:
+            if (of_device := from_cupy(error)) is None:
+                raise
+            of_device.args = (f"{self.name}: {of_device}",)
+            raise of_device from error
         several = False
         if type(y) is not np.ndarray:  # NumPy returns scalars where there are no axes
             several = type(y) is tuple
