@@ -38,9 +38,10 @@ check: style
 deep: .venv/test
 	HYPOTHESIS_PROFILE=deep $(BIN)/pytest tests/testing tests/kernels tests/nn
 
-# Compares with PyTorch and onnxruntime, in the versions that tests/oracles.txt names.
+# Compares with PyTorch, Keras, Flax and others, in the versions that tests/oracles.txt names.
+oracles: export KERAS_BACKEND = torch
 oracles: .venv/oracles
-	$(BIN)/python -c 'import onnxruntime, torch'  # a test that lacks one would be skipped
+	$(BIN)/python -c 'import flax, keras, onnxruntime, silero_vad, torch'  # without one, tests would be skipped
 	$(BIN)/pytest -m oracle tests
 
 # Draws calls of everything public with wrong and odd arguments: make fuzz CALLS=100000 SEED=7
@@ -90,7 +91,7 @@ build/%/build.ninja: $(NATIVE)/CMakeLists.txt
 	@touch $@
 
 .venv/oracles: .venv/test tests/oracles.txt
-	@echo 'Installing PyTorch and onnxruntime, which the tests compare with: minutes, by the speed of downloads.'
+	@echo 'Installing PyTorch, Keras and others, which the tests compare with: minutes, by the speed of downloads.'
 	$(PIP) --requirement tests/oracles.txt
 	@touch $@
 

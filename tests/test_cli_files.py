@@ -51,6 +51,9 @@ def test_weights_and_a_header_in_c(charlm: Path, tmp_path: Path) -> None:
     assert "layers.weight_hh_l0" in shown
     assert "[12, 4]" in shown
     assert "F32" in shown
+    shown = command("inspect", charlm)
+    assert "model.layers.weight_hh_l0" in shown
+    assert "'hidden_size': 4" in shown
 
 
 def test_graphs(charlm: Path, tmp_path: Path) -> None:

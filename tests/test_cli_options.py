@@ -31,15 +31,20 @@ from .recipes.test_verses import write_module
 
 SIZES = "--hidden-size 4 --steps 1"
 PAIRS = f"{SIZES} --batch-size 4 --out out"
+TASK = "--hidden-size 4 --epochs 1 --out out"
 COMMANDS = {
     "train charlm": f"--text text --embedding-dim 2 --bptt 4 {PAIRS}",
     "train translate": f"--source a --target b --embedding-dim 2 {PAIRS}",
     "train phones": f"--num-layers 1 {PAIRS}",
     "train verses": f"--source en --target xx --folder . {PAIRS}",
     "train task": f"copy {SIZES} --out out",
+    "train classify": f"--data rows.csv --embedding-dim 2 {TASK}",
+    "train tag": f"--data rows.conll --embedding-dim 2 --letter-dim 2 {TASK}",
     "train adding": f"--length 4 --cells rnn {SIZES}",
     "generate": "charlm --length 3 --seed 0",
     "score": "charlm the",
+    "predict": "classified line",
+    "data": "",
     "translate": "pairs line --beams 2 --max-length 4",
     "export": "charlm out.safetensors",
     "import": "weights.safetensors --out out.safetensors",
@@ -47,6 +52,10 @@ COMMANDS = {
     "gradcheck": "",
     "info": "",
 }
+
+MODELS = [
+    ("train charlm", "charlm"), ("train translate", "pairs"), ("train classify", "classified"),
+]  # fmt: skip
 
 # What someone, or a script with a variable that was empty, may type; none asks for long work.
 NUMBERS = [
@@ -71,8 +80,8 @@ PATHS = [
 PLACE = {
     *("text", "a", "b", "line", "zeros", "latin", "wide", "empty", "blank", "one", "twice"),
     *("folder", "folder.png", "pipe", "pipe.png", "en", "xx", "charlm", "pairs"),
-    "weights.safetensors",
-}
+    "weights.safetensors", "rows.csv", "rows.conll", "classified",
+}  # fmt: skip
 
 
 class Option(NamedTuple):
@@ -95,7 +104,7 @@ def options(group: typer.Typer, path: str = "") -> Iterator[Option]:
         name = f"{path}{command.name or command.callback.__name__}"
         for parameter, hint in get_type_hints(command.callback, include_extras=True).items():
             kinds = (
-                {int, float, str, Path} & {hint.__origin__, *get_args(hint.__origin__)}
+                {int, float, str, Path} & {hint.__origin__, *types(hint.__origin__)}
                 if (get_origin(hint) is Annotated)
                 else set()
             )
@@ -106,13 +115,19 @@ def options(group: typer.Typer, path: str = "") -> Iterator[Option]:
                 place += is_argument
 
 
+def types(hint: Any) -> Iterator[Any]:
+    """Yields the types in a hint, such as Path in `list[Path] | None`."""
+    for one in get_args(hint):
+        yield from types(one) if get_args(one) else [one]
+
+
 OPTIONS = list(options(app))
 VALUES: dict[type, list[str]] = {int: NUMBERS, float: NUMBERS, str: TEXTS, Path: PATHS}
 
 
 def values(option: Option) -> list[str]:
     """Returns the values to try for an option, except counts that would take too long."""
-    counts_work = option.flag == "--steps" or option[:2] == ("generate", "--length")
+    counts_work = option.flag in ("--steps", "--epochs") or option[:2] == ("generate", "--length")
     return [v for v in VALUES[option.kind] if not (counts_work and v == "1000000000")]
 
 
@@ -135,6 +150,10 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     for name in "ab":
         (folder / name).write_text("\n".join(lines))
     (folder / "line").write_text("a and b\n")
+    rows = [f"{a} and {b},{'same' if a == b else 'other'}" for a in "abcd" for b in "abcd"]
+    tagged = [f"{a} X\n{b} {'Y' if a < b else 'Z'}\n" for a in "abc" for b in "abc"]
+    (folder / "rows.conll").write_text("\n".join(tagged))
+    (folder / "rows.csv").write_text("\n".join(["text,label", *rows]))
     (folder / "zeros").write_bytes(bytes(99))
     (folder / "latin").write_bytes("été\n".encode("latin-1"))
     (folder / "wide").write_text("text\n" * 9, "utf-16")
@@ -159,7 +178,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.setattr(data.memory, "memory", lambda: 2**33)
         rows = [info for info in testing.op_infos() if info.name == "tanh"]
         patch.setattr(testing, "op_infos", lambda: rows)
-        for name, out in (("train charlm", "charlm"), ("train translate", "pairs")):
+        for name, out in MODELS:
             assert run([*name.split(), *COMMANDS[name].split(), "--out", out]) == (0, "")
         assert run(["export", "charlm", "weights.safetensors"]) == (0, "")
         yield folder
@@ -188,7 +207,7 @@ def ends_well_or_in_a_line(arguments: list[str]) -> None:
 
 
 def test_every_command_is_tried() -> None:
-    assert {option.command for option in OPTIONS} == set(COMMANDS) - {"info"}
+    assert {option.command for option in OPTIONS} == set(COMMANDS) - {"info", "data"}
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -33,6 +33,8 @@ def made(call: Call) -> Outcome:
             value = call.run(call.arguments)
             arrays = [np.array(a) for a in _arrays(value)] + _gradients(call, value)
     except tg.TinygradRnnError as error:
+        if "failed to map segment" in str(error):  # no memory left to load a library, PyTorch
+            return Outcome("memory", [], str(error))
         return Outcome("error", [], str(error), _unnamed(call, error))
     except MemoryError as error:
         return Outcome("memory", [], str(error))

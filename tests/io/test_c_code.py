@@ -138,6 +138,7 @@ def test_int8_takes_a_quarter_of_the_memory(tmp_path: Path) -> None:
     ("model", "words"),
     [
         (nn.LSTM(2, 3, bidirectional=True), "LSTM: bidirectional=True is not exported"),
+        (nn.GRU(2, 3, reverse=True), "GRU: reverse=True is not exported"),
         (nn.GRU(2, 3, layer_norm=True, zoneout=0.1), "layer_norm=True, zoneout=0.1"),
         (nn.RNN(2, 3, nonlinearity="elu"), "nonlinearity='elu'"),
         (nn.Sequential(nn.Linear(2, 3), nn.MGUCell(3, 4)), "MGUCell.* is not exported to C"),

@@ -10,7 +10,7 @@ import pytest
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import nn
-from tinygrad_rnn.io import CheckpointError, export_onnx, export_seq2seq
+from tinygrad_rnn.io import CheckpointError, export_onnx, export_seq2seq, import_onnx
 from tinygrad_rnn.recipes.adding import CELLS, Adder, AddingConfig
 from tinygrad_rnn.recipes.charlm import CharLMConfig, CharModel
 from tinygrad_rnn.tensor import tree
@@ -52,7 +52,7 @@ def drawn(seed: int) -> Any:
     shared: dict[str, Any] = {
         "num_layers": of(1, 1, 2), "batch_first": of(False, True), "bidirectional": both,
         "merge": of("concat", "concat", "sum", "mean", "mul", None) if both else "concat",
-        "generator": tg.Generator(seed),
+        "reverse": not both and of(False, False, True), "generator": tg.Generator(seed),
     }  # fmt: skip
     if shared["merge"] is not None:
         shared["residual"] = of(False, False, True)
@@ -101,7 +101,8 @@ def test_layers_with_drawn_options_and_lengths(seed: int, tmp_path: Path) -> Non
         if seed % 2:
             arguments["state"] = layer(tg.tensor(given["x"]))[1]
             leaves = tree.leaves(arguments["state"])
-            feeds |= {f"state_{i}": part.numpy() for i, part in enumerate(leaves)}
+            names = ["state"] if len(leaves) == 1 else [f"state_{i}" for i in range(len(leaves))]
+            feeds |= {n: part.numpy() for n, part in zip(names, leaves, strict=True)}
         arguments["x"] = tg.tensor(given["x"])
         agree(layer(**arguments), run(tmp_path / "m.onnx", feeds).values())
 
@@ -207,6 +208,24 @@ def test_the_recipes_character_model_at_once_and_by_steps(cell: str, tmp_path: P
         found = dict(zip(names, step.run(None, {"ids": symbols, **held}), strict=True))
         held = {name: found[f"next_{name}"] for name in held}
     np.testing.assert_allclose(found["output"], expected.numpy(), rtol=1e-5, atol=1e-5)
+
+
+CONVOLUTIONS: list[tuple[Any, tuple[int, ...]]] = [
+    (nn.Conv1d(3, 4, 5, padding=2), (2, 3, 9)),
+    (nn.Conv1d(4, 6, 2, 3, dilation=2, groups=2, bias=False), (2, 4, 9)),
+    (nn.Conv1d(3, 4, 4, padding="same"), (2, 3, 9)),
+    (nn.Conv2d(3, 4, (3, 2), (2, 1), padding=(1, 0)), (2, 3, 7, 8)),
+    (nn.Conv1d(3, 4, 3, padding="valid"), (3, 9)),
+]
+
+
+@pytest.mark.parametrize(("layer", "shape"), CONVOLUTIONS)
+def test_convolutions(layer: Any, shape: tuple[int, ...], tmp_path: Path) -> None:
+    x = np.random.default_rng(0).normal(size=shape).astype("float32")
+    axes = {"x": ("batch",) if len(shape) == layer.axes + 2 else (None, "time")}
+    export_onnx(layer, tmp_path / "m.onnx", x, axes=axes)
+    agree(layer(tg.tensor(x)), run(tmp_path / "m.onnx", {"x": x}).values())
+    agree(import_onnx(tmp_path / "m.onnx")(x), [layer(tg.tensor(x)).numpy()])
 
 
 @pytest.mark.parametrize("cell", CELLS)
@@ -320,6 +339,8 @@ FUNCTIONS: dict[str, Any] = {
     "range": lambda x: x * tg.arange(len(x)).reshape(-1, 1, 1).astype("float32"),
     "zeros": lambda x: x + tg.zeros(x.shape) + tg.full((x.shape[1], 1), 2.0),
     "broadcast": lambda x: tg.broadcast_to(x[:1], x.shape),
+    "windows": lambda x: tg.sliding_windows(x, (2, 2), stride=(1, 1), dilation=(2, 1)),
+    "conv": lambda x: tg.conv(x[:, :1], tg.ones((2, 1, 2)), padding=1),
     "updated": lambda x: x @ tg.linear(x, tg.ones((3, 3)), tg.ones((3,))).mT,
 }  # fmt: skip
 
@@ -365,6 +386,7 @@ def test_wrong_arguments_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         (lambda: export_onnx(layer, path, {"y": x}), "example: GRU.forward: "),
         (lambda: export_onnx(layer, path, x, axes={"y": ("batch",)}), "axes: expected arguments"),
         (lambda: export_onnx(layer, path, {"x": x, "reset": x[..., 0] > 0}), "reset="),
+        (lambda: export_onnx(layer, path, {"x": x, "mask": x[..., 0] > 0}), r"mask=.*lengths= is"),
         (lambda: export_seq2seq(layer, path, path, x), "model: expected a Seq2Seq"),
     ]:  # fmt: skip
         with pytest.raises(tg.TinygradRnnError, match=words):

@@ -92,13 +92,13 @@ def test_steps_may_be_extended(tmp_path: Path, text: str, tiny: Tiny) -> None:
     list(run)
     run.finish()
     save_checkpoint(tmp_path, run.checkpoint())
-    longer = CharLMTraining.resume(load_checkpoint(tmp_path), text, steps=7)
+    longer = CharLMTraining.resume(load_checkpoint(tmp_path), text, span=7)
     assert longer.result is None  # the figure of a shorter run is not this run's
     before = frozen(longer)["model"]
     assert [progress.step for progress in longer] == [5, 6, 7]
     assert frozen(longer)["model"] != before
     with pytest.raises(SettingError, match="`steps` is 3, but the training has made 4 already"):
-        CharLMTraining.resume(load_checkpoint(tmp_path), text, steps=3)
+        CharLMTraining.resume(load_checkpoint(tmp_path), text, span=3)
 
 
 def test_the_text_must_be_the_same(trained: CharLMTraining, text: str) -> None:

@@ -9,12 +9,11 @@ from typing import Annotated, Any
 
 import typer
 
+from .. import plot as plots
 from ..recipes import SOLVED, Adding, AddingConfig
 from ..recipes.adding import CELLS
 from ..recipes.settings import check
-from ..train.logs import check_plot
 from .options import Device, on, options
-from .picture import draw_adding
 
 
 @dataclass
@@ -45,7 +44,7 @@ def adding(
         check("cells", name, str, one_of=CELLS)
     configs = [AddingConfig(cell=name, **settings) for name in names]
     if plot is not None:
-        check_plot(plot)
+        plots.check_file(plot)
     print(f"{configs[0].length} steps; always predicting 1 has an error of {1 / 6:.3f}")
     with on(device):
         results = {config.cell: _learn(config) for config in configs}
@@ -55,7 +54,7 @@ def adding(
         words = f"solved in {step} steps" if error < SOLVED else f"not solved in {step} steps"
         print(f"{cell:{width}}  error {error:.5f}  {words}, {learned.seconds:.0f} s")
     if plot is not None:
-        draw_adding(plot, results)
+        _draw(plot, results)
         print(f"plot in {plot}")
 
 
@@ -72,3 +71,15 @@ def _learn(config: AddingConfig) -> Learned:
             if progress.validation < SOLVED / 5:
                 break
     return Learned(errors, before, training.gradient_norms(), time.monotonic() - started)
+
+
+def _draw(path: Path, results: dict[str, Learned]) -> None:
+    figure, (before, after, errors) = plots.panels(1, 3, 13, 4)
+    for axes, when in ((before, "before"), (after, "after")):
+        flows = {name: getattr(learned, when) for name, learned in results.items()}
+        plots.gradient_flow(flows, title=f"{when} training", ax=axes)
+    curves = {n: (list(a.errors), list(a.errors.values())) for n, a in results.items()}
+    plots.curves(
+        curves, xlabel="updates", ylabel="held-out mean squared error", yscale="log", ax=errors
+    )
+    plots.save(figure, path)

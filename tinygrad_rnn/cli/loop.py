@@ -18,7 +18,6 @@ from ..train import show, stop_requests
 from .options import on
 
 MANY = 100  # weights for each symbol to learn from
-USES = {"charlm": "generate", "translate": "translate"}  # the command that uses a recipe's model
 
 T = TypeVar("T", bound=RecipeTrainer)
 
@@ -100,13 +99,13 @@ class Session(Generic[T]):
                 )
             return trainer
         for name, value in self.settings.items():
-            if name != "steps" and value != self.saved["config"][name]:
+            if name != self.recipe.span and value != self.saved["config"][name]:
                 raise SettingError(
                     f"`{name}` is {value}, but {self.saved['config'][name]} in the checkpoint: "
                     f"leave it out to resume, or start a new training in another --out"
                 )
-        steps = self.settings.get("steps")
-        trainer = self.recipe.resume(self.saved, data, steps, self.device, **more)
+        span = self.settings.get(self.recipe.span)
+        trainer = self.recipe.resume(self.saved, data, span, self.device, **more)
         print(f"resuming after step {trainer.step} of {trainer.steps}")
         return trainer
 
@@ -127,8 +126,8 @@ class Session(Generic[T]):
                         if progress.validation is not None:
                             save()
                         display.update(progress)
-                        if progress.validation is not None:
-                            display.sample(trainer.sample())
+                        if progress.validation is not None and (text := trainer.sample()):
+                            display.sample(text)
                         if requests:
                             break
             except OSError:  # the output: its reader or its terminal has gone, or its disk is full
@@ -143,11 +142,12 @@ class Session(Generic[T]):
                 print(self._typed("train", self.command, "--resume"))
             else:
                 print(f"saved in {self.out}")
-                print(f"held-out: {trainer.result:.3f} bits/{trainer.unit}")
+                print(trainer.summary)
                 if first == trainer.step:
                     print(f"all {first} updates were made before; to make more:")
-                    print(self._typed("train", self.command, "--resume", "--steps", 2 * first))
-                print(f"to use it:\n{self._typed(USES[self.recipe.recipe])}")
+                    more = 2 * getattr(trainer.config, trainer.span)
+                    print(self._typed("train", self.command, "--resume", f"--{trainer.span}", more))
+                print(f"to use it:\n{self._typed(trainer.use)}")
         if requests:
             raise typer.Exit(128 + requests[0])
 

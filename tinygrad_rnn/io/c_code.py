@@ -243,7 +243,7 @@ class _Header:
         names = ["nonlinearity"] if kind == "RNN" else ["activation", "recurrent_activation"]
         acts = [option(layer, n) for n in names]
         wrong = [f"{n}={a!r}" for n, a in zip(names, acts, strict=True) if a not in ACTIVATIONS]
-        wrong += ["bidirectional=True"] if layer.bidirectional else []
+        wrong += [f"{n}=True" for n in ("bidirectional", "reverse") if getattr(layer, n)]
         wrong += ["layer_norm=True"] if option(layer, "layer_norm") else []
         if np.any(np.atleast_1d(layer.zoneout) != 0):
             wrong.append(f"zoneout={layer.zoneout}")

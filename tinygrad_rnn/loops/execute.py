@@ -17,7 +17,8 @@ from ..errors import GraphError
 from ..kernels.elementwise import fuses
 from ..kernels.products import Multiplier
 from ..tensor.backend import as_array
-from ..tensor.graph import Op, Traced
+from ..tensor.graph import Traced
+from ..tensor.operation import Op
 from ..tensor.ops.indexing import Part
 from ..tensor.shapes import sum_to
 from .accumulate import OutputBuffer, SumOfProducts, TracedOutputBuffer

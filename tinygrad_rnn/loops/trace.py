@@ -15,8 +15,9 @@ import numpy as np
 
 from ..errors import GraphError
 from ..tensor import random
-from ..tensor.graph import Node, Op, Traced, grad_mode, older, wrap
+from ..tensor.graph import Node, Traced, grad_mode, older, wrap
 from ..tensor.observers import tracers
+from ..tensor.operation import Op
 from ..tensor.ops.elementwise import alias
 from ..tensor.ops.indexing import index_update, nonzero
 from ..tensor.tree import is_leaf, same_constant

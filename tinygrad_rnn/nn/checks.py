@@ -9,7 +9,7 @@ from typing import Any
 
 from ..errors import InvalidTypeError, InvalidValueError, ShapeError
 from ..tensor import creation
-from ..tensor.graph import Op
+from ..tensor.operation import Op
 from ..tensor.ops import elementwise
 from ..tensor.ops.indexing import in_table
 from ..tensor.random import Generator

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..errors import InvalidValueError, OutOfRangeError, ShapeError, public
 from ..tensor import creation, ops
-from ..tensor.graph import Op
+from ..tensor.operation import Op
 from ..tensor.ops.indexing import in_table
 from ..tensor.tensor import Tensor
 from .checks import features_last, is_tensor, lengths_of

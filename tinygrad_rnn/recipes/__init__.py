@@ -3,25 +3,34 @@
 from .adding import SOLVED, Adding, AddingConfig
 from .charlm import CharLM, CharLMConfig, CharModel
 from .charlm_training import CharLMTraining, fitted
+from .classify import Classify
 from .scores import ErrorRates, bleu_and_chrf, error_rates
 from .settings import SettingError
+from .tag import Tag
+from .task import Task
 from .tasks import TASKS
 from .trainer import RecipeTrainer
 from .translate import TranslateConfig, Translation, Translator
 from .translation_training import TranslationTraining
 
+TASKS_BY_NAME: dict[str, type[Task]] = {task.recipe: task for task in (Classify, Tag)}
+
 __all__ = [
     "SOLVED",
     "TASKS",
+    "TASKS_BY_NAME",
     "Adding",
     "AddingConfig",
     "CharLM",
     "CharLMConfig",
     "CharLMTraining",
     "CharModel",
+    "Classify",
     "ErrorRates",
     "RecipeTrainer",
     "SettingError",
+    "Tag",
+    "Task",
     "TranslateConfig",
     "Translation",
     "TranslationTraining",

@@ -64,6 +64,7 @@ class CharLMTraining(RecipeTrainer):
     """
 
     recipe, unit, check = "charlm", "char", staticmethod(checked)
+    use = "generate"
 
     def __init__(self, text: str, config: CharLMConfig, device: str | None = None) -> None:
         if not text:

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, is_dataclass, replace
 from typing import Any, ClassVar, Self
+
+import numpy as np
 
 from .. import train
 from ..data import TextError
 from ..errors import InvalidTypeError
 from ..io.files import fitting
 from ..nn import Module
-from ..optim import Adam, CosineLR
+from ..optim import Adam, CosineLR, Optimizer
 from ..tensor.random import Generator
 from .settings import SettingError
 
-Data = str | Sequence[tuple[str, str]]  # a text, or pairs of texts
+Data = Any  # a text, pairs of texts; or a tree of strings, numbers and arrays
 
 EVALUATE_EVERY = 100  # steps
 WARMUP = 100  # steps, or a tenth of a short training
@@ -28,9 +30,9 @@ class RecipeTrainer(train.Trainer):
     A recipe defines the loss of a batch, the evaluation, a sample, and the state that a checkpoint
     holds besides that of the trainer.
 
-    **Arguments** data: batches. config: the settings, with `steps`, `lr` and `clip`. generator:
-    draws all that is random. device: of the weights; the default device, if None. worst: the
-    largest figure of `evaluate` without divergence.
+    **Arguments** data: batches. config: the settings, with `steps` or `epochs`, `lr` and `clip`.
+    generator: draws all that is random. device: of the weights; the default device, if None. worst:
+    the largest figure of `evaluate` without divergence.
     """
 
     recipe: ClassVar[str]  # its name in checkpoints
@@ -38,6 +40,8 @@ class RecipeTrainer(train.Trainer):
     check: ClassVar[staticmethod[[dict[str, Any], Any], dict[str, Any]]]  # of a checkpoint's state
     fingerprint: dict[str, Any]  # of the training data
     symbols: int  # to learn from
+    use: ClassVar[str]  # the command that uses the model
+    span: ClassVar[str] = "steps"  # the setting that says how long to train: or epochs
 
     def __init__(
         self,
@@ -53,18 +57,20 @@ class RecipeTrainer(train.Trainer):
         self.config, self.generator = config, generator
         self.figure = f"held-out {{:.3f}} bits/{self.unit}"
         self.result: float | None = None  # bits per symbol on all held-out data
-        optimizer = Adam(model.parameters(), lr=config.lr)
-        warmup = min(WARMUP, config.steps // 10)
+        optimizer = self.optimizer_of(model)
+        in_steps = self.span == "steps"
+        steps = config.steps if in_steps else config.epochs * len(data)  # type: ignore[arg-type]
+        warmup = min(WARMUP, steps // 10)
         super().__init__(
             model,
             data,
             self.batch_loss,
             optimizer,
-            steps=config.steps,
-            schedule=CosineLR(optimizer, config.steps, warmup_steps=warmup),
+            steps=steps,
+            schedule=CosineLR(optimizer, steps, warmup_steps=warmup),
             clip=config.clip,
             validation=lambda _: self.evaluate(quick=True),
-            evaluate_every=EVALUATE_EVERY,
+            evaluate_every=EVALUATE_EVERY if in_steps else None,
             worst=worst,
         )
 
@@ -72,6 +78,15 @@ class RecipeTrainer(train.Trainer):
     def title(self) -> str:
         """The model in a word or two."""
         return str(self.config.cell)
+
+    def optimizer_of(self, model: Module) -> Optimizer:
+        """Creates the optimizer."""
+        return Adam(model.parameters(), lr=self.config.lr)
+
+    @property
+    def summary(self) -> str:
+        """The figure on all held-out data, in words."""
+        return f"held-out: {self.result:.3f} bits/{self.unit}"
 
     def batch_loss(self, model: Any, batch: Any) -> Any:
         """Computes the loss of a batch, and the number of symbols that it averages."""
@@ -126,15 +141,15 @@ class RecipeTrainer(train.Trainer):
         cls,
         saved: dict[str, Any],
         data: Data,
-        steps: int | None = None,
+        span: int | None = None,
         device: str | None = None,
         **more: Any,
     ) -> Self:
         """Restores a training from its checkpoint.
 
         **Arguments** saved: the state that `io.load_checkpoint` returned. data: the same training
-        data. steps: a new total number of updates; from here on the learning rate follows the
-        cosine of that length. more: further arguments of the recipe.
+        data. span: a new total number of updates, or of epochs; from here on the learning rate
+        follows the cosine of that length. more: further arguments of the recipe.
 
         **Raises** TextError for other data, SettingError for fewer steps than the training has
         made, CheckpointError for entries that do not fit together.
@@ -146,14 +161,15 @@ class RecipeTrainer(train.Trainer):
                 f"now, {then.get('characters')} then"
             )
         known = cls.arguments(saved)
-        total = known["config"].steps if steps is None else steps
-        if total < saved["step"]:
-            raise SettingError(
-                f"`steps` is {total}, but the training has made {saved['step']} already"
-            )
-        known["config"] = replace(known["config"], steps=total)
+        if span is not None:
+            known["config"] = replace(known["config"], **{cls.span: span})
         create: Callable[..., Self] = cls
         trainer = create(data, device=device, **known, **more)
+        if trainer.steps < saved["step"]:
+            raise SettingError(
+                f"`{cls.span}` is {getattr(known['config'], cls.span)}, but the training has made "
+                f"{saved['step']}{' updates' * (cls.span != 'steps')} already"
+            )
         trainer.load_state_dict(saved)
         with fitting():
             trainer.result = saved["heldout"] if trainer.step == trainer.steps else None
@@ -162,7 +178,30 @@ class RecipeTrainer(train.Trainer):
 
 
 def fingerprint(data: Data) -> dict[str, Any]:
-    """Identifies a text, or pairs of texts, by their length and their SHA-256 digest."""
-    text = data if isinstance(data, str) else "\n".join(map("\t".join, data))
+    """Identifies training data by their length and their SHA-256 digest.
+
+    **Arguments** data: a text, pairs of texts, or a tree of strings, numbers and arrays.
+    """
+    pairs = isinstance(data, Sequence) and all(
+        isinstance(one, tuple) and all(isinstance(text, str) for text in one) for one in data
+    )
+    text = "\n".join(map("\t".join, data)) if pairs and not isinstance(data, str) else _text(data)
     raw = text.encode("utf-8", "surrogatepass")
     return {"characters": len(text), "sha256": hashlib.sha256(raw).hexdigest()}
+
+
+def _text(data: Any) -> str:
+    """Writes a tree so that different data have different texts."""
+    if isinstance(data, str):
+        return data
+    if isinstance(data, np.ndarray):
+        digest = hashlib.sha256(np.ascontiguousarray(data).tobytes()).hexdigest()
+        return f"{data.dtype.str} {data.shape} {digest}"
+    if is_dataclass(data):
+        data = vars(data)
+    if isinstance(data, Mapping):
+        return _text([list(data), list(data.values())])
+    if isinstance(data, Sequence):
+        parts = [_text(one) for one in data]
+        return "".join(f"{len(part)}:{part}" for part in parts)
+    return repr(data)

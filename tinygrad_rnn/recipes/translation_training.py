@@ -50,6 +50,7 @@ class TranslationTraining(RecipeTrainer):
     """
 
     recipe, unit, check = "translate", "symbol", staticmethod(checked)
+    use = "translate"
 
     def __init__(
         self,

@@ -15,17 +15,9 @@ import numpy as np
 
 from ..errors import GraphError, InvalidTypeError, InvalidValueError, ShapeError, public
 from . import backend, conversion, ops
-from .graph import (
-    Edge,
-    Leaf,
-    Node,
-    Op,
-    Traced,
-    grad_mode,
-    set_grad_mode,
-    wrap,
-)  # fmt: skip
+from .graph import Edge, Leaf, Node, Traced, grad_mode, set_grad_mode, wrap
 from .observers import callbacks, hooked, refuse_in_trace
+from .operation import Op  # fmt: skip
 from .ops.indexing import Part, Sum
 from .shapes import sum_to
 

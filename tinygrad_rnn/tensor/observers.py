@@ -10,8 +10,10 @@ from collections.abc import Callable
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, Protocol
 
+from .graph import Node, Traced
+
 if TYPE_CHECKING:
-    from .graph import Node, Op, Traced
+    from .operation import Op
 
 
 class Callbacks:

@@ -89,7 +89,7 @@ def export_onnx(
             lambda i: f"output_{i}" if i else "output"
         )  # fmt: skip
         call = lambda arguments: getattr(model, method)(**arguments)
-        _export(at, model, call, pair, lengths, names)
+        _export(at, model, call, pair, lengths, names, ["state"] if stepwise else [])
 
 
 @public
@@ -129,8 +129,9 @@ def export_seq2seq(
         count = len(tree.leaves(states[0]))
         names = lambda i: "output" if not i else f"next_state_{i - 1}" if i <= count else "weights"
         _export(
-            paths[1], model, lambda a: model.step(a["symbols"], a["state"]), steps, sizes, names
-        )
+            paths[1], model, lambda a: model.step(a["symbols"], a["state"]), steps, sizes, names,
+            ["state"],
+        )  # fmt: skip
 
 
 @contextmanager
@@ -220,14 +221,18 @@ def _export(
     pair: Sequence[dict[str, Any]],
     lengths: dict[str, tuple[int, int]],
     naming: Callable[[int], str],
+    numbered: Sequence[str] = (),
 ) -> None:
-    """Traces, checks and writes a graph."""
+    """Traces, checks and writes a graph.
+
+    **Arguments** numbered: inputs whose names have a number even if they are one array.
+    """
     graph = Graph()
     exporter = Exporter(graph, model._named())
     names, leaves = [], []
     for name in pair[0]:
         parts = [tree.leaves(one[name]) for one in pair]
-        many = len(parts[0]) > 1 or name == "state"
+        many = len(parts[0]) > 1 or name in numbered
         names += [f"{name}_{i}" if many else name for i in range(len(parts[0]))]
         leaves += list(zip(*parts, strict=True))
     for name, values in zip(names, leaves, strict=True):

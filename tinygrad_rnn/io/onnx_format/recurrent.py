@@ -10,7 +10,7 @@ import numpy as np
 
 from ... import cells
 from ...errors import InvalidValueError, ShapeError
-from ...nn import GRU, LSTM, RNN
+from ...nn import GRU, LSTM, RNN, Conv1d, Conv2d
 from ...nn.recurrent.layer import RecurrentLayer
 from ...tensor import tree
 from ...tensor.tensor import Tensor
@@ -37,10 +37,13 @@ class Run:
         for b in bound:
             b.apply_defaults()
         self.given, self.second = (b.arguments for b in bound)
-        if self.given.get("reset") is not None or self.given.get("return_states"):
+        wrong = [f"{n}=" for n in ("mask", "reset") if self.given.get(n) is not None]
+        wrong += ["return_states=True"] if self.given.get("return_states") else []
+        if wrong:
             raise InvalidValueError(
-                f"export_onnx: {self.name}: reset= and return_states=True have no operator: leave "
-                "them out of the exported call"
+                f"export_onnx: {self.name}: {' and '.join(wrong)}: there is no operator: leave it "
+                "out of the exported call"
+                + (" (lengths= is exported)" if wrong[0] == "mask=" else "")
             )
         self.stepwise = layer.method == "step"
         first_first = getattr(self.module, "batch_first", False) and not self.stepwise
@@ -119,6 +122,8 @@ def _flat(state: Any) -> list[Any]:
 
 def emit_layer(exporter: Exporter, first: Event, second: Event) -> list[str]:
     """Adds the operators of a layer's call. **Returns** the names of its results' leaves."""
+    if isinstance(first.what.module, Conv1d | Conv2d):
+        return [_convolution(exporter, first, second)]
     run = Run(exporter, first, second)
     if isinstance(run.module, RecurrentLayer):
         return _stack(run)
@@ -126,6 +131,26 @@ def emit_layer(exporter: Exporter, first: Event, second: Event) -> list[str]:
     begin = run.states() or [_zeros(run, (module.hidden_size,), module.weight_ih.dtype)]
     y, last = scanned(run, module.step, run.x, begin, module.reverse, module.initial)
     return [g.add("Transpose", y, perm=[1, 0, 2]) if run.batch_first else y, *last]
+
+
+def _convolution(exporter: Exporter, first: Event, second: Event) -> str:
+    """A convolution as the operator Conv."""
+    g, module, name = exporter.graph, first.what.module, type(first.what.module).__name__
+    ((a,), (b,)) = ([*event.args, *event.params.values()] for event in (first, second))
+    x, alone = exporter.value(a, b, name), first.arrays[0].ndim == module.axes + 1
+    found = {p: exporter.weight(n) for n, p in exporter.parameters.items()}
+    weights = [found[p] for p in (module.weight, module.bias) if p is not None]
+    pads = module.padding
+    if pads == "same":
+        totals = [d * (k - 1) for k, d in zip(module.kernel_size, module.dilation, strict=True)]
+        pads = [t // 2 for t in totals], [t - t // 2 for t in totals]
+    else:
+        pads = [([0] * module.axes if pads == "valid" else pads)] * 2
+    y = g.add(
+        "Conv", g.axes_on(x, 0) if alone else x, *weights, strides=module.stride,
+        dilations=module.dilation, group=module.groups, pads=[*pads[0], *pads[1]],
+    )  # fmt: skip
+    return g.axes_off(y, 0) if alone else y
 
 
 def _stack(run: Run) -> list[str]:
@@ -142,7 +167,7 @@ def _stack(run: Run) -> list[str]:
         else:
             outputs, lasts = [], []
             for direction, row in enumerate(rows):
-                y, end = _by_scan(run, x, row, direction == 1, given)
+                y, end = _by_scan(run, x, row, module.reverse or direction == 1, given)
                 outputs.append(y)
                 lasts.append(end)
             last = [
@@ -234,7 +259,9 @@ def _native(
             inputs += [NONE] * (7 - len(inputs)) + [g.constant(p, name=g.name(f"{hint}_p"))]
     while inputs[-1] == NONE:
         inputs.pop()
-    attributes["direction"] = "bidirectional" if len(rows) == 2 else "forward"
+    attributes["direction"] = (
+        "bidirectional" if len(rows) == 2 else "reverse" if module.reverse else "forward"
+    )
     attributes["activations"] = activations * len(rows)
     y, *last = g.several(kind, inputs, 3 if kind == "LSTM" else 2, **attributes)
     if run.lengths is not None and begin is not None:  # an empty row keeps its state

@@ -1,8 +1,8 @@
 """Traces of a model: the operations that a call applies, and the layers that it runs whole.
 
-Recurrent layers are not traced but recorded, since their loops become operators. A model is traced
-twice, with inputs of different sizes and values: what is equal in both is a constant of the model,
-and sizes that differ are those of input axes.
+Recurrent layers and convolutions are not traced but recorded, since they become operators. A model
+is traced twice, with inputs of different sizes and values: what is equal in both is a constant of
+the model, and sizes that differ are those of input axes.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ from threading import get_ident
 from typing import Any, NamedTuple
 
 from ...errors import InvalidValueError
-from ...nn import MinGRU, MinLSTM, Module
+from ...nn import Conv1d, Conv2d, MinGRU, MinLSTM, Module
 from ...nn.recurrent.layer import RecurrentLayer
 from ...tensor import tree
 from ...tensor.backend import is_array
-from ...tensor.graph import Op, Traced
+from ...tensor.graph import Traced
 from ...tensor.observers import tracers
+from ...tensor.operation import Op
 from ...tensor.tensor import Tensor
 
 
@@ -126,7 +127,7 @@ def recording(recorder: Recorder) -> Iterator[None]:
 
 def whole(module: Module) -> bool:
     """Whether a module is exported whole."""
-    return isinstance(module, RecurrentLayer | MinGRU | MinLSTM)
+    return isinstance(module, RecurrentLayer | MinGRU | MinLSTM | Conv1d | Conv2d)
 
 
 @contextmanager

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..backend import Array
 from ..conversion import check_cast, number_dtype
-from ..graph import Op, operation
+from ..operation import Op, operation
 
 __all__ = [
     "abs", "acos", "acosh", "add", "alias", "asin", "asinh", "astype", "atan", "atan2", "atanh",

@@ -12,7 +12,7 @@ from typing import Any
 from ...errors import InvalidValueError
 from ...kernels.products import product
 from ..backend import Array
-from ..graph import Op
+from ..operation import Op
 from .movement import matrix_transpose
 from .products import matmul
 

@@ -1,0 +1,65 @@
+"""Comparisons: figures, and intervals that have the size which theory gives."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tinygrad_rnn.errors import InvalidValueError
+from tinygrad_rnn.recipes.comparison import (
+    Comparison,
+    Measure,
+    f1,
+    paired_bootstrap,
+    perplexity,
+    share,
+)
+
+RNG = np.random.default_rng(0)
+ONES = np.ones(2000)
+
+
+def test_the_interval_is_that_of_the_normal_approximation() -> None:
+    a, b = RNG.random(2000) < 0.8, RNG.random(2000) < 0.7
+    pair = [np.stack([x, ONES], axis=1) for x in (a, b)]
+    low, high = paired_bootstrap(pair[0], pair[1])
+    difference = a.astype(float) - b
+    error = 1.96 * difference.std() / len(difference) ** 0.5
+    assert (low + high) / 2 == pytest.approx(difference.mean(), abs=0.003)
+    assert high - low == pytest.approx(2 * error, rel=0.06)
+
+
+def test_pairs_matter() -> None:
+    """Systems that nearly always agree have a narrow interval, however few answers are right."""
+    a = RNG.random(2000) < 0.5
+    b = a.copy()
+    b[:20] = ~b[:20]
+    pair = [np.stack([x, ONES], axis=1) for x in (a, b)]
+    low, high = paired_bootstrap(pair[0], pair[1])
+    assert high - low < 0.01
+    assert paired_bootstrap(pair[0], pair[0]) == (0, 0)
+    assert paired_bootstrap(pair[0], pair[1]) == (low, high)  # a seed repeats its bits
+
+
+def test_figures_of_sums() -> None:
+    assert share(np.array([3.0, 4])) == 0.75
+    assert f1(np.array([2.0, 4, 4])) == 0.5  # precision and recall are 1/2
+    assert perplexity(np.array([-2 * np.log(7), 2.0])) == pytest.approx(7)
+    assert (share(np.zeros(2)), f1(np.zeros(3))) == (0, 0)
+
+
+def test_rows_show_the_gain_of_the_last_system() -> None:
+    comparison = Comparison("words", [Measure("F1", f1), Measure("ppl", perplexity, "{:.1f}")])
+    comparison.add("a", F1=[[1, 2, 2]] * 5, ppl=[[-np.log(8), 1]] * 5)
+    comparison.add("b", F1=[[2, 2, 2]] * 5, ppl=[[-np.log(4), 1]] * 5)
+    assert comparison.rows() == [
+        ["a", "50.0%", "+50.0% to +50.0%", "8.0", "-4.0 to -4.0"],
+        ["b", "100.0%", "", "4.0", ""],
+    ]
+    assert comparison.best()["F1"] == 1
+
+
+@pytest.mark.parametrize("a", [np.zeros(3), np.zeros((0, 2)), np.zeros((4, 2))])
+def test_other_shapes_are_refused(a: np.ndarray) -> None:
+    with pytest.raises(InvalidValueError, match=r"expected statistics \(N, k\) of the same items"):
+        paired_bootstrap(a, np.zeros((3, 2)))

@@ -1,0 +1,312 @@
+"""Tasks with baselines: one command for users' own files, a table, exact resuming, clear errors."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
+from io import BytesIO, StringIO
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tinygrad_rnn.cli import main
+from tinygrad_rnn.io import load_checkpoint
+from tinygrad_rnn.recipes import TASKS_BY_NAME
+
+GOOD, BAD = ["good", "fine", "lovely", "great"], ["bad", "dull", "awful", "poor"]
+Run = Callable[..., str]
+
+
+def reviews(count: int) -> list[tuple[str, str]]:
+    """Sentences; `not` turns the meaning around, which no bag of words sees."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for _ in range(count):
+        good, negated = rng.integers(0, 2, 2)
+        word = (GOOD if good else BAD)[rng.integers(4)]
+        text = f"it is {'not ' if negated else 'very '}{word} film number {rng.integers(9)}"
+        rows.append((text, "yes" if good ^ negated else "no"))
+    return rows
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Returns a function that runs `tinygrad-rnn` in a folder, and returns what it prints."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "110")
+
+    def command(*arguments: str, status: int = 0, typed: str = "") -> str:
+        out, err = StringIO(), StringIO()
+        monkeypatch.setattr(sys, "argv", ["tinygrad-rnn", *arguments])
+        monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=BytesIO(typed.encode())))
+        with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as left:
+            main()
+        assert left.value.code == status, (out.getvalue(), err.getvalue())
+        return err.getvalue() if status else out.getvalue()
+
+    return command
+
+
+@pytest.fixture
+def texts(tmp_path: Path) -> Path:
+    path = tmp_path / "own.csv"
+    path.write_text("text,label\n" + "".join(f'"{text}",{y}\n' for text, y in reviews(400)))
+    return path
+
+
+SMALL = ["--hidden-size", "12", "--embedding-dim", "12", "--dropout", "0.1", "--lr", "0.01"]
+
+
+def test_classify_learns_what_a_bag_of_words_cannot(run: Run, texts: Path, tmp_path: Path) -> None:
+    said = run(
+        "train",
+        "classify",
+        "--data",
+        "own.csv",
+        *SMALL,
+        "--epochs",
+        "10",
+        "--batch-size",
+        "8",
+        "--out",
+        "run",
+    )
+    table = {line.split("│")[1].strip(): line for line in said.splitlines() if "│" in line}
+    assert set(table) >= {"majority", "Naive Bayes", "lstm"}
+    figures = cells(said, 2)
+    assert figures["lstm"] > 90 > 75 > figures["Naive Bayes"]
+    low = float(table["majority"].split("│")[3].split("%")[0])
+    assert low > 0  # the trivial baseline is beaten beyond doubt
+    assert (tmp_path / "run" / "classify.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "run" / "log.csv").read_text().startswith("step,epoch,loss,")
+
+    shown = run("predict", "run", typed="it is not bad\n\nit is not good\n")
+    assert [line.split()[0] for line in shown.splitlines()] == ["yes", "no"]
+    records = [json.loads(line) for line in run("predict", "run", "own.csv", "--json").splitlines()]
+    assert len(records) == 400
+    assert np.mean([r["label"] == y for r, (_, y) in zip(records, reviews(400), strict=True)]) > 0.9
+    assert [word for word, _ in records[0]["words"]] == reviews(1)[0][0].split()
+    assert sum(records[0]["probabilities"].values()) == pytest.approx(1, abs=1e-5)
+
+
+def test_contributions_are_the_gradients_times_the_inputs(run: Run, texts: Path) -> None:
+    """Words whose vectors shrink a little change the log-odds as their contributions say."""
+    run("train", "classify", "--data", "own.csv", *SMALL, "--epochs", "1", "--out", "run")
+    task = TASKS_BY_NAME["classify"]
+    predictor: Any = task.predictor.from_state(load_checkpoint("run"))
+    text, small = "it is not a lovely film", 1e-2
+
+    def odds() -> tuple[str, float]:
+        [record] = predictor.predict([text])
+        log_p = predictor.log_probs([text])[0]
+        best = predictor.labels.index(record["label"])
+        return record, log_p[best] - log_p[1 - best]
+
+    record, before = odds()
+    at = predictor.index.places["lovely"]
+    for table in (predictor.model.embedding, predictor.model.single):
+        table.weight.data[at] *= 1 + small
+    share = dict(map(tuple, record["words"]))["lovely"]
+    assert (odds()[1] - before) / small == pytest.approx(share, rel=0.05, abs=2e-3)
+
+
+def plain(state: Any) -> Any:
+    """A state with arrays as bytes."""
+    if isinstance(state, dict):
+        return {name: plain(value) for name, value in state.items()}
+    if isinstance(state, list):
+        return [plain(value) for value in state]
+    return state.tobytes() if hasattr(state, "tobytes") else state
+
+
+@pytest.mark.parametrize("stop", [7, 14])
+def test_a_stopped_training_resumes_to_the_same_bits(
+    run: Run, texts: Path, monkeypatch: pytest.MonkeyPatch, stop: int
+) -> None:
+    arguments = ["train", "classify", "--data", "own.csv", *SMALL, "--epochs", "2"]
+    whole = run(*arguments, "--out", "whole")
+    task = TASKS_BY_NAME["classify"]
+    update = task.__next__
+
+    def stopping(self: Any) -> Any:
+        progress = update(self)
+        if progress.step == stop:
+            raise KeyboardInterrupt
+        return progress
+
+    with monkeypatch.context() as patch:
+        patch.setattr(task, "__next__", stopping)
+        run(*arguments, "--out", "part", status=130)
+    resumed = run("train", "classify", "--out", "part", "--resume")
+    states = [load_checkpoint(folder) for folder in ("whole", "part")]
+    assert plain(states[0]) == plain(states[1])
+    assert (
+        whole.split("on 40 held-out")[1].replace("whole", "part")
+        == resumed.split("on 40 held-out")[1]
+    )
+    assert Path("whole/log.csv").read_text() == Path("part/log.csv").read_text()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("text,label\na,b,x\n", "own.csv: row 2 has 3 fields, but the header has 2"),
+        ("words,label\na,x\n", "own.csv: no column 'text': it has 'words', 'label'"),
+        ("text,label\na,x\nb,\n", "own.csv: row 3, column 'label': missing value"),
+        ("text,label\na,x\nb,x\n", "own.csv: row 2, column 'label': every row has the label 'x'"),
+        ("text,label\na,x\n\nb,y\n", "own.csv: row 3 is empty: remove it"),
+        ("text,label\na,x\nb,y\n", "2 items are too few"),
+        ("text,label\na\xe9,x\n", "own.csv is not UTF-8: byte 0xE9"),
+    ],
+)
+def test_files_that_cannot_be_learnt_from(run: Run, content: str, message: str) -> None:
+    Path("own.csv").write_bytes(content.encode("latin-1"))
+    said = run("train", "classify", "--data", "own.csv", "--out", "run", status=2)
+    assert said.startswith("error: ")
+    assert message in said
+    assert said.count("\n") == 1
+
+
+def test_training_test_and_unknown_labels(run: Run, texts: Path) -> None:
+    shutil.copy(texts, "test.csv")
+    small = [*SMALL, "--epochs", "1", "--limit", "40"]
+    said = run("train", "classify", "--data", "own.csv", "--data", "test.csv", *small, "--out", "a")
+    assert "36 to learn from, 4 for validation, 40 for the test" in said
+    Path("test.csv").write_text("text,label\na,maybe\nb,no\n")
+    two = ["--data", "own.csv", "--data", "test.csv"]
+    said = run("train", "classify", *two, *small, "--out", "b", status=2)
+    assert "the training texts have no label 'maybe'" in said
+
+
+def test_predict_refuses_other_checkpoints(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "t.txt").write_text("to be or not to be\n" * 20)
+    run("train", "charlm", "--text", "t.txt", "--hidden-size", "4", "--steps", "1", "--out", "c")
+    said = run("predict", "c", "t.txt", status=2)
+    assert "the checkpoint in c is of train charlm; predict takes one of train classify" in said
+
+
+def test_data_lists_every_set(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("TINYGRAD_RNN_DATA", str(tmp_path))
+    said = run("data")
+    assert "movies (classify): movie sentences with their ratings; licence: MIT" in said
+    assert (
+        f"not installed: pip download --no-deps --no-binary vaderSentiment --dest {tmp_path}"
+        in said
+    )
+    status = run("train", "classify", "--out", "run", status=2)
+    assert "movie sentences with their ratings are not installed; install them by `pip" in status
+
+
+# ---------------------------------------------------------------- tag
+
+TAGGING = [
+    "--hidden-size",
+    "16",
+    "--embedding-dim",
+    "12",
+    "--letter-dim",
+    "6",
+    "--lr",
+    "0.02",
+    "--dropout",
+    "0.2",
+]
+
+
+def cells(said: str, column: int) -> dict[str, float]:
+    """Reads a column of the table that a command has printed."""
+    rows = [line.split("│") for line in said.splitlines() if line.startswith("│")]
+    return {row[1].strip(): float(row[column].strip(" %")) for row in rows}
+
+
+def test_both_directions_know_the_bank(run: Run) -> None:
+    """The words that tell the two banks apart follow: a model in one direction has to guess."""
+    said = run(
+        "train",
+        "tag",
+        "--example",
+        "bank",
+        "--cell",
+        "gru",
+        *TAGGING,
+        "--epochs",
+        "6",
+        "--out",
+        "run",
+    )
+    f1 = cells(said, 4)
+    assert f1["gru, both ways"] == 100
+    assert f1["gru, one way"] < 75
+    assert f1["most frequent tag"] < 75
+    typed = "I went to the bank to withdraw cash\nI went to the bank of the river\n"
+    shown = run("predict", "run", typed=typed).splitlines()
+    assert "bank/MONEY" in shown[0]
+    assert "bank/RIVER" in shown[1]
+
+
+def test_entities_of_a_conll_file(run: Run) -> None:
+    """The kind of a name is known by its title, and its end by its letters."""
+    rng = np.random.default_rng(1)
+    sentences = []
+    for _ in range(160):
+        kind = ["PER", "LOC"][rng.integers(2)]
+        title = "Mister" if kind == "PER" else "near"
+        names = [
+            "".join(map(chr, rng.integers(97, 123, 4))).title() for _ in range(rng.integers(1, 4))
+        ]
+        rows = [f"{title} X O", *(f"{n} X {'I' if i else 'B'}-{kind}" for i, n in enumerate(names))]
+        sentences.append("\n".join(["then X O", *rows, "left X O"]))
+    Path("names.conll").write_text("\n\n".join(sentences))
+    small = [*TAGGING, "--epochs", "14", "--no-bidirectional"]
+    said = run("train", "tag", "--data", "names.conll", *small, "--out", "run")
+    assert "entity F1" in said
+    f1 = cells(said, 4)
+    assert f1["lstm"] > 90 > f1["most frequent tag"]
+    [record] = run("predict", "run", "--json", typed="then near Paris France left\n").splitlines()
+    assert json.loads(record) == {
+        "words": ["then", "near", "Paris", "France", "left"],
+        "tags": ["O", "O", "B-LOC", "I-LOC", "O"],
+    }
+    Path("new.conll").write_text("then X O\nMister X O\nBond X O\nleft X O\n")
+    typed = run("predict", "run", typed="then Mister Bond left\n")
+    assert run("predict", "run", "new.conll") == typed
+
+
+def test_a_tagger_resumes_to_the_same_bits(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    arguments = ["train", "tag", "--example", "bank", *TAGGING, "--limit", "60", "--no-crf"]
+    run(*arguments, "--epochs", "2", "--out", "whole")
+    task = TASKS_BY_NAME["tag"]
+    update = task.__next__
+
+    def stopping(self: Any) -> Any:
+        if self.step == 5:
+            raise KeyboardInterrupt
+        return update(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(task, "__next__", stopping)
+        run(*arguments, "--epochs", "2", "--out", "part", status=130)
+    run("train", "tag", "--out", "part", "--resume")
+    assert plain(load_checkpoint("whole")) == plain(load_checkpoint("part"))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("a X\nb\n", "own.conll: row 2 has 1 columns, expected 2"),
+        ("a X\n\nb X\n\nc X\n\nd X\n", "every word has the tag 'X'"),
+        ("a X\n", "1 items are too few"),
+        ("a \xe9\n", "own.conll is not UTF-8"),
+    ],
+)
+def test_files_without_tags_to_learn(run: Run, content: str, message: str) -> None:
+    Path("own.conll").write_bytes(content.encode("latin-1"))
+    said = run("train", "tag", "--data", "own.conll", "--out", "run", status=2)
+    assert message in said
+    assert said.count("\n") == 1

@@ -1,0 +1,110 @@
+"""`tinygrad-rnn train` for the recipes with baselines, `predict` for their models, and `data`."""
+
+# Annotations are evaluated here, not later: those of a command name the recipe that it is for.
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ..data.sets import SETS, cache_folder
+from ..io import CheckpointError, load_checkpoint
+from ..recipes import TASKS_BY_NAME
+from ..recipes.task import Task
+from ..train import CSVLog
+from .loop import opened
+from .options import Checkpoint, Device, Out, Resume, on, options
+
+AT_A_TIME = 256  # items of a prediction
+
+
+def train_command(task: type[Task]) -> Callable[..., None]:
+    """Returns the `train` command of a task, whose docstring is its help text."""
+
+    def command(
+        *,
+        data: Annotated[
+            list[Path] | None, typer.Option(help=task.data_help, show_default=task.default)
+        ] = None,
+        settings: dict[str, Any],
+        quick: Annotated[
+            bool, typer.Option("--quick", help="A training of a minute: few data, few updates.")
+        ] = False,
+        device: Device = None,
+        out: Out = Path("runs") / task.recipe,
+        resume: Resume = False,
+    ) -> None:
+        if quick and not resume:
+            settings = {**task.quick, **settings}
+        with opened(task, task.recipe, settings, device, out, resume) as session:
+            config = task.settings()
+            if session.saved is not None:
+                config = task.settings(**session.saved["config"])
+                session.sources = session.saved["sources"]
+            if data:
+                session.sources = [str(path.resolve()) for path in data]
+            content = task.read(session.sources, replace(config, **session.settings))
+            training = session.start(content, task.settings())
+            print(training.describe())
+            training.callbacks = [CSVLog(out / "log.csv")]
+            session.train(training)
+            comparison = training.compare()
+            comparison.show()
+            if _drawing():
+                training.draw(out / f"{task.recipe}.png", comparison)
+                print(f"picture in {out / f'{task.recipe}.png'}, log in {out / 'log.csv'}")
+            else:
+                print(f"log in {out / 'log.csv'}; a picture needs pip install 'tinygrad_rnn[plot]'")
+
+    command.__name__ = command.__qualname__ = task.recipe
+    command.__doc__ = (task.__doc__ or "").split("\n\n")[0]
+    return options(task.settings())(command)
+
+
+def _drawing() -> bool:
+    """Whether matplotlib is there."""
+    import importlib.util
+
+    return importlib.util.find_spec("matplotlib") is not None
+
+
+def predict(
+    checkpoint: Checkpoint,
+    file: Annotated[
+        Path, typer.Argument(help="The file to predict for; - is the standard input.")
+    ] = Path("-"),
+    as_json: Annotated[bool, typer.Option("--json", help="Write a line of JSON an item.")] = False,
+    device: Device = None,
+) -> None:
+    """Predict with a model of `train classify` or `train tag`."""
+    from rich.console import Console
+
+    state = load_checkpoint(checkpoint)
+    recipe = state.get("recipe")
+    if recipe not in TASKS_BY_NAME:
+        raise CheckpointError(
+            f"the checkpoint in {checkpoint} is of train {recipe}; predict takes one of train "
+            + ", ".join(TASKS_BY_NAME)
+        )
+    task = TASKS_BY_NAME[recipe]
+    console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
+    with on(device):
+        predictor = task.predictor.from_state(task.check(state, checkpoint))
+        items = predictor.read(file)
+        for start in range(0, len(items), AT_A_TIME):
+            for record in predictor.predict(items[start : start + AT_A_TIME]):
+                if as_json:
+                    print(json.dumps(record, ensure_ascii=False), flush=True)
+                else:
+                    console.print(predictor.show(record))
+
+
+def data() -> None:
+    """List the data sets: licences, what is installed, and how to install the others."""
+    for one in SETS.values():
+        root = one.root
+        print(f"{one.name} ({one.used_by}): {one.content}; licence: {one.licence}")
+        print(f"  installed: {root}" if root else f"  not installed: {one.command}")
+    print(f"downloaded archives belong into {cache_folder()}, or where TINYGRAD_RNN_DATA says")
