@@ -56,10 +56,11 @@ test-gpu: .venv/test,cuda13
 	HYPOTHESIS_PROFILE=quick $(BIN)/pytest -m gpu tests
 
 # The same tests without a GPU: the real CuPy, whose kernels run on the CPU (tests/cuda_on_cpu). A share of
-# them: make test-cupy ONLY='not derivatives'
-ONLY ?=
-test-cupy: .venv/test,cuda13
-	HYPOTHESIS_PROFILE=quick $(BIN)/pytest -p tests.cuda_on_cpu.plugin -m gpu tests -k '$(ONLY)'
+# them: make test-cupy ONLY='not derivatives', or WHERE='tests/kernels'
+ONLY  ?=
+WHERE ?= tests
+test-cupy: .venv/cupy/installed
+	HYPOTHESIS_PROFILE=quick .venv/cupy/bin/python -m pytest -p tests.cuda_on_cpu.plugin -m gpu $(WHERE) -k '$(ONLY)'
 
 # Compiles the native kernels into the source tree, for whoever runs from there: PYTHONPATH=. python
 native: build/native/build.ninja
@@ -88,6 +89,15 @@ build/%/build.ninja: $(NATIVE)/CMakeLists.txt
 .venv/demo .venv/test .venv/test,cuda13: .venv/%: .venv/installed
 	@echo 'Installing what [$*] needs: seconds to a minute, by the speed of downloads.'
 	$(PIP) 'tinygrad_rnn[$*]'
+	@touch $@
+
+# An environment of its own, which has what .venv has, and CuPy: .venv stays without.
+.venv/cupy/installed: .venv/test tests/cuda_on_cpu/requirements.txt
+	@echo 'Installing CuPy and NVRTC, 150 MB: seconds to minutes, by the speed of downloads.'
+	$(BIN)/python -m venv .venv/cupy
+	$(BIN)/python -c 'import sysconfig; print("import site; site.addsitedir(%r)" % sysconfig.get_path("purelib"))' \
+	  > $$(.venv/cupy/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/parent.pth
+	.venv/cupy/bin/pip install --quiet --disable-pip-version-check --requirement tests/cuda_on_cpu/requirements.txt
 	@touch $@
 
 .venv/oracles: .venv/test tests/oracles.txt
