@@ -5,7 +5,7 @@ DEMO   := runs/demo
 
 NATIVE := tinygrad_rnn/kernels/cpu
 
-.PHONY: demo quick test deep oracles fuzz test-gpu test-cupy check style native sanitize clean
+.PHONY: demo quick test deep oracles fuzz test-gpu test-cupy gpu-check rehearse-gpu-check check style native sanitize clean
 
 # Trains the demo model (or goes on with it), then writes 500 characters of it.
 demo: .venv/demo
@@ -61,6 +61,16 @@ ONLY  ?=
 WHERE ?= tests
 test-cupy: .venv/cupy/installed
 	HYPOTHESIS_PROFILE=quick .venv/cupy/bin/python -m pytest -p tests.cuda_on_cpu.plugin -m gpu $(WHERE) -k '$(ONLY)'
+
+# On a machine with a GPU that is had for minutes: comparisons with the CPU, then times beside PyTorch's; it
+# needs no network. PYTHON has CuPy, and PyTorch if it is to be compared with. `rehearse-gpu-check` runs it on
+# the stand-in, with small sizes; its times say nothing.
+BUDGET ?= 600
+gpu-check:
+	PYTHONPATH=. $(PYTHON) -m tests.gpu_check --budget $(BUDGET) --json gpu-check.json
+
+rehearse-gpu-check: .venv/cupy/installed
+	.venv/cupy/bin/python -m tests.gpu_check --stand-in --budget $(BUDGET) --json build/gpu-check.json
 
 # Compiles the native kernels into the source tree, for whoever runs from there: PYTHONPATH=. python
 native: build/native/build.ninja

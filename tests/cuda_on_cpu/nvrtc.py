@@ -65,17 +65,32 @@ def version() -> tuple[int, int] | None:
     return major, minor
 
 
-def compiled(source: str, architecture: str) -> dict[str, Usage]:
-    """Compiles a source to machine code. **Returns** what each kernel in it takes."""
+def _program(source: str, options: list[str]) -> Any:
+    """Compiles a source. **Raises** RuntimeError with the compiler's log."""
     from cupy.cuda import nvrtc
 
     program = nvrtc.createProgram(source, "kernel.cu", [], [])
-    options = ["-std=c++17", "-ftz=true", f"-arch={architecture}", "--ptxas-options=-v"]
     try:
         nvrtc.compileProgram(program, options)
     except Exception as error:
         raise RuntimeError(nvrtc.getProgramLog(program)) from error
-    log, found = nvrtc.getProgramLog(program), {}
+    return program
+
+
+def machine_code(source: str, options: list[str]) -> bytes:
+    """Compiles a source, with options that name an architecture."""
+    from cupy.cuda import nvrtc
+
+    code: bytes = nvrtc.getCUBIN(_program(source, options))
+    return code
+
+
+def compiled(source: str, architecture: str) -> dict[str, Usage]:
+    """Compiles a source. **Returns** what each kernel in it takes."""
+    from cupy.cuda import nvrtc
+
+    options = ["-std=c++17", "-ftz=true", f"-arch={architecture}", "--ptxas-options=-v"]
+    log, found = nvrtc.getProgramLog(_program(source, options)), {}
     for part in log.split("Compiling entry function '")[1:]:
         registers = re.search(r"Used (\d+) registers", part)
         assert registers is not None, part
