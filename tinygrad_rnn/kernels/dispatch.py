@@ -135,4 +135,4 @@ def describe() -> str:
     """Which implementation runs, and why."""
     if cpu.functions.native is None:
         return f"reference (array code); native code: {cpu.describe()}"
-    return f"cpu: {cpu.describe()}; reference (array code) for the rest"
+    return f"cpu: {cpu.describe()}; cuda on a GPU; reference (array code) for the rest"

@@ -339,10 +339,10 @@ def _targets(
                 f"{name}: target {targets.data[wrong][0]} is outside the {classes} classes"
             )
         if not ignored.data.any():
-            return targets.to(scores.device), None
-        kept, counts = ops.where(ignored, 0, targets), ~ignored
-        return kept.to(scores.device), counts.to(scores.device)
-    kept = in_table(f"{name}: target")(ops.where(ignored, 0, targets), rows=classes)
+            return targets if scores.device == "cpu" else targets.to(scores.device), None
+        kept = ops.where(ignored, 0, targets)
+    else:
+        kept = in_table(f"{name}: target")(ops.where(ignored, 0, targets), rows=classes)
     return kept.to(scores.device), (~ignored).to(scores.device)
 
 
