@@ -98,13 +98,12 @@ def test_training_prints_lines_and_its_result(run: Run, tmp_path: Path) -> None:
     assert (tmp_path / "runs/charlm/checkpoint.json").exists()
 
 
-def test_a_terminal_gets_a_bar(tmp_path: Path) -> None:
-    (tmp_path / "text.txt").write_text(TEXT, "utf-8")
+def in_terminal(folder: Path, *arguments: str, **environment: str) -> str:
+    """Runs `tinygrad-rnn` in a terminal. **Returns** what it shows, without colours."""
     ours, theirs = os.openpty()
-    command = ["train", "charlm", "--text", "text.txt", *TINY, "--steps", "20", "--out", "run"]
-    environment = {**ENVIRONMENT, "TERM": "xterm", "COLUMNS": "120"}
+    settings = {**ENVIRONMENT, "TERM": "xterm", **environment}
     with subprocess.Popen(
-        [*COMMAND, *command], cwd=tmp_path, env=environment, stdout=theirs, stderr=theirs
+        [*COMMAND, *arguments], cwd=folder, env=settings, stdout=theirs, stderr=theirs
     ) as process:
         os.close(theirs)
         shown = b""
@@ -114,13 +113,43 @@ def test_a_terminal_gets_a_bar(tmp_path: Path) -> None:
         except OSError:  # the other end is closed
             pass
         os.close(ours)
-    assert process.returncode == 0
-    screen = re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", shown.decode())
+    return re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", shown.decode()) + f"status {process.returncode}"
+
+
+def test_a_terminal_gets_a_bar(tmp_path: Path) -> None:
+    (tmp_path / "text.txt").write_text(TEXT, "utf-8")
+    command = ["train", "charlm", "--text", "text.txt", *TINY, "--steps", "20", "--out", "run"]
+    screen = in_terminal(tmp_path, *command, COLUMNS="120")
+    assert screen.endswith("status 0")
     figures = (
         r"loss [\d.]+  held-out [\d.]+ bits/char  grad norm [\d.]+  [\d,]+k? chars/s  0:00 left"
     )
     assert re.search(rf"100% ━+ {figures}", screen)
     assert re.search(r"held-out: \d\.\d{3} bits/char\s", screen)
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+        {"LC_ALL": "C.UTF-8", "PYTHONIOENCODING": "ascii"},
+    ],
+)
+def test_a_terminal_without_unicode_shows_escaped_letters(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    (tmp_path / "text.txt").write_text("你好, 世界\n" * 60, "utf-8")
+    command = ["train", "charlm", "--text", "text.txt", *TINY, "--steps", "3", "--out", "run"]
+    trained = in_terminal(tmp_path, *command, **environment)
+    scored = in_terminal(tmp_path, "score", "run", "你好", **environment)
+    assert re.search(r"\| '\\u4f60' +\| .*\n.*\| '\\u597d' +\|", scored), scored
+    for screen in (trained, scored, in_terminal(tmp_path, "--help", **environment)):
+        assert screen.isascii()
+        assert screen.endswith("status 0")
+        assert "?" not in screen
+        assert ("PYTHONIOENCODING=utf-8 before the command shows them" in screen) == (
+            "\\u" in screen
+        )
 
 
 def weights(folder: Path) -> dict[str, bytes]:
@@ -397,7 +426,7 @@ def test_mistakes_in_resuming(run: Run, tmp_path: Path, trained: str) -> None:
     ("arguments", "said"),
     [
         (["generate", "{run}", "--prompt", "2 × 2"], "'×' (U+00D7) at position 2"),
-        (["generate", "{run}", "--prompt", "2 × Z"], "none of them; nor is 'Z'"),
+        (["generate", "{run}", "--prompt", "2 × Z"], "characters; nor is 'Z'"),
         (["generate", "{run}", "--temperature", "-1"], "--temperature must be at least 0"),
         (["generate", "{run}", "--top-p", "0"], "--top-p must be above 0 and at most 1"),
         (["generate", "{run}", "--top-k", "0"], "--top-k must be at least 1"),

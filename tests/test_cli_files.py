@@ -51,6 +51,9 @@ def test_weights_and_a_header_in_c(charlm: Path, tmp_path: Path) -> None:
     assert "layers.weight_hh_l0" in shown
     assert "[12, 4]" in shown
     assert "F32" in shown
+    shown = command("inspect", charlm)
+    assert "model.layers.weight_hh_l0" in shown
+    assert "'hidden_size': 4" in shown
 
 
 def test_graphs(charlm: Path, tmp_path: Path) -> None:
@@ -91,7 +94,7 @@ def test_files_of_torch_save(tmp_path: Path) -> None:
     shown = command("inspect", tmp_path / "m.pt")
     assert "model.w" in shown
     assert "epoch: 3" in shown
-    assert "wrote 1 tensors" in command("import", tmp_path / "m.pt", "--out", tmp_path / "w")
+    assert "wrote 1 tensor " in command("import", tmp_path / "m.pt", "--out", tmp_path / "w")
     assert tg.load(tmp_path / "w")["model.w"].shape == (2, 3)
 
 

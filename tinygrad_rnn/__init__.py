@@ -20,6 +20,7 @@ from .errors import (
     InvalidTypeError,
     InvalidValueError,
     MatrixError,
+    OutOfMemoryError,
     OutOfRangeError,
     ShapeError,
     TinygradRnnError,
@@ -33,15 +34,16 @@ from .tensor import ops
 from .tensor.ops import *
 
 if typing.TYPE_CHECKING:
-    from . import data, nn, optim, train
+    from . import data, nn, optim, plot, train
     from .io import load, save
     from .tensor.tensor import Tensor as tensor  # the package, which makes one when it is called
 
 __all__ = [
-    "nn", "optim", "data", "train", "load", "save", "tensor", "get_num_threads", "set_num_threads",
+    "nn", "optim", "data", "train", "plot", "load", "save", "tensor", "get_num_threads",
+    "set_num_threads",
     "TinygradRnnError", "AnomalyError", "DeviceError", "ExportError", "GradcheckError",
-    "GraphError", "InvalidTypeError", "InvalidValueError", "MatrixError", "OutOfRangeError",
-    "ShapeError", "UnknownNameError",
+    "GraphError", "InvalidTypeError", "InvalidValueError", "MatrixError",
+    "OutOfMemoryError", "OutOfRangeError", "ShapeError", "UnknownNameError",
 ]  # fmt: skip
 __all__ += _engine.__all__
 __all__ += ops.__all__
@@ -51,8 +53,8 @@ __all__ += cells.__all__
 __version__ = "0.1.0"
 
 _MODULE = {
-    "nn": "nn", "optim": "optim", "data": "data", "train": "train", "io": "io", "load": "io",
-    "save": "io",
+    "nn": "nn", "optim": "optim", "data": "data", "train": "train", "plot": "plot", "io": "io",
+    "load": "io", "save": "io",
 }  # fmt: skip
 
 

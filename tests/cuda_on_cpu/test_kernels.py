@@ -2,37 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 
+from tinygrad_rnn import kernels
 from tinygrad_rnn.kernels import cuda
-from tinygrad_rnn.kernels.cuda import many, philox, rows
 
 from .driver import start
 
 pytestmark = pytest.mark.gpu
-
-
-@pytest.fixture
-def cp(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """CuPy, whose kernels are checked, and whose arrays each have an allocation of their own."""
-    import cupy
-
-    compiled = cupy.RawModule
-    monkeypatch.setattr(
-        cupy, "RawModule", lambda code, options=(): compiled(code=code, options=("-DCHECKED",))
-    )
-    caches = [module._kernel for module in (many, philox, rows)]
-    for cache in caches:
-        cache.cache_clear()
-    cupy.cuda.set_allocator(None)
-    yield cupy
-    cupy.cuda.set_allocator(cupy.get_default_memory_pool().malloc)
-    for cache in caches:
-        cache.cache_clear()
 
 
 def sums_of_rows(cp: Any) -> tuple[Any, Any]:
@@ -71,7 +52,26 @@ def masks(cp: Any) -> tuple[Any, Any]:
     return out.get(), _words(131, 1, 2, 3) >= 2**31
 
 
-CALLS = [sums_of_rows, clipped, adam, masks]
+def cross_entropy(cp: Any) -> tuple[Any, Any]:
+    """Losses, gradients and their sum, of rows that count and one that does not."""
+    rng = np.random.default_rng(0)
+    x, targets, weights = rng.normal(size=(4, 300)), np.array([5, 299, 7, 4]), rng.random(4)
+    x[2], counts, weights[1] = np.nan, np.array([True, True, False, True]), 0
+    losses, dx = cp.empty(4), cp.asarray(x)
+    cuda.cross_entropy(
+        cp, dx, *map(cp.asarray, (targets, weights, counts)),
+        smoothing=0.1, losses=losses, gradient=dx,
+    )  # fmt: skip
+    total = cuda.weighted_sum(cp, cp.asarray(weights), losses)
+    counts_x = np.where(counts[:, None], x, 0)
+    true = kernels.cross_entropy(np, counts_x, targets, smoothing=0.1) * counts
+    gradient = kernels.cross_entropy_gradient(np, counts_x, targets, weights, smoothing=0.1)
+    parts = losses.get(), dx.get().ravel(), total.get().ravel()
+    expected = true, (gradient * counts[:, None]).ravel(), [(weights * true).sum()]
+    return np.concatenate(parts), np.concatenate(expected)
+
+
+CALLS = [sums_of_rows, clipped, adam, masks, cross_entropy]
 
 
 @pytest.mark.parametrize("call", CALLS, ids=lambda call: call.__name__)
@@ -98,6 +98,15 @@ BUGS: dict[str, tuple[Any, str, str, str]] = {
     "the wrong tensor's line": (adam, "<= blockIdx.x", "< blockIdx.x", ""),
     "a moment that is not kept": (adam, "mi = m[i] = ", "mi = 1.5 * ", ""),
     "no end of a mask": (masks, "if (block * 4 + i < count) ", "", "stray write"),
+    "no barrier before shared memory is used again": (
+        cross_entropy, "  __syncthreads();  // the threads may still read an earlier result\n", "",
+        "race",
+    ),
+    "the target is read when it may be overwritten": (
+        cross_entropy, "  __syncthreads();  // x[target] may be overwritten\n", "", "race",
+    ),
+    "a row that does not count": (cross_entropy, "if (counts && !counts[row])", "if (false)", ""),
+    "the target of no row": (cross_entropy, "c == target ? d", "c == row ? d", ""),
     "a round too few": (masks, "round < 10", "round < 9", ""),
 }  # fmt: skip
 

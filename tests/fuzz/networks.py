@@ -33,7 +33,7 @@ def module(
     return run, {**built, **called}
 
 
-KEYWORDS = {"lengths", "ids", "reset", "return_states", "reduction"}
+KEYWORDS = {"lengths", "mask", "ids", "reset", "return_states", "reduction"}
 
 
 def plain(cls: Callable[..., Any]) -> Callable[..., Any]:
@@ -57,6 +57,8 @@ def layer(cls: Callable[..., Any], states: int, **options: Any) -> Template:
             "dtype": d.one_of(["float32", "float32", "float64"]),
             **few,
         }
+        built["reverse"] = not built["bidirectional"] and d.one_of([False, True])
+        masked = d.one_of([False, True])
         if built.get("merge", "") is None:
             built.pop("residual", None)
         dtype, rows = built["dtype"], built["num_layers"] * (1 + built["bidirectional"])
@@ -70,7 +72,8 @@ def layer(cls: Callable[..., Any], states: int, **options: Any) -> Template:
             "x": d.tensor(*((7,) if table else shape), 3, dtype=dtype),
             "state": d.one_of([None, tuple(begin) if states > 1 else begin[0]]),
             "ids": d.ids(7, *shape) if table else None,
-            "lengths": d.one_of([None, [d.integer(0, T) for _ in range(B)]]),
+            "lengths": d.one_of([None, None if masked else [d.integer(0, T) for _ in range(B)]]),
+            "mask": d.reals(shape) > -0.5 if masked else None,
             "reset": d.one_of([None, d.reals(shape) > 0.5]),
             "return_states": d.one_of([False, True]),
         }
@@ -859,6 +862,12 @@ NETWORKS: dict[str, Template] = {
             )
         ],
         {"x": d.tensor(T, B, 2), "k1": 2, "k2": d.one_of([None, 3]), "state": None, "axis": 0},
+    ),
+    "activations": lambda d: (
+        lambda a: list(
+            utils.activations(m := nn.GRU(2, 3, generator=tg.Generator(0)), lambda: m(a["x"]))
+        ),
+        {"x": d.tensor(T, B, 2)},
     ),
     "gate_saturation": lambda d: (
         lambda a: list(utils.gate_saturation(nn.GRU(2, 3, generator=tg.Generator(0)), **a)),

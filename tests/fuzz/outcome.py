@@ -33,6 +33,8 @@ def made(call: Call) -> Outcome:
             value = call.run(call.arguments)
             arrays = [np.array(a) for a in _arrays(value)] + _gradients(call, value)
     except tg.TinygradRnnError as error:
+        if "failed to map segment" in str(error):  # no memory left to load a library, PyTorch
+            return Outcome("memory", [], str(error))
         return Outcome("error", [], str(error), _unnamed(call, error))
     except MemoryError as error:
         return Outcome("memory", [], str(error))
@@ -58,7 +60,7 @@ def _gradients(call: Call, value: Any) -> list[Any]:
     return [g.numpy() for g in tg.grad(ys, xs, [tg.ones_like(y.detach()) for y in ys])]
 
 
-# What a method does, and what functions that we hand over do, in whose name they speak.
+# What a method does, and what functions that are passed to it do, which errors name.
 OPERATIONS = (
     "add subtract multiply divide pow floor_divide remainder equal less greater logical_and"
 )

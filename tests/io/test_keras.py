@@ -16,6 +16,7 @@ from tinygrad_rnn import nn
 from tinygrad_rnn.io import CheckpointError, KerasChain, from_keras, to_keras
 
 h5py: Any = pytest.importorskip("h5py")
+pytestmark = pytest.mark.oracle
 COUNT = 100
 
 
@@ -37,6 +38,8 @@ def drawn(seed: int) -> tuple[KerasChain, Any]:
                                    "bidirectional": both}  # fmt: skip
         if both:
             options["merge"] = of("concat", "sum", "mean", "mul")
+        else:
+            options["reverse"] = of(False, False, True)
         if kind is nn.RNN:
             options["nonlinearity"] = of("tanh", "relu", "sigmoid")
         else:
@@ -78,19 +81,122 @@ def test_a_chain_comes_back_bit_for_bit(seed: int, tmp_path: Path) -> None:
     same(from_keras(tmp_path / "m.weights.h5", drawn(seed)[0]), chain)
 
 
-@pytest.mark.oracle
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of Keras itself
-@pytest.mark.parametrize("seed", range(0, COUNT, 5))
-def test_keras_computes_the_same(seed: int, tmp_path: Path) -> None:
-    os.environ.setdefault("KERAS_BACKEND", "jax")
-    keras: Any = pytest.importorskip("keras")
+@pytest.fixture(scope="session")
+def keras() -> Any:
+    """Keras on PyTorch, whose gradients are compared with ours."""
+    os.environ["KERAS_BACKEND"] = "torch"
+    pytest.importorskip("torch")
+    return pytest.importorskip("keras")
+
+
+def agree(chain: KerasChain, theirs: Any, keras: Any, x: Any, folder: Path) -> None:
+    """Outputs, gradients of x and gradients of all weights are equal."""
+    import torch
+
+    given = torch.tensor(x, requires_grad=x.dtype.kind == "f")
+    expected = theirs(given)
+    (expected * expected).sum().backward()
+    own = tg.tensor(x, requires_grad=x.dtype.kind == "f")
+    y = chain(own)
+    (y * y).sum().backward()
+    np.testing.assert_allclose(y.numpy(), expected.detach().numpy(), rtol=1e-4, atol=1e-5)
+    if own.requires_grad:
+        np.testing.assert_allclose(own.grad.numpy(), given.grad.numpy(), rtol=1e-3, atol=1e-4)
+    for name, p in chain.named_parameters():  # gradients in the place of weights
+        p.data = p.grad.numpy() * (0 if "bias_hh" in name and _one_bias(chain, p) else 1)
+    to_keras(chain, folder / "gradients.keras")
+    slopes = keras.saving.load_model(folder / "gradients.keras")
+    assert len(slopes.weights) == len(theirs.weights)
+    for slope, w in zip(slopes.weights, theirs.weights, strict=True):
+        found, wanted = slope.value.detach().numpy(), w.value.grad.numpy()
+        np.testing.assert_allclose(found, wanted, rtol=1e-3, atol=1e-4, err_msg=w.path)
+
+
+@pytest.mark.filterwarnings("ignore")  # of Keras itself
+@pytest.mark.parametrize("seed", range(COUNT))
+def test_keras_computes_the_same(seed: int, keras: Any, tmp_path: Path) -> None:
     chain, x = drawn(seed)
     to_keras(chain, tmp_path / "m.keras")
     theirs = keras.saving.load_model(tmp_path / "m.keras")
-    expected = np.array(theirs(x).tolist(), "float32")
-    np.testing.assert_allclose(chain(tg.tensor(x)).numpy(), expected, rtol=1e-4, atol=1e-5)
     theirs.save(tmp_path / "b.keras")
     same(from_keras(tmp_path / "b.keras"), chain)
+    agree(chain, theirs, keras, x, tmp_path)
+
+
+def theirs_drawn(seed: int, keras: Any) -> tuple[Any, Any]:
+    """A model that Keras makes, sequential or functional, and its input."""
+    rng = np.random.default_rng(seed)
+
+    def of(*values: Any) -> Any:
+        return values[int(rng.integers(len(values)))]
+
+    layers, ids = keras.layers, of(True, False)
+    x: Any = rng.integers(0, 7, (2, 5)) if ids else rng.normal(size=(2, 5, 3)).astype("float32")
+    parts = [layers.Embedding(7, 3)] if ids else []
+    sequences = [True] * of(0, 1) + [of(False, True)]
+    for whole in sequences:
+        kind = of(layers.SimpleRNN, layers.GRU, layers.LSTM)
+        options: dict[str, Any] = {"use_bias": of(True, True, False), "return_sequences": whole}
+        options["activation"] = of("tanh", "relu", "softplus", "silu")
+        if kind is not layers.SimpleRNN:
+            options["recurrent_activation"] = of("sigmoid", "hard_sigmoid", "tanh")
+        if kind is layers.GRU:
+            options["reset_after"] = of(False, True)
+        layer = kind(of(2, 4), bias_initializer="random_normal", **options)
+        if of(False, True):
+            layer = layers.Bidirectional(layer, merge_mode=of("concat", "sum", "mul", "ave"))
+        parts.append(layer)
+    parts += of([], [layers.LayerNormalization(epsilon=1e-3)], [layers.Dropout(0.3)])
+    parts += of([], [layers.Dense(3, activation=of("softmax", None, "gelu"))],
+                [layers.Dense(2), layers.Activation("sigmoid")])  # fmt: skip
+    shape = (None,) if ids else (None, 3)
+    if of(True, False):
+        return keras.Sequential([keras.Input(shape, dtype="int32" if ids else None), *parts]), x
+    start = found = keras.Input(shape, dtype="int32" if ids else None)
+    for part in parts:
+        found = part(found)
+    return keras.Model(start, found), x
+
+
+@pytest.mark.filterwarnings("ignore")  # of Keras itself
+@pytest.mark.parametrize("seed", range(COUNT))
+def test_models_that_keras_makes_compute_the_same_here(
+    seed: int, keras: Any, tmp_path: Path
+) -> None:
+    keras.utils.set_random_seed(seed)
+    theirs, x = theirs_drawn(seed, keras)
+    theirs.save(tmp_path / "m.keras")
+    chain = from_keras(tmp_path / "m.keras")
+    weights = [w.value.detach().numpy() for w in theirs.weights]
+    to_keras(chain, tmp_path / "b.keras")
+    back = keras.saving.load_model(tmp_path / "b.keras").weights
+    for w, ours in zip(weights, back, strict=True):
+        np.testing.assert_array_equal(ours.value.detach().numpy(), w)
+    theirs.save_weights(tmp_path / "m.weights.h5")
+    same(from_keras(tmp_path / "m.weights.h5", from_keras(tmp_path / "m.keras")), chain)
+    agree(chain, theirs, keras, x, tmp_path)
+
+
+@pytest.mark.oracle
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("kind", ["SimpleRNN", "GRU", "LSTM"])
+def test_keras_masks_are_ours(kind: str, tmp_path: Path) -> None:
+    """Outputs are those of zero_output_for_mask=True, which Bidirectional always sets."""
+    os.environ.setdefault("KERAS_BACKEND", "jax")
+    keras: Any = pytest.importorskip("keras")
+    rng = np.random.default_rng(0)
+    x, mask = rng.normal(size=(3, 6, 2)).astype("float32"), rng.random((3, 6)) > 0.4
+    mask[2] = False
+    made = getattr(keras.layers, kind)
+    for way in ("forwards", "backwards", "both"):
+        options = {"return_sequences": True, "zero_output_for_mask": True}
+        theirs = made(4, go_backwards=way == "backwards", **options)
+        theirs = keras.layers.Bidirectional(theirs) if way == "both" else theirs
+        keras.Sequential([keras.Input((6, 2)), theirs]).save(tmp_path / "m.keras")
+        expected = np.array(theirs(x, mask=mask).tolist())
+        y = from_keras(tmp_path / "m.keras").layers[0](x, mask=mask)[0].numpy()
+        y = y[:, ::-1] if way == "backwards" else y
+        np.testing.assert_allclose(y, expected, rtol=1e-5, atol=1e-6)
 
 
 def write(path: Path, layers: Any, kind: str = "Sequential", weights: Any = None) -> None:
@@ -116,6 +222,8 @@ REFUSED: list[tuple[Any, str]] = [
     ([layer("Dense", use_bias=True, activation={"class_name": "Own"})], "activation={'class_name'"),
     ([layer("Embedding", mask_zero=True)], "tg.nn has no mask_zero=True"),
     ([layer("Bidirectional", merge_mode=None, layer=layer("GRU", **GRU))], "merge_mode=None"),
+    ([layer("Bidirectional", merge_mode="sum", layer=layer("GRU", go_backwards=True, **GRU))],
+     "the file has no layers"),
     ([{"config": {"name": "x"}}], "class_name"),
     ([3], "damaged"), (3, "damaged"),
 ]  # fmt: skip

@@ -209,8 +209,53 @@ def node(kind: str, inputs: list[str], outputs: list[str], **more: Any) -> Any:
     return onnx.helper.make_node(kind, inputs, outputs, **more)
 
 
+def branch(name: str, nodes: list[Any], w: Any, output: str = "r") -> Any:
+    helper = onnx.helper
+    result = helper.make_tensor_value_info(output, FLOAT, None)
+    return helper.make_graph(nodes, name, [], [result], [onnx.numpy_helper.from_array(w, "w")])
+
+
+def test_a_condition_chooses_a_branch_whose_weights_can_be_trained(tmp_path: Path) -> None:
+    w = np.random.default_rng(0).normal(size=(3, 2)).astype("float32")
+    chosen = node(
+        "If", ["c"], ["y"], then_branch=branch("a", [node("MatMul", ["z", "w"], ["r"])], w),
+        else_branch=branch("b", [node("Sin", ["z"], ["n"]), node("MatMul", ["n", "w"], ["r"])], -w),
+    )  # fmt: skip
+    write(tmp_path / "m", [node("Neg", ["x"], ["z"]), chosen], {"x": FLOAT, "c": 9}, ["y"], {})
+    model, x = import_onnx(tmp_path / "m"), np.ones((4, 3), "float32")
+    assert [p.shape for p in model.parameters()] == [(3, 2), (3, 2)]
+    for c in (True, False):
+        expected = run(tmp_path / "m", {"x": x, "c": np.array(c)})["y"]
+        y = model(x, np.array(c))
+        np.testing.assert_allclose(y.numpy(), expected, rtol=1e-5)
+        model.zero_grad()
+        y.sum().backward()
+        for p in model.parameters():
+            assert (p.grad is not None) == (p.tolist() == (w if c else -w).tolist())
+    with pytest.raises(tg.InvalidValueError, match=r"node 0 \(MatMul\)"):
+        model(np.ones((4, 4), "float32"), np.array(True))
+
+
+@pytest.mark.parametrize("mode", ["constant", "edge", "reflect"])
+def test_padding_and_convolutions(mode: str, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    arrays = {"w": rng.normal(size=(4, 2, 3)).astype("f4"), "b": np.ones(4, "f4"),
+              "pads": np.array([0, 0, 1, 0, 0, 2])}  # fmt: skip
+    nodes = [node("Pad", ["x", "pads"], ["p"], mode=mode),
+             node("Conv", ["p", "w", "b"], ["y"], pads=[0, 1], strides=[2], group=2)]  # fmt: skip
+    write(tmp_path / "m", nodes, {"x": FLOAT}, ["y"], arrays)
+    x = rng.normal(size=(2, 4, 9)).astype("f4")
+    expected = run(tmp_path / "m", {"x": x})["y"]
+    np.testing.assert_allclose(import_onnx(tmp_path / "m")(x).numpy(), expected, rtol=1e-5)
+
+
+ONE = np.ones(1, "f4")
+INSIDE = [branch("a", [node("Relu", ["x"], ["r"])], ONE),
+          branch("b", [node("Sin", ["q"], ["s"]), node("Loop", ["x"], ["r"])], ONE)]  # fmt: skip
 REFUSED: list[tuple[list[Any], str]] = [
-    ([node("Conv", ["x", "w"], ["y"], name="conv1")], r"node 0 'conv1' \(Conv\) has no equivalent"),
+    ([node("If", ["x"], ["y"], then_branch=INSIDE[0], else_branch=INSIDE[1])],
+     r"node 0 \(If\): node 0 \(Sin\) reads q, .*; node 0 \(If\): node 1 \(Loop\) has no eq"),
+    ([node("MaxPool", ["x"], ["y"], name="one")], r"node 0 'one' \(MaxPool\) has no equivalent"),
     ([node("Relu", ["x"], ["a"]), node("Gemm", ["a", "w"], ["y"], name="g", gamma=2)],
      r"node 1 'g' \(Gemm\) has gamma, which has no equivalent"),
     ([node("Relu", ["z"], ["y"])], r"node 0 \(Relu\) reads z, which no node before computes"),

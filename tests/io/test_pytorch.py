@@ -141,6 +141,7 @@ def test_modes_frozen_parameters_and_dtypes() -> None:
          r"LSTM: PyTorch has no zoneout=0\.1, layer_norm=True, peephole=True, merge='sum'"),
         (nn.GRU(2, 3), r"GRU: PyTorch has no reset_after=False"),
         (nn.GRU(2, 3, reset_after=True, activation="relu"), "activation='relu'"),
+        (nn.LSTM(2, 3, reverse=True), "reverse=True"),
         (nn.RNN(2, 3, nonlinearity="sigmoid"), "nonlinearity='sigmoid'"),
         (nn.LSTMCell(2, 3, proj_size=2), "proj_size=2"),
         (nn.Embedding(3, 2, dropout=0.1), "dropout=0.1"),

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 import tinygrad_rnn as tg
 from tinygrad_rnn.kernels import cpu, dispatch, reference
 from tinygrad_rnn.kernels.cpu import functions
+from tinygrad_rnn.kernels.cuda import recurrent
 from tinygrad_rnn.tensor import backend
 from tinygrad_rnn.testing import sequence
 from tinygrad_rnn.testing.sequences import packed
@@ -27,6 +28,7 @@ from .fused import Fused
 IMPLEMENTATIONS = [
     pytest.param(reference, "cpu", id="reference"),
     pytest.param(reference, "cuda", id="reference-cuda", marks=pytest.mark.gpu),
+    pytest.param(recurrent, "cuda", id="cuda", marks=pytest.mark.gpu),
     pytest.param(
         cpu,
         "cpu",
@@ -161,7 +163,7 @@ def test_nothing_to_do_is_done(
     module: ModuleType, device: str, name: str, steps: int, batch: int
 ) -> None:
     """No steps, no rows, or rows that are all empty: the state stays, and gradients are zero."""
-    if module is cpu and (steps == 0 or batch == 0):
+    if module in (cpu, recurrent) and (steps == 0 or batch == 0):
         pytest.skip("nothing of nothing is for the reference")
     gates, states = {"rnn": (1, 1), "gru": (3, 1), "lstm": (4, 2)}[name]
     rng = np.random.default_rng(0)
@@ -185,7 +187,7 @@ def test_nothing_to_do_is_done(
 def test_what_takes_no_part_may_be_anything(
     module: ModuleType, device: str, name: str, data: st.DataObject
 ) -> None:
-    """Inputs past a row's length, the state of a row that is empty or begins anew at once."""
+    """Inputs past a row's length; the state of an empty row, or one reset before its first step."""
     drawn = Configuration(data, name, "float64", device)
     constants = {k: None if v is None else backend.to_host(v) for k, v in drawn.constants.items()}
     shape = drawn.inputs["x"].shape if constants["ids"] is None else constants["ids"].shape
@@ -223,12 +225,12 @@ def test_reset_forgets_what_is_not_finite(
         monkeypatch.setattr(functions, "native", None)
     x = tg.ones((3, 2, 2), dtype=dtype)
     bad = tg.full((1, 2, 3), float("nan"), dtype=dtype)
-    anew = np.array([[True, True], [False, True], [False, False]])
+    reset = np.array([[True, True], [False, True], [False, False]])
     layer: Any = getattr(tg.nn, kind)(2, 3, dtype=dtype, generator=tg.Generator(0), **options)
     layer.eval()
-    y, _ = layer(x, (bad, bad) if kind == "LSTM" else bad, reset=anew)
+    y, _ = layer(x, (bad, bad) if kind == "LSTM" else bad, reset=reset)
     y.sum().backward()
-    expected, _ = layer(x, reset=anew)
+    expected, _ = layer(x, reset=reset)
     np.testing.assert_allclose(y.numpy(), expected.numpy(), rtol=1e-2)
     assert all(np.isfinite(p.grad.numpy()).all() for p in layer.parameters())
 
@@ -260,16 +262,25 @@ def test_an_infinite_cell_is_the_same_in_every_implementation(data: st.DataObjec
 @operations
 @given(data=st.data())
 def test_what_a_mask_drops_may_be_infinite(name: str, data: st.DataObject) -> None:
-    """Native code, array code and the decomposition agree on which values are NaN."""
+    """All three agree on which values are NaN; native and array code on which gradients are."""
     d = HypothesisSampler(data)
     inputs, constants, options = sequence(d, name, *(d.integer(1, 4) for _ in range(4)))
-    spoilt = d.one_of([k for k, v in inputs.items() if v.size])
-    inputs[spoilt].flat[d.integer(0, inputs[spoilt].size - 1)] = d.one_of([np.inf, -np.inf, np.nan])
-    found: list[list[Any]] = []
+    chosen = d.one_of([k for k, v in inputs.items() if v.size])
+    inputs[chosen].flat[d.integer(0, inputs[chosen].size - 1)] = d.one_of([np.inf, -np.inf, np.nan])
+    values: list[list[Any]] = []
+    gradients: list[list[Any]] = []
     for call in (Fused(cpu, name), Fused(reference, name), Fused(cpu, name).decomposition):
         xs = {k: tg.tensor(v, requires_grad=True) for k, v in inputs.items()}
         with np.errstate(all="ignore"):
-            found.append([y.numpy() for y in call(**xs, **constants, **options)])
-    for other in found[1:]:
-        for a, b in zip(found[0], other, strict=True):
+            ys = call(**xs, **constants, **options)
+            sum(y.sum() for y in ys).backward()
+        values.append([y.numpy() for y in ys])
+        gradients.append([x.grad.numpy() for x in xs.values()])
+    native, array_code, decomposition = values
+    for one, other in (
+        (native, array_code),
+        (native, decomposition),
+        (gradients[0], gradients[1]),
+    ):
+        for a, b in zip(one, other, strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9)

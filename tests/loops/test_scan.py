@@ -67,8 +67,8 @@ class TestFused:
         def other(h: Any, x: Any) -> Any:
             p, q, r = x.unstack(axis=-1)
             s, t = tg.tanh(x).unstack()
-            turned = (x @ stack).sum(axis=0) * x.sum(axis=0) + s * t + x * s
-            return tg.tanh(h @ w) + (p * q + r)[:, None] + turned.sum(), x @ x.mT
+            product = (x @ stack).sum(axis=0) * x.sum(axis=0) + s * t + x * s
+            return tg.tanh(h @ w) + (p * q + r)[:, None] + product.sum(), x @ x.mT
 
         compare(other, drawn(2, 4), x, w, stack)
         compare(step, drawn(2, 4), x, u, w, b)
@@ -131,7 +131,7 @@ class TestFused:
             sign, size = tg.linalg.slogdet(tg.stack([h[0], a[1]]) + 3 * tg.eye(2, dtype="float64"))
             return y[0] * size + sign, y
 
-        # A constant that the step makes anew is refused: see below.
+        # A constant that the step creates is refused: see below.
         with pytest.raises(tg.GraphError, match="something new to 'multiply'"):
             compare(step, drawn(3, 2), x, u, w)
         eye = tg.eye(2, dtype="float64")
@@ -373,7 +373,7 @@ class TestFusion:
                    for plan in (known.fused.forward, known.fused.backward)]  # fmt: skip
         assert max(lengths[0]) > 8
         assert max(lengths[1]) > 8
-        monkeypatch.setattr(execute, "is_native", lambda xp: False)
+        monkeypatch.setattr(execute, "fuses", lambda xp: False)
         for a, c in zip(fused, results(), strict=True):
             tolerance = 300 * np.finfo(dtype).eps
             np.testing.assert_allclose(a.numpy(), c.numpy(), rtol=tolerance, atol=tolerance)
@@ -419,7 +419,7 @@ class TestFusion:
         found = [results()]
         monkeypatch.setattr(fusion.FusedKernel, "run", lambda *_: False)
         found.append(results())  # the fallback of a kernel
-        monkeypatch.setattr(execute, "is_native", lambda xp: False)
+        monkeypatch.setattr(execute, "fuses", lambda xp: False)
         found.append(results())
         for values in found:
             for y, t in zip(values, wanted, strict=True):
@@ -452,7 +452,7 @@ class TestFusion:
         monkeypatch.setattr(fusion.FusedKernel, "run", lambda *_: False)
         for a, b in zip(found, gradients(), strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-12)
-        monkeypatch.setattr(execute, "is_native", lambda xp: False)
+        monkeypatch.setattr(execute, "fuses", lambda xp: False)
         for a, b in zip(found, gradients(), strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-12)
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import tinygrad_rnn as tg
-from tinygrad_rnn.nn.utils import detach, gate_saturation, gradient_flow, truncated
+from tinygrad_rnn.nn.utils import activations, detach, gate_saturation, gradient_flow, truncated
 
 from .layers import Array, flat
 
@@ -220,3 +220,48 @@ def test_saturation_counts_valid_steps_from_the_states_they_begin_from() -> None
                 values.append(np.tanh(u + p["weight_hh"] @ h))
         low, high = (np.mean(np.array(values) < -0.6), np.mean(np.array(values) > 0.6))
         np.testing.assert_allclose(found["h"][way], (low, high))
+
+
+@pytest.mark.parametrize("kind", ["RNN", "GRU", "LSTM"])
+def test_activations_are_those_of_single_steps(kind: str) -> None:
+    layer = getattr(tg.nn, kind)(3, 4, 2, dtype="float64", dropout=0.5)
+    x = tg.tensor(rng.normal(size=(5, 2, 3)))
+    lengths = [5, 3]
+    rows = activations(layer, lambda: layer(x, lengths=lengths))[""]
+    assert layer.training
+    assert [list(row) for row in rows] == [
+        {"RNN": ["h"], "GRU": [*"rznh"], "LSTM": [*"ifgohc"]}[kind]
+    ] * 2
+    layer.eval()
+    _, _, states = layer(x, lengths=lengths, return_states=True)
+    parts = dict(zip("hc", states if isinstance(states, tuple) else [states], strict=False))
+    for index, row in enumerate(rows):
+        for letter, every in parts.items():
+            np.testing.assert_allclose(row[letter].numpy(), every[index].numpy(), atol=1e-12)
+        for values in row.values():
+            assert not values[3:, 1].numpy().any()
+        before = np.concatenate([np.zeros((1, 2, 4)), row["h"].numpy()[:-1]])[:3]
+        a = {letter: values.numpy()[:3] for letter, values in row.items()}
+        if kind == "GRU":
+            np.testing.assert_allclose(a["h"], a["z"] * before + (1 - a["z"]) * a["n"], atol=1e-12)
+        if kind == "LSTM":
+            np.testing.assert_allclose(a["h"], a["o"] * np.tanh(a["c"]), atol=1e-12)
+
+
+def test_activations_of_a_model_that_runs_step_by_step_and_of_a_cell_of_one_s_own() -> None:
+    layer = tg.nn.Recurrent(tg.nn.MinGRUCell(3, 4))
+    x = tg.randn(5, 2, 3)
+
+    def run() -> None:
+        state = None
+        for t in range(5):
+            _, state = layer(x[t : t + 1], state)
+
+    [steps] = activations(layer, run)[""]
+    [whole] = activations(layer, lambda: layer(x))[""]
+    assert [*steps] == ["h"]
+    np.testing.assert_allclose(steps["h"].numpy(), whole["h"].numpy(), atol=1e-6)
+    with pytest.raises(ValueError, match=r"run\(\) ran no recurrent layer"):
+        activations(layer, lambda: None)
+    with pytest.raises(ValueError, match="no recurrent layer to capture"):
+        activations(tg.nn.Linear(2, 3), lambda: None)

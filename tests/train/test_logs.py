@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import tinygrad_rnn as tg
-from tinygrad_rnn.train import CSVLog, Progress, TensorBoard, Trainer, draw_losses
+from tinygrad_rnn.train import CSVLog, Progress, TensorBoard, Trainer
 
 
 def trainer(*callbacks: Any) -> Trainer:
@@ -50,21 +50,6 @@ def test_a_new_training_has_a_new_log(tmp_path: Path) -> None:
     for _ in range(2):
         list(trainer(CSVLog(path)))
     assert [row["step"] for row in rows(path)] == ["1", "2", "3", "4", "5", "6"]
-
-
-def test_a_loss_curve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = trainer()
-    path = tmp_path / "curve.png"
-    with pytest.raises(ValueError, match="at least one evaluation"):
-        draw_losses(path, run.history)
-    list(run)
-    draw_losses(path, run.history)
-    assert path.read_bytes().startswith(b"\x89PNG")
-    with pytest.raises(ValueError, match=r"end its name in \.png"):
-        draw_losses(tmp_path / "curve.jpg", run.history)
-    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    with pytest.raises(ValueError, match=r"pip install 'tinygrad_rnn\[plot\]'"):
-        draw_losses(path, run.history)
 
 
 def test_event_files_are_tensorboard_s(tmp_path: Path) -> None:

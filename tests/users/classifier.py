@@ -33,4 +33,4 @@ trainer = tg.train.Trainer(
     epochs=int(sys.argv[2]), validation=tg.data.DataLoader(test, 100), clip=1.0,
 )  # fmt: skip
 history = trainer.fit(sys.argv[1], resume=True)
-tg.train.draw_losses("losses.png", history)
+tg.plot.save(tg.plot.losses(history), "losses.png")

@@ -1,7 +1,7 @@
 """Recurrent cells: one file a family, with the equations of a step and the fused operation."""
 
 from ..errors import public as _public
-from ..tensor.graph import Op as _Op
+from ..tensor.operation import Op as _Op
 from .conv_lstm import conv_lstm_step
 from .gru import gru, gru_step
 from .light import indrnn_step, janet_step, mgu_step, sru_step

@@ -18,7 +18,8 @@ from ..errors import InvalidTypeError, InvalidValueError, described
 from ..kernels import NO_OPTIONS, SequenceOptions
 from ..loops.scan import scan
 from ..tensor import backend, conversion, tree
-from ..tensor.graph import NESTED, Traced
+from ..tensor.graph import Traced
+from ..tensor.inputs import NESTED, SETTLED
 from ..tensor.ops import elementwise
 from ..tensor.ops.elementwise import clip, equal, multiply, sqrt, where
 from ..tensor.ops.indexing import take
@@ -26,6 +27,7 @@ from ..tensor.ops.movement import broadcast_to, matrix_transpose, unstack
 from ..tensor.ops.products import matmul
 from ..tensor.ops.reductions import mean
 
+SETTLED.add(SequenceOptions)
 EPSILON = 1e-5  # keeps a normalisation's division finite
 SHAPES = (
     "x (T, B, I), or (V, I) with ids (T, B), h0 (B, H), w_ih ({0}H, I), w_hh ({0}H, H) and biases "

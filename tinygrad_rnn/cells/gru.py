@@ -8,7 +8,7 @@ from typing import Any
 from .. import kernels
 from ..errors import InvalidValueError
 from ..kernels import SequenceOptions
-from ..tensor.graph import Op
+from ..tensor.operation import Op
 from .common import (
     SHAPES,
     affine,

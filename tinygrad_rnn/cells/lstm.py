@@ -7,7 +7,7 @@ from typing import Any
 
 from .. import kernels
 from ..kernels import SequenceOptions
-from ..tensor.graph import Op
+from ..tensor.operation import Op
 from ..tensor.ops.elementwise import clip
 from .common import (
     SHAPES,

@@ -7,6 +7,7 @@ is a bug, and shows its traceback.
 
 from __future__ import annotations
 
+import codecs
 import inspect
 import io
 import os
@@ -23,10 +24,12 @@ from .. import __version__, kernels
 from ..errors import TinygradRnnError
 from ..recipes import TASKS_BY_NAME
 from ..train import DivergedError
-from .adding import adding
 from .checks import gradcheck, info
 from .files import export, import_
 from .files import inspect as inspect_file
+from .gates import gates, parallel
+from .look import look
+from .memory import memory
 from .task import data, predict, train_command
 from .train import charlm, phones, task, verses
 from .train import translate as train_translate
@@ -40,9 +43,9 @@ app = typer.Typer(
 )
 train = typer.Typer(help="Train a model.")
 app.add_typer(train, name="train")
-COMMANDS = (generate, score, translate, predict, export, data, gradcheck, info)
+COMMANDS = (generate, score, translate, predict, look, export, data, gradcheck, info)
 TRAIN_COMMANDS = (
-    *(charlm, train_translate, phones, verses, task, adding),
+    *(charlm, train_translate, phones, verses, task, memory, gates, parallel),
     *(train_command(one) for one in TASKS_BY_NAME.values()),
 )
 for command in COMMANDS:
@@ -71,6 +74,8 @@ def _options(
     """The options before a command."""
 
 
+ESCAPE = "tinygrad_rnn_escape"  # a handler of letters that an encoding lacks
+lacking: set[str] = set()  # the encodings of terminals that lacked letters
 SHOWN = 400  # letters of a long message's beginning and of its end
 OPTIONS = {
     n for command in COMMANDS + TRAIN_COMMANDS for n in inspect.signature(command).parameters
@@ -108,15 +113,24 @@ def main() -> NoReturn:
 def _open_streams() -> None:
     """Replaces closed streams by the null device; writes UTF-8 to files and pipes.
 
-    A terminal keeps its own encoding, and shows "?" for letters that it lacks.
+    A terminal keeps its own encoding, and shows letters that it lacks as \\u1234; `_leave` says how
+    to show them.
     """
+    codecs.register_error(ESCAPE, _escaped)
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             nowhere = os.open(os.devnull, os.O_RDWR)
             setattr(sys, name, open(nowhere, mode, closefd=False))  # noqa: SIM115 until the end
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(encoding=None if stream.isatty() else "utf-8", errors="replace")
+            stream.reconfigure(encoding=None if stream.isatty() else "utf-8", errors=ESCAPE)
+
+
+def _escaped(error: UnicodeError) -> tuple[str | bytes, int]:
+    """Escapes letters that an output's encoding lacks, and notes the encoding."""
+    if isinstance(error, UnicodeEncodeError) and not error.encoding.startswith("utf"):
+        lacking.add(error.encoding)  # UTF-8 lacks only halves of letters
+    return codecs.backslashreplace_errors(error)
 
 
 def _reason(error: OSError) -> str:
@@ -149,6 +163,12 @@ def _leave(status: int) -> NoReturn:
     """Exits without a second attempt to write to a broken output."""
     try:
         sys.stdout.flush()
+        if lacking:
+            print(
+                f"hint: the terminal is {', '.join(lacking)}, which lacks the letters shown as "
+                "\\u1234: PYTHONIOENCODING=utf-8 before the command shows them",
+                file=sys.stderr,
+            )
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(status)

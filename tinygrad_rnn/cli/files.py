@@ -83,25 +83,25 @@ def import_(
     if not tensors:
         raise CheckpointError(f"{file} has no tensors")
     io.save(target, tensors)
-    print(f"wrote {len(tensors)} tensors to {target}")
+    print(f"wrote {len(tensors)} tensor{'s'[: len(tensors) != 1]} to {target}")
 
 
 def inspect(file: File) -> None:
-    """Show a file's tensors and configuration; nothing in it is executed."""
+    """Show tensors and configuration of a file or a checkpoint; nothing in it is executed."""
     from rich.console import Console
     from rich.table import Table
 
     table = Table(title=str(file), title_justify="left")
     for column, justify in (("tensor", "left"), ("shape", "left"), ("type", "left"),
                             ("bytes", "right")):  # fmt: skip
-        table.add_column(column, justify=justify)  # type: ignore[arg-type]
+        table.add_column(column, justify=justify, overflow="fold")  # type: ignore[arg-type]
     notes: list[str] = []
     total, rows = 0, 0
     for name, shape, dtype, size in _rows(file, notes):
         table.add_row(name, str(list(shape)), dtype, f"{size:,}")
         total, rows = total + size, rows + 1
     table.add_section()
-    table.add_row(f"{rows} tensors", "", "", f"{total:,}")
+    table.add_row(f"{rows} tensor{'s'[: rows != 1]}", "", "", f"{total:,}")
     console = Console(highlight=False, markup=False)
     console.print(table)
     for note in notes:
@@ -109,7 +109,15 @@ def inspect(file: File) -> None:
 
 
 def _rows(file: Path, notes: list[str]) -> Iterator[tuple[str, Any, str, int]]:
-    """The tensors of a file, and notes about the rest."""
+    """The tensors of a file or of a checkpoint folder, and notes about the rest."""
+    if file.is_dir():
+        for name, value in sorted(io.load_checkpoint(file).items()):
+            arrays = [(n, v) for n, v in _flat(name, value) if hasattr(v, "nbytes")]
+            if not arrays:
+                notes.append(f"{name}: {repr(value)[:500]}")
+            for inner, array in arrays:
+                yield inner, array.shape, str(array.dtype), array.nbytes
+        return
     with io.files.open_to_read(file) as opened:
         start = opened.read(8)
     if start[:2] == b"PK" or file.suffix == ".onnx":

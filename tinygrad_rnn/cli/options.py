@@ -23,6 +23,16 @@ Resume = Annotated[bool, typer.Option("--resume", help="Resume from the checkpoi
 Command = Callable[..., None]
 
 
+def as_utf8(typed: str | None) -> str | None:
+    """Decodes a typed text that the locale, such as C, could not decode."""
+    if typed is None or typed.isprintable():
+        return typed
+    try:
+        return typed.encode("ascii", "surrogateescape").decode()
+    except UnicodeError:
+        return typed  # with other letters, or not of UTF-8
+
+
 def on(device: str | None) -> AbstractContextManager[None]:
     """Sets the device of a `with` block; None leaves the default device."""
     return backend.device(backend.default_device() if device is None else device)

@@ -11,14 +11,13 @@ from typing import Annotated
 
 import typer
 
+from .. import plot
 from ..data import TextError, read_lines
 from ..data.datasets import decoded
 from ..data.vocabulary import SHOWN
 from ..recipes import SettingError, Translation, Translator, bleu_and_chrf
 from ..recipes.settings import check
-from ..train.logs import check_plot
 from .options import Checkpoint, Device, on
-from .picture import draw_attention
 
 LONGEST_LINE = 2**20  # bytes of the input, which may be a device that never ends a line
 
@@ -52,7 +51,7 @@ def translate(
     check("batch_size", batch_size, at_least=1)
     references = None if reference is None else read_lines(reference)
     if attention is not None:
-        check_plot(attention)
+        plot.check_file(attention)
     with on(device):
         translator = Translator.load(checkpoint)
         translations: list[str] = []
@@ -113,4 +112,5 @@ def _input() -> Iterator[str]:
 def _picture(translator: Translator, text: str, best: Translation, path: Path) -> None:
     if best.attention is None:
         raise SettingError("no attention to draw: the first line is empty, or the model has none")
-    draw_attention(path, translator.source_tokens(text), best.tokens, best.attention)
+    figure = plot.attention(best.attention, translator.source_tokens(text), best.tokens)
+    plot.save(figure, path)

@@ -12,7 +12,7 @@ import typer
 from ..data import TextError, read_text
 from ..recipes import CharLM
 from ..tensor.random import Generator
-from .options import Checkpoint, Device, on
+from .options import Checkpoint, Device, as_utf8, on
 
 ROWS = 1000  # characters of a text that are shown one by one
 NARROW, LEAST = 56, 40  # columns: with room for the table's borders, and without
@@ -20,7 +20,7 @@ NARROW, LEAST = 56, 40  # columns: with room for the table's borders, and withou
 
 def generate(
     checkpoint: Checkpoint,
-    prompt: Annotated[str, typer.Option(help="The text to continue.")] = "",
+    prompt: Annotated[str, typer.Option(help="The text to continue.", callback=as_utf8)] = "",
     length: Annotated[int, typer.Option(help="Characters to generate.")] = 500,
     temperature: Annotated[
         float, typer.Option(help="Divides the logits; 0 always takes the most probable.")
@@ -63,7 +63,7 @@ def generate(
 
 def score(
     checkpoint: Checkpoint,
-    text: Annotated[str | None, typer.Argument(help="The text to score.")] = None,
+    text: Annotated[str | None, typer.Argument(help="The text to score.", callback=as_utf8)] = None,
     file: Annotated[Path | None, typer.Option(help="A UTF-8 text to score instead.")] = None,
     summary: Annotated[
         bool, typer.Option("--summary", help="Show the whole text's figures only.")

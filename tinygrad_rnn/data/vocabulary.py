@@ -209,7 +209,7 @@ class CharVocabulary(Vocabulary):
         shown = ", ".join(map(repr, others[:SHOWN])) + ", ..." * (len(others) > SHOWN)
         return (
             f"unknown character {text[at]!r} (U+{ord(text[at]):04X}) at position {at}: "
-            f"the vocabulary has {len(self)} symbols, and this is none of them"
+            f"not among the vocabulary's {len(self)} characters"
             + f"; nor {'are' if others[1:] else 'is'} {shown}"
             * bool(others)
         )

@@ -51,7 +51,8 @@ class KerasChain(Module):
 
     **Arguments** layers: modules of `tg.nn` and operations; recurrent layers with
     `batch_first=True`. sequences: for each recurrent layer whether it returns the outputs of all
-    steps, or those after the last.
+    steps, or those after the last. As Keras's, layers with `reverse=True` give their outputs in the
+    order in which they compute them, the last step's first.
 
     >>> import tinygrad_rnn as tg
     >>> layers = [tg.nn.GRU(3, 4, batch_first=True, bidirectional=True), tg.nn.Linear(8, 2)]
@@ -89,6 +90,8 @@ class KerasChain(Module):
                 h = state[0] if isinstance(state, tuple) else state
                 last = h[-layer.directions :].unstack()
                 x = _merged(last, layer.merge)
+            elif layer.reverse:
+                x = ops.flip(x, axis=1)
         return x
 
 
@@ -303,7 +306,9 @@ def _recurrent(
     kind: str, config: dict[str, Any], weights: list[list[Array]], who: str, merge: str
 ) -> Any:
     """A recurrent layer, with the weights of its directions."""
-    _refuse(who, config, go_backwards=False, stateful=False, dropout=0.0, recurrent_dropout=0.0)
+    _refuse(who, config, stateful=False, dropout=0.0, recurrent_dropout=0.0)
+    if len(weights) == 2:
+        _refuse(who, config, go_backwards=False)
     if config.get("return_state"):
         raise CheckpointError(f"{who}: tg.nn has no return_state=True in a chain")
     bias = bool(config["use_bias"])
@@ -319,7 +324,7 @@ def _recurrent(
     features, size = weights[0][0].shape[0], weights[0][1].shape[0]
     layer = getattr(nn, KINDS[kind])(
         features, size, bias=bias, batch_first=True, bidirectional=len(weights) == 2, merge=merge,
-        **options,
+        reverse=bool(config.get("go_backwards")), **options,
     )  # fmt: skip
     state: dict[str, Array] = {}
     for way, (w, u, *b) in zip(("", "_reverse"), weights, strict=False):
@@ -382,6 +387,7 @@ def _recurrent_specification(layer: Any, sequences: bool) -> Specification:
     }  # fmt: skip
     wrong = [f"{n}={option(layer, n)!r}" for n, v in defaults.items() if option(layer, n) != v]
     config: dict[str, Any] = {"units": layer.hidden_size, "return_sequences": sequences}
+    config |= {"go_backwards": True} if layer.reverse else {}
     names = ("nonlinearity",) if kind == "SimpleRNN" else ("activation", "recurrent_activation")
     for name in names:
         value = option(layer, name)

@@ -49,7 +49,7 @@ DEFAULTS: dict[str, Any] = {  # of options of ours that PyTorch does not have
     "recurrent_dropout": 0.0, "weight_dropout": 0.0, "dropout_same_mask": False, "zoneout": 0.0,
     "layer_norm": False, "peephole": False, "coupled_gates": False, "cell_clip": None,
     "activation": "tanh", "recurrent_activation": "sigmoid", "residual": False, "merge": "concat",
-    "learn_initial": False, "shared_axis": None, "normalize": "softmax",
+    "learn_initial": False, "reverse": False, "shared_axis": None, "normalize": "softmax",
 }  # fmt: skip
 
 

@@ -9,13 +9,16 @@ from inspect import signature
 from types import ModuleType
 from typing import Any
 
+import numpy as np
+
 from ..errors import DeviceError
 from . import cpu, reference
 from .contract import NO_OPTIONS, SequenceOptions, check_whole, checker
+from .cuda import recurrent
 
-IMPLEMENTATIONS: dict[str, ModuleType] = {"reference": reference, "cpu": cpu}
+IMPLEMENTATIONS: dict[str, ModuleType] = {"reference": reference, "cpu": cpu, "cuda": recurrent}
 
-wanted = os.environ.get("TINYGRAD_RNN_KERNELS", "")  # "reference" turns native code off
+wanted = os.environ.get("TINYGRAD_RNN_KERNELS", "")  # "reference" turns compiled code off
 
 
 class _Refused:
@@ -36,7 +39,10 @@ def pick(xp: Any, floats: Sequence[Any]) -> ModuleType:
 
     **Arguments** floats: the call's arrays of real numbers, or None, x first; none of them empty.
     """
-    return cpu if cpu.supports(*floats) else reference
+    if cpu.supports(*floats):
+        return cpu
+    on_gpu = xp is not np and recurrent.supports(xp, floats)
+    return recurrent if on_gpu else reference
 
 
 def _inputs(forward: Callable[..., Any]) -> tuple[list[str], int]:
@@ -89,7 +95,7 @@ def _forward(operation: str) -> Callable[..., Any]:
         there = () if options is NO_OPTIONS else _option_shapes(options)
         some = check(_shapes(inputs, given), there, **settings)
         picked = pick(xp, (*given, options.h_mask, *options.zoneout)) if some else reference
-        if picked is reference:  # native code looks for itself
+        if picked is not cpu:  # native code looks for itself
             _check_numbers(given[0], options)
         outputs, saved = getattr(picked, name)(xp, *given, options=options, keep=keep, **settings)
         return outputs, (picked, saved) if keep else None
@@ -125,30 +131,8 @@ gru_forward, gru_backward = _forward("gru"), _backward("gru")
 lstm_forward, lstm_backward = _forward("lstm"), _backward("lstm")
 
 
-def infer_stack(
-    cell: str,
-    layers: int,
-    x: Any,
-    h: Any,
-    c: Any,
-    weights: tuple[Any, ...],
-    quantized: tuple[Any, ...] | None = None,
-) -> Any:
-    """Runs a stack of layers without options in one native call; saves nothing for backward.
-
-    **Arguments** cell: `rnn_tanh`, `rnn_relu`, `gru`, `gru_reset_after` or `lstm`. layers: L. x:
-    (T, B, I), or one step, (B, I). h, and an LSTM's c: (L, B, H), or None for zeros. weights:
-    w_ih, w_hh and the biases, if any, of each layer in turn. quantized: of each w_ih and w_hh in
-    turn, the matrix it was quantized from and the last two results of `quantize_int8`; ignored for
-    a matrix that is another now, or not read-only. **Returns** (y, h, c), y being (T, B, H) or
-    (B, H); None where native code does not support the arrays or they do not fit each other: then
-    the forward functions compute it, or say what is wrong.
-    """
-    return cpu.infer_stack(cell, layers, x, h, c, weights, quantized)
-
-
 def describe() -> str:
     """Which implementation runs, and why."""
     if cpu.functions.native is None:
         return f"reference (array code); native code: {cpu.describe()}"
-    return f"cpu: {cpu.describe()}; reference (array code) for the rest"
+    return f"cpu: {cpu.describe()}; cuda on a GPU; reference (array code) for the rest"

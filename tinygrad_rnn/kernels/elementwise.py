@@ -1,4 +1,4 @@
-"""Fused elementwise arithmetic: traces a function on symbols and runs it in one native pass."""
+"""Fused elementwise arithmetic: traces a function on symbols, runs it in one kernel."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
+from . import cuda
 from .cpu import functions
 
 Array = Any
@@ -24,6 +25,11 @@ REGISTERS = 255
 def is_native(xp: Any) -> bool:
     """Whether native code supports arrays of a module."""
     return functions.native is not None and xp is np
+
+
+def fuses(xp: Any) -> bool:
+    """Whether chains on arrays of a module run in one pass: natively, or in a CUDA kernel."""
+    return is_native(xp) if xp is np else cuda.enabled(xp)
 
 
 class Symbol(NDArrayOperatorsMixin):
@@ -60,15 +66,18 @@ class ElementwiseProgram(NamedTuple):
 
     native_args: tuple[Any, ...]  # the first arguments of `native.evaluate`
     inputs: tuple[int, ...]  # which symbols of the tape are its inputs
+    kernels: dict[str, Any]  # those for a GPU, compiled at their first use, by dtype
 
     def __call__(
         self, arrays: tuple[Array, ...], out: tuple[Array | None, ...] = ()
     ) -> tuple[Array, ...] | None:
-        """Computes the results; None if native code does not support the inputs.
+        """Computes the results; None if no kernel supports the inputs.
 
         **Arguments** out: for each result an array to write it into, or None for a new one. One
         that does not fit is ignored.
         """
+        if type(arrays[0]) is not np.ndarray and type(arrays[0]).__module__ == "cupy":
+            return cuda.evaluate(self.native_args, self.kernels, arrays, out)
         found: tuple[Array, ...] | None = functions.native.evaluate(*self.native_args, arrays, out)
         return found
 
@@ -131,4 +140,4 @@ def compile_elementwise(
         columns if parted else 0,  # of a result; 0 for as many as the inputs have
         starts.tobytes(),  # the first column to read of each input, -1 for all
     )
-    return ElementwiseProgram(native_args, tuple(s.number for s in inputs))
+    return ElementwiseProgram(native_args, tuple(s.number for s in inputs), {})

@@ -32,6 +32,10 @@ def cross_entropy(
         losses = cpu.cross_entropy(x, targets, smoothing=smoothing)
         return losses if counts is None else np.where(counts, losses, 0)
     _check_targets(x.shape[-1], targets)
+    if xp is not np and cuda.has_cross_entropy(xp, x):
+        losses = xp.empty(targets.shape, x.dtype)
+        cuda.cross_entropy(xp, x, targets, None, counts, smoothing=smoothing, losses=losses)
+        return losses
     if counts is not None:
         losses = cross_entropy(xp, _selected(xp, x, counts), targets, smoothing=smoothing)
         return xp.where(counts, losses, 0)
@@ -64,6 +68,15 @@ def cross_entropy_gradient(
     targets = xp.asarray(targets)
     _check_smoothing(smoothing)
     _check_rows(x, targets=targets, weights=weights, counts=counts)
+    if xp is not np and cuda.has_cross_entropy(xp, x, weights, losses, out, sums):
+        _check_targets(x.shape[-1], targets)
+        dx = xp.empty(x.shape, x.dtype) if out is None else out
+        cuda.cross_entropy(
+            xp, x, targets, weights, counts, smoothing=smoothing, losses=losses, gradient=dx
+        )
+        if sums is not None:
+            sums += dx.reshape(-1, x.shape[-1]).sum(axis=0)
+        return dx
     if counts is not None:
         native = cpu.supports(x)  # whose arithmetic warns of nothing: the rows are selected once
         selected = x if native else _selected(xp, x, counts)
@@ -91,6 +104,7 @@ def cross_entropy_gradient(
 
 
 CHUNK = 1 << 21  # logits of a chunk of rows, which stay in the cache
+DEVICE_CHUNK = 1 << 25  # on a GPU, which a smaller product does not fill
 MIN_ROWS = 128  # of a chunk: products of fewer rows would wait for the weights
 
 
@@ -121,11 +135,11 @@ def linear_cross_entropy(
     _check_smoothing(smoothing)
     _check_rows(x, targets=targets, weights=weights)
     _check_targets(len(w), targets)
-    most = max(MIN_ROWS, CHUNK // max(1, len(w)))
+    most = max(MIN_ROWS, (CHUNK if xp is np else DEVICE_CHUNK) // max(1, len(w)))
     rows = max(1, -(-len(x) // max(1, round(len(x) / most))))  # chunks of equal size
     losses = xp.empty(len(x), x.dtype)
     to_logits, to_x = Multiplier(xp, w.T), Multiplier(xp, w) if keep else None
-    dx, dw = xp.empty(x.shape, x.dtype), None
+    dx, dw = xp.empty(x.shape, x.dtype) if rows < len(x) else None, None
     db = None if b is None else xp.zeros(b.shape, b.dtype)
     for first in range(0, max(1, len(x)), rows):
         part = slice(first, first + rows)
@@ -137,11 +151,17 @@ def linear_cross_entropy(
             xp, z, targets[part], weights[part],
             smoothing=smoothing, losses=losses[part], out=z, sums=db,
         )  # fmt: skip
-        dx[part] = to_x(dz)
+        if dx is None:
+            dx = to_x(dz)
+        else:
+            dx[part] = to_x(dz)
         if dw is None:
             dw = product(dz.T, x[part])
         else:
             add_product(dw, dz.T, x[part])
+    if xp is not np and cuda.has_cross_entropy(xp, losses, weights):
+        total = cuda.weighted_sum(xp, weights, losses)
+        return total, [dx, dw, losses, db] if keep else None
     losses = xp.where((weights != 0) | xp.isfinite(losses), losses, 0)  # 0 times infinity is NaN
     return xp.sum(weights * losses), [dx, dw, losses, db] if keep else None
 

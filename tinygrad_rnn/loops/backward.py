@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..tensor.graph import names
+from ..tensor.operation import names
 from ..tensor.ops.indexing import getitem, is_basic
 from ..tensor.ops.products import matmul
 from .fusion import Instruction, fuse, picker

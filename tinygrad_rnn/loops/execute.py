@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 
 from ..errors import GraphError
-from ..kernels.elementwise import is_native
+from ..kernels.elementwise import fuses
 from ..kernels.products import Multiplier
 from ..tensor.backend import as_array
-from ..tensor.graph import Op, Traced
+from ..tensor.graph import Traced
+from ..tensor.operation import Op
 from ..tensor.ops.indexing import Part
 from ..tensor.shapes import sum_to
 from .accumulate import OutputBuffer, SumOfProducts, TracedOutputBuffer
@@ -57,7 +58,7 @@ class Executor:
     def run(self, xp: Any, *values: Any) -> tuple[Any, ...]:
         """The last carry, and the stacked outputs."""
         carry, xs, constants = self._split(values)
-        self.plan = self.tape.fused if is_native(xp) else self.tape.plain
+        self.plan = self.tape.fused if fuses(xp) else self.tape.plain
         instructions = self._instructions(xp, constants)
         buffers = [OutputBuffer(xp, len(self.order)) for _ in self.tape.ys_at]
         self.runs = []

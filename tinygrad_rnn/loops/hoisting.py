@@ -15,7 +15,8 @@ from ..errors import InvalidTypeError, ShapeError
 from ..kernels.elementwise import is_native
 from ..tensor import tree
 from ..tensor.backend import is_array
-from ..tensor.graph import Op, Traced, grad_mode, wrap
+from ..tensor.graph import Traced, grad_mode, wrap
+from ..tensor.operation import Op
 from ..tensor.ops import elementwise
 from ..tensor.ops.elementwise import alias
 from ..tensor.ops.indexing import getitem, is_basic

@@ -11,7 +11,8 @@ from inspect import Parameter, Signature
 from typing import Any, NamedTuple
 
 from ..errors import GraphError
-from ..tensor.graph import Op, Traced, names
+from ..tensor.graph import Traced
+from ..tensor.operation import Op, names
 from ..tensor.ops import indexing
 from ..tensor.ops.indexing import getitem
 from ..tensor.tree import is_leaf

@@ -15,8 +15,9 @@ import numpy as np
 
 from ..errors import GraphError
 from ..tensor import random
-from ..tensor.graph import Node, Op, Traced, grad_mode, older, wrap
+from ..tensor.graph import Node, Traced, grad_mode, older, wrap
 from ..tensor.observers import tracers
+from ..tensor.operation import Op
 from ..tensor.ops.elementwise import alias
 from ..tensor.ops.indexing import index_update, nonzero
 from ..tensor.tree import is_leaf, same_constant
@@ -199,6 +200,10 @@ class Trace:
                 "a write to a tensor from outside the step, or one that it did not compute",
                 "write to a computed copy (tg.zeros_like(x), y + 0)",
             )
+
+    def loop(self, scan: Callable[..., Any], args: tuple[Any, ...], params: dict[str, Any]) -> Any:
+        """A loop inside a step runs its steps."""
+        return None
 
     def refuse(self, what: str, remedy: str) -> None:
         """Raises GraphError: says why the step cannot be compiled, and what to do."""

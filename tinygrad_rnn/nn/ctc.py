@@ -20,7 +20,7 @@ from typing import Any
 
 from ..errors import OutOfRangeError, ShapeError, public
 from ..tensor import creation, ops
-from ..tensor.graph import Op
+from ..tensor.operation import Op
 from ..tensor.tensor import Tensor
 from .checks import is_tensor, lengths_of
 from .loss import reduce

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..errors import InvalidValueError, OutOfRangeError, ShapeError, public
 from ..tensor import creation, ops
-from ..tensor.graph import Op
+from ..tensor.operation import Op
 from ..tensor.ops.indexing import in_table
 from ..tensor.tensor import Tensor
 from .checks import features_last, is_tensor, lengths_of
@@ -52,10 +52,12 @@ def cross_entropy(
     """
     name = "cross_entropy"
     is_tensor(name, "logits", logits)
+    is_given = isinstance(targets, Tensor)
     targets = creation.as_tensor(targets, device=logits.device)
     label_smoothing = share(name, label_smoothing)
     weights = None if weight is None else _class_weights(name, logits, weight)
     if targets.dtype.kind == "f" and targets.shape == logits.shape and logits.ndim:
+        targets = targets if is_given else targets.astype(logits.dtype)
         losses = _soft_cross_entropy(logits, targets, weights, label_smoothing)
         return reduce(name, losses, reduction)
     targets, counts = _targets(name, logits, None, targets, ignore_index)
@@ -135,11 +137,12 @@ def linear_cross_entropy(
     targets, counts = _targets(name, x, classes, targets, ignore_index)
     label_smoothing = share(name, label_smoothing)
     if counts is None:
-        weights = creation.ones(targets.shape, dtype=x.dtype, device=x.device)
+        each = 1 / max(1, targets.size) if reduction == "mean" else 1.0
+        weights = creation.full(targets.shape, each, dtype=x.dtype, device=x.device)
     else:
         x, weights = ops.where(counts.expand_dims(axis=-1), x, 0), counts.astype(x.dtype)
-    if reduction == "mean":
-        weights = weights / ops.maximum(weights.sum(), 1)
+        if reduction == "mean":
+            weights = weights / ops.maximum(weights.sum(), 1)
     return ops.linear_softmax_cross_entropy(
         x.reshape(-1, features), linear_weight, targets.reshape(-1), weights.reshape(-1),
         linear_bias, smoothing=label_smoothing,
@@ -280,13 +283,19 @@ def _mean_square(name: str, y: Tensor, lengths: Any, differences: int) -> Tensor
 
 
 def like(name: str, prediction: Any, target: Any) -> Tensor:
-    """Checks that a target has the shape of a prediction. **Returns** it as a Tensor."""
+    """Checks that a target has the shape of a prediction. **Returns** it as a Tensor.
+
+    An array of reals takes the dtype of the prediction, as inputs take that of the weights.
+    """
     is_tensor(name, "prediction", prediction)
     found = creation.as_tensor(target, device=prediction.device)
+    if not isinstance(target, Tensor) and found.dtype.kind == prediction.dtype.kind == "f":
+        found = found.astype(prediction.dtype)
     if found.shape != prediction.shape:
         raise ShapeError(
             f"{name}: expected prediction and target of one shape; got {list(prediction.shape)} "
             f"and {list(found.shape)}"
+            + (": target.reshape(prediction.shape)" if found.size == prediction.size else "")
         )
     return found
 
@@ -307,29 +316,34 @@ def _targets(
 ) -> tuple[Tensor, Any]:
     """Targets in which the ignored are 0, and which count; None, if all do.
 
+    Those on the host are checked there, before they go to the device of the scores.
+
     **Arguments** scores: (..., C), or of so many classes what scores will be made of.
     """
     is_tensor(name, "the first argument", scores)
-    targets = creation.as_tensor(targets, device=scores.device)
+    targets = creation.as_tensor(targets)
     if targets.dtype.kind not in "iu" or scores.ndim == 0 or targets.shape != scores.shape[:-1]:
         last = "classes" if classes is None else "features"
         raise ShapeError(
             f"{name}: expected integer targets of shape {list(scores.shape[:-1])} for "
             f"{list(scores.shape)}, {last} last; got {targets.dtype} {list(targets.shape)}"
             + _classes_second(scores, targets)
+            + (": targets.astype(int)" if targets.shape == scores.shape[:-1] else "")
         )
     classes = scores.shape[-1] if classes is None else classes
     ignored = targets == ignore_index
-    if scores.device == "cpu":
+    if targets.device == "cpu":
         wrong = ~ignored.data & ((targets.data < 0) | (targets.data >= classes))
         if wrong.any():
             raise OutOfRangeError(
                 f"{name}: target {targets.data[wrong][0]} is outside the {classes} classes"
             )
         if not ignored.data.any():
-            return targets, None
-        return ops.where(ignored, 0, targets), ~ignored
-    return in_table(f"{name}: target")(ops.where(ignored, 0, targets), rows=classes), ~ignored
+            return targets if scores.device == "cpu" else targets.to(scores.device), None
+        kept = ops.where(ignored, 0, targets)
+    else:
+        kept = in_table(f"{name}: target")(ops.where(ignored, 0, targets), rows=classes)
+    return kept.to(scores.device), (~ignored).to(scores.device)
 
 
 def _classes_second(scores: Tensor, targets: Tensor) -> str:

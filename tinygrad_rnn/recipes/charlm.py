@@ -194,13 +194,15 @@ class CharLM:
         def characters() -> Iterator[str]:
             with inference(self.model):
                 logits, state = self.model(self._tensor(ids[:, None]))
-            logits = logits[-1]
+            logits, device = logits[-1], self.model.device
             for count in range(1, length + 1):
-                drawn = draw(probabilities(logits, temperature, top_k, top_p), generator)
+                # Drawn on the host, to which the character goes anyway: one wait for a GPU.
+                p = probabilities(logits.to("cpu"), temperature, top_k, top_p)
+                drawn = draw(p, generator)
                 yield self.vocabulary.symbols[drawn.item()]
                 if count < length:
                     with no_grad():
-                        logits, state = self.model.step(drawn, state)
+                        logits, state = self.model.step(drawn.to(device), state)
 
         return characters()
 

@@ -133,8 +133,8 @@ class CharLMTraining(RecipeTrainer):
     def _loss(
         self, x: NDArray[np.int64], y: NDArray[np.int64], state: State
     ) -> tuple[Tensor, State]:
-        device = self.lm.model.device
-        return self.lm.model.loss(as_tensor(x, device=device), as_tensor(y, device=device), state)
+        ids = as_tensor(x, device=self.lm.model.device)
+        return self.lm.model.loss(ids, as_tensor(y, device="cpu"), state)  # checked on the host
 
     # ------------------------------------------------------------ checkpoints
 

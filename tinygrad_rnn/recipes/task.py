@@ -17,6 +17,7 @@ from typing import Any, ClassVar, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import plot
 from ..data import DataLoader, TextError
 from ..errors import InvalidTypeError
 from ..nn import Module
@@ -133,9 +134,7 @@ class Task(RecipeTrainer):
 
     def draw(self, path: Path, comparison: Comparison) -> None:
         """Draws the picture of the result, as a PNG file."""
-        from ..train import draw_losses
-
-        draw_losses(path, self.history)
+        plot.save(plot.losses(self.history), path)
 
     def sample(self) -> str:
         """Shows nothing."""

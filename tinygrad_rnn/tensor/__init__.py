@@ -17,7 +17,7 @@ from .backend import default_device, device, set_default_device
 from .creation import *
 from .functional import hessian, hvp, jacobian, jvp, value_and_grad, vjp
 from .gradcheck import gradcheck
-from .graph import Op, operation
+from .operation import Op, operation
 from .ops import linalg
 from .random import Generator, manual_seed
 from .recompute import checkpoint

@@ -11,8 +11,9 @@ from typing import Any
 
 from ..errors import AnomalyError
 from . import backend
-from .graph import Node, Op
+from .graph import Node
 from .observers import callbacks
+from .operation import Op
 
 _PACKAGE = os.path.dirname(os.path.dirname(__file__))
 

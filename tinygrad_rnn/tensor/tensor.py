@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
 import numpy as np
@@ -21,6 +22,30 @@ from .graph import Leaf, Traced, grad_mode, wrap
 from .observers import concretize, hooked, refuse_in_trace, report_overwrite
 
 T = TypeVar("T", bound=Traced)
+
+
+def reflected(op: Callable[[Any, Any], Tensor]) -> Callable[[Tensor, Any], Tensor]:
+    """The operator for a Tensor on the right, as `__rsub__`: 1 - x."""
+
+    def operator(self: Tensor, other: Any) -> Tensor:
+        return op(other, self)
+
+    return operator
+
+
+def augmented(sign: str, op: Callable[[Any, Any], Tensor]) -> Callable[[Tensor, Any], Tensor]:
+    """The operator of `x += y`: a new value, or x itself if it is written in place."""
+    doing, instead = f"x {sign}= y", f"write x = x {sign} y"
+
+    def operator(self: Tensor, other: Any) -> Tensor:
+        written = self._written(doing, instead)
+        value = op(self, other)
+        if not written:
+            return value
+        self._write(value, doing)
+        return self
+
+    return operator
 
 
 class Tensor(Traced):
@@ -239,6 +264,11 @@ class Tensor(Traced):
         """Converts to a device (`cpu`, `cuda`) or a dtype (`float64`), differentiably."""
         if isinstance(target, str) and target.partition(":")[0] in backend.platforms:
             return ops.to_device(self, target)
+        if isinstance(target, AbstractContextManager):
+            raise InvalidTypeError(
+                "to: expected the name of a device or a dtype, as 'cuda' or 'float64'; tg.device "
+                "is for `with` blocks"
+            )
         return ops.astype(self, target)
 
     def move_(self, target: Any) -> Self:
@@ -409,7 +439,7 @@ class Tensor(Traced):
         if self.edge is not None:
             raise ExportError(
                 "__dlpack__: expected a constant, got a tensor that requires grad, whose graph "
-                "would be dropped: hand over x.detach()"
+                "would be dropped: pass x.detach()"
             )
         return concretize(self).__dlpack__(**request)
 
@@ -488,135 +518,29 @@ class Tensor(Traced):
             )
         self.data = value
 
-    def _assigned(self, sign: str, operate: Callable[[Any, Any], Any], other: Any) -> Tensor:
-        """The result of `x += other`: a new value, or this tensor if it was written in place."""
-        doing = f"x {sign}= y"
-        written = self._written(doing, f"write x = x {sign} y")
-        value: Tensor = operate(self, other)
-        if written:
-            self._write(value, doing)
-            return self
-        return value
-
-    def __iadd__(self, other: Any) -> Tensor:
-        return self._assigned("+", ops.add, other)
-
-    def __isub__(self, other: Any) -> Tensor:
-        return self._assigned("-", ops.subtract, other)
-
-    def __imul__(self, other: Any) -> Tensor:
-        return self._assigned("*", ops.multiply, other)
-
-    def __itruediv__(self, other: Any) -> Tensor:
-        return self._assigned("/", ops.divide, other)
-
-    def __ifloordiv__(self, other: Any) -> Tensor:
-        return self._assigned("//", ops.floor_divide, other)
-
-    def __imod__(self, other: Any) -> Tensor:
-        return self._assigned("%", ops.remainder, other)
-
-    def __ipow__(self, other: Any) -> Tensor:
-        return self._assigned("**", ops.pow, other)
-
-    def __imatmul__(self, other: Any) -> Tensor:
-        return self._assigned("@", ops.matmul, other)
-
-    def __iand__(self, other: Any) -> Tensor:
-        return self._assigned("&", ops.logical_and, other)
-
-    def __ior__(self, other: Any) -> Tensor:
-        return self._assigned("|", ops.logical_or, other)
-
-    def __ixor__(self, other: Any) -> Tensor:
-        return self._assigned("^", ops.logical_xor, other)
+    __iadd__, __isub__ = augmented("+", ops.add), augmented("-", ops.subtract)
+    __imul__, __imatmul__ = augmented("*", ops.multiply), augmented("@", ops.matmul)
+    __itruediv__, __ifloordiv__ = augmented("/", ops.divide), augmented("//", ops.floor_divide)
+    __imod__, __ipow__ = augmented("%", ops.remainder), augmented("**", ops.pow)
+    __iand__, __ior__ = augmented("&", ops.logical_and), augmented("|", ops.logical_or)
+    __ixor__ = augmented("^", ops.logical_xor)
 
     # ------------------------------------------------------------ operators
 
-    def __add__(self, other: Any) -> Tensor:
-        return ops.add(self, other)
-
-    def __mul__(self, other: Any) -> Tensor:
-        return ops.multiply(self, other)
-
-    def __sub__(self, other: Any) -> Tensor:
-        return ops.subtract(self, other)
-
-    def __rsub__(self, other: Any) -> Tensor:
-        return ops.subtract(other, self)
-
-    def __truediv__(self, other: Any) -> Tensor:
-        return ops.divide(self, other)
-
-    def __rtruediv__(self, other: Any) -> Tensor:
-        return ops.divide(other, self)
-
-    def __floordiv__(self, other: Any) -> Tensor:
-        return ops.floor_divide(self, other)
-
-    def __rfloordiv__(self, other: Any) -> Tensor:
-        return ops.floor_divide(other, self)
-
-    def __mod__(self, other: Any) -> Tensor:
-        return ops.remainder(self, other)
-
-    def __rmod__(self, other: Any) -> Tensor:
-        return ops.remainder(other, self)
-
-    def __pow__(self, other: Any) -> Tensor:
-        return ops.pow(self, other)
-
-    def __rpow__(self, other: Any) -> Tensor:
-        return ops.pow(other, self)
-
-    def __matmul__(self, other: Any) -> Tensor:
-        return ops.matmul(self, other)
-
-    def __rmatmul__(self, other: Any) -> Tensor:
-        return ops.matmul(other, self)
-
-    def __neg__(self) -> Tensor:
-        return ops.negative(self)
-
-    def __pos__(self) -> Tensor:
-        return ops.alias(self)
-
-    def __abs__(self) -> Tensor:
-        return ops.abs(self)
-
-    def __invert__(self) -> Tensor:
-        return ops.logical_not(self)
-
-    def __and__(self, other: Any) -> Tensor:
-        return ops.logical_and(self, other)
-
-    def __or__(self, other: Any) -> Tensor:
-        return ops.logical_or(self, other)
-
-    def __xor__(self, other: Any) -> Tensor:
-        return ops.logical_xor(self, other)
-
-    def __lt__(self, other: Any) -> Tensor:
-        return ops.less(self, other)
-
-    def __le__(self, other: Any) -> Tensor:
-        return ops.less_equal(self, other)
-
-    def __gt__(self, other: Any) -> Tensor:
-        return ops.greater(self, other)
-
-    def __ge__(self, other: Any) -> Tensor:
-        return ops.greater_equal(self, other)
-
-    def __eq__(self, other: Any) -> Tensor:  # type: ignore[override]
-        return ops.equal(self, other)
-
-    def __ne__(self, other: Any) -> Tensor:  # type: ignore[override]
-        return ops.not_equal(self, other)
-
-    __radd__ = __add__
-    __rmul__ = __mul__
-    __rand__, __ror__, __rxor__ = __and__, __or__, __xor__
+    __add__ = __radd__ = ops.add
+    __sub__, __rsub__ = ops.subtract, reflected(ops.subtract)
+    __mul__ = __rmul__ = ops.multiply
+    __truediv__, __rtruediv__ = ops.divide, reflected(ops.divide)
+    __floordiv__, __rfloordiv__ = ops.floor_divide, reflected(ops.floor_divide)
+    __mod__, __rmod__ = ops.remainder, reflected(ops.remainder)
+    __pow__, __rpow__ = ops.pow, reflected(ops.pow)
+    __matmul__, __rmatmul__ = ops.matmul, reflected(ops.matmul)
+    __neg__, __pos__, __abs__, __invert__ = ops.negative, ops.alias, ops.abs, ops.logical_not
+    __and__ = __rand__ = ops.logical_and
+    __or__ = __ror__ = ops.logical_or
+    __xor__ = __rxor__ = ops.logical_xor
+    __lt__, __le__, __gt__, __ge__ = ops.less, ops.less_equal, ops.greater, ops.greater_equal
+    __eq__, __ne__ = ops.equal, ops.not_equal  # type: ignore[assignment]
     __hash__ = object.__hash__
 
     # ------------------------------------------------------------ methods

@@ -96,12 +96,14 @@ LSTM: dict[str, Sequence[Any]] = {
 
 
 def _layer(d: Sampler, build: Callable[..., Any], **options: Sequence[Any]) -> Sample:
-    """A drawn stack: options, layers, directions, lengths with empty rows, resets, masks."""
+    """A drawn stack: options, layers, directions, lengths or a mask, resets, dropout."""
     steps, batch, features = (d.integer(1, 3) for _ in range(3))
     given = chosen(d, {**STACKING, **options})
     given["residual"] = given["merge"] is not None and d.one_of([True, False])
+    given["reverse"] = not given["bidirectional"] and d.one_of([True, False])
     generator, evaluation, known = Generator(0), d.one_of([True, False]), d.one_of([True, False])
     lengths = d.one_of([None, [d.integer(0, steps) for _ in range(batch)]])
+    mask = None if lengths else d.one_of([None, d.reals((steps, batch)) > -0.3])
     reset = d.one_of([None, d.reals((steps, batch)) > 0.5])
     return_states = d.one_of([True, False])
     table = d.one_of([None, d.integer(1, 4)])  # of so many rows, which are read
@@ -137,6 +139,7 @@ def _layer(d: Sampler, build: Callable[..., Any], **options: Sequence[Any]) -> S
                         first,
                         ids=rows,
                         lengths=lengths,
+                        mask=mask.T if swap and mask is not None else mask,
                         reset=reset.T if swap and reset is not None else reset,
                         return_states=return_states,
                     )

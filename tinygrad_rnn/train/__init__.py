@@ -2,7 +2,7 @@
 
 from .display import Display, show
 from .divergence import DivergedError, check_weights, worst_bits
-from .logs import CSVLog, TensorBoard, draw_losses
+from .logs import CSVLog, TensorBoard
 from .signals import stop_requests
 from .trainer import Progress, Trainer, inference
 
@@ -14,7 +14,6 @@ __all__ = [
     "TensorBoard",
     "Trainer",
     "check_weights",
-    "draw_losses",
     "inference",
     "show",
     "stop_requests",

@@ -1,21 +1,17 @@
-"""Logs of a training: callbacks that write CSV and TensorBoard's event files; the loss curve."""
+"""Logs of a training: callbacks that write CSV and TensorBoard's event files."""
 
 from __future__ import annotations
 
 import csv
-import os
 import time
-import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..errors import InvalidValueError, public
 
 if TYPE_CHECKING:
     from .trainer import Progress, Trainer
-
-PIXELS, SIDE = 50e6, 60_000  # upper bounds of a plot: a large figure gets a lower resolution
 
 
 def figures(progress: Progress) -> dict[str, float]:
@@ -113,73 +109,3 @@ class TensorBoard:
     def close(self) -> None:
         """Writes what is pending, and closes the file."""
         self._writer.close()
-
-
-@public
-def draw_losses(path: str | Path, history: Sequence[Mapping[str, float]]) -> None:
-    """Plots a training's history as a PNG: the loss and the validation figures by step.
-
-    **Arguments** history: of a `Trainer`, a dict for each evaluation. **Raises** ValueError if
-    there is none, the file cannot be written, or matplotlib (extra `plot`) is missing.
-    """
-    path = Path(path)
-    check_plot(path)
-    if not history:
-        raise InvalidValueError("draw_losses: history: expected at least one evaluation, got none")
-    figure = figure_class()(figsize=(7, 4.5), layout="constrained")
-    axes = figure.add_subplot()
-    names = [n for n in dict.fromkeys(n for r in history for n in r) if n not in LEFT_OUT]
-    for name in names:
-        points = [(record["step"], record[name]) for record in history if name in record]
-        axes.plot(*zip(*points, strict=True), label=name, marker="." if len(points) < 50 else "")
-    axes.set(xlabel="updates", ylabel="loss")
-    axes.legend()
-    save_figure(figure, path)
-
-
-LEFT_OUT = ("step", "epoch", "lr")  # of a loss curve
-
-
-def check_plot(path: Path) -> None:
-    """Refuses a file that cannot become a plot, before the work that it would show.
-
-    **Raises** ValueError if the package matplotlib is missing, the name does not end in `.png`, or
-    the file cannot be written.
-    """
-    figure_class()
-    if path.suffix.lower() != ".png":
-        raise InvalidValueError(f"a plot is a PNG file: end its name in .png, not {str(path)!r}")
-    try:
-        there = path.exists()
-        if there and not path.is_file():
-            raise InvalidValueError(f"cannot write {path}: it is not a regular file")
-        os.close(os.open(path, os.O_WRONLY | os.O_CREAT))
-        if not there:
-            path.unlink()
-    except OSError as error:
-        raise InvalidValueError(f"cannot write {path}: {error.strerror}") from None
-
-
-def figure_class() -> Callable[..., Any]:
-    """Returns matplotlib's Figure. **Raises** ValueError if the package is missing."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise InvalidValueError(
-            "a plot needs the package matplotlib: pip install 'tinygrad_rnn[plot]'"
-        ) from None
-    factory: Callable[..., Any] = Figure
-    return factory
-
-
-def save_figure(figure: Any, path: Path) -> bool:
-    """Saves a figure as PNG. **Returns** whether its font has all letters."""
-    width, height = figure.get_size_inches()
-    dpi = min(150.0, (PIXELS / (width * height)) ** 0.5, SIDE / max(width, height))
-    try:
-        with warnings.catch_warnings(record=True) as messages:
-            warnings.simplefilter("always")
-            figure.savefig(path, format="png", dpi=dpi)
-    except OSError as error:
-        raise InvalidValueError(f"cannot write {path}: {error.strerror}") from None
-    return not any("missing from font" in str(warning.message) for warning in messages)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,10 +17,11 @@ from ...tensor.autodiff import no_grad
 from ...tensor.creation import as_tensor
 from ...tensor.tensor import Tensor
 from ..files import CheckpointError
+from ..steps import evaluated
+from ..tracing import Ref
 from ..weights import as_path, write
 from .exporter import Exporter
 from .graph import IR, OPSET, Axis, Graph
-from .tracing import Ref
 
 # Of the axes of inputs, in the two traces. No difference of a pair is a multiple of another one, so
 # that a multiple of one axis is never another axis with an offset.
@@ -80,7 +80,7 @@ def export_onnx(
     lengths = dict(LENGTHS)
     batch_first = bool(getattr(model, "batch_first", False))
     pair = [_example(given, named, lengths, batch_first, stepwise, k) for k in range(2)]
-    with _evaluated(model):
+    with evaluated(model, "export_onnx"):
         if stepwise and len(given) == 1 and "state" in inspect.signature(function).parameters:
             with no_grad():
                 for one in pair:
@@ -89,7 +89,7 @@ def export_onnx(
             lambda i: f"output_{i}" if i else "output"
         )  # fmt: skip
         call = lambda arguments: getattr(model, method)(**arguments)
-        _export(at, model, call, pair, lengths, names)
+        _export(at, model, call, pair, lengths, names, ["state"] if stepwise else [])
 
 
 @public
@@ -113,7 +113,7 @@ def export_seq2seq(
     given = {n: as_tensor(v, device="cpu") for n, v in given.items()}
     sizes = dict(LENGTHS)
     pair = [_example(given, {}, sizes, False, False, k) for k in range(2)]
-    with _evaluated(model):
+    with evaluated(model, "export_seq2seq"):
         _export(paths[0], model, lambda a: model.start(**a), pair, sizes, lambda i: f"state_{i}")
         with no_grad():
             states = [model.start(**one) for one in pair]
@@ -129,23 +129,9 @@ def export_seq2seq(
         count = len(tree.leaves(states[0]))
         names = lambda i: "output" if not i else f"next_state_{i - 1}" if i <= count else "weights"
         _export(
-            paths[1], model, lambda a: model.step(a["symbols"], a["state"]), steps, sizes, names
-        )
-
-
-@contextmanager
-def _evaluated(model: Module) -> Iterator[None]:
-    """Evaluation mode, on the CPU."""
-    modes = [(module, module.training) for _, module in model.named_modules()]
-    devices = {str(p.device) for p in model.parameters()}
-    if devices - {"cpu"}:
-        raise InvalidValueError("export_onnx: model: expected one on the CPU: model.to('cpu')")
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
+            paths[1], model, lambda a: model.step(a["symbols"], a["state"]), steps, sizes, names,
+            ["state"],
+        )  # fmt: skip
 
 
 # ---------------------------------------------------------------- inputs
@@ -220,14 +206,18 @@ def _export(
     pair: Sequence[dict[str, Any]],
     lengths: dict[str, tuple[int, int]],
     naming: Callable[[int], str],
+    numbered: Sequence[str] = (),
 ) -> None:
-    """Traces, checks and writes a graph."""
+    """Traces, checks and writes a graph.
+
+    **Arguments** numbered: inputs whose names have a number even if they are one array.
+    """
     graph = Graph()
     exporter = Exporter(graph, model._named())
     names, leaves = [], []
     for name in pair[0]:
         parts = [tree.leaves(one[name]) for one in pair]
-        many = len(parts[0]) > 1 or name == "state"
+        many = len(parts[0]) > 1 or name in numbered
         names += [f"{name}_{i}" if many else name for i in range(len(parts[0]))]
         leaves += list(zip(*parts, strict=True))
     for name, values in zip(names, leaves, strict=True):

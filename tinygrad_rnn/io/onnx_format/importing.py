@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,10 +15,11 @@ from ...tensor.tensor import Tensor
 from ..extras import package
 from ..files import CheckpointError, open_to_read
 from ..weights import as_path
-from .operators import OPERATORS, Node
+from .operators import OPERATORS, Node, host
 from .recurrences import RECURRENT
 
 KNOWN = {**OPERATORS, **RECURRENT}
+BRANCHES = ("then_branch", "else_branch")
 MOST = 10_000  # nodes
 
 
@@ -57,15 +58,31 @@ class OnnxModel(Module):
             raise InvalidTypeError(f"OnnxModel: missing inputs: {', '.join(missing)}")
         device = next(iter(self.parameters())).device if self.weights else None
         values |= {name: as_tensor(value, device=device) for name, value in given.items()}
-        for node in self.nodes:
-            try:
-                results = KNOWN[node.kind](node, *(values[name] for name in node.inputs))
-            except (TypeError, ValueError, LookupError, AttributeError) as error:
-                raise InvalidValueError(f"OnnxModel: {node}: {error}") from error
-            found = results if isinstance(results, tuple) else (results,)
-            values |= {n: v for n, v in zip(node.outputs, found, strict=False) if n}
+        self._run(self.nodes, values)
         outputs = tuple(as_tensor(values[name], device=device) for name in self.outputs)
         return outputs if len(outputs) > 1 else outputs[0]
+
+    def _run(self, nodes: Sequence[Node], values: dict[str, Any]) -> None:
+        """Computes nodes, and adds their outputs to the values."""
+        for node in nodes:
+            try:
+                if node.kind == "If":
+                    name = "then_branch" if host(values[node.inputs[0]]).item() else "else_branch"
+                else:
+                    results = KNOWN[node.kind](node, *(values[name] for name in node.inputs))
+            except (TypeError, ValueError, LookupError, AttributeError) as error:
+                raise InvalidValueError(f"OnnxModel: {node}: {error}") from error
+            if node.kind == "If":
+                results = self._branch(node.get(name), values)
+            found = results if isinstance(results, tuple) else (results,)
+            values |= {n: v for n, v in zip(node.outputs, found, strict=False) if n}
+
+    def _branch(self, branch: Branch, values: dict[str, Any]) -> tuple[Any, ...]:
+        """The outputs of a branch, which sees the values outside."""
+        weights = {name: self.weights[held] for name, held in branch.weights.items()}
+        inside = {**values, **branch.constants, **weights}
+        self._run(branch.nodes, inside)
+        return tuple(inside[name] for name in branch.outputs)
 
     def describe(self) -> str:
         """Its sizes."""
@@ -76,9 +93,9 @@ class OnnxModel(Module):
 def import_onnx(path: str | Path) -> OnnxModel:
     """Imports a graph in the ONNX format as a module.
 
-    It has the operators RNN, GRU and LSTM with all attributes, linear algebra, elementwise
-    operations, reductions, normalization, and those that change shapes. What it computes is
-    differentiable: a model can be trained on.
+    It has the operators RNN, GRU and LSTM with all attributes, convolutions, linear algebra,
+    elementwise operations, reductions, normalization, those that change shapes, and If. What it
+    computes is differentiable: a model can be trained on.
 
     **Arguments** path: the file, with all weights in it.
 
@@ -90,18 +107,13 @@ def import_onnx(path: str | Path) -> OnnxModel:
     try:
         with open_to_read(at) as file:
             model = onnx.ModelProto.FromString(file.read())
-        graph = model.graph
         opset = max(
             (o.version for o in model.opset_import if o.domain in ("", "ai.onnx")), default=0
         )
-        weights: dict[str, Any] = {}
-        constants: dict[str, Any] = {}
-        for tensor in graph.initializer:
-            array = _array(onnx, tensor, at)
-            (weights if array.dtype.kind == "f" and array.ndim else constants)[tensor.name] = array
-        nodes = [_node(onnx, n, i, opset, at) for i, n in enumerate(graph.node[: MOST + 1])]
-        inputs = [v.name for v in graph.input if v.name not in weights.keys() | constants.keys()]
-        outputs = [v.name for v in graph.output]
+        reader = _Reader(onnx, opset, at)
+        graph = reader.branch(model.graph)
+        weights, constants = reader.weights, graph.constants
+        inputs = [v.name for v in model.graph.input if v.name not in weights.keys() | constants]
     except OSError as error:
         raise CheckpointError(f"import_onnx: cannot read {path}: {error.strerror}") from None
     except (CheckpointError, InvalidTypeError, InvalidValueError):
@@ -111,66 +123,111 @@ def import_onnx(path: str | Path) -> OnnxModel:
         raise CheckpointError(
             f"import_onnx: {path} is damaged or not in the ONNX format: {why}"
         ) from None
-    _check(nodes, {*inputs, *weights, *constants}, outputs, at)
-    return OnnxModel(nodes, weights, constants, inputs, outputs)
-
-
-def _array(onnx: Any, tensor: Any, path: Path) -> np.ndarray[Any, Any]:
-    if tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.external_data:
-        raise CheckpointError(
-            f"import_onnx: {path}: {tensor.name!r} is in another file: save the model with all "
-            "weights in one file"
-        )
-    array = np.array(onnx.numpy_helper.to_array(tensor))
-    if array.dtype.kind not in "fiub":
-        raise CheckpointError(f"import_onnx: {path}: {tensor.name!r} has dtype {array.dtype}")
-    return array
-
-
-def _node(onnx: Any, node: Any, position: int, opset: int, path: Path) -> Node:
-    attributes: dict[str, Any] = {}
-    for attribute in node.attribute:
-        value = onnx.helper.get_attribute_value(attribute)
-        if isinstance(value, onnx.TensorProto):
-            value = _array(onnx, value, path)
-        elif isinstance(value, bytes):
-            value = value.decode()
-        elif attribute.type == onnx.AttributeProto.STRINGS:
-            value = [v.decode() for v in value]
-        elif isinstance(value, int | float):
-            value = value + 0
-        elif attribute.type in (onnx.AttributeProto.INTS, onnx.AttributeProto.FLOATS):
-            value = list(value)
-        else:
-            value = _Other()
-        attributes[attribute.name] = value
-    kind = node.op_type if node.domain in ("", "ai.onnx") else f"{node.domain}.{node.op_type}"
-    return Node(kind, node.name, position, list(node.input), list(node.output), attributes, opset)
-
-
-class _Other(NamedTuple):
-    """A graph, or what else an attribute may be."""
-
-
-def _check(nodes: Sequence[Node], known: set[str], outputs: Sequence[str], path: Path) -> None:
-    """Names every node that cannot be imported."""
-    if len(nodes) > MOST:
+    if reader.count > MOST:
         raise CheckpointError(f"import_onnx: {path} has over {MOST:,} nodes")
-    faults, values = [], {"", *known}
-    for node in nodes:
-        if node.kind not in KNOWN:
-            faults.append(f"{node} has no equivalent")
-        else:
-            allowed: Callable[..., Any] = KNOWN[node.kind]
-            more = node.attributes.keys() - getattr(allowed, "attributes", frozenset())
-            if more:
-                faults.append(f"{node} has {', '.join(sorted(more))}, which has no equivalent")
-        if missing := [name for name in node.inputs if name not in values]:
-            faults.append(f"{node} reads {', '.join(missing)}, which no node before computes")
-        values.update(node.outputs)
-    if not outputs:
+    faults = list(_faults(graph, {"", *inputs}))
+    if not graph.outputs:
         faults.append("it has no outputs: it is damaged or not in the ONNX format")
-    faults += [f"no node computes the output {name}" for name in outputs if name not in values]
     if faults:
         shown = "; ".join(faults[:20]) + (f"; and {len(faults) - 20} more" if faults[20:] else "")
         raise CheckpointError(f"import_onnx: {path}: {shown}")
+    return OnnxModel(graph.nodes, weights, constants, inputs, graph.outputs)
+
+
+class Branch(NamedTuple):
+    """A graph: the whole one, or one of the two of an If."""
+
+    nodes: list[Node]
+    weights: dict[str, str]  # by their names in the graph, the names in the model
+    constants: dict[str, Any]
+    outputs: list[str]
+
+
+class _Other(NamedTuple):
+    """What else an attribute may be."""
+
+
+class _Reader:
+    """Reads graphs, and collects their weights."""
+
+    def __init__(self, onnx: Any, opset: int, path: Path) -> None:
+        self.onnx, self.opset, self.path = onnx, opset, path
+        self.weights: dict[str, Any] = {}
+        self.count = 0  # of nodes
+
+    def branch(self, graph: Any) -> Branch:
+        """A graph; of weights with one name in both branches of an If, one has another name."""
+        found = Branch([], {}, {}, [v.name for v in graph.output])
+        for tensor in graph.initializer:
+            array = self.array(tensor)
+            if array.dtype.kind != "f" or not array.ndim:
+                found.constants[tensor.name] = array
+                continue
+            name = tensor.name if tensor.name not in self.weights else (
+                f"{tensor.name}_{len(self.weights)}"
+            )  # fmt: skip
+            found.weights[tensor.name], self.weights[name] = name, array
+        for position, node in enumerate(graph.node):
+            self.count += 1
+            if self.count > MOST:
+                break
+            found.nodes.append(self.node(node, position))
+        return found
+
+    def array(self, tensor: Any) -> np.ndarray[Any, Any]:
+        """An array of numbers in the file."""
+        if tensor.data_location == self.onnx.TensorProto.EXTERNAL or tensor.external_data:
+            raise CheckpointError(
+                f"import_onnx: {self.path}: {tensor.name!r} is in another file: save the model "
+                "with all weights in one file"
+            )
+        array = np.array(self.onnx.numpy_helper.to_array(tensor))
+        if array.dtype.kind not in "fiub":
+            raise CheckpointError(
+                f"import_onnx: {self.path}: {tensor.name!r} has dtype {array.dtype}"
+            )
+        return array
+
+    def node(self, node: Any, position: int) -> Node:
+        """A node with its attributes."""
+        attributes = {part.name: self.attribute(part) for part in node.attribute}
+        kind = node.op_type if node.domain in ("", "ai.onnx") else f"{node.domain}.{node.op_type}"
+        return Node(
+            kind, node.name, position, list(node.input), list(node.output), attributes, self.opset
+        )
+
+    def attribute(self, attribute: Any) -> Any:
+        """Numbers, words, an array, or a branch."""
+        onnx = self.onnx
+        value = onnx.helper.get_attribute_value(attribute)
+        if isinstance(value, onnx.TensorProto):
+            return self.array(value)
+        if isinstance(value, onnx.GraphProto):
+            return self.branch(value)
+        if isinstance(value, bytes):
+            return value.decode()
+        if attribute.type == onnx.AttributeProto.STRINGS:
+            return [v.decode() for v in value]
+        if isinstance(value, int | float):
+            return value + 0
+        if attribute.type in (onnx.AttributeProto.INTS, onnx.AttributeProto.FLOATS):
+            return list(value)
+        return _Other()
+
+
+def _faults(graph: Branch, outside: set[str]) -> Iterator[str]:
+    """Names every node that cannot be imported, in branches as well."""
+    values = {*outside, *graph.weights, *graph.constants}
+    for node in graph.nodes:
+        attributes = node.attributes
+        if node.kind == "If" and [type(attributes.get(n)) for n in BRANCHES] == [Branch, Branch]:
+            for name in BRANCHES:
+                yield from (f"{node}: {fault}" for fault in _faults(attributes[name], values))
+        elif node.kind not in KNOWN:
+            yield f"{node} has no equivalent"
+        elif more := attributes.keys() - getattr(KNOWN[node.kind], "attributes", frozenset()):
+            yield f"{node} has {', '.join(sorted(more))}, which has no equivalent"
+        if missing := [name for name in node.inputs if name not in values]:
+            yield f"{node} reads {', '.join(missing)}, which no node before computes"
+        values.update(node.outputs)
+    yield from (f"no node computes the output {n}" for n in graph.outputs if n not in values)

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from ...errors import InvalidValueError
+from ..tracing import Ref
 from .graph import Graph
-from .tracing import Ref
 
 UNARY = {
     "negative": "Neg", "abs": "Abs", "sqrt": "Sqrt", "exp": "Exp", "log": "Log", "sin": "Sin",
@@ -338,6 +338,22 @@ def _pad(call: Call) -> str:
     return call.graph.add("Pad", call.arg(0), call.graph.ints(*widths), value)
 
 
+def _windows(call: Call) -> str:
+    """(..., *space) to (*lengths, ..., *counts), by a Gather for each axis of space."""
+    g, x, lengths = call.graph, call.arg(0), call.params["lengths"]
+    axes, lead = len(lengths), call.inputs[0].ndim - len(lengths)
+    stride, dilation = (np.broadcast_to(call.params[n], axes) for n in ("stride", "dilation"))
+    zero, one = g.constant(0, np.int64), g.constant(1, np.int64)
+    for i, count in enumerate(call.shape[axes + lead :]):
+        starts = g.add("Range", zero, g.axes_off(g.shape([count]), 0), one)
+        starts = g.add("Mul", starts, g.constant(stride[i], np.int64))
+        within = g.constant(np.arange(lengths[i])[:, None] * dilation[i], np.int64)
+        x = g.add("Gather", x, g.add("Add", within, starts), axis=lead + 2 * i)
+    last = lead + 2 * axes
+    order = [*range(lead, last, 2), *range(lead), *range(lead + 1, last, 2)]
+    return g.add("Transpose", x, perm=order)
+
+
 def _triangle(call: Call) -> str:
     upper = int(call.what.startswith("triu"))
     k = call.graph.constant(call.params.get("k", 0), np.int64)
@@ -483,5 +499,5 @@ TABLE: dict[str, Callable[[Call], Any]] = {
     "log_softmax": _softmax("LogSoftmax"), "logsumexp": _logsumexp, "sparsemax": _sparsemax,
     "cumsum": _cumsum, "pad": _pad, "tril": _triangle, "triu": _triangle, "one_hot": _one_hot,
     "astype": _astype, "getitem": _getitem, "index_add": _index_add, "index_update": _index_add,
-    "argsort": _argsort,
+    "argsort": _argsort, "sliding_windows": _windows,
 }  # fmt: skip

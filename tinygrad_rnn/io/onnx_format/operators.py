@@ -165,6 +165,18 @@ def _gemm(node: Node, a: Any, b: Any, c: Any = None) -> Any:
     return y if c is None else y + c * node.get("beta", 1.0)
 
 
+@operator("Conv", "auto_pad", "dilations", "group", "kernel_shape", "pads", "strides")
+def _conv(node: Node, x: Any, w: Any, b: Any = None) -> Any:
+    axes = x.ndim - 2
+    pads, auto = node.get("pads", [0, 0] * axes), node.get("auto_pad", "NOTSET")
+    if auto not in ("NOTSET", "VALID"):
+        raise InvalidValueError(f"auto_pad={auto!r} has no equivalent")
+    if any(pads):  # which may differ before and after
+        x = ops.pad(x, [(0, 0), (0, 0), *zip(pads[:axes], pads[axes:], strict=True)])
+    stride, dilation = (node.get(name, [1] * axes) for name in ("strides", "dilations"))
+    return ops.conv(x, w, b, stride=stride, dilation=dilation, groups=node.get("group", 1))
+
+
 @operator("Einsum", "equation")
 def _einsum(node: Node, *xs: Any) -> Any:
     return ops.einsum(node.get("equation"), *xs)
@@ -376,6 +388,4 @@ def _pad(node: Node, x: Any, pads: Any = None, value: Any = None, axes: Any = No
     pairs = [(0, 0)] * x.ndim
     for i, axis in enumerate(over):
         pairs[axis] = widths[i], widths[i + len(widths) // 2]
-    if node.get("mode", "constant") != "constant":
-        raise InvalidValueError(f"mode={node.get('mode')!r} has no equivalent")
-    return ops.pad(x, pairs, constant_values=number)
+    return ops.pad(x, pairs, node.get("mode", "constant"), constant_values=number)

@@ -150,8 +150,7 @@ public:
   }
 
   // The backward of h_mask * h.
-  Vector<T> apply_mask(const T *tile, long b, long j) const {
-    const Vector<T> d = load(tile);
+  Vector<T> apply_mask(Vector<T> d, long b, long j) const {
     if (!layer.h_mask) return d;
     const Vector<T> m = load(layer.h_mask + b * layer.out + j, (int)min(V, layer.out - j));
     return selected<T>(m, d);
@@ -164,7 +163,7 @@ public:
     T *old = this->dh + b * padded_out + j;
     dh = s.dz[r] == zero_row
              ? load(old)
-             : apply_mask(tile, b, j) + load(old); // no 0 * inf from infinite weights
+             : apply_mask(load(tile), b, j) + load(old); // no 0 * inf from infinite weights
     if (r >= s.active) return store(old, dh), false;
     if (s.gy) dh += load(s.gy + (s.t * layer.batch + b) * P + j, (int)min(V, P - j));
     return true;

@@ -183,11 +183,10 @@ template <class T> struct GruBackward final : BackwardCell<T> {
                 for (long v = 0, j = p * kMaxVectors * V; v < width; v++, j += V) {
                   T *dh = pass.dh + b * Hp + j;
                   const Vector<T> r = load(pass.io.gates + at * 4 * Hp + j),
-                                  d = pass.apply_mask(tile + v * V, b, j);
-                  const Vector<T> h = load(pass.h_before(s.t, b) + j, (int)min(V, H - j));
-                  store(s.to[row] + j,
-                        pass.zero_padding(d * h * r * (T(1) - r), j)); // d already has the mask
-                  store(dh, load(dh) + d * r);
+                                  h = load(pass.h_before(s.t, b) + j, (int)min(V, H - j)),
+                                  d = load(tile + v * V), dr = pass.apply_mask(d * h, b, j);
+                  store(s.to[row] + j, pass.zero_padding(dr * r * (T(1) - r), j));
+                  store(dh, load(dh) + pass.apply_mask(d * r, b, j));
                 }
               });
   }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,11 @@ TYPES = {
 def compiles(xp: Any) -> bool:
     """Whether an array module compiles CUDA sources."""
     return hasattr(xp, "RawModule")
+
+
+def enabled(xp: Any) -> bool:
+    """Whether CUDA kernels run in place of array code; not if the environment says no."""
+    return compiles(xp) and os.environ.get("TINYGRAD_RNN_KERNELS") != "reference"
 
 
 @lru_cache

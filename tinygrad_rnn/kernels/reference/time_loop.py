@@ -3,7 +3,7 @@
 A kernel's step reads the old state and writes the new one. Around a step the loop applies the same
 three options to every cell and to h and c alike:
 
-    reset       before the step: the old state is zero in the rows that are reset, whatever it was
+    reset       before the step: the old state is zero in rows that are reset, even if it was NaN
     zoneout     after it: state = keep * old + (1 - keep) * new
     lengths     after it: a row that has ended, or in reverse has not started, keeps its old state;
                 what the step computed there is ignored
@@ -286,10 +286,17 @@ def weight_gradients(
         dx = loop.running(dx)  # 0 times a weight that is not finite is NaN
         if loop.ids is not None:
             dx = add_rows(loop.xp, loop.xp.zeros_like(x), loop.ids, dx)
+    db_ih = d_in.sum(axis=(0, 1)) if need_b_ih else None
+    if not need_b_hh:
+        db_hh = None
+    elif same and db_ih is not None:
+        db_hh = db_ih.copy()
+    else:
+        db_hh = d_rec.sum(axis=(0, 1))
     return (
         dx,
         product_over_time(d_in, loop.read(x)) if need_w_ih else None,
         product_over_time(d_rec, loop.running(h_in)) if need_w_hh else None,
-        d_in.sum(axis=(0, 1)) if need_b_ih else None,
-        d_rec.sum(axis=(0, 1)) if need_b_hh else None,
+        db_ih,
+        db_hh,
     )

@@ -8,7 +8,7 @@ from typing import Any
 
 from ...errors import InvalidValueError, public
 from ...tensor import creation, ops
-from ...tensor.graph import operation
+from ...tensor.operation import operation
 from ...tensor.ops.cumulative import ordered_cumsum
 from ...tensor.random import Generator
 from ...tensor.tensor import Tensor

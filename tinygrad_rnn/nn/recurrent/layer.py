@@ -40,6 +40,7 @@ from ..checks import (
 from ..dropout import bernoulli, dropout_mask
 from ..dropout import dropout as drop
 from ..module import Module
+from .masks import Order, lengths_and_order, not_both
 from .states import Capture, Result, State
 
 MERGES = ("concat", "sum", "mean", "mul", None)
@@ -70,12 +71,13 @@ class RecurrentLayer(Module):
         recurrent_dropout: float = 0.0,
         weight_dropout: float = 0.0,
         learn_initial: bool = False,
+        reverse: bool = False,
     ) -> None:
         name = self.name = type(self).__name__
         positive(name, most=MAX_LAYERS, num_layers=num_layers)
         flag(
             name, batch_first=batch_first, bidirectional=bidirectional, residual=residual,
-            dropout_same_mask=dropout_same_mask, learn_initial=learn_initial,
+            dropout_same_mask=dropout_same_mask, learn_initial=learn_initial, reverse=reverse,
         )  # fmt: skip
         probability(f"{name}: dropout", dropout)
         probability(f"{name}: recurrent_dropout", recurrent_dropout)
@@ -89,9 +91,14 @@ class RecurrentLayer(Module):
                 f"{name}: residual=True excludes merge=None: there is no one output to add a "
                 'layer\'s input to; merge="concat" keeps both directions side by side'
             )
+        if reverse and bidirectional:
+            raise InvalidValueError(
+                f"{name}: reverse=True excludes bidirectional=True, which runs both ways"
+            )
         self.num_layers, self.batch_first = num_layers, batch_first
         self.dropout, self.dropout_same_mask = dropout, dropout_same_mask
         self.bidirectional, self.directions = bidirectional, 2 if bidirectional else 1
+        self.reverse = reverse
         self.zoneout, self.residual, self.merge = zoneout, residual, merge
         self.recurrent_dropout, self.weight_dropout = recurrent_dropout, weight_dropout
         self.learn_initial = learn_initial
@@ -147,7 +154,7 @@ class RecurrentLayer(Module):
         dtype_as(self.name, "x", x, self.cells[0].weight_ih.dtype)
 
     def _at_once(self, x: Tensor, state: State, training: bool) -> tuple[Tensor, State] | None:
-        """All layers over a sequence, or a step, in one call that nobody differentiates.
+        """All layers over a sequence, or a step, in one call without a graph.
 
         **Returns** None where anything is in its way, what is wrong among it: that is not said.
         """
@@ -162,6 +169,7 @@ class RecurrentLayer(Module):
         *,
         ids: Any = None,
         lengths: Any = None,
+        mask: Any = None,
         reset: Any = None,
         return_states: bool = False,
     ) -> tuple[Any, ...]:
@@ -174,9 +182,12 @@ class RecurrentLayer(Module):
         numbers, or (B, T) if batch_first: what is read is x[ids], and what RNN, GRU and LSTM
         compute of an input alone, its product with the input weights, they compute once for each
         row of the table that occurs. lengths: (B,) whole numbers from 0 to T, in any order; T
-        throughout, if None; what x or ids have past them is not read. reset: truths, (T, B), or
-        (B, T) if batch_first: an episode begins with that step, and what came before it is not
-        seen, in either direction. return_states: whether to return the states, too.
+        throughout, if None; what x or ids have past them is not read. mask: instead of
+        lengths, booleans, (T, B), or (B, T) if batch_first: a step where it is False is skipped: it
+        is not read, the state stays as it is, and the output there is zero, as past a length.
+        reset: booleans, (T, B), or (B, T) if batch_first: an episode begins with that step, and
+        what came before it is not seen, in either direction. return_states: whether to return the
+        states, too.
 
         **Returns** the outputs, (T, B, H * directions), zero past a row's length; the state after
         each row's last step; with return_states the state after every step of every layer and
@@ -187,17 +198,19 @@ class RecurrentLayer(Module):
             like = self.cells[0].weight_ih if self.reads_tables else None
             x = input_of(self.name, "x", x) if like is None else reals_of(self.name, "x", x, like)
         if ids is None and x.ndim == 2 and self.reads_tables:
-            return self._one_sequence(x, state, lengths, reset, return_states)
-        x, ids, lengths = self._time_first(x, ids, lengths)
+            return self._one_sequence(x, state, lengths, mask, reset, return_states)
+        x, ids, lengths, order = self._time_first(x, ids, lengths, mask)
         plain = ids is None and lengths is None and reset is None and not return_states
         if plain and not grad_mode.on and (found := self._at_once(x, state, self.training)):
             return (found[0].swapaxes(0, 1), found[1]) if self.batch_first else found
         steps, batch = x.shape[:2] if ids is None else ids.shape
-        resets = self._resets(reset, lengths, steps, batch, x.device)
+        resets = self._resets(reset, lengths, order, steps, batch, x.device)
         first = self._first(state, x, batch)
         y, last, states = self._through(
-            x, ids, first, lengths, resets, self.training, return_states
+            x, ids, first, lengths, resets, self.training, return_states, order
         )
+        if order is not None:
+            y, states = tree.mapped(order.undo, y), tree.mapped(order.undo, states)
         if self.batch_first:
             y = y.swapaxes(0, 1) if isinstance(y, Tensor) else tuple(v.swapaxes(0, 1) for v in y)
         if not return_states:
@@ -215,10 +228,11 @@ class RecurrentLayer(Module):
         **Arguments** x: (B, features); state: of the step before. **Returns** the output, (B, H),
         and the state. **Raises** ValueError if the layer runs in both directions.
         """
-        if self.bidirectional:
+        if self.bidirectional or self.reverse:
+            kind = "bidirectional" if self.bidirectional else "reversed"
             raise InvalidValueError(
-                f"{self.name}.step: a bidirectional layer cannot run one step at a time: the "
-                "backward direction needs the whole sequence"
+                f"{self.name}.step: a {kind} layer cannot run one step at a time: the backward "
+                "direction needs the whole sequence"
             )
         plain = isinstance(x, Tensor) and x.ndim == 2
         if plain and (found := self._at_once(x, state, training=False)):
@@ -240,6 +254,7 @@ class RecurrentLayer(Module):
         resets: tuple[Tensor | None, Tensor | None],
         training: bool,
         every: bool,
+        order: Order | None = None,
     ) -> tuple[Any, list[State], list[State]]:
         """The output, and the last state and all states of every cell."""
         last: list[State] = []
@@ -254,18 +269,19 @@ class RecurrentLayer(Module):
                 shared = 0 if self.dropout_same_mask else None
                 x = drop(x, self.dropout, self.generator, shared_axis=shared)
             ys = []
-            for reverse in range(self.directions):
+            for direction in range(self.directions):
                 begin, options = first[len(last)], NO_OPTIONS
+                reverse = self.reverse or direction == 1
                 if reverse or optional:
                     options = SequenceOptions(
                         ids=None if layer else ids, lengths=lengths, reset=resets[reverse],
-                        reverse=bool(reverse), every=every or capture,
+                        reverse=reverse, every=every or capture,
                         zoneout=self._zoneout(begin, steps, training) if self.zoneout else (),
                         perturbations=self._perturbations(begin, steps) if capture else None,
                     )  # fmt: skip
                 y, end, all_ends = ran = self._run(len(last), x, begin, options, training)
                 if self.captured is not None:
-                    self.captured.append(Capture(x, begin, options, ran))
+                    self.captured.append(Capture(x, begin, options, ran, order))
                 ys.append(y)
                 last.append(end)
                 states.append(all_ends)
@@ -300,7 +316,7 @@ class RecurrentLayer(Module):
         """For each leaf of the state what is kept of it: masks in training, else their mean."""
         leaves: list[Tensor] = tree.leaves(state)
         rates: Any = self.zoneout
-        if not isinstance(rates, (tuple, list)):  # of truths and counts there is no mean
+        if not isinstance(rates, (tuple, list)):  # booleans and integers have no mean
             rates = [rates if leaf.dtype.kind == "f" else 0.0 for leaf in leaves]
         if len(rates) != len(leaves):
             raise InvalidValueError(
@@ -335,9 +351,9 @@ class RecurrentLayer(Module):
     # ------------------------------------------------------------ what comes in
 
     def _time_first(
-        self, x: Any, ids: Any, lengths: Any
-    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        """The input with time as its first axis; or a table, and ids with time first; lengths."""
+        self, x: Any, ids: Any, lengths: Any, mask: Any
+    ) -> tuple[Tensor, Tensor | None, Tensor | None, Order | None]:
+        """The input, or a table and ids, with time as the first axis; lengths, and steps' order."""
         is_tensor(self.name, "x", x)
         axes = "(B, T" if self.batch_first else "(T, B"
         if ids is not None:
@@ -349,16 +365,18 @@ class RecurrentLayer(Module):
                 )
             if self.batch_first:
                 ids = ids.swapaxes(0, 1)
-            lengths = self._lengths(lengths, ids, x.device)
+            lengths, order = self._lengths(lengths, mask, ids, x.device)
+            if order is not None:
+                ids = order.apply(ids)
             if lengths is not None:
                 ids = ops.where(within_rows(ids, lengths), ids, 0)
             ids = ids_of(self.name, "ids", ids, len(x), x.device)
             if self.reads_tables and self.captured is None:
                 self._check(x, axes=2)
-                return x, ids, lengths
+                return x, ids, lengths, order
             x = ops.take(x, ids, axis=0)
             self._check(x)
-            return x, None, lengths
+            return x, None, lengths, order
         if x.ndim < 2 or 0 in x.shape:
             raise ShapeError(
                 f"{self.name}: x: expected {axes}, ...), none empty; got {list(x.shape)}"
@@ -366,10 +384,11 @@ class RecurrentLayer(Module):
         self._check(x)
         if self.batch_first:
             x = x.swapaxes(0, 1)
-        return x, None, self._lengths(lengths, x, x.device)
+        lengths, order = self._lengths(lengths, mask, x, x.device)
+        return x if order is None else order.apply(x), None, lengths, order
 
     def _one_sequence(
-        self, x: Tensor, state: State, lengths: Any, reset: Any, return_states: bool
+        self, x: Tensor, state: State, lengths: Any, mask: Any, reset: Any, return_states: bool
     ) -> tuple[Any, ...]:
         """Runs over one sequence, (T, features), as over a batch of one."""
         batch, count = 0 if self.batch_first else 1, self.num_layers * self.directions
@@ -383,10 +402,17 @@ class RecurrentLayer(Module):
                 )
         if lengths is not None:
             lengths = creation.as_tensor(lengths).reshape(-1)
-        if reset is not None:
-            reset = creation.as_tensor(reset).expand_dims(axis=batch)
+        if mask is not None and (got := creation.as_tensor(mask).shape) != x.shape[:1]:
+            raise ShapeError(
+                f"{self.name}: mask: expected [{len(x)}], a boolean for each step of x "
+                f"{list(x.shape)}; got {list(got)}"
+            )
+        mask, reset = (
+            None if a is None else creation.as_tensor(a).expand_dims(axis=batch)
+            for a in (mask, reset)
+        )
         y, *states = self.forward(
-            x.expand_dims(axis=batch), first, lengths=lengths, reset=reset,
+            x.expand_dims(axis=batch), first, lengths=lengths, mask=mask, reset=reset,
             return_states=return_states,
         )  # fmt: skip
         y = tree.mapped(lambda leaf: leaf.squeeze(axis=batch), y)
@@ -398,13 +424,21 @@ class RecurrentLayer(Module):
             *(tree.mapped(lambda leaf: leaf.squeeze(axis=axis), s) for s in every),
         )
 
-    def _lengths(self, lengths: Any, of: Tensor, device: str) -> Tensor | None:
-        """Checked lengths of the rows of (T, B, ...)."""
+    def _lengths(
+        self, lengths: Any, mask: Any, of: Tensor, device: str
+    ) -> tuple[Tensor | None, Order | None]:
+        """Checked lengths of the rows of (T, B, ...); the order of steps, if a mask has holes."""
+        order = None
+        if mask is not None:
+            not_both(self.name, mask, lengths)
+            lengths, order = lengths_and_order(
+                self.name, mask, of.shape[:2], self.batch_first, device
+            )
         if lengths is None:
-            return None
+            return None, None
         steps, batch = of.shape[:2]
         found = lengths_of(self.name, "lengths", lengths, batch, steps)
-        return found if found.device == device else found.to(device)
+        return found if found.device == device else found.to(device), order
 
     def _first(self, state: State, x: Tensor, batch: int) -> list[State]:
         """The state before the first step of every cell. **Arguments** as of `begin`."""
@@ -435,7 +469,13 @@ class RecurrentLayer(Module):
         return tree.mapped(lambda leaf: real_part(self.name, leaf, dtype), state)
 
     def _resets(
-        self, reset: Any, lengths: Tensor | None, steps: int, batch: int, device: str
+        self,
+        reset: Any,
+        lengths: Tensor | None,
+        order: Order | None,
+        steps: int,
+        batch: int,
+        device: str,
     ) -> tuple[Tensor | None, Tensor | None]:
         """Computes each direction's reset mask; in reverse the last step of an episode is reset."""
         if reset is None:
@@ -444,13 +484,15 @@ class RecurrentLayer(Module):
         shape = [batch, steps] if self.batch_first else [steps, batch]
         if list(reset.shape) != shape or reset.dtype.kind != "b":
             raise ShapeError(
-                f"{self.name}: reset: expected truths of shape {shape}, a step and a row each; got "
+                f"{self.name}: reset: expected booleans of shape {shape}, one a step and row; got "
                 f"{reset.dtype} {list(reset.shape)}"
                 + ("" if reset.dtype.kind == "b" else ": reset.astype(bool)")
             )
         if self.batch_first:
             reset = reset.swapaxes(0, 1)
-        if not self.bidirectional:
+        if order is not None:
+            reset = order.resets(reset)
+        if not (self.bidirectional or self.reverse):
             return reset, None
         running = reset
         if lengths is not None:  # a row that runs backwards has nothing to forget before its end
@@ -461,7 +503,8 @@ class RecurrentLayer(Module):
         """The options that are not as they are by default."""
         defaults = {
             "num_layers": 1, "batch_first": False, "dropout": 0.0, "dropout_same_mask": False,
-            "bidirectional": False, "zoneout": 0.0, "residual": False, "merge": "concat",
+            "bidirectional": False, "reverse": False, "zoneout": 0.0, "residual": False,
+            "merge": "concat",
         }  # fmt: skip
         return "".join(
             f", {name}={getattr(self, name)!r}"

@@ -112,7 +112,8 @@ class BuiltInLayer(RecurrentLayer):
 
     def _at_once(self, x: Tensor, state: State, training: bool) -> tuple[Tensor, State] | None:
         cell = self.cells[0].inference_cell
-        more = self.bidirectional or self.zoneout != 0 or self.residual or self.captured is not None
+        more = self.bidirectional or self.reverse or self.zoneout != 0 or self.residual
+        more = more or self.captured is not None
         masks = training and (self.dropout or self.recurrent_dropout or self.weight_dropout)
         if cell is None or more or masks or (state is None and self.learn_initial):
             return None
@@ -138,12 +139,12 @@ class BuiltInLayer(RecurrentLayer):
     def __getstate__(self) -> dict[str, Any]:
         state = {**vars(self)}
         if self.quantized and not all(map(inference.is_frozen, self.quantized[::3])):
-            state["quantized"] = None  # somebody may have written to what they were made from
+            state["quantized"] = None  # their sources may have been written to
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
-        if self.quantized:  # it goes with these very arrays, as long as nobody can write to them
+        if self.quantized:  # valid for these arrays as long as they are read-only
             matrices = [w.data for w in self._matrices()]
             for w in matrices:
                 inference.freeze(w)
@@ -178,6 +179,8 @@ class RNN(BuiltInLayer):
     - merge: how the two directions' outputs become one: `concat`, `sum`, `mean`, `mul`; None for a
       tuple of both (side by side between layers).
     - learn_initial: the state before the first step is a parameter: h0_l0 and so on.
+    - reverse: runs from each row's last step to its first; outputs stay in order of time, and the
+      last state is that after the first step.
     - generator: where initial weights and masks come from.
 
     **Raises** ValueError naming the argument.
@@ -211,6 +214,7 @@ class RNN(BuiltInLayer):
         residual: bool = False,
         merge: str | None = "concat",
         learn_initial: bool = False,
+        reverse: bool = False,
         generator: Generator | None = None,
     ) -> None:
 
@@ -224,7 +228,7 @@ class RNN(BuiltInLayer):
             cell, input_size, num_layers, batch_first, dropout, bidirectional,
             recurrent_dropout=recurrent_dropout, weight_dropout=weight_dropout,
             dropout_same_mask=dropout_same_mask, zoneout=zoneout, residual=residual, merge=merge,
-            learn_initial=learn_initial, generator=generator,
+            learn_initial=learn_initial, reverse=reverse, generator=generator,
         )  # fmt: skip
         self.nonlinearity = nonlinearity
 
@@ -269,6 +273,7 @@ class GRU(BuiltInLayer):
         residual: bool = False,
         merge: str | None = "concat",
         learn_initial: bool = False,
+        reverse: bool = False,
         generator: Generator | None = None,
     ) -> None:
 
@@ -283,7 +288,7 @@ class GRU(BuiltInLayer):
             cell, input_size, num_layers, batch_first, dropout, bidirectional,
             recurrent_dropout=recurrent_dropout, weight_dropout=weight_dropout,
             dropout_same_mask=dropout_same_mask, zoneout=zoneout, residual=residual, merge=merge,
-            learn_initial=learn_initial, generator=generator,
+            learn_initial=learn_initial, reverse=reverse, generator=generator,
         )  # fmt: skip
         self.reset_after = reset_after
 
@@ -338,6 +343,7 @@ class LSTM(BuiltInLayer):
         residual: bool = False,
         merge: str | None = "concat",
         learn_initial: bool = False,
+        reverse: bool = False,
         generator: Generator | None = None,
     ) -> None:
 
@@ -353,6 +359,6 @@ class LSTM(BuiltInLayer):
             cell, input_size, num_layers, batch_first, dropout, bidirectional,
             recurrent_dropout=recurrent_dropout, weight_dropout=weight_dropout,
             dropout_same_mask=dropout_same_mask, zoneout=zoneout, residual=residual, merge=merge,
-            learn_initial=learn_initial, generator=generator,
+            learn_initial=learn_initial, reverse=reverse, generator=generator,
         )  # fmt: skip
         self.proj_size = proj_size

@@ -11,6 +11,7 @@ from ...tensor.random import Generator
 from ...tensor.tensor import Tensor
 from ..checks import dtype_as, features_last, flag, lengths_of, reals_of, state_like
 from .light import OneBiasCell
+from .masks import lengths_and_order, not_both
 
 
 class MinGRUCell(OneBiasCell):
@@ -77,14 +78,16 @@ class _Parallel(MinGRUCell):
         self.batch_first, self.reverse = batch_first, reverse
 
     def forward(
-        self, x: Any, state: Tensor | None = None, *, lengths: Any = None
+        self, x: Any, state: Tensor | None = None, *, lengths: Any = None, mask: Any = None
     ) -> tuple[Tensor, Tensor]:
         """Runs over a sequence.
 
         **Arguments** x: (T, B, input_size), or (B, T, input_size) if batch_first. state: (B, H);
-        zeros, if None. lengths: (B,) whole numbers from 0 to T; T throughout, if None. **Returns**
-        the outputs, (T, B, H), zero past a row's length, and the state after each row's last step,
-        (B, H). **Raises** ShapeError saying what was expected.
+        zeros, if None. lengths: (B,) whole numbers from 0 to T; T throughout, if None. mask:
+        instead of lengths, booleans, (T, B), or (B, T) if batch_first: a step where it is False is
+        skipped, as `LSTM` skips it. **Returns** the outputs, (T, B, H), zero past a row's length,
+        and the state after each row's last step, (B, H). **Raises** ShapeError saying what was
+        expected.
         """
         name = type(self).__name__
         x = reals_of(name, "x", x, self.weight_ih)
@@ -97,11 +100,18 @@ class _Parallel(MinGRUCell):
         steps, batch = x.shape[:2]
         first = (batch, self.hidden_size)
         state = state_like(name, state, creation.zeros(first, dtype=x.dtype, device=x.device))
+        order = None
+        if mask is not None:
+            not_both(name, mask, lengths)
+            shape = (steps, batch)
+            lengths, order = lengths_and_order(name, mask, shape, self.batch_first, x.device)
         if lengths is not None:
             lengths = lengths_of(name, "lengths", lengths, batch, steps).to(x.device)
+        x = x if order is None else order.apply(x)
         y, last = self._operation(
             x, state, self.weight_ih, self.bias_ih, lengths, reverse=self.reverse
         )
+        y = y if order is None else order.undo(y)
         return (y.swapaxes(0, 1) if self.batch_first else y), last
 
 

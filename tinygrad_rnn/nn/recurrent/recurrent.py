@@ -37,8 +37,8 @@ class Recurrent(RecurrentLayer):
     of one's own; or a function that makes one for so many input features, which is called once for
     each layer and direction. input_size: features of x, where a function makes the cells.
     num_layers, batch_first, dropout, bidirectional, dropout_same_mask, zoneout, residual, merge,
-    generator: as `RNN` has them; zoneout may be a tuple, a probability for each part of the state;
-    one probability is for all parts that are reals.
+    reverse, generator: as `RNN` has them; zoneout may be a tuple, a probability for each part of
+    the state; one probability is for all parts that are reals.
 
     A cell's state is a Tensor, (B, ...), or a tuple, list, dict or named tuple of such, its parts;
     numbers, words and None in it stay what they are. A reset begins from the cell's `initial`. A
@@ -73,6 +73,7 @@ class Recurrent(RecurrentLayer):
         zoneout: float | Sequence[float] = 0.0,
         residual: bool = False,
         merge: str | None = "concat",
+        reverse: bool = False,
         fused: bool = False,
         generator: Generator | None = None,
     ) -> None:
@@ -80,7 +81,7 @@ class Recurrent(RecurrentLayer):
         self.fused = fused
         super().__init__(
             num_layers, batch_first, dropout, bidirectional, dropout_same_mask=dropout_same_mask,
-            zoneout=zoneout, residual=residual, merge=merge, generator=generator,
+            zoneout=zoneout, residual=residual, merge=merge, reverse=reverse, generator=generator,
         )  # fmt: skip
         if is_cell(cell):
             given = cast(Steps, cell)
@@ -116,6 +117,12 @@ class Recurrent(RecurrentLayer):
             )
 
     def _checked(self, make: Callable[[int], Steps], input_size: int | None) -> list[Steps]:
+        if isinstance(make, Module):
+            kind = type(make).__name__
+            raise InvalidTypeError(
+                f"Recurrent: cell: {kind} has no step and initial: define step(self, x, state), "
+                "which returns (y, state), and initial(self, x), the state before the first step"
+            )
         if not callable(make):
             raise InvalidTypeError(
                 "Recurrent: cell: expected a cell, with step(x, state) and initial(x), or a "

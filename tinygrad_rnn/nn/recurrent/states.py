@@ -10,6 +10,7 @@ from ...errors import InvalidTypeError
 from ...kernels import SequenceOptions
 from ...tensor import tree
 from ...tensor.tensor import Tensor
+from .masks import Order
 
 State = Any  # a Tensor, (B, ...), or a tree of them: see `tensor.tree`
 Result = tuple[Tensor, State, State]  # the output, the last state, the state after every step
@@ -29,6 +30,7 @@ class LayerCall(Protocol[S]):
         *,
         ids: Any = None,
         lengths: Any = None,
+        mask: Any = None,
         reset: Any = None,
         return_states: Literal[False] = False,
     ) -> tuple[Tensor, S]: ...
@@ -41,6 +43,7 @@ class LayerCall(Protocol[S]):
         *,
         ids: Any = None,
         lengths: Any = None,
+        mask: Any = None,
         reset: Any = None,
         return_states: Literal[True],
     ) -> tuple[Tensor, S, S]: ...
@@ -60,6 +63,7 @@ class Capture:
     first: State
     options: SequenceOptions
     ran: Result
+    order: Order | None = None  # of the steps, where a mask has holes
 
 
 def checked(what: str, state: State) -> State:

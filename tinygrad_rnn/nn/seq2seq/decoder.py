@@ -240,11 +240,12 @@ def _fit(
     """Refuses parts whose sizes do not match."""
     features = embedding.weight.shape[1]
     wanted = features + (readout if input_feeding else 0)
-    if layers.bidirectional:
-        raise InvalidValueError(
-            "Decoder: layers: expected bidirectional=False: the target is generated "
-            "from left to right"
-        )
+    for name in ("bidirectional", "reverse"):
+        if getattr(layers, name):
+            raise InvalidValueError(
+                f"Decoder: layers: expected {name}=False: the target is generated from left to "
+                "right"
+            )
     if layers.input_size != wanted:
         fed = f" + {readout} for input feeding" if input_feeding else ""
         raise InvalidValueError(

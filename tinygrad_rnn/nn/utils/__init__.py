@@ -4,11 +4,11 @@ import sys as _sys
 import typing as _typing
 
 from ...errors import unknown_name as _unknown_name
-from .diagnostics import gate_saturation, gradient_flow
+from .diagnostics import activations, gate_saturation, gradient_flow
 from .quantize import quantized
 from .truncation import detach, truncated
 
-__all__ = ["detach", "gate_saturation", "gradient_flow", "quantized", "truncated"]
+__all__ = ["activations", "detach", "gate_saturation", "gradient_flow", "quantized", "truncated"]
 
 if not _typing.TYPE_CHECKING:
 

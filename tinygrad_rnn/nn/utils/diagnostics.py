@@ -65,6 +65,11 @@ def gradient_flow(model: Module, loss: Callable[[], Tensor]) -> dict[str, State]
         gradients = iter(grad(value, wanted, retain_graph=True))
         zeros = creation.zeros((len(runs[0].x),), device=runs[0].x.device)  # for bools and integers
         gs = [zeros if p is None else next(gradients) for p in perturbations]
+        orders = [run.order for run in runs for _ in tree.leaves(run.first)]
+        gs = [
+            g if order is None or g is zeros else order.undo(g)
+            for g, order in zip(gs, orders, strict=True)
+        ]
         norms = [ops.sqrt(ops.sum(g * g, axis=tuple(range(1, g.ndim)))) for g in gs]
         count = len(tree.leaves(runs[0].first))
         columns = [ops.stack(norms[k::count]) for k in range(count)]
@@ -75,20 +80,81 @@ def gradient_flow(model: Module, loss: Callable[[], Tensor]) -> dict[str, State]
 
 
 @public
+def activations(model: Module, run: Callable[[], Any]) -> dict[str, list[dict[str, Tensor]]]:
+    """Gates and states of recurrent layers at every step, in evaluation mode and without a graph.
+
+    **Arguments** model: a recurrent layer, or a module with some. run: runs the model. **Returns**
+    a dict by the names of the layers that ran. It has, for each layer and direction, a dict by the
+    letters of the equations: the gates and the candidate of an RNN, GRU or LSTM, and the state of
+    any cell after each step, (T, B, features), zero past a row's length. Steps of several calls
+    follow each other. **Raises** ValueError if the model has no recurrent layer, or ran none.
+
+    >>> import tinygrad_rnn as tg
+    >>> gru, x = tg.nn.GRU(3, 4), tg.ones((5, 2, 3))
+    >>> [layer] = tg.nn.utils.activations(gru, lambda: gru(x))[""]
+    >>> {letter: values.shape for letter, values in layer.items()}
+    {'r': (5, 2, 4), 'z': (5, 2, 4), 'n': (5, 2, 4), 'h': (5, 2, 4)}
+    """
+    modes = [(module, module.training) for _, module in model.named_modules()]
+    model.eval()
+    try:
+        with no_grad(), _capture(model) as captured:
+            run()
+    finally:
+        for module, mode in modes:
+            module.training = mode
+    layers = {n: m for n, m in model.named_modules() if isinstance(m, RecurrentLayer)}
+    found: dict[str, list[dict[str, Tensor]]] = {}
+    for name, runs in captured.items():
+        layer, rows = layers[name], len(layers[name].cells)
+        for row in range(rows if runs else 0):
+            calls = [_parts(layer, row, one) for one in runs[row::rows]]
+            joined = {k: ops.concat([c[k] for c in calls]) for k in calls[0]}
+            found.setdefault(name, []).append(joined if len(calls) > 1 else calls[0])
+    if not found:
+        raise InvalidValueError("activations: run() ran no recurrent layer of the model")
+    return found
+
+
+def _parts(layer: RecurrentLayer, row: int, captured: Capture) -> dict[str, Tensor]:
+    """The gates, if the layer is a built-in one, and the parts of the state, zero past lengths."""
+    states = tree.leaves(captured.ran[2])
+    names = "hc" if len(states) <= 2 else [f"s{i}" for i in range(len(states))]
+    parts = dict(zip(names, states, strict=False))
+    if isinstance(layer, BuiltInLayer):
+        gates = {gate: values for gate, (values, _) in _activations(layer, row, captured).items()}
+        parts = gates | parts
+    valid = _valid(captured)
+    return {
+        name: ops.where(valid.reshape((*valid.shape, *(1,) * (values.ndim - 2))), values, 0.0)
+        for name, values in parts.items()
+    }
+
+
+def _valid(captured: Capture) -> Tensor:
+    """Whether each row has a step, (T, B)."""
+    steps, batch = captured.x.shape[:2]
+    times = creation.arange(steps, device=captured.x.device).expand_dims(axis=1)
+    lengths = steps if captured.options.lengths is None else captured.options.lengths
+    return ops.broadcast_to(times < lengths, shape=(steps, batch))
+
+
+@public
 def gate_saturation(
     layer: BuiltInLayer,
     x: Tensor,
     state: State = None,
     *,
     lengths: Any = None,
+    mask: Any = None,
     reset: Any = None,
     margin: float = 0.1,
 ) -> dict[str, list[tuple[float, float]]]:
     """Fractions of saturated gate activations (Karpathy et al. 2015), in evaluation mode.
 
-    **Arguments** layer: an RNN, GRU or LSTM. x, state, lengths, reset: the arguments of the layer.
-    margin: the distance to a bound below which an activation is saturated; the bounds are 0 and 1
-    for gates, -1 and 1 for candidates. **Returns** a dict by the letter of the gate in the
+    **Arguments** layer: an RNN, GRU or LSTM. x, state, lengths, mask, reset: the arguments of the
+    layer. margin: the distance to a bound below which an activation is saturated; the bounds are 0
+    and 1 for gates, -1 and 1 for candidates. **Returns** a dict by the letter of the gate in the
     equations: for each layer and direction, the fractions at the lower and at the upper bound.
 
     >>> import tinygrad_rnn as tg
@@ -103,12 +169,14 @@ def gate_saturation(
     training, layer.training = layer.training, False
     try:
         with no_grad(), _capture(layer) as captured:
-            layer(x, state, lengths=lengths, reset=reset)
+            layer(x, state, lengths=lengths, mask=mask, reset=reset)
     finally:
         layer.training = training
     fractions: dict[str, list[tuple[float, float]]] = {}
     for row, here in enumerate(captured[""]):
-        for gate, (values, lower) in _activations(layer, row, here).items():
+        valid = _valid(here)
+        for gate, (every, lower) in _activations(layer, row, here).items():
+            values = every[valid]
             low = ops.mean((values < lower + margin).astype("float64")).item()
             high = ops.mean((values > 1 - margin).astype("float64")).item()
             fractions.setdefault(gate, []).append((low, high))
@@ -118,7 +186,7 @@ def gate_saturation(
 def _activations(
     layer: BuiltInLayer, row: int, captured: Capture
 ) -> dict[str, tuple[Tensor, float]]:
-    """The activations of each gate at all valid steps, and the lower bound of the gate."""
+    """The activations of each gate, (T, B, features), and the lower bound of the gate."""
     found: dict[str, tuple[Tensor, float]] = {}
 
     def recorded(activation: Activation, letters: list[str], lower: float) -> Activation:
@@ -138,14 +206,15 @@ def _activations(
     steps, batch = captured.x.shape[:2]
     times = creation.arange(steps, device=captured.x.device).expand_dims(axis=1)
     lengths = steps if captured.options.lengths is None else captured.options.lengths
-    valid = ops.broadcast_to(times < lengths, shape=(steps, batch)).reshape(-1)
     with no_grad():
         x, *before = (
-            part.reshape((steps * batch, -1))[valid]
+            part.reshape((steps * batch, -1))
             for part in (captured.x, *_states_before(layer, row, captured, times + 1 == lengths))
         )
         cell.step(x, tree.filled(captured.first, before))
-    return found
+    return {
+        gate: (values.reshape((steps, batch, -1)), lower) for gate, (values, lower) in found.items()
+    }
 
 
 def _states_before(

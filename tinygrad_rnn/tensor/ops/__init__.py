@@ -1,7 +1,7 @@
 """The operations, under NumPy's names: rules take this module for `xp` to be differentiable."""
 
 from ...errors import public as _public
-from ..graph import Op as _Op
+from ..operation import Op as _Op
 from . import (
     cumulative,
     elementwise,

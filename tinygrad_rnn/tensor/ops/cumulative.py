@@ -8,7 +8,7 @@ import numpy as np
 
 from .. import backend
 from ..backend import Array
-from ..graph import operation
+from ..operation import operation
 from .elementwise import ones_like, zeros_like
 from .indexing import along, place
 from .movement import concat, flip, moveaxis

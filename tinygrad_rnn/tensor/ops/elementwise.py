@@ -9,7 +9,7 @@ import numpy as np
 
 from ..backend import Array
 from ..conversion import check_cast, number_dtype
-from ..graph import Op, operation
+from ..operation import Op, operation
 
 __all__ = [
     "abs", "acos", "acosh", "add", "alias", "asin", "asinh", "astype", "atan", "atan2", "atanh",
@@ -327,7 +327,7 @@ def _given(dtype: Any) -> Any:
 
 
 def _fitting(value: Any, dtype: Any) -> Any:
-    """A number to fill with, which the dtype has to hold, as nobody asked for another."""
+    """Checks that the dtype of the input holds the fill value."""
     check_cast(np.asarray(value).dtype, dtype, "full_like: fill_value")
     return value
 

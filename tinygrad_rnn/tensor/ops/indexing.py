@@ -14,7 +14,9 @@ from ...kernels.contract import check_whole
 from .. import backend
 from ..backend import Array
 from ..conversion import normalized, number_dtype
-from ..graph import Op, Traced, operand, operation
+from ..graph import Traced
+from ..inputs import operand
+from ..operation import Op, operation
 from ..shapes import one_axis, size
 from .elementwise import where
 

@@ -12,7 +12,8 @@ import numpy as np
 
 from ...errors import InvalidValueError, ShapeError
 from ..backend import Array, raising_linalg
-from ..graph import Op, operand, operation
+from ..inputs import operand
+from ..operation import Op, operation
 from ..shapes import Axis, axes_of, keep_dims
 from .elementwise import abs, astype, flat, reciprocal, where
 from .matrices import tril

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from ..backend import Array
-from ..graph import operand, operation
+from ..inputs import operand
+from ..operation import operation
 from .indexing import getitem, remembered
 from .movement import moveaxis
 from .reductions import sum

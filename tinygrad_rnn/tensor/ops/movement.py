@@ -11,7 +11,8 @@ import numpy as np
 from ...errors import InvalidTypeError, ShapeError
 from .. import backend
 from ..backend import Array
-from ..graph import Op, operand, operation
+from ..inputs import operand
+from ..operation import Op, operation
 from ..shapes import Axis, integer, one_axis
 from .indexing import getitem
 

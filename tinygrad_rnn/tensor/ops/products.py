@@ -13,7 +13,8 @@ import numpy as np
 from ...errors import InvalidTypeError, ShapeError
 from ...kernels.products import product
 from ..backend import Array
-from ..graph import Op, operand
+from ..inputs import operand
+from ..operation import Op
 from .elementwise import astype, multiply
 from .matrices import diagonal
 from .movement import permute_dims, reshape

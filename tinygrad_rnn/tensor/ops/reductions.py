@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..backend import Array
-from ..graph import operation
+from ..operation import operation
 from ..shapes import Axis, axes_of, count, keep_dims
 from .cumulative import product_before
 from .elementwise import reciprocal

@@ -8,7 +8,7 @@ import numpy as np
 
 from ... import kernels
 from ..backend import Array
-from ..graph import Op, operation
+from ..operation import Op, operation
 from ..shapes import Axis, keep_dims
 from .elementwise import isfinite, logical_or, where
 from .indexing import take_along_axis

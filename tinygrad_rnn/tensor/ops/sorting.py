@@ -7,7 +7,8 @@ from typing import Any
 
 from ...errors import ShapeError
 from ..backend import Array
-from ..graph import operand, operation
+from ..inputs import operand
+from ..operation import operation
 from ..shapes import one_axis, size
 from .indexing import take_along_axis
 

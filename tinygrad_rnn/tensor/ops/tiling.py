@@ -9,7 +9,8 @@ import numpy as np
 
 from ...errors import InvalidValueError, ShapeError
 from ..backend import Array
-from ..graph import Op, operand
+from ..inputs import operand
+from ..operation import Op
 from ..shapes import one_axis, size
 from .indexing import remembered, take
 from .movement import broadcast_to, expand_dims, reshape, swapaxes

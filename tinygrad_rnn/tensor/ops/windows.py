@@ -9,7 +9,8 @@ from typing import Any
 
 from ...errors import InvalidValueError, ShapeError
 from ..backend import Array
-from ..graph import Op, operand
+from ..inputs import operand
+from ..operation import Op
 from ..shapes import size
 from .movement import expand_dims, moveaxis, reshape, swapaxes
 from .products import matmul

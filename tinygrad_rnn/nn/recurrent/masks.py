@@ -1,0 +1,87 @@
+"""Masks with holes, as lengths: the steps that a row skips are moved behind those that it reads.
+
+A layer that runs over the reordered steps needs no mask but the lengths of rows, and its outputs
+are moved back to where their steps were. Reordering is a permutation, so gradients pass it as they
+pass any index.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...errors import InvalidTypeError, InvalidValueError, ShapeError
+from ...tensor import creation, ops
+from ...tensor.tensor import Tensor
+
+
+class Order:
+    """The steps of each row of a batch, those that its mask keeps first.
+
+    >>> import tinygrad_rnn as tg
+    >>> order = Order(tg.tensor([[True], [False], [True]]))
+    >>> x = tg.tensor([[1.0], [2.0], [3.0]])
+    >>> order.apply(x).tolist(), order.undo(order.apply(x)).tolist()
+    ([[1.0], [3.0], [2.0]], [[1.0], [2.0], [3.0]])
+    """
+
+    def __init__(self, mask: Tensor) -> None:
+        """**Arguments** mask: booleans, (T, B)."""
+        rows = creation.arange(mask.shape[1], device=mask.device)
+        self.steps = ops.argsort(~mask, axis=0)  # which step comes at each place
+        self.flat = (self.steps * mask.shape[1] + rows).reshape(-1)
+        self.inverse = ops.argsort(self.flat)
+
+    def apply(self, x: Tensor) -> Tensor:
+        """Reorders the steps of (T, B, ...)."""
+        return _moved(x, self.flat)
+
+    def undo(self, y: Tensor) -> Tensor:
+        """Moves the steps of (T, B, ...) back to where they were."""
+        return _moved(y, self.inverse)
+
+    def resets(self, reset: Tensor) -> Tensor:
+        """Reorders resets, (T, B); a reset at a skipped step becomes one of the next step."""
+        so_far = ops.cumsum(reset.astype("int64"), axis=0)
+        count = ops.take_along_axis(so_far, self.steps, axis=0)
+        before = ops.concat([ops.zeros_like(count[:1]), count[:-1]])
+        found: Tensor = count > before
+        return found
+
+
+def _moved(x: Tensor, rows: Tensor) -> Tensor:
+    return x.reshape((-1, *x.shape[2:]))[rows].reshape(x.shape)
+
+
+def lengths_and_order(
+    name: str, mask: Any, shape: tuple[int, ...], batch_first: bool, device: str
+) -> tuple[Any, Order | None]:
+    """The lengths (B,) of a checked mask, and the order of the steps; None if it has no holes.
+
+    **Arguments** name: the layer, for errors. shape: (T, B). **Raises** InvalidTypeError,
+    ShapeError saying what was expected.
+    """
+    given = creation.as_tensor(mask, device=device)
+    if given.dtype.kind != "b":
+        raise InvalidTypeError(
+            f"{name}: mask: expected booleans, True at the steps that are read; got {given.dtype} "
+            f"{list(given.shape)}: mask.astype(bool)"
+        )
+    expected = shape[::-1] if batch_first else shape
+    if given.shape != expected:
+        axes = "(B, T)" if batch_first else "(T, B)"
+        raise ShapeError(
+            f"{name}: mask: expected {list(expected)}, {axes} as x with batch_first={batch_first}; "
+            f"got {list(given.shape)}" + (": mask.T" if given.shape == expected[::-1] else "")
+        )
+    given = given.swapaxes(0, 1) if batch_first else given
+    holes = bool(ops.any(given[1:] & ~given[:-1]))
+    return ops.sum(given.astype("int64"), axis=0), Order(given) if holes else None
+
+
+def not_both(name: str, mask: Any, lengths: Any) -> None:
+    """Refuses a mask beside lengths."""
+    if mask is not None and lengths is not None:
+        raise InvalidValueError(
+            f"{name}: mask and lengths: expected one of them; a mask has the lengths in it: "
+            "mask=mask & (tg.arange(T)[:, None] < lengths), with booleans of shape (T, B)"
+        )

@@ -1,0 +1,219 @@
+"""The inputs of an operation: their names, their conversion, and what is said of wrong ones."""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+from collections.abc import Callable, Sequence
+from typing import Any, cast
+
+import numpy as np
+
+from ..errors import (
+    DeviceError,
+    InvalidTypeError,
+    InvalidValueError,
+    MatrixError,
+    OutOfRangeError,
+    ShapeError,
+    keyword_remedy,
+)
+from . import backend, conversion
+from .graph import Traced, grad_mode
+
+Rule = Callable[..., Any]
+
+NUMBERS = (int, float, complex, np.generic)  # accepted in place of an array
+PYTHON = frozenset({int, float, bool, complex})  # accepted without a check
+NESTED = (list, tuple, range)
+# Types of parameters that need no conversion. A module may add a named tuple of constants to it.
+SETTLED: set[type] = {*PYTHON, type(None), str, tuple, slice, type}
+
+
+class Inputs:
+    """Base of `Op`: the inputs and the parameters that a forward function declares.
+
+    **Arguments** as of `Op`.
+    """
+
+    rules: dict[str, Rule]
+
+    def __init__(self, name: str, forward: Rule, expects: str) -> None:
+        self.name = name
+        signature = inspect.signature(forward)
+        declared = list(signature.parameters.values())[1:]
+        self.variadic = any(p.kind is p.VAR_POSITIONAL for p in declared)
+        self.inputs = tuple(p.name for p in declared if p.kind is not p.KEYWORD_ONLY)
+        broadcast = "shapes that broadcast together" if len(self.inputs) > 1 else ""
+        self.expects = expects or broadcast
+        self.optional = {
+            p.name: p.default
+            for p in declared
+            if p.name in self.inputs and p.default is not inspect.Parameter.empty
+        }
+        self.parameters = {
+            p.name: p.default for p in declared if p.kind is p.KEYWORD_ONLY and p.name != "keep"
+        }
+        self.__signature__ = signature.replace(
+            parameters=[p for p in declared if p.name != "keep"], return_annotation=signature.empty
+        )
+
+    # ------------------------------------------------------------ conversion
+
+    def _converted(self, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Converts the inputs to operands; returns the same tuple if all are operands.
+
+        With a Tensor among them, NumPy scalars and nested lists are promoted as Python numbers: to
+        the dtype of the Tensor, if it is of their kind or above. If all are Python numbers and
+        lists, the first becomes a Tensor. Beside arrays, NumPy scalars stay unchanged.
+        """
+        like = next((a for a in args if isinstance(a, Traced)), None)
+        if like is None:
+            like = next((a for a in args if backend.is_array(a)), None)
+        if like is not None:
+            new = [self._operand(i, a, like) for i, a in enumerate(args)]
+        elif args and all(a is None or type(a) in PYTHON or isinstance(a, NESTED) for a in args):
+            what = f"{self.name}: {self.inputs[0]}"
+            new = [
+                cast(Any, Traced.result_class)(conversion.from_python(args[0], what=what)),
+                *args[1:],
+            ]
+        else:
+            for i, a in enumerate(args):
+                if not self._may_be_operand(i, a):
+                    raise self._not_an_operand(i, a)
+            return args
+        return args if all(a is b for a, b in zip(new, args, strict=True)) else tuple(new)
+
+    def _operand(self, i: int, a: Any, like: Any) -> Any:
+        """Converts an operand that stands beside a Tensor or an array."""
+        if isinstance(a, Traced) or type(a) in PYTHON:
+            return a
+        name = self._input(i)
+        what = f"{self.name}: {name}"
+        if backend.is_array(a):
+            return conversion.normalized(a, what)
+        if a is None or not (isinstance(like, Traced) or isinstance(a, NESTED)):
+            if not self._may_be_operand(i, a):
+                raise self._not_an_operand(i, a)
+            return a
+        if isinstance(a, np.generic):
+            if self.rules and name not in self.rules:
+                return backend.module_of(like.array).asarray(a)  # an index
+            number = conversion.normalized(np.asarray(a), what).item()
+            return (
+                float(number) if isinstance(number, np.floating) else number
+            )  # a long double is not converted by item()
+        array = like.array if isinstance(like, Traced) else like
+        found = conversion.promoted(a, array.dtype, name in self.rules, what)
+        return backend.module_of(array).asarray(found)
+
+    def _setting(self, name: str, value: Any) -> Any:
+        """Converts a parameter: a NumPy scalar to a Python number; refuses real Tensors."""
+        if isinstance(value, Traced) and value.array.dtype.kind in "fc":
+            raise InvalidTypeError(
+                f"{self.name}: {name}: expected a Python value, got a Tensor of reals, through "
+                f"which no gradient would flow: {name}.item()"
+            )
+        return value.item() if isinstance(value, np.generic) else value
+
+    def _constants(self, name: str, value: Any, xp: Any) -> Any:
+        """The arrays of the constants in a fused operation's parameter, a tuple or a named tuple.
+
+        They are Tensors until here, so that a trace of the decomposition sees where they come from.
+        """
+        if isinstance(value, tuple):
+            names: Sequence[str] = getattr(value, "_fields", (name,) * len(value))
+            found: list[Any] = [
+                v if v is None or type(v) is bool else self._constants(n, v, xp)
+                for n, v in zip(names, value, strict=True)
+            ]
+            return tuple(found) if type(value) is tuple else type(value)(*found)
+        if isinstance(value, Traced):
+            if value.edge is not None and grad_mode.on:
+                raise InvalidTypeError(
+                    f"{self.name}: {name} is a constant, but requires grad: detach it, or "
+                    "differentiate the step in a scan"
+                )
+            value = value.array
+        if backend.is_array(value) and backend.module_of(value) is not xp:
+            raise DeviceError(
+                f"{self.name}: {name}: expected it on the device of the inputs, got "
+                f"{backend.device_of(value)}: move it there with .to()"
+            )
+        return value
+
+    def _input(self, i: int) -> str:
+        """The name of the i-th input; the last name, if their number varies."""
+        return self.inputs[min(i, len(self.inputs) - 1)]
+
+    def _may_be_operand(self, i: int, a: Any) -> bool:
+        """Whether an input is a number, an array, or the default of an optional one."""
+        if backend.is_array(a) or isinstance(a, (*NUMBERS, *NESTED)):
+            return True
+        return self._input(i) in self.optional and a is self.optional[self._input(i)]
+
+    # ------------------------------------------------------------ errors
+
+    def _not_an_operand(self, i: int, a: Any) -> Exception:
+        name = f"{self.inputs[0]}[{i}]" if self.variadic else self._input(i)
+        return InvalidTypeError(
+            f"{self.name}: {name}: expected a Tensor, an array or a number, got "
+            f"{type(a).__name__} {a!r}"
+        )
+
+    def _arrange(
+        self, args: tuple[Any, ...], params: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Binds positional parameters, and inputs by keyword or default."""
+        count, passed = len(self.inputs), len(args)
+        extra = dict(zip(self.parameters, args[count:], strict=False))
+        args, missing = args[:count], self.inputs[len(args) :]
+        surplus = len(args) + len(extra) < passed or extra.keys() & params.keys()
+        known = {**self.optional, **params}
+        if surplus or any(n not in known for n in missing):
+            raise InvalidTypeError(
+                f"{self.name}{self.__signature__}: got {passed} positional arguments"
+            )
+        rest = {n: v for n, v in params.items() if n not in missing}
+        return (*args, *(known[n] for n in missing)), {**extra, **rest}
+
+    def _explained(self, error: Exception, raw: list[Any], params: dict[str, Any]) -> Exception:
+        arrays = [a for a in raw if backend.is_array(a)]
+        devices = sorted({backend.device_of(a) for a in arrays})
+        if len(devices) > 1:
+            return DeviceError(
+                f"{self.name}: inputs on {' and '.join(devices)}: move them to one "
+                "device with .to()"
+            )
+        settings = "".join(f", {n}={v!r}" for n, v in params.items())
+        named = [*zip(itertools.chain(self.inputs, itertools.repeat("and")), raw, strict=False)]
+        for i, (_, a) in enumerate(named):
+            if not self._may_be_operand(i, a):
+                return self._not_an_operand(i, a)
+        got = ", ".join(
+            f"{n} {a.dtype}{list(a.shape)}" if backend.is_array(a) else f"{n} {a!r}"
+            for n, a in named
+        )
+        if "negative integer powers" in str(error):
+            return InvalidTypeError(
+                f"{self.name}: got {got}: integers have no negative powers among integers: convert "
+                "the base to reals first, as in x.astype('float32') ** -1"
+            )
+        kinds = {
+            np.linalg.LinAlgError: MatrixError,  # a matrix is singular
+            ValueError: ShapeError,
+            IndexError: OutOfRangeError,
+            OverflowError: InvalidValueError,
+        }
+        kind = next((k for e, k in kinds.items() if isinstance(error, e)), InvalidTypeError)
+        of_shapes = self.expects and kind is not InvalidTypeError
+        expected = f"expected {self.expects}; " if of_shapes else ""
+        said = f"{error}{keyword_remedy(error)}"
+        return kind(f"{self.name}: {expected}got {got}{settings} ({said})")
+
+
+def operand(value: Any) -> Any:
+    """Converts an input of a composite function: Python numbers and lists become Tensors."""
+    python = isinstance(value, (int, float, *NESTED))
+    return cast(Any, Traced.result_class)(value) if python else value
