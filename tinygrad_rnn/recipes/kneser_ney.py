@@ -45,7 +45,8 @@ class KneserNey:
     def __init__(self, ids: Ids, order: int, vocab_size: int) -> None:
         if not 1 <= order <= len(ids):
             raise InvalidValueError(
-                f"KneserNey: order: expected 1 to {len(ids)}, the symbols to learn from; got {order}"
+                f"KneserNey: order: expected 1 to {len(ids)}, the symbols to learn from; "
+                f"got {order}"
             )
         self.order, self.vocab_size = order, vocab_size
         self.orders: list[_Order] = []
@@ -105,6 +106,6 @@ def _discounted(keys: Ids, adjusted: Ids, count: int, vocab_size: int) -> _Order
     return _Order(
         keys,
         adjusted - discounts,
-        np.bincount(contexts, adjusted, minlength=count),
-        np.bincount(contexts, discounts, minlength=count),
+        np.bincount(contexts, adjusted, minlength=count).astype(np.float64),
+        np.bincount(contexts, discounts, minlength=count).astype(np.float64),
     )

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import plot
-from ..data import DataLoader, TextError
+from ..data import TextError
 from ..errors import InvalidTypeError
 from ..nn import Module
 from ..tensor.random import Generator
@@ -104,13 +104,14 @@ class Task(RecipeTrainer):
     data_help: ClassVar[str]  # what --data takes, for `--help`
     default: ClassVar[str]  # the data without --data
     shown: ClassVar[str]  # a format of the validation figure
-    use, span = "predict", "epochs"
+    use: ClassVar[str] = "predict"
+    span: ClassVar[str] = "epochs"
 
     def __init__(
         self,
         data: Data,
         model: Module,
-        batches: DataLoader,
+        batches: Any,
         config: Any,
         generator: Generator,
         device: str | None,
@@ -147,8 +148,12 @@ class Task(RecipeTrainer):
     def __next__(self) -> Progress:
         progress = super().__next__()
         if progress.figures is not None and self.improved:
-            self.chosen = {n: p.numpy().copy() for n, p in self.model.state_dict().items()}
+            self.chosen = self.weights()
         return progress
+
+    def weights(self) -> dict[str, Any]:
+        """Returns a copy of the weights to use."""
+        return {name: weight.numpy().copy() for name, weight in self.model.state_dict().items()}
 
     def finish(self) -> float:
         """Returns the best figure on the validation items."""
