@@ -173,6 +173,26 @@ def test_files_that_cannot_be_learnt_from(run: Run, content: str, message: str) 
     assert said.count("\n") == 1
 
 
+def test_labels_may_be_unsure(run: Run) -> None:
+    """Half of the labels are drawn at random, and the column of their confidence says so."""
+    rng = np.random.default_rng(5)
+    rows = ["text,label,sure"]
+    for text, label in reviews(500):
+        noise = rng.random() < 0.5
+        seen = rng.choice(["yes", "no"]) if noise else label
+        rows.append(f"{text},{seen},{0.5 if noise else 1}")
+    Path("train.csv").write_text("\n".join(rows))
+    test = [f"{text},{label},1" for text, label in reviews(700)[500:]]
+    Path("test.csv").write_text("\n".join([rows[0], *test]))
+    files = ["--data", "train.csv", "--data", "test.csv"]
+    small = [*SMALL, "--epochs", "8", "--batch-size", "8", "--confidence", "sure"]
+    figures = cells(run("train", "classify", *files, *small, "--out", "run"), 2)
+    assert figures["lstm"] > 90
+    Path("train.csv").write_text("\n".join(rows).replace(",0.5", ",1.5"))
+    said = run("train", "classify", *files, "--confidence", "sure", "--out", "x", status=2)
+    assert "column 'sure': expected 0 to 1, got 1.5" in said
+
+
 def test_training_test_and_unknown_labels(run: Run, texts: Path) -> None:
     shutil.copy(texts, "test.csv")
     small = [*SMALL, "--epochs", "1", "--limit", "40"]
