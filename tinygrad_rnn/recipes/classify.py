@@ -18,6 +18,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import plot
 from ..data import DataLoader, PadSequences, TextError
 from ..data.datasets import lines
 from ..data.sets import SETS
@@ -233,7 +234,7 @@ class Classify(Task):
     recipe, unit, shown = "classify", "text", "validation error {:.1%}"
     settings, predictor = ClassifyConfig, Classifier
     kinds: ClassVar = {"words": list, "labels": list}
-    quick: ClassVar = {"limit": 600, "epochs": 2, "hidden_size": 16, "embedding_dim": 16}
+    quick: ClassVar = {"limit": 3000, "epochs": 2, "hidden_size": 32, "embedding_dim": 32}
     data_help = (
         "CSV, TSV or JSON lines with a column of texts and one of labels. One file is split; of "
         "two the second is the test, of three the third."
@@ -320,11 +321,14 @@ class Classify(Task):
 
     def draw(self, path: Path, comparison: Comparison) -> None:
         """Draws the losses, the confusion matrix, and what the words of a test text contribute."""
-        from .. import plot
-
-        figure, (left, middle, right) = plot.panels(1, 3, 14, 4.5)
-        plot.losses(self.history, ax=left)
-        plot.confusion(self.confusion, self.labels, ax=middle)
+        figure, (first, second, third, right) = plot.panels(2, 2, 12, 8)
+        steps = [record["step"] for record in self.history]
+        plot.curves(
+            {"validation error": (steps, [record["validation"] for record in self.history])},
+            xlabel="updates", ylabel="share of wrong labels", ax=first,
+        )  # fmt: skip
+        comparison.draw(second)
+        plot.confusion(self.confusion, self.labels, ax=third)
         fitting = [text for text, _, _ in self.parts.test if 4 < len(tokens(text)) < 20]
         [record] = self.predicting().predict((fitting or [self.parts.test[0][0]])[:1])
         names, shares = zip(*record["words"], strict=True)

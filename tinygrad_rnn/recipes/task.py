@@ -134,8 +134,19 @@ class Task(RecipeTrainer):
         raise InvalidTypeError(f"{type(self).__name__} defines no describe()")
 
     def draw(self, path: Path, comparison: Comparison) -> None:
-        """Draws the picture of the result, as a PNG file."""
-        plot.save(plot.losses(self.history), path)
+        """Draws the losses, the validation figures and the comparison, as a PNG file."""
+        figure, (*left, right) = plot.panels(1, 3, 14, 4)
+        self.draw_history(*left)
+        comparison.draw(right)
+        plot.save(figure, path)
+
+    def draw_history(self, losses: Any, figures: Any) -> None:
+        """Draws the loss, and the validation figure, by update."""
+        steps = [record["step"] for record in self.history]
+        name = self.shown.split(" {")[0]
+        for axes, key, label in ((losses, "loss", "training loss"), (figures, "validation", name)):
+            values = [record[key] for record in self.history]
+            plot.curves({label: (steps, values)}, xlabel="updates", ylabel=label, ax=axes)
 
     def sample(self) -> str:
         """Shows nothing."""
