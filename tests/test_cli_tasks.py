@@ -174,23 +174,20 @@ def test_files_that_cannot_be_learnt_from(run: Run, content: str, message: str) 
 
 
 def test_labels_may_be_unsure(run: Run) -> None:
-    """Half of the labels are drawn at random, and the column of their confidence says so."""
-    rng = np.random.default_rng(5)
-    rows = ["text,label,sure"]
-    for text, label in reviews(500):
-        noise = rng.random() < 0.5
-        seen = rng.choice(["yes", "no"]) if noise else label
-        rows.append(f"{text},{seen},{0.5 if noise else 1}")
-    Path("train.csv").write_text("\n".join(rows))
-    test = [f"{text},{label},1" for text, label in reviews(700)[500:]]
-    Path("test.csv").write_text("\n".join([rows[0], *test]))
-    files = ["--data", "train.csv", "--data", "test.csv"]
-    small = [*SMALL, "--epochs", "8", "--batch-size", "8", "--confidence", "sure"]
-    figures = cells(run("train", "classify", *files, *small, "--out", "run"), 2)
-    assert figures["lstm"] > 90
-    Path("train.csv").write_text("\n".join(rows).replace(",0.5", ",1.5"))
-    said = run("train", "classify", *files, "--confidence", "sure", "--out", "x", status=2)
-    assert "column 'sure': expected 0 to 1, got 1.5" in said
+    """A label's target is its confidence; the other labels share the rest."""
+    rows = [f"text {i},{'abc'[i % 3]},{0.5 + i / 80}" for i in range(40)]
+    Path("own.csv").write_text("\n".join(["text,label,sure", *rows]))
+    task: Any = TASKS_BY_NAME["classify"]
+    config = task.settings(confidence="sure", hidden_size=4, embedding_dim=4)
+    parts = task.read(["own.csv"], config)
+    training = task(parts, config)
+    for (_, target), (_, label, sure) in zip(training.data.dataset, parts.training, strict=True):
+        expected = [sure if name == label else (1 - sure) / 2 for name in "abc"]
+        np.testing.assert_allclose(target, expected, rtol=1e-6)
+    Path("own.csv").write_text("text,label,sure\na,x,1\nb,y,1.5\n")
+    unsure = ["--data", "own.csv", "--confidence", "sure"]
+    said = run("train", "classify", *unsure, "--out", "x", status=2)
+    assert "own.csv: row 3, column 'sure': expected 0 to 1, got 1.5" in said
 
 
 def test_training_test_and_unknown_labels(run: Run, texts: Path) -> None:
