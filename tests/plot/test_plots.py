@@ -137,6 +137,7 @@ def test_calibration_compares_each_group_s_frequency() -> None:
         (lambda: plot.heat_map(np.ones((2, 0))), "expected values, got none"),
         (lambda: plot.heat_map(np.ones((2, 3)), symbols="abc"), "each of the 2 cells"),
         (lambda: plot.activations({}), "gates or states by name"),
+        (lambda: plot.activations({"h": [[np.nan]]}), "finite values, got none"),
         (lambda: plot.activations({"h": np.ones((3, 2, 4))}), "a batch of one"),
         (lambda: plot.activations({"h": np.ones((3, 4)), "c": np.ones((2, 4))}), "3 steps"),
         (lambda: plot.confusion(-np.eye(2), "ab"), "with negative ones"),
