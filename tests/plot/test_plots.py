@@ -65,6 +65,12 @@ def test_lines_differ_without_colour() -> None:
     assert len({line.get_marker() for line in lines}) == 7
 
 
+def test_a_logarithmic_axis_names_its_few_positions() -> None:
+    axes = plot.curves({"a": ([32, 64, 128], [1.0, 2.0, 3.0])}, xscale="log").axes[0]
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["32", "64", "128"]
+    assert not axes.get_xticks(minor=True).size
+
+
 def test_a_graph_has_every_operation_once_and_no_edge_goes_up() -> None:
     figure = product()
     texts = {text.get_text(): text.get_position() for text in figure.axes[0].texts}

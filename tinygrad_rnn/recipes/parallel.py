@@ -43,7 +43,7 @@ class ParallelConfig(Settings):
 
     hidden_size: int = setting(64, "Units.", at_least=1)
     batch_size: int = setting(32, "Sequences in an update.", at_least=1)
-    steps: int = setting(600, "Maximal number of updates.", at_least=1)
+    steps: int = setting(400, "Maximal number of updates.", at_least=1)
     lr: float = setting(5e-3, "Learning rate of Adam.", above=0)
     seed: int = setting(0, "Seed of the weights and the sequences.", at_least=0)
 
