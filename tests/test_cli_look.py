@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import math
+import os
 import re
 import shutil
 from collections.abc import Callable, Iterator
@@ -141,6 +142,11 @@ def test_pages_of_the_other_recipes(runs: Path) -> None:
 def test_what_cannot_be_looked_at(runs: Path, tmp_path: Path) -> None:
     for more, said in (([], "a text to read"), ([""], "the text is empty"), (["é"], "'é'")):
         done = CliRunner().invoke(app, ["look", str(runs / "gru"), *more])
+        assert said in str(done.exception)
+    os.mkfifo(tmp_path / "pipe")
+    for name, said in (("pipe", "not a regular file"), ("no/such/page", "there is no folder")):
+        out = ["--out", str(tmp_path / name)]
+        done = CliRunner().invoke(app, ["look", str(runs / "gru"), "the", *out])
         assert said in str(done.exception)
     tg.io.save_checkpoint(tmp_path / "other", {"recipe": "forecast"})
     with pytest.raises(SettingError, match="is of train forecast; look takes one of"):

@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import plot
 from ..data import DataLoader, PadSequences, TextError
 from ..data.datasets import lines
 from ..data.sets import SETS
@@ -297,6 +298,13 @@ class Classify(Task):
         np.add.at(self.confusion, (right, found), 1)
         comparison.notes.append(confusion_table(self.labels, self.confusion))
         return comparison
+
+    def draw(self, path: Path, comparison: Comparison) -> None:
+        """Draws the loss curve and the confusion matrix."""
+        figure, (left, right) = plot.panels(1, 2, 11, 4.5)
+        plot.losses(self.history, ylabel="loss (nats), error", ax=left)
+        plot.confusion(self.confusion, self.labels, ax=right)
+        plot.save(figure, path)
 
     def describe(self) -> str:
         """The data in a line."""
