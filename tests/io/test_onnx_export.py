@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tinygrad_rnn.recipes.adding import CELLS, Adder, AddingConfig
+from tinygrad_rnn.recipes.memory import CELLS, MemoryConfig, Reader
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import nn
@@ -257,9 +257,9 @@ def test_convolutions(layer: Any, shape: tuple[int, ...], tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_the_recipes_adders(cell: str, tmp_path: Path) -> None:
-    config = AddingConfig(cell=cell, hidden_size=6, length=5)
-    model = Adder(config, tg.Generator(0)).eval()
+def test_the_models_for_long_dependencies(cell: str, tmp_path: Path) -> None:
+    config = MemoryConfig(cell=cell, hidden_size=6, length=5)
+    model = Reader(config, tg.Generator(0)).eval()
     x = np.random.default_rng(0).normal(size=(7, 3, 2)).astype("float32")
     export_onnx(model, tmp_path / "m.onnx", x)
     agree(model(tg.tensor(x)), run(tmp_path / "m.onnx", {"x": x}).values())
