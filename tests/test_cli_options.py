@@ -40,6 +40,8 @@ COMMANDS = {
     "train verses": f"--source en --target xx --folder . {PAIRS}",
     "train task": f"copy {SIZES} --out out",
     "train classify": f"--data rows.csv --embedding-dim 2 {TASK}",
+    "train wordlm": f"--data text --batch-size 2 --bptt 4 {SIZES} --out out",
+    "train cells": f"--text text --embedding-dim 2 --bptt 4 --layers 1 --batch-size 4 {SIZES}",
     "train tag": f"--data rows.conll --embedding-dim 2 --letter-dim 2 {TASK}",
     "train memory": f"--length 4 --problems adding --cells rnn --trials 1 {SIZES} --quick",
     "train gates": f"{SIZES} --quick",
