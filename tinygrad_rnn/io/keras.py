@@ -1,8 +1,8 @@
 """Chains of layers from Keras 3's files, and to them: `.keras` and `.weights.h5`.
 
 A `.keras` file is a zip archive: `config.json` has the layers, `model.weights.h5` their weights,
-under `layers/NAME/vars` or, of a recurrent layer, `layers/NAME/cell/vars`. `keras_layers.py` converts
-layers.
+under `layers/NAME/vars` or, of a recurrent layer, `layers/NAME/cell/vars`. Layers are
+converted in `keras_layers.py`.
 """
 
 from __future__ import annotations
