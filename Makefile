@@ -5,7 +5,8 @@ DEMO   := runs/demo
 
 NATIVE := tinygrad_rnn/kernels/cpu
 
-.PHONY: demo quick test deep oracles fuzz test-gpu test-cupy check style native sanitize clean
+.PHONY: demo quick test deep oracles fuzz test-gpu test-cupy test-browser gpu-check rehearse-gpu-check check style native \
+  sanitize clean
 
 # Trains the demo model (or goes on with it), then writes 500 characters of it.
 demo: .venv/demo
@@ -56,10 +57,27 @@ test-gpu: .venv/test,cuda13
 	HYPOTHESIS_PROFILE=quick $(BIN)/pytest -m gpu tests
 
 # The same tests without a GPU: the real CuPy, whose kernels run on the CPU (tests/cuda_on_cpu). A share of
-# them: make test-cupy ONLY='not derivatives'
-ONLY ?=
-test-cupy: .venv/test,cuda13
-	HYPOTHESIS_PROFILE=quick $(BIN)/pytest -p tests.cuda_on_cpu.plugin -m gpu tests -k '$(ONLY)'
+# them: make test-cupy ONLY='not derivatives', or WHERE='tests/kernels'
+ONLY  ?=
+WHERE ?= tests
+test-cupy: .venv/cupy/installed
+	HYPOTHESIS_PROFILE=quick .venv/cupy/bin/python -m pytest -p tests.cuda_on_cpu.plugin -m gpu $(WHERE) -k '$(ONLY)'
+
+# On a machine with a GPU that is had for minutes: comparisons with the CPU, then times beside PyTorch's; it
+# needs no network. PYTHON has CuPy, and PyTorch if it is to be compared with. `rehearse-gpu-check` runs it on
+# the stand-in, with small sizes; its times say nothing.
+BUDGET ?= 600
+gpu-check:
+	PYTHONPATH=. $(PYTHON) -m tests.gpu_check --budget $(BUDGET) --json gpu-check.json
+
+rehearse-gpu-check: .venv/cupy/installed
+	.venv/cupy/bin/python -m tests.gpu_check --stand-in --budget $(BUDGET) --json build/gpu-check.json
+
+# The page of `tinygrad-rnn look` in Chromium, which must be installed (Debian: apt-get install chromium).
+test-browser: .venv/test
+	$(PIP) playwright
+	@command -v chromium > /dev/null || { echo 'chromium is not installed'; exit 1; }
+	$(BIN)/pytest -n 0 -m browser tests
 
 # Compiles the native kernels into the source tree, for whoever runs from there: PYTHONPATH=. python
 native: build/native/build.ninja
@@ -88,6 +106,15 @@ build/%/build.ninja: $(NATIVE)/CMakeLists.txt
 .venv/demo .venv/test .venv/test,cuda13: .venv/%: .venv/installed
 	@echo 'Installing what [$*] needs: seconds to a minute, by the speed of downloads.'
 	$(PIP) 'tinygrad_rnn[$*]'
+	@touch $@
+
+# An environment of its own, which has what .venv has, and CuPy: .venv stays without.
+.venv/cupy/installed: .venv/test tests/cuda_on_cpu/requirements.txt
+	@echo 'Installing CuPy and NVRTC, 150 MB: seconds to minutes, by the speed of downloads.'
+	$(BIN)/python -m venv .venv/cupy
+	$(BIN)/python -c 'import sysconfig; print("import site; site.addsitedir(%r)" % sysconfig.get_path("purelib"))' \
+	  > $$(.venv/cupy/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/parent.pth
+	.venv/cupy/bin/pip install --quiet --disable-pip-version-check --requirement tests/cuda_on_cpu/requirements.txt
 	@touch $@
 
 .venv/oracles: .venv/test tests/oracles.txt

@@ -10,6 +10,7 @@ from .turns import measure
 SUITES = {
     "cells": "bench.cells",
     "engine": "bench.engine",
+    "gpu": "bench.gpu",
     "imports": "bench.imports",
     "rnn": "bench.rnn",
     "step": "bench.step",

@@ -20,6 +20,7 @@ from .errors import (
     InvalidTypeError,
     InvalidValueError,
     MatrixError,
+    OutOfMemoryError,
     OutOfRangeError,
     ShapeError,
     TinygradRnnError,
@@ -41,8 +42,8 @@ __all__ = [
     "nn", "optim", "data", "train", "plot", "load", "save", "tensor", "get_num_threads",
     "set_num_threads",
     "TinygradRnnError", "AnomalyError", "DeviceError", "ExportError", "GradcheckError",
-    "GraphError", "InvalidTypeError", "InvalidValueError", "MatrixError", "OutOfRangeError",
-    "ShapeError", "UnknownNameError",
+    "GraphError", "InvalidTypeError", "InvalidValueError", "MatrixError",
+    "OutOfMemoryError", "OutOfRangeError", "ShapeError", "UnknownNameError",
 ]  # fmt: skip
 __all__ += _engine.__all__
 __all__ += ops.__all__

@@ -50,6 +50,10 @@ class DeviceError(TinygradRnnError, RuntimeError):
     """A device that is not available, or tensors on different devices in one operation."""
 
 
+class OutOfMemoryError(TinygradRnnError, MemoryError):
+    """An array that does not fit in the memory that a GPU has left."""
+
+
 class GraphError(TinygradRnnError, RuntimeError):
     """A graph that cannot be differentiated: freed, changed since, or never recorded."""
 
@@ -101,8 +105,8 @@ def unknown_name(owner: str, name: str, obj: Any, remedy: str = "") -> Attribute
 
 
 def keyword_remedy(error: Exception) -> str:
-    """Returns the remedy for an unexpected keyword argument; empty if there is none."""
-    if "unexpected keyword argument" not in str(error):
+    """Returns the remedy for arguments that a function does not take; empty if there is none."""
+    if not isinstance(error, TypeError) or " argument" not in str(error):
         return ""
     from .torch_names import keyword  # only for errors
 
@@ -139,6 +143,9 @@ def raise_named(
 
     If public functions call each other, the error names the outermost, which the caller knows.
     """
+    if (of_device := from_cupy(error)) is not None:
+        of_device.args = (f"{name}: {of_device}",)
+        raise of_device from error
     ours = isinstance(error, TinygradRnnError)
     kind = next((ours for theirs, ours in _KINDS.items() if isinstance(error, theirs)), None)
     if not (ours or kind) or _is_the_callers(error) or _inside_another():
@@ -159,6 +166,36 @@ def raise_named(
         raise error
     assert kind is not None
     raise kind(text) from error
+
+
+def from_cupy(error: Exception) -> TinygradRnnError | None:
+    """The package's error for one that CuPy raises of a device; None for any other error."""
+    if type(error).__module__.partition(".")[0] not in ("cupy", "cupy_backends"):
+        return None
+    if isinstance(error, MemoryError):
+        cupy = sys.modules["cupy"]
+        pool = cupy.get_default_memory_pool()
+        free, total = cupy.cuda.runtime.memGetInfo()
+        return OutOfMemoryError(
+            f"{error} On the GPU {_in_bytes(free)} of {_in_bytes(total)} are free; arrays take "
+            f"{_in_bytes(pool.used_bytes())}, and {_in_bytes(pool.free_bytes())} are kept for "
+            "reuse: take smaller batches or shorter sequences, or checkpoint the function"
+        )
+    if type(error).__name__ == "CompileException":
+        return DeviceError(
+            f"a CUDA kernel does not compile: {str(error)[:1000]}: install the CuPy that fits the "
+            "driver; TINYGRAD_RNN_KERNELS=reference runs CuPy's own kernels in place of ours"
+        )
+    return DeviceError(f"the GPU reports: {error}")
+
+
+def _in_bytes(count: int) -> str:
+    """A number of bytes, with a unit."""
+    size, units = float(count), ["bytes", "KiB", "MiB", "GiB", "TiB"]
+    while size >= 1024 and len(units) > 1:
+        size /= 1024
+        del units[0]
+    return f"{size:.4g} {units[0]}"
 
 
 def described(value: Any) -> str:

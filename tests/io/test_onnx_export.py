@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tinygrad_rnn.recipes.adding import CELLS, Adder, AddingConfig
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import nn
 from tinygrad_rnn.io import CheckpointError, export_onnx, export_seq2seq, import_onnx
-from tinygrad_rnn.recipes.adding import CELLS, Adder, AddingConfig
 from tinygrad_rnn.recipes.charlm import CharLMConfig, CharModel
 from tinygrad_rnn.tensor import tree
 from tinygrad_rnn.testing import OPERATIONS

@@ -182,3 +182,123 @@ def test_clipping_leaves_gradients_whose_norm_is_not_finite(value: float) -> Non
         return [tg.optim.clip_grad_norm_([p], 1.0), *p.grad.tolist()]
 
     np.testing.assert_allclose(*both(run))
+
+
+# ---------------------------------------------------------------- memory, devices and errors
+
+
+def test_memory_is_counted_and_given_back() -> None:
+    tg.cuda.synchronize()
+    tg.cuda.empty_cache()
+    before = tg.cuda.memory_stats()
+    x = tg.ones((1024, 1024), device="cuda")
+    during = tg.cuda.memory_stats()
+    assert during["arrays"] - before["arrays"] == 4 * 1024 * 1024
+    assert 0 < during["free"] <= during["total"]
+    del x
+    after = tg.cuda.memory_stats()
+    assert after["arrays"] == before["arrays"]
+    assert after["cached"] >= 4 * 1024 * 1024
+    tg.cuda.empty_cache()
+    assert tg.cuda.memory_stats()["cached"] == 0
+
+
+def fails(error: type[Exception], words: str, call: Callable[[], Any]) -> None:
+    """A call fails with one clear error, and the process stays usable."""
+    with pytest.raises(error, match=words):
+        call()
+    assert (tg.ones((2, 3), device="cuda") * 2).sum().item() == 12
+
+
+def test_no_memory_is_left() -> None:
+    huge = (1 << 20, 1 << 24)
+    fails(
+        tg.OutOfMemoryError,
+        "zeros: Out of memory allocating 70,368,744,177,664 .*free",
+        lambda: zeros(huge),
+    )
+    x = tg.ones((4, 4, 1), device="cuda")
+    wide = tg.broadcast_to(x, (4, 4, 1 << 50))
+    fails(tg.OutOfMemoryError, "multiply: .* are free.*smaller", lambda: wide * 2.0)
+
+
+def zeros(shape: tuple[int, ...]) -> tg.Tensor:
+    return tg.zeros(shape, device="cuda")
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: tg.zeros((2,), device="cuda:7"),
+        lambda: tg.ones((2,)).to("cuda:7"),
+        lambda: tg.set_default_device("cuda:7"),
+        lambda: tg.device("cuda:7").__enter__(),
+    ],
+)
+def test_a_device_that_does_not_exist(call: Callable[[], Any]) -> None:
+    fails(tg.DeviceError, "'cuda:7'.*'cuda:0'", call)
+
+
+def test_two_devices_mixed() -> None:
+    there = tg.ones((2, 1, 2), device="cuda")
+    for name, call in {"add": lambda: there + there.to("cpu"), "lstm": lambda: lstm(there)}.items():
+        fails(tg.DeviceError, rf"{name}: inputs on cpu and cuda:0.*\.to\(\)", call)
+
+
+def lstm(x: tg.Tensor) -> Any:
+    return tg.nn.LSTM(2, 3)(x)
+
+
+def test_a_kernel_that_does_not_compile(monkeypatch: pytest.MonkeyPatch) -> None:
+    import cupy
+
+    from tinygrad_rnn.kernels.cuda import losses
+
+    compiled = cupy.RawModule
+    losses._kernel.cache_clear()
+    monkeypatch.setattr(cupy, "RawModule", lambda code: compiled(code=code + "\nnonsense"))
+    x = tg.ones((2, 3), device="cuda")
+    fails(
+        tg.DeviceError, "cross_entropy: a CUDA kernel does not compile",
+        lambda: tg.nn.cross_entropy(x, [0, 1]),
+    )  # fmt: skip
+    losses._kernel.cache_clear()
+
+
+def test_tf32_is_for_products_only_where_it_is_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    import cupy
+
+    kinds, gemm = [], cupy.cuda.cublas.gemmEx
+
+    def noted(*args: Any) -> Any:
+        kinds.append(args[-2])
+        return gemm(*args)
+
+    x = tg.ones((3, 2, 4), device="cuda")
+    layer = tg.nn.LSTM(4, 5)
+    layer.to("cuda")
+    monkeypatch.setattr(cupy.cuda.cublas, "gemmEx", noted)
+    layer(x)
+    tg.cuda.allow_tf32(True)
+    try:
+        layer(x)
+    finally:
+        tg.cuda.allow_tf32(False)
+    layer(x)
+    assert kinds == [68] * 4 + [77] * 4 + [68] * 4  # CUBLAS_COMPUTE_32F, 32F_FAST_TF32
+    with pytest.raises(TypeError, match="allow_tf32: allowed"):
+        tg.cuda.allow_tf32(1)  # type: ignore[arg-type]
+
+
+def test_dlpack_shares_memory_with_another_library() -> None:
+    import cupy
+
+    x = tg.zeros((2, 3), device="cuda")
+    theirs = cupy.from_dlpack(x)
+    theirs[0, 1] = 5
+    assert x[0, 1].item() == 5
+    ours = tg.from_dlpack(theirs)
+    theirs[1, 2] = 7
+    assert (ours[1, 2].item(), ours.device) == (7, "cuda:0")
+    assert x.__dlpack_device__() == (2, 0)
+    x.__dlpack__(stream=1, max_version=(1, 0), dl_device=None, copy=None)  # as PyTorch and JAX ask

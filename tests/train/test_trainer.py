@@ -257,6 +257,10 @@ def test_evaluation_restores_the_mode_of_every_module() -> None:
     run = trainer(validation=lambda model: float(model.training))
     run.model.dropout.eval()  # a part that is frozen
     assert run.validate() == {"validation": 0.0}
+    (batch, *_) = run.data
+    loss, _ = run.loss(run.model.eval(), batch)
+    run.model.train().dropout.eval()
+    assert run.validate([batch, batch]) == pytest.approx({"validation": loss.item()})
     assert run.model.training
     assert not run.model.dropout.training
 

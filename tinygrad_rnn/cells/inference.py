@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,8 @@ from .. import kernels
 from ..tensor import backend
 from ..tensor.graph import Traced, wrap
 from ..tensor.observers import callbacks, tracers
+
+array_of = attrgetter("array")
 
 
 def infer_stack(
@@ -28,14 +31,19 @@ def infer_stack(
     (B, H), and the state; None where the operations must run one by one: because an
     observer is installed, or because one of them will raise the error.
     """
-    two = isinstance(state, tuple) and len(state) == 2
-    h, c = state if two else (state, None)
     if not isinstance(x, Traced) or callbacks.forward or tracers:
         return None
-    if (state is not None and not isinstance(h, Traced)) or (two and not isinstance(c, Traced)):
+    h = c = None
+    if isinstance(state, tuple) and len(state) == 2:
+        h, c = state
+        if not (isinstance(h, Traced) and isinstance(c, Traced)):
+            return None
+        h, c = h.array, c.array
+    elif isinstance(state, Traced):
+        h = state.array
+    elif state is not None:
         return None
-    h, c = [part.array if isinstance(part, Traced) else part for part in (h, c)]
-    arrays = tuple([w.array for w in weights])
+    arrays = tuple(map(array_of, weights))
     found = kernels.infer_stack(cell, layers, x.array, h, c, arrays, quantized)
     if found is None:
         return None

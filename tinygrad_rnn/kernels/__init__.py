@@ -52,12 +52,12 @@ Kernels for training (losses, embedding gradients, Adam) are in `training.py`.
 
 from . import cuda
 from .contract import NO_OPTIONS, SequenceOptions
+from .cpu import infer_stack
 from .dispatch import (
     IMPLEMENTATIONS,
     describe,
     gru_backward,
     gru_forward,
-    infer_stack,
     lstm_backward,
     lstm_forward,
     pick,

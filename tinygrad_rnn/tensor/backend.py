@@ -142,7 +142,7 @@ def to_device(array: Array, device: str | None = None) -> Array:
     module = _module(kind)
     if index is None:
         return module.asarray(to_host(array))
-    with module.cuda.Device(index):
+    with _gpu(module, index):
         return module.asarray(to_host(array))
 
 
@@ -156,6 +156,15 @@ def filled(shape: Any, value: Any, dtype: Any, device: str | None = None) -> Arr
         return xp.full(shape, np.asarray(value).item(), dtype)
 
 
+def _gpu(module: Any, index: int) -> Any:
+    """The device of that number. **Raises** DeviceError if there is none."""
+    count = module.cuda.runtime.getDeviceCount()
+    if index >= count:
+        there = "'cuda:0'" if count == 1 else f"'cuda:0' to 'cuda:{count - 1}'"
+        raise DeviceError(f"unknown device 'cuda:{index}': there is {there}")
+    return module.cuda.Device(index)
+
+
 @contextmanager
 def placed(device: str) -> Iterator[Any]:
     """Gives the array module of a device, whose arrays are on it within a `with` block."""
@@ -167,7 +176,7 @@ def placed(device: str) -> Iterator[Any]:
     if index is None:
         yield module
         return
-    with module.cuda.Device(index):
+    with _gpu(module, index):
         yield module
 
 
@@ -256,7 +265,7 @@ def set_default_device(device: str) -> None:
     kind, index = parse(device)
     module = _module(kind)
     if index is not None:
-        module.cuda.Device(index).use()
+        _gpu(module, index).use()
     _process_wide = device
 
 
@@ -278,7 +287,7 @@ def device(name: str) -> Iterator[None]:
         if index is None:
             yield
         else:
-            with module.cuda.Device(index):
+            with _gpu(module, index):
                 yield
     finally:
         _inside.stack = before

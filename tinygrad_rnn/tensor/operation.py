@@ -27,7 +27,7 @@ from typing import Any, Self, TypeVar, cast
 
 import numpy as np
 
-from ..errors import InvalidTypeError, public
+from ..errors import InvalidTypeError, from_cupy, public
 from . import backend
 from .conversion import DTYPES
 from .graph import Edge, Node, Traced, WideNode, grad_mode, older, wrap
@@ -173,6 +173,11 @@ class Op(Inputs):
                 y, saved = self.forward(xp, *raw, keep=tracing, **given)
         except (ValueError, TypeError, IndexError, AttributeError, OverflowError) as error:
             raise self._explained(error, raw, params) from error
+        except Exception as error:
+            if (of_device := from_cupy(error)) is None:
+                raise
+            of_device.args = (f"{self.name}: {of_device}",)
+            raise of_device from error
         several = False
         if type(y) is not np.ndarray:  # NumPy returns scalars where there are no axes
             several = type(y) is tuple
