@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tinygrad_rnn.recipes.adding import CELLS, Adder, AddingConfig
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import nn
 from tinygrad_rnn.io import CheckpointError, export_onnx, export_seq2seq, import_onnx
 from tinygrad_rnn.recipes.charlm import CharLMConfig, CharModel
+from tinygrad_rnn.recipes.memory import CELLS, MemoryConfig, Reader
 from tinygrad_rnn.tensor import tree
 from tinygrad_rnn.testing import OPERATIONS
 
@@ -257,9 +257,9 @@ def test_convolutions(layer: Any, shape: tuple[int, ...], tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_the_recipes_adders(cell: str, tmp_path: Path) -> None:
-    config = AddingConfig(cell=cell, hidden_size=6, length=5)
-    model = Adder(config, tg.Generator(0)).eval()
+def test_the_recipes_readers(cell: str, tmp_path: Path) -> None:
+    config = MemoryConfig(cell=cell, hidden_size=6, length=5)
+    model = Reader(config, tg.Generator(0)).eval()
     x = np.random.default_rng(0).normal(size=(7, 3, 2)).astype("float32")
     export_onnx(model, tmp_path / "m.onnx", x)
     agree(model(tg.tensor(x)), run(tmp_path / "m.onnx", {"x": x}).values())
