@@ -260,7 +260,7 @@ def test_convolutions(layer: Any, shape: tuple[int, ...], tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_the_recipes_readers(cell: str, tmp_path: Path) -> None:
+def test_the_models_for_long_dependencies(cell: str, tmp_path: Path) -> None:
     config = MemoryConfig(cell=cell, hidden_size=6, length=5)
     model = Reader(config, tg.Generator(0)).eval()
     x = np.random.default_rng(0).normal(size=(7, 3, 2)).astype("float32")
