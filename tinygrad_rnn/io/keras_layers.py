@@ -200,7 +200,11 @@ def _recurrent_specification(layer: Any, sequences: bool) -> Specification:
         return kind, config, {"/cell": weights[0]}
     inner = described(kind, config)
     folders = {f"/{n}_layer/cell": w for n, w in zip(("forward", "backward"), weights, strict=True)}
-    return "Bidirectional", {"merge_mode": merges[layer.merge], "layer": inner}, folders
+    back = described(
+        kind, {**config, "go_backwards": True}
+    )  # which Keras would derive, with faults
+    both = {"merge_mode": merges[layer.merge], "layer": inner, "backward_layer": back}
+    return "Bidirectional", both, folders
 
 
 def _recurrent_weights(layer: Any, kind: str, way: str) -> list[Array]:
