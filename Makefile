@@ -5,7 +5,8 @@ DEMO   := runs/demo
 
 NATIVE := tinygrad_rnn/kernels/cpu
 
-.PHONY: demo quick test deep oracles fuzz test-gpu test-cupy gpu-check rehearse-gpu-check check style native sanitize clean
+.PHONY: demo quick test deep oracles fuzz test-gpu test-cupy test-browser gpu-check rehearse-gpu-check check style native \
+  sanitize clean
 
 # Trains the demo model (or goes on with it), then writes 500 characters of it.
 demo: .venv/demo
@@ -71,6 +72,12 @@ gpu-check:
 
 rehearse-gpu-check: .venv/cupy/installed
 	.venv/cupy/bin/python -m tests.gpu_check --stand-in --budget $(BUDGET) --json build/gpu-check.json
+
+# The page of `tinygrad-rnn look` in Chromium, which must be installed (Debian: apt-get install chromium).
+test-browser: .venv/test
+	$(PIP) playwright
+	@command -v chromium > /dev/null || { echo 'chromium is not installed'; exit 1; }
+	$(BIN)/pytest -n 0 -m browser tests
 
 # Compiles the native kernels into the source tree, for whoever runs from there: PYTHONPATH=. python
 native: build/native/build.ninja

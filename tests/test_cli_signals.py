@@ -115,7 +115,7 @@ def test_a_second_ctrl_c_while_saving(
     assert signal.getsignal(signal.SIGINT) is before
 
 
-@pytest.mark.parametrize("command", ["generate x", "train adding"])
+@pytest.mark.parametrize("command", ["generate x", "train memory"])
 def test_ctrl_c_where_nothing_is_saved(
     command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -123,7 +123,7 @@ def test_ctrl_c_where_nothing_is_saved(
         raise KeyboardInterrupt
 
     monkeypatch.setattr("tinygrad_rnn.recipes.CharLM.load", interrupt)
-    monkeypatch.setattr("tinygrad_rnn.cli.adding._learn", interrupt)
+    monkeypatch.setattr("tinygrad_rnn.cli.memory._learn", interrupt)
     monkeypatch.setattr(sys, "argv", ["tinygrad-rnn", *command.split()])
     with pytest.raises(SystemExit) as left:
         main()

@@ -15,7 +15,7 @@ from .fuzz.__main__ import fuzz
 from .fuzz.calls import Call, drawn, templates
 from .fuzz.outcome import difference, made
 
-# Nothing to hand over, or not to be called by a user.
+# Nothing to pass, or not to be called by a user.
 LEFT_OUT = {
     "no_grad", "enable_grad", "detect_anomaly", "default_device", "get_num_threads", "Tensor",
     "operation", "Module", "StateDictError", "Attention", "Memory", "Hypothesis", "Vocabulary",

@@ -105,8 +105,8 @@ def unknown_name(owner: str, name: str, obj: Any, remedy: str = "") -> Attribute
 
 
 def keyword_remedy(error: Exception) -> str:
-    """Returns the remedy for an unexpected keyword argument; empty if there is none."""
-    if "unexpected keyword argument" not in str(error):
+    """Returns the remedy for arguments that a function does not take; empty if there is none."""
+    if not isinstance(error, TypeError) or " argument" not in str(error):
         return ""
     from .torch_names import keyword  # only for errors
 

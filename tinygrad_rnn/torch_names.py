@@ -1,6 +1,6 @@
-"""PyTorch's names that this package does not have, and what to type instead.
+"""PyTorch's and Keras's names that this package does not have, and what to type instead.
 
-There is one way to say a thing, NumPy's for functions; whoever asks for another name is told.
+There is one way to say a thing, NumPy's for functions; an error for another name says which.
 """
 
 from __future__ import annotations
@@ -169,6 +169,11 @@ REMEDIES: dict[str, str] = {
     "tg.inference_mode": "tg.no_grad()",
     "tg.autograd": "tg.grad",
     "tg.func": "tg.vjp",
+    "tg.normal": "1 + 2 * tg.randn(2, 3)",
+    "tg.set_default_dtype": 'tg.nn.Linear(3, 2, dtype="float64")',
+    "tg.get_default_dtype": '"float32"',
+    "tg.compile": "model  # nothing to do: a layer is one operation already",
+    "tg.jit": "model  # nothing to do: a layer is one operation already",
     "tg.seed": "tg.manual_seed(0)",
     "tg.get_default_device": "tg.default_device()",
     "tg.utils": "tg.nn.utils",
@@ -203,6 +208,7 @@ REMEDIES: dict[str, str] = {
     "nn.Softplus": "tg.softplus(x)",
     "nn.Hardsigmoid": "tg.hard_sigmoid(x)",
     "nn.LogSigmoid": "tg.log_sigmoid(x)",
+    "nn.SmoothL1Loss": "tg.nn.HuberLoss()",
     "nn.BCELoss": "tg.nn.BCEWithLogitsLoss()",
     "nn.MultiheadAttention": "tg.nn.MultiHeadAttention(4, 4, heads=2)",
     "nn.ParameterList": "tg.nn.ModuleList()",
@@ -212,20 +218,67 @@ REMEDIES: dict[str, str] = {
     "optim.CosineAnnealingLR": "tg.optim.CosineLR(optimizer, 100)",
     "nn.utils.clip_grad_norm_": "tg.optim.clip_grad_norm_(model.parameters(), 1.0)",
     "nn.utils.clip_grad_value_": "tg.optim.clip_grad_value_(model.parameters(), 1.0)",
+    "optim.LinearLR": "tg.optim.LambdaLR(optimizer, lambda step: min(1, (step + 1) / 100))",
+    "optim.SequentialLR": "tg.optim.LambdaLR(optimizer, lambda step: 1 if step < 100 else 0.1)",
     "nn.utils.rnn": "tg.nn.LSTM(3, 4)(tg.zeros((5, 2, 3)), lengths=[5, 3])",
 }
 
-KEYWORDS = {"dim": "axis", "keepdim": "keepdims", "dims": "axis"}  # of functions, by PyTorch's
+KERAS: dict[str, str] = {  # Keras's names, in the same way
+    "Module.fit": "tg.train.Trainer(model, [(x, y)], loss, optimizer, epochs=1).fit(quiet=True)",
+    "Module.compile": "tg.train.Trainer(model, [(x, y)], loss, optimizer, epochs=1)",
+    "Module.predict": "with tg.no_grad(): y = model.eval()(x)",
+    "Module.evaluate": "with tg.no_grad(): error = loss(model.eval(), (x, y))",
+    "Module.summary": "print(tg.nn.summary(model, x))",
+    "Module.count_params": "sum(p.size for p in model.parameters())",
+    "Module.get_weights": "model.state_dict()",
+    "Module.set_weights": "model.load_state_dict(model.state_dict())",
+    "Module.trainable_weights": "list(model.parameters())",
+    "Module.save": "tg.io.save_model(path, model)",
+    "Module.save_weights": "tg.save(path, model.state_dict())",
+    "Module.load_weights": "model.load_state_dict(tg.load(path))",
+    "nn.Dense": "tg.nn.Linear(3, 2)",
+    "nn.SimpleRNN": "tg.nn.RNN(3, 4, batch_first=True)",
+    "nn.Bidirectional": "tg.nn.LSTM(3, 4, batch_first=True, bidirectional=True)",
+    "nn.TimeDistributed": "tg.nn.Linear(3, 2)(tg.zeros((5, 4, 3)))",
+    "nn.Masking": "tg.nn.LSTM(3, 4)(tg.zeros((5, 2, 3)), mask=tg.ones((5, 2), dtype=bool))",
+    "nn.Input": "tg.nn.Linear(3, 2)  # layers are told their input's features",
+    "nn.LayerNormalization": "tg.nn.LayerNorm(3)",
+    "nn.BatchNormalization": "tg.nn.BatchNorm1d(3)",
+    "nn.Activation": "tg.nn.Tanh()",
+}
+
+SHAPED = ("zeros", "ones")  # functions of a shape
+KEYWORDS = {  # arguments of PyTorch's and Keras's functions and classes
+    "dim": "the keyword is axis=",
+    "dims": "the keyword is axis=",
+    "keepdim": "the keyword is keepdims=",
+    "collate_fn": "the keyword is collate=",
+    "prefetch_factor": "the keyword is prefetch=",
+    "pin_memory": "leave it out",
+    "persistent_workers": "leave it out: workers stay",
+    "batch_sampler": "lengths= puts samples of similar length into a batch",
+    "sampler": "shuffle=True, or a Subset of the samples",
+    "set_to_none": "leave it out: gradients become None",
+    "size_average": "the keyword is reduction=",
+    "go_backwards": "the keyword is reverse=",
+    "units": "layers take input_size and hidden_size",
+    "return_sequences": "leave it out: a layer returns all outputs, and the last state",
+    "return_state": "leave it out: a layer returns all outputs, and the last state",
+    "mask_zero": "leave it out: a layer's call takes mask= or lengths=",
+}
 
 
 def missing(owner: str, name: str, remedy: str = "") -> str:
     """The text of an error about a name that an owner does not have; empty without a remedy."""
-    remedy = REMEDIES.get(f"{owner}.{name}", remedy)
+    key = f"{owner}.{name}"
+    remedy = REMEDIES.get(key) or KERAS.get(key, remedy)
     return f"{owner}.{name}: there is no such name here; type {remedy}" if remedy else ""
 
 
 def keyword(text: str) -> str:
-    """Returns the remedy for an unexpected keyword argument."""
+    """Returns the remedy for arguments that a function does not take, by Python's message."""
     found = re.search(r"unexpected keyword argument '(\w+)'", text)
-    ours = KEYWORDS.get(found[1]) if found else None
-    return f": the keyword is {ours}=" if ours else ""
+    remedy = KEYWORDS.get(found[1]) if found else None
+    if remedy is None and (shape := re.search(r"(\w+)\(\) takes 1 positional argument but", text)):
+        remedy = f"a shape is one argument, as in tg.{shape[1]}((2, 3))" * (shape[1] in SHAPED)
+    return f": {remedy}" if remedy else ""

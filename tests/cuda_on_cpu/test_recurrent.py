@@ -194,8 +194,8 @@ def test_arrays_of_two_types_are_left_to_array_code() -> None:
 def test_what_is_dropped_may_be_infinite(name: str, data: st.DataObject) -> None:
     d = HypothesisSampler(data)
     inputs, constants, options = sequence(d, name, *(d.integer(1, 4) for _ in range(4)))
-    spoilt = d.one_of([k for k, v in inputs.items() if v.size])
-    inputs[spoilt].flat[d.integer(0, inputs[spoilt].size - 1)] = d.one_of([np.inf, -np.inf, np.nan])
+    chosen = d.one_of([k for k, v in inputs.items() if v.size])
+    inputs[chosen].flat[d.integer(0, inputs[chosen].size - 1)] = d.one_of([np.inf, -np.inf, np.nan])
     with np.errstate(all="ignore"):
         found = results(Fused(recurrent, name), "cuda", inputs, constants, **options)
         true = results(Fused(reference, name), "cpu", inputs, constants, **options)

@@ -60,7 +60,7 @@ def _gradients(call: Call, value: Any) -> list[Any]:
     return [g.numpy() for g in tg.grad(ys, xs, [tg.ones_like(y.detach()) for y in ys])]
 
 
-# What a method does, and what functions that we hand over do, in whose name they speak.
+# What a method does, and what functions that are passed to it do, which errors name.
 OPERATIONS = (
     "add subtract multiply divide pow floor_divide remainder equal less greater logical_and"
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import re
 import shutil
 import subprocess
 from copy import deepcopy
@@ -15,7 +16,13 @@ import pytest
 import tinygrad_rnn as tg
 from tinygrad_rnn import nn
 from tinygrad_rnn.io import export_c
+from tinygrad_rnn.io.c_operations import EXPORTED
+from tinygrad_rnn.io.configuration import CLASSES
 from tinygrad_rnn.kernels.quantize import quantize_int8
+from tinygrad_rnn.nn.recurrent.layer import RecurrentLayer
+
+from .own_cells import Counting, MinimalGatedCell
+from .test_model import MADE
 
 needs_gcc = pytest.mark.skipif(shutil.which("gcc") is None, reason="needs gcc")
 FLAGS = ["-std=c99", "-O1", "-Wall", "-Wextra", "-Werror", "-pedantic", "-Wconversion",
@@ -55,9 +62,10 @@ def ours(model: Any, xs: Any) -> Any:
     """The output at all steps."""
 
     def run(stage: Any, value: Any) -> Any:
+        if isinstance(stage, (RecurrentLayer, nn.MinGRU, nn.MinLSTM)):
+            return stage(value)[0]
         if not isinstance(stage, nn.Sequential):
-            value = stage(value)
-            return value[0] if isinstance(value, tuple) else value
+            return stage(value[:, 0]).expand_dims(1)
         for part in stage:
             value = run(part, value)
         return value
@@ -75,6 +83,21 @@ def rounded(model: Any) -> Any:
 
 
 G = tg.Generator(0)
+CELLS = [
+    *(kind(3, 4, generator=G) for kind in (
+        nn.RNNCell, nn.GRUCell, nn.LSTMCell, nn.MGUCell, nn.JANETCell, nn.IndRNNCell, nn.SRUCell,
+        nn.SLSTMCell, nn.MinGRUCell, nn.MinLSTMCell,
+    )),
+    nn.SRUCell(3, 3, generator=G), nn.MLSTMCell(3, 4, num_heads=2, generator=G),
+]  # fmt: skip
+FUNCTIONS: list[Any] = [
+    nn.Tanh(), nn.ReLU(), nn.Sigmoid(), nn.SiLU(), nn.GELU(), nn.GELU("tanh"), nn.Identity(),
+    nn.Flatten(), tg.softmax, tg.log_softmax, tg.softplus, tg.elu, tg.leaky_relu, tg.hard_sigmoid,
+    tg.log_sigmoid, tg.square, abs, tg.exp,
+    lambda x: tg.concat([x[:, ::2], 2 * tg.flip(x, axis=1)], axis=-1),
+    lambda x: tg.where(x > 0, x - x.max(axis=-1, keepdims=True), x.sum(axis=-1, keepdims=True)),
+    lambda x: (x.reshape(-1, 2, 2) @ x.reshape(-1, 2, 2).mT).reshape(-1, 4),
+]  # fmt: skip
 MODELS: list[Any] = [
     nn.RNN(3, 5, generator=G),
     nn.RNN(3, 4, 2, "relu", bias=False, residual=True, generator=G),
@@ -90,7 +113,32 @@ MODELS: list[Any] = [
     nn.Sequential(nn.Linear(3, 4, False, generator=G), tg.tanh,
                   nn.Sequential(nn.LSTM(4, 3, generator=G), nn.RNN(3, 2, generator=G)), tg.relu),
     nn.Linear(3, 2, generator=G),
+    nn.LSTM(3, 4, 2, layer_norm=True, zoneout=(0.1, 0.3), peephole=True, generator=G),
+    nn.GRU(3, 4, layer_norm=True, reset_after=True, zoneout=0.3, generator=G),
+    nn.RNN(3, 4, nonlinearity=lambda x: tg.clip(x, -1, 0.5) * tg.sigmoid(x), generator=G),
+    nn.GRU(3, 4, activation="elu", recurrent_activation="hard_sigmoid", generator=G),
+    *(nn.Recurrent(cell) for cell in CELLS),
+    nn.Recurrent(lambda n: nn.LSTMCell(n, 4, generator=G), 3, 2, residual=True, zoneout=0.2),
+    nn.Recurrent(MinimalGatedCell(3, 4)),
+    nn.utils.quantized(nn.GRU(3, 4, 2, generator=G)),
+    nn.MinGRU(3, 4, generator=G), nn.MinLSTM(3, 4, generator=G),
+    nn.LayerNorm(3), nn.BatchNorm1d(3),
+    *(nn.Sequential(nn.Linear(3, 4, generator=G), function) for function in FUNCTIONS),
 ]  # fmt: skip
+
+
+class Branching(nn.Module):
+    """What depends on values."""
+
+    def forward(self, x: Any) -> Any:
+        return tg.tanh(x) if x.sum().item() > 0 else tg.relu(x)
+
+
+class Frozen(nn.Module):
+    """A constant that is computed from the input."""
+
+    def forward(self, x: Any) -> Any:
+        return x + x.numpy() ** 2
 
 
 @needs_gcc
@@ -139,10 +187,14 @@ def test_int8_takes_a_quarter_of_the_memory(tmp_path: Path) -> None:
     [
         (nn.LSTM(2, 3, bidirectional=True), "LSTM: bidirectional=True is not exported"),
         (nn.GRU(2, 3, reverse=True), "GRU: reverse=True is not exported"),
-        (nn.GRU(2, 3, layer_norm=True, zoneout=0.1), "layer_norm=True, zoneout=0.1"),
-        (nn.RNN(2, 3, nonlinearity="elu"), "nonlinearity='elu'"),
+        (nn.MinGRU(2, 3, reverse=True), "MinGRU: reverse=True is not exported"),
+        (nn.RNN(2, 3, nonlinearity="erf"), "RNN: RNNCell: the operation 'erf' is not exported"),
+        (nn.Recurrent(nn.ConvLSTMCell(2, 3, 3), 2), "Recurrent: ConvLSTMCell"),
+        (nn.Recurrent(Counting(), 3), "its state has int64"),
+        (nn.Sequential(nn.Linear(2, 3), Branching()), "other operations for other inputs"),
+        (nn.Sequential(nn.Linear(2, 3), Frozen()), "a constant depends on the inputs"),
         (nn.Sequential(nn.Linear(2, 3), nn.MGUCell(3, 4)), "MGUCell.* is not exported to C"),
-        (nn.Sequential(nn.Linear(2, 3), tg.gelu), "gelu.* is not exported to C"),
+        (nn.Sequential(nn.Linear(2, 3), tg.cumsum), "the operation 'cumsum' is not exported"),
         (nn.Sequential(nn.Linear(2, 3), nn.GRU(4, 3)), "GRU: expected 3 inputs"),
         (nn.Sequential(tg.tanh), "expected it to begin with"),
         (nn.Sequential(), "an empty chain"),
@@ -152,6 +204,31 @@ def test_what_is_not_exported_is_named(model: Any, words: str, tmp_path: Path) -
     with pytest.raises(tg.InvalidValueError, match=f"export_c: .*{words}"):
         export_c(model, tmp_path / "m.h")
     assert not list(tmp_path.iterdir())
+
+
+MADE_HERE = {type(part).__name__ for model in MODELS for _, part in model.named_modules()}
+REFUSED = {*CLASSES} - MADE_HERE - {"Module", "Cell", "Attention"}
+
+
+def test_the_page_lists_what_is_exported() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "interop.md").read_text("utf-8")
+    table = text.split("## C\n")[1].split("\n## ")[0]
+    rows = dict(re.findall(r"^\| ([\w ]+) \| (.*) \|$", table, re.M))
+    named = {kind: {*re.findall(r"`(\w+)`", words)} for kind, words in rows.items()}
+    assert named["operations"] == EXPORTED
+    exported = named["layers"] | named["cells"] | named["modules"]
+    assert exported == MADE_HERE - {"MinimalGatedCell"}
+    assert named["refused"] == REFUSED
+
+
+def names(model: nn.Module) -> set[str]:
+    return {type(part).__name__ for _, part in model.named_modules()}
+
+
+@pytest.mark.parametrize("model", [model for model in MADE if names(model) & REFUSED])
+def test_modules_of_sequences_are_refused_by_name(model: nn.Module, tmp_path: Path) -> None:
+    with pytest.raises(tg.TinygradRnnError, match=f"export_c: .*({'|'.join(names(model))})"):
+        export_c(model, tmp_path / "m.h")
 
 
 @pytest.mark.parametrize("name", ["int", "a b", "", "1a", "x" * 32, "a;", "ä", 3])

@@ -7,14 +7,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tinygrad_rnn.recipes.memory import CELLS, MemoryConfig, Reader
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import nn
 from tinygrad_rnn.io import CheckpointError, export_onnx, export_seq2seq, import_onnx
-from tinygrad_rnn.recipes.adding import CELLS, Adder, AddingConfig
 from tinygrad_rnn.recipes.charlm import CharLMConfig, CharModel
 from tinygrad_rnn.tensor import tree
 from tinygrad_rnn.testing import OPERATIONS
+
+from .own_cells import Counting, MinimalGatedCell
 
 pytest.importorskip("onnx")
 onnxruntime: Any = pytest.importorskip("onnxruntime")
@@ -90,12 +92,16 @@ def test_layers_with_drawn_options_and_lengths(seed: int, tmp_path: Path) -> Non
         feeds: dict[str, Any] = {"x": rng.normal(size=shape).astype("float32")}
         if seed % 3:
             feeds["lengths"] = rng.integers(0, steps + 1, batch)
+        if seed % 4 == 1:
+            feeds["reset"] = rng.random(shape[:2]) < 0.4
         return feeds
+
+    more = {"return_states": True} if seed % 4 in (1, 2) else {}
 
     example = inputs(steps, batch)
     if seed % 2:
         example["state"] = layer(tg.tensor(example["x"]))[1]
-    export_onnx(layer, tmp_path / "m.onnx", example)
+    export_onnx(layer, tmp_path / "m.onnx", {**example, **more})
     for given in (inputs(steps, batch), inputs(steps + 2, batch + 1)):
         feeds, arguments = dict(given), dict(given)
         if seed % 2:
@@ -104,7 +110,16 @@ def test_layers_with_drawn_options_and_lengths(seed: int, tmp_path: Path) -> Non
             names = ["state"] if len(leaves) == 1 else [f"state_{i}" for i in range(len(leaves))]
             feeds |= {n: part.numpy() for n, part in zip(names, leaves, strict=True)}
         arguments["x"] = tg.tensor(given["x"])
-        agree(layer(**arguments), run(tmp_path / "m.onnx", feeds).values())
+        agree(layer(**arguments, **more), run(tmp_path / "m.onnx", feeds).values())
+
+
+def test_a_quantized_layer_is_exported_with_its_rounded_weights(tmp_path: Path) -> None:
+    layer = nn.LSTM(3, 8, 2, generator=tg.Generator(0))
+    model = nn.utils.quantized(layer)
+    x = np.random.default_rng(0).normal(size=(5, 4, 3)).astype("float32")
+    export_onnx(model, tmp_path / "m.onnx", x)
+    agree(model(tg.tensor(x)), run(tmp_path / "m.onnx", {"x": x}).values())
+    assert not np.allclose(layer(tg.tensor(x))[0].numpy(), model(tg.tensor(x))[0].numpy(), 1e-5)
 
 
 @pytest.mark.parametrize("kind", [nn.MinGRU, nn.MinLSTM])
@@ -118,33 +133,6 @@ def test_parallel_layers(kind: Any, tmp_path: Path) -> None:
         agree(expected, run(tmp_path / "m.onnx", {"x": x, "lengths": lengths}).values())
 
 
-class MinimalGatedCell(nn.Cell):
-    """A cell of one's own."""
-
-    gates = 2
-
-    def step(self, x: Any, h: Any) -> Any:
-        f, n = (x @ self.weight_ih.mT + self.bias_ih).reshape(len(x), 2, -1).unstack(1)
-        u_f, u_n = self.weight_hh.reshape(2, self.hidden_size, -1)
-        f = tg.sigmoid(f + h @ u_f.mT)
-        h = (1 - f) * h + f * tg.tanh(n + (f * h) @ u_n.mT)
-        return h, h
-
-
-class Counting(nn.Module):
-    """A cell whose state is a dict with integers, and begins with ones."""
-
-    output_size = 3
-
-    def initial(self, x: Any) -> Any:
-        ones = tg.ones((len(x), 3))
-        return {"sum": ones, "steps": tg.zeros((len(x),), dtype="int64")}
-
-    def step(self, x: Any, state: Any) -> Any:
-        total, steps = state["sum"] * 0.5 + x, state["steps"] + 1
-        return total / steps.expand_dims(1).astype("float32"), {"sum": total, "steps": steps}
-
-
 @pytest.mark.parametrize("cell", [MinimalGatedCell(3, 4), Counting()])
 def test_cells_of_ones_own(cell: Any, tmp_path: Path) -> None:
     layer = nn.Recurrent(cell).eval()
@@ -153,6 +141,46 @@ def test_cells_of_ones_own(cell: Any, tmp_path: Path) -> None:
     export_onnx(layer, tmp_path / "m.onnx", {"x": x, "lengths": lengths})
     made = run(tmp_path / "m.onnx", {"x": x, "lengths": lengths})
     agree(layer(tg.tensor(x), lengths=lengths), made.values())
+
+
+class Scanning(nn.Module):
+    """A model that calls `tg.scan` itself, over weights and values that it has computed."""
+
+    def __init__(self, **options: Any) -> None:
+        self.w, self.options = nn.Linear(3, 4, generator=tg.Generator(0)), options
+
+    def forward(self, x: Any, more: Any, lengths: Any = None, reset: Any = None) -> Any:
+        bias = tg.tanh(self.w(more))  # of every row: the step reads it
+
+        def step(state: Any, now: Any) -> Any:
+            h, pair = state["h"], state["pair"]
+            h = tg.tanh(self.w(now["x"]) + h * bias) * now["scale"]
+            return {"h": h, "pair": (pair[1], h)}, (h, pair[0] + h)
+
+        zero = tg.zeros((x.shape[1], 4))
+        begin = {"h": zero + 1, "pair": (zero, bias)}
+        xs = {"x": x, "scale": tg.sigmoid(x[..., :1])}
+        return tg.scan(step, begin, xs, lengths=lengths, reset=reset, **self.options)
+
+
+@pytest.mark.parametrize("given", [[], ["lengths"], ["reset"], ["lengths", "reset"]])
+@pytest.mark.parametrize("options", [{}, {"reverse": True}, {"fused": True}])
+def test_models_that_scan(given: list[str], options: Any, tmp_path: Path) -> None:
+    model, rng = Scanning(**options), np.random.default_rng(0)
+
+    def inputs(steps: int, batch: int) -> dict[str, Any]:
+        every = {
+            "x": rng.normal(size=(steps, batch, 3)).astype("float32"),
+            "more": rng.normal(size=(batch, 3)).astype("float32"),
+            "lengths": rng.integers(0, steps + 1, batch), "reset": rng.random((steps, batch)) < 0.3,
+        }  # fmt: skip
+        return {name: every[name] for name in ("x", "more", *given)}
+
+    export_onnx(model, tmp_path / "m.onnx", inputs(4, 3))
+    for feeds in (inputs(4, 3), inputs(7, 2)):
+        expected = model(tg.tensor(feeds["x"]), tg.tensor(feeds["more"]),
+                         **{name: feeds[name] for name in given})  # fmt: skip
+        agree(expected, run(tmp_path / "m.onnx", feeds).values())
 
 
 class Tagger(nn.Module):
@@ -229,9 +257,9 @@ def test_convolutions(layer: Any, shape: tuple[int, ...], tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_the_recipes_adders(cell: str, tmp_path: Path) -> None:
-    config = AddingConfig(cell=cell, hidden_size=6, length=5)
-    model = Adder(config, tg.Generator(0)).eval()
+def test_the_models_for_long_dependencies(cell: str, tmp_path: Path) -> None:
+    config = MemoryConfig(cell=cell, hidden_size=6, length=5)
+    model = Reader(config, tg.Generator(0)).eval()
     x = np.random.default_rng(0).normal(size=(7, 3, 2)).astype("float32")
     export_onnx(model, tmp_path / "m.onnx", x)
     agree(model(tg.tensor(x)), run(tmp_path / "m.onnx", {"x": x}).values())
@@ -385,7 +413,6 @@ def test_wrong_arguments_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         (lambda: export_onnx(layer, path, x, method="jump"), "method: GRU has no 'jump'"),
         (lambda: export_onnx(layer, path, {"y": x}), "example: GRU.forward: "),
         (lambda: export_onnx(layer, path, x, axes={"y": ("batch",)}), "axes: expected arguments"),
-        (lambda: export_onnx(layer, path, {"x": x, "reset": x[..., 0] > 0}), "reset="),
         (lambda: export_onnx(layer, path, {"x": x, "mask": x[..., 0] > 0}), r"mask=.*lengths= is"),
         (lambda: export_seq2seq(layer, path, path, x), "model: expected a Seq2Seq"),
     ]:  # fmt: skip

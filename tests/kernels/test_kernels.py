@@ -187,7 +187,7 @@ def test_nothing_to_do_is_done(
 def test_what_takes_no_part_may_be_anything(
     module: ModuleType, device: str, name: str, data: st.DataObject
 ) -> None:
-    """Inputs past a row's length, the state of a row that is empty or begins anew at once."""
+    """Inputs past a row's length; the state of an empty row, or one reset before its first step."""
     drawn = Configuration(data, name, "float64", device)
     constants = {k: None if v is None else backend.to_host(v) for k, v in drawn.constants.items()}
     shape = drawn.inputs["x"].shape if constants["ids"] is None else constants["ids"].shape
@@ -225,12 +225,12 @@ def test_reset_forgets_what_is_not_finite(
         monkeypatch.setattr(functions, "native", None)
     x = tg.ones((3, 2, 2), dtype=dtype)
     bad = tg.full((1, 2, 3), float("nan"), dtype=dtype)
-    anew = np.array([[True, True], [False, True], [False, False]])
+    reset = np.array([[True, True], [False, True], [False, False]])
     layer: Any = getattr(tg.nn, kind)(2, 3, dtype=dtype, generator=tg.Generator(0), **options)
     layer.eval()
-    y, _ = layer(x, (bad, bad) if kind == "LSTM" else bad, reset=anew)
+    y, _ = layer(x, (bad, bad) if kind == "LSTM" else bad, reset=reset)
     y.sum().backward()
-    expected, _ = layer(x, reset=anew)
+    expected, _ = layer(x, reset=reset)
     np.testing.assert_allclose(y.numpy(), expected.numpy(), rtol=1e-2)
     assert all(np.isfinite(p.grad.numpy()).all() for p in layer.parameters())
 
@@ -265,8 +265,8 @@ def test_what_a_mask_drops_may_be_infinite(name: str, data: st.DataObject) -> No
     """All three agree on which values are NaN; native and array code on which gradients are."""
     d = HypothesisSampler(data)
     inputs, constants, options = sequence(d, name, *(d.integer(1, 4) for _ in range(4)))
-    spoilt = d.one_of([k for k, v in inputs.items() if v.size])
-    inputs[spoilt].flat[d.integer(0, inputs[spoilt].size - 1)] = d.one_of([np.inf, -np.inf, np.nan])
+    chosen = d.one_of([k for k, v in inputs.items() if v.size])
+    inputs[chosen].flat[d.integer(0, inputs[chosen].size - 1)] = d.one_of([np.inf, -np.inf, np.nan])
     values: list[list[Any]] = []
     gradients: list[list[Any]] = []
     for call in (Fused(cpu, name), Fused(reference, name), Fused(cpu, name).decomposition):

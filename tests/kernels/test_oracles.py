@@ -31,7 +31,7 @@ pytestmark = pytest.mark.oracle
 
 
 def imported(name: str) -> Any:
-    """A module, whatever it warns of on its way in; skips the test where there is none."""
+    """Imports a module, and ignores its warnings; skips the test where there is none."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return pytest.importorskip(name)

@@ -35,15 +35,15 @@ def drawn(d: HypothesisSampler, rows: int, columns: int, dtype: str) -> Matrix:
     whole = whole.astype(dtype)
     return {
         "straight": whole[:rows, :columns].copy(),
-        "turned": whole[:rows, :columns].T.copy().T,
+        "transposed": whole[:rows, :columns].T.copy().T,
         "part": whole[1 : 1 + rows, 2 : 2 + columns],
-        "part, turned": whole.T.copy().T[3 : 3 + rows, 1 : 1 + columns],
+        "part, transposed": whole.T.copy().T[3 : 3 + rows, 1 : 1 + columns],
         "backwards": whole[rows - 1 :: -1, :columns] if rows else whole[:0, :columns],
         "with gaps": whole[: 2 * rows : 2, : 2 * columns : 2],
         "one row": np.broadcast_to(whole[0, :columns], (rows, columns)),
         "one number": np.broadcast_to(whole[0, 0], (rows, columns)),
-    }[d.one_of(["straight", "turned", "part", "part, turned", "backwards", "with gaps", "one row",
-                "one number"])]  # fmt: skip
+    }[d.one_of(["straight", "transposed", "part", "part, transposed", "backwards", "with gaps",
+                "one row", "one number"])]  # fmt: skip
 
 
 def assert_exact(found: Matrix, a: Matrix, b: Matrix) -> None:

@@ -79,11 +79,11 @@ def test_cross_entropy_of_drawn_sizes(seed: int, rows: int, classes: int) -> Non
     check_cross_entropy(*drawn(seed, (rows,), classes, "float32"))
 
 
-@pytest.mark.parametrize("turned", ["x", "targets", "weights"])
-def test_any_layout_and_any_integers(way: str, turned: str) -> None:
+@pytest.mark.parametrize("transposed", ["x", "targets", "weights"])
+def test_any_layout_and_any_integers(way: str, transposed: str) -> None:
     x, targets, weights = drawn(0, (4, 5), 6, "float64")
     given = {"x": x, "targets": targets.astype("uint8"), "weights": weights}
-    given[turned] = np.asfortranarray(given[turned])
+    given[transposed] = np.asfortranarray(given[transposed])
     check_cross_entropy(**given)
     check_cross_entropy(x, targets, np.broadcast_to(weights[0, 0], targets.shape))
 
@@ -150,7 +150,7 @@ WRONG = {
     "more": np.array([0, 1] * 6),
     "another axis": np.zeros((4, 1), int),
     "reals": np.array([0.5, 1.9, 2.0, 3.0]),
-    "truths": np.array([True, False, True, True]),
+    "booleans": np.array([True, False, True, True]),
     "negative": np.array([0, 1, -1, 2]),
     "too large": np.array([0, 1, 6, 2]),
     "wrapped": np.array([0, 1, 2**64 - 1, 2], "uint64"),

@@ -210,7 +210,7 @@ def wrong(rng: Random, value: Any, others: list[Any], raw: bool) -> Any:
     return NUMBERS[rng.integers(len(NUMBERS))]
 
 
-def spoilt(rng: Random, given: list[Any], raw: bool) -> list[Any]:
+def corrupted(rng: Random, given: list[Any], raw: bool) -> list[Any]:
     given = list(given)
     for _ in range(rng.integers(1, 3)):
         at = int(rng.integers(len(given)))
@@ -241,7 +241,7 @@ def copied(a: Any) -> Any:
 def either(name: str, rng: Random) -> None:
     """One call natively and in array code."""
     function, right = EITHER[name]
-    given = spoilt(rng, right(rng), raw=False)
+    given = corrupted(rng, right(rng), raw=False)
     native, copies = functions.native, [copied(a) for a in given]
     with np.errstate(all="ignore"):
         found = outcome(function, given)
@@ -267,7 +267,9 @@ def main(seed: int, count: int) -> None:
             either(list(EITHER)[k // 2 % len(EITHER)], rng)
         else:
             name = list(NATIVE)[k // 2 % len(NATIVE)]
-            outcome(getattr(functions.native, name.strip()), spoilt(rng, NATIVE[name](rng), True))
+            outcome(
+                getattr(functions.native, name.strip()), corrupted(rng, NATIVE[name](rng), True)
+            )
     print("done")
 
 

@@ -67,8 +67,8 @@ class TestFused:
         def other(h: Any, x: Any) -> Any:
             p, q, r = x.unstack(axis=-1)
             s, t = tg.tanh(x).unstack()
-            turned = (x @ stack).sum(axis=0) * x.sum(axis=0) + s * t + x * s
-            return tg.tanh(h @ w) + (p * q + r)[:, None] + turned.sum(), x @ x.mT
+            product = (x @ stack).sum(axis=0) * x.sum(axis=0) + s * t + x * s
+            return tg.tanh(h @ w) + (p * q + r)[:, None] + product.sum(), x @ x.mT
 
         compare(other, drawn(2, 4), x, w, stack)
         compare(step, drawn(2, 4), x, u, w, b)
@@ -131,7 +131,7 @@ class TestFused:
             sign, size = tg.linalg.slogdet(tg.stack([h[0], a[1]]) + 3 * tg.eye(2, dtype="float64"))
             return y[0] * size + sign, y
 
-        # A constant that the step makes anew is refused: see below.
+        # A constant that the step creates is refused: see below.
         with pytest.raises(tg.GraphError, match="something new to 'multiply'"):
             compare(step, drawn(3, 2), x, u, w)
         eye = tg.eye(2, dtype="float64")

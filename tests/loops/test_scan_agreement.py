@@ -121,7 +121,7 @@ def stepped(info: OpInfo, d: Any) -> None:
         return tg.scan(step, first, xs, fused=fused, **options, **more)
 
     words = agree(run, [v for v in (*given, start) if v.requires_grad])
-    assert not words or REFUSED.get(info.name, "refused, but nobody knows why") in words
+    assert not words or REFUSED.get(info.name, "refused without a reason") in words
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
@@ -146,7 +146,7 @@ class State(NamedTuple):
     h: Any  # (B, 3)
     m: Any  # (B, 3, 3)
     count: Any  # (B, 1), of integers
-    seen: Any  # (B, 3), truths
+    seen: Any  # (B, 3), booleans
     label: str = "a word"
     nothing: None = None
 
@@ -403,7 +403,7 @@ def test_derivatives_in_a_step_are_refused_by_name(derivative: Any) -> None:
 @pytest.mark.parametrize("table", [lambda t, i: t[i], lambda t, i: tg.take(t, i, axis=0)])
 @pytest.mark.parametrize("fixed", [False, True])
 def test_a_table_in_a_step(table: Any, fixed: bool) -> None:
-    """Indices that are handed over in xs; and tables that are computed, or from outside."""
+    """Indices that are inputs of the loop; and tables that are computed, or from outside."""
     ids = np.random.default_rng(1).integers(0, 7, (6, 2))
     t = tg.tensor(np.random.default_rng(0).standard_normal((7, 3)), requires_grad=True)
     zero = tg.zeros((2, 3), dtype="float64")

@@ -89,10 +89,10 @@ def test_the_rule_is_that_of_the_decomposition(case: Any) -> None:
     x = tg.tensor(log_probs, requires_grad=True)
     given = [tg.tensor(v) for v in (targets, np.array(times), np.array(counts))]
     fused = tg.nn.ctc_loss(x, targets, times, counts, blank=blank, reduction="none")
-    twin = ctc._ctc_by_steps(x, *given, blank=blank)
-    np.testing.assert_allclose(twin.detach().numpy(), fused.detach().numpy(), rtol=1e-9)
+    by_steps = ctc._ctc_by_steps(x, *given, blank=blank)
+    np.testing.assert_allclose(by_steps.detach().numpy(), fused.detach().numpy(), rtol=1e-9)
     weights = tg.arange(1, len(times) + 1).astype("float64")
-    (a,), (b,) = tg.grad(fused, [x], weights), tg.grad(twin, [x], weights)
+    (a,), (b,) = tg.grad(fused, [x], weights), tg.grad(by_steps, [x], weights)
     np.testing.assert_allclose(a.numpy(), b.numpy(), atol=1e-12)
     for row, (loss, time) in enumerate(zip(by_alignments(case), times, strict=True)):
         # Each step is of some class; past its end, and where nothing is possible, of none.

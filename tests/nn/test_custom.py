@@ -42,11 +42,11 @@ def test_the_built_in_cells_in_it_are_the_built_in_layers(kind: str, data: st.Da
     for row, cell in enumerate(any_cell.cells):
         suffix = layer.suffix(row)
         cell.load_state_dict({n: getattr(layer, n + suffix) for n in cell.state_dict()})
-    x, state, course = drawn_call(d, layer)
+    x, state, arguments = drawn_call(d, layer)
     masks, found = generator.state, []
     for module in (layer, any_cell):
         generator.state = masks
-        found.append(flat(module(tg.tensor(x), as_state(state), return_states=True, **course)))
+        found.append(flat(module(tg.tensor(x), as_state(state), return_states=True, **arguments)))
     for a, b in zip(*found, strict=True):
         np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=1e-9, atol=1e-11)
 
@@ -61,8 +61,8 @@ class Counter:
 
     def step(self, x: tg.Tensor, state: Any) -> Any:
         matrix, count = state
-        turned = matrix @ tg.tensor([[0.0, 1.0], [-1.0, 0.0]])
-        return x + count, (turned, count + 1)
+        rotated = matrix @ tg.tensor([[0.0, 1.0], [-1.0, 0.0]])
+        return x + count, (rotated, count + 1)
 
 
 def test_a_state_is_any_tuple_of_tensors_and_resets_begin_from_the_cells_initial() -> None:
@@ -250,7 +250,7 @@ def test_a_state_of_any_structure_is_the_tuple_of_its_parts(data: st.DataObject)
     steps, batch = d.integer(1, 4), d.integer(1, 3)
     shape = (batch, steps) if options["batch_first"] else (steps, batch)
     x = tg.tensor(d.reals((*shape, 3)), requires_grad=True)
-    course = {
+    arguments = {
         "lengths": d.one_of([None, [d.integer(0, steps) for _ in range(batch)]]),
         "reset": d.one_of([None, d.reals(shape) > 0.5]),
     }
@@ -262,9 +262,9 @@ def test_a_state_of_any_structure_is_the_tuple_of_its_parts(data: st.DataObject)
             lambda n, name=name: Structured(name, n, flags),  # type: ignore[misc]
             3, fused=fused, generator=generator, **options,
         ).train(training)  # fmt: skip
-        y, last, states = layer(x, return_states=True, **course)
+        y, last, states = layer(x, return_states=True, **arguments)
         if again:
-            y, last, states = layer(x, last, return_states=True, **course)
+            y, last, states = layer(x, last, return_states=True, **arguments)
         assert type(last) is type(layer.cells[0].into(0, 0))
         parts = [*STRUCTURES[name][1](last), *STRUCTURES[name][1](states)]
         reals = [v for v in (y, *parts) if v.dtype.kind == "f"]

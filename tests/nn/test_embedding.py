@@ -1,7 +1,7 @@
 """A symbol's number that names no row is a mistake, and is said to be one.
 
 -1 and -100 pad labels and batches everywhere. Read as ids they must not be the last rows of the
-table: the model would learn from padding and nobody would notice.
+table: the model would learn from padding without an error.
 """
 
 from __future__ import annotations
@@ -130,3 +130,18 @@ def test_a_padding_counted_from_the_end_does_not_learn() -> None:
     assert (table.weight.numpy()[0] != before[0]).all()
     with pytest.raises(IndexError, match="-1 is outside 0 to 4"):
         table([-1, 0])
+
+
+def test_vectors_that_were_learned_elsewhere() -> None:
+    vectors = np.arange(6.0).reshape(3, 2)
+    frozen = tg.nn.Embedding.from_pretrained(vectors)
+    assert frozen(2).tolist() == [4.0, 5.0]
+    assert frozen.weight.dtype == np.float64
+    assert not frozen.weight.requires_grad
+    learned = tg.nn.Embedding.from_pretrained(tg.tensor(vectors), freeze=False, padding_idx=0)
+    learned([0, 1]).sum().backward()
+    assert learned.weight.grad.tolist() == [[0.0, 0.0], [1.0, 1.0], [0.0, 0.0]]  # type: ignore[union-attr]
+    learned.weight.data[0] = 9.0
+    assert vectors[0, 0] == 0.0
+    with pytest.raises(tg.ShapeError, match=r"embeddings: expected reals .*got int64 \[3\]"):
+        tg.nn.Embedding.from_pretrained([1, 2, 3])

@@ -10,6 +10,7 @@ import pytest
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import nn
+from tinygrad_rnn.tensor import tree
 
 f = tg.zeros
 
@@ -137,3 +138,32 @@ def test_what_is_handed_on_between_parts_is_what_they_gave() -> None:
         refused(
             lambda wrong=wrong: model([[1, 1]], wrong, teacher_forcing_ratio=0.5), "Seq2Seq: target"
         )
+
+
+@pytest.mark.parametrize("kind", [nn.RNN, nn.GRU, nn.LSTM])
+def test_a_float64_target_gives_float32_weights_their_gradient(kind: Any) -> None:
+    """An array takes the prediction's dtype; a Tensor keeps its own, as in PyTorch."""
+    layer, x = kind(3, 4, generator=tg.Generator(0)), np.ones((5, 2, 3), "f")
+    target = np.linspace(0, 1, 40).reshape(5, 2, 4)
+    found = []
+    for given, dtype in ((target, "float32"), (tg.tensor(target), "float64")):
+        layer.zero_grad()
+        y, state = layer(x)
+        loss = nn.mse_loss(y, given) + sum(nn.mse_loss(h, given[:1]) for h in tree.leaves(state))
+        assert loss.dtype == dtype
+        loss.backward()
+        found.append(layer.weight_hh_l0.grad.numpy())
+        assert found[-1].dtype == "float32"
+    np.testing.assert_allclose(found[0], found[1], rtol=1e-4, atol=1e-6)
+
+
+def test_a_layer_fed_with_a_recurrent_layers_outputs_names_the_output() -> None:
+    with pytest.raises(
+        tg.InvalidTypeError, match=r"Linear: x: .* a tuple of 2: .*y, state = layer"
+    ):
+        nn.Sequential(nn.GRU(3, 4), nn.Linear(4, 2))(f((5, 2, 3)))
+
+
+def test_a_cell_without_a_step_says_what_to_define() -> None:
+    with pytest.raises(tg.InvalidTypeError, match=r"cell: Linear has no step .* define step\(self"):
+        nn.Recurrent(nn.Linear(3, 4))  # type: ignore[arg-type]

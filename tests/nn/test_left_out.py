@@ -34,7 +34,7 @@ class Case(NamedTuple):
     """Inputs, which of their elements do not count, and a function of them with its module."""
 
     inputs: list[Array]
-    out: list[Array]  # truths, which broadcast to the inputs
+    out: list[Array]  # booleans, which broadcast to the inputs
     call: Callable[..., Any]
     module: nn.Module | None = None
 
@@ -183,7 +183,7 @@ CELLS: dict[str, Any] = {
 
 
 def cells(kind: str, forgets: bool) -> Any:
-    """Steps past a row's length; or, of rows that a reset begins with, the state handed over."""
+    """Steps past a row's length; or, of rows that a reset begins with, the initial state."""
 
     def draw(d: HypothesisSampler) -> Case:
         generator = tg.Generator(0)

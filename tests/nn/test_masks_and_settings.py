@@ -114,8 +114,8 @@ def test_options_go_through_save_and_load(
     options |= {name: getattr(layer, name) for name in (*names, "learn_initial")}
     other = KINDS[kind](3, dtype="float64", **options).eval()
     other.load_state_dict(tg.load(path))
-    x, state, course = drawn_call(d, layer)
-    ours, theirs = (flat(m(tg.tensor(x), as_state(state), **course)) for m in (layer, other))
+    x, state, arguments = drawn_call(d, layer)
+    ours, theirs = (flat(m(tg.tensor(x), as_state(state), **arguments)) for m in (layer, other))
     for a, b in zip(ours, theirs, strict=True):
         np.testing.assert_array_equal(a.numpy(), b.numpy())
 

@@ -165,10 +165,10 @@ def test_every_parameter_is_found_saved_moved_frozen_and_copied(members: dict[st
                           if not name.startswith("again")})  # fmt: skip
     assert all(v.numpy().ravel()[0] == list(state).index(n)
                for n, v in tree.state_dict().items() if not n.startswith("again"))  # fmt: skip
-    twins = [deepcopy(tree), pickle.loads(pickle.dumps(tree))]
-    for twin in twins:
-        assert [n for n, _ in twin.named_parameters()] == [n for n, _ in tree.named_parameters()]
-        for (name, p), q in zip(tree.named_parameters(), twin.parameters(), strict=True):
+    copies = [deepcopy(tree), pickle.loads(pickle.dumps(tree))]
+    for copied in copies:
+        assert [n for n, _ in copied.named_parameters()] == [n for n, _ in tree.named_parameters()]
+        for (name, p), q in zip(tree.named_parameters(), copied.parameters(), strict=True):
             assert type(q) is tg.nn.Parameter, name
             assert p is not q
             np.testing.assert_array_equal(p.numpy(), q.numpy(), strict=True)
@@ -210,20 +210,20 @@ def test_modules_that_hold_each_other_are_walked_once() -> None:
     parent.apply(lambda module: visits.append(type(module).__name__))
     assert visits == ["Tree", "Linear"]
     assert repr(parent).splitlines()[1:3] == ["  child: Linear(1, 1, bias=True)", "    parent: ..."]
-    twin = deepcopy(parent)
-    assert twin.child.parent is twin
-    assert twin.loop[0] is twin.child
+    copied = deepcopy(parent)
+    assert copied.child.parent is copied
+    assert copied.loop[0] is copied.child
 
 
 def test_nesting_may_be_deeper_than_pythons_stack() -> None:
     model: Any = tg.nn.Linear(1, 1)
     for _ in range(2000):
         model = tg.nn.Sequential(model)
-    twin = deepcopy(model.to("float64").eval())
-    ((name, value),) = list(twin.state_dict().items())[:1]
+    copied = deepcopy(model.to("float64").eval())
+    ((name, value),) = list(copied.state_dict().items())[:1]
     assert name == "0." * 2000 + "weight"
     assert value.numpy() == next(model.parameters()).numpy()
-    model.load_state_dict(twin.state_dict())
+    model.load_state_dict(copied.state_dict())
 
 
 def test_deleted_and_reassigned_members_are_as_they_are_now() -> None:

@@ -72,7 +72,7 @@ def by_hand(layer: Any, x: Any, state: Any, mask: Array, reset: Array | None) ->
                 h = tree.mapped(lambda p, i=index, b=row: p[i, b : b + 1], state)
                 times = [t for t in range(steps) if mask[t, row]]
                 output: list[Any] = [None] * steps
-                course: list[Any] = [None] * steps
+                states_of_steps: list[Any] = [None] * steps
                 episode = np.zeros(steps) if reset is None else np.cumsum(reset[:, row])
                 visits = times[::-1] if backwards else times
                 before = visits[0] if backwards and visits else -1
@@ -81,12 +81,12 @@ def by_hand(layer: Any, x: Any, state: Any, mask: Array, reset: Array | None) ->
                         h = cell.initial(x[t][row : row + 1])
                     before = t
                     y, h = cell.step(x[t][row : row + 1], h)
-                    output[t], course[t] = y, h
+                    output[t], states_of_steps[t] = y, h
                 zero = tg.zeros((1, cell.output_size), dtype="float64")
                 columns.append(tg.concat([zero if y is None else y for y in output]))
                 nothing = tree.mapped(tg.zeros_like, h)
-                course = [nothing if s is None else s for s in course]
-                parts = zip(*map(tree.leaves, course), strict=True)
+                states_of_steps = [nothing if s is None else s for s in states_of_steps]
+                parts = zip(*map(tree.leaves, states_of_steps), strict=True)
                 courses.append([tg.concat(list(part)) for part in parts])
                 ends.append(tree.leaves(h))
             ys.append(tg.stack(columns, axis=1))

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tinygrad_rnn as tg
-from tinygrad_rnn.kernels import dispatch
+from tinygrad_rnn import kernels
 from tinygrad_rnn.kernels.cpu import functions
 
 from ..drawing import HypothesisSampler
@@ -84,7 +84,7 @@ def test_weights_may_lie_anywhere(batch: int, dtype: str) -> None:
         for offset in range(17):
             x, h = at(0, batch, 160), at(0, 1, batch, hidden)
             w_ih, w_hh = at(offset, hidden, 160), at(offset, hidden, hidden)
-            y, *_ = dispatch.infer_stack("rnn_relu", 1, x, h, None, (w_ih, w_hh))
+            y, *_ = kernels.infer_stack("rnn_relu", 1, x, h, None, (w_ih, w_hh))
             expected = np.maximum(x @ w_ih.T + h[0] @ w_hh.T, 0)
             np.testing.assert_allclose(y, expected, atol=1e-5 if dtype == "float32" else 1e-13)
 

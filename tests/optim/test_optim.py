@@ -104,12 +104,12 @@ def test_a_restored_optimizer_continues_bit_for_bit(build: Any) -> None:
 def test_any_shape_and_any_order_of_a_gradient(build: Any, shape: tuple[int, ...]) -> None:
     """The gradient of `x @ w.mT` has transposed strides."""
     found = []
-    for turned in (False, True):
+    for transposed in (False, True):
         w = tg.ones(shape, requires_grad=True)
         optimizer = build([w])
         for _ in range(2):
             g = np.arange(w.size, dtype="float32").reshape(shape) + 1
-            w.grad = tg.as_tensor(np.asfortranarray(g) if turned and shape else g)
+            w.grad = tg.as_tensor(np.asfortranarray(g) if transposed and shape else g)
             before = w.grad.numpy().copy()
             optimizer.step()
             np.testing.assert_array_equal(w.grad.numpy(), before)

@@ -104,9 +104,9 @@ def test_graphs_that_cannot_be_drawn() -> None:
 def test_blocks_of_gates_are_labelled_at_their_middles() -> None:
     axes = PLOTS["activations"]().axes[0]
     [image] = axes.images
-    assert image.get_array().shape == (3 + 1 + 4, 5)
-    assert list(axes.get_yticks()) == [1.0, 5.5]
-    assert np.ma.getmaskarray(image.get_array())[3].all()
+    assert image.get_array().shape == (6 + 1 + 8, 5)  # of few units each has two rows
+    assert list(axes.get_yticks()) == [2.5, 10.5]
+    assert np.ma.getmaskarray(image.get_array())[6].all()
     assert image.get_clim()[0] == -image.get_clim()[1] <= -1
 
 

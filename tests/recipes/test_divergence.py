@@ -12,11 +12,11 @@ import pytest
 import tinygrad_rnn as tg
 from tinygrad_rnn.io import load_checkpoint, save_checkpoint
 from tinygrad_rnn.recipes import (
-    Adding,
-    AddingConfig,
     CharLM,
     CharLMConfig,
     CharLMTraining,
+    Memory,
+    MemoryConfig,
     RecipeTrainer,
     TranslateConfig,
     TranslationTraining,
@@ -36,7 +36,7 @@ def runs(lr: float) -> list[RecipeTrainer]:
             "the cat sat on the mat\n" * 9, CharLMConfig(bptt=8, embedding_dim=2, **sizes)
         ),
         TranslationTraining(PAIRS, TranslateConfig(embedding_dim=2, **sizes)),
-        Adding(AddingConfig(length=4, **sizes)),
+        Memory(MemoryConfig(length=4, **sizes)),
     ]
 
 

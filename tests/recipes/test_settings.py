@@ -9,13 +9,13 @@ from typing import Annotated, Any, get_args, get_origin
 import numpy as np
 import pytest
 
-from tinygrad_rnn.cli.adding import adding
+from tinygrad_rnn.cli.memory import memory
 from tinygrad_rnn.cli.options import options
 from tinygrad_rnn.cli.train import charlm, phones, task, translate, verses
-from tinygrad_rnn.recipes import AddingConfig, CharLMConfig, SettingError, TranslateConfig
+from tinygrad_rnn.recipes import CharLMConfig, MemoryConfig, SettingError, TranslateConfig
 from tinygrad_rnn.recipes.settings import Settings, check, setting
 
-CONFIGS = [AddingConfig(), CharLMConfig(), TranslateConfig()]
+CONFIGS = [MemoryConfig(), CharLMConfig(), TranslateConfig()]
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def test_signatures_have_every_setting_by_name(config: Any) -> None:
     [
         (charlm, CharLMConfig(), set()),
         (translate, TranslateConfig(), set()),
-        (adding, AddingConfig(), {"cell"}),
+        (memory, MemoryConfig(), {"problem", "cell"}),
     ],
 )
 def test_commands_have_an_option_for_every_setting(
@@ -80,7 +80,7 @@ def test_commands_have_an_option_for_every_setting(
     assert vars(config).keys() - inspect.signature(command).parameters.keys() == missing
 
 
-@pytest.mark.parametrize("command", [charlm, translate, verses, phones, task, adding])
+@pytest.mark.parametrize("command", [charlm, translate, verses, phones, task, memory])
 def test_a_setting_that_is_not_typed_is_absent(command: Any) -> None:
     for name, parameter in inspect.signature(command).parameters.items():
         if name in vars(TranslateConfig()) | vars(CharLMConfig()):

@@ -154,11 +154,11 @@ def test_divergence_stops_before_the_weights_change(
     if where == "loss":
         loss = run.loss
 
-        def spoilt(*batch: Any) -> Any:
+        def diverging(*batch: Any) -> Any:
             value, symbols = loss(*batch)
             return value * math.nan, symbols
 
-        monkeypatch.setattr(run, "loss", spoilt)
+        monkeypatch.setattr(run, "loss", diverging)
     else:
         monkeypatch.setattr(base, "clip_and_read", lambda *a: (math.inf, 1.0))
     with pytest.raises(DivergedError, match=r"step 3 gave .*(nan|inf).*lower `lr`"):

@@ -338,10 +338,10 @@ def test_elements_of_a_gradient_can_be_assigned() -> None:
     assert w.grad.tolist() == [5.0, 1.0]
     w.grad *= 2
     assert w.grad.tolist() == [10.0, 2.0]
-    for twin in (copy.copy(w.grad), copy.deepcopy(w.grad), pickle.loads(pickle.dumps(w.grad))):
-        twin[1] = 7.0
-        assert type(twin) is tg.Tensor
-        assert twin.tolist() == [10.0, 7.0]
+    for copied in (copy.copy(w.grad), copy.deepcopy(w.grad), pickle.loads(pickle.dumps(w.grad))):
+        copied[1] = 7.0
+        assert type(copied) is tg.Tensor
+        assert copied.tolist() == [10.0, 7.0]
         assert w.grad.tolist() == [10.0, 2.0]
 
 

@@ -73,7 +73,7 @@ def test_what_cannot_be_checked_is_said() -> None:
 @pytest.mark.parametrize(
     ("fn", "words"),
     [
-        (lambda x: None, "expected a Tensor or several to be returned, got NoneType"),
+        (lambda x: None, "expected Tensors, or trees of them, to be returned; got NoneType"),
         (lambda x: (x, None), "got NoneType"),
         (lambda x: x.detach().numpy(), "got ndarray"),
         (lambda x: 3.0, "got float"),

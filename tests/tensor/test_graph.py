@@ -1,4 +1,4 @@
-"""Declaring operations: what a rule may read, what is kept, and what a wrong call is told."""
+"""Declaring operations: what a rule may read, what is kept, and the errors of wrong calls."""
 
 from __future__ import annotations
 

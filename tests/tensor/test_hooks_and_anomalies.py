@@ -93,7 +93,7 @@ def test_the_operation_that_makes_the_first_nan_is_named_with_its_line() -> None
         with pytest.raises(tg.AnomalyError, match="'divide' returned a value that is no number"):
             tg.tensor(0.0) / 0.0
     with np.errstate(all="ignore"):
-        tg.log(x)  # nobody looks any more
+        tg.log(x)  # not detected outside the block
 
 
 def test_in_the_backward_pass_the_line_is_that_of_the_forward_pass() -> None:

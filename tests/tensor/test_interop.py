@@ -117,7 +117,7 @@ def test_layouts_and_dtypes_survive(a: Any) -> None:
 def test_a_tensor_that_requires_grad_is_refused_with_the_remedy() -> None:
     x = tg.tensor(X, requires_grad=True)
     for tensor in (x, x * 2):
-        with pytest.raises(BufferError, match=r"hand over x\.detach\(\)"):
+        with pytest.raises(BufferError, match=r"pass x\.detach\(\)"):
             np.from_dlpack(tensor)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -101,17 +102,30 @@ OWNERS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", torch_names.REMEDIES)
-def test_a_name_of_pytorchs_says_what_to_type_and_that_runs(name: str) -> None:
+def mean_error(model: Any, batch: Any) -> Any:
+    """A loss, as a Trainer takes it."""
+    x, y = batch
+    return tg.nn.mse_loss(model(x), y[:, :2])
+
+
+ANSWERED = torch_names.REMEDIES | torch_names.KERAS
+
+
+@pytest.mark.parametrize("name", ANSWERED)
+def test_a_name_of_pytorchs_or_keras_says_what_to_type_and_that_runs(
+    name: str, tmp_path: Path
+) -> None:
     owner, _, last = name.rpartition(".")
-    thing, remedy = OWNERS[owner], torch_names.REMEDIES[name]
+    thing, remedy = OWNERS[owner], ANSWERED[name]
     assert not hasattr(thing, last)
     with pytest.raises(AttributeError) as caught:
         getattr(thing, last)
     assert isinstance(caught.value, tg.UnknownNameError)
     assert str(caught.value) == f"{name}: there is no such name here; type {remedy}"
     try:
-        exec(remedy, environment())
+        path = tmp_path / "m.safetensors"
+        tg.save(path, tg.nn.Linear(3, 2).state_dict())
+        exec(remedy, environment() | {"path": path, "loss": mean_error})
     except tg.DeviceError:
         assert "cuda" in remedy
 
@@ -121,7 +135,10 @@ def test_remedies_do_what_pytorchs_names_do() -> None:
     theirs = {"Tensor": torch.zeros(2, 3), "tg": torch, "Module": torch.nn.Linear(3, 2),
               "nn": torch.nn, "optim": torch.optim, "nn.utils": torch.nn.utils}  # fmt: skip
     unknown = {"Module.register_full_backward_hook", "Module.flatten_parameters"}
-    unknown |= {"tg.asarray", "optim.CosineAnnealingLR"}  # of subclasses, and of submodules
+    unknown |= {
+        "tg.asarray",
+        *(n for n in torch_names.REMEDIES if n.startswith("optim.")),
+    }  # of subclasses, and of submodules
     for name in torch_names.REMEDIES.keys() - unknown:
         owner, _, last = name.rpartition(".")
         assert hasattr(theirs[owner], last), f"{name} is no name of PyTorch's"
@@ -181,3 +198,21 @@ def test_dim_is_axis(name: str) -> None:
 def test_keepdim_is_keepdims() -> None:
     with pytest.raises(TypeError, match=r"'keepdim': the keyword is keepdims="):
         tg.ones((2, 3)).max(axis=1, keepdim=True)  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize(
+    ("call", "remedy"),
+    [
+        (lambda: tg.data.DataLoader([1], 1, collate_fn=list), "the keyword is collate="),  # type: ignore[call-arg]
+        (lambda: tg.optim.SGD([], 0.1, units=3), "layers take input_size"),  # type: ignore[call-arg]
+        (lambda: tg.nn.LSTM(3, 4, go_backwards=True), "the keyword is reverse="),  # type: ignore[call-arg]
+        (lambda: tg.nn.LSTM(3, 4).zero_grad(set_to_none=True), "leave it out"),  # type: ignore[call-arg]
+        (lambda: tg.zeros(2, 3), r"as in tg\.zeros\(\(2, 3\)\)"),  # type: ignore[call-arg, misc]
+        (lambda: tg.ones((2,)).to(tg.device("cpu")), "tg.device is for `with` blocks"),
+        (lambda: tg.nn.mse_loss(tg.ones((2, 1)), tg.ones((2,))), r"target\.reshape\(prediction"),
+        (lambda: tg.nn.cross_entropy(tg.ones((2, 3)), tg.ones((2,))), r"targets\.astype\(int\)"),
+    ],
+)
+def test_habits_from_elsewhere_are_answered(call: Any, remedy: str) -> None:
+    with pytest.raises(tg.TinygradRnnError, match=remedy):
+        call()

@@ -236,7 +236,7 @@ def test_a_chain_keeps_a_segments_input_and_not_its_inside() -> None:
     assert grown < 1.5 * array
     assert (peak(30, plain) - peak(10, plain)) / 20 > 10 * array
     again = (peak(30, tg.checkpoint, 2) - peak(10, tg.checkpoint, 2)) / 20
-    assert again < 1.5 * array  # a graph that is retained forgets anew
+    assert again < 1.5 * array  # a graph that is retained recomputes every time
 
 
 def test_a_pass_computes_a_segment_once_more_and_only_if_it_must() -> None:

@@ -251,10 +251,10 @@ def test_data_can_be_assigned_with_the_same_shape_only() -> None:
 
 def test_a_deep_copy_is_a_leaf_of_its_own() -> None:
     x = tg.tensor([1.0], requires_grad=True)
-    twin = copy.deepcopy(x)
-    (twin * 2).sum().backward()
+    copied = copy.deepcopy(x)
+    (copied * 2).sum().backward()
     assert x.grad is None
-    assert twin.requires_grad
+    assert copied.requires_grad
 
 
 def test_scalars_and_arrays_index_as_numpy_does() -> None:
@@ -320,12 +320,12 @@ def test_only_integers_are_indices() -> None:
 # ---------------------------------------------------------------- copies
 
 
-@pytest.mark.parametrize("twin", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))])
+@pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))])
 @pytest.mark.parametrize("kind", [tg.Tensor, tg.nn.Parameter])
 @pytest.mark.parametrize("requires_grad", [True, False])
-def test_leaves_are_copied_and_pickled(twin: Any, kind: Any, requires_grad: bool) -> None:
+def test_leaves_are_copied_and_pickled(duplicate: Any, kind: Any, requires_grad: bool) -> None:
     x = kind(np.arange(3, dtype="float32"), requires_grad=requires_grad)
-    y = twin(x)
+    y = duplicate(x)
     assert type(y) is kind
     assert y.requires_grad is requires_grad
     assert y.is_leaf
@@ -336,13 +336,13 @@ def test_leaves_are_copied_and_pickled(twin: Any, kind: Any, requires_grad: bool
         assert x.grad is None
 
 
-@pytest.mark.parametrize("twin", [copy.deepcopy, pickle.dumps])
-def test_what_was_computed_says_how_to_be_copied(twin: Any) -> None:
+@pytest.mark.parametrize("duplicate", [copy.deepcopy, pickle.dumps])
+def test_what_was_computed_says_how_to_be_copied(duplicate: Any) -> None:
     x = tg.tensor([1.0], requires_grad=True)
     for _ in range(3000):  # deeper than Python's stack
         x = x + 1
     for held in (x, {"loss": [x]}):
         with pytest.raises(tg.GraphError, match=r"computed by 'add'.*\.detach\(\)"):
-            twin(held)
-    twin(x.detach())
+            duplicate(held)
+    duplicate(x.detach())
     assert copy.copy(x).tolist() == x.tolist()

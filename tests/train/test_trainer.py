@@ -257,15 +257,19 @@ def test_evaluation_restores_the_mode_of_every_module() -> None:
     run = trainer(validation=lambda model: float(model.training))
     run.model.dropout.eval()  # a part that is frozen
     assert run.validate() == {"validation": 0.0}
+    (batch, *_) = run.data
+    loss, _ = run.loss(run.model.eval(), batch)
+    run.model.train().dropout.eval()
+    assert run.validate([batch, batch]) == pytest.approx({"validation": loss.item()})
     assert run.model.training
     assert not run.model.dropout.training
 
 
 def test_divergence_names_the_step_and_changes_nothing() -> None:
-    def spoilt(model: nn.Module, batch: Any) -> Any:
+    def diverging(model: nn.Module, batch: Any) -> Any:
         return mean_loss(model, batch)[0] * math.nan
 
-    run = trainer(loss=spoilt)
+    run = trainer(loss=diverging)
     before = weights(run)
     with pytest.raises(DivergedError, match=r"step 1 gave loss nan: lower `lr` .* or pass `clip`"):
         next(run)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,8 @@ from .. import kernels
 from ..tensor import backend
 from ..tensor.graph import Traced, wrap
 from ..tensor.observers import callbacks, tracers
+
+array_of = attrgetter("array")
 
 
 def infer_stack(
@@ -25,17 +28,22 @@ def infer_stack(
 
     **Arguments** cell, layers, weights, quantized: as there, weights as values. x: (T, B, I), or
     (B, I); state: h or (h, c), each (L, B, H), or None for zeros. **Returns** y, (T, B, H) or
-    (B, H), and the state; None where the operations must run it one by one: because somebody looks
-    at them, or because they will say what is wrong.
+    (B, H), and the state; None where the operations must run one by one: because an
+    observer is installed, or because one of them will raise the error.
     """
-    two = isinstance(state, tuple) and len(state) == 2
-    h, c = state if two else (state, None)
     if not isinstance(x, Traced) or callbacks.forward or tracers:
         return None
-    if (state is not None and not isinstance(h, Traced)) or (two and not isinstance(c, Traced)):
+    h = c = None
+    if isinstance(state, tuple) and len(state) == 2:
+        h, c = state
+        if not (isinstance(h, Traced) and isinstance(c, Traced)):
+            return None
+        h, c = h.array, c.array
+    elif isinstance(state, Traced):
+        h = state.array
+    elif state is not None:
         return None
-    h, c = [part.array if isinstance(part, Traced) else part for part in (h, c)]
-    arrays = tuple([w.array for w in weights])
+    arrays = tuple(map(array_of, weights))
     found = kernels.infer_stack(cell, layers, x.array, h, c, arrays, quantized)
     if found is None:
         return None
@@ -62,5 +70,5 @@ def freeze(array: Any) -> None:
 
 
 def is_frozen(array: Any) -> bool:
-    """Whether an array is read-only, so that nobody has written to it since it was frozen."""
+    """Whether an array is read-only, so that it is unchanged since it was frozen."""
     return isinstance(array, np.ndarray) and not array.flags.writeable

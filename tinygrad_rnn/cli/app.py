@@ -24,10 +24,12 @@ from .. import __version__, kernels
 from ..errors import TinygradRnnError
 from ..recipes import TASKS_BY_NAME
 from ..train import DivergedError
-from .adding import adding
 from .checks import gradcheck, info
 from .files import export, import_
 from .files import inspect as inspect_file
+from .gates import gates, parallel
+from .look import look
+from .memory import memory
 from .task import data, predict, train_command
 from .train import charlm, phones, task, verses
 from .train import translate as train_translate
@@ -41,9 +43,9 @@ app = typer.Typer(
 )
 train = typer.Typer(help="Train a model.")
 app.add_typer(train, name="train")
-COMMANDS = (generate, score, translate, predict, export, data, gradcheck, info)
+COMMANDS = (generate, score, translate, predict, look, export, data, gradcheck, info)
 TRAIN_COMMANDS = (
-    *(charlm, train_translate, phones, verses, task, adding),
+    *(charlm, train_translate, phones, verses, task, memory, gates, parallel),
     *(train_command(one) for one in TASKS_BY_NAME.values()),
 )
 for command in COMMANDS:

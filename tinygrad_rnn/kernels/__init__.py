@@ -40,8 +40,8 @@ A forward function gives `((y, h_n[, c_n][, cs]), saved)`. y is (T, B, P), h' of
 (T, B, H), c' of every step, both zero past a row's length; the final states are those after the
 row's last step in running order, the initial ones where a row is empty. `saved` is what its
 backward function needs, None if `keep` is false. A backward function takes the cotangents g of the
-outputs (None where absent) and gives one for each input, in order, in arrays that are nobody
-else's; None for those that `needs` does not ask for. The options are constants and have none.
+outputs (None where absent) and gives one for each input, in order, in new arrays;
+None for those that `needs` does not ask for. The options are constants and have none.
 
 The signatures are those of `reference`, and an implementation is a module with the same six
 functions. The functions here check what they are given (`contract.py`) and hand it to the
@@ -52,12 +52,12 @@ Kernels for training (losses, embedding gradients, Adam) are in `training.py`.
 
 from . import cuda
 from .contract import NO_OPTIONS, SequenceOptions
+from .cpu import infer_stack
 from .dispatch import (
     IMPLEMENTATIONS,
     describe,
     gru_backward,
     gru_forward,
-    infer_stack,
     lstm_backward,
     lstm_forward,
     pick,

@@ -131,28 +131,6 @@ gru_forward, gru_backward = _forward("gru"), _backward("gru")
 lstm_forward, lstm_backward = _forward("lstm"), _backward("lstm")
 
 
-def infer_stack(
-    cell: str,
-    layers: int,
-    x: Any,
-    h: Any,
-    c: Any,
-    weights: tuple[Any, ...],
-    quantized: tuple[Any, ...] | None = None,
-) -> Any:
-    """Runs a stack of layers without options in one native call; saves nothing for backward.
-
-    **Arguments** cell: `rnn_tanh`, `rnn_relu`, `gru`, `gru_reset_after` or `lstm`. layers: L. x:
-    (T, B, I), or one step, (B, I). h, and an LSTM's c: (L, B, H), or None for zeros. weights:
-    w_ih, w_hh and the biases, if any, of each layer in turn. quantized: of each w_ih and w_hh in
-    turn, the matrix it was quantized from and the last two results of `quantize_int8`; ignored for
-    a matrix that is another now, or not read-only. **Returns** (y, h, c), y being (T, B, H) or
-    (B, H); None where native code does not support the arrays or they do not fit each other: then
-    the forward functions compute it, or say what is wrong.
-    """
-    return cpu.infer_stack(cell, layers, x, h, c, weights, quantized)
-
-
 def describe() -> str:
     """Which implementation runs, and why."""
     if cpu.functions.native is None:

@@ -21,7 +21,7 @@ BLOCKS = 1 << 13  # computed at a time, in the cache
 
 
 def keep_mask(xp: Any, shape: tuple[int, ...], p: float, key: int, call: int) -> Array:
-    """Truths with probability 1 - p, to 32 bits: where a word is at least p * 2**32."""
+    """Booleans, true with probability 1 - p, to 32 bits: where a word is at least p * 2**32."""
     out = xp.empty(prod(shape), bool)
     fill(xp, out, key, call, least=int(p * RANGE))
     return out.reshape(shape)

@@ -11,7 +11,7 @@ from ..errors import InvalidTypeError, InvalidValueError, ShapeError
 from ..tensor import backend, tree
 from ..tensor.conversion import normalized
 from ..tensor.graph import Leaf, Traced, grad_mode, wrap
-from ..tensor.observers import callbacks, concretize, is_tracing
+from ..tensor.observers import callbacks, concretize, is_tracing, loop_in_trace
 from ..tensor.ops.elementwise import alias, where
 from ..tensor.ops.indexing import remembered
 from ..tensor.ops.movement import stack, unstack
@@ -62,6 +62,12 @@ def scan(
     >>> state["total"].item(), state["last"].item()
     (6.0, 3.0)
     """
+    if is_tracing():
+        options = {"reverse": reverse, "lengths": lengths, "reset": reset}
+        found = loop_in_trace(scan, (step, carry, xs), options)
+        if found is not None:
+            whole: tuple[Any, Any] = found
+            return whole
     sequences = _sequences(xs)
     count = len(sequences[0])
     if checkpoint_every is not None and (checkpoint_every < 1 or not fused):

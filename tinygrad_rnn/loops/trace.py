@@ -201,6 +201,10 @@ class Trace:
                 "write to a computed copy (tg.zeros_like(x), y + 0)",
             )
 
+    def loop(self, scan: Callable[..., Any], args: tuple[Any, ...], params: dict[str, Any]) -> Any:
+        """A loop inside a step runs its steps."""
+        return None
+
     def refuse(self, what: str, remedy: str) -> None:
         """Raises GraphError: says why the step cannot be compiled, and what to do."""
         raise GraphError(

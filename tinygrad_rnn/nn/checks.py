@@ -129,6 +129,11 @@ def input_of(layer: str, name: str, x: Any, like: Tensor | None = None) -> Tenso
     """Returns an input as a Tensor; arrays and numbers take the dtype and device of a parameter."""
     if isinstance(x, Tensor):
         return x
+    if isinstance(x, tuple) and any(isinstance(part, Tensor) for part in x):
+        raise InvalidTypeError(
+            f"{layer}: {name}: expected a Tensor, got a tuple of {len(x)}: a recurrent layer gives "
+            "(y, state), of which y, state = layer(x) takes y"
+        )
     if not (hasattr(x, "__array__") or isinstance(x, (list, tuple, int, float))):
         is_tensor(layer, name, x)  # which it is not
     found = creation.as_tensor(x, device=None if like is None else like.device)
@@ -178,7 +183,7 @@ def lengths_of(name: str, argument: str, lengths: Any, rows: int, most: int) -> 
     if on_host.shape != (rows,) or (rows and on_host.dtype.kind not in "iu"):
         raise ShapeError(
             f"{name}: {argument}: expected {rows} integers, one per batch row; got {on_host.dtype} "
-            f"{list(on_host.shape)}"
+            f"{list(on_host.shape)}" + (": .astype(int)" if on_host.dtype.kind == "f" else "")
         )
     for row, length in enumerate(on_host.tolist()):
         if not 0 <= length <= most:

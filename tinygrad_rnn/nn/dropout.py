@@ -28,7 +28,7 @@ def dropout_mask(
 
 
 def kept(shape: tuple[int, ...], p: float, generator: Generator | None, device: str) -> Tensor:
-    """Truths with probability 1 - p, computed on a device from the generator's counter."""
+    """Booleans, true with probability 1 - p, computed on a device from the generator's counter."""
     return as_tensor(given_or_default(generator, "dropout").keep_mask(shape, p, device))
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..errors import InvalidValueError
+from ..errors import InvalidValueError, ShapeError
 from ..tensor import creation, ops
 from ..tensor.random import Generator
 from ..tensor.tensor import Tensor
 from . import init
-from .checks import ids_of, placement, positive, probability
+from .checks import flag, ids_of, placement, positive, probability
 from .dropout import Dropout, dropped, kept
 from .module import Module, Parameter
 
@@ -58,6 +58,33 @@ class Embedding(Module):
         self.weight = init.normal_(Parameter(empty), generator=generator)
         if self.padding_idx is not None:
             self.weight.data[self.padding_idx] = 0
+
+    @classmethod
+    def from_pretrained(
+        cls, embeddings: Any, freeze: bool = True, padding_idx: int | None = None, **options: Any
+    ) -> Embedding:
+        """Creates an embedding from vectors, which are copied.
+
+        **Arguments** embeddings: (num_embeddings, embedding_dim), a Tensor or an array of reals.
+        freeze: leaves them as they are in training. padding_idx: an id whose vector no training
+        changes. options: others of Embedding's.
+
+        >>> import tinygrad_rnn as tg
+        >>> tg.nn.Embedding.from_pretrained([[0.0, 1.0], [2.0, 3.0]])(1).tolist()
+        [2.0, 3.0]
+        """
+        flag("Embedding.from_pretrained", freeze=freeze)
+        vectors = creation.as_tensor(embeddings)
+        if vectors.ndim != 2 or vectors.dtype.kind != "f":
+            raise ShapeError(
+                "Embedding.from_pretrained: embeddings: expected reals (num_embeddings, "
+                f"embedding_dim); got {vectors.dtype} {list(vectors.shape)}"
+            )
+        rows, size = vectors.shape
+        made = cls(rows, size, padding_idx, vectors.device, vectors.dtype, **options)
+        made.weight.data = vectors.data.copy()
+        made.weight.requires_grad = not freeze
+        return made
 
     def forward(self, ids: Any) -> Tensor:
         """**Arguments** ids: integers (...), from 0 to below num_embeddings.

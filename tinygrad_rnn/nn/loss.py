@@ -52,10 +52,12 @@ def cross_entropy(
     """
     name = "cross_entropy"
     is_tensor(name, "logits", logits)
+    is_given = isinstance(targets, Tensor)
     targets = creation.as_tensor(targets, device=logits.device)
     label_smoothing = share(name, label_smoothing)
     weights = None if weight is None else _class_weights(name, logits, weight)
     if targets.dtype.kind == "f" and targets.shape == logits.shape and logits.ndim:
+        targets = targets if is_given else targets.astype(logits.dtype)
         losses = _soft_cross_entropy(logits, targets, weights, label_smoothing)
         return reduce(name, losses, reduction)
     targets, counts = _targets(name, logits, None, targets, ignore_index)
@@ -281,13 +283,19 @@ def _mean_square(name: str, y: Tensor, lengths: Any, differences: int) -> Tensor
 
 
 def like(name: str, prediction: Any, target: Any) -> Tensor:
-    """Checks that a target has the shape of a prediction. **Returns** it as a Tensor."""
+    """Checks that a target has the shape of a prediction. **Returns** it as a Tensor.
+
+    An array of reals takes the dtype of the prediction, as inputs take that of the weights.
+    """
     is_tensor(name, "prediction", prediction)
     found = creation.as_tensor(target, device=prediction.device)
+    if not isinstance(target, Tensor) and found.dtype.kind == prediction.dtype.kind == "f":
+        found = found.astype(prediction.dtype)
     if found.shape != prediction.shape:
         raise ShapeError(
             f"{name}: expected prediction and target of one shape; got {list(prediction.shape)} "
             f"and {list(found.shape)}"
+            + (": target.reshape(prediction.shape)" if found.size == prediction.size else "")
         )
     return found
 
@@ -320,6 +328,7 @@ def _targets(
             f"{name}: expected integer targets of shape {list(scores.shape[:-1])} for "
             f"{list(scores.shape)}, {last} last; got {targets.dtype} {list(targets.shape)}"
             + _classes_second(scores, targets)
+            + (": targets.astype(int)" if targets.shape == scores.shape[:-1] else "")
         )
     classes = scores.shape[-1] if classes is None else classes
     ignored = targets == ignore_index

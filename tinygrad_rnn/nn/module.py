@@ -343,6 +343,7 @@ class Module:
             p.requires_grad = wanted
         return self
 
+    @public
     def zero_grad(self) -> None:
         """Sets the gradients of the parameters to None."""
         for p in self.parameters():

@@ -36,7 +36,7 @@ def load(
     """
     if not isinstance(state, Mapping):
         raise InvalidTypeError(
-            f"{what}: expected arrays by name, got {type(state).__name__}: hand over "
+            f"{what}: expected arrays by name, got {type(state).__name__}: pass "
             "model.state_dict(), or tg.load(path)"
         )
     if not isinstance(strict, bool):

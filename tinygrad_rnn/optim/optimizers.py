@@ -118,6 +118,7 @@ class Optimizer:
             self.update(p.data, g, state, group, xp)
             p.data = p.data  # the same array: marks the graphs that used it
 
+    @public
     def zero_grad(self) -> None:
         """Removes the gradients."""
         for p, _ in self._each():

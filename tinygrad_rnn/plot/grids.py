@@ -81,7 +81,8 @@ def activations(
         raise InvalidValueError("activations: parts: expected gates or states by name, got none")
     grids = {name: _of_one(f"activations: parts[{name!r}]", part) for name, part in parts.items()}
     steps = len(next(iter(grids.values())))
-    gap = max(1, sum(grid.shape[1] for grid in grids.values()) // 40)  # rows between the blocks
+    units = sum(grid.shape[1] for grid in grids.values())
+    thick, gap = max(1, 16 // units), max(1, units // 40)  # rows of a unit, and between blocks
     blocks: list[NDArray[Any]] = []
     places, row = [], 0
     for name, grid in grids.items():
@@ -90,9 +91,10 @@ def activations(
                 f"activations: parts[{name!r}]: expected {steps} steps, as in the first part, got "
                 f"{len(grid)}"
             )
-        blocks += [grid.T, np.full((gap, steps), np.nan)]
-        places.append(row + (grid.shape[1] - 1) / 2)
-        row += grid.shape[1] + gap
+        block = np.repeat(grid.T, thick, axis=0)
+        blocks += [block, np.full((gap, steps), np.nan)]
+        places.append(row + (len(block) - 1) / 2)
+        row += len(block) + gap
     whole = np.concatenate(blocks[:-1])
     bound = max(1.0, float(np.nanmax(np.abs(whole))))
     low = -bound if np.nanmin(whole) < 0 else 0.0

@@ -1,9 +1,11 @@
 """The lecture's tasks as programs on real data."""
 
-from .adding import SOLVED, Adding, AddingConfig
 from .charlm import CharLM, CharLMConfig, CharModel
 from .charlm_training import CharLMTraining, fitted
 from .classify import Classify
+from .gates import GatesConfig
+from .memory import Memory, MemoryConfig
+from .parallel import ParallelConfig
 from .scores import ErrorRates, bleu_and_chrf, error_rates
 from .settings import SettingError
 from .tag import Tag
@@ -16,17 +18,18 @@ from .translation_training import TranslationTraining
 TASKS_BY_NAME: dict[str, type[Task]] = {task.recipe: task for task in (Classify, Tag)}
 
 __all__ = [
-    "SOLVED",
     "TASKS",
     "TASKS_BY_NAME",
-    "Adding",
-    "AddingConfig",
     "CharLM",
     "CharLMConfig",
     "CharLMTraining",
     "CharModel",
     "Classify",
     "ErrorRates",
+    "GatesConfig",
+    "Memory",
+    "MemoryConfig",
+    "ParallelConfig",
     "RecipeTrainer",
     "SettingError",
     "Tag",

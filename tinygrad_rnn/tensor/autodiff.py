@@ -9,15 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from heapq import heappop, heappush
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar, cast, overload
 
 import numpy as np
 
 from ..errors import GraphError, InvalidTypeError, InvalidValueError, ShapeError, public
-from . import backend, conversion, ops
+from . import backend, conversion, ops, tree
 from .graph import Edge, Leaf, Node, Traced, grad_mode, set_grad_mode, wrap
 from .observers import callbacks, hooked, refuse_in_trace
-from .operation import Op  # fmt: skip
+from .operation import Op
 from .ops.indexing import Part, Sum
 from .shapes import sum_to
 
@@ -241,7 +241,7 @@ def backward(y: Traced, gradient: Any = None, *, retain_graph: bool = False) -> 
                 node.grad += g
 
 
-@public
+@overload
 def grad(
     ys: Any,
     xs: T | Iterable[T],
@@ -249,13 +249,37 @@ def grad(
     *,
     create_graph: bool = False,
     retain_graph: bool | None = None,
-) -> tuple[T, ...]:
+) -> tuple[T, ...]: ...
+
+
+@overload
+def grad(
+    ys: Any,
+    xs: Any,
+    grad_outputs: Any = None,
+    *,
+    create_graph: bool = False,
+    retain_graph: bool | None = None,
+) -> Any: ...
+
+
+@public
+def grad(
+    ys: Any,
+    xs: Any,
+    grad_outputs: Any = None,
+    *,
+    create_graph: bool = False,
+    retain_graph: bool | None = None,
+) -> Any:
     """Computes the gradients of the sum of ys with respect to each of xs.
 
-    **Arguments** ys: a Tensor or several. xs: Tensors that require grad, leaves or not.
-    grad_outputs: cotangents of ys, 1 for scalars. create_graph: records the backward pass, so that
-    the result can be differentiated again, to any order. **Returns** a tuple of Tensors, zeros for
-    an x that ys do not depend on. **Raises** GraphError; TypeError, ValueError for no Tensors.
+    **Arguments** ys: a Tensor, several, or a tree of them. xs: Tensors that require grad, leaves or
+    not; each may be a tree of them (tuples, lists, dicts), and so may all. grad_outputs: cotangents
+    of ys, 1 for scalars. create_graph: records the backward pass, so that the result can be
+    differentiated again, to any order. **Returns** a tuple with the gradient of each x, of its
+    structure, or a dict, if xs is one; zeros for an x that ys do not depend on. **Raises**
+    GraphError; TypeError, ValueError for no Tensors.
 
     >>> import tinygrad_rnn as tg
     >>> x = tg.tensor(3.0, requires_grad=True)
@@ -265,8 +289,13 @@ def grad(
     (27.0, 18.0)
     """
     refuse_in_trace("tg.grad", "differentiate what the loop returns")
-    ys, xs = _each(ys, "ys"), _each(xs, "xs")
-    ws = grad_outputs if isinstance(grad_outputs, (tuple, list)) else (grad_outputs,) * len(ys)
+    ys, ws = _each(ys, "ys"), grad_outputs
+    if isinstance(ys, dict) or not all(isinstance(y, Traced) for y in ys):
+        ys, ws = _flat(ys, ws)
+    ws = ws if isinstance(ws, (tuple, list)) else (ws,) * len(ys)
+    like, xs = None, _each(xs, "xs")
+    if isinstance(xs, dict) or not all(isinstance(x, Traced) for x in xs):
+        like, xs = xs, tree.leaves(xs, leaf=tree.is_item)
     if len(ws) != len(ys):
         raise ShapeError(f"grad: grad_outputs: expected {len(ys)} of them, got {len(ws)}")
     for x in xs:
@@ -286,13 +315,28 @@ def grad(
         gradients = cotangents(
             starts, [x.edge for x in xs], create_graph=create_graph, retain=retain
         )
-        return tuple(_result(gradients.get(x.edge), x, cls) for x in xs)
+        found = tuple(_result(gradients.get(x.edge), x, cls) for x in xs)
+    return found if like is None else tree.filled(like, found, tree.is_item)
 
 
-def _each(values: Any, name: str) -> tuple[Any, ...]:
-    """Converts ys or xs of `grad` to a tuple of at least one."""
+def _flat(ys: Any, ws: Any) -> tuple[list[Any], Any]:
+    """The Tensors of a tree, and the cotangents of the same structure, if there are any."""
+    items = tree.leaves(ys, leaf=tree.is_entry)
+    if ws is None:
+        return items, None
+    if isinstance(ws, (tuple, list)):
+        ws = tuple(ws)  # as `_each` returns ys
+    if differs := tree.difference(ys, ws, tree.is_entry):
+        raise ShapeError(f"grad: grad_outputs: expected the structure of ys, but: {differs}")
+    return items, tree.leaves(ws, ys, tree.is_entry)
+
+
+def _each(values: Any, name: str) -> Any:
+    """Converts ys or xs of `grad` to a tuple of at least one, which may be trees; a dict stays."""
     if isinstance(values, Traced):
         return (values,)
+    if isinstance(values, dict) and values:
+        return values
     if not isinstance(values, Iterable):
         raise InvalidTypeError(f"grad: {name}: expected Tensors, got {type(values).__name__}")
     each = tuple(values)

@@ -45,7 +45,7 @@ def normalized(array: Array, what: str = "tensor") -> Array:
     if isinstance(array, np.ma.MaskedArray):
         raise InvalidTypeError(
             f"{what}: got a masked array, whose mask would be lost: fill it (a.filled(0)), and "
-            "hand over the mask (np.ma.getmaskarray(a)) as an array of its own"
+            "pass the mask (np.ma.getmaskarray(a)) as an array of its own"
         )
     if array.dtype.kind not in NUMBERS:
         raise InvalidTypeError(

@@ -25,7 +25,7 @@ def as_tensor(data: Any, *, device: str | None = None) -> Tensor:
     """Converts data to a Tensor; an array is shared, not copied.
 
     **Arguments** data: a Tensor (returned unchanged), an array, numbers. device: of the result;
-    None for that of data. An array in foreign byte order is copied. **Raises** TypeError for masked
+    None for that of data. An array in another byte order is copied. **Raises** TypeError for masked
     arrays, and for anything but numbers.
 
     >>> import tinygrad_rnn as tg

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
 from ..errors import GradcheckError, InvalidTypeError, InvalidValueError, public
-from . import autodiff, backend, ops
+from . import autodiff, backend, ops, tree
 from .graph import grad_mode
 from .random import Generator
 from .shapes import size
@@ -36,8 +37,9 @@ def gradcheck(
     Jacobian. Order 2 checks the gradient in the same way, as a function of the inputs and the
     cotangent. Each higher order checks the gradient of the order below, along one random direction.
 
-    **Arguments** fn: a function of Tensors that returns one or several. inputs: float64 arrays, or
-    leaf Tensors that require grad, which may be parameters that fn reads from elsewhere. order: 1
+    **Arguments** fn: a function of Tensors, or trees of them, that returns the like. inputs: a list
+    of its arguments: float64 arrays, leaf Tensors that require grad, which may be parameters that
+    fn reads from elsewhere, or trees of these. order: 1
     or higher. tolerance: of the error, relative to derivatives above 1. **Returns** True.
     **Raises** GradcheckError naming the derivative and its error; TypeError for other dtypes than
     float64.
@@ -46,7 +48,7 @@ def gradcheck(
     >>> tg.gradcheck(lambda x: tg.tanh(x) * x, [np.linspace(-1, 1, 5)], order=2)
     True
     """
-    xs = _leaves(fn, inputs)
+    fn, xs = _flattened(fn, inputs)
     name = getattr(fn, "__name__", type(fn).__name__)
     with autodiff.no_grad():
         ys = _outputs(fn, xs)
@@ -76,7 +78,7 @@ def gradient_errors(
         raise InvalidValueError(f"gradcheck: order: expected 1 to {HIGHEST}, got {order}")
     if not tolerance > 0:
         raise InvalidValueError(f"gradcheck: tolerance: expected more than 0, got {tolerance}")
-    xs = _leaves(fn, inputs)
+    fn, xs = _flattened(fn, inputs)
     name, generator = getattr(fn, "__name__", type(fn).__name__), Generator(seed)
     errors = []
     for level in range(1, order + 1):
@@ -86,32 +88,41 @@ def gradient_errors(
     return errors
 
 
-def _leaves(fn: Any, inputs: Any) -> list[Tensor]:
-    """Converts the inputs to float64 leaves that require grad."""
+def _flattened(fn: Any, inputs: Any) -> tuple[Callable[..., Any], list[Tensor]]:
+    """A function of the leaves of its arguments, and these: float64, and requiring grad."""
     if isinstance(inputs, Tensor) or backend.is_array(inputs) or not isinstance(inputs, Iterable):
         raise InvalidTypeError(
             f"gradcheck: inputs: expected a list of arrays or Tensors, got {type(inputs).__name__}"
         )
     if not callable(fn):
         raise InvalidTypeError(f"gradcheck: fn: expected a function, got {type(fn).__name__}")
-    xs = [x if isinstance(x, Tensor) else Tensor(x, requires_grad=True) for x in inputs]
+    inputs = list(inputs)
+    nested = any(isinstance(x, (tuple, list, dict)) for x in inputs)
+    given = tree.leaves(inputs, leaf=tree.is_item) if nested else inputs
+    xs = [x if isinstance(x, Tensor) else Tensor(x, requires_grad=True) for x in given]
     for i, x in enumerate(xs):
         if x.dtype != np.float64 or not x.requires_grad or not x.is_leaf:
             raise InvalidTypeError(
                 f"gradcheck: input {i}: expected a float64 array or leaf that requires grad, got "
                 f"{x!r}"
             )
-    return xs
+    if not nested:
+        return fn, xs
+
+    @functools.wraps(fn)
+    def flat(*values: Any) -> Any:
+        return fn(*tree.filled(inputs, values, tree.is_item))
+
+    return flat, xs
 
 
 def _outputs(fn: Callable[..., Any], xs: Sequence[Tensor]) -> list[Tensor]:
     """The real outputs of the function."""
-    value = fn(*xs)
-    ys = value if isinstance(value, (tuple, list)) else (value,)
+    ys = tree.leaves(fn(*xs), leaf=tree.is_entry)
     for y in ys:
         if not isinstance(y, Tensor):
             raise InvalidTypeError(
-                "gradcheck: fn: expected a Tensor or several to be returned, got "
+                "gradcheck: fn: expected Tensors, or trees of them, to be returned; got "
                 f"{type(y).__name__}"
             )
     return [y for y in ys if y.dtype.kind == "f"]

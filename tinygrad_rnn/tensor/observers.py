@@ -1,6 +1,6 @@
 """Observers of the engine: callbacks on every operation, tracers of a thread, hooks on a node.
 
-All are empty unless somebody asks for them, so that an operation pays one test for each.
+All are empty by default: then an operation pays one test for each.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Callbacks:
-    """Called on every value, node and cotangent, in every thread; None if nobody looks."""
+    """Called on every value, node and cotangent, in every thread; None if there is none."""
 
     forward: Callable[[Op, Any, list[Any]], None] | None = None  # (operation, output, inputs)
     recorded: Callable[[Node], None] | None = None
@@ -41,6 +41,9 @@ class Tracer(Protocol):
 
     def overwritten(self, value: Traced) -> None:
         """A value is about to be overwritten."""
+
+    def loop(self, scan: Callable[..., Any], args: tuple[Any, ...], params: dict[str, Any]) -> Any:
+        """The result of a loop that is recorded whole; None to run its steps."""
 
     def refuse(self, what: str, remedy: str) -> None:
         """Refuses what is not an operation and cannot be traced."""
@@ -67,6 +70,12 @@ def report_overwrite(value: Traced) -> None:
     """Informs the tracer that a value is about to be overwritten."""
     if tracers and (tracer := tracers.get(get_ident())) is not None:
         tracer.overwritten(value)
+
+
+def loop_in_trace(scan: Callable[..., Any], args: tuple[Any, ...], params: dict[str, Any]) -> Any:
+    """Lets the tracer, if there is one, record a loop whole; None to run its steps."""
+    tracer = tracers.get(get_ident())
+    return None if tracer is None else tracer.loop(scan, args, params)
 
 
 def refuse_in_trace(what: str, remedy: str) -> None:

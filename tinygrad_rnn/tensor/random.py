@@ -89,7 +89,7 @@ class Generator:
         return np.asarray(self._source.integers(low, high, shape))
 
     def keep_mask(self, shape: Shape, p: float, device: str = "cpu") -> backend.Array:
-        """Truths with probability 1 - p, computed on a device: the same bits on each."""
+        """Booleans, true with probability 1 - p, computed on a device: the same bits on each."""
         draws.count += 1
         call, self._masks = self._masks, self._masks + 1
         whole = (shape,) if isinstance(shape, int) else shape

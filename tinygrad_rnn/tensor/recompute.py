@@ -12,7 +12,7 @@ from typing import Any, cast
 import numpy as np
 
 from ..errors import GraphError, InvalidTypeError, public
-from . import autodiff, backend
+from . import autodiff, backend, tree
 from .backend import Array
 from .graph import Leaf, Node, Traced, grad_mode, wrap
 from .observers import is_tracing
@@ -28,10 +28,10 @@ def checkpoint(fn: Callable[..., Any], *args: Any, generators: Sequence[Generato
     The backward pass recomputes them (Chen et al. 2016): a chain of N checkpointed segments keeps N
     inputs and the intermediate values of one segment. Both runs draw the same random numbers.
 
-    **Arguments** fn: a deterministic function of `args` that returns Tensors. Parameters that it
-    reads from elsewhere get their gradients. generators: those that it draws from, other than the
-    default one. **Returns** the result of fn. **Raises** TypeError if fn returns no Tensor;
-    GraphError in the backward pass if the recomputation differs.
+    **Arguments** fn: a deterministic function of `args`, Tensors or trees of them, that returns
+    the like. Parameters that it reads from elsewhere get their gradients. generators: those that it
+    draws from, other than the default one. **Returns** the result of fn. **Raises** TypeError if fn
+    returns no Tensor; GraphError in the backward pass if the recomputation differs.
 
     >>> import tinygrad_rnn as tg
     >>> x = tg.tensor([1.0, 2.0], requires_grad=True)
@@ -126,18 +126,16 @@ class _Dropped:
 
 def _aliases(value: Any) -> Any:
     """Copies tensors without their arrays, so that assignments to the originals have no effect."""
-    if isinstance(value, Traced):
-        return wrap(type(value), value.array, value.edge)
-    return type(value)(map(_aliases, value)) if type(value) in (tuple, list) else value
+
+    def alias(leaf: Any) -> Any:
+        return wrap(type(leaf), leaf.array, leaf.edge) if isinstance(leaf, Traced) else leaf
+
+    return tree.mapped(alias, value)
 
 
 def _tensors(value: Any) -> Iterator[Traced]:
-    """The tensors in a value, and in the tuples and lists in it."""
-    if isinstance(value, Traced):
-        yield value
-    elif isinstance(value, (tuple, list)):
-        for part in value:
-            yield from _tensors(part)
+    """The tensors in a tree."""
+    return (leaf for leaf in tree.leaves(value) if isinstance(leaf, Traced))
 
 
 def _pattern(nodes: Iterable[Node]) -> list[Any]:

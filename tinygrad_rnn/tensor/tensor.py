@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
 import numpy as np
@@ -263,6 +264,11 @@ class Tensor(Traced):
         """Converts to a device (`cpu`, `cuda`) or a dtype (`float64`), differentiably."""
         if isinstance(target, str) and target.partition(":")[0] in backend.platforms:
             return ops.to_device(self, target)
+        if isinstance(target, AbstractContextManager):
+            raise InvalidTypeError(
+                "to: expected the name of a device or a dtype, as 'cuda' or 'float64'; tg.device "
+                "is for `with` blocks"
+            )
         return ops.astype(self, target)
 
     def move_(self, target: Any) -> Self:
@@ -433,7 +439,7 @@ class Tensor(Traced):
         if self.edge is not None:
             raise ExportError(
                 "__dlpack__: expected a constant, got a tensor that requires grad, whose graph "
-                "would be dropped: hand over x.detach()"
+                "would be dropped: pass x.detach()"
             )
         return concretize(self).__dlpack__(**request)
 

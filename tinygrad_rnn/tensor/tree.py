@@ -26,6 +26,11 @@ def is_item(value: Any) -> bool:
     return value is not None and not isinstance(value, (tuple, list, dict))
 
 
+def is_entry(value: Any) -> bool:
+    """Whether a value is no container."""
+    return not isinstance(value, (tuple, list, dict))
+
+
 def leaves(tree: Any, like: Any = None, leaf: Predicate = is_leaf) -> list[Any]:
     """The leaves of a tree, in the order in which a tree of the same structure has them."""
     if isinstance(tree, Traced):
@@ -50,6 +55,16 @@ def _collect(tree: Any, like: Any, leaf: Predicate, result: list[Any]) -> None:
             _collect(tree[key], like[key], leaf, result)
     elif leaf(tree):
         result.append(tree)
+
+
+def named(tree: Any, leaf: Predicate = is_item, path: str = "") -> Iterator[tuple[str, Any]]:
+    """The leaves of a tree with the places where they are, such as [0]['w']."""
+    if isinstance(tree, (tuple, list, dict)):
+        keys: Iterable[Any] = tree if isinstance(tree, dict) else range(len(tree))
+        for key in keys:
+            yield from named(tree[key], leaf, f"{path}[{key!r}]")
+    elif leaf(tree):
+        yield path, tree
 
 
 def mapped(function: Callable[[Any], Any], tree: Any) -> Any:

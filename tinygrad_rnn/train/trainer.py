@@ -241,18 +241,22 @@ class Trainer(Iterator[Progress]):
         self._nats, self._count = 0.0, 0
         return figures
 
-    def validate(self) -> Figures:
-        """Computes the validation figures, without dropout and without a graph."""
-        if self.validation is None:
+    def validate(self, batches: Iterable[Any] | None = None) -> Figures:
+        """Computes the validation figures, without dropout and without a graph.
+
+        **Arguments** batches: others than those of `validation`, such as test data.
+        """
+        validation = self.validation if batches is None else batches
+        if validation is None:
             return {}
         with inference(self.model):
-            if callable(self.validation):
-                found = self.validation(self.model)
+            if callable(validation):
+                found = validation(self.model)
                 if isinstance(found, Mapping):
                     return {name: float(value) for name, value in found.items()}
                 return {"validation": float(found)}
             total, counted = 0.0, 0
-            for batch in self.validation:
+            for batch in validation:
                 loss, count = self._batch_loss(batch)
                 total, counted = total + float(loss.item()) * count, counted + count
         if not counted:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,10 +17,11 @@ from ...tensor.autodiff import no_grad
 from ...tensor.creation import as_tensor
 from ...tensor.tensor import Tensor
 from ..files import CheckpointError
+from ..steps import evaluated
+from ..tracing import Ref
 from ..weights import as_path, write
 from .exporter import Exporter
 from .graph import IR, OPSET, Axis, Graph
-from .tracing import Ref
 
 # Of the axes of inputs, in the two traces. No difference of a pair is a multiple of another one, so
 # that a multiple of one axis is never another axis with an offset.
@@ -80,7 +80,7 @@ def export_onnx(
     lengths = dict(LENGTHS)
     batch_first = bool(getattr(model, "batch_first", False))
     pair = [_example(given, named, lengths, batch_first, stepwise, k) for k in range(2)]
-    with _evaluated(model):
+    with evaluated(model, "export_onnx"):
         if stepwise and len(given) == 1 and "state" in inspect.signature(function).parameters:
             with no_grad():
                 for one in pair:
@@ -113,7 +113,7 @@ def export_seq2seq(
     given = {n: as_tensor(v, device="cpu") for n, v in given.items()}
     sizes = dict(LENGTHS)
     pair = [_example(given, {}, sizes, False, False, k) for k in range(2)]
-    with _evaluated(model):
+    with evaluated(model, "export_seq2seq"):
         _export(paths[0], model, lambda a: model.start(**a), pair, sizes, lambda i: f"state_{i}")
         with no_grad():
             states = [model.start(**one) for one in pair]
@@ -132,21 +132,6 @@ def export_seq2seq(
             paths[1], model, lambda a: model.step(a["symbols"], a["state"]), steps, sizes, names,
             ["state"],
         )  # fmt: skip
-
-
-@contextmanager
-def _evaluated(model: Module) -> Iterator[None]:
-    """Evaluation mode, on the CPU."""
-    modes = [(module, module.training) for _, module in model.named_modules()]
-    devices = {str(p.device) for p in model.parameters()}
-    if devices - {"cpu"}:
-        raise InvalidValueError("export_onnx: model: expected one on the CPU: model.to('cpu')")
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
 
 
 # ---------------------------------------------------------------- inputs

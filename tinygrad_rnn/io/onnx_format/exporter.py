@@ -11,9 +11,9 @@ from ...errors import InvalidValueError
 from ...nn import Module
 from ...tensor import tree
 from ...tensor.autodiff import no_grad
+from ..tracing import Event, Layer, Loop, Recorder, Ref, layers_whole, recording
 from .graph import Graph, Size
 from .operations import Call, emit
-from .tracing import Event, Layer, Recorder, Ref, layers_whole, recording
 
 SIZED = frozenset({"shape", "index", "num_classes"})  # parameters that may vary with the sizes
 
@@ -26,7 +26,7 @@ class Exporter:
 
     def __init__(self, graph: Graph, parameters: dict[str, Any]) -> None:
         self.graph, self.parameters = graph, parameters
-        self.recorders = Recorder(), Recorder()
+        self.recorders = Recorder(loops=True), Recorder(loops=True)
         self.names: dict[int, str] = {}
         self.weights: dict[int, str] = {}
         for name, p in parameters.items():
@@ -35,8 +35,14 @@ class Exporter:
                     self.weights[recorder.number(p.array)] = name
 
     def inside(self, graph: Graph) -> Exporter:
-        """An exporter of a loop's body."""
-        return Exporter(graph, self.parameters)
+        """An exporter of a loop's body, which sees the values outside."""
+        inner = Exporter(graph, self.parameters)
+        for number, name in self.names.items():
+            if number not in self.weights:
+                for outside, recorder in zip(self.recorders, inner.recorders, strict=True):
+                    inside = recorder.number(outside.alive[number])
+                inner.names[inside] = name
+        return inner
 
     # ------------------------------------------------------------ tracing
 
@@ -91,6 +97,10 @@ class Exporter:
             from .recurrent import emit_layer
 
             names = emit_layer(self, first, second)
+        elif isinstance(first.what, Loop):
+            from .scans import emit_loop
+
+            names = emit_loop(self, first, second)
         else:
             for key, value in first.params.items():
                 if key not in SIZED and not _same(value, second.params[key]):
@@ -165,6 +175,8 @@ class Exporter:
 def _described(event: Event) -> str:
     if isinstance(event.what, Layer):
         return f"{type(event.what.module).__name__}.{event.what.method}"
+    if isinstance(event.what, Loop):
+        return "tg.scan"
     shapes = ", ".join(f"{list(a.shape)}" for a in event.inputs if hasattr(a, "shape"))
     return f"{event.what.name}({shapes})"
 
@@ -172,7 +184,8 @@ def _described(event: Event) -> str:
 def _alike(a: Any, b: Any) -> bool:
     if isinstance(a, Layer) and isinstance(b, Layer):
         return a.module is b.module and a.method == b.method
-    return a is b or (not isinstance(a, Layer) and not isinstance(b, Layer) and a.name == b.name)
+    whole = isinstance(a, Layer | Loop), isinstance(b, Layer | Loop)
+    return type(a) is type(b) if any(whole) else a is b or a.name == b.name
 
 
 def _structure(args: Any) -> Any:

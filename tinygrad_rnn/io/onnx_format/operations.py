@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from ...errors import InvalidValueError
+from ..tracing import Ref
 from .graph import Graph
-from .tracing import Ref
 
 UNARY = {
     "negative": "Neg", "abs": "Abs", "sqrt": "Sqrt", "exp": "Exp", "log": "Log", "sin": "Sin",

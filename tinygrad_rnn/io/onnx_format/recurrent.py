@@ -8,16 +8,17 @@ from typing import Any
 
 import numpy as np
 
-from ... import cells
 from ...errors import InvalidValueError, ShapeError
 from ...nn import GRU, LSTM, RNN, Conv1d, Conv2d
 from ...nn.recurrent.layer import RecurrentLayer
 from ...tensor import tree
 from ...tensor.tensor import Tensor
 from ..configuration import option
+from ..steps import step_of
+from ..tracing import Event
 from .exporter import Exporter
 from .graph import Graph
-from .tracing import Event
+from .scans import Values, filled, scanned, times
 
 ACTIVATIONS = {"tanh": "Tanh", "sigmoid": "Sigmoid", "relu": "Relu"}
 ORDER = {"RNN": [0], "GRU": [1, 0, 2], "LSTM": [0, 3, 1, 2]}  # of our gates, in the operators
@@ -37,14 +38,13 @@ class Run:
         for b in bound:
             b.apply_defaults()
         self.given, self.second = (b.arguments for b in bound)
-        wrong = [f"{n}=" for n in ("mask", "reset") if self.given.get(n) is not None]
-        wrong += ["return_states=True"] if self.given.get("return_states") else []
-        if wrong:
+        if self.given.get("mask") is not None:
             raise InvalidValueError(
-                f"export_onnx: {self.name}: {' and '.join(wrong)}: there is no operator: leave it "
-                "out of the exported call"
-                + (" (lengths= is exported)" if wrong[0] == "mask=" else "")
+                f"export_onnx: {self.name}: mask=: there is no operator: leave it out of the "
+                "exported call (lengths= is exported)"
             )
+        self.leaves: list[Any] = []  # of a row's state
+        self.every = bool(self.given.get("return_states"))
         self.stepwise = layer.method == "step"
         first_first = getattr(self.module, "batch_first", False) and not self.stepwise
         self.batch_first = first_first
@@ -58,6 +58,7 @@ class Run:
             )
         self.x = self._input()
         self.lengths = self._lengths()
+        self.resets = self._resets()
 
     def _arrays(self, given: Any, name: str, trace: int) -> Any:
         value = given[name]
@@ -97,6 +98,21 @@ class Run:
             return None
         return self.value("lengths", np.int32)
 
+    def _resets(self) -> tuple[str | None, str | None]:
+        """Where an episode begins, (T, B), forwards; and, backwards, where it ends."""
+        if self.given.get("reset") is None:
+            return None, None
+        g, reset = self.graph, self.value("reset", bool)
+        if self.batch_first:
+            reset = g.add("Transpose", reset, perm=[1, 0])
+        running = reset
+        if self.lengths is not None:
+            within = g.add("Less", g.axes_on(times(g, self.x), 1), g.axes_on(self.lengths, 0))
+            running = g.add("And", reset, within)
+        none = g.add("Expand", g.constant(False), g.shape([1, self.batch]))
+        later = g.sliced(running, 1, 2**31, 0)
+        return reset, g.add("Concat", later, none, axis=0)
+
     @property
     def batch(self) -> Any:
         """The number of rows, which may be a size."""
@@ -129,7 +145,7 @@ def emit_layer(exporter: Exporter, first: Event, second: Event) -> list[str]:
         return _stack(run)
     g, module = run.graph, run.module  # of the parallel layers, which have one state (B, H)
     begin = run.states() or [_zeros(run, (module.hidden_size,), module.weight_ih.dtype)]
-    y, last = scanned(run, module.step, run.x, begin, module.reverse, module.initial)
+    y, last, _ = _looped(run, module.step, run.x, begin, module.reverse, module.initial)
     return [g.add("Transpose", y, perm=[1, 0, 2]) if run.batch_first else y, *last]
 
 
@@ -156,20 +172,21 @@ def _convolution(exporter: Exporter, first: Event, second: Event) -> str:
 def _stack(run: Run) -> list[str]:
     """Layers upon layers."""
     g, module = run.graph, run.module
-    x, given, ends = run.x, run.states(), []
+    x, given, ends, every = run.x, run.states(), [], []
     directions = module.directions
     outputs: list[str] = []
     for layer in range(module.num_layers):
         rows = [layer * directions + d for d in range(directions)]
         below = x
-        if is_native(module):
+        if is_native(module) and run.resets[0] is None and not run.every:
             outputs, last = _native(run, x, rows, given)
         else:
             outputs, lasts = [], []
             for direction, row in enumerate(rows):
-                y, end = _by_scan(run, x, row, module.reverse or direction == 1, given)
+                y, end, states = _by_scan(run, x, row, module.reverse or direction == 1, given)
                 outputs.append(y)
                 lasts.append(end)
+                every.append([g.axes_on(part, 0) for part in states])
             last = [
                 _joined(g, [g.axes_on(end[k], 0) for end in lasts]) for k in range(len(lasts[0]))
             ]
@@ -185,6 +202,12 @@ def _stack(run: Run) -> list[str]:
         outputs = [g.axes_off(y, 0) for y in outputs]
     elif run.batch_first:
         outputs = [g.add("Transpose", y, perm=[1, 0, 2]) for y in outputs]
+    if run.every:
+        states = [_joined(g, list(parts)) for parts in zip(*every, strict=True)]
+        if run.batch_first:
+            perms = [[0, 2, 1, *range(3, 2 + leaf.ndim)] for leaf in run.leaves]
+            states = [g.add("Transpose", s, perm=p) for s, p in zip(states, perms, strict=True)]
+        finals += states
     return [*outputs, *finals]
 
 
@@ -220,12 +243,6 @@ def is_native(module: Any) -> bool:
     if type(module) is LSTM:
         more = more or module.proj_size or option(module, "cell_clip") is not None
     return known and not more
-
-
-def suffix(module: Any, row: int) -> str:
-    """The suffix of a row's parameter names."""
-    layer, reverse = divmod(row, module.directions)
-    return f"_l{layer}{'_reverse' if reverse else ''}"
 
 
 def _native(
@@ -280,11 +297,10 @@ def _prefix(run: Run) -> str:
 
 def _weights(module: Any, row: int) -> tuple[Any, Any, Any, Any]:
     """W, R, B and P of a row, in the operators' order of gates."""
-    at, kind = suffix(module, row), type(module).__name__
-    size = module.hidden_size
+    cell, kind, size = module.cells[row], type(module).__name__, module.hidden_size
 
     def gates(name: str, *features: int) -> list[Any]:
-        held = getattr(module, name + at, None)
+        held = getattr(cell, name, None)
         count = len(ORDER[kind]) - coupled
         if held is None:
             return [np.zeros((size, *features), dtype)] * len(ORDER[kind])
@@ -294,13 +310,13 @@ def _weights(module: Any, row: int) -> tuple[Any, Any, Any, Any]:
         return parts
 
     coupled = kind == "LSTM" and bool(option(module, "coupled_gates"))
-    dtype = module.weight_ih_l0.dtype
+    dtype = cell.weight_ih.dtype
     order = ORDER[kind]
     w, r = (np.concatenate([gates(n)[k] for k in order]) for n in ("weight_ih", "weight_hh"))
     b = np.concatenate([gates(n)[k] for n in ("bias_ih", "bias_hh") for k in order])
     p = np.zeros(0, dtype)
     if kind == "LSTM" and option(module, "peephole"):
-        i, *f, o = np.split(getattr(module, f"weight_ch{at}").numpy(), 2 if coupled else 3)
+        i, *f, o = np.split(cell.weight_ch.numpy(), 2 if coupled else 3)
         p = np.concatenate([i, o, *(f or [np.zeros_like(i)])])
     return w, r, b, p
 
@@ -316,7 +332,7 @@ def _begin(run: Run, rows: Sequence[int], given: list[str] | None) -> list[str] 
         return None
     parts = []
     for part in ("h0", "c0")[: 2 if isinstance(module, LSTM) else 1]:
-        learned = np.stack([getattr(module, part + suffix(module, row)).numpy() for row in rows])
+        learned = np.stack([getattr(module.cells[row], part).numpy() for row in rows])
         wide = g.constant(learned[:, None], name=g.name(f"{part}_learned"))
         parts.append(g.add("Expand", wide, g.shape([len(rows), run.batch, learned.shape[-1]])))
     return parts
@@ -325,94 +341,20 @@ def _begin(run: Run, rows: Sequence[int], given: list[str] | None) -> list[str] 
 # ---------------------------------------------------------------- Scan
 
 
-def step_of(module: Any, row: int) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """The step of a row, and its initial state for an input."""
-    if type(module) not in (RNN, GRU, LSTM):
-        cell = module.cells[row]
-        step, initial = cell.step, cell.initial
-    else:
-        step, initial = _built_in(module, row)
-    zones = module.zoneout
-    if not np.any(np.atleast_1d(zones) != 0):
-        return step, initial
-
-    def zoned(x: Any, state: Any) -> Any:
-        y, new = step(x, state)
-        old, parts = tree.leaves(state), tree.leaves(new, state)
-        rates = zones if isinstance(zones, tuple | list) else [
-            zones if part.dtype.kind == "f" else 0.0 for part in parts
-        ]  # fmt: skip
-        mixed = [
-            part if not p else p * before + (1 - p) * part
-            for p, before, part in zip(rates, old, parts, strict=True)
-        ]
-        y = next((m for m, part in zip(mixed, parts, strict=True) if part is y), y)
-        return y, tree.filled(state, mixed)
-
-    return zoned, initial
-
-
-def _built_in(module: Any, row: int) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """The public step function of a built-in layer, with a row's weights."""
-    at, kind = suffix(module, row), type(module).__name__
-    held: dict[str, Any] = {
-        argument: getattr(module, name + at, None)
-        for name, argument in (
-            ("weight_ih", "w_ih"), ("weight_hh", "w_hh"), ("bias_ih", "b_ih"), ("bias_hh", "b_hh"),
-        )
-    }  # fmt: skip
-    if option(module, "layer_norm"):
-        names = ("gain_ih", "gain_hh", *(("gain_c", "bias_c") if kind == "LSTM" else ()))
-        held["norms"] = tuple(getattr(module, name + at) for name in names)
-    if kind == "RNN":
-        activation = module.nonlinearity
-
-        def rnn(x: Any, h: Any) -> Any:
-            h = cells.rnn_step(x, h, **held, activation=activation)
-            return h, h
-
-        sizes = [module.hidden_size]
-        return rnn, _zeros_of(sizes)
-    options: dict[str, Any] = {n: option(module, n) for n in ("activation", "recurrent_activation")}
-    if kind == "GRU":
-        options["reset_after"] = module.reset_after
-
-        def gru(x: Any, h: Any) -> Any:
-            h = cells.gru_step(x, h, **held, **options)
-            return h, h
-
-        return gru, _zeros_of([module.hidden_size])
-    options |= {n: option(module, n) for n in ("coupled_gates", "cell_clip")}
-    held["w_hr"], held["w_ch"] = (getattr(module, n + at, None) for n in ("weight_hr", "weight_ch"))
-
-    def lstm(x: Any, state: Any) -> Any:
-        h, c = state
-        h, c = cells.lstm_step(x, h, c, **held, **options)
-        return h, (h, c)
-
-    return lstm, _zeros_of([module.proj_size or module.hidden_size, module.hidden_size])
-
-
-def _zeros_of(sizes: Sequence[int]) -> Callable[..., Any]:
-    def initial(x: Any) -> Any:
-        parts = tuple(Tensor(np.zeros((x.shape[0], n), x.dtype), device="cpu") for n in sizes)
-        return parts if len(parts) > 1 else parts[0]
-
-    return initial
-
-
 def _by_scan(
     run: Run, x: str, row: int, reverse: bool, given: list[str] | None
-) -> tuple[str, list[str]]:
+) -> tuple[str, list[str], list[str]]:
     """A row as a Scan of its step."""
     g, module = run.graph, run.module
     step, initial = step_of(module, row)
-    begin = _begin(run, [row], given)
-    parts = None if begin is None else [g.axes_off(part, 0) for part in begin]
-    return scanned(run, step, x, parts, reverse, initial, row)
+    parts = [
+        None if begin is None else [g.axes_off(part, 0) for part in begin]
+        for begin in (_begin(run, [row], given), _begin(run, [row], None))
+    ]
+    return _looped(run, step, x, parts[0], reverse, initial, row, parts[1])
 
 
-def scanned(
+def _looped(
     run: Run,
     step: Callable[..., Any],
     x: str,
@@ -420,69 +362,26 @@ def scanned(
     reverse: bool,
     initial: Callable[..., Any],
     row: int = 0,
-) -> tuple[str, list[str]]:
-    """A loop over time. **Returns** the outputs, (T, B, ...), and the parts of the last state."""
-    g, rng = run.graph, np.random.default_rng(0)
-    body = Graph(g)
-    inner = run.exporter.inside(body)
+    restart: list[str] | None = None,
+) -> tuple[str, list[str], list[str]]:
+    """A step over time. **Returns** the outputs, (T, B, ...), the last state, and all states."""
+    rng = np.random.default_rng(0)
     features, dtype = _features(run, row)
     xs = [Tensor(rng.normal(size=(n, *features)).astype(dtype), device="cpu") for n in run.batches]
     firsts = [initial(one) for one in xs]
-    states = [
-        tree.mapped(lambda part: _filled(part, rng), first) for first in firsts
-    ]  # values that no two traces share, so that what depends on them is seen
+    reset = run.resets[reverse]
+    if begin is None or (reset is not None and restart is None):
+        parts = zip(*map(tree.leaves, firsts), strict=True)
+        fresh = [_constant_state(run, a, b) for a, b in parts]
+        begin, restart = begin or fresh, restart or fresh
+    states = [tree.mapped(lambda part: filled(part.numpy(), rng), first) for first in firsts]
     leaves = [tree.leaves(state) for state in states]
-    if begin is None:
-        begin = [_constant_state(run, a, b) for a, b in zip(*map(tree.leaves, firsts), strict=True)]
-    names = [body.name("state") for _ in leaves[0]]
-    x_name = body.name("x")
-    inner.inputs([x_name, *names], [(xs[0], xs[1]), *zip(*leaves, strict=True)])
-    results = inner.run(lambda k: step(xs[k], states[k]), None)
-    outputs = [inner.value(inner.recorders[0].ref(a), inner.recorders[1].ref(b), run.name)
-               for a, b in results]  # fmt: skip
-    y, new = outputs[0], outputs[1:]
-    inputs, scanned_names = [x], [x_name]
-    if run.lengths is not None:
-        t = body.name("t")
-        one = g.constant(1, np.int64)
-        steps = g.axes_off(g.add("Shape", x, start=0, end=1), 0)
-        inputs.append(g.cast(g.add("Range", g.constant(0, np.int64), steps, one), np.int32))
-        scanned_names.append(t)
-        valid = body.add("Less", t, run.lengths)
-        kept = [(n, old, part) for n, old, part in zip(new, names, leaves[0], strict=True)]
-        new = [body.add("Where", _wide(body, valid, part.ndim), n, old) for n, old, part in kept]
-        like = results[0][0]
-        y = body.add("Where", _wide(body, valid, like.ndim), y, body.constant(0, like.dtype))
-    new = [body.add("Identity", n) for n in new]  # a loop's outputs are values of its own
-    y = body.add("Identity", y)
-    helper = g.root.onnx.helper
-
-    def info(name: str, array: Any) -> Any:
-        return helper.make_tensor_value_info(name, g.element(array.dtype), [None] * array.ndim)
-
-    ins = [info(n, part) for n, part in zip(names, leaves[0], strict=True)] + [info(x_name, xs[0])]
-    if run.lengths is not None:
-        ins.append(helper.make_tensor_value_info(scanned_names[1], g.element(np.int32), []))
-    outs = [info(n, part) for n, part in zip(new, leaves[0], strict=True)]
-    outs.append(info(y, results[0][0]))
-    made = helper.make_graph(body.nodes, "step", ins, outs)
-    found = g.several(
-        "Scan", [*begin, *inputs], len(outs), body=made, num_scan_inputs=len(inputs),
-        scan_input_directions=[int(reverse)] * len(inputs), scan_output_directions=[int(reverse)],
-    )  # fmt: skip
-    return found[-1], found[:-1]
-
-
-def _wide(g: Graph, valid: str, ndim: int) -> str:
-    return g.axes_on(valid, *range(1, ndim)) if ndim > 1 else valid
-
-
-def _filled(part: Any, rng: Any) -> Any:
-    """A state's part with other values, where those are reals."""
-    array = part.numpy()
-    if array.dtype.kind == "f":
-        array = rng.uniform(0.5, 1.5, array.shape).astype(array.dtype)
-    return Tensor(array.copy(), device="cpu")
+    run.leaves = leaves[0]
+    loop = Values(run.name, [x], begin, run.lengths, reset, restart, reverse, run.every)
+    ys, last, every = scanned(
+        run.exporter, loop, lambda k: step(xs[k], states[k]), ([xs[0]], [xs[1]]), leaves
+    )
+    return ys[0], last, every
 
 
 def _constant_state(run: Run, first: Any, second: Any) -> str:
@@ -499,7 +398,7 @@ def _features(run: Run, row: int) -> tuple[tuple[int, ...], Any]:
         ids = run.given.get("ids") is not None
         return tuple(x.shape[1:] if ids or run.stepwise else x.shape[2:]), x.dtype
     if type(module) in (RNN, GRU, LSTM):
-        w = getattr(module, f"weight_ih{suffix(module, row)}")
+        w = module.cells[row].weight_ih
         return (w.shape[1],), w.dtype
     x = run.x_arrays[0]
     return (module.cells[row].input_size,), x.dtype

@@ -103,6 +103,9 @@ def _forward(cell: int, keep: bool, *inputs: Any) -> tuple[Arrays, Any]:
 def _backward(g: Arrays, saved: Any, needs: Sequence[bool]) -> tuple[Array | None, ...]:
     """The cotangents of x, h0, c0, w_ih, w_hh, b_ih, b_hh, w_hr, w_ch."""
     inputs, kept = saved
+    dtype = kept[0].dtype
+    if any(a is not None and a.dtype != dtype for a in g):  # of a loss with a float64 target
+        g = tuple([None if a is None else a.astype(dtype) for a in g])
     asked = 0  # a bit for each
     for i, need in enumerate(needs):
         asked |= need << i
@@ -114,7 +117,16 @@ def infer_stack(
     cell: str, layers: int, x: Array, h: Array | None, c: Array | None, weights: Arrays,
     quantized: Arrays | None = None,
 ) -> Arrays | None:  # fmt: skip
-    """See `dispatch.infer_stack`."""
+    """Runs a stack of layers without options in one native call; saves nothing for backward.
+
+    **Arguments** cell: `rnn_tanh`, `rnn_relu`, `gru`, `gru_reset_after` or `lstm`. layers: L. x:
+    (T, B, I), or one step, (B, I). h, and an LSTM's c: (L, B, H), or None for zeros. weights:
+    w_ih, w_hh and the biases, if any, of each layer in turn. quantized: of each w_ih and w_hh in
+    turn, the matrix it was quantized from and the last two results of `quantize_int8`; ignored for
+    a matrix that is another now, or not read-only. **Returns** (y, h, c), y being (T, B, H) or
+    (B, H); None where native code does not support the arrays or they do not fit each other: then
+    the forward functions compute it, or say what is wrong.
+    """
     if native is None:
         return None
     code = INFERENCE_CELLS[cell]

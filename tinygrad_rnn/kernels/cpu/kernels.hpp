@@ -66,7 +66,7 @@ template <class T> struct Forward {
 };
 
 // What a backward pass reads (`Forward`'s results and the gradients of its outputs, null where
-// absent) and writes (gradients of the inputs, null where nobody needs them).
+// absent) and writes (gradients of the inputs, null where not needed).
 template <class T> struct Backward {
   const T *y, *gates, *cells, *tanh_cells, *raw_cells;
   const T *gy, *gh, *gc, *gcs;

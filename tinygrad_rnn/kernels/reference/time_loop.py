@@ -3,7 +3,7 @@
 A kernel's step reads the old state and writes the new one. Around a step the loop applies the same
 three options to every cell and to h and c alike:
 
-    reset       before the step: the old state is zero in the rows that are reset, whatever it was
+    reset       before the step: the old state is zero in rows that are reset, even if it was NaN
     zoneout     after it: state = keep * old + (1 - keep) * new
     lengths     after it: a row that has ended, or in reverse has not started, keeps its old state;
                 what the step computed there is ignored

@@ -244,7 +244,7 @@ class BuiltInCell(Cell):
         """Runs over a sequence with these weights, as one operation where that has the options.
 
         **Arguments** x: (T, B, features), or a table, if the options have ids. **Returns** the
-        output, the last state, and the state after every step (None, if nobody wants it).
+        output, the last state, and the state after every step (None unless `every` asks for it).
         """
         if self.fused and options.initial is None and options.perturbations is None:
             return self.operation(x, state, w, options)

@@ -154,7 +154,7 @@ class RecurrentLayer(Module):
         dtype_as(self.name, "x", x, self.cells[0].weight_ih.dtype)
 
     def _at_once(self, x: Tensor, state: State, training: bool) -> tuple[Tensor, State] | None:
-        """All layers over a sequence, or a step, in one call that nobody differentiates.
+        """All layers over a sequence, or a step, in one call without a graph.
 
         **Returns** None where anything is in its way, what is wrong among it: that is not said.
         """
@@ -185,8 +185,8 @@ class RecurrentLayer(Module):
         throughout, if None; what x or ids have past them is not read. mask: instead of
         lengths, booleans, (T, B), or (B, T) if batch_first: a step where it is False is skipped: it
         is not read, the state stays as it is, and the output there is zero, as past a length.
-        reset: truths, (T, B), or (B, T) if batch_first: an episode begins with that step, and what
-        came before it is not seen, in either direction. return_states: whether to return the
+        reset: booleans, (T, B), or (B, T) if batch_first: an episode begins with that step, and
+        what came before it is not seen, in either direction. return_states: whether to return the
         states, too.
 
         **Returns** the outputs, (T, B, H * directions), zero past a row's length; the state after
@@ -316,7 +316,7 @@ class RecurrentLayer(Module):
         """For each leaf of the state what is kept of it: masks in training, else their mean."""
         leaves: list[Tensor] = tree.leaves(state)
         rates: Any = self.zoneout
-        if not isinstance(rates, (tuple, list)):  # of truths and counts there is no mean
+        if not isinstance(rates, (tuple, list)):  # booleans and integers have no mean
             rates = [rates if leaf.dtype.kind == "f" else 0.0 for leaf in leaves]
         if len(rates) != len(leaves):
             raise InvalidValueError(
@@ -484,7 +484,7 @@ class RecurrentLayer(Module):
         shape = [batch, steps] if self.batch_first else [steps, batch]
         if list(reset.shape) != shape or reset.dtype.kind != "b":
             raise ShapeError(
-                f"{self.name}: reset: expected truths of shape {shape}, a step and a row each; got "
+                f"{self.name}: reset: expected booleans of shape {shape}, one a step and row; got "
                 f"{reset.dtype} {list(reset.shape)}"
                 + ("" if reset.dtype.kind == "b" else ": reset.astype(bool)")
             )

@@ -139,12 +139,12 @@ class BuiltInLayer(RecurrentLayer):
     def __getstate__(self) -> dict[str, Any]:
         state = {**vars(self)}
         if self.quantized and not all(map(inference.is_frozen, self.quantized[::3])):
-            state["quantized"] = None  # somebody may have written to what they were made from
+            state["quantized"] = None  # their sources may have been written to
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
-        if self.quantized:  # it goes with these very arrays, as long as nobody can write to them
+        if self.quantized:  # valid for these arrays as long as they are read-only
             matrices = [w.data for w in self._matrices()]
             for w in matrices:
                 inference.freeze(w)

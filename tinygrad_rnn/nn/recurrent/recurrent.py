@@ -117,6 +117,12 @@ class Recurrent(RecurrentLayer):
             )
 
     def _checked(self, make: Callable[[int], Steps], input_size: int | None) -> list[Steps]:
+        if isinstance(make, Module):
+            kind = type(make).__name__
+            raise InvalidTypeError(
+                f"Recurrent: cell: {kind} has no step and initial: define step(self, x, state), "
+                "which returns (y, state), and initial(self, x), the state before the first step"
+            )
         if not callable(make):
             raise InvalidTypeError(
                 "Recurrent: cell: expected a cell, with step(x, state) and initial(x), or a "

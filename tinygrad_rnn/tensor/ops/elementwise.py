@@ -327,7 +327,7 @@ def _given(dtype: Any) -> Any:
 
 
 def _fitting(value: Any, dtype: Any) -> Any:
-    """A number to fill with, which the dtype has to hold, as nobody asked for another."""
+    """Checks that the dtype of the input holds the fill value."""
     check_cast(np.asarray(value).dtype, dtype, "full_like: fill_value")
     return value
 

@@ -1,7 +1,7 @@
 """The affine map of a last axis, which is what a layer's logits are: as one operation.
 
 Apart it would be three: the product's result is written again for the bias, and the weight's
-gradient comes out turned, which every pass over it pays for.
+gradient comes out transposed, which every pass over it pays for.
 """
 
 from __future__ import annotations

@@ -12,15 +12,15 @@ from contextlib import contextmanager
 from threading import get_ident
 from typing import Any, NamedTuple
 
-from ...errors import InvalidValueError
-from ...nn import Conv1d, Conv2d, MinGRU, MinLSTM, Module
-from ...nn.recurrent.layer import RecurrentLayer
-from ...tensor import tree
-from ...tensor.backend import is_array
-from ...tensor.graph import Traced
-from ...tensor.observers import tracers
-from ...tensor.operation import Op
-from ...tensor.tensor import Tensor
+from ..errors import InvalidValueError
+from ..nn import Conv1d, Conv2d, MinGRU, MinLSTM, Module
+from ..nn.recurrent.layer import RecurrentLayer
+from ..tensor import tree
+from ..tensor.backend import is_array
+from ..tensor.graph import Traced
+from ..tensor.observers import tracers
+from ..tensor.operation import Op
+from ..tensor.tensor import Tensor
 
 
 class Ref(NamedTuple):
@@ -32,7 +32,7 @@ class Ref(NamedTuple):
 class Event(NamedTuple):
     """A call of an operation, or of a layer's method."""
 
-    what: Any  # an Op, or a Layer
+    what: Any  # an Op, a Layer or a Loop
     args: tuple[Any, ...]  # Refs, arrays, numbers
     params: dict[str, Any]
     outs: tuple[int, ...]
@@ -45,13 +45,24 @@ class Layer(NamedTuple):
 
     module: Any
     method: str  # "forward" or "step"
-    like: Any  # the structure of its result
+
+
+class Loop(NamedTuple):
+    """A call of `tg.scan` that is exported whole."""
+
+    step: Callable[[Any, Any], tuple[Any, Any]]
+    carry: Any
+    xs: Any
 
 
 class Recorder:
-    """A Tracer that records; Python may read values, since the traces are compared."""
+    """A Tracer that records; Python may read values, since the traces are compared.
 
-    def __init__(self) -> None:
+    **Arguments** loops: whether calls of `tg.scan` are recorded whole.
+    """
+
+    def __init__(self, loops: bool = False) -> None:
+        self.loops = loops
         self.events: list[Event] = []
         self.numbers: dict[int, int] = {}
         self.alive: list[Any] = []
@@ -106,6 +117,25 @@ class Recorder:
         if id(value.array) in self.numbers:
             self.refuse("overwriting a value in place", "compute a new one")
 
+    def loop(self, scan: Callable[..., Any], args: tuple[Any, ...], params: dict[str, Any]) -> Any:
+        """Records a call of `tg.scan` whole."""
+        if not self.loops:
+            return None
+        return self.whole(Loop(*args), lambda: scan(*args, **params), args[1:], params)
+
+    def whole(
+        self, what: Any, call: Callable[[], Any], args: tuple[Any, ...], params: dict[str, Any]
+    ) -> Any:
+        """Records a call in place of what it does."""
+        before = tracers.pop(get_ident())
+        try:
+            result = call()
+        finally:
+            tracers[get_ident()] = before
+        result = tree.mapped(lambda y: Tensor(y.array, device="cpu"), result)
+        self.add(what, args, params, tree.leaves(result))
+        return result
+
     def refuse(self, what: str, remedy: str) -> None:
         """Refuses what ONNX has no operator for."""
         raise InvalidValueError(f"export_onnx: the model cannot be exported: {what}: {remedy}")
@@ -141,14 +171,8 @@ def layers_whole(model: Module, recorder: Recorder) -> Iterator[None]:
         def call(*args: Any, **params: Any) -> Any:
             if get_ident() not in tracers:  # within another layer
                 return original(*args, **params)
-            del tracers[get_ident()]
-            try:
-                result = original(*args, **params)
-            finally:
-                tracers[get_ident()] = recorder
-            result = tree.mapped(lambda y: Tensor(y.array, device="cpu"), result)
-            recorder.add(Layer(module, method, result), args, params, tree.leaves(result))
-            return result
+            what = Layer(module, method)
+            return recorder.whole(what, lambda: original(*args, **params), args, params)
 
         return call
 

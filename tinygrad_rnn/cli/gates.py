@@ -1,0 +1,147 @@
+"""`tinygrad-rnn train gates` and `parallel`: the GRU's gates; sequential or parallel."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict
+from functools import partial
+from itertools import product
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from .. import plot
+from ..io import lock_checkpoint
+from ..recipes import GatesConfig, ParallelConfig, SettingError
+from ..recipes import gates as machine
+from ..recipes import parallel as scans
+from ..recipes.settings import check
+from .options import Device, Out, Resume, on, options
+from .studies import Quick, Results, can_draw, show_table, write_log
+
+SENTENCE = "1..!.!!.0..!.1.0!!!."
+QUICK_GATES: dict[str, Any] = {"steps": 150, "restarts": 2}
+
+
+@options(GatesConfig())
+def gates(
+    *,
+    sentence: Annotated[
+        str, typer.Option(help="Symbols to read: . keeps the bit, ! inverts it, 0 and 1 set it.")
+    ] = SENTENCE,
+    settings: dict[str, Any],
+    quick: Quick = False,
+    out: Out = Path("runs/gates"),
+    resume: Resume = False,
+) -> None:
+    """Show what a GRU's gates do: set to 0 and 1 by hand, and as it learns them."""
+    config = GatesConfig(**({**QUICK_GATES, **settings} if quick else settings))
+    ids = machine.encode(sentence)
+    runs: dict[str, Callable[[], machine.Machine]] = {
+        "set by hand": machine.forced,
+        "learned": lambda: machine.learned(config)[0],
+    }
+    with lock_checkpoint(out):
+        results = Results(out, "gates", {**asdict(config), "sentence": sentence}, resume)
+        found = {
+            name: results.of(name, partial(_gates, build, ids)) for name, build in runs.items()
+        }
+    header = ["gates", "symbol", "reset", "update", "next h, by the lecture", "off by"]
+    rows = [[name, *row] for name, one in found.items() for row in one["rows"]]
+    shown = [
+        [name, symbol, f"{r:.2f}", f"{z:.2f}", meaning, f"{off:.0e}"]
+        for name, symbol, meaning, r, z, off in rows
+    ]
+    show_table("a machine of one bit", header, shown)
+    for name, one in found.items():
+        print(f"{name}: {one['accuracy']:.2%} of the bits are right, in sentences of 120 symbols")
+    write_log(out / "log.csv", ["gates", "symbol", "equation", "reset", "update", "off by"], rows)
+    print(f"log in {out / 'log.csv'}")
+    if can_draw():
+        figure, panels = plot.panels(len(found), 1, 2.5 + 0.28 * len(sentence), 7)
+        for (name, one), ax in zip(found.items(), panels, strict=True):
+            plot.activations(one["parts"], symbols=sentence, title=f"gates {name}", ax=ax)
+        plot.save(figure, out / "gates.png")
+        print(f"picture in {out / 'gates.png'}")
+
+
+def _gates(build: Callable[[], machine.Machine], ids: Any) -> dict[str, Any]:
+    built = build()
+    values = machine.gates_of(built, ids)
+    return {
+        "rows": [list(asdict(row).values()) for row in machine.by_symbol(built)],
+        "accuracy": machine.accuracy(built),
+        "parts": {letter: part[:, 0].tolist() for letter, part in values.items()},
+    }
+
+
+# ---------------------------------------------------------------- parallel
+
+QUICK_PARALLEL: dict[str, Any] = {"hidden_size": 16, "batch_size": 16, "steps": 20}
+
+
+@options(ParallelConfig())
+def parallel(
+    *,
+    lengths: Annotated[
+        str | None,
+        typer.Option(
+            help="Steps of the sequences, separated by commas.", show_default="32,...,512"
+        ),
+    ] = None,
+    settings: dict[str, Any],
+    quick: Quick = False,
+    device: Device = None,
+    out: Out = Path("runs/parallel"),
+    resume: Resume = False,
+) -> None:
+    """Compare an LSTM, step by step, with a minGRU by a scan: time and quality by length."""
+    config = ParallelConfig(**({**QUICK_PARALLEL, **settings} if quick else settings))
+    typed = lengths or ("16,32" if quick else "32,64,128,256,512")
+    try:
+        steps = [int(one) for one in typed.split(",")]
+    except ValueError:
+        raise SettingError(
+            f"`lengths` must be numbers separated by commas, not {typed!r}"
+        ) from None
+    for length in steps:
+        check("lengths", length, at_least=10)
+        config.refuse_too_large(length)
+    found: dict[str, list[dict[str, Any]]] = {way: [] for way in scans.WAYS}
+    with on(device), lock_checkpoint(out):
+        results = Results(out, "parallel", {**asdict(config), "lengths": steps}, resume)
+        for length, way in product(steps, scans.WAYS):
+            one = results.of(f"{length} {way}", partial(scans.compare, way, length, config))
+            found[way].append(one)
+            print(
+                f"{length} steps, {way}: {one['ms']:.1f} ms an update, {one['wrong']:.1%} wrong "
+                f"after {one['steps']} updates, {one['seconds']:.0f} s",
+                flush=True,
+            )
+    header = ["steps", "way", "ms an update", "wrong", "updates", "seconds"]
+    rows: list[list[Any]] = [
+        [length, way, one["ms"], one["wrong"], one["steps"], one["seconds"]]
+        for way, ones in found.items()
+        for length, one in zip(steps, ones, strict=True)
+    ]
+    rows.sort(key=lambda row: row[0])
+    show_table(
+        "temporal order",
+        header,
+        [[f"{t}", w, f"{ms:.1f}", f"{x:.1%}", f"{n}", f"{s:.0f}"] for t, w, ms, x, n, s in rows],
+    )
+    write_log(out / "log.csv", header, rows)
+    print(f"log in {out / 'log.csv'}")
+    if can_draw():
+        figure, (times, quality) = plot.panels(1, 2, 12, 4.5)
+        series = {way: (steps, [one["ms"] for one in ones]) for way, ones in found.items()}
+        labels: dict[str, Any] = {"xlabel": "sequence length T (steps)", "xscale": "log"}
+        plot.curves(
+            series, ylabel="time of an update (ms)", yscale="log", title="time", ax=times, **labels
+        )
+        series = {way: (steps, [100 * one["wrong"] for one in ones]) for way, ones in found.items()}
+        title = f"quality after at most {config.steps} updates"
+        plot.curves(series, ylabel="wrong sequences (%)", title=title, ax=quality, **labels)
+        plot.save(figure, out / "parallel.png")
+        print(f"picture in {out / 'parallel.png'}")

@@ -1,0 +1,89 @@
+"""Shared by the commands that compare trainings of their own: results, tables, logs."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ..io import CheckpointError
+from ..recipes.settings import check
+
+Quick = Annotated[bool, typer.Option("--quick", help="Small trainings, which end in a minute.")]
+RESULTS = "results.json"
+
+
+class Results:
+    """The results of a study's trainings, in a folder: a study that resumes skips those.
+
+    Each training is a function of its settings and its seed, so that one that was interrupted, and
+    starts again, ends as if it had not been.
+    """
+
+    def __init__(self, out: Path, command: str, settings: dict[str, Any], resume: bool) -> None:
+        self.path, self.command, self.settings = out / RESULTS, command, settings
+        self.found: dict[str, Any] = {}
+        if self.path.exists() and not resume:
+            raise CheckpointError(
+                f"{out} holds results already: add --resume to continue, or choose another --out"
+            )
+        if self.path.exists():
+            saved = json.loads(self.path.read_text("utf-8"))
+            if (saved["command"], saved["settings"]) != (command, settings):
+                raise CheckpointError(
+                    f"the results in {out} are not those of train {command} with these settings: "
+                    "type the same ones to resume, or choose another --out"
+                )
+            self.found = saved["results"]
+        out.mkdir(parents=True, exist_ok=True)
+
+    def of(self, key: str, run: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """Returns the result of a training: one that was saved, or that of running it now."""
+        if key not in self.found:
+            self.found[key] = run()
+            state = {"command": self.command, "settings": self.settings, "results": self.found}
+            pending = self.path.with_suffix(".new")
+            pending.write_text(json.dumps(state), "utf-8")
+            os.replace(pending, self.path)
+        result: dict[str, Any] = self.found[key]
+        return result
+
+
+def listed(name: str, typed: str, known: Any) -> list[str]:
+    """Splits names at commas. **Raises** SettingError for an unknown one."""
+    names = [one.strip() for one in typed.split(",")]
+    for one in names:
+        check(name, one, str, one_of=known)
+    return names
+
+
+def show_table(title: str, header: list[str], rows: list[list[str]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left")
+    for i, name in enumerate(header):
+        table.add_column(name, justify="left" if i < 2 else "right")
+    for row in rows:
+        table.add_row(*row)
+    Console(highlight=False, markup=False, emoji=False).print(table)
+
+
+def write_log(path: Path, header: list[str], rows: list[list[Any]]) -> None:
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        csv.writer(file, lineterminator="\n").writerows([header, *rows])
+
+
+def can_draw() -> bool:
+    """Whether a picture can be drawn; says how, if not."""
+    import importlib.util
+
+    if importlib.util.find_spec("matplotlib") is not None:
+        return True
+    print("a picture needs pip install 'tinygrad_rnn[plot]'")
+    return False

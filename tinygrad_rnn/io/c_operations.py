@@ -1,0 +1,212 @@
+"""The code of a traced function: its operations in C."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from ..errors import InvalidValueError
+from ..tensor import tree
+from ..tensor.autodiff import no_grad
+from ..tensor.tensor import Tensor
+from .c_program import Program, Value
+from .tracing import Event, Recorder, Ref, recording
+
+UNARY: dict[str, str] = {  # of v
+    "sigmoid": "1.0f / (1.0f + expf(-v))", "relu": "v > 0.0f ? v : 0.0f",
+    "rsqrt": "1.0f / sqrtf(v)", "abs": "v < 0.0f ? -v : v", "negative": "-v", "square": "v * v",
+    "alias": "v",
+    "silu": "v / (1.0f + expf(-v))", "gelu": "0.5f * v * (1.0f + erff(0.70710678f * v))",
+    "softplus": "(v > 0.0f ? v : 0.0f) + logf(1.0f + expf(v > 0.0f ? -v : v))",
+    "log_sigmoid": "(v < 0.0f ? v : 0.0f) - logf(1.0f + expf(v > 0.0f ? -v : v))",
+    "hard_sigmoid": "v < -3.0f ? 0.0f : v > 3.0f ? 1.0f : v / 6.0f + 0.5f",
+    "elu": "v > 0.0f ? v : {alpha} * (expf(v) - 1.0f)",
+    "leaky_relu": "v > 0.0f ? v : {negative_slope} * v",
+}  # fmt: skip
+DIRECT = {"tanh": "tanhf", "exp": "expf", "log": "logf", "sqrt": "sqrtf"}
+BINARY: dict[str, str] = {
+    "add": "{} + {}", "subtract": "{} - {}", "multiply": "{} * {}", "divide": "{} / {}",
+    "equal": "{} == {}", "less": "{} < {}", "less_equal": "{} <= {}", "greater": "{} > {}",
+    "greater_equal": "{} >= {}",
+}  # fmt: skip
+CALLED = {"maximum": "a > b ? a : b", "minimum": "a < b ? a : b"}
+MOVES = frozenset({"reshape", "unstack", "getitem", "swapaxes", "permute_dims", "moveaxis",
+                   "expand_dims", "squeeze", "broadcast_to", "flip", "split"})  # fmt: skip
+REDUCED = {"sum", "mean", "max"}
+OTHERS = {"where", "clip", "matmul", "concat", "softmax", "log_softmax"}
+EXPORTED = {*UNARY, *DIRECT, *BINARY, *CALLED, *MOVES, *REDUCED, *OTHERS}
+
+
+def run(
+    program: Program,
+    function: Callable[..., Any],
+    inputs: Sequence[Value],
+    what: str,
+    like: Any = None,
+) -> list[Value]:
+    """Adds the code of a function of Tensors. **Returns** the leaves of its result.
+
+    It is traced twice, so that what depends on values is refused. **Arguments** like: the
+    structure of its arguments after the first one.
+    """
+    traces = [_trace(function, inputs, k, like) for k in range(2)]
+    (first, results), (second, _) = traces
+    names = [[event.what.name for event in recorder.events] for recorder, _ in traces]
+    if names[0] != names[1]:
+        raise InvalidValueError(
+            f"export_c: {what}: it calls other operations for other inputs: what depends on "
+            "values cannot be exported"
+        )
+    values: dict[int, Any] = dict(enumerate(inputs))
+    uses = Counter(n for event in first.events for n in _numbers((event.args, event.params)))
+    uses.update(n for y in results for n in _numbers(first.ref(y)))
+    for event, other in zip(first.events, second.events, strict=True):
+        if not _same((event.args, event.params), (other.args, other.params)):
+            raise InvalidValueError(
+                f"export_c: {what}: {event.what.name}: a constant depends on the inputs: "
+                "compute it by operations of tg"
+            )
+        _emit(program, event, values, uses, what)
+    return [_value(program, first.ref(y), values) for y in results]
+
+
+def _trace(
+    function: Callable[..., Any], inputs: Sequence[Value], trace: int, like: Any
+) -> tuple[Recorder, list[Any]]:
+    """Records a call with drawn inputs. **Returns** the leaves of its result as well."""
+    rng, recorder = np.random.default_rng(0), Recorder()
+    scale = np.float32(-1.7 if trace else 1)  # so that values differ, and their signs
+    drawn = [Tensor(rng.normal(size=v.shape).astype("f4") * scale, device="cpu") for v in inputs]
+    for x in drawn:
+        recorder.number(x.array)
+    more = () if like is None else (tree.filled(like, drawn[1:]),)
+    with no_grad(), recording(recorder):
+        return recorder, tree.leaves(function(drawn[0], *more))
+
+
+def _value(program: Program, argument: Any, values: dict[int, Any]) -> Value:
+    """The value of an argument, a numbered one or a constant."""
+    found = values[argument.number] if isinstance(argument, Ref) else np.asarray(argument)
+    return found if isinstance(found, Value) else program.constant(found)
+
+
+def _emit(
+    program: Program, event: Event, values: dict[int, Any], uses: Counter[int], what: str
+) -> None:
+    """Adds the code of an operation; one on constants is a constant."""
+    name = event.what.name.split(": ")[-1]
+    numbers = _numbers((event.args, event.params))
+    if not any(isinstance(values[n], Value) for n in numbers):
+        values |= dict(zip(event.outs, event.arrays, strict=True))
+        return
+    if name not in EXPORTED or _numbers(event.params):
+        raise InvalidValueError(
+            f"export_c: {what}: the operation {name!r} is not exported to C: docs/interop.md "
+            "lists those that are"
+        )
+    parts = [None if a is None else _value(program, a, values) for a in event.args]
+    if name in MOVES:
+        source = _value(program, event.args[0], values)
+        if any(uses[number] > 1 for number in event.outs):
+            source = program.held(source)
+        places = np.arange(source.size).reshape(source.shape)
+        moved = event.what.forward(np, places, **event.params)
+        results = [program.moved(source, p) for p in (moved if type(moved) is tuple else [moved])]
+    else:
+        results = [_computed(program, name, event, parts, values)]
+    for number, result in zip(event.outs, results, strict=True):
+        computed = name not in MOVES and (uses[number] > 1 or result.size == 1)
+        values[number] = program.held(result) if computed else result
+
+
+def _computed(
+    program: Program, name: str, event: Event, parts: list[Any], values: dict[int, Any]
+) -> Value:
+    """The value of an operation that computes."""
+    params = event.params
+    if name == "matmul":
+        return _matmul(program, parts, [_array(a, values) for a in event.args])
+    if name == "add":
+        return program.added(*parts)
+    if name in BINARY:
+        return program.elementwise(f"({BINARY[name]})", parts)
+    if name in DIRECT:
+        return program.elementwise(f"{DIRECT[name]}({{}})", parts)
+    if name in UNARY:
+        numbers = {k: f"{float(v):.9e}f" for k, v in params.items() if isinstance(v, float)}
+        constants = "".join(str(v) for v in numbers.values())
+        code = UNARY[name].format(**numbers)
+        own = name if not constants else f"{name}{len(program.helpers)}"
+        return program.elementwise(f"{program.function(own, code, 'v')}({{}})", parts)
+    if name in CALLED:
+        return program.elementwise(
+            f"{program.function(name, CALLED[name], 'ab')}({{}}, {{}})", parts
+        )
+    if name == "where":
+        return program.elementwise("({} ? {} : {})", parts)
+    if name == "clip":
+        value: Value = parts[0]
+        for kind, bound in zip(("maximum", "minimum"), parts[1:], strict=False):
+            if bound is not None:
+                called = program.function(kind, CALLED[kind], "ab")
+                value = program.elementwise(f"{called}({{}}, {{}})", [value, bound])
+        return value
+    axis: Any = params.get("axis")
+    if name == "concat":
+        return program.joined(parts, axis)
+    if name in REDUCED:
+        axes = range(len(parts[0].shape)) if axis is None else np.atleast_1d(axis).tolist()
+        return program.reduced(name, parts[0], axes, bool(params.get("keepdims")))
+    x = program.held(parts[0])
+    less = program.elementwise("({} - {})", [x, program.reduced("max", x, [axis], True)])
+    exps = program.held(program.elementwise("expf({})", [less]))
+    total = program.reduced("sum", exps, [axis], True)
+    if name == "softmax":
+        return program.elementwise("({} / {})", [exps, total])
+    return program.elementwise("({} - logf({}))", [less, total])
+
+
+def _matmul(program: Program, parts: list[Any], arrays: list[Any]) -> Value:
+    """A product with a constant matrix, or of two values."""
+    a, b = parts
+    if arrays[1] is not None and arrays[1].ndim == 2 and a.size == a.shape[-1]:
+        x = program.held(a).array
+        shape = (*a.shape[:-1], arrays[1].shape[1])
+        zero = program.constant(np.zeros(shape))
+        return Value(shape, zero.at, "", [(arrays[1].T, x)], zero.constant)
+    if len(a.shape) < 2 or len(b.shape) < 2:
+        raise InvalidValueError("export_c: matmul: expected matrices")
+    wide = program.moved(a, np.arange(a.size).reshape(*a.shape, 1))
+    other = program.moved(b, np.arange(b.size).reshape(*b.shape[:-2], 1, *b.shape[-2:]))
+    program.multiplications += prod(np.broadcast_shapes(wide.shape, other.shape))
+    return program.reduced("sum", program.elementwise("({} * {})", [wide, other]), [-2], False)
+
+
+def _array(argument: Any, values: dict[int, Any]) -> Any:
+    """The array of a constant, or None."""
+    found = values[argument.number] if isinstance(argument, Ref) else argument
+    return None if isinstance(found, Value) else np.asarray(found)
+
+
+def _numbers(value: Any) -> list[int]:
+    """The numbers of the references in arguments."""
+    if isinstance(value, Ref):
+        return [value.number]
+    if isinstance(value, dict):
+        return _numbers(list(value.values()))
+    return [n for v in value for n in _numbers(v)] if isinstance(value, tuple | list) else []
+
+
+def _same(a: Any, b: Any) -> bool:
+    """Whether arguments are equal in two traces."""
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(_same(v, b[k]) for k, v in a.items())
+    if isinstance(a, tuple | list) and not isinstance(a, Ref):
+        return len(a) == len(b) and all(map(_same, a, b))
+    if isinstance(a, np.ndarray):
+        return np.array_equal(a, b)
+    return bool(a == b)

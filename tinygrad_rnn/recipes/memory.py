@@ -1,0 +1,256 @@
+"""Long dependencies: which cell can carry information across a hundred steps, and why.
+
+A gradient must reach back to the symbols that matter, which a vanilla RNN's does not. Each problem
+(`problems`) has its own rule for a sequence that was processed wrongly; it is solved if at most one
+held-out sequence of a hundred is.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..nn import GRU, LSTM, RNN, Linear, MinGRUCell, Module, Recurrent, cross_entropy, mse_loss
+from ..nn.init import chrono_
+from ..nn.utils import gradient_flow
+from ..optim import SGD, clip_grad_norm_
+from ..tensor.creation import as_tensor
+from ..tensor.random import Generator
+from ..tensor.tensor import Tensor
+from ..train import inference
+from .problems import IGNORED, PROBLEMS, Sample
+from .settings import Settings, check_memory, setting
+from .trainer import RecipeTrainer
+
+NEAR = 0.08  # of a sum of two numbers, a 25th of its range, as in the paper
+
+
+def _min_gru(features: int, hidden: int, generator: Generator) -> Recurrent:
+    cell = MinGRUCell(features, hidden, generator=generator)
+    if cell.bias_ih is not None:
+        cell.bias_ih.data[:hidden] -= KEEP
+    return Recurrent(cell, fused=True)
+
+
+KEEP = 3.0  # added to the keep gates: one that starts at 1/2 forgets a sequence in a few steps
+CELLS: dict[str, Callable[..., Module]] = {
+    "rnn": RNN,
+    "gru": GRU,
+    "lstm": LSTM,
+    "mingru": _min_gru,
+}
+HELD_OUT = 1000  # sequences for evaluation
+WORST = 100.0  # loss, of sums that miss by five times their range, or of symbols
+SOLVED = 0.01  # of the held-out sequences, those that are processed wrongly
+
+
+@dataclass(frozen=True)
+class MemoryConfig(Settings):
+    """All that determines a training."""
+
+    problem: str = setting("adding", "Problem.", one_of=PROBLEMS)
+    cell: str = setting("gru", "Recurrent cell.", one_of=CELLS)
+    length: int = setting(60, "Steps to remember; Reber's grammar has its own.", at_least=2)
+    hidden_size: int = setting(64, "Units.", at_least=1)
+    batch_size: int = setting(32, "Sequences in an update.", at_least=1)
+    steps: int = setting(2000, "Maximal number of updates.", at_least=1)
+    lr: float = setting(1e-2, "Peak learning rate of Adam.", above=0)
+    clip: float = setting(1.0, "Clip the gradient's norm at this value.", above=0)
+    seed: int = setting(0, "Seed of the weights and the sequences.", at_least=0)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        # Sequences with their states, and the recurrent weights with their gradients.
+        states = (HELD_OUT + 2 * self.batch_size) * self.length * (self.hidden_size + 8)
+        check_memory(
+            "a problem of this size (`length`, `hidden_size`, `batch_size`)",
+            4 * states + 8 * self.hidden_size**2,
+        )
+
+
+class Reader(Module):
+    """A recurrent layer, and a linear map of its outputs.
+
+    **Arguments** config: problem, cell and sizes. generator: draws the initial weights.
+    """
+
+    def __init__(self, config: MemoryConfig, generator: Generator) -> None:
+        super().__init__()
+        problem = PROBLEMS[config.problem]
+        size = config.hidden_size
+        self.layer: Any = CELLS[config.cell](problem.features, size, generator=generator)
+        if config.cell in ("gru", "lstm"):
+            chrono_(self.layer, config.length, generator=generator)
+        self.head = Linear(size, problem.outputs, generator=generator)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """**Arguments** x: (T, B, features). **Returns** (T, B, outputs)."""
+        y: Tensor = self.head(self.layer(x)[0])
+        return y
+
+
+def outputs(model: Module, sample: Sample) -> Tensor:
+    """Runs a model over sequences. **Returns** (T, B, outputs)."""
+    y: Tensor = model(as_tensor(sample.x, device=next(model.parameters()).device))
+    return y
+
+
+def loss_of(y: Tensor, sample: Sample) -> Tensor:
+    """Computes the mean squared error of sums, or the mean cross-entropy of symbols."""
+    target = as_tensor(sample.target, device=y.device)
+    if sample.target.dtype.kind == "f":
+        return mse_loss(y[-1], target)
+    return cross_entropy(y, target, ignore_index=IGNORED)
+
+
+def wrong(outputs: Tensor, sample: Sample) -> NDArray[np.bool_]:
+    """Tells which sequences are processed wrongly, (B,).
+
+    A sum, if it is further from the true one than NEAR. A string of Reber's grammar, if a symbol
+    that may follow is somewhere less probable than one that may not. Otherwise, if the most
+    probable symbol is not the right one.
+    """
+    y = outputs.numpy()
+    if sample.target.dtype.kind == "f":
+        right = np.abs(y[-1] - sample.target).T <= NEAR
+    elif sample.legal is not None:
+        worst = np.where(sample.legal, y, np.inf).min(axis=-1)
+        best = np.where(sample.legal, -np.inf, y).max(axis=-1)
+        right = (worst > best) | (sample.target == IGNORED)
+    else:
+        right = (y.argmax(axis=-1) == sample.target) | (sample.target == IGNORED)
+    found: NDArray[np.bool_] = ~right.all(axis=0)  # of a NaN as well
+    return found
+
+
+def evaluated(model: Module, sample: Sample) -> float:
+    """Computes the share of sequences that a model processes wrongly, or an absurd loss."""
+    with inference(model):
+        y = outputs(model, sample)
+        loss = float(loss_of(y, sample).item())
+    return float(wrong(y, sample).mean()) if loss <= WORST else loss
+
+
+class Memory(RecipeTrainer):
+    """Trains on new sequences at each update; the figure is the share of those processed wrongly.
+
+    >>> training = Memory(MemoryConfig(length=4, hidden_size=4, steps=3))
+    >>> [progress.step for progress in training]
+    [1, 2, 3]
+    >>> len(training.gradient_norms())
+    4
+    """
+
+    recipe, unit = "memory", "sequence"
+
+    def __init__(self, config: MemoryConfig, device: str | None = None) -> None:
+        generator, problem = Generator(config.seed), PROBLEMS[config.problem]
+        draw = partial(problem.draw, generator, config.length, config.batch_size)
+        batches = iter(draw, None)  # without an end
+        super().__init__(Reader(config, generator), batches, config, generator, device, WORST)
+        self.figure = "held-out {:.1%} wrong"
+        self.heldout = problem.draw(Generator(config.seed + 1), config.length, HELD_OUT)
+
+    def batch_loss(self, model: Any, batch: Sample) -> tuple[Tensor, int]:
+        """Computes the loss of a batch, and its number of sequences."""
+        return loss_of(outputs(model, batch), batch), batch.x.shape[1]
+
+    def evaluate(self, quick: bool = False) -> float:
+        """Computes the share of the held-out sequences that are processed wrongly."""
+        return evaluated(self.model, self.heldout)
+
+    def gradient_norms(self) -> list[float]:
+        """Computes the norms of the gradient of the last step's loss, |dL/dh_t| for each t."""
+        return reach(self.model, ends_of(self.heldout, self.config.batch_size))
+
+
+def ends_of(sample: Sample, count: int) -> Sample:
+    """Returns sequences of one length, the most frequent one, whose last step alone counts."""
+    if sample.target.dtype.kind == "f":
+        return Sample(sample.x[:, :count], sample.target[:count])
+    counted = sample.target != IGNORED
+    lengths = len(counted) - np.argmax(counted[::-1], axis=0)
+    length = np.bincount(lengths).argmax()
+    rows = np.flatnonzero(lengths == length)[:count]
+    target = np.full((length, len(rows)), IGNORED)
+    target[-1] = sample.target[length - 1, rows]
+    return Sample(sample.x[:length, rows], target)
+
+
+def reach(model: Any, sample: Sample) -> list[float]:
+    """Computes |dL/dh_t| for each t; of LSTM's states, h."""
+    flow = gradient_flow(model, lambda: loss_of(outputs(model, sample), sample))["layer"]
+    h = flow[0] if isinstance(flow, tuple) else flow
+    norms: list[float] = h[0].tolist()
+    return norms
+
+
+# ---------------------------------------------------------------- an explosion, and its remedies
+
+
+@dataclass(frozen=True)
+class Explosion:
+    """A network whose gradient explodes, and what clipping and truncation change."""
+
+    norms: dict[str, list[float]]  # |dL/dh_t| at the beginning, by remedy; 0 where it is cut
+    losses: dict[str, list[float]]  # of each update, with and without clipping
+    wrong: dict[str, float]  # the final share of the held-out sequences
+
+
+def explosion(length: int = 20, steps: int = 1200, clip: float = 0.2, seed: int = 0) -> Explosion:
+    """Trains rectified linear units (Le et al. 2015) on temporal order, clipped or not.
+
+    Their recurrent matrix starts as a multiple of the identity, so that a gradient grows by one
+    factor with every step that it goes back. Without clipping, one update by such a gradient is
+    enough: units that are then negative for all inputs have no gradient, and never recover.
+    """
+    problem = PROBLEMS["order"]
+    sample = problem.draw(Generator(seed + 1), length, HELD_OUT)
+    tau = max(1, length // 3)
+    norms: dict[str, list[float]] = {}
+    losses: dict[str, list[float]] = {}
+    share: dict[str, float] = {}
+    for name, limit in (("without clipping", math.inf), (f"clipped at {clip:g}", clip)):
+        generator = Generator(seed)
+        model = _rectified(generator)
+        optimizer = SGD(model.parameters(), lr=0.03, momentum=0.9)
+        start = problem.draw(generator, length, 32)
+        flow = np.array(reach(model, start))
+        loss_of(outputs(model, start), start).backward()
+        norm = clip_grad_norm_(model.parameters(), limit)
+        norms[name] = (flow * min(1.0, limit / norm)).tolist()
+        if limit == math.inf:
+            cut = Sample(start.x[-tau:], start.target[-tau:])
+            norms[f"truncated to {tau} steps"] = [0.0] * (length - tau) + reach(model, cut)
+        losses[name] = []
+        for _ in range(steps):
+            optimizer.zero_grad()
+            drawn = problem.draw(generator, length, 32)
+            loss = loss_of(outputs(model, drawn), drawn)
+            loss.backward()
+            clip_grad_norm_(model.parameters(), limit)
+            optimizer.step()
+            losses[name].append(float(loss.item()))
+        share[name] = evaluated(model, sample)
+    return Explosion(norms, losses, share)
+
+
+def _rectified(generator: Generator) -> Reader:
+    """A network whose gradient grows by GROWTH in each step that it goes back."""
+    features, size = PROBLEMS["order"].features, 64
+    model = Reader(MemoryConfig("order", "rnn", hidden_size=size), generator)
+    layer = model.layer = RNN(features, size, nonlinearity="relu", generator=generator)
+    layer.weight_hh_l0.data[:] = GROWTH * np.eye(size)
+    layer.weight_ih_l0.data[:] *= 0.1
+    layer.bias_ih_l0.data[:] = 0
+    layer.bias_hh_l0.data[:] = 0
+    return model
+
+
+GROWTH = 1.1
