@@ -14,8 +14,9 @@ from .tasks import TASKS
 from .trainer import RecipeTrainer
 from .translate import TranslateConfig, Translation, Translator
 from .translation_training import TranslationTraining
+from .wordlm import WordLM
 
-TASKS_BY_NAME: dict[str, type[Task]] = {task.recipe: task for task in (Classify, Tag)}
+TASKS_BY_NAME: dict[str, type[Task]] = {task.recipe: task for task in (Classify, Tag, WordLM)}
 
 __all__ = [
     "TASKS",
@@ -38,6 +39,7 @@ __all__ = [
     "Translation",
     "TranslationTraining",
     "Translator",
+    "WordLM",
     "bleu_and_chrf",
     "error_rates",
     "fitted",
