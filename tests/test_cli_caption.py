@@ -244,7 +244,7 @@ def test_batches_shifts_and_neighbours() -> None:
     assert [item.file for item in nearest(known, near)] == ["0", "1", "2"]
     light = lit(np.full((16, 16, 3), 255, np.uint8), np.eye(8))
     assert light[0, 1, 0] == 1
-    assert light[0, 2, 0] == pytest.approx(0.2)
+    assert light[0, 2, 0] == pytest.approx(0.25 + 0.75 * 0.45)
 
 
 def test_a_shift_moves_an_image_and_repeats_its_border(photos: Path) -> None:

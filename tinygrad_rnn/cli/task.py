@@ -78,7 +78,7 @@ def predict(
     as_json: Annotated[bool, typer.Option("--json", help="Write a line of JSON an item.")] = False,
     device: Device = None,
 ) -> None:
-    """Predict with a model of `train classify`, `train tag` or `train wordlm`."""
+    """Predict with a model of `train classify`, `tag`, `caption` or `wordlm`."""
     from rich.console import Console
 
     state = load_checkpoint(checkpoint)

@@ -58,9 +58,12 @@ def read_image(path: str | Path, size: int) -> Pixels:
     if str(path) == STANDARD_INPUT:
         return decode_image(sys.stdin.buffer.read(), "the standard input", size)
     try:
-        return decode_image(read_bytes(path), str(path), size)
+        raw = read_bytes(path)
     except OSError as error:
         raise TextError(f"cannot read the image {path}: {error.strerror}") from None
+    except ValueError as error:  # no regular file, or a NUL in the name
+        raise TextError(f"cannot read the image {str(path)!r}: {error}") from None
+    return decode_image(raw, str(path), size)
 
 
 def decode_image(raw: bytes, name: str, size: int) -> Pixels:
@@ -116,7 +119,7 @@ def read_captioned(path: str | Path, size: int, file: str, caption: str) -> list
         if name not in items:
             try:
                 items[name] = Captioned(name, read_image(place.parent / name, size), [])
-            except (TextError, ValueError) as error:
+            except TextError as error:
                 raise table.error(row, file, str(error)) from None
         items[name].captions.append(" ".join(text.lower().split()))
     return list(items.values())

@@ -50,7 +50,9 @@ from .task import Parts, Task
 GRID = 8  # at most so many positions along a side
 BRIEF = 16  # features of a position in the decoder's initial state
 AT_A_TIME = 64  # images
-ROWS, WORDS = 5, 7  # of the picture: images, and words of a caption
+ROWS, WORDS = 5, 8  # of the picture: images, and words of a caption
+STOP = "</s>"  # the end of a caption
+GREY = 0.45  # of what the attention leaves out
 WORDS_ONLY = Constraints(forbidden=((PAD,), (START,), (UNKNOWN,)))
 
 
@@ -327,24 +329,27 @@ class Caption(Task):
     def draw(self, path: Path, comparison: Comparison) -> None:
         """Draws test images with their captions, and where the attention was at each word."""
         shown = min(ROWS, len(self.records))
-        figure, axes = plot.panels(shown, WORDS + 1, 1.55 * (WORDS + 1), 1.95 * shown)
+        figure, axes = plot.panels(shown, WORDS + 1, 1.4 * (WORDS + 1), 1.95 * shown)
         for one in axes:
             one.axis("off")
         order = sorted(range(len(self.records)), key=lambda i: len(self.records[i]["words"]))
         for row in range(shown):
             at = order[len(order) * (2 * row + 1) // (2 * shown)]  # short and long captions
             item, record = self.parts.test[at], self.records[at]
-            right = record["caption"] in item.captions
             first, *others = axes[row * (WORDS + 1) : (row + 1) * (WORDS + 1)]
             first.imshow(item.pixels)
-            first.set_title("image (right)" if right else "image (wrong)", fontsize=9)
-            if not right:
-                first.text(
-                    0, 1.06 * len(item.pixels), f"true: {item.captions[0]}", va="top", fontsize=8,
-                )  # fmt: skip
-            for axis, word in zip(others, record["words"], strict=False):
+            first.set_title("image", fontsize=9)
+            right = record["caption"] in item.captions
+            verdict = "right" if right else f"it is: {item.captions[0]}"
+            below = f"written: {record['caption']} ({verdict})"
+            first.text(0, -0.06, below, va="top", transform=first.transAxes).set_in_layout(False)
+            spoken = [
+                one for one in record["words"] if one["word"] != STOP and words_of(one["word"])
+            ]
+            for axis, word in zip(others, spoken, strict=False):
                 axis.imshow(lit(item.pixels, np.array(word["attention"])))
-                axis.set_title(word["word"].replace("</s>", "(end)"), fontsize=9)
+                axis.set_title(word["word"], fontsize=9)
+        figure.get_layout_engine().set(hspace=0.14)
         figure.suptitle("held-out images, and where the decoder looked at each word", fontsize=11)
         plot.save(figure, path)
 
@@ -429,8 +434,9 @@ def nearest(training: Sequence[Captioned], test: Sequence[Captioned]) -> list[Ca
 
 
 def lit(pixels: Pixels, weights: NDArray[Any]) -> NDArray[Any]:
-    """Darkens an image where the attention was not. **Arguments** weights: (rows, columns)."""
+    """Turns an image grey where the attention was not. **Arguments** weights: (rows, columns)."""
     cells = np.arange(len(pixels)) * len(weights) // len(pixels)
-    light = (weights / weights.max())[cells][:, cells]
-    shown: NDArray[np.float64] = pixels / 255 * (0.2 + 0.8 * light[:, :, None])
+    light = (weights / weights.max())[cells][:, cells, None]
+    image = pixels / 255
+    shown: NDArray[np.float64] = light * image + (1 - light) * (0.25 * image + 0.75 * GREY)
     return shown
