@@ -18,7 +18,8 @@ from tinygrad_rnn.data.images import Captioned, decode_image, emoji_images, read
 from tinygrad_rnn.data.sets import SETS
 from tinygrad_rnn.io import load_checkpoint
 from tinygrad_rnn.recipes import TASKS_BY_NAME
-from tinygrad_rnn.recipes.caption import Caption, CaptionConfig, collate, lit, nearest, scores
+from tinygrad_rnn.recipes.caption import Caption, collate, lit, nearest, scores
+from tinygrad_rnn.recipes.captioner import CaptionConfig
 
 from . import test_cli_tasks
 from .test_cli_tasks import Run, cells, plain

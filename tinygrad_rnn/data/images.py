@@ -81,8 +81,8 @@ def decode_image(raw: bytes, name: str, size: int) -> Pixels:
     except (pil.Image.DecompressionBombWarning, pil.Image.DecompressionBombError):
         raise TextError(f"{name} has too many pixels: make it smaller") from None
     except (OSError, ValueError, SyntaxError, EOFError, IndexError, struct.error) as error:
-        what = "is no image that Pillow knows" if "identify" in str(error) else f"({error})"
-        raise TextError(f"cannot decode {name}: it {what}; expected PNG or JPEG") from None
+        why = "it is no image that Pillow knows" if "identify" in str(error) else error
+        raise TextError(f"cannot decode {name}: {why}; expected PNG or JPEG") from None
     return np.asarray(square)
 
 
