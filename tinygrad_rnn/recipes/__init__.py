@@ -3,6 +3,7 @@
 from .charlm import CharLM, CharLMConfig, CharModel
 from .charlm_training import CharLMTraining, fitted
 from .classify import Classify
+from .forecast import Forecast
 from .gates import GatesConfig
 from .memory import Memory, MemoryConfig
 from .parallel import ParallelConfig
@@ -15,7 +16,7 @@ from .trainer import RecipeTrainer
 from .translate import TranslateConfig, Translation, Translator
 from .translation_training import TranslationTraining
 
-TASKS_BY_NAME: dict[str, type[Task]] = {task.recipe: task for task in (Classify, Tag)}
+TASKS_BY_NAME: dict[str, type[Task]] = {task.recipe: task for task in (Classify, Tag, Forecast)}
 
 __all__ = [
     "TASKS",
@@ -26,6 +27,7 @@ __all__ = [
     "CharModel",
     "Classify",
     "ErrorRates",
+    "Forecast",
     "GatesConfig",
     "Memory",
     "MemoryConfig",

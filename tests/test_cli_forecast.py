@@ -1,0 +1,222 @@
+"""`train forecast`: series of users' own, beside GARCH's kind of models; exact resuming; errors."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable
+from datetime import date, timedelta
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tinygrad_rnn.io import load_checkpoint
+from tinygrad_rnn.recipes import TASKS_BY_NAME
+from tinygrad_rnn.recipes.series import Filter, linear_fit
+from tinygrad_rnn.recipes.volatility import (
+    normal_log_density,
+    student_cdf,
+    student_log_density,
+    student_samples,
+    weighted_volatility,
+)
+from tinygrad_rnn.tensor.random import Generator
+
+from .test_cli_tasks import cells, plain, run  # noqa: F401  the fixture
+
+Run = Callable[..., str]
+SMALL = ["--hidden-size", "6", "--epochs", "4", "--paths", "100", "--horizon", "4"]
+
+
+def days(count: int) -> list[str]:
+    return [(date(2020, 1, 1) + timedelta(i)).isoformat() for i in range(count)]
+
+
+def write_prices(count: int = 500) -> None:
+    """Two series whose volatility doubles on days that a covariate announces."""
+    rng = np.random.default_rng(0)
+    rows = []
+    for name in ("one", "two"):
+        price = 100.0
+        for day in days(count):
+            wild = int(rng.random() < 0.3)
+            price *= float(np.exp(0.002 * (1 + 5 * wild) * rng.standard_t(5)))
+            rows.append(f"{name},{day},{price:.6f},{wild}")
+    Path("prices.csv").write_text("name,date,value,wild\n" + "\n".join(rows) + "\n")
+
+
+def write_season(count: int = 240) -> None:
+    rng = np.random.default_rng(0)
+    values = 10 + 3 * np.sin(np.arange(count) * 2 * np.pi / 6) + rng.normal(0, 0.3, count)
+    rows = [f"{day},{x:.4f}" for day, x in zip(days(count), values, strict=True)]
+    Path("season.csv").write_text("date,value\n" + "\n".join(rows) + "\n")
+
+
+PRICES = ["train", "forecast", "--data", "prices.csv", "--series", "name", "--covariates", "wild"]
+
+
+def test_a_known_covariate_tells_the_volatility(run: Run) -> None:  # noqa: F811
+    write_prices()
+    said = run(*PRICES, *SMALL, "--epochs", "40", "--lr", "0.02", "--out", "run")
+    log_p = cells(said, 2)
+    assert log_p["gru"] > log_p["weighted volatility"] + 0.15
+    assert "the mean of these returns is not predictable from their past" in said
+    assert "the 50 % intervals of the next step hold" in " ".join(said.split())
+    assert Path("run/forecast.png").read_bytes().startswith(b"\x89PNG")
+
+    ahead = "".join(f"one,{day},,{i % 2}\n" for i, day in enumerate(days(506)[500:]))
+    lines = Path("prices.csv").read_text().splitlines(keepends=True)
+    Path("ahead.csv").write_text("".join(lines[:501]) + ahead)
+    rows = [*csv.DictReader(StringIO(run("predict", "run", "ahead.csv")))]
+    assert [row["date"] for row in rows] == days(506)[500:]
+    assert all(float(row["5%"]) < float(row["50%"]) < float(row["95%"]) for row in rows)
+    first = float(rows[0]["95%"]) - float(rows[0]["5%"])
+    assert float(rows[1]["95%"]) - float(rows[1]["5%"]) > 2 * first  # a wild day
+    records = [json.loads(x) for x in run("predict", "run", "ahead.csv", "--json").splitlines()]
+    assert records[1]["quantiles"]["95%"] == float(rows[1]["95%"])
+    said = run("predict", "run", "prices.csv", status=2)
+    assert "series 'one' ends with a value: the model needs the known covariates (wild)" in said
+
+
+def test_a_season_is_predictable(run: Run) -> None:  # noqa: F811
+    write_season()
+    said = run(
+        "train", "forecast", "--data", "season.csv", "--period", "6", *SMALL, "--out", "run"
+    )  # fmt: skip
+    log_p = cells(said, 2)
+    assert log_p["gru"] > log_p["seasonal naive"] - 0.1
+    assert log_p["seasonal naive"] > log_p["last value"] + 0.5
+    assert "the mean of these values is predictable" in said
+    shown = run("predict", "run", "season.csv")
+    assert shown.startswith("series,date,step,5%,25%,50%,75%,95%\nseason,,1,")
+    middle = [float(line.split(",")[5]) for line in shown.splitlines()[1:]]
+    wave = 10 + 3 * np.sin(np.arange(240, 244) * 2 * np.pi / 6)
+    assert np.abs(middle - wave).max() < 1
+    assert run("predict", "run", "season.csv") == shown
+    typed = Path("season.csv").read_text()
+    assert run("predict", "run", typed=typed).replace("-,,", "season,,") == shown
+
+
+@pytest.mark.parametrize("stop", [3, 8])
+def test_a_forecaster_resumes_to_the_same_bits(
+    run: Run, monkeypatch: pytest.MonkeyPatch, stop: int  # noqa: F811
+) -> None:  # fmt: skip
+    write_prices(200)
+    small = [*SMALL, "--dropout", "0.5", "--batch-size", "2"]
+    whole = run(*PRICES, *small, "--out", "whole")
+    task = TASKS_BY_NAME["forecast"]
+    update = task.__next__
+
+    def stopping(self: Any) -> Any:
+        if self.step == stop:
+            raise KeyboardInterrupt
+        return update(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(task, "__next__", stopping)
+        run(*PRICES, *small, "--out", "part", status=130)
+    resumed = run("train", "forecast", "--out", "part", "--resume")
+    assert plain(load_checkpoint("whole")) == plain(load_checkpoint("part"))
+    tables = [said.split("held-out")[1].replace("whole", "part") for said in (whole, resumed)]
+    assert tables[0] == tables[1]
+
+
+def rows(*values: object) -> str:
+    return "".join(f"{day},{x}\n" for day, x in zip(days(len(values)), values, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("2020-01-02,1\n2020-01-01,2\n", "row 3, column 'date': dates out of order: 2020-01-01"),
+        ("2020-01-02,1\n2020-01-02,2\n", "row 3, column 'date': dates out of order"),
+        ("yesterday,1\n", "row 2, column 'date': expected a date such as 2024-12-31, got 'yest"),
+        (rows(1, 2, "", 4), "row 4, column 'value': missing value"),
+        (rows(1, "x"), "row 3, column 'value': expected a number, got 'x'"),
+        (rows(1, 2, -3), "row 4, column 'value': returns need values above 0, got -3: --period 1"),
+        (rows(*[7] * 300), "row 2, column 'value': series 'own' is constant: every value is 7"),
+        (rows(*range(1, 31)), "series 'own' is too short: 18 steps before 2020-01-20"),
+        (rows(*(1.5**i for i in range(200))), "series 'own' follows from its last values without"),
+        ("2020-01-01,1,2\n", "row 2 has 3 fields, but the header has 2"),
+        ("2020-01-01\xe9,1\n", "own.csv is not UTF-8"),
+    ],
+)
+def test_series_that_cannot_be_learnt_from(run: Run, content: str, message: str) -> None:  # noqa: F811
+    Path("own.csv").write_bytes(("date,value\n" + content).encode("latin-1"))
+    said = run("train", "forecast", "--data", "own.csv", "--out", "run", status=2)
+    assert said.startswith("error: ")
+    assert message in said
+    assert said.count("\n") == 1
+
+
+def test_errors_of_several_series(run: Run) -> None:  # noqa: F811
+    write_prices(200)
+    twice = ["train", "forecast", "--data", "prices.csv", "--data", "prices.csv", "--out", "run"]
+    said = run(*twice, "--series", "name", status=2)
+    assert "two series are named 'one'" in said
+    said = run(*twice, "--series", "names", status=2)
+    assert "prices.csv: no column 'names': it has 'name', 'date', 'value', 'wild'" in said
+    said = run(*twice, "--series", "name", "--covariates", "wild, mild", status=2)
+    assert "prices.csv: no column 'mild'" in said
+    said = run(*twice, status=2)  # the second series begins again
+    assert "prices.csv: row 202, column 'date': dates out of order" in said
+    lines = Path("prices.csv").read_text().splitlines(keepends=True)
+    Path("prices.csv").write_text("".join(lines[:205]))
+    said = run(*PRICES, "--out", "run", status=2)
+    assert "series 'two' is too short: 3 steps before" in said
+
+
+def test_predict_refuses_short_series(run: Run) -> None:  # noqa: F811
+    write_season(120)
+    run("train", "forecast", "--data", "season.csv", "--period", "1", *SMALL, "--out", "run")
+    write_season(20)
+    said = run("predict", "run", "season.csv", status=2)
+    assert "series 'season' is too short: 20 values; expected at least 42" in said
+
+
+# ---------------------------------------------------------------- the parts
+
+
+def test_student_s_density_distribution_and_samples_agree() -> None:
+    for df in (2.5, 7.0, 60.0):
+        grid = np.linspace(-40, 40, 80_001)
+        density = np.exp(student_log_density(grid, 0.0, 1.0, df))
+        whole = np.cumsum(density) * (grid[1] - grid[0])
+        at = [39_000, 40_000, 41_500, 44_000]
+        found = student_cdf(grid[at], np.full(4, df))
+        tail = student_cdf(grid[:1], np.full(1, df))
+        np.testing.assert_allclose(found, whole[at] + tail, atol=1e-3)
+        drawn = student_samples(np.full(100_000, df), Generator(0))
+        shares = [(drawn < x).mean() for x in grid[at]]
+        np.testing.assert_allclose(shares, found, atol=0.006)
+
+
+def test_the_filter_is_the_linear_mean_and_the_weighted_volatility() -> None:
+    rng = np.random.default_rng(0)
+    y = rng.normal(size=80).cumsum() + np.tile([0.0, 4.0, 1.0], 27)[:80]
+    coefficients, deviation = linear_fit(y, 3)
+    x = np.stack([np.ones(76), y[3:-1], y[1:-3], y[:-4]], axis=1)
+    np.testing.assert_allclose(coefficients, np.linalg.lstsq(x, y[4:], rcond=None)[0], rtol=1e-6)
+    model = Filter(coefficients, deviation, y[:4], 3, paths=2)
+    variance = np.ones(2)
+    for t in range(4, 80):
+        mean, volatility, features = model.ahead()
+        np.testing.assert_allclose(mean, x[t - 4] @ coefficients)
+        np.testing.assert_allclose(volatility, deviation * np.sqrt(variance))
+        assert features.shape == (2, 4)
+        variance = 0.94 * variance + 0.06 * ((y[t] - mean) / deviation) ** 2
+        model.update(np.full(2, y[t]), mean)
+
+
+def test_weighted_volatility_looks_back_only() -> None:
+    y = np.random.default_rng(0).normal(size=60)
+    _, log_p = weighted_volatility(y, 40)
+    changed = y.copy()
+    changed[50] = 30
+    _, other = weighted_volatility(changed, 40)
+    assert (log_p[:50] == other[:50]).all()
+    assert log_p[0] == pytest.approx(normal_log_density(y[0], y[:40].mean(), y[:40].std()))
+    assert other[51] < log_p[51]
