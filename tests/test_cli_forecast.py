@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Callable
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ import pytest
 
 from tinygrad_rnn.io import load_checkpoint
 from tinygrad_rnn.recipes import TASKS_BY_NAME
-from tinygrad_rnn.recipes.series import Filter, linear_fit
+from tinygrad_rnn.recipes.series import Filter, Series, linear_fit
 from tinygrad_rnn.recipes.volatility import (
     normal_log_density,
     student_cdf,
@@ -62,7 +62,7 @@ def test_a_known_covariate_tells_the_volatility(run: Run) -> None:  # noqa: F811
     write_prices()
     said = run(*PRICES, *SMALL, "--epochs", "40", "--lr", "0.02", "--out", "run")
     log_p = cells(said, 2)
-    assert log_p["gru"] > log_p["weighted volatility"] + 0.15
+    assert log_p["rnn"] > log_p["weighted volatility"] + 0.15
     assert "the mean of these returns is not predictable from their past" in said
     assert "the 50 % intervals of the next step hold" in " ".join(said.split())
     assert Path("run/forecast.png").read_bytes().startswith(b"\x89PNG")
@@ -87,7 +87,7 @@ def test_a_season_is_predictable(run: Run) -> None:  # noqa: F811
         "train", "forecast", "--data", "season.csv", "--period", "6", *SMALL, "--out", "run"
     )  # fmt: skip
     log_p = cells(said, 2)
-    assert log_p["gru"] > log_p["seasonal naive"] - 0.1
+    assert log_p["rnn"] > log_p["seasonal naive"] - 0.1
     assert log_p["seasonal naive"] > log_p["last value"] + 0.5
     assert "the mean of these values is predictable" in said
     shown = run("predict", "run", "season.csv")
@@ -197,13 +197,15 @@ def test_student_s_density_distribution_and_samples_agree() -> None:
 def test_the_filter_is_the_linear_mean_and_the_weighted_volatility() -> None:
     rng = np.random.default_rng(0)
     y = rng.normal(size=80).cumsum() + np.tile([0.0, 4.0, 1.0], 27)[:80]
-    coefficients, deviation = linear_fit(y, 3)
-    x = np.stack([np.ones(76), y[3:-1], y[1:-3], y[:-4]], axis=1)
+    days_of = [datetime(2020, 1, 1)] * 80
+    known = rng.normal(size=(80, 1))
+    coefficients, deviation = linear_fit(Series("a", days_of, y, known), 3)
+    x = np.stack([np.ones(76), y[3:-1], y[1:-3], y[:-4], known[4:, 0]], axis=1)
     np.testing.assert_allclose(coefficients, np.linalg.lstsq(x, y[4:], rcond=None)[0], rtol=1e-6)
     model = Filter(coefficients, deviation, y[:4], 3, paths=2)
     variance = np.ones(2)
     for t in range(4, 80):
-        mean, volatility, features = model.ahead()
+        mean, volatility, features = model.ahead(known[t])
         np.testing.assert_allclose(mean, x[t - 4] @ coefficients)
         np.testing.assert_allclose(volatility, deviation * np.sqrt(variance))
         assert features.shape == (2, 4)

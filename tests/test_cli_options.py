@@ -41,6 +41,7 @@ COMMANDS = {
     "train classify": f"--data rows.csv --embedding-dim 2 {TASK}",
     "train tag": f"--data rows.conll --embedding-dim 2 --letter-dim 2 {TASK}",
     "train forecast": f"--data series.csv --window 20 --horizon 2 --paths 2 {TASK}",
+    "train speech": f"--data waves.ts --embedding-dim 2 {TASK}",
     "train memory": f"--length 4 --problems adding --cells rnn --trials 1 {SIZES} --quick",
     "train gates": f"{SIZES} --quick",
     "train parallel": f"--lengths 10 --batch-size 2 {SIZES} --quick",
@@ -84,7 +85,7 @@ PATHS = [
 PLACE = {
     *("text", "a", "b", "line", "zeros", "latin", "wide", "empty", "blank", "one", "twice"),
     *("folder", "folder.png", "pipe", "pipe.png", "en", "xx", "charlm", "pairs"),
-    "weights.safetensors", "rows.csv", "rows.conll", "series.csv", "classified",
+    "weights.safetensors", "rows.csv", "rows.conll", "series.csv", "waves.ts", "classified",
 }  # fmt: skip
 
 
@@ -160,6 +161,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     days = [
         f"20{y}-{m:02}-01,{1 + (7 * y + m * m) % 11}" for y in range(10, 19) for m in range(1, 13)
     ]
+    waves = [f"{a},{b},{a}:{'up' if a < b else 'down'}" for a in range(5) for b in range(5)]
+    (folder / "waves.ts").write_text("\n".join(["@classLabel true up down", "@data", *waves]))
     (folder / "series.csv").write_text("\n".join(["date,value", *days]))
     (folder / "rows.csv").write_text("\n".join(["text,label", *rows]))
     (folder / "zeros").write_bytes(bytes(99))

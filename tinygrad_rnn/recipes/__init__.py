@@ -9,6 +9,7 @@ from .memory import Memory, MemoryConfig
 from .parallel import ParallelConfig
 from .scores import ErrorRates, bleu_and_chrf, error_rates
 from .settings import SettingError
+from .speech import Speech
 from .tag import Tag
 from .task import Task
 from .tasks import TASKS
@@ -16,7 +17,9 @@ from .trainer import RecipeTrainer
 from .translate import TranslateConfig, Translation, Translator
 from .translation_training import TranslationTraining
 
-TASKS_BY_NAME: dict[str, type[Task]] = {task.recipe: task for task in (Classify, Tag, Forecast)}
+TASKS_BY_NAME: dict[str, type[Task]] = {
+    task.recipe: task for task in (Classify, Tag, Forecast, Speech)
+}
 
 __all__ = [
     "TASKS",
@@ -34,6 +37,7 @@ __all__ = [
     "ParallelConfig",
     "RecipeTrainer",
     "SettingError",
+    "Speech",
     "Tag",
     "Task",
     "TranslateConfig",

@@ -60,6 +60,7 @@ LEVELS = np.arange(1, 10) / 10  # of the calibration's quantiles
 BLOCK = 10  # dates in an item of the comparison: neighbouring ones depend on each other
 ORIGINS = 25  # forecasts of several steps in each series, to see whether they are calibrated
 HIGHEST_DF = 100.0
+SLOWER = 0.1  # corrections of the mean are learnt slower: it has much more noise than the scale
 
 R2 = "R² of mean"
 EXAMPLES = {"stocks": (stocks, 0), "unemployment": (unemployment, 12)}  # with their periods
@@ -80,14 +81,14 @@ class ForecastConfig(Settings):
     )  # fmt: skip
     horizon: int = setting(20, "Steps ahead.", at_least=1, at_most=1000)
     paths: int = setting(1000, "Sampled paths of a forecast.", at_least=2, at_most=10_000)
-    cell: str = setting("gru", "Recurrent cell.", one_of=CELLS)
+    cell: str = setting("rnn", "Recurrent cell.", one_of=CELLS)
     hidden_size: int = setting(24, "Units in a layer.", at_least=1)
     num_layers: int = setting(1, "Recurrent layers.", at_least=1)
     dropout: float = setting(0.2, "Dropout probability.", at_least=0, below=1)
     window: int = setting(120, "Steps in a sequence of the training.", at_least=2, at_most=100_000)
     batch_size: int = setting(16, "Sequences in an update.", at_least=1)
     epochs: int = setting(30, "Passes over the series; --resume may raise it.", at_least=1)
-    lr: float = setting(3e-3, "Peak learning rate of AdamW.", above=0)
+    lr: float = setting(1e-2, "Peak learning rate of AdamW.", above=0)
     weight_decay: float = setting(0.01, "Weight decay of AdamW.", at_least=0)
     clip: float = setting(1.0, "Clip the gradient's norm at this value.", above=0)
     limit: int = setting(0, "Steps of a series to use at most, the last; all, if 0.", at_least=0)
@@ -117,7 +118,7 @@ class ForecastModel(Module):
         y, state = self.layers(x, state)
         found = self.head(ops.concat([self.dropout(y), x], axis=2))
         df = 2.05 + ops.clip(ops.softplus(found[:, :, 2]), 0, HIGHEST_DF)
-        return (found[:, :, 0], ops.exp(found[:, :, 1]), df), state
+        return (SLOWER * found[:, :, 0], ops.exp(found[:, :, 1]), df), state
 
 
 class _Sizes:
@@ -212,7 +213,7 @@ class Forecaster:
         fit = self.fits.get(one.name)
         if len(self.fits) == 1 and not self.config.series:  # whatever its file is called
             [fit] = self.fits.values()
-        coefficients, deviation = fit or linear_fit(y, self.period)
+        coefficients, deviation = fit or linear_fit(one, self.period)
         if not deviation > 0:
             raise TextError(f"series {one.name!r} follows from its last values without an error")
         model = Filter(coefficients, deviation, y[:start], self.period)
@@ -220,7 +221,7 @@ class Forecaster:
         for t in range(start, len(y)):
             if t in keep:
                 states[t] = model.copies(1)
-            mean, volatility, features = model.ahead()
+            mean, volatility, features = model.ahead(one.known[t])
             found.append((mean[0], volatility[0], features[0]))
             model.update(y[t : t + 1], mean)
         states[len(y)] = model
@@ -273,10 +274,11 @@ class Forecaster:
                 )
                 paths = np.empty((count, horizon))
                 walk = found.states[origin].copies(count)
-                known = self.scaled(one.known[origin : origin + horizon])
+                known = one.known[origin : origin + horizon]  # none for steps that are not dated
                 for h in range(horizon):
-                    mean, volatility, features = walk.ahead()
-                    now = known[h : h + 1] if len(known) > h else np.zeros((1, len(self.known)))
+                    now = known[h] if len(known) > h else np.zeros(len(self.known))
+                    mean, volatility, features = walk.ahead(now)
+                    now = self.scaled(now[None])
                     x = np.concatenate([features, np.repeat(now, count, axis=0)], axis=1)
                     three, many = self.model(
                         as_tensor(x[None].astype("float32"), device=device), many
@@ -326,7 +328,7 @@ class Forecast(Task):
         self.cuts = [data.cuts(one) for one in self.steps_of]
         fits: dict[str, list[Any]] = {}
         for one, (a, _) in zip(self.steps_of, self.cuts, strict=True):
-            coefficients, deviation = linear_fit(one.values[:a], data.period)
+            coefficients, deviation = linear_fit(one, data.period, a)
             fits[one.name] = [coefficients.tolist(), deviation]
         pairs = zip(self.steps_of, self.cuts, strict=True)
         training = np.concatenate([one.known[:a] for one, (a, _) in pairs])
@@ -396,7 +398,14 @@ class Forecast(Task):
             if period > 1:
                 found = [naive(y, b, period) for y, b in y_ends]
                 self._add("seasonal naive", found, comparison)
-            self._add("linear", [linear(y, b, period) for y, b in y_ends], comparison)
+            self._add(
+                "linear",
+                [
+                    linear(one, b, period)
+                    for one, (_, b) in zip(self.steps_of, self.cuts, strict=True)
+                ],
+                comparison,
+            )
         else:
             found = [weighted_volatility(y, b) for y, b in y_ends]
             self._add("weighted volatility", found, comparison)

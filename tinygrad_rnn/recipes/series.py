@@ -151,7 +151,7 @@ def split(series: Sequence[Series], period: int, limit: int = 0) -> Panel:
                 f"from, {b - a} for validation and {len(one.values) - b} from {second:%Y-%m-%d} on "
                 f"for the test; expected at least {least}, {LEAST_HELD_OUT} and {LEAST_HELD_OUT}"
             )
-        mean, deviation = linear_fit(one.values[:a], period)
+        mean, deviation = linear_fit(one, period, a)
         if not deviation > 1e-9 * (np.abs(one.values[:a]).max() + 1e-300):
             raise TableError(
                 f"series {one.name!r} follows from its last values without an error before "
@@ -173,20 +173,30 @@ def lags(period: int) -> list[int]:
     return sorted({1, period, period + 1}) if period else []
 
 
-def linear_fit(y: Array, period: int) -> tuple[Array, float]:
-    """Fits the mean of a step, linear in the values at `lags`, by least squares.
+def regressors(one: Series, period: int) -> Array:
+    """Returns what the mean of a step is linear in: 1, the values at `lags`, and the covariates.
 
-    **Returns** the coefficients, that of the constant first, and the residuals' standard deviation.
+    A row for each value from the longest lag on.
 
-    >>> wave = np.array([0.0, 1.0, 0.0, -1.0] * 9)
-    >>> linear_fit(wave, 4)[0].round(3) @ [1, 0.5, 0.5, 0.5]
-    np.float64(0.5)
+    >>> days = [datetime(2020, 1, day) for day in (1, 2, 3)]
+    >>> regressors(Series("a", days, np.array([5.0, 6.0, 7.0]), np.zeros((3, 1))), 1)
+    array([[1., 6., 5., 0.]])
+    """
+    y, start = one.values, max(lags(period), default=0)
+    past = [y[start - lag : len(y) - lag] for lag in lags(period)]
+    known = one.known[start : len(y)]
+    return np.concatenate([np.stack([np.ones(len(y) - start), *past], axis=1), known], axis=1)
+
+
+def linear_fit(one: Series, period: int, end: int | None = None) -> tuple[Array, float]:
+    """Fits the mean of a step, linear in its `regressors`, by least squares on the steps to `end`.
+
+    **Returns** the coefficients, and the standard deviation of the residuals.
     """
     start = max(lags(period), default=0)
-    rows = [y[start - lag : len(y) - lag] for lag in lags(period)]
-    x = np.stack([np.ones(len(y) - start), *rows], axis=1)
-    coefficients: Array = np.linalg.lstsq(x, y[start:], rcond=1e-10)[0].astype(float)
-    return coefficients, float(np.std(y[start:] - x @ coefficients))
+    x, y = regressors(one, period)[: None if end is None else end - start], one.values[start:end]
+    coefficients: Array = np.linalg.lstsq(x, y, rcond=1e-10)[0].astype(float)
+    return coefficients, float(np.std(y - x @ coefficients))
 
 
 class Filter:
@@ -214,10 +224,14 @@ class Filter:
             setattr(copy, name, np.repeat(getattr(self, name), paths, axis=0))
         return copy
 
-    def ahead(self) -> tuple[Array, Array, Array]:
-        """Returns the mean and the volatility of the next step, (P,), and features of it (P, F)."""
-        mean = np.full(len(self.fast), self.coefficients[0])
-        for coefficient, lag in zip(self.coefficients[1:], self.lags, strict=True):
+    def ahead(self, known: Array) -> tuple[Array, Array, Array]:
+        """Returns the mean and the volatility of the next step, (P,), and features of it (P, F).
+
+        **Arguments** known: the covariates of the step, (K,).
+        """
+        constant, past, rest = np.split(self.coefficients, [1, 1 + len(self.lags)])
+        mean = np.full(len(self.fast), constant[0] + known @ rest)
+        for coefficient, lag in zip(past, self.lags, strict=True):
             mean = mean + coefficient * self.recent[:, -lag]
         near = np.clip(self.last, -CLIP, CLIP)
         features = [np.log(self.fast) / 2, np.log(self.slow / self.fast) / 2, near, np.abs(near)]

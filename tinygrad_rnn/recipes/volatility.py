@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..tensor.random import Generator
-from .series import FAST, Array, lags, linear_fit
+from .series import FAST, Array, Series, lags, linear_fit, regressors
 
 NODES, WEIGHTS = np.polynomial.legendre.leggauss(64)
 Fitted = tuple[Array, Array]  # the mean and the log-likelihood of each step
@@ -110,13 +110,10 @@ def naive(y: Array, end: int, lag: int) -> Fitted:
     return mean, normal_log_density(y, mean, np.std((y - mean)[lag:end]))
 
 
-def linear(y: Array, end: int, period: int) -> Fitted:
-    """A Gaussian around a linear function of the values a step and a season before."""
-    coefficients, deviation = linear_fit(y[:end], period)
-    longest = max(lags(period))
-    mean = np.full(len(y), y[:end].mean())
-    mean[longest:] = coefficients[0] + sum(
-        c * y[longest - lag : len(y) - lag]
-        for c, lag in zip(coefficients[1:], lags(period), strict=True)
-    )
+def linear(one: Series, end: int, period: int) -> Fitted:
+    """A Gaussian around a linear function of values a step and a season before, and covariates."""
+    y = one.values
+    coefficients, deviation = linear_fit(one, period, end)
+    unknown = np.full(max(lags(period)), y[:end].mean())
+    mean = np.concatenate([unknown, regressors(one, period) @ coefficients])
     return mean, normal_log_density(y, mean, deviation)
