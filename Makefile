@@ -5,8 +5,7 @@ DEMO   := runs/demo
 
 NATIVE := tinygrad_rnn/kernels/cpu
 
-.PHONY: demo quick test deep oracles fuzz test-gpu test-cupy test-browser gpu-check rehearse-gpu-check check style native \
-  sanitize clean
+.PHONY: demo quick test deep oracles fuzz test-gpu test-cupy test-browser gpu-check rehearse-gpu-check check style native sanitize clean
 
 # Trains the demo model (or goes on with it), then writes 500 characters of it.
 demo: .venv/demo

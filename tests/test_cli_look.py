@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import math
+import os
 import re
 import shutil
 from collections.abc import Callable, Iterator
@@ -21,6 +22,7 @@ from tinygrad_rnn.cli.look import page
 from tinygrad_rnn.recipes import CharLM, CharLMConfig, CharLMTraining, SettingError
 from tinygrad_rnn.recipes import look as looking
 from tinygrad_rnn.recipes.look import look
+from tinygrad_rnn.recipes.wordlm import WordScorer
 
 TEXT = "the cat </script> sat\non the mat & <b>lay</b>\n"
 SIZES = "--hidden-size 6 --embedding-dim 4 --steps 2 --batch-size 2"
@@ -40,12 +42,14 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         tg.io.save_checkpoint(folder / cell, training.checkpoint())
     (folder / "a").write_text("one two\nthree\n" * 20)
     (folder / "b").write_text("eins zwei\ndrei\n" * 20)
+    (folder / "words").write_text("the cat sat on the mat\nthe dog lay on the log\n" * 40)
     (folder / "rows.csv").write_text("text,label\ngood film,yes\nbad film,no\n" * 20)
     (folder / "rows.conll").write_text("Anna B-PER\nlives O\nin O\nRome B-LOC\n\n" * 20)
     for line in (
         f"translate --source a --target b {SIZES} --out pairs",
         "classify --data rows.csv --quick --epochs 1 --out classified",
         "tag --data rows.conll --quick --epochs 1 --out tagged",
+        "wordlm --data words --hidden-size 6 --steps 2 --batch-size 2 --quick --out words_lm",
     ):
         parts = [str(folder / p) if (folder / p).exists() else p for p in line.split()]
         parts[-1] = str(folder / parts[-1])
@@ -89,6 +93,16 @@ def test_a_language_model_s_page_has_its_scores_and_activations(runs: Path, cell
     values = unpacked(part["values"], "u1").reshape(len(part["units"]), n)
     scaled = part["low"] + values[:, -1] / 255 * (part["high"] - part["low"])
     np.testing.assert_allclose(scaled, last.numpy()[-1, 0], atol=0.01)
+
+
+def test_words_are_coloured_by_their_factors_of_the_chain_rule(runs: Path) -> None:
+    found, text = look(runs / "words_lm", ["the cat lay\non the bird"]), "the cat lay\non the bird"
+    state = tg.io.load_checkpoint(runs / "words_lm")
+    factors = WordScorer.from_state(state).score(text)
+    assert "".join(found["symbols"]) == " " + text  # a word has the blank before it
+    np.testing.assert_allclose(unpacked(found["bits"], "<f4"), -factors / math.log(2), atol=1e-4)
+    assert found["vocabulary"][0] == looking.UNKNOWN
+    assert found["symbols"][-1].strip() == "bird"
 
 
 def test_windows_and_the_bound_of_a_page(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,6 +155,11 @@ def test_pages_of_the_other_recipes(runs: Path) -> None:
 def test_what_cannot_be_looked_at(runs: Path, tmp_path: Path) -> None:
     for more, said in (([], "a text to read"), ([""], "the text is empty"), (["é"], "'é'")):
         done = CliRunner().invoke(app, ["look", str(runs / "gru"), *more])
+        assert said in str(done.exception)
+    os.mkfifo(tmp_path / "pipe")
+    for name, said in (("pipe", "not a regular file"), ("no/such/page", "there is no folder")):
+        out = ["--out", str(tmp_path / name)]
+        done = CliRunner().invoke(app, ["look", str(runs / "gru"), "the", *out])
         assert said in str(done.exception)
     tg.io.save_checkpoint(tmp_path / "other", {"recipe": "forecast"})
     with pytest.raises(SettingError, match="is of train forecast; look takes one of"):

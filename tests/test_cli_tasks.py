@@ -173,6 +173,23 @@ def test_files_that_cannot_be_learnt_from(run: Run, content: str, message: str) 
     assert said.count("\n") == 1
 
 
+def test_labels_may_be_unsure(run: Run) -> None:
+    """A label's target is its confidence; the other labels share the rest."""
+    rows = [f"text {i},{'abc'[i % 3]},{0.5 + i / 80}" for i in range(40)]
+    Path("own.csv").write_text("\n".join(["text,label,sure", *rows]))
+    task: Any = TASKS_BY_NAME["classify"]
+    config = task.settings(confidence="sure", hidden_size=4, embedding_dim=4)
+    parts = task.read(["own.csv"], config)
+    training = task(parts, config)
+    for (_, target), (_, label, sure) in zip(training.data.dataset, parts.training, strict=True):
+        expected = [sure if name == label else (1 - sure) / 2 for name in "abc"]
+        np.testing.assert_allclose(target, expected, rtol=1e-6)
+    Path("own.csv").write_text("text,label,sure\na,x,1\nb,y,1.5\n")
+    unsure = ["--data", "own.csv", "--confidence", "sure"]
+    said = run("train", "classify", *unsure, "--out", "x", status=2)
+    assert "own.csv: row 3, column 'sure': expected 0 to 1, got 1.5" in said
+
+
 def test_training_test_and_unknown_labels(run: Run, texts: Path) -> None:
     shutil.copy(texts, "test.csv")
     small = [*SMALL, "--epochs", "1", "--limit", "40"]
@@ -310,3 +327,107 @@ def test_files_without_tags_to_learn(run: Run, content: str, message: str) -> No
     said = run("train", "tag", "--data", "own.conll", "--out", "run", status=2)
     assert message in said
     assert said.count("\n") == 1
+
+
+# ---------------------------------------------------------------- language models
+
+WORDS = [
+    "--hidden-size",
+    "16",
+    "--batch-size",
+    "4",
+    "--bptt",
+    "8",
+    "--steps",
+    "150",
+    "--lr",
+    "0.02",
+]
+
+
+def write_rhymes(path: Path) -> None:
+    """Sentences whose last word is their second one, which no n-gram of order 3 sees."""
+    names = np.random.default_rng(0).choice(["cat", "dog", "cow"], 600)
+    path.write_text("".join(f"the {name} and a {name}\n" for name in names))
+
+
+def test_words_are_remembered_longer_than_by_ngrams(run: Run, tmp_path: Path) -> None:
+    write_rhymes(tmp_path / "t.txt")
+    command = ["train", "wordlm", "--data", "t.txt", *WORDS, "--dropout", "0", "--order", "3"]
+    command += ["--steps", "200", "--hidden-size", "24", "--bptt", "32", "--cell", "gru"]
+    perplexity = cells(run(*command, "--out", "run"), 2)
+    assert perplexity["gru"] < 1.25  # 3 ** (1 / 6) = 1.20
+    assert perplexity["Kneser-Ney, order 3"] > 1.35  # 3 ** (2 / 6) = 1.44
+    assert perplexity["unigrams"] > 4
+
+    figures = json.loads(run("score", "run", "the cat and a cat", "--json"))
+    factors = [row["log_prob"] for row in figures["symbols"]]
+    assert [row["symbol"] for row in figures["symbols"]] == [" the", " cat", " and", " a", " cat"]
+    assert np.exp(factors[4]) > 0.9
+    assert figures["log_prob"] == pytest.approx(sum(factors))
+    assert figures["perplexity"] == pytest.approx(np.exp(-np.mean(factors)))
+    shown = run("score", "run", "the cat and a dog")
+    assert "' dog'" in shown
+    assert "over 5 words" in shown
+    records = [json.loads(row) for row in run("predict", "run", "t.txt", "--json").splitlines()]
+    assert records[0]["words"][0][0] == " the"
+    assert run("predict", "run", typed="the cat and\n").endswith(" the cat and\n")
+
+
+REGULARISED = [
+    *("--cell", "gru", "--num-layers", "2", "--dropout", "0.2", "--weight-dropout", "0.2"),
+    *("--ar", "1", "--tar", "1", "--average", "0.5", "--optimizer", "sgd", "--lr", "1"),
+]
+
+
+@pytest.mark.parametrize("more", [[], REGULARISED, ["--no-tied"]])
+def test_word_models_resume_to_the_same_bits(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: list[str]
+) -> None:
+    write_rhymes(tmp_path / "t.txt")
+    monkeypatch.setattr("tinygrad_rnn.recipes.trainer.EVALUATE_EVERY", 5)
+    arguments = ["train", "wordlm", "--data", "t.txt", *WORDS, *more, "--steps", "12"]
+    run(*arguments, "--out", "whole")
+    task = TASKS_BY_NAME["wordlm"]
+    update = task.__next__
+
+    def stopping(self: Any) -> Any:
+        if self.step == 8:
+            raise KeyboardInterrupt
+        return update(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(task, "__next__", stopping)
+        run(*arguments, "--out", "part", status=130)
+    run("train", "wordlm", "--out", "part", "--resume")
+    assert plain(load_checkpoint("whole")) == plain(load_checkpoint("part"))
+
+
+def test_averaged_weights_are_the_mean(run: Run, tmp_path: Path) -> None:
+    write_rhymes(tmp_path / "t.txt")
+    task: Any = TASKS_BY_NAME["wordlm"]
+    config = task.settings(hidden_size=4, batch_size=2, bptt=4, steps=6, average=0.5, dropout=0.0)
+    training, seen = task((tmp_path / "t.txt").read_text(), config), []
+    for progress in training:
+        if progress.step in (3, 4, 5):
+            seen.append(training.model.head.bias.numpy().copy())
+    np.testing.assert_allclose(training.weights()["head.bias"], np.mean(seen, 0), rtol=1e-5)
+
+
+def test_a_character_model_beside_ngrams_and_other_cells(run: Run, tmp_path: Path) -> None:
+    write_rhymes(tmp_path / "t.txt")
+    small = ["--text", "t.txt", "--hidden-size", "8", "--embedding-dim", "4", "--batch-size", "4"]
+    bits = cells(run("train", "charlm", *small, "--steps", "5", "--compare"), 2)
+    assert bits["Kneser-Ney, order 8"] < 1 < bits["single characters"]
+    assert "gru" in bits
+    said = run("train", "cells", *small, "--steps", "2", "--layers", "2").splitlines()
+    assert [line.split()[:2] for line in said[1:]] == [
+        [cell, depth] for cell in ("rnn", "gru", "lstm") for depth in "12"
+    ]
+
+
+def test_texts_that_are_too_short(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "t.txt").write_text("to be or not to be")
+    said = run("train", "wordlm", "--data", "t.txt", "--out", "run", status=2)
+    assert "the text is too short: without its held-out end it has 4 words" in said
+    assert "--batch-size" in said

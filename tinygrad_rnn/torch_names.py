@@ -264,6 +264,8 @@ KEYWORDS = {  # arguments of PyTorch's and Keras's functions and classes
     "units": "layers take input_size and hidden_size",
     "return_sequences": "leave it out: a layer returns all outputs, and the last state",
     "return_state": "leave it out: a layer returns all outputs, and the last state",
+    "mask": "lengths= says how many steps of each row count",
+    "training": "leave it out, and call the function in training only",
     "mask_zero": "leave it out: a layer's call takes mask= or lengths=",
 }
 

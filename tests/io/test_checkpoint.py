@@ -30,7 +30,7 @@ from tinygrad_rnn.io import (
     save_checkpoint,
 )
 from tinygrad_rnn.io import checkpoint as tested
-from tinygrad_rnn.io.checkpoint import _put_arrays, _take_arrays
+from tinygrad_rnn.io.trees import put_arrays, take_arrays
 
 OLD = {"step": 1, "model": {"w": np.arange(3.0)}, "optimizer": {"m": [np.zeros(2), np.ones(1)]}}
 NEXT = {"step": 3, "model": {"w": np.arange(5.0)}, "optimizer": {"m": [np.ones(3)]}}
@@ -64,8 +64,8 @@ TREES = st.recursive(
 @given(st.dictionaries(KEYS, TREES))
 def test_any_tree_comes_back(tree: dict[str, Any]) -> None:
     arrays: dict[str, Any] = {}
-    text = json.dumps(_take_arrays(tree, "", arrays))
-    assert equal(_put_arrays(json.loads(text), arrays), tree)
+    text = json.dumps(take_arrays(tree, "", arrays))
+    assert equal(put_arrays(json.loads(text), arrays), tree)
 
 
 def test_round_trip_and_layout(tmp_path: Path) -> None:
@@ -307,7 +307,7 @@ def test_numbers_of_numpy(tmp_path: Path) -> None:
     )
 )
 def test_a_number_of_numpy_is_pythons(value: Any) -> None:
-    found = json.loads(json.dumps(_take_arrays({"x": value}, "", {})))["x"]
+    found = json.loads(json.dumps(take_arrays({"x": value}, "", {})))["x"]
     assert equal(found, value.item())
     assert type(value)(found) == value
 

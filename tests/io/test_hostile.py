@@ -21,6 +21,7 @@ import tinygrad_rnn as tg
 from tinygrad_rnn import nn
 from tinygrad_rnn.io import CheckpointError, load_model, save_model
 
+from .samples.make import HERE
 from .test_damage import little_memory
 from .test_pickles import tensor
 from .test_pickles import write as write_torch
@@ -79,6 +80,24 @@ def test_damages(kind: str, tmp_path: Path) -> None:
     assert loaded < COUNT[kind]
     assert not {name for name in set(sys.modules) - before if name.startswith(("os.", "posix"))}
     assert sorted(p.name for p in tmp_path.iterdir()) == ["m", "t", "w"]
+
+
+@pytest.mark.oracle
+@pytest.mark.parametrize("name", ["lstm.onnx", "chain.keras"])
+def test_damages_of_other_formats(name: str, tmp_path: Path) -> None:
+    load: Any = {"lstm.onnx": tg.io.import_onnx, "chain.keras": tg.io.from_keras}[name]
+    raw, rng, loaded = (HERE / name).read_bytes(), np.random.default_rng(0), 0
+    load(HERE / name)  # imports the format's library, which takes memory
+    with little_memory():
+        for _ in range(300 * TIMES):
+            (tmp_path / name).write_bytes(damaged(raw, rng))
+            try:
+                assert isinstance(load(tmp_path / name), nn.Module)
+                loaded += 1
+            except CheckpointError:
+                continue
+    assert loaded < 300 * TIMES
+    assert [p.name for p in tmp_path.iterdir()] == [name]
 
 
 def header(entries: Any, size: int = 8) -> bytes:

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tinygrad_rnn.recipes.memory import CELLS, MemoryConfig, Reader
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import nn
 from tinygrad_rnn.io import CheckpointError, export_onnx, export_seq2seq, import_onnx
 from tinygrad_rnn.recipes.charlm import CharLMConfig, CharModel
+from tinygrad_rnn.recipes.memory import CELLS, MemoryConfig, Reader
 from tinygrad_rnn.tensor import tree
 from tinygrad_rnn.testing import OPERATIONS
 
@@ -85,6 +85,9 @@ def drawn(seed: int) -> Any:
 @pytest.mark.parametrize("seed", range(COUNT))
 def test_layers_with_drawn_options_and_lengths(seed: int, tmp_path: Path) -> None:
     layer, rng = drawn(seed).eval(), np.random.default_rng(seed)
+    for name, p in layer.named_parameters():
+        if name.startswith(("h0", "c0")):  # which are learned
+            p.data = rng.normal(size=p.shape)
     steps, batch = int(rng.integers(1, 7)), int(rng.integers(1, 5))
 
     def inputs(steps: int, batch: int) -> dict[str, Any]:

@@ -65,6 +65,12 @@ def test_lines_differ_without_colour() -> None:
     assert len({line.get_marker() for line in lines}) == 7
 
 
+def test_a_logarithmic_axis_names_its_few_positions() -> None:
+    axes = plot.curves({"a": ([32, 64, 128], [1.0, 2.0, 3.0])}, xscale="log").axes[0]
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["32", "64", "128"]
+    assert not axes.get_xticks(minor=True).size
+
+
 def test_a_graph_has_every_operation_once_and_no_edge_goes_up() -> None:
     figure = product()
     texts = {text.get_text(): text.get_position() for text in figure.axes[0].texts}
@@ -137,6 +143,7 @@ def test_calibration_compares_each_group_s_frequency() -> None:
         (lambda: plot.heat_map(np.ones((2, 0))), "expected values, got none"),
         (lambda: plot.heat_map(np.ones((2, 3)), symbols="abc"), "each of the 2 cells"),
         (lambda: plot.activations({}), "gates or states by name"),
+        (lambda: plot.activations({"h": [[np.nan]]}), "finite values, got none"),
         (lambda: plot.activations({"h": np.ones((3, 2, 4))}), "a batch of one"),
         (lambda: plot.activations({"h": np.ones((3, 4)), "c": np.ones((2, 4))}), "3 steps"),
         (lambda: plot.confusion(-np.eye(2), "ab"), "with negative ones"),

@@ -174,6 +174,8 @@ def test_functions_that_are_no_methods_and_numpys_names_are_answered_too() -> No
         x.isnan  # type: ignore[attr-defined]  # noqa: B018
     with pytest.raises(tg.UnknownNameError, match=r"type tg\.concat$"):
         tg.concatenate  # noqa: B018
+    with pytest.raises(tg.UnknownNameError, match=r"nn\.relu: .* type tg\.relu$"):
+        tg.nn.relu  # noqa: B018
     functions = [name for name in ops.__all__ if not hasattr(x, name)]
     assert "isnan" in functions
 

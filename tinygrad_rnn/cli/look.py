@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from ..data import TextError, read_text
+from ..recipes import SettingError
 from ..recipes.look import look as content_of
 from .options import Checkpoint, Device, on
 
@@ -35,6 +36,9 @@ def look(
         raise TextError("expected a text to read: type it, or name a file")
     if text is not None and os.path.isfile(text):
         file = Path(text)
+    if (out.exists() and not out.is_file()) or not out.parent.is_dir():
+        why = "it is not a regular file" if out.exists() else f"there is no folder {out.parent}"
+        raise SettingError(f"cannot write {out}: {why}")
     read = read_text(file) if file is not None else str(text)
     with on(device):
         content = content_of(checkpoint, read.split("\n"), device)

@@ -60,7 +60,7 @@ def memory(
             one = results.of(key, partial(_learn, config))
             found.setdefault((name, cell), []).append(one)
             print(f"{key}: {_outcome(one)}", flush=True)
-        short = {"steps": 100} if quick else {}
+        short = {"steps": 40} if quick else {}
         burst = results.of("explosion", lambda: asdict(recall.explosion(**short)))
     rows = []
     for (name, cell), trainings in found.items():

@@ -23,10 +23,11 @@ from ..recipes import (
 )
 from ..recipes import phones as dictionary
 from ..recipes import verses as bibles
+from ..recipes.charlm_table import against_ngrams, cells_and_layers
 from ..recipes.translation_training import Texts
 from ..recipes.word_by_word import WordByWord
 from .loop import opened
-from .options import Device, Out, Resume, options
+from .options import Device, Out, Resume, on, options
 
 EXAMPLES, TESTED = 20_000, 1_000  # of a task
 
@@ -39,6 +40,9 @@ def charlm(
         typer.Option(help="UTF-8 text in any script.", show_default="Shakespeare's plays"),
     ] = None,
     settings: dict[str, Any],
+    compare: Annotated[
+        bool, typer.Option("--compare", help="Show Kneser-Ney of order 8 on the same text, too.")
+    ] = False,
     device: Device = None,
     out: Out = Path("runs/charlm"),
     resume: Resume = False,
@@ -53,6 +57,35 @@ def charlm(
         symbols = len(training.lm.vocabulary)
         print(f"text: {title}, {len(content):,} characters, {symbols} symbols")
         session.train(training)
+        if compare:
+            against_ngrams(training, content).show()
+
+
+TABLE = ("hidden_size", "embedding_dim", "dropout", "batch_size", "bptt", "steps", "lr", "seed")
+
+
+@options(CharLMConfig(), *TABLE)
+def cells(
+    *,
+    text: Annotated[
+        Path | None,
+        typer.Option(help="UTF-8 text in any script.", show_default="Shakespeare's plays"),
+    ] = None,
+    layers: Annotated[int, typer.Option(help="Most layers.", min=1, max=16)] = 4,
+    settings: dict[str, Any],
+    device: Device = None,
+) -> None:
+    """Compare RNN, GRU and LSTM with 1 to 4 layers as character models of a text."""
+    content = read_text(text) if text else default_text()[1]
+    _shrink(settings, len(content))
+    print("cell  layers    weights  seconds  held-out bits/char")
+    with on(device):
+        for row in cells_and_layers(content, replace(CharLMConfig(), **settings), layers):
+            print(
+                f"{row.cell:4}  {row.num_layers:6}  {row.weights:9,}  {row.seconds:7.1f}  "
+                f"{row.bits:18.3f}",
+                flush=True,
+            )
 
 
 def _shrink(settings: dict[str, Any], characters: int) -> None:

@@ -10,7 +10,11 @@ from typing import Annotated, Any
 import typer
 
 from ..data import TextError, read_text
-from ..recipes import CharLM
+from ..data.words import words
+from ..io import load_checkpoint
+from ..recipes import CharLM, WordLM
+from ..recipes.charlm import checked
+from ..recipes.wordlm import WordScorer
 from ..tensor.random import Generator
 from .options import Checkpoint, Device, as_utf8, on
 
@@ -71,30 +75,44 @@ def score(
     as_json: Annotated[bool, typer.Option("--json", help="Write JSON.")] = False,
     device: Device = None,
 ) -> None:
-    """Show a text's probability, by the chain rule over its characters."""
+    """Show a text's probability, by the chain rule over its characters, or its words."""
     if (text is None) is (file is None):
         raise TextError("expected a text to score: type it, or name a file with --file")
     text = read_text(file) if file is not None else text
     if not text:
         raise TextError("the text is empty; there is nothing to score")
     with on(device):
-        lm = CharLM.load(checkpoint)
+        state = load_checkpoint(checkpoint)
+        by_words = state.get("recipe") == WordLM.recipe
+        lm: CharLM | WordScorer
+        if by_words:
+            lm = WordScorer.from_state(WordLM.check(state, checkpoint))
+        else:
+            lm = CharLM.from_state(checked(state, checkpoint))
         factors = lm.score(text).tolist()
+    symbols = words(text) if by_words else list(text)
     total = math.fsum(factors)
     bits = -total / len(text) / math.log(2)
-    rows = [] if summary else list(zip(text, factors, strict=True))
+    rows = [] if summary else list(zip(symbols, factors, strict=True))
     if as_json:
         figures: dict[str, Any] = {"characters": len(text), "log_prob": total}
         figures["bits_per_char"] = bits
+        if by_words:
+            figures |= {"words": len(symbols), "perplexity": math.exp(-total / len(symbols))}
         if rows:
             figures["symbols"] = [{"symbol": c, "log_prob": factor} for c, factor in rows]
         print(json.dumps(figures, ensure_ascii=False))
         return
     if len(rows) > ROWS:
-        print(f"{len(rows):,} characters: their sum only; --json has each of them")
+        print(
+            f"{len(rows):,} {'words' if by_words else 'characters'}: their sum only; --json has "
+            "each of them"
+        )
         rows = []
     _print_scores(rows, total, lm.start)
     print(f"{bits:.3f} bits/char over {len(text)} characters")
+    if by_words:
+        print(f"perplexity {math.exp(-total / len(symbols)):.1f} over {len(symbols)} words")
 
 
 def _print_scores(rows: list[tuple[str, float]], total: float, start: str) -> None:

@@ -23,7 +23,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import os
 import re
 from collections.abc import Mapping
@@ -31,27 +30,21 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import numpy as np
-
 from ..errors import InvalidTypeError, InvalidValueError, public
-from ..tensor.backend import is_array
-from ..tensor.tensor import Tensor
 from .files import CheckpointError, cannot_save, open_to_read, sync_folder, write_new
 from .lock import saving
+from .trees import put_arrays, take_arrays
 from .weights import Arrays, from_bytes, to_bytes
 
 FORMAT = 2
 INDEX = "checkpoint.json"
 
-_ARRAY = "$array"  # {"$array": "w"} in the JSON stands for the array "w" in the entry's file
 _ENTRY = r"[^\W\d]\w{0,39}"  # an entry's name, which begins its file's name
 _NAME = re.compile(_ENTRY + r"-[0-9a-f]{12}\.safetensors")
 _TEMPORARY = re.compile(_NAME.pattern + r"\.tmp")
 _HEADER = '{{\n  "format": {},\n  "bytes": {},\n  "sha256": "{}",\n'  # of the rest of the file
 _HEADER_READ = re.compile(rf"\{_HEADER.format(FORMAT, '([0-9]+)', '([0-9a-f]{64})')}".encode())
 
-_DEPTH = 100  # of nested dicts and lists; readers of JSON have limits
-_BITS = 10_000  # of a whole number, for the same reason
 _OPEN = 100  # files at a time; systems have limits
 _NO_FIT = (KeyError, TypeError, AttributeError, ValueError)  # an intact index with wrong entries
 _TRIES = 100  # of reading a checkpoint that other processes replace
@@ -101,7 +94,7 @@ def save_checkpoint(folder: str | Path, state: Mapping[str, Any]) -> None:
             )
         arrays: dict[str, Any] = {}
         try:
-            plain[str.__str__(entry)] = _take_arrays(value, "", arrays)
+            plain[str.__str__(entry)] = take_arrays(value, "", arrays)
         except (InvalidTypeError, InvalidValueError) as error:
             raise type(error)(f"save_checkpoint: entry {entry!r}, {error}") from None
         if arrays:
@@ -271,7 +264,7 @@ def _read_state(folder: Path, index: dict[str, Any]) -> dict[str, Any]:
             path = folder / file["name"]
             with opened.get(entry) or open_to_read(path) as source:
                 arrays = _read_arrays(source, path, file["bytes"], file["sha256"])
-            state[entry] = _put_arrays(state[entry], arrays)
+            state[entry] = put_arrays(state[entry], arrays)
     return state
 
 
@@ -283,92 +276,6 @@ def _read_arrays(file: BinaryIO, path: Path, wanted: int, digest: str) -> Arrays
     if hashlib.sha256(raw).hexdigest() != digest:
         raise CheckpointError(f"{path} is damaged: its contents have changed")
     return from_bytes(raw, str(path))
-
-
-# ---------------------------------------------------------------- trees
-
-
-def _take_arrays(value: Any, path: str, arrays: dict[str, Any], depth: int = 0) -> Any:
-    """Moves the arrays of a tree into `arrays`, by their path, and leaves references.
-
-    **Returns** the rest in JSON's types: dicts, lists, strings, numbers, None.
-    """
-    if depth > _DEPTH:
-        raise InvalidValueError(f"at {path[:30]!r}...: dicts and lists are over {_DEPTH} deep")
-    if isinstance(value, Tensor) or is_array(value):
-        _check_array(value, path)
-        if not path:
-            raise InvalidValueError("an array needs a name: put it in a dict")
-        if path in arrays:
-            raise InvalidValueError(f"at {path!r}: two arrays have this path: rename a key")
-        arrays[path] = value
-        return {_ARRAY: path}
-    if isinstance(value, Mapping):
-        taken = {}
-        for key, inner in value.items():
-            if not isinstance(key, str):
-                raise InvalidTypeError(f"at {path!r}: expected strings as keys, got {key!r}")
-            key = str.__str__(key)
-            if key == _ARRAY or key in taken:
-                raise InvalidValueError(f"at {path!r}: the key {key!r} is taken: rename it")
-            taken[key] = _take_arrays(inner, _below(path, key), arrays, depth + 1)
-        return taken
-    if isinstance(value, list | tuple):
-        return [
-            _take_arrays(inner, _below(path, str(i)), arrays, depth + 1)
-            for i, inner in enumerate(value)
-        ]
-    return _leaf(value, path)
-
-
-def _check_array(value: Any, path: str) -> None:
-    if isinstance(value, np.ma.MaskedArray):
-        raise InvalidTypeError(f"at {path!r}: a masked array would lose its mask: save both apart")
-    dtype = value.dtype
-    if dtype.kind not in "biufc" or dtype.itemsize > 8:
-        raise InvalidTypeError(
-            f"at {path!r}: an array of dtype {dtype} cannot be saved: expected booleans, integers, "
-            "reals of up to 64 bits, or complex64"
-        )
-
-
-def _leaf(value: Any, path: str) -> Any:
-    """Converts a leaf of the tree to a type of JSON."""
-    if isinstance(value, np.generic):
-        value = value.item()
-    if value is None or isinstance(value, bool):
-        return value
-    if isinstance(value, str):
-        return str.__str__(value)
-    if isinstance(value, int):
-        if value.bit_length() > _BITS:
-            raise InvalidValueError(f"at {path!r}: an integer of more than {_BITS:,} bits")
-        return int(value)
-    if isinstance(value, float):
-        if not math.isfinite(value):
-            raise InvalidValueError(
-                f"at {path!r}: {value} is not finite, as JSON needs: save None, or an array"
-            )
-        return float(value)
-    raise InvalidTypeError(
-        f"at {path!r}: {type(value).__name__} cannot be saved: a state consists of dicts, lists, "
-        "tuples, strings, numbers, None, Tensors and arrays; convert it, as by list() or str()"
-    )
-
-
-def _below(path: str, key: str) -> str:
-    return f"{path}.{key}" if path else key
-
-
-def _put_arrays(value: Any, arrays: Arrays) -> Any:
-    """Replaces the references in a tree by the arrays that they name."""
-    if isinstance(value, dict):
-        if value.keys() == {_ARRAY}:
-            return arrays[value[_ARRAY]]
-        return {key: _put_arrays(v, arrays) for key, v in value.items()}
-    if isinstance(value, list):
-        return [_put_arrays(v, arrays) for v in value]
-    return value
 
 
 def _path(folder: str | Path) -> Path:

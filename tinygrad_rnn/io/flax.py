@@ -1,8 +1,7 @@
 """Cells from Flax's trees of arrays, and to them: `flax.linen` and `flax.nnx`.
 
-Kernels are (inputs, outputs), the transpose of ours. Linen has a kernel for each gate; of nnx
-GRUCell, OptimizedLSTMCell and SimpleCell stack the gates. Gates and equations are ours: i, f, g, o,
-and r, z, n with the reset after the product. A carry of an LSTM is (c, h), where ours is (h, c).
+Linen has a kernel for each gate; of nnx GRUCell, OptimizedLSTMCell and SimpleCell stack the gates.
+A GRU resets after the product. A carry of an LSTM is (c, h), where ours is (h, c).
 """
 
 from __future__ import annotations
@@ -16,9 +15,10 @@ from .. import nn
 from ..errors import InvalidTypeError, InvalidValueError, public
 from ..nn import Module
 from .configuration import option
+from .conventions import FLAX, OURS, converted
 
 Array = np.ndarray[Any, Any]
-GATES = {"GRUCell": "rzn", "LSTMCell": "ifgo"}
+GATES = {f"{kind}Cell": FLAX.gates[kind] for kind in ("GRU", "LSTM")}
 STYLES = ("linen", "nnx", "nnx-optimized")
 
 
@@ -58,11 +58,12 @@ def from_flax(tree: Mapping[str, Any]) -> Any:
         options: dict[str, Any] = {"reset_after": True} if kind == "GRUCell" else {}
         dtype = str(x["kernel"].dtype)
         cell = getattr(nn, kind)(features, size, bias, dtype=dtype, **options)
-        state = {"weight_ih": x["kernel"].T, "weight_hh": h["kernel"].T}
+        named = {"weight_ih": x["kernel"], "weight_hh": h["kernel"]}
         if bias:
             zeros = np.zeros(x["kernel"].shape[1], x["kernel"].dtype)
-            state |= {"bias_ih": x.get("bias", zeros), "bias_hh": h.get("bias", zeros)}
-        cell.load_state_dict(state)
+            named |= {"bias_ih": x.get("bias", zeros), "bias_hh": h.get("bias", zeros)}
+        layer = kind.removesuffix("Cell")
+        cell.load_state_dict({n: converted(layer, w, FLAX, OURS) for n, w in named.items()})
     except (KeyError, ValueError, IndexError) as error:
         raise InvalidValueError(f"from_flax: tree: of a {kind}, but {error}") from error
     return cell
@@ -97,7 +98,9 @@ def to_flax(cell: Module, style: str = "linen") -> dict[str, Any]:
             wrong.append(f"{name}={option(cell, name)!r}")
     if wrong:
         raise InvalidValueError(f"to_flax: {type(cell).__name__}: Flax has no {', '.join(wrong)}")
-    x, h = state["weight_ih"].T, state["weight_hh"].T
+    layer = kind.removesuffix("Cell")
+    state = {n: converted(layer, w, OURS, FLAX) for n, w in state.items()}
+    x, h = state["weight_ih"], state["weight_hh"]
     b_x, b_h = (state.get(n, np.zeros(x.shape[1], x.dtype)) for n in ("bias_ih", "bias_hh"))
     if kind == "RNNCell":
         names = "ih" if style == "linen" else ("dense_i", "dense_h")

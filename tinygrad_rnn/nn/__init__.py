@@ -4,6 +4,7 @@ import sys as _sys
 import typing as _typing
 
 from ..errors import unknown_name as _unknown_name
+from ..tensor import ops as _ops
 from . import attention as _attention
 from . import decoding, init, utils
 from . import recurrent as _recurrent
@@ -70,4 +71,5 @@ if not _typing.TYPE_CHECKING:
 
     def __getattr__(name: str) -> _typing.Any:
         """Refuses a name that does not exist; of PyTorch's, it says what to type."""
-        raise _unknown_name("nn", name, _sys.modules[__name__])
+        remedy = f"tg.{name}" if name in _ops.__all__ else ""
+        raise _unknown_name("nn", name, _sys.modules[__name__], remedy)

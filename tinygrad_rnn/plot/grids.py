@@ -96,8 +96,11 @@ def activations(
         places.append(row + (len(block) - 1) / 2)
         row += len(block) + gap
     whole = np.concatenate(blocks[:-1])
-    bound = max(1.0, float(np.nanmax(np.abs(whole))))
-    low = -bound if np.nanmin(whole) < 0 else 0.0
+    finite = whole[np.isfinite(whole)]
+    if not finite.size:
+        raise InvalidValueError("activations: parts: expected finite values, got none")
+    bound = max(1.0, float(np.abs(finite).max()))
+    low = -bound if finite.min() < 0 else 0.0
     figure, axes = axes_of(ax, _side(whole.shape[1], 2.2), _side(len(whole), 1.3, 0.06))
     heat_map(whole.T, symbols=symbols, low=low, high=bound, label="activation", ax=axes)
     axes.set_yticks(places, list(parts))

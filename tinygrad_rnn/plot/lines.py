@@ -11,6 +11,7 @@ from ..errors import InvalidTypeError, InvalidValueError, ShapeError, public
 from ..tensor import tree
 from .canvas import array_of, axes_of, styles
 
+FEW = 10  # positions, which a logarithmic axis then names
 LEFT_OUT = ("step", "epoch", "lr")  # of a loss curve
 
 
@@ -54,6 +55,10 @@ def curves(
     for (name, (x, y)), look in zip(lines.items(), looks, strict=False):
         axes.plot(x, y, label=name, **look)
     axes.set(xlabel=xlabel, ylabel=ylabel, title=title, xscale=xscale, yscale=yscale)
+    places = sorted({position for x, _ in lines.values() for position in x.tolist()})
+    if xscale == "log" and len(places) <= FEW:
+        axes.set_xticks(places, [f"{position:g}" for position in places])
+        axes.set_xticks([], minor=True)
     axes.grid(alpha=0.3, linewidth=0.5)
     if len(lines) > 1:
         axes.legend(handlelength=3.5)

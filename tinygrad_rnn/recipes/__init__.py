@@ -16,9 +16,10 @@ from .tasks import TASKS
 from .trainer import RecipeTrainer
 from .translate import TranslateConfig, Translation, Translator
 from .translation_training import TranslationTraining
+from .wordlm import WordLM
 
 TASKS_BY_NAME: dict[str, type[Task]] = {
-    task.recipe: task for task in (Classify, Tag, Forecast, Speech)
+    task.recipe: task for task in (Classify, Tag, Forecast, Speech, WordLM)
 }
 
 __all__ = [
@@ -44,6 +45,7 @@ __all__ = [
     "Translation",
     "TranslationTraining",
     "Translator",
+    "WordLM",
     "bleu_and_chrf",
     "error_rates",
     "fitted",

@@ -8,6 +8,7 @@ model, whose first value is that of Naive Bayes.
 from __future__ import annotations
 
 import io
+import math
 import tarfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import plot
 from ..data import DataLoader, PadSequences, TextError
 from ..data.datasets import lines
 from ..data.sets import SETS
@@ -36,6 +38,9 @@ from .comparison import Comparison, Measure
 from .settings import Settings, setting
 from .task import Index, Parts, Task
 
+Item = tuple[str, str, float]  # a text, its label, and how sure the label is
+BAYES = 0.3  # of Naive Bayes' scores, where the words' own scores begin
+
 
 @dataclass(frozen=True)
 class ClassifyConfig(Settings):
@@ -43,6 +48,7 @@ class ClassifyConfig(Settings):
 
     text: str = setting("text", "The column of the texts.")
     label: str = setting("label", "The column of the labels.")
+    confidence: str = setting("", "The column of how sure each label is, 0 to 1, if there is one.")
     cell: str = setting("lstm", "Recurrent cell.", one_of=CELLS)
     hidden_size: int = setting(128, "Units in a direction.", at_least=1)
     num_layers: int = setting(1, "Recurrent layers.", at_least=1)
@@ -50,10 +56,10 @@ class ClassifyConfig(Settings):
     vocab_size: int = setting(20_000, "Most words to know.", at_least=1)
     max_length: int = setting(400, "Words of a text that are read.", at_least=1)
     dropout: float = setting(0.5, "Dropout probability.", at_least=0, below=1)
-    word_dropout: float = setting(0.1, "Probability to drop a word.", at_least=0, below=1)
+    word_dropout: float = setting(0.2, "Probability to drop a word.", at_least=0, below=1)
     weight_decay: float = setting(0.01, "Weight decay of AdamW.", at_least=0)
     batch_size: int = setting(32, "Texts in an update.", at_least=1)
-    epochs: int = setting(8, "Passes over the texts; --resume may raise it.", at_least=1)
+    epochs: int = setting(5, "Passes over the texts; --resume may raise it.", at_least=1)
     lr: float = setting(1e-3, "Peak learning rate of AdamW.", above=0)
     clip: float = setting(1.0, "Clip the gradient's norm at this value.", above=0)
     limit: int = setting(0, "Texts to use at most; all, if 0.", at_least=0)
@@ -202,8 +208,10 @@ def encode(index: Index, text: str, config: ClassifyConfig) -> NDArray[np.int64]
     return ids if len(ids) else np.zeros(1, np.int64)
 
 
-def movie_sentences() -> list[tuple[str, str]]:
+def movie_sentences() -> list[Item]:
     """Reads sentences of movie reviews; the label is the sign of the mean rating by people.
+
+    The farther the rating is from 0, the surer is the label.
 
     **Raises** TextError if the archive of the package vaderSentiment is not there.
     """
@@ -213,7 +221,11 @@ def movie_sentences() -> list[tuple[str, str]]:
         assert file is not None
         rows = [line.split("\t", 2) for line in file.read().decode("utf-8", "replace").splitlines()]
     rated = [(text.strip(), float(rating)) for _, rating, text in rows]
-    return [(text, "positive" if r > 0 else "negative") for text, r in rated if r]
+    return [
+        (text, "positive" if r > 0 else "negative", 1 / (1 + math.exp(-1.5 * abs(r))))
+        for text, r in rated
+        if r
+    ]
 
 
 class Classify(Task):
@@ -222,7 +234,7 @@ class Classify(Task):
     recipe, unit, shown = "classify", "text", "validation error {:.1%}"
     settings, predictor = ClassifyConfig, Classifier
     kinds: ClassVar = {"words": list, "labels": list}
-    quick: ClassVar = {"limit": 600, "epochs": 2, "hidden_size": 16, "embedding_dim": 16}
+    quick: ClassVar = {"limit": 3000, "epochs": 2, "hidden_size": 32, "embedding_dim": 32}
     data_help = (
         "CSV, TSV or JSON lines with a column of texts and one of labels. One file is split; of "
         "two the second is the test, of three the third."
@@ -238,22 +250,31 @@ class Classify(Task):
     def __init__(self, data: Parts, config: ClassifyConfig, device: str | None = None) -> None:
         generator = Generator(config.seed)
         self.parts = data
-        self.labels = sorted({label for _, label in data.training})
-        if unknown := {label for _, label in [*data.validation, *data.test]} - {*self.labels}:
+        self.labels = sorted({label for _, label, _ in data.training})
+        if unknown := {label for _, label, _ in [*data.validation, *data.test]} - {*self.labels}:
             raise TextError(f"the training texts have no label {min(unknown)!r}, as others do")
-        self.texts = [tokens(text) for text, _ in data.training]
+        if len(self.labels) < 2:
+            raise TextError(f"every training text has the label {self.labels[0]!r}: use more texts")
+        self.texts = [tokens(text) for text, _, _ in data.training]
         self.index = Index.of(self.texts, config.vocab_size)
-        targets = [self.labels.index(label) for _, label in data.training]
+        self.targets = [self.labels.index(label) for _, label, _ in data.training]
+        sure = np.array([confidence for _, _, confidence in data.training], np.float32)
+        others = (1 - sure) / (len(self.labels) - 1)
+        shares = np.tile(others[:, None], (1, len(self.labels)))
+        shares[np.arange(len(sure)), self.targets] = sure
         samples = [
-            (encode(self.index, text, config), target)
-            for (text, _), target in zip(data.training, targets, strict=True)
+            (encode(self.index, text, config), share)
+            for (text, _, _), share in zip(data.training, shares, strict=True)
         ]
         loader = DataLoader(
             samples, config.batch_size, shuffle=True, generator=generator, collate=PadSequences(),
             lengths=[len(ids) for ids, _ in samples],
         )  # fmt: skip
-        self.bayes = NaiveBayes(self.texts, targets)
+        self.bayes = NaiveBayes(self.texts, self.targets)
         model = TextModel(len(self.index), len(self.labels), config, generator)
+        for word, row in self.index.places.items():
+            scores = self.bayes.log_likelihood[self.bayes.places[word]]
+            model.single.weight.data[row] = BAYES * (scores - scores.mean())
         super().__init__(data, model, loader, config, generator, device, worst=1.0)
         self.symbols = sum(map(len, self.texts))
 
@@ -275,28 +296,48 @@ class Classify(Task):
         """Compares accuracies on the test texts; draws nothing from them before."""
         config, test = self.config, self.parts.test
         comparison = Comparison("texts", [Measure("accuracy")])
-        texts, right = [tokens(text) for text, _ in test], [self.labels.index(y) for _, y in test]
-        targets = [self.labels.index(label) for _, label in self.parts.training]
+        texts = [tokens(text) for text, _, _ in test]
+        right = [self.labels.index(label) for _, label, _ in test]
 
         def add(system: str, found: Any) -> None:
             hits = np.equal(found, right)
             comparison.add(system, accuracy=np.stack([hits, np.ones(len(right))], axis=1))
 
-        add("majority", np.full(len(right), np.argmax(np.bincount(targets))))
+        add("majority", np.full(len(right), np.argmax(np.bincount(self.targets))))
         add("Naive Bayes", self.bayes.predict(texts))
-        linear = logistic_regression(self.texts, targets, texts)
+        linear = logistic_regression(self.texts, self.targets, texts)
         if linear is None:
             comparison.notes.append(
                 "logistic regression needs scikit-learn: pip install 'tinygrad_rnn[baselines]'"
             )
         else:
             add("logistic regression", linear)
-        found = self.predicting().log_probs([text for text, _ in test]).argmax(axis=1)
+        found = self.predicting().log_probs([text for text, _, _ in test]).argmax(axis=1)
         add(config.cell, found)
         self.confusion = np.zeros((len(self.labels), len(self.labels)), np.int64)
         np.add.at(self.confusion, (right, found), 1)
         comparison.notes.append(confusion_table(self.labels, self.confusion))
         return comparison
+
+    def draw(self, path: Path, comparison: Comparison) -> None:
+        """Draws the losses, the confusion matrix, and what the words of a test text contribute."""
+        figure, (first, second, third, right) = plot.panels(2, 2, 12, 8)
+        steps = [record["step"] for record in self.history]
+        plot.curves(
+            {"validation error": (steps, [record["validation"] for record in self.history])},
+            xlabel="updates", ylabel="share of wrong labels", ax=first,
+        )  # fmt: skip
+        comparison.draw(second)
+        plot.confusion(self.confusion, self.labels, ax=third)
+        fitting = [text for text, _, _ in self.parts.test if 4 < len(tokens(text)) < 20]
+        [record] = self.predicting().predict((fitting or [self.parts.test[0][0]])[:1])
+        names, shares = zip(*record["words"], strict=True)
+        right.barh(range(len(names)), shares, color="0.6", edgecolor="black")
+        right.set_yticks(range(len(names)), names)
+        right.invert_yaxis()
+        right.axvline(0, color="black", linewidth=0.8)
+        right.set(title=f"speaks for {record['label']!r}", xlabel="contribution (log-odds)")
+        plot.save(figure, path)
 
     def describe(self) -> str:
         """The data in a line."""
@@ -315,14 +356,14 @@ class Classify(Task):
         assert isinstance(self.model, TextModel)
         return Classifier(self.model, self.index, self.labels, self.config)
 
-    def _right(self, classifier: Classifier, items: Sequence[tuple[str, str]]) -> NDArray[np.bool_]:
+    def _right(self, classifier: Classifier, items: Sequence[Item]) -> NDArray[np.bool_]:
         """Tells which items get their label."""
-        found = classifier.log_probs([text for text, _ in items]).argmax(axis=1)
-        right: NDArray[np.bool_] = found == [self.labels.index(label) for _, label in items]
+        found = classifier.log_probs([text for text, _, _ in items]).argmax(axis=1)
+        right: NDArray[np.bool_] = found == [self.labels.index(label) for _, label, _ in items]
         return right
 
 
-def labelled(path: str, config: ClassifyConfig) -> list[tuple[str, str]]:
+def labelled(path: str, config: ClassifyConfig) -> list[Item]:
     """Reads the texts and the labels of a table. **Raises** TableError, also for one label only."""
     table = Table.read(path)
     texts, labels = table.texts(config.text), table.texts(config.label)
@@ -330,7 +371,13 @@ def labelled(path: str, config: ClassifyConfig) -> list[tuple[str, str]]:
         raise table.error(
             0, config.label, f"every row has the label {labels[0]!r}: expected two labels at least"
         )
-    return list(zip(texts, labels, strict=True))
+    sure = [1.0] * len(table)
+    if config.confidence:
+        sure = table.numbers(config.confidence)
+        for row, value in enumerate(sure):
+            if not 0 <= value <= 1:
+                raise table.error(row, config.confidence, f"expected 0 to 1, got {value:g}")
+    return list(zip(texts, labels, sure, strict=True))
 
 
 def confusion_table(labels: Sequence[str], counts: NDArray[np.int64]) -> str:

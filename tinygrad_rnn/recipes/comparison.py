@@ -127,9 +127,24 @@ class Comparison:
         return rows
 
     def _interval(self, ours: str, other: str, measure: Measure) -> str:
-        a, b = (self.systems[name][measure.name] for name in (ours, other))
-        low, high = paired_bootstrap(a, b, measure.figure)
+        low, high = self.gain(ours, other, measure)
         return f"{measure.difference(low)} to {measure.difference(high)}"
+
+    def gain(self, ours: str, other: str, measure: Measure) -> tuple[float, float]:
+        """Estimates the interval of a system's figure minus another's."""
+        a, b = (self.systems[name][measure.name] for name in (ours, other))
+        return paired_bootstrap(a, b, measure.figure)
+
+    def draw(self, axes: Any) -> None:
+        """Draws the first measure's differences: a line from low to high for each other system."""
+        *others, ours = self.systems
+        measure = self.measures[0]
+        for row, other in enumerate(others):
+            axes.plot(self.gain(ours, other, measure), [row, row], color="black", marker="|")
+        axes.axvline(0, color="0.5", linestyle=":")
+        axes.set_yticks(range(len(others)), others)
+        axes.set_ylim(len(others) - 0.5, -0.5)
+        axes.set(title=f"{ours} minus others (95 %)", xlabel=f"difference in {measure.name}")
 
     def show(self) -> None:
         """Prints the table."""

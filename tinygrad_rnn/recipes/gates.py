@@ -23,7 +23,7 @@ from ..optim import Adam, clip_grad_norm_
 from ..tensor.creation import as_tensor
 from ..tensor.random import Generator
 from ..tensor.tensor import Tensor
-from ..train import inference
+from ..train import check_weights, inference
 from .settings import SettingError, Settings, setting
 
 SYMBOLS = ".!01"
@@ -111,7 +111,10 @@ def forced() -> Machine:
 
 
 def learned(config: GatesConfig) -> tuple[Machine, float]:
-    """Trains machines on random sentences. **Returns** the one of least loss, and its loss."""
+    """Trains machines on random sentences. **Returns** the one of least loss, and its loss.
+
+    **Raises** DivergedError if weights are not finite.
+    """
     best: tuple[Machine, float] | None = None
     for restart in range(config.restarts):
         generator = Generator(config.seed + restart)
@@ -123,6 +126,7 @@ def learned(config: GatesConfig) -> tuple[Machine, float]:
             loss.backward()
             clip_grad_norm_(machine.parameters(), 1.0)
             optimizer.step()
+        check_weights(machine)
         with inference(machine):
             held_out = float(_loss(machine, draw(Generator(config.seed), 4 * STEPS, 256)).item())
         if best is None or held_out < best[1]:

@@ -16,16 +16,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..data import TextError
+from ..data.words import words
 from ..io import load_checkpoint
 from ..nn.utils import activations
 from ..tensor.creation import as_tensor
 from ..tensor.ops import log_softmax
 from . import charlm, translate
-from .charlm import CharLM
+from .charlm import CharLM, CharModel
 from .settings import SettingError
 from .translate import Translator
+from .wordlm import WordLM, WordScorer
 
 LIKELIEST = 5  # next symbols that are shown
+UNKNOWN = "\ufffd"  # a word that the model does not know
 WINDOW = 1024  # symbols that a language model reads at a time
 MOST = 12_000_000  # activations on a page, a byte each; of more, those that vary least are left out
 NAMES = {
@@ -48,7 +51,14 @@ def look(folder: str | Path, texts: Sequence[str], device: str | None = None) ->
     recipe = state.get("recipe")
     if recipe == "charlm":
         lm = CharLM.from_state(charlm.checked(state, folder), device)
-        return language_model(lm, "\n".join(texts))
+        text, known = "\n".join(texts), lm.vocabulary
+        ids = np.concatenate([known.encode(lm.start), known.encode(text)])
+        return language_model(lm.model, ids, list(text), list(known.symbols))
+    if recipe == "wordlm":
+        scorer = WordScorer.from_state(WordLM.check(state, folder), device)
+        symbols, index = words("\n".join(texts)), scorer.index
+        ids = np.concatenate([index.ids([scorer.start]), index.ids(symbols)])
+        return language_model(scorer.model, ids, symbols, [UNKNOWN, *index.tokens])
     lines = [text for text in texts if text.strip()]
     if recipe == "translate":
         translator = Translator.from_state(translate.checked(state, folder), device)
@@ -60,29 +70,31 @@ def look(folder: str | Path, texts: Sequence[str], device: str | None = None) ->
         return {"kind": recipe, "texts": list(predictor.predict(items))}
     raise SettingError(
         f"the checkpoint in {folder} is of train {recipe}; look takes one of train charlm, "
-        "translate, verses, phones, task, classify or tag"
+        "wordlm, translate, verses, phones, task, classify or tag"
     )
 
 
-def language_model(lm: CharLM, text: str) -> dict[str, Any]:
+def language_model(
+    model: CharModel, ids: NDArray[np.int64], symbols: list[str], vocabulary: list[str]
+) -> dict[str, Any]:
     """Computes surprises, the likeliest next symbols, and activations.
 
     The surprise of a symbol is -log2 P(symbol | all before), in bits.
+
+    **Arguments** ids: of the start symbol, and of the symbols. vocabulary: the symbols of all ids.
     """
-    model, vocabulary = lm.model, lm.vocabulary
-    ids = np.concatenate([vocabulary.encode(lm.start), vocabulary.encode(text)])
     logs: list[NDArray[Any]] = []
 
     def run() -> None:
         state = None
         for at in range(0, len(ids), WINDOW):
-            window = as_tensor(ids[at : at + WINDOW, None], device=model.device)
+            window = as_tensor(ids[at : at + WINDOW][:, None], device=model.device)
             logits, state = model(window, state)
             logs.append(log_softmax(logits, axis=-1).numpy()[:, 0].astype("float32"))
 
     layers = activations(model, run)["layers"]
     log_p = np.concatenate(logs)
-    bits = -log_p[np.arange(len(text)), ids[1:]] / np.log(2)
+    bits = -log_p[np.arange(len(symbols)), ids[1:]] / np.log(2)
     count = min(LIKELIEST, len(vocabulary))
     after = log_p[1:]
     best = np.argsort(-after, axis=-1, kind="stable")[:, :count]
@@ -93,8 +105,8 @@ def language_model(lm: CharLM, text: str) -> dict[str, Any]:
     ]
     return {
         "kind": "text",
-        "symbols": list(text),
-        "vocabulary": list(vocabulary.symbols),
+        "symbols": symbols,
+        "vocabulary": vocabulary,
         "bits": packed(bits.astype("<f4")),
         "next": packed(best.astype("<u4")),
         "probabilities": packed(np.exp(np.take_along_axis(after, best, axis=-1)).astype("<f4")),

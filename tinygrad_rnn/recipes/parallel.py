@@ -14,6 +14,7 @@ from typing import Any
 from ..nn import MinGRU
 from ..optim import Adam, clip_grad_norm_
 from ..tensor.random import Generator
+from ..train import check_weights
 from .memory import HELD_OUT, SOLVED, MemoryConfig, Reader, evaluated, loss_of, outputs
 from .problems import PROBLEMS
 from .settings import Settings, check_memory, setting
@@ -42,7 +43,7 @@ class ParallelConfig(Settings):
 
     hidden_size: int = setting(64, "Units.", at_least=1)
     batch_size: int = setting(32, "Sequences in an update.", at_least=1)
-    steps: int = setting(600, "Maximal number of updates.", at_least=1)
+    steps: int = setting(400, "Maximal number of updates.", at_least=1)
     lr: float = setting(5e-3, "Learning rate of Adam.", above=0)
     seed: int = setting(0, "Seed of the weights and the sequences.", at_least=0)
 
@@ -73,6 +74,7 @@ def compare(way: str, length: int, config: ParallelConfig) -> dict[str, Any]:
         optimizer.step()
         fastest = min(fastest, time.perf_counter() - begin)
         if step % EVALUATE_EVERY == 0 or step == config.steps:
+            check_weights(model)
             share = evaluated(model, held_out)
             if share <= SOLVED:
                 break

@@ -54,7 +54,7 @@ class TagConfig(Settings):
     dropout: float = setting(0.5, "Dropout probability.", at_least=0, below=1)
     word_dropout: float = setting(0.2, "Probability of an unknown word.", at_least=0, below=1)
     batch_size: int = setting(16, "Sentences in an update.", at_least=1)
-    epochs: int = setting(15, "Passes over the sentences; --resume may raise it.", at_least=1)
+    epochs: int = setting(40, "Passes over the sentences; --resume may raise it.", at_least=1)
     lr: float = setting(4e-3, "Peak learning rate of Adam.", above=0)
     clip: float = setting(1.0, "Clip the gradient's norm at this value.", above=0)
     limit: int = setting(0, "Sentences to use at most; all, if 0.", at_least=0)
@@ -236,7 +236,7 @@ class Tag(Task):
     recipe, unit, shown = "tag", "word", "validation error {:.2%}"
     settings, predictor = TagConfig, Tagger
     kinds: ClassVar = {"words": list, "letters": list, "tags": list}
-    quick: ClassVar = {"limit": 400, "epochs": 12, "hidden_size": 32, "letter_dim": 16}
+    quick: ClassVar = {"epochs": 8, "hidden_size": 64, "letter_dim": 24}
     data_help = (
         "CoNLL (a word a line, its tag in the last column) or CoNLL-U. One file is split; of two "
         "the second is the test, of three the third."

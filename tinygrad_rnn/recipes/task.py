@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import plot
-from ..data import DataLoader, TextError
+from ..data import TextError
 from ..errors import InvalidTypeError
 from ..nn import Module
 from ..tensor.random import Generator
@@ -105,13 +105,14 @@ class Task(RecipeTrainer):
     default: ClassVar[str]  # the data without --data
     header: ClassVar[str] = ""  # the line before the predictions, such as the names of columns
     shown: ClassVar[str]  # a format of the validation figure
-    use, span = "predict", "epochs"
+    use: ClassVar[str] = "predict"
+    span: ClassVar[str] = "epochs"
 
     def __init__(
         self,
         data: Data,
         model: Module,
-        batches: DataLoader,
+        batches: Any,
         config: Any,
         generator: Generator,
         device: str | None,
@@ -134,8 +135,19 @@ class Task(RecipeTrainer):
         raise InvalidTypeError(f"{type(self).__name__} defines no describe()")
 
     def draw(self, path: Path, comparison: Comparison) -> None:
-        """Draws the picture of the result, as a PNG file."""
-        plot.save(plot.losses(self.history), path)
+        """Draws the losses, the validation figures and the comparison, as a PNG file."""
+        figure, (*left, right) = plot.panels(1, 3, 14, 4)
+        self.draw_history(*left)
+        comparison.draw(right)
+        plot.save(figure, path)
+
+    def draw_history(self, losses: Any, figures: Any) -> None:
+        """Draws the loss, and the validation figure, by update."""
+        steps = [record["step"] for record in self.history]
+        name = self.shown.split(" {")[0]
+        for axes, key, label in ((losses, "loss", "training loss"), (figures, "validation", name)):
+            values = [record[key] for record in self.history]
+            plot.curves({label: (steps, values)}, xlabel="updates", ylabel=label, ax=axes)
 
     def sample(self) -> str:
         """Shows nothing."""
@@ -148,8 +160,12 @@ class Task(RecipeTrainer):
     def __next__(self) -> Progress:
         progress = super().__next__()
         if progress.figures is not None and self.improved:
-            self.chosen = {n: p.numpy().copy() for n, p in self.model.state_dict().items()}
+            self.chosen = self.weights()
         return progress
+
+    def weights(self) -> dict[str, Any]:
+        """Returns a copy of the weights to use."""
+        return {name: weight.numpy().copy() for name, weight in self.model.state_dict().items()}
 
     def finish(self) -> float:
         """Returns the best figure on the validation items."""

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import io
-from ..errors import InvalidTypeError, InvalidValueError, public
+from ..errors import InvalidTypeError, InvalidValueError, described, public
 from ..io.files import fitting
 from ..nn import Module
 from ..optim import Optimizer, ReduceLROnPlateau
@@ -220,7 +220,7 @@ class Trainer(Iterator[Progress]):
         if not isinstance(loss, Tensor) or loss.size != 1:
             raise InvalidTypeError(
                 "Trainer: loss: expected a scalar Tensor, or a pair of one and a count, got "
-                f"{loss!r}"
+                f"{described(loss)}"
             )
         return loss, count
 

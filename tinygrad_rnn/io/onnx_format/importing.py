@@ -114,9 +114,10 @@ def import_onnx(path: str | Path) -> OnnxModel:
         graph = reader.branch(model.graph)
         weights, constants = reader.weights, graph.constants
         inputs = [v.name for v in model.graph.input if v.name not in weights.keys() | constants]
+        faults = list(_faults(graph, {"", *inputs}))
     except OSError as error:
         raise CheckpointError(f"import_onnx: cannot read {path}: {error.strerror}") from None
-    except (CheckpointError, InvalidTypeError, InvalidValueError):
+    except CheckpointError:
         raise
     except Exception as error:  # the readers of a damaged file raise what they like
         why = str(error)[:200] or type(error).__name__
@@ -125,7 +126,6 @@ def import_onnx(path: str | Path) -> OnnxModel:
         ) from None
     if reader.count > MOST:
         raise CheckpointError(f"import_onnx: {path} has over {MOST:,} nodes")
-    faults = list(_faults(graph, {"", *inputs}))
     if not graph.outputs:
         faults.append("it has no outputs: it is damaged or not in the ONNX format")
     if faults:

@@ -10,21 +10,8 @@ import numpy as np
 from ...errors import InvalidValueError
 from ..tracing import Ref
 from .graph import Graph
+from .names import BINARY, UNARY
 
-UNARY = {
-    "negative": "Neg", "abs": "Abs", "sqrt": "Sqrt", "exp": "Exp", "log": "Log", "sin": "Sin",
-    "cos": "Cos", "tan": "Tan", "asin": "Asin", "acos": "Acos", "atan": "Atan", "sinh": "Sinh",
-    "cosh": "Cosh", "tanh": "Tanh", "asinh": "Asinh", "acosh": "Acosh", "atanh": "Atanh",
-    "erf": "Erf", "sigmoid": "Sigmoid", "relu": "Relu", "softplus": "Softplus", "floor": "Floor",
-    "ceil": "Ceil", "sign": "Sign", "round": "Round", "logical_not": "Not", "isnan": "IsNaN",
-    "alias": "Identity", "to": "Identity",
-}  # fmt: skip
-BINARY = {
-    "add": "Add", "subtract": "Sub", "multiply": "Mul", "divide": "Div", "maximum": "Max",
-    "minimum": "Min", "pow": "Pow", "equal": "Equal", "less": "Less", "greater": "Greater",
-    "less_equal": "LessOrEqual", "greater_equal": "GreaterOrEqual", "logical_and": "And",
-    "logical_or": "Or", "logical_xor": "Xor",
-}  # fmt: skip
 REDUCTIONS = {"sum": "ReduceSum", "mean": "ReduceMean", "max": "ReduceMax", "min": "ReduceMin",
               "prod": "ReduceProd"}  # fmt: skip
 
@@ -79,8 +66,8 @@ class Call:
 def emit(call: Call, name: str) -> list[str]:
     """Adds the operators of a call. **Returns** the names of its results."""
     g = call.graph
-    if name in UNARY:
-        return [g.add(UNARY[name], call.arg(0))]
+    if name in UNARY or name == "to":
+        return [g.add(UNARY.get(name, "Identity"), call.arg(0))]
     if name in BINARY:
         a, b = call.common()
         return [g.add(BINARY[name], a, b)]

@@ -11,6 +11,7 @@ import numpy as np
 from ...errors import InvalidValueError
 from ...tensor import ops
 from ...tensor.tensor import Tensor
+from .names import BINARY, UNARY
 
 
 class Node(NamedTuple):
@@ -63,22 +64,8 @@ def ints(value: Any) -> list[int]:
     return [int(n) for n in host(value).ravel()]
 
 
-UNARY: dict[str, str] = {
-    "Neg": "negative", "Abs": "abs", "Sqrt": "sqrt", "Exp": "exp", "Log": "log", "Sin": "sin",
-    "Cos": "cos", "Tan": "tan", "Asin": "asin", "Acos": "acos", "Atan": "atan", "Sinh": "sinh",
-    "Cosh": "cosh", "Tanh": "tanh", "Asinh": "asinh", "Acosh": "acosh", "Atanh": "atanh",
-    "Erf": "erf", "Sigmoid": "sigmoid", "Relu": "relu", "Softplus": "softplus", "Floor": "floor",
-    "Ceil": "ceil", "Sign": "sign", "Round": "round", "Not": "logical_not", "IsNaN": "isnan",
-    "Identity": "alias",
-}  # fmt: skip
-BINARY: dict[str, str] = {
-    "Add": "add", "Sub": "subtract", "Mul": "multiply", "Pow": "pow", "Equal": "equal",
-    "Less": "less", "Greater": "greater", "LessOrEqual": "less_equal",
-    "GreaterOrEqual": "greater_equal", "And": "logical_and", "Or": "logical_or",
-    "Xor": "logical_xor", "MatMul": "matmul", "Where": "where",
-}  # fmt: skip
-for _kind, _name in {**UNARY, **BINARY}.items():
-    elementwise(_kind, getattr(ops, _name))
+for _ours, _theirs in {**UNARY, **BINARY, "matmul": "MatMul", "where": "Where"}.items():
+    elementwise(_theirs, getattr(ops, _ours))
 elementwise("Reciprocal", lambda x: 1 / x)
 elementwise("Softsign", lambda x: x / (1 + ops.abs(x)))
 

@@ -9,6 +9,7 @@ from ... import cells
 from ...errors import InvalidValueError
 from ...loops.scan import scan
 from ...tensor import creation, ops
+from ..conventions import ONNX, OURS, converted, gates, stacked
 from .operators import Node
 
 COMMON = ("activations", "activation_alpha", "activation_beta", "clip", "direction", "hidden_size",
@@ -31,7 +32,6 @@ TAKES = {
     "LeakyRelu": 1, "ThresholdedRelu": 1, "Elu": 1, "HardSigmoid": 2, "ScaledTanh": 2, "Affine": 2,
 }  # fmt: skip
 DEFAULTS = {"RNN": ["Tanh"], "GRU": ["Sigmoid", "Tanh"], "LSTM": ["Sigmoid", "Tanh", "Tanh"]}
-ORDER = {"RNN": [0], "GRU": [1, 0, 2], "LSTM": [0, 2, 3, 1]}  # of the operators' gates, here
 
 
 def _functions(node: Node, directions: int) -> list[list[tuple[str, float, float]]]:
@@ -63,12 +63,6 @@ def _act(function: tuple[str, float, float], clip: float | None = None) -> Calla
     return lambda x: FUNCTIONS[name](ops.clip(x, -clip, clip), alpha, beta)
 
 
-def _reordered(kind: str, w: Any) -> Any:
-    """A direction's matrix with our order of gates."""
-    parts = ops.split(w, len(ORDER[kind]), axis=0)
-    return parts[0] if len(parts) == 1 else ops.concat([parts[k] for k in ORDER[kind]], axis=0)
-
-
 def _run(
     node: Node, x: Any, w: Any, r: Any, b: Any = None, lengths: Any = None, h0: Any = None,
     c0: Any = None, p: Any = None,
@@ -89,12 +83,15 @@ def _run(
             else s[d]
             for s in ((h0, c0) if kind == "LSTM" else (h0,))
         ]
-        biases = (None, None) if b is None else [_reordered(kind, v) for v in ops.split(b[d], 2)]
-        weights = [_reordered(kind, w[d]), _reordered(kind, r[d]), *biases]
+        biases = (
+            (None, None)
+            if b is None
+            else [converted(kind, v, ONNX, OURS) for v in ops.split(b[d], 2)]
+        )
+        weights = [*(converted(kind, v[d], ONNX, OURS) for v in (w, r)), *biases]
         peepholes = None
-        if p is not None:  # i, o, f
-            i, o, f = ops.split(p[d], 3)
-            peepholes = ops.concat([i, f, o])
+        if p is not None:
+            peepholes = stacked(gates(p[d], "iof"), "ifo")
         y, *last = _direction(node, x, first, weights, peepholes, lengths, reverse, functions[d])
         ys.append(y)
         lasts.append(last)

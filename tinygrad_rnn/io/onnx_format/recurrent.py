@@ -14,6 +14,7 @@ from ...nn.recurrent.layer import RecurrentLayer
 from ...tensor import tree
 from ...tensor.tensor import Tensor
 from ..configuration import option
+from ..conventions import ONNX, OURS, gates, stacked
 from ..steps import step_of
 from ..tracing import Event
 from .exporter import Exporter
@@ -21,7 +22,6 @@ from .graph import Graph
 from .scans import Values, filled, scanned, times
 
 ACTIVATIONS = {"tanh": "Tanh", "sigmoid": "Sigmoid", "relu": "Relu"}
-ORDER = {"RNN": [0], "GRU": [1, 0, 2], "LSTM": [0, 3, 1, 2]}  # of our gates, in the operators
 NONE = ""
 
 
@@ -297,28 +297,25 @@ def _prefix(run: Run) -> str:
 
 def _weights(module: Any, row: int) -> tuple[Any, Any, Any, Any]:
     """W, R, B and P of a row, in the operators' order of gates."""
-    cell, kind, size = module.cells[row], type(module).__name__, module.hidden_size
-
-    def gates(name: str, *features: int) -> list[Any]:
-        held = getattr(cell, name, None)
-        count = len(ORDER[kind]) - coupled
-        if held is None:
-            return [np.zeros((size, *features), dtype)] * len(ORDER[kind])
-        parts = list(np.split(held.numpy(), count))
-        if coupled:  # gates i, g, o: the operator does not read f's weights
-            parts.insert(1, np.zeros_like(parts[0]))
-        return parts
-
+    cell, kind = module.cells[row], type(module).__name__
     coupled = kind == "LSTM" and bool(option(module, "coupled_gates"))
-    dtype = cell.weight_ih.dtype
-    order = ORDER[kind]
-    w, r = (np.concatenate([gates(n)[k] for k in order]) for n in ("weight_ih", "weight_hh"))
-    b = np.concatenate([gates(n)[k] for n in ("bias_ih", "bias_hh") for k in order])
-    p = np.zeros(0, dtype)
-    if kind == "LSTM" and option(module, "peephole"):
-        i, *f, o = np.split(cell.weight_ch.numpy(), 2 if coupled else 3)
-        p = np.concatenate([i, o, *(f or [np.zeros_like(i)])])
-    return w, r, b, p
+    absent = "f" if coupled else ""  # the gate whose weights the operator does not read
+
+    def part(name: str, ours: str, theirs: str) -> Any:
+        held = getattr(cell, name, None)
+        if held is None:
+            return np.zeros(len(theirs) * module.hidden_size, cell.weight_ih.dtype)
+        parts = gates(held.numpy(), ours.replace(absent, ""))
+        parts |= {letter: np.zeros_like(parts["i"]) for letter in absent}
+        return stacked(parts, theirs)
+
+    orders = OURS.gates[kind], ONNX.gates[kind]
+    w, r, *biases = (
+        part(name, *orders) for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+    )
+    seen = kind == "LSTM" and option(module, "peephole")
+    p = part("weight_ch", "ifo", "iof") if seen else np.zeros(0, w.dtype)
+    return w, r, np.concatenate(biases), p
 
 
 def _begin(run: Run, rows: Sequence[int], given: list[str] | None) -> list[str] | None:

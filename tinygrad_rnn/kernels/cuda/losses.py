@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from .rows import TYPES, enabled
+from .sources import cuda_source
 
 Array = Any
 
@@ -27,7 +27,7 @@ def has_cross_entropy(xp: Any, x: Array, *others: Array | None) -> bool:
 
 @lru_cache
 def _kernel(xp: Any, name: str, real: str, ids: str) -> Any:
-    source = Path(__file__).with_name("losses.cu").read_text("utf-8")
+    source = cuda_source("losses.cu")
     types = f"typedef {TYPES[real]} Real;\ntypedef {TYPES[ids]} Id;\n"
     return xp.RawModule(code=types + source).get_function(name)
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from .rows import TYPES, compiles
+from .sources import cuda_source
 
 Array = Any
 
@@ -32,7 +32,7 @@ def fits(xp: Any, arrays: Sequence[Array]) -> bool:
 
 @lru_cache
 def _kernel(xp: Any, name: str, dtype: str) -> Any:
-    source = Path(__file__).with_name("many.cu").read_text("utf-8")
+    source = cuda_source("many.cu")
     return xp.RawModule(code=f"typedef {TYPES[dtype]} Real;\n{source}").get_function(name)
 
 

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from .sources import cuda_source
 
 Array = Any
 
 
 @lru_cache
 def _kernel(xp: Any, out: str) -> Any:
-    source = Path(__file__).with_name("philox.cu").read_text("utf-8")
+    source = cuda_source("philox.cu")
     return xp.RawModule(code=f"typedef {out} Out;\n{source}").get_function("philox")
 
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,6 +26,7 @@ from ..reference.time_loop import (
     weight_gradients,
 )
 from .rows import TYPES, enabled
+from .sources import cuda_source
 
 Array = Any
 Arrays = tuple[Array | None, ...]
@@ -59,7 +59,7 @@ struct Sequence {{
   double clip;
   int {", ".join(NUMBERS)};
 }};
-{Path(__file__).with_name("recurrent.cu").read_text("utf-8")}"""
+{cuda_source("recurrent.cu")}"""
 
 
 @lru_cache

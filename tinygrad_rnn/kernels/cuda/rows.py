@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 import os
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from .sources import cuda_source
 
 Array = Any
 
@@ -32,7 +33,7 @@ def enabled(xp: Any) -> bool:
 
 @lru_cache
 def _kernel(xp: Any, name: str, real: str, ids: str) -> Any:
-    source = Path(__file__).with_name("rows.cu").read_text("utf-8")
+    source = cuda_source("rows.cu")
     types = f"typedef {TYPES[real]} Real;\ntypedef {TYPES[ids]} Id;\n"
     return xp.RawModule(code=types + source).get_function(name)
 

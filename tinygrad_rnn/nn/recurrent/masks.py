@@ -27,7 +27,8 @@ class Order:
     def __init__(self, mask: Tensor) -> None:
         """**Arguments** mask: booleans, (T, B)."""
         rows = creation.arange(mask.shape[1], device=mask.device)
-        self.steps = ops.argsort(~mask, axis=0)  # which step comes at each place
+        skipped = (~mask).astype("int8")
+        self.steps = ops.argsort(skipped, axis=0)  # which step comes at each place
         self.flat = (self.steps * mask.shape[1] + rows).reshape(-1)
         self.inverse = ops.argsort(self.flat)
 
