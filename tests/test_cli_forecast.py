@@ -138,7 +138,7 @@ def rows(*values: object) -> str:
         (rows(1, "x"), "row 3, column 'value': expected a number, got 'x'"),
         (rows(1, 2, -3), "row 4, column 'value': returns need values above 0, got -3: --period 1"),
         (rows(*[7] * 300), "row 2, column 'value': series 'own' is constant: every value is 7"),
-        (rows(*range(1, 31)), "series 'own' is too short: 18 steps before 2020-01-20"),
+        (rows(*range(1, 31)), "series 'own' is too short: 20 steps before 2020-01-22"),
         (rows(*(1.5**i for i in range(200))), "series 'own' follows from its last values without"),
         ("2020-01-01,1,2\n", "row 2 has 3 fields, but the header has 2"),
         ("2020-01-01\xe9,1\n", "own.csv is not UTF-8"),

@@ -21,7 +21,7 @@ from ..errors import InvalidValueError
 from ..nn import Dropout, Linear, Module, student_t_nll_loss
 from ..optim import AdamW, Optimizer
 from ..tensor import ops, tree
-from ..tensor.creation import arange, as_tensor
+from ..tensor.creation import arange, as_tensor, ones
 from ..tensor.random import Generator
 from ..tensor.tensor import Tensor
 from ..train import check_weights, inference
@@ -60,6 +60,7 @@ LEVELS = np.arange(1, 10) / 10  # of the calibration's quantiles
 BLOCK = 10  # dates in an item of the comparison: neighbouring ones depend on each other
 ORIGINS = 25  # forecasts of several steps in each series, to see whether they are calibrated
 HIGHEST_DF = 100.0
+WIDTHS = np.exp(np.arange(-40, 41) / 100)  # factors of the scales to choose from
 SLOWER = 0.1  # corrections of the mean are learnt slower: it has much more noise than the scale
 
 R2 = "R² of mean"
@@ -101,6 +102,8 @@ class ForecastModel(Module):
     **Arguments** features: of a step. generator: draws weights and masks.
     """
 
+    width: Tensor
+
     def __init__(self, features: int, config: ForecastConfig, generator: Generator) -> None:
         super().__init__()
         check_weights_fit(_Sizes(config, features), 3)
@@ -110,6 +113,7 @@ class ForecastModel(Module):
         self.dropout = Dropout(config.dropout, generator=generator)
         self.head = Linear(config.hidden_size + features, 3, generator=generator)
         self.head.weight.data[:] = 0
+        self.register_buffer("width", ones((1,)))  # of all scales, fitted to the validation
         assert self.head.bias is not None
         self.head.bias.data[:] = [0, 0, 5]  # about 7 degrees of freedom
 
@@ -118,7 +122,10 @@ class ForecastModel(Module):
         y, state = self.layers(x, state)
         found = self.head(ops.concat([self.dropout(y), x], axis=2))
         df = 2.05 + ops.clip(ops.softplus(found[:, :, 2]), 0, HIGHEST_DF)
-        return (SLOWER * found[:, :, 0], ops.exp(found[:, :, 1]), df), state
+        scale = ops.exp(found[:, :, 1])
+        if not self.training:
+            scale = self.width * scale
+        return (SLOWER * found[:, :, 0], scale, df), state
 
 
 class _Sizes:
@@ -366,10 +373,25 @@ class Forecast(Task):
         return ops.where(inside, losses, 0).sum() / count, count
 
     def evaluate(self, quick: bool = False) -> float:
-        """Computes the mean -log p of the validation steps, in nats."""
-        found = self.fitted(self.forecaster)
-        parts = [log_p[a:b] for (_, log_p), (a, b) in zip(found, self.cuts, strict=True)]
-        return -float(np.concatenate(parts).mean())
+        """Computes the mean -log p of the validation steps, in nats.
+
+        It first fits the scales' common factor to these steps: noise is learnt by heart a little,
+        and years differ.
+        """
+        model = self.forecaster.model
+        model.width = ones((1,), device=model.head.weight.device)
+        rows = []
+        found = zip(self.steps_of, self.found, self.cuts, strict=True)
+        for (one, filtered, (a, b)), three in zip(
+            found, self.forecaster.distributions(self.found), strict=True
+        ):
+            start = filtered.start
+            rows.append([one.values[a:b], *(part[a - start : b - start] for part in three)])
+        y, location, scale, df = (np.concatenate(part) for part in zip(*rows, strict=True))
+        log_p = [student_log_density(y, location, c * scale, df).mean() for c in WIDTHS]
+        best = int(np.argmax(log_p))
+        model.width = model.width * float(WIDTHS[best])
+        return -float(log_p[best])
 
     def fitted(self, forecaster: Forecaster) -> list[Fitted]:
         """Returns the mean and the log-likelihood of every step of each series."""
@@ -378,9 +400,7 @@ class Forecast(Task):
         for one, filtered, (location, scale, df) in all_of:
             unknown = np.full(filtered.start, np.nan)
             y = one.values[filtered.start :]
-            log_p = np.array([
-                student_log_density(*row) for row in zip(y, location, scale, df, strict=True)
-            ])  # fmt: skip
+            log_p = student_log_density(y, location, scale, df)
             results.append((np.append(unknown, location), np.append(unknown, log_p)))
         return results
 

@@ -24,7 +24,7 @@ from ..data.tables import Table, TableError
 
 Array = NDArray[np.float64]
 
-VALIDATION, TEST = 0.15, 0.2  # of the dates, the last ones
+VALIDATION, TEST = 0.1, 0.2  # of the dates, the last ones
 LEAST = 40  # steps to learn from, in each series
 LEAST_HELD_OUT = 5  # steps for validation, and as many for the test
 FAST, SLOW = 0.94, 0.99  # decay of the weights in the two volatilities
@@ -122,7 +122,7 @@ def _one_series(table: Table, name: str, config: Any, future: bool) -> Series:
 
 
 def split(series: Sequence[Series], period: int, limit: int = 0) -> Panel:
-    """Splits series by date: the first 65 % of all dates to learn from, the last 20 % for the test.
+    """Splits series by date: the first 70 % of all dates to learn from, the last 20 % for the test.
 
     **Arguments** limit: the most steps of a series to use, the last ones; all, if 0. **Raises**
     TableError for a series that is too short, or two of the same name.

@@ -18,6 +18,7 @@ from ..tensor.random import Generator
 from .series import FAST, Array, Series, lags, linear_fit, regressors
 
 NODES, WEIGHTS = np.polynomial.legendre.leggauss(64)
+log_gamma = np.vectorize(math.lgamma, otypes=[float])
 Fitted = tuple[Array, Array]  # the mean and the log-likelihood of each step
 
 
@@ -26,13 +27,13 @@ def normal_log_density(y: Any, mean: Any, deviation: Any) -> Any:
     return -np.square((y - mean) / deviation) / 2 - np.log(deviation) - math.log(2 * math.pi) / 2
 
 
-def student_log_density(y: Any, location: Any, scale: Any, df: float) -> Any:
+def student_log_density(y: Any, location: Any, scale: Any, df: Any) -> Any:
     """The log-density of Student's t-distribution.
 
     >>> float(round(student_log_density(0.0, 0.0, 1.0, 1.0), 4))  # -log(pi)
     -1.1447
     """
-    constant = math.lgamma((df + 1) / 2) - math.lgamma(df / 2) - math.log(df * math.pi) / 2
+    constant = log_gamma((df + 1) / 2) - log_gamma(df / 2) - np.log(df * math.pi) / 2
     z = (y - location) / scale
     return constant - (df + 1) / 2 * np.log1p(z * z / df) - np.log(scale)
 
