@@ -15,7 +15,7 @@ import pytest
 
 from tinygrad_rnn.io import load_checkpoint
 from tinygrad_rnn.recipes import TASKS_BY_NAME
-from tinygrad_rnn.recipes.series import Filter, Series, linear_fit
+from tinygrad_rnn.recipes.series import Filter, Series, classical_fit, garch_fit, linear_fit
 from tinygrad_rnn.recipes.volatility import (
     normal_log_density,
     student_cdf,
@@ -194,23 +194,37 @@ def test_student_s_density_distribution_and_samples_agree() -> None:
         np.testing.assert_allclose(shares, found, atol=0.006)
 
 
-def test_the_filter_is_the_linear_mean_and_the_weighted_volatility() -> None:
+def test_the_filter_is_the_linear_mean_and_the_garch_volatility() -> None:
     rng = np.random.default_rng(0)
     y = rng.normal(size=80).cumsum() + np.tile([0.0, 4.0, 1.0], 27)[:80]
     days_of = [datetime(2020, 1, 1)] * 80
     known = rng.normal(size=(80, 1))
-    coefficients, deviation = linear_fit(Series("a", days_of, y, known), 3)
+    one = Series("a", days_of, y, known)
+    coefficients, deviation = linear_fit(one, 3)
     x = np.stack([np.ones(76), y[3:-1], y[1:-3], y[:-4], known[4:, 0]], axis=1)
     np.testing.assert_allclose(coefficients, np.linalg.lstsq(x, y[4:], rcond=None)[0], rtol=1e-6)
-    model = Filter(coefficients, deviation, y[:4], 3, paths=2)
+    [found, wide, a, p] = classical_fit(one, 3)
+    assert (found, wide) == (coefficients.tolist(), deviation)
+    model = Filter([found, wide, a, p], y[:4], 3, paths=2)
     variance = np.ones(2)
     for t in range(4, 80):
         mean, volatility, features = model.ahead(known[t])
         np.testing.assert_allclose(mean, x[t - 4] @ coefficients)
         np.testing.assert_allclose(volatility, deviation * np.sqrt(variance))
         assert features.shape == (2, 4)
-        variance = 0.94 * variance + 0.06 * ((y[t] - mean) / deviation) ** 2
+        variance = 1 - p + a * ((y[t] - mean) / deviation) ** 2 + (p - a) * variance
         model.update(np.full(2, y[t]), mean)
+
+
+def test_the_parameters_of_a_garch_process_are_found() -> None:
+    noise, a, p, variance = np.random.default_rng(0).normal(size=20_000), 0.1, 0.95, 1.0
+    drawn = np.empty(len(noise))
+    for t, e in enumerate(noise):
+        drawn[t] = np.sqrt(variance) * e
+        variance = 1 - p + a * drawn[t] ** 2 + (p - a) * variance
+    found = garch_fit(drawn / drawn.std())
+    assert 0.06 <= found[0] <= 0.13
+    assert found[1] == 0.95
 
 
 def test_weighted_volatility_looks_back_only() -> None:

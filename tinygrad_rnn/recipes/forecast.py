@@ -34,8 +34,8 @@ from .series import (
     Filter,
     Panel,
     Series,
+    classical_fit,
     lags,
-    linear_fit,
     read_series,
     split,
     stocks,
@@ -64,7 +64,9 @@ WIDTHS = np.exp(np.arange(-40, 41) / 100)  # factors of the scales to choose fro
 SLOWER = 0.1  # corrections of the mean are learnt slower: it has much more noise than the scale
 
 R2 = "R² of mean"
-EXAMPLES = {"stocks": (stocks, 0), "unemployment": (unemployment, 12)}  # with their periods
+EXAMPLES = {  # with their periods and units
+    "stocks": (stocks, 0, "adjusted close, $"), "unemployment": (unemployment, 12, "rate, %"),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -153,7 +155,7 @@ class Forecaster:
     """A model with the classical models of the series, and the scales of the covariates."""
 
     model: ForecastModel
-    fits: dict[str, list[Any]]  # coefficients and deviation by series
+    fits: dict[str, list[Any]]  # `classical_fit` by series
     known: list[list[float]]  # mean and deviation of each covariate
     period: int
     config: ForecastConfig
@@ -220,10 +222,10 @@ class Forecaster:
         fit = self.fits.get(one.name)
         if len(self.fits) == 1 and not self.config.series:  # whatever its file is called
             [fit] = self.fits.values()
-        coefficients, deviation = fit or linear_fit(one, self.period)
-        if not deviation > 0:
+        fit = fit or classical_fit(one, self.period)
+        if not fit[1] > 0:
             raise TextError(f"series {one.name!r} follows from its last values without an error")
-        model = Filter(coefficients, deviation, y[:start], self.period)
+        model = Filter(fit, y[:start], self.period)
         states, found = {}, []
         for t in range(start, len(y)):
             if t in keep:
@@ -325,9 +327,9 @@ class Forecast(Task):
         """Reads series, and splits them by date."""
         if files:
             series = [one for path in files for one in read_series(path, config)]
-            return split(series, config.period, config.limit)
-        example, period = EXAMPLES[config.example]
-        return split(example(), config.period or period, config.limit)
+            return split(series, config.period, config.value, config.limit)
+        example, period, unit = EXAMPLES[config.example]
+        return split(example(), config.period or period, unit, config.limit)
 
     def __init__(self, data: Panel, config: ForecastConfig, device: str | None = None) -> None:
         generator = Generator(config.seed)
@@ -335,8 +337,7 @@ class Forecast(Task):
         self.cuts = [data.cuts(one) for one in self.steps_of]
         fits: dict[str, list[Any]] = {}
         for one, (a, _) in zip(self.steps_of, self.cuts, strict=True):
-            coefficients, deviation = linear_fit(one, data.period, a)
-            fits[one.name] = [coefficients.tolist(), deviation]
+            fits[one.name] = classical_fit(one, data.period, a)
         pairs = zip(self.steps_of, self.cuts, strict=True)
         training = np.concatenate([one.known[:a] for one, (a, _) in pairs])
         spread = training.std(axis=0)
@@ -514,7 +515,7 @@ class Forecast(Task):
         times = np.array(one.dates[past.start : at + paths.shape[1]], "datetime64[s]")
         plot.fan(
             paths, one.values[past], one.values[at:], times=times, xlabel="date",
-            ylabel=f"{one.name}", ax=axes[0],
+            ylabel=f"{one.name}: {self.panel.unit}", ax=axes[0],
         )  # fmt: skip
         axes[0].tick_params(axis="x", rotation=30)
         below = self.ranks[None] < LEVELS[:, None]

@@ -1,7 +1,7 @@
 """Time series: read from tables, split by date, and filtered by a classical model.
 
 The classical model is what the network of `forecast` corrects, and what a path of samples walks on:
-a mean, linear in earlier values, and a volatility, an exponentially weighted mean of squares.
+a mean, linear in earlier values and in covariates, and the volatility of a GARCH(1,1).
 """
 
 from __future__ import annotations
@@ -27,7 +27,10 @@ Array = NDArray[np.float64]
 VALIDATION, TEST = 0.1, 0.2  # of the dates, the last ones
 LEAST = 40  # steps to learn from, in each series
 LEAST_HELD_OUT = 5  # steps for validation, and as many for the test
-FAST, SLOW = 0.94, 0.99  # decay of the weights in the two volatilities
+SLOW = 0.99  # decay of the weights in a second, slower volatility
+ALPHAS = (0.01, 0.02, 0.03, 0.04, 0.05, 0.06, 0.08, 0.1, 0.13, 0.17, 0.22, 0.3)  # of `garch_fit`
+PERSISTENCES = (0.5, 0.8, 0.9, 0.95, 0.97, 0.98, 0.99, 0.995, 0.998)
+TAILS = 6.0  # degrees of freedom with which it fits
 LOWEST = 1e-4  # of a variance, in units of the training data's
 CLIP = 5.0  # the largest standardised residual that the network reads
 FEATURES = 4  # that the network reads, besides the known covariates
@@ -62,11 +65,13 @@ class Panel:
     """Series to learn from and to test with.
 
     **Arguments** period: steps of a season; 0 for returns. ends: where training and validation end.
+    unit: of the values, or what they are.
     """
 
     series: list[Series]
     period: int
     ends: tuple[datetime, datetime]
+    unit: str
 
     def steps(self) -> list[Series]:
         """Returns what is forecast: the values, or their returns."""
@@ -121,7 +126,7 @@ def _one_series(table: Table, name: str, config: Any, future: bool) -> Series:
     return Series(name, dates, values, known)
 
 
-def split(series: Sequence[Series], period: int, limit: int = 0) -> Panel:
+def split(series: Sequence[Series], period: int, unit: str, limit: int = 0) -> Panel:
     """Splits series by date: the first 70 % of all dates to learn from, the last 20 % for the test.
 
     **Arguments** limit: the most steps of a series to use, the last ones; all, if 0. **Raises**
@@ -141,7 +146,7 @@ def split(series: Sequence[Series], period: int, limit: int = 0) -> Panel:
         days[min(len(days) - 1, round(part * len(days)))]
         for part in (1 - VALIDATION - TEST, 1 - TEST)
     )
-    panel = Panel(list(series), period, (first, second))
+    panel = Panel(list(series), period, (first, second), unit)
     for one in panel.steps():
         a, b = panel.cuts(one)
         least = LEAST + max(lags(period), default=0)
@@ -199,18 +204,43 @@ def linear_fit(one: Series, period: int, end: int | None = None) -> tuple[Array,
     return coefficients, float(np.std(y - x @ coefficients))
 
 
+def garch_fit(residual: Array) -> tuple[float, float]:
+    """Fits the volatility of residuals of variance 1, a GARCH(1,1) whose mean variance is 1.
+
+    variance_t = (1 - p) + a residual_{t-1}^2 + (p - a) variance_{t-1}
+
+    **Returns** a and the persistence p of the greatest likelihood on a grid, with Student's t.
+    """
+    a, p = (grid.ravel() for grid in np.meshgrid(ALPHAS, PERSISTENCES))
+    variance, score = np.ones(len(a)), np.zeros(len(a))
+    for square in np.square(residual):
+        odds = np.log1p(square / ((TAILS - 2) * variance))
+        score -= (TAILS + 1) / 2 * odds + np.log(variance) / 2
+        variance = (1 - p) + a * square + (p - a) * variance
+    best = int(score.argmax())
+    return float(a[best]), float(p[best])
+
+
+def classical_fit(one: Series, period: int, end: int | None = None) -> list[Any]:
+    """Fits a series on the steps to `end`: what `Filter` takes, as a checkpoint can hold it."""
+    coefficients, deviation = linear_fit(one, period, end)
+    start = max(lags(period), default=0)
+    residual = (one.values[start:] - regressors(one, period) @ coefficients)[
+        : None if end is None else end - start
+    ]
+    return [coefficients.tolist(), deviation, *garch_fit(residual / max(deviation, 1e-300))]
+
+
 class Filter:
     """The classical model at a step of some paths: its mean, its volatility, and what it has seen.
 
-    **Arguments** coefficients, deviation: as `linear_fit` returns them. before: the first values,
-    as many as the longest lag. paths: that start alike.
+    **Arguments** fit: as `classical_fit` returns it. before: the first values, as many as the
+    longest lag. paths: that start alike.
     """
 
-    def __init__(
-        self, coefficients: Any, deviation: float, before: Array, period: int,
-        paths: int = 1,
-    ) -> None:  # fmt: skip
-        self.coefficients, self.deviation = np.asarray(coefficients), deviation
+    def __init__(self, fit: Sequence[Any], before: Array, period: int, paths: int = 1) -> None:
+        coefficients, self.deviation, self.alpha, self.persistence = fit
+        self.coefficients = np.asarray(coefficients)
         self.lags = lags(period)
         self.recent = np.tile(before, (paths, 1))
         self.fast, self.slow = np.ones(paths), np.ones(paths)
@@ -242,7 +272,8 @@ class Filter:
         residual = (y - mean) / self.deviation
         self.last = residual / np.sqrt(self.fast)
         square = np.minimum(np.square(residual), 1e8)
-        self.fast = np.maximum(FAST * self.fast + (1 - FAST) * square, LOWEST)
+        a, p = self.alpha, self.persistence
+        self.fast = np.maximum((1 - p) + a * square + (p - a) * self.fast, LOWEST)
         self.slow = np.maximum(SLOW * self.slow + (1 - SLOW) * square, LOWEST)
         if self.lags:
             self.recent = np.concatenate([self.recent[:, 1:], y[:, None]], axis=1)

@@ -15,9 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..tensor.random import Generator
-from .series import FAST, Array, Series, lags, linear_fit, regressors
+from .series import Array, Series, lags, linear_fit, regressors
 
 NODES, WEIGHTS = np.polynomial.legendre.leggauss(64)
+DECAY = 0.94  # of the weights in `weighted_volatility`
 log_gamma = np.vectorize(math.lgamma, otypes=[float])
 Fitted = tuple[Array, Array]  # the mean and the log-likelihood of each step
 
@@ -79,7 +80,7 @@ def weighted_volatility(y: Array, end: int) -> Fitted:
     now = square[:end].mean()
     for t in range(len(y)):
         variance[t] = max(now, floor)
-        now = FAST * now + (1 - FAST) * square[t]
+        now = DECAY * now + (1 - DECAY) * square[t]
     return mean, normal_log_density(y, mean, np.sqrt(variance))
 
 
