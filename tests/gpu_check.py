@@ -309,7 +309,8 @@ def main() -> int:
     }  # fmt: skip
     for name, (share, section) in sections.items():
         begin = time.perf_counter()
-        report[name] = found = section(START + share * given.budget, "cuda")
+        until = max(START + share * given.budget, begin + 0.1 * given.budget)
+        report[name] = found = section(until, "cuda")
         found["seconds"] = round(time.perf_counter() - begin, 1)
         say(f"{name}: {json.dumps(found, default=str)[:2000]}")
     from bench.gpu import figures

@@ -11,7 +11,7 @@ from . import driver
 
 collect_ignore = ["plugin.py"]
 if not driver.started():
-    names = ("driver", "elementwise", "kernels", "launches", "nvrtc", "recurrent")
+    names = ("driver", "elementwise", "kernels", "launches", "nvrtc", "persistent", "recurrent")
     collect_ignore += [f"test_{name}.py" for name in names]
 
 

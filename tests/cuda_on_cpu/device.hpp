@@ -57,6 +57,7 @@ unsigned long shuffle(unsigned long value, int n, int mode);
 
 static inline void __syncthreads() { block_barrier(); }
 static inline void __syncwarp(unsigned = ~0u) { warp_barrier(); }
+template <class T> static inline T __ldcg(const T *p) { return *p; }
 static inline void __threadfence() {}
 static inline void __threadfence_block() {}
 static inline void __nanosleep(unsigned) { spin(); } // a loop that waits for another block calls it

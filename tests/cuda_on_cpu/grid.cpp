@@ -122,12 +122,17 @@ static void release(unsigned first, unsigned n) {
 static void run_fibers(unsigned threads) {
   std::vector<unsigned> order(blocks.size());
   std::iota(order.begin(), order.end(), 0);
+  unsigned behind = seed ? roll(2 * blocks.size()) : ~0u; // a block that lags while others go on
   for (unsigned idle = 0; !failed;) {
     if (seed)
       for (unsigned i = order.size(); i > 1; i--) std::swap(order[i - 1], order[roll(i)]);
     bool left = false, moved = false;
     for (unsigned b : order) {
       const unsigned first = b * threads;
+      if (b == behind) {
+        left = true;
+        continue;
+      }
       const unsigned turn = seed ? roll(threads) : 0;
       const bool backwards = seed && roll(2), skip = seed && roll(4) == 0;
       const unsigned skipped = skip ? roll((threads + 31) / 32) : ~0u; // a warp that lags behind
@@ -150,6 +155,10 @@ static void run_fibers(unsigned threads) {
       swap_shared(blocks[b], false);
     }
     if (!left) return;
+    if (behind < blocks.size() && !moved) { // no other goes on without it
+      behind = roll(2 * blocks.size());
+      continue;
+    }
     idle = moved ? 0 : idle + 1;
     if (idle > 1000 || (!moved && [] {
           for (Fiber &f : fibers)

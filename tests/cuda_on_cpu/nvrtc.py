@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tinygrad_rnn.kernels.cuda import elementwise, losses, many, philox, recurrent, rows
+from tinygrad_rnn.kernels.cuda import elementwise, losses, many, persistent, philox, recurrent, rows
 from tinygrad_rnn.kernels.elementwise import Symbol, compile_elementwise
 
 ARCHITECTURES = ("sm_80", "sm_90", "sm_100")
@@ -45,7 +45,10 @@ def sources(real: str) -> list[str]:
     """Every source of the package, for a type of numbers."""
     types = f"typedef {real} Real;\ntypedef long long Id;\n"
     files = [module.__file__.replace(".py", ".cu") for module in (losses, many, rows)]
-    found = [recurrent.source(real), chain(real)]
+    whole = persistent.source(
+        real, "lstm", 4, 16 if real == "float" else 8, 16
+    )  # forward, backward
+    found = [whole, recurrent.source(real), chain(real)]
     for file in files:
         with open(file, encoding="utf-8") as source:
             found.append(types + source.read())

@@ -25,7 +25,9 @@ def test_no_kernel_spills_and_the_table_in_the_docs_is_true() -> None:
     for (real, architecture), kernels in found.items():
         for kernel, used in kernels.items():
             assert not used.spilled, (real, architecture, kernel)
-            assert used.registers <= 64, (real, architecture, kernel)  # 1,024 threads a unit
+            # A multiprocessor has 65,536 registers, and one block of a persistent kernel.
+            most = 128 if kernel in ("forward", "backward") else 64
+            assert used.registers <= most, (real, architecture, kernel)
     if nvrtc.version() == (13, 0):  # others allocate otherwise
         assert nvrtc.table(found) in PAGE.read_text("utf-8"), "python -m tests.cuda_on_cpu.nvrtc"
 

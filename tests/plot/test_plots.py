@@ -10,6 +10,7 @@ import pytest
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import plot
+from tinygrad_rnn.plot.graphs import LAYER
 
 pytest.importorskip("matplotlib")
 rng = np.random.default_rng(0)
@@ -81,7 +82,7 @@ def test_a_graph_has_every_operation_once_and_no_edge_goes_up() -> None:
         ("w\n(3, 2)", "matmul"), ("matmul", "tanh"), ("tanh", "multiply"), ("multiply", "add"),
         ("add", "sum"), ("sum", "result\n()"),
     ):  # fmt: skip
-        assert texts[above][1] > texts[below][1]
+        assert texts[above][1] - texts[below][1] == pytest.approx(LAYER)  # of the next layer
     # x and w to matmul, matmul to tanh, tanh to multiply twice and to add, ...
     assert len(figure.axes[0].patches) == 9
     assert "leaf\n(3, 2)" in {text.get_text() for text in product(names=False).axes[0].texts}

@@ -95,7 +95,7 @@ class Session(Generic[T]):
                 print(
                     f"hint: {trainer.symbols:,} {trainer.unit}s are little to learn from: the "
                     "model will memorise them. Use more data, or a smaller --hidden-size and "
-                    "fewer --steps"
+                    f"fewer --{trainer.span}"
                 )
             return trainer
         for name, value in self.settings.items():

@@ -78,7 +78,7 @@ def predict(
     as_json: Annotated[bool, typer.Option("--json", help="Write a line of JSON an item.")] = False,
     device: Device = None,
 ) -> None:
-    """Predict with a model of a task that was compared with baselines."""
+    """Predict with a model of `train classify`, `tag`, `forecast`, `speech` or `wordlm`."""
     from rich.console import Console
 
     state = load_checkpoint(checkpoint)

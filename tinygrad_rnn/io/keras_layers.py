@@ -202,7 +202,7 @@ def _recurrent_specification(layer: Any, sequences: bool) -> Specification:
     folders = {f"/{n}_layer/cell": w for n, w in zip(("forward", "backward"), weights, strict=True)}
     back = described(
         kind, {**config, "go_backwards": True}
-    )  # which Keras would derive, with faults
+    )  # derived by Keras, it may be another model's
     both = {"merge_mode": merges[layer.merge], "layer": inner, "backward_layer": back}
     return "Bidirectional", both, folders
 

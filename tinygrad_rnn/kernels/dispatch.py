@@ -135,4 +135,5 @@ def describe() -> str:
     """Which implementation runs, and why."""
     if cpu.functions.native is None:
         return f"reference (array code); native code: {cpu.describe()}"
-    return f"cpu: {cpu.describe()}; cuda on a GPU; reference (array code) for the rest"
+    on_gpu = f"cuda on a GPU: {recurrent.describe()}"
+    return f"cpu: {cpu.describe()}; {on_gpu}; reference (array code) for the rest"

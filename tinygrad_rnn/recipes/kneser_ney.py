@@ -39,7 +39,7 @@ class KneserNey:
 
     >>> model = KneserNey(np.array([0, 1, 2] * 9), order=3, vocab_size=3)
     >>> np.exp(model.score(np.array([0, 1, 2, 0, 1, 2])))[3:].round(1)
-    array([1., 1., 1.])
+    array([0.9, 0.9, 0.9])
     """
 
     def __init__(self, ids: Ids, order: int, vocab_size: int) -> None:

@@ -1,5 +1,6 @@
 // The steps of recurrent layers: one kernel beside one product (recurrent.py, which launches both). Before this
 // source stand: typedef ... Real; struct Sequence, of arrays and sizes; and the names are those of the contract.
+// What a kernel does for one element is a function _at: persistent.cu has a loop of its own around some of them.
 //
 // Steps are counted by n in running order; t is their place in time. Arrays of states have T + 1 places, one
 // before each step and one after the last. A null pointer stands for an option or an output that is not there.
@@ -142,19 +143,25 @@ extern "C" __global__ void carry_back(const Sequence s, const int n) {
 
 // ---------------------------------------------------------------- RNN. gates: U x + b + W m, then h~
 
-extern "C" __global__ void rnn(const Sequence s, const int n) {
-  ELEMENT(s.H);
+__device__ void rnn_at(const Sequence& s, const int n, const int b, const int u) {
   Real& z = s.gates[row_of(s, n, b) * s.H + u];
   z = s.relu ? (z > 0 || z != z ? z : Real(0)) : tanh(z);
   carry_h(s, n, b, u, z);
 }
-
-extern "C" __global__ void rnn_back(const Sequence s, const int n) {
+extern "C" __global__ void rnn(const Sequence s, const int n) {
   ELEMENT(s.H);
+  rnn_at(s, n, b, u);
+}
+
+__device__ void rnn_back_at(const Sequence& s, const int n, const int b, const int u) {
   const size_t row = row_of(s, n, b);
   const Real d = arriving_h(s, n, b, u), h = s.gates[row * s.H + u];
   const Real slope = s.relu ? h > 0 ? d : Real(0) : (1 - h * h) * d;
   s.dz[row * s.H + u] = rests(s, row) ? Real(0) : slope;
+}
+extern "C" __global__ void rnn_back(const Sequence s, const int n) {
+  ELEMENT(s.H);
+  rnn_back_at(s, n, b, u);
 }
 
 // ---------------------------------------------------------------- GRU. gates: U x + b, then r, z, n
@@ -165,8 +172,7 @@ __device__ void gru_n(const Sequence& s, int n, int b, int u, Real* gate, Real z
 }
 
 // part: W m of all gates. aside: W_n m and its bias.
-extern "C" __global__ void gru_after(const Sequence s, const int n) {
-  ELEMENT(s.H);
+__device__ void gru_after_at(const Sequence& s, const int n, const int b, const int u) {
   const size_t row = row_of(s, n, b);
   Real* const gate = s.gates + row * 3 * s.H + u;
   const Real* const part = s.part + (size_t)b * 3 * s.H + u;
@@ -175,6 +181,10 @@ extern "C" __global__ void gru_after(const Sequence s, const int n) {
   const Real r = gate[0] = SIGMOID(gate[0] + w_r), z = gate[s.H] = SIGMOID(gate[s.H] + w_z);
   if (s.aside) s.aside[row * s.H + u] = w_n;
   gru_n(s, n, b, u, gate, z, r * w_n);
+}
+extern "C" __global__ void gru_after(const Sequence s, const int n) {
+  ELEMENT(s.H);
+  gru_after_at(s, n, b, u);
 }
 
 // gates of r and z: with W m. part: r m, of which W_n r m is then added to the gate n.
@@ -203,8 +213,7 @@ __device__ Real gru_back(const Sequence& s, int n, int b, int u, const Real* gat
 }
 
 // dz: on the side of the input. dz_rec: of the recurrent product.
-extern "C" __global__ void gru_after_back(const Sequence s, const int n) {
-  ELEMENT(s.H);
+__device__ void gru_after_back_at(const Sequence& s, const int n, const int b, const int u) {
   const size_t row = row_of(s, n, b);
   const Real* const gate = s.gates + row * 3 * s.H + u;
   Real* const out = s.dz + row * 3 * s.H + u;
@@ -214,6 +223,10 @@ extern "C" __global__ void gru_after_back(const Sequence s, const int n) {
   rec[0] = out[0] = rest ? Real(0) : d_n * s.aside[row * s.H + u] * (1 - r) * r;
   rec[s.H] = out[s.H];
   rec[2 * s.H] = rest ? Real(0) : d_n * r;
+}
+extern "C" __global__ void gru_after_back(const Sequence s, const int n) {
+  ELEMENT(s.H);
+  gru_after_back_at(s, n, b, u);
 }
 
 extern "C" __global__ void gru_n_back(const Sequence s, const int n) {
@@ -234,8 +247,8 @@ extern "C" __global__ void gru_rz_back(const Sequence s, const int n) {
 
 // ---------------------------------------------------------------- LSTM. gates: U x + b + W m, then i, f, g, o
 
-extern "C" __global__ void lstm(const Sequence s, const int n) {
-  ELEMENT(s.H);
+__device__ void lstm_at(const Sequence& s, const int n, const int b, const int u) {
+  const int e = b * s.H + u;
   const int H = s.H, G = s.coupled ? 3 : 4;
   const size_t row = row_of(s, n, b);
   Real* const gate = s.gates + row * G * H + u;
@@ -267,10 +280,14 @@ extern "C" __global__ void lstm(const Sequence s, const int n) {
   else
     carry_h(s, n, b, u, o * tanh(c));
 }
+extern "C" __global__ void lstm(const Sequence s, const int n) {
+  ELEMENT(s.H);
+  lstm_at(s, n, b, u);
+}
 
 // part: the cotangent of o tanh(c) under a projection.
-extern "C" __global__ void lstm_back(const Sequence s, const int n) {
-  ELEMENT(s.H);
+__device__ void lstm_back_at(const Sequence& s, const int n, const int b, const int u) {
+  const int e = b * s.H + u;
   const int H = s.H, G = s.coupled ? 3 : 4;
   const size_t row = row_of(s, n, b);
   const Real* const gate = s.gates + row * G * H + u;
@@ -297,4 +314,8 @@ extern "C" __global__ void lstm_back(const Sequence s, const int n) {
   if (!s.coupled) out[H] = d_f;
   out[(G - 2) * H] = dc * i * (1 - g * g);
   out[(G - 1) * H] = d_o;
+}
+extern "C" __global__ void lstm_back(const Sequence s, const int n) {
+  ELEMENT(s.H);
+  lstm_back_at(s, n, b, u);
 }

@@ -25,6 +25,7 @@ from ..reference.time_loop import (
     split,
     weight_gradients,
 )
+from . import persistent
 from .rows import TYPES, enabled
 from .sources import cuda_source
 
@@ -38,7 +39,7 @@ THREADS = 128
 REALS = (
     "h0", "c0", "gates", "part", "hs", "cs", "ms", "y", "h_last", "c_last", "c_every",
     "c_computed", "aside", "projected", "mask", "h_zone", "c_zone", "peepholes", "b_hh",
-    "gh", "gc", "gy", "gcs", "dh", "dc", "dm", "dz", "dz_rec", "d_projected",
+    "w_hh", "gh", "gc", "gy", "gcs", "dh", "dc", "dm", "dz", "dz_rec", "d_projected",
 )  # fmt: skip
 BYTES = ("over", "begins", "cut")
 NUMBERS = ("T", "B", "H", "P", "reverse", "relu", "coupled", "h_wide", "c_wide")
@@ -84,6 +85,11 @@ def supports(xp: Any, floats: Sequence[Array | None]) -> bool:
         return False
     dtypes = {a.dtype for a in floats if a is not None and a.dtype.kind == "f"}
     return len(dtypes) == 1 and str(dtypes.pop()) in ("float32", "float64")
+
+
+def describe() -> str:
+    """Which kernels run a sequence, and why."""
+    return persistent.describe()
 
 
 class Pass:
@@ -283,9 +289,10 @@ def rnn_forward(
         times = s.product(w_hh, transposed=True, add=True)
         step = s.launcher("rnn", s.width)
         s.start()
-        for n, m, z in s.forwards():
-            times(m, z)
-            step(n)
+        if not persistent.run(s, "rnn", "forward", w_hh):
+            for n, m, z in s.forwards():
+                times(m, z)
+                step(n)
         return (s.output, s.arrays["h_last"]), (s if keep else None)
 
 
@@ -304,9 +311,10 @@ def rnn_backward(
         s, w_hh = saved.backward(g), xp.ascontiguousarray(w_hh)
         times = s.product(w_hh, transposed=False)
         step, dm = s.launcher("rnn_back", s.width), s.arrays["dm"].data.ptr
-        for n, dz in s.backwards("dz"):
-            step(n)
-            times(dz, dm)
+        if not persistent.run(s, "rnn", "backward", w_hh):
+            for n, dz in s.backwards("dz"):
+                step(n)
+                times(dz, dm)
         s.finish()
         need_x, need_h, *rest = needs
         dz = s.arrays["dz"]
@@ -343,9 +351,10 @@ def gru_forward(
                 s.make(aside=s.each_step(width))
             times, step = s.product(w_hh, transposed=True), s.launcher("gru_after", width)
             s.start()
-            for n, m, _ in s.forwards():
-                times(m, part)
-                step(n)
+            if not persistent.run(s, "gru_after", "forward", w_hh):
+                for n, m, _ in s.forwards():
+                    times(m, part)
+                    step(n)
         else:
             wide: dict[str, Any] = {"transposed": True, "add": True, "out_row": 3 * width}
             times_rz = s.product(w_hh[: 2 * width], **wide)
@@ -379,9 +388,10 @@ def gru_backward(
             rec = "dz_rec"
             s.make(dz_rec=s.arrays["gates"].shape)
             times, step = s.product(w_hh, transposed=False), s.launcher("gru_after_back", width)
-            for n, dz in s.backwards(rec):
-                step(n)
-                times(dz, dm)
+            if not persistent.run(s, "gru_after", "backward", w_hh):
+                for n, dz in s.backwards(rec):
+                    step(n)
+                    times(dz, dm)
         else:
             s.make(part=(s.loop.batch, width))
             part, to_n = s.arrays["part"].data.ptr, 2 * width * s.dtype.itemsize
@@ -442,9 +452,10 @@ def lstm_forward(
         if w_hr is None:
             step = s.launcher("lstm", width)
             s.start()
-            for n, m, z in s.forwards():
-                times(m, z)
-                step(n)
+            if not persistent.run(s, "lstm", "forward", w_hh):
+                for n, m, z in s.forwards():
+                    times(m, z)
+                    step(n)
         else:
             s.make(part=(batch, width), projected=(batch, s.out))
             part, projected = s.arrays["part"].data.ptr, s.arrays["projected"].data.ptr
@@ -480,9 +491,10 @@ def lstm_backward(
         times = s.product(w_hh, transposed=False)
         if w_hr is None:
             step = s.launcher("lstm_back", width)
-            for n, dz in s.backwards("dz"):
-                step(n)
-                times(dz, dm)
+            if not persistent.run(s, "lstm", "backward", w_hh):
+                for n, dz in s.backwards("dz"):
+                    step(n)
+                    times(dz, dm)
         else:
             s.make(d_projected=s.each_step(s.out), part=(s.loop.batch, width))
             carry, step = s.launcher("carry_back", s.out), s.launcher("lstm_back", width)
