@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import importlib.util
 import json
 from collections.abc import Callable
 from datetime import date, datetime, timedelta
@@ -17,6 +18,7 @@ from tinygrad_rnn.io import load_checkpoint
 from tinygrad_rnn.recipes import TASKS_BY_NAME
 from tinygrad_rnn.recipes.series import Filter, Series, classical_fit, garch_fit, linear_fit
 from tinygrad_rnn.recipes.volatility import (
+    garch,
     normal_log_density,
     student_cdf,
     student_log_density,
@@ -65,6 +67,8 @@ def test_a_known_covariate_tells_the_volatility(run: Run) -> None:  # noqa: F811
     assert log_p["rnn"] > log_p["weighted volatility"] + 0.15
     assert "the mean of these returns is not predictable from their past" in said
     assert "the 50 % intervals of the next step hold" in " ".join(said.split())
+    if importlib.util.find_spec("arch") is None:
+        assert "GARCH(1,1) needs the package arch: pip install 'tinygrad_rnn[baselines]'" in said
     assert Path("run/forecast.png").read_bytes().startswith(b"\x89PNG")
 
     ahead = "".join(f"one,{day},,{i % 2}\n" for i, day in enumerate(days(506)[500:]))
@@ -169,6 +173,27 @@ def test_errors_of_several_series(run: Run) -> None:  # noqa: F811
     assert "series 'two' is too short: 3 steps before" in said
 
 
+def test_values_of_any_size_and_json(run: Run) -> None:  # noqa: F811
+    write_season(100)
+    rows = [*csv.DictReader(StringIO(Path("season.csv").read_text()))]
+    for scale, file in ((1e200, "large.jsonl"), (1e-9, "small.jsonl")):
+        lines = [{"date": r["date"], "value": scale * float(r["value"])} for r in rows]
+        Path(file).write_text("\n".join(map(json.dumps, lines)))
+    small = ["train", "forecast", "--period", "1", *SMALL]
+    said = run(*small, "--data", "large.jsonl", "--out", "a", status=2)
+    assert "series 'large' has values that are too large: scale them down" in said
+    run(*small, "--data", "small.jsonl", "--out", "b")
+    records = [json.loads(x) for x in run("predict", "b", "small.jsonl", "--json").splitlines()]
+    assert [record["step"] for record in records] == [1, 2, 3, 4]
+    assert 5e-9 < records[0]["quantiles"]["50%"] < 15e-9
+    ends = [{"date": "2021-01-01", "value": 0}, {"date": "2021-01-02", "value": None}]
+    Path("zero.jsonl").write_text(
+        Path("small.jsonl").read_text() + "\n" + "\n".join(map(json.dumps, ends))
+    )
+    [record] = [json.loads(x) for x in run("predict", "b", "zero.jsonl", "--json").splitlines()]
+    assert record["date"] == "2021-01-02"  # 0 is a value, and null is to forecast
+
+
 def test_predict_refuses_short_series(run: Run) -> None:  # noqa: F811
     write_season(120)
     run("train", "forecast", "--data", "season.csv", "--period", "1", *SMALL, "--out", "run")
@@ -225,6 +250,16 @@ def test_the_parameters_of_a_garch_process_are_found() -> None:
     found = garch_fit(drawn / drawn.std())
     assert 0.06 <= found[0] <= 0.13
     assert found[1] == 0.95
+
+
+def test_garch_is_that_of_the_package() -> None:
+    arch = pytest.importorskip("arch")
+    drawn = np.random.default_rng(0).standard_t(6, size=600)
+    drawn *= np.repeat([1.0, 3.0, 1.0], 200)
+    found = garch(drawn, 600)
+    assert found is not None
+    model = arch.arch_model(drawn, vol="GARCH", dist="t", rescale=False).fit(disp="off")
+    assert found[1].sum() == pytest.approx(model.loglikelihood, rel=1e-6)
 
 
 def test_weighted_volatility_looks_back_only() -> None:

@@ -106,7 +106,7 @@ def read_series(path: str, config: Any, future: bool = False) -> list[Series]:
 
 def _one_series(table: Table, name: str, config: Any, future: bool) -> Series:
     dates, count = table.dates(config.date), len(table)
-    while future and count > 1 and not str(table.rows[count - 1].get(config.value) or "").strip():
+    while future and count > 1 and table.rows[count - 1].get(config.value) in (None, "", " "):
         count -= 1
     past = replace(table, rows=table.rows[:count], places=table.places[:count])
     values = np.array(past.numbers(config.value))
@@ -156,13 +156,14 @@ def split(series: Sequence[Series], period: int, unit: str, limit: int = 0) -> P
                 f"from, {b - a} for validation and {len(one.values) - b} from {second:%Y-%m-%d} on "
                 f"for the test; expected at least {least}, {LEAST_HELD_OUT} and {LEAST_HELD_OUT}"
             )
-        mean, deviation = linear_fit(one, period, a)
+        _, deviation = linear_fit(one, period, a)
+        if not np.isfinite(deviation):
+            raise TableError(f"series {one.name!r} has values that are too large: scale them down")
         if not deviation > 1e-9 * (np.abs(one.values[:a]).max() + 1e-300):
             raise TableError(
                 f"series {one.name!r} follows from its last values without an error before "
                 f"{first:%Y-%m-%d}: there is nothing to learn"
             )
-        assert np.isfinite(mean).all()
     return panel
 
 
