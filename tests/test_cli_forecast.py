@@ -6,6 +6,7 @@ import csv
 import importlib.util
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 from io import StringIO
 from pathlib import Path
@@ -15,7 +16,8 @@ import numpy as np
 import pytest
 
 from tinygrad_rnn.io import load_checkpoint
-from tinygrad_rnn.recipes import TASKS_BY_NAME
+from tinygrad_rnn.recipes import TASKS_BY_NAME, Forecast
+from tinygrad_rnn.recipes.forecaster import ForecastConfig
 from tinygrad_rnn.recipes.series import Filter, Series, classical_fit, garch_fit, linear_fit
 from tinygrad_rnn.recipes.volatility import (
     garch,
@@ -203,6 +205,93 @@ def test_predict_refuses_short_series(run: Run) -> None:  # noqa: F811
 
 
 # ---------------------------------------------------------------- the parts
+
+
+def trained(**settings: Any) -> Forecast:
+    """A training of few updates on series of users' own, with lags and a covariate."""
+    write_prices(300)
+    config = ForecastConfig(
+        series="name", covariates="wild", hidden_size=5, epochs=3, lr=0.05, **settings
+    )
+    training = Forecast(Forecast.read(["prices.csv"], config), config)
+    for _ in training:
+        pass
+    return training
+
+
+@pytest.mark.parametrize("period", [0, 7])
+def test_a_distribution_depends_on_the_past_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, period: int
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    training = trained(period=period)
+    forecaster, one = training.forecaster, training.steps_of[0]
+    [before] = forecaster.distributions([forecaster.filtered(one)])
+    changed = one.values.copy()
+    changed[200] *= 1.1
+    [after] = forecaster.distributions([forecaster.filtered(replace(one, values=changed))])
+    at = 200 - forecaster.filtered(one).start
+    for old, new in zip(before, after, strict=True):
+        np.testing.assert_array_equal(old[: at + 1], new[: at + 1])
+    assert not np.allclose(before[1][at + 1 : at + 5], after[1][at + 1 : at + 5])
+
+
+@pytest.mark.parametrize(("period", "cell"), [(0, "lstm"), (7, "rnn")])
+def test_samples_are_those_of_the_distribution(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, period: int, cell: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    training = trained(period=period, cell=cell, paths=4000)
+    forecaster, one = training.forecaster, training.steps_of[0]
+    found = forecaster.filtered(one)
+    [(location, scale, df)] = forecaster.distributions([found])
+    origins = [found.start, 150, 220, 299 - (not period)]
+    for origin, paths in zip(origins, forecaster.samples(one, origins, 3), strict=True):
+        at = origin - found.start
+        z = (paths[:, 0] - location[at]) / scale[at]
+        ranks = student_cdf(z, np.full(len(z), df[at]))
+        np.testing.assert_allclose(np.quantile(ranks, [0.1, 0.5, 0.9]), [0.1, 0.5, 0.9], atol=0.03)
+
+
+@pytest.mark.parametrize(("period", "cell"), [(0, "gru"), (7, "lstm")])
+def test_sampled_values_are_read_as_if_they_were_observed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, period: int, cell: str
+) -> None:
+    """Without noise a path is the locations, each given those before it."""
+    monkeypatch.chdir(tmp_path)
+    training = trained(period=period, cell=cell, paths=2)
+    forecaster, one = training.forecaster, training.steps_of[0]
+    monkeypatch.setattr("tinygrad_rnn.recipes.forecaster.student_samples", lambda df, _: 0 * df)
+    paths = forecaster.sample(one, 250, 4)
+    values = one.values.copy()
+    for h in range(4):
+        [(location, _, _)] = forecaster.distributions([found := forecaster.filtered(
+            replace(one, values=values)
+        )])  # fmt: skip
+        values[250 + h] = location[250 + h - found.start]
+    np.testing.assert_allclose(paths[0], values[250:254], rtol=1e-4, atol=1e-5)
+
+
+def test_figures_are_those_of_the_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    training = trained(paths=20, horizon=3)
+    figure = training.evaluate()
+    fitted, cuts = training.fitted(training.forecaster), training.cuts
+    log_p = [x[a:b] for (_, x), (a, b) in zip(fitted, cuts, strict=True)]
+    assert figure == pytest.approx(-np.concatenate(log_p).mean(), rel=1e-5)
+    training.forecaster.model.width = training.forecaster.model.width * 1.05
+    wider = [x[a:b] for (_, x), (a, b) in
+             zip(training.fitted(training.forecaster), cuts, strict=True)]  # fmt: skip
+    assert figure < -np.concatenate(wider).mean()  # the width that was chosen is the best one
+    training.finish()
+    comparison = training.compare()
+    ours = training.fitted(training.predicting())
+    tests = np.concatenate([x[b:] for (_, x), (_, b) in zip(ours, cuts, strict=True)])
+    assert comparison.best()["log p, nats"] == pytest.approx(tests.mean(), rel=1e-6)
+    for sums in comparison.systems.values():
+        assert sums["log p, nats"][:, 1].sum() == len(tests)
+        assert len(sums["log p, nats"]) == 6  # blocks of ten dates
+    assert len(training.ranks) == len(tests)
 
 
 def test_student_s_density_distribution_and_samples_agree() -> None:
