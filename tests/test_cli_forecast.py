@@ -79,6 +79,8 @@ def test_a_known_covariate_tells_the_volatility(run: Run) -> None:  # noqa: F811
     rows = [*csv.DictReader(StringIO(run("predict", "run", "ahead.csv")))]
     assert [row["date"] for row in rows] == days(506)[500:]
     assert all(float(row["5%"]) < float(row["50%"]) < float(row["95%"]) for row in rows)
+    last = float(lines[500].split(",")[2])
+    assert float(rows[0]["50%"]) == pytest.approx(last, rel=0.01)
     first = float(rows[0]["95%"]) - float(rows[0]["5%"])
     assert float(rows[1]["95%"]) - float(rows[1]["5%"]) > 2 * first  # a wild day
     records = [json.loads(x) for x in run("predict", "run", "ahead.csv", "--json").splitlines()]
@@ -320,12 +322,15 @@ def test_the_filter_is_the_linear_mean_and_the_garch_volatility() -> None:
     [found, wide, a, p] = classical_fit(one, 3)
     assert (found, wide) == (coefficients.tolist(), deviation)
     model = Filter([found, wide, a, p], y[:4], 3, paths=2)
-    variance = np.ones(2)
+    variance, last = np.ones(2), np.zeros(2)
     for t in range(4, 80):
         mean, volatility, features = model.ahead(known[t])
         np.testing.assert_allclose(mean, x[t - 4] @ coefficients)
         np.testing.assert_allclose(volatility, deviation * np.sqrt(variance))
         assert features.shape == (2, 4)
+        np.testing.assert_allclose(features[:, 0], np.log(variance) / 2)
+        np.testing.assert_allclose(features[:, 2], np.clip(last, -5, 5))
+        last = (y[t] - mean) / volatility
         variance = 1 - p + a * ((y[t] - mean) / deviation) ** 2 + (p - a) * variance
         model.update(np.full(2, y[t]), mean)
 

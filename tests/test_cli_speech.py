@@ -30,7 +30,7 @@ def write(name: str, count: int, seed: int = 0) -> None:
         angle = rng.uniform(0, 2 * np.pi) + np.cumsum(rng.uniform(0.4, 0.8, steps))
         turn = np.pi / 2 * (1 if label else -1)
         channels = [
-            np.sin(angle + shift) + rng.normal(0, 0.3, steps) for shift in (0, turn)
+            50 + 9 * (np.sin(angle + shift) + rng.normal(0, 0.3, steps)) for shift in (0, turn)
         ]  # fmt: skip
         written = [",".join(f"{x:.4f}" for x in channel) for channel in channels]
         lines.append(":".join([*written, ["left", "right"][label]]))
@@ -54,6 +54,10 @@ def test_sequences_of_users_own(run: Run) -> None:  # noqa: F811
     assert right == pytest.approx(found["gru"], abs=0.01)
     shown = run("predict", "run", typed=Path("test.ts").read_text()).splitlines()
     assert [line.split()[0] for line in shown] == [record["label"] for record in records]
+    predictor: Any = TASKS_BY_NAME["speech"].predictor.from_state(load_checkpoint("run"))
+    frames = np.concatenate([predictor.scaled(x) for x, _ in read_ts("train.ts")])
+    np.testing.assert_allclose(frames.mean(axis=0), 0, atol=0.1)
+    np.testing.assert_allclose(frames.std(axis=0), 1, atol=0.05)
     Path("other.ts").write_text("@data\n1,2,3\n")
     said = run("predict", "run", "other.ts", status=2)
     assert "other.ts has 1 channels, but the model reads 2" in said
