@@ -200,7 +200,8 @@ def test_values_of_any_size_and_json(run: Run) -> None:  # noqa: F811
 
 def test_predict_refuses_short_series(run: Run) -> None:  # noqa: F811
     write_season(120)
-    run("train", "forecast", "--data", "season.csv", "--period", "1", *SMALL, "--out", "run")
+    run("train", "forecast", "--data", "season.csv", "--period", "1", "--quick", "--out", "run")
+    assert len(run("predict", "run", "season.csv").splitlines()) == 6
     write_season(20)
     said = run("predict", "run", "season.csv", status=2)
     assert "series 'season' is too short: 20 values; expected at least 42" in said

@@ -41,7 +41,7 @@ def test_sequences_of_users_own(run: Run) -> None:  # noqa: F811
     write("train.ts", 160)
     write("test.ts", 60, seed=1)
     files = ["--data", "train.ts", "--data", "test.ts"]
-    said = run("train", "speech", *files, *SMALL, "--epochs", "12", "--out", "run")
+    said = run("train", "speech", *files, *SMALL, "--quick", "--out", "run")
     found = cells(said, 2)
     assert found["gru"] > 95
     assert found["1-NN, DTW"] > found["majority"] + 10

@@ -156,7 +156,7 @@ class Speech(Task):
     recipe, unit, shown = "speech", "sequence", "validation -log P {:.4f} nats"
     settings, predictor = SpeechConfig, Recognizer
     kinds: ClassVar = {"labels": list, "scales": list}
-    quick: ClassVar = {"limit": 150, "epochs": 8, "hidden_size": 16, "embedding_dim": 16}
+    quick: ClassVar = {"limit": 400, "epochs": 12, "hidden_size": 32}
     data_help = (
         ".ts files of labelled sequences. One file is split; of two the second is the test, of "
         "three the third."
