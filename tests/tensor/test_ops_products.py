@@ -124,3 +124,16 @@ def test_products_have_numpys_dtypes_and_wrap_as_its(
 def test_a_product_of_small_integers_keeps_their_dtype() -> None:
     y = tg.vecdot(tg.tensor(np.uint8([250])), tg.tensor(np.uint8([2])))
     assert (y.item(), y.dtype) == (244, np.uint8)
+
+
+@pytest.mark.parametrize("bad", [np.inf, -np.inf, np.nan])
+def test_singular_values_of_a_matrix_that_is_not_finite_are_nan(bad: float) -> None:
+    """LAPACK iterates on this matrix without end, where a number is infinite."""
+    matrix = np.array([[-1.02, 0.11, -0.02], [bad, -1.87, 0.1], [-0.17, -0.05, -2.94]])
+    x = tg.tensor(np.stack([matrix, np.diag([3.0, 2.0, 1.0])]), requires_grad=True)
+    s = tg.linalg.svdvals(x)
+    np.testing.assert_array_equal(np.isnan(s.numpy()), [[True] * 3, [False] * 3])
+    np.testing.assert_allclose(s.numpy()[1], [3, 2, 1])
+    s.sum().backward()
+    np.testing.assert_allclose(x.grad.numpy()[1], np.eye(3), atol=1e-12)
+    assert np.isnan(tg.linalg.norm(x.detach()[0], "nuc").item())

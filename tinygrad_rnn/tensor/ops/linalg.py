@@ -109,7 +109,19 @@ cholesky.vjp(x=_in_cholesky)
 
 # ---------------------------------------------------------------- singular values
 
-_svd = Op("svd", lambda xp, x: tuple(xp.linalg.svd(x, full_matrices=False)))
+
+def _decomposed(xp: Any, x: Array) -> tuple[Array, ...]:
+    """u, s and v', NaN for a matrix that is not finite: LAPACK may iterate on one without end."""
+    if x.ndim < 2:
+        raise ValueError(f"expected matrices (..., m, n), got {x.shape}")
+    finite = xp.isfinite(x).all(axis=(-2, -1), keepdims=True)
+    u, s, vt = xp.linalg.svd(xp.where(finite, x, 0), full_matrices=False)
+    return tuple(
+        xp.where(f, part, xp.nan) for f, part in ((finite, u), (finite[..., 0], s), (finite, vt))
+    )
+
+
+_svd = Op("svd", _decomposed)
 
 
 def _in_svd(g: Any, y: Any) -> Any:
@@ -137,6 +149,8 @@ _svd.vjp(lambda g, y: (_in_svd(g, y),))
 
 def svdvals(x: Array) -> Array:
     """The singular values of matrices (..., m, n), the largest first: (..., min(m, n)).
+
+    They are NaN for a matrix that is not finite.
 
     >>> import tinygrad_rnn as tg
     >>> tg.linalg.svdvals(tg.tensor([[0.0, 3.0], [-4.0, 0.0]])).tolist()
