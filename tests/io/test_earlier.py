@@ -53,6 +53,12 @@ def test_the_last_ones_stay(tmp_path: Path) -> None:
     assert loads(tmp_path) == [5, 4, 3]
 
 
+def test_the_same_state_again_takes_no_place(tmp_path: Path) -> None:
+    for step in (1, 2, 3, 3, 3):
+        save_checkpoint(tmp_path, state(step), keep_last=KEEP)
+    assert loads(tmp_path) == [3, 2, 1]
+
+
 def test_fewer_to_keep_removes_the_others(tmp_path: Path) -> None:
     for step in range(4):
         save_checkpoint(tmp_path, state(step), keep_last=KEEP)

@@ -51,6 +51,7 @@ _TEMPORARY = re.compile(_NAME.pattern + r"\.tmp")
 _HEADER = '{{\n  "format": {},\n  "bytes": {},\n  "sha256": "{}",\n'  # of the rest of the file
 _HEADER_READ = re.compile(rf"\{_HEADER.format(FORMAT, '([0-9]+)', '([0-9a-f]{64})')}".encode())
 
+_FILES = '\n  "files": '  # begins the part of an index that is the state's
 _OPEN = 100  # files at a time; systems have limits
 _NO_FIT = (KeyError, TypeError, AttributeError, ValueError)  # an intact index with wrong entries
 _TRIES = 100  # of reading a checkpoint that other processes replace
@@ -186,7 +187,7 @@ def _replace(
     newest, superseded = _names(folder / INDEX)
     current = newest.union(*(_names(path)[0] for path in earlier(folder)))
     _remove_leftovers(folder, current, superseded)
-    if keep and _intact(folder / INDEX):
+    if keep and _other(folder / INDEX, _index(plain, files, set())):
         keep_index(folder)
     kept = set[str]().union(*(_names(path)[0] for path in earlier(folder)[:keep]))
     left = {name for name in superseded if os.path.lexists(folder / name)}  # not removed so far
@@ -245,12 +246,16 @@ def _names(path: Path) -> tuple[set[str], set[str]]:
     return names
 
 
-def _intact(path: Path) -> bool:
-    """Tells whether there is an index that is not damaged."""
+def _other(path: Path, index: bytes) -> bool:
+    """Tells whether there is an intact index, and it is of another state."""
     try:
-        return bool(_index_text(path))
+        states = [
+            text.partition(_FILES)[2]
+            for text in (_index_text(path), index.decode("utf-8", "surrogatepass"))
+        ]
     except (CheckpointError, OSError):
         return False
+    return states[0] != states[1]
 
 
 def _index(plain: dict[str, Any], files: dict[str, Any], superseded: set[str]) -> bytes:
