@@ -14,6 +14,7 @@ import pytest
 import tinygrad_rnn as tg
 from tinygrad_rnn import nn
 from tinygrad_rnn.io import load_checkpoint
+from tinygrad_rnn.recipes import CharLMConfig, CharLMTraining
 from tinygrad_rnn.train import DivergedError, Trainer
 
 from .test_trainer import mean_loss, trainer, weights
@@ -235,6 +236,23 @@ def test_the_last_checkpoints_of_a_fit(tmp_path: Path) -> None:
     assert weights(again) == weights(run)
     assert again.history == run.history
     assert load_checkpoint(tmp_path / "best")["step"] == 6
+
+
+@pytest.mark.parametrize("policy", ["skip", "rollback"])
+def test_a_carried_state_does_not_carry_it_on(
+    policy: Any,
+) -> None:
+    """The state of a layer after a bad window is as bad: the next window begins without it."""
+    config = CharLMConfig(hidden_size=4, embedding_dim=3, batch_size=2, bptt=5, steps=9)
+    run = CharLMTraining("to be, or not to be, that is the question " * 4, config)
+    run.on_nan = policy
+    list(zip(range(4), run, strict=False))
+    run.carried = run.carried * math.nan
+    with pytest.warns(UserWarning, match="step 5 gave loss nan") as caught:
+        list(run)
+    assert len(caught) == 1
+    assert run.step == 9
+    assert all(np.isfinite(p.numpy()).all() for p in run.model.parameters())
 
 
 @pytest.mark.parametrize(

@@ -98,7 +98,8 @@ class Recovery:
             done = f"rolled back to step {trainer.step}"
         trainer.optimizer.zero_grad()
         trainer.carried = None  # what the update computed is not to be carried on
-        warnings.warn(f"{how}: {done}{why}", stacklevel=5)
+        row = f" (failure {self._failures} in a row)" if self._failures > 1 else ""
+        warnings.warn(f"{how}: {done}{row}{why}", stacklevel=5)
 
     def _roll_back(self, saved: dict[str, Any]) -> None:
         """Restores a state, but not the position in the data and in the random numbers."""
