@@ -43,6 +43,8 @@ COMMANDS = {
     "train wordlm": f"--data text --batch-size 2 --bptt 4 {SIZES} --out out",
     "train cells": f"--text text --embedding-dim 2 --bptt 4 --layers 1 --batch-size 4 {SIZES}",
     "train tag": f"--data rows.conll --embedding-dim 2 --letter-dim 2 {TASK}",
+    "train forecast": f"--data series.csv --window 20 --horizon 2 --paths 2 {TASK}",
+    "train speech": f"--data waves.ts --embedding-dim 2 {TASK}",
     "train memory": f"--length 4 --problems adding --cells rnn --trials 1 {SIZES} --quick",
     "train gates": f"{SIZES} --quick",
     "train parallel": f"--lengths 10 --batch-size 2 {SIZES} --quick",
@@ -86,7 +88,7 @@ PATHS = [
 PLACE = {
     *("text", "a", "b", "line", "zeros", "latin", "wide", "empty", "blank", "one", "twice"),
     *("folder", "folder.png", "pipe", "pipe.png", "en", "xx", "charlm", "pairs"),
-    "weights.safetensors", "rows.csv", "rows.conll", "classified",
+    "weights.safetensors", "rows.csv", "rows.conll", "series.csv", "waves.ts", "classified",
 }  # fmt: skip
 
 
@@ -159,6 +161,12 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     rows = [f"{a} and {b},{'same' if a == b else 'other'}" for a in "abcd" for b in "abcd"]
     tagged = [f"{a} X\n{b} {'Y' if a < b else 'Z'}\n" for a in "abc" for b in "abc"]
     (folder / "rows.conll").write_text("\n".join(tagged))
+    days = [
+        f"20{y}-{m:02}-01,{1 + (7 * y + m * m) % 11}" for y in range(10, 19) for m in range(1, 13)
+    ]
+    waves = [f"{a},{b},{a}:{'up' if a < b else 'down'}" for a in range(5) for b in range(5)]
+    (folder / "waves.ts").write_text("\n".join(["@classLabel true up down", "@data", *waves]))
+    (folder / "series.csv").write_text("\n".join(["date,value", *days]))
     (folder / "rows.csv").write_text("\n".join(["text,label", *rows]))
     (folder / "zeros").write_bytes(bytes(99))
     (folder / "latin").write_bytes("été\n".encode("latin-1"))

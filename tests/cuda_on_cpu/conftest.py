@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tinygrad_rnn.kernels.cuda import losses, many, philox, recurrent, rows
+from tinygrad_rnn.kernels.cuda import linear, losses, many, philox, recurrent, rows
 
 from . import driver
 
@@ -24,7 +24,10 @@ def cp(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     monkeypatch.setattr(
         cupy, "RawModule", lambda code, options=(): compiled(code=code, options=("-DCHECKED",))
     )
-    caches = [recurrent._module, *(m._kernel for m in (losses, many, philox, recurrent, rows))]
+    caches = [
+        recurrent._module,
+        *(m._kernel for m in (linear, losses, many, philox, recurrent, rows)),
+    ]
     for cache in caches:
         cache.cache_clear()
     cupy.cuda.set_allocator(None)

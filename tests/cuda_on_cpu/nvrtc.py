@@ -12,7 +12,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tinygrad_rnn.kernels.cuda import elementwise, losses, many, persistent, philox, recurrent, rows
+from tinygrad_rnn.kernels.cuda import (
+    elementwise,
+    linear,
+    losses,
+    many,
+    persistent,
+    philox,
+    recurrent,
+    rows,
+)
 from tinygrad_rnn.kernels.elementwise import Symbol, compile_elementwise
 
 ARCHITECTURES = ("sm_80", "sm_90", "sm_100")
@@ -44,7 +53,7 @@ def chain(real: str) -> str:
 def sources(real: str) -> list[str]:
     """Every source of the package, for a type of numbers."""
     types = f"typedef {real} Real;\ntypedef long long Id;\n"
-    files = [module.__file__.replace(".py", ".cu") for module in (losses, many, rows)]
+    files = [module.__file__.replace(".py", ".cu") for module in (linear, losses, many, rows)]
     whole = persistent.source(
         real, "lstm", 4, 16 if real == "float" else 8, 16
     )  # forward, backward

@@ -71,7 +71,19 @@ def cross_entropy(cp: Any) -> tuple[Any, Any]:
     return np.concatenate(parts), np.concatenate(expected)
 
 
-CALLS = [sums_of_rows, clipped, adam, masks, cross_entropy]
+def recurrence(cp: Any) -> tuple[Any, Any]:
+    """The states of a linear recurrence, in both directions."""
+    rng = np.random.default_rng(0)
+    a, b, h0 = (rng.normal(size=shape) for shape in ((5, 300), (5, 300), 300))
+    found = [
+        (kernels.linear_recurrence(xp, *map(xp.asarray, (a, b, h0)), reverse=reverse))
+        for xp in (cp, np)
+        for reverse in (False, True)
+    ]
+    return np.stack([x.get() for x in found[:2]]), np.stack(found[2:])
+
+
+CALLS = [sums_of_rows, clipped, adam, masks, cross_entropy, recurrence]
 
 
 @pytest.mark.parametrize("call", CALLS, ids=lambda call: call.__name__)
@@ -107,6 +119,9 @@ BUGS: dict[str, tuple[Any, str, str, str]] = {
     ),
     "a row that does not count": (cross_entropy, "if (counts && !counts[row])", "if (false)", ""),
     "the target of no row": (cross_entropy, "c == target ? d", "c == row ? d", ""),
+    "no end of a state": (recurrence, "if (j >= size) return;", "", "race"),
+    "a step from the wrong end": (recurrence, "steps - 1 - t", "steps - t", "stray write"),
+    "the state of the first step": (recurrence, "y[at] = h =", "y[at] =", ""),
     "a round too few": (masks, "round < 10", "round < 9", ""),
 }  # fmt: skip
 

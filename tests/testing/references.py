@@ -197,6 +197,13 @@ def _one_by_one(fn: Any, xs: Any, axis: int, reverse: bool) -> Any:
     return tuple(np.moveaxis(y, 0, axis) for y in ys)
 
 
+def _linear_recurrence(a: Array, b: Array, h: Array, reverse: bool) -> Array:
+    ys = np.empty_like(a)
+    for t in reversed(range(len(a))) if reverse else range(len(a)):
+        ys[t] = h = a[t] * h + b[t]
+    return ys
+
+
 # ---------------------------------------------------------------- steps of RNN, GRU and LSTM
 
 
@@ -419,6 +426,7 @@ REFERENCES: dict[str, Callable[..., Any]] = {
     "linear": _affine,
     "scan": _scan_by_hand,
     "associative_scan": _one_by_one,
+    "linear_recurrence": _linear_recurrence,
     "rnn": partial(by_decomposition, "rnn"),
     "gru": partial(by_decomposition, "gru"),
     "lstm": partial(by_decomposition, "lstm"),

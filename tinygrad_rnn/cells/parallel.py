@@ -1,23 +1,21 @@
-"""Cells whose gates read the input alone, so that a whole sequence can be run in parallel.
+"""Cells whose gates read the input alone: a sequence is a linear recurrence.
 
     h_t = a_t h_{t-1} + b_t, with a_t and b_t known for all t at once
 
-Step by step that is a recurrence; as a scan of (log a, log b), which associates, it takes 2 log2(T)
-vectorised calls, and no product of many a below 1 is ever formed.
+The products of all steps are one product, and so are the gates' functions; what is left for each
+step is a multiplication and an addition (`tg.linear_recurrence`).
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from ..loops.associative import associative_scan
+from ..loops.linear import linear_recurrence
 from ..loops.scan import running_rows
-from ..tensor.ops.elementwise import exp, log, log_sigmoid, logaddexp, relu, sigmoid, where
+from ..tensor.ops.elementwise import log_sigmoid, sigmoid, where
 from .common import affine, gates
 
 __all__ = ["min_gru", "min_gru_step", "min_lstm", "min_lstm_step"]
-
-NOTHING = -1e5  # the logarithm of what is added where a row is over
 
 
 def min_gru_step(x: Any, h: Any, w_ih: Any, b_ih: Any = None) -> Any:
@@ -57,7 +55,7 @@ def min_lstm_step(x: Any, h: Any, w_ih: Any, b_ih: Any = None) -> Any:
 def min_gru(
     x: Any, h0: Any, w_ih: Any, b_ih: Any = None, lengths: Any = None, *, reverse: bool = False
 ) -> tuple[Any, Any]:
-    """The minimal GRU (see `min_gru_step`) over a sequence, in parallel.
+    """The minimal GRU (see `min_gru_step`) over a sequence: a linear recurrence.
 
     **Arguments** x: (T, B, I); h0: (B, H); w_ih, b_ih: as for a step. lengths: (B,) integers: past
     its length a row keeps its state, x is not read, and its outputs are zero. reverse: from the
@@ -70,13 +68,14 @@ def min_gru(
     """
     x, running = _within(x, lengths)
     z, n = gates(affine(x, w_ih, b_ih), 2)
-    return _in_parallel(log_sigmoid(-z), log_sigmoid(z), n, h0, running, reverse)
+    z = sigmoid(z)
+    return _all_steps(1 - z, z, n, h0, running, reverse)
 
 
 def min_lstm(
     x: Any, h0: Any, w_ih: Any, b_ih: Any = None, lengths: Any = None, *, reverse: bool = False
 ) -> tuple[Any, Any]:
-    """The minimal LSTM (see `min_lstm_step`) over a sequence, in parallel.
+    """The minimal LSTM (see `min_lstm_step`) over a sequence: a linear recurrence.
 
     **Arguments** and **Returns** as `min_gru`, with w_ih (3H, I) and b_ih (3H,).
 
@@ -87,16 +86,12 @@ def min_lstm(
     """
     x, running = _within(x, lengths)
     f, i, n = gates(affine(x, w_ih, b_ih), 3)
-    d = log_sigmoid(f) - log_sigmoid(i)
-    return _in_parallel(log_sigmoid(d), log_sigmoid(-d), n, h0, running, reverse)
+    share = sigmoid(log_sigmoid(f) - log_sigmoid(i))  # f / (f + i), also where both are 0
+    return _all_steps(share, 1 - share, n, h0, running, reverse)
 
 
 def _positive(x: Any) -> Any:
     return where(x >= 0, x + 0.5, sigmoid(x))
-
-
-def _log_positive(x: Any) -> Any:
-    return where(x >= 0, log(relu(x) + 0.5), log_sigmoid(x))
 
 
 def _within(x: Any, lengths: Any) -> tuple[Any, Any]:
@@ -107,19 +102,11 @@ def _within(x: Any, lengths: Any) -> tuple[Any, Any]:
     return where(running, x, 0), running
 
 
-def _in_parallel(
-    log_a: Any, log_z: Any, n: Any, h0: Any, running: Any, reverse: bool
-) -> tuple[Any, Any]:
-    """h_t = a_t h_{t-1} + z_t e(n_t) for all t: what begins with 0, and what is left of h0."""
-    log_b = log_z + _log_positive(n)
-    if running is not None:
-        log_a, log_b = where(running, log_a, 0), where(running, log_b, NOTHING)
-
-    def then(first: Any, second: Any) -> Any:
-        (a, b), (p, q) = first, second
-        return a + p, logaddexp(b + p, q)
-
-    log_a, log_b = associative_scan(then, (log_a, log_b), reverse=reverse)
-    h = exp(log_b) + exp(log_a) * h0
+def _all_steps(a: Any, z: Any, n: Any, h0: Any, running: Any, reverse: bool) -> tuple[Any, Any]:
+    """h_t = a_t h_{t-1} + z_t e(n_t) for all t, and the last h."""
+    b = z * _positive(n)
+    if running is not None:  # a row that is over keeps its state
+        a, b = where(running, a, 1), where(running, b, 0)
+    h = linear_recurrence(a, b, h0, reverse=reverse)
     last = h[0 if reverse else -1]
     return (h if running is None else where(running, h, 0)), last

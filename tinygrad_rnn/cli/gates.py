@@ -96,7 +96,7 @@ def parallel(
     out: Out = Path("runs/parallel"),
     resume: Resume = False,
 ) -> None:
-    """Compare an LSTM, step by step, with a minGRU by a scan: time and quality by length."""
+    """Compare an LSTM, step by step, with a minGRU, all steps at once: time and quality."""
     config = ParallelConfig(**({**QUICK_PARALLEL, **settings} if quick else settings))
     typed = lengths or ("16,32" if quick else "32,64,128,256,512")
     try:

@@ -79,7 +79,7 @@ def predict(
     as_json: Annotated[bool, typer.Option("--json", help="Write a line of JSON an item.")] = False,
     device: Device = None,
 ) -> None:
-    """Predict with a model of `train classify`, `train tag` or `train wordlm`."""
+    """Predict with a model of `train classify`, `tag`, `forecast`, `speech` or `wordlm`."""
     from rich.console import Console
 
     state = load_checkpoint(checkpoint)
@@ -94,6 +94,8 @@ def predict(
     with on(device):
         predictor = task.predictor.from_state(task.check(state, checkpoint))
         items = predictor.read(file)
+        if task.header and not as_json:
+            print(task.header)
         for start in range(0, len(items), AT_A_TIME):
             for record in predictor.predict(items[start : start + AT_A_TIME]):
                 if as_json:

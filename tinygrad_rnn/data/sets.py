@@ -111,8 +111,8 @@ SETS = {
             folder="/usr/share/sword/modules/texts/ztext/spaRV1909eb",
         ),
         DataSet(
-            "stocks", "forecast", "daily prices of five stocks", "public domain", "package",
-            "bokeh-sampledata", module="bokeh_sampledata",
+            "stocks", "forecast", "daily prices of five stocks, and monthly unemployment",
+            "public domain", "package", "bokeh-sampledata", module="bokeh_sampledata",
         ),
         DataSet(
             "vowels", "speech", "Japanese vowels of nine speakers", "BSD-3", "package", "aeon",

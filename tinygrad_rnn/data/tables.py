@@ -13,7 +13,7 @@ import math
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -117,7 +117,7 @@ class Table:
 
         return self._column(column, number)
 
-    def dates(self, column: str) -> list[date]:
+    def dates(self, column: str) -> list[datetime]:
         """Returns a column of dates or times of ISO 8601, which must increase."""
 
         def day(value: Any) -> datetime:
@@ -137,7 +137,7 @@ class Table:
                     i, column, f"dates out of order: {self.rows[i][column]} follows "
                     f"{self.rows[i - 1][column]}: sort the rows, and keep one of each date",
                 )  # fmt: skip
-        return list(found)
+        return found
 
     def _column(self, column: str, convert: Callable[[Any], T]) -> list[T]:
         if column not in self.columns:

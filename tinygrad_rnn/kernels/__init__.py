@@ -64,6 +64,7 @@ from .dispatch import (
     rnn_backward,
     rnn_forward,
 )
+from .linear import linear_recurrence
 from .philox import keep_mask
 from .quantize import quantize_int8
 from .training import (
@@ -88,6 +89,7 @@ __all__ = [
     "gru_backward",
     "gru_forward",
     "infer_stack",
+    "linear_recurrence",
     "keep_mask",
     "linear_cross_entropy",
     "lstm_backward",

@@ -3,11 +3,13 @@
 from .charlm import CharLM, CharLMConfig, CharModel
 from .charlm_training import CharLMTraining, fitted
 from .classify import Classify
+from .forecast import Forecast
 from .gates import GatesConfig
 from .memory import Memory, MemoryConfig
 from .parallel import ParallelConfig
 from .scores import ErrorRates, bleu_and_chrf, error_rates
 from .settings import SettingError
+from .speech import Speech
 from .tag import Tag
 from .task import Task
 from .tasks import TASKS
@@ -16,7 +18,9 @@ from .translate import TranslateConfig, Translation, Translator
 from .translation_training import TranslationTraining
 from .wordlm import WordLM
 
-TASKS_BY_NAME: dict[str, type[Task]] = {task.recipe: task for task in (Classify, Tag, WordLM)}
+TASKS_BY_NAME: dict[str, type[Task]] = {
+    task.recipe: task for task in (Classify, Tag, Forecast, Speech, WordLM)
+}
 
 __all__ = [
     "TASKS",
@@ -27,12 +31,14 @@ __all__ = [
     "CharModel",
     "Classify",
     "ErrorRates",
+    "Forecast",
     "GatesConfig",
     "Memory",
     "MemoryConfig",
     "ParallelConfig",
     "RecipeTrainer",
     "SettingError",
+    "Speech",
     "Tag",
     "Task",
     "TranslateConfig",

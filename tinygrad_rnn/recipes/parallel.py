@@ -1,8 +1,9 @@
-"""Sequential or parallel: an LSTM takes T steps, a minGRU (Feng et al. 2024) about log2(T) scans.
+"""Sequential or parallel: what an LSTM computes in T steps, and a minGRU for all steps at once.
 
-The gates of a minGRU read the input alone, so its recurrence is linear in the state, and an
-associative scan computes all states at once. What this costs and gains depends on T, on the number
-of cores, and on the problem: temporal order (`memory`), at each T.
+The gates of a minGRU (Feng et al. 2024) read the input alone: the products and functions of all
+steps are computed together, and what is left is linear in the state, h_t = a_t h_{t-1} + b_t
+(`tg.linear_recurrence`). What this costs and gains depends on T and on the problem: temporal order
+(`memory`), at each T.
 """
 
 from __future__ import annotations
@@ -23,14 +24,14 @@ PROBLEM = PROBLEMS["order"]
 EVALUATE_EVERY = 50
 
 
-WAYS = {"lstm": "lstm", "mingru, scan": "mingru", "mingru, steps": "mingru"}  # and the cell
+WAYS = {"lstm": "lstm", "mingru": "mingru", "mingru by steps": "mingru"}  # and the cell
 
 
 def _model(way: str, length: int, config: ParallelConfig, generator: Generator) -> Reader:
     size = config.hidden_size
     known = MemoryConfig(problem="order", cell=WAYS[way], length=length, hidden_size=size)
     model = Reader(known, generator)
-    if way == "mingru, scan":  # the same weights, and all steps at once
+    if way == "mingru":  # the same weights, and all steps at once
         [cell] = model.layer.cells
         model.layer = MinGRU(PROBLEM.features, size, generator=generator)
         model.layer.load_state_dict(cell.state_dict())

@@ -103,6 +103,7 @@ class Task(RecipeTrainer):
     kinds: ClassVar[dict[str, Any]] = {}  # the types of its own entries of a checkpoint
     data_help: ClassVar[str]  # what --data takes, for `--help`
     default: ClassVar[str]  # the data without --data
+    header: ClassVar[str] = ""  # the line before the predictions, such as the names of columns
     shown: ClassVar[str]  # a format of the validation figure
     use: ClassVar[str] = "predict"
     span: ClassVar[str] = "epochs"

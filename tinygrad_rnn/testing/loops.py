@@ -54,7 +54,16 @@ def _associative_scan(d: Sampler) -> Sample:
     return Sample(xs, lambda f, *xs: f(then, xs, axis=axis, reverse=reverse))
 
 
+def _linear_recurrence(d: Sampler) -> Sample:
+    """Of states of no axis, one or two."""
+    shape = d.one_of([(), (2,), (2, 3)])
+    n, reverse = d.integer(0, 5), d.one_of([False, True])
+    xs = [real(d, (n, *shape)), real(d, (n, *shape)), real(d, shape)]
+    return Sample(xs, lambda f, a, b, h0: f(a, b, h0, reverse=reverse))
+
+
 LOOPS = [
     op_info("scan", _scan),
     op_info("associative_scan", _associative_scan),
+    op_info("linear_recurrence", _linear_recurrence),
 ]

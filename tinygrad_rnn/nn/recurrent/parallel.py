@@ -1,4 +1,4 @@
-"""Cells whose gates read the input alone, and the layers that run them in parallel over time."""
+"""Cells whose gates read the input alone, and the layers that run all their steps at once."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ class _Parallel(MinGRUCell):
 
 
 class MinGRU(_Parallel):
-    """The minimal GRU (Feng et al. 2024) over a sequence, all steps in parallel: see `tg.min_gru`.
+    """The minimal GRU (Feng et al. 2024) over a sequence, all steps at once: see `tg.min_gru`.
 
     **Arguments** input_size, hidden_size: features of x_t and h_t. batch_first: x is (B, T, I).
     reverse: from the last step to the first.
@@ -131,7 +131,7 @@ class MinGRU(_Parallel):
 
 
 class MinLSTM(_Parallel, MinLSTMCell):
-    """The minimal LSTM (Feng et al. 2024), all steps in parallel: see `tg.min_lstm`.
+    """The minimal LSTM (Feng et al. 2024), all steps at once: see `tg.min_lstm`.
 
     **Arguments** as `MinGRU`.
 

@@ -1,0 +1,138 @@
+"""`train speech`: users' .ts files, beside dynamic time warping; exact resuming; errors."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tinygrad_rnn.data.ts import read_ts
+from tinygrad_rnn.io import load_checkpoint
+from tinygrad_rnn.recipes import TASKS_BY_NAME
+from tinygrad_rnn.recipes.dtw import dtw, nearest
+
+from .test_cli_tasks import cells, plain, run  # noqa: F401  the fixture
+
+Run = Callable[..., str]
+SMALL = ["--hidden-size", "10", "--embedding-dim", "8", "--noise", "0.1", "--lr", "0.01"]
+
+
+def write(name: str, count: int, seed: int = 0) -> None:
+    """Waves whose phase between two channels is the label; they begin anywhere, at any speed."""
+    rng = np.random.default_rng(seed)
+    lines = ["@problemName waves", "@classLabel true left right", "@data"]
+    for _ in range(count):
+        label, steps = rng.integers(2), rng.integers(8, 20)
+        angle = rng.uniform(0, 2 * np.pi) + np.cumsum(rng.uniform(0.4, 0.8, steps))
+        turn = np.pi / 2 * (1 if label else -1)
+        channels = [
+            50 + 9 * (np.sin(angle + shift) + rng.normal(0, 0.3, steps)) for shift in (0, turn)
+        ]  # fmt: skip
+        written = [",".join(f"{x:.4f}" for x in channel) for channel in channels]
+        lines.append(":".join([*written, ["left", "right"][label]]))
+    Path(name).write_text("\n".join(lines) + "\n")
+
+
+def test_sequences_of_users_own(run: Run) -> None:  # noqa: F811
+    write("train.ts", 160)
+    write("test.ts", 60, seed=1)
+    files = ["--data", "train.ts", "--data", "test.ts"]
+    said = run("train", "speech", *files, *SMALL, "--quick", "--out", "run")
+    found = cells(said, 2)
+    assert found["gru"] > 95
+    assert found["1-NN, DTW"] > found["majority"] + 10
+    assert "144 to learn from, 16 for validation, 60 for the test; 8 to 19 steps" in said
+    assert "95 % interval of the accuracy of gru: " in said
+    assert Path("run/speech.png").read_bytes().startswith(b"\x89PNG")
+    records = [json.loads(x) for x in run("predict", "run", "test.ts", "--json").splitlines()]
+    labels = [label for _, label in read_ts("test.ts")]
+    right = 100 * np.mean([r["label"] == y for r, y in zip(records, labels, strict=True)])
+    assert right == pytest.approx(found["gru"], abs=0.01)
+    shown = run("predict", "run", typed=Path("test.ts").read_text()).splitlines()
+    assert [line.split()[0] for line in shown] == [record["label"] for record in records]
+    predictor: Any = TASKS_BY_NAME["speech"].predictor.from_state(load_checkpoint("run"))
+    frames = np.concatenate([predictor.scaled(x) for x, _ in read_ts("train.ts")])
+    np.testing.assert_allclose(frames.mean(axis=0), 0, atol=0.1)
+    np.testing.assert_allclose(frames.std(axis=0), 1, atol=0.05)
+    Path("other.ts").write_text("@data\n1,2,3\n")
+    said = run("predict", "run", "other.ts", status=2)
+    assert "other.ts has 1 channels, but the model reads 2" in said
+
+
+@pytest.mark.parametrize("stop", [5, 9])
+def test_a_speech_training_resumes_to_the_same_bits(
+    run: Run, monkeypatch: pytest.MonkeyPatch, stop: int  # noqa: F811
+) -> None:  # fmt: skip
+    write("own.ts", 100)
+    arguments = ["train", "speech", "--data", "own.ts", *SMALL, "--epochs", "2"]
+    run(*arguments, "--out", "whole")
+    task = TASKS_BY_NAME["speech"]
+    update = task.__next__
+
+    def stopping(self: Any) -> Any:
+        if self.step == stop:
+            raise KeyboardInterrupt
+        return update(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(task, "__next__", stopping)
+        run(*arguments, "--out", "part", status=130)
+    run("train", "speech", "--out", "part", "--resume")
+    assert plain(load_checkpoint("whole")) == plain(load_checkpoint("part"))
+
+
+HEAD = "@classLabel true a b\n@data\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (HEAD + "1,2:a\n1,x:b\n", "own.ts: row 4, channel 1, step 2: expected a number, got 'x'"),
+        (HEAD + "1,2:a\n" * 30, "every sequence has the label 'a': expected two at least"),
+        (HEAD + "1,2:a\n1,2:b\n", "2 items are too few"),
+        ("text,label\n", "own.ts: row 1: expected a line of @ or #, until @data"),
+        ("@data \xe9\n", "own.ts is not UTF-8"),
+    ],
+)
+def test_files_that_cannot_be_learnt_from(run: Run, content: str, message: str) -> None:  # noqa: F811
+    Path("own.ts").write_bytes(content.encode("latin-1"))
+    said = run("train", "speech", "--data", "own.ts", "--out", "run", status=2)
+    assert message in said
+    assert said.count("\n") == 1
+
+
+def test_files_of_other_channels_and_labels(run: Run) -> None:  # noqa: F811
+    write("train.ts", 40)
+    Path("test.ts").write_text(HEAD + "1,2:a\n")
+    files = ["train", "speech", "--data", "train.ts", "--data", "test.ts", "--out", "run"]
+    said = run(*files, status=2)
+    assert "test.ts has 1 channels, but" in said
+    assert "train.ts has 2" in said
+    Path("test.ts").write_text(HEAD + "1,2:1,2:a\n")
+    assert "the training sequences have no label 'a'" in run(*files, status=2)
+
+
+def slow_dtw(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> float:
+    table = np.full((len(a) + 1, len(b) + 1), np.inf)
+    table[0, 0] = 0
+    for i in range(len(a)):
+        for j in range(len(b)):
+            cost = float(np.sum((a[i] - b[j]) ** 2))
+            table[i + 1, j + 1] = cost + min(table[i, j], table[i, j + 1], table[i + 1, j])
+    return float(table[-1, -1])
+
+
+def test_warped_distances_are_those_of_the_definition(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    a, b = (
+        [rng.normal(size=(n, 3)).astype("float32") for n in rng.integers(1, 9, count)]
+        for count in (7, 5)
+    )
+    monkeypatch.setattr("tinygrad_rnn.recipes.dtw.AT_A_TIME", 100)  # in several parts
+    expected = [[slow_dtw(x, y) for y in b] for x in a]
+    np.testing.assert_allclose(dtw(a, b), expected, rtol=1e-5, atol=1e-5)
+    np.testing.assert_array_equal(nearest(b, a), np.argmin(expected, axis=1))

@@ -1,0 +1,278 @@
+"""The distribution of a series' next value, given the past: Pr(x_t | x_1 ... x_{t-1}).
+
+A classical model gives a mean and a volatility (`series`). A recurrent network reads its residuals,
+and corrects both: it gives the location and the scale, in units of that volatility, and the degrees
+of freedom of Student's t. Its last layer starts at zero, so it starts as the classical model.
+Sampled values are fed back to forecast several steps ahead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from ..data import TextError, pad_sequence
+from ..errors import InvalidValueError
+from ..nn import Dropout, Linear, Module
+from ..tensor import ops, tree
+from ..tensor.creation import as_tensor, ones
+from ..tensor.random import Generator
+from ..tensor.tensor import Tensor
+from ..train import check_weights, inference
+from .charlm import CELLS, check_weights_fit
+from .series import (
+    FEATURES,
+    LEAST,
+    Array,
+    Filter,
+    Series,
+    classical_fit,
+    lags,
+    read_series,
+    stocks,
+    unemployment,
+)
+from .settings import Settings, setting
+from .volatility import student_samples
+
+QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)  # of a prediction
+HIGHEST_DF = 100.0
+SLOWER = 0.1  # corrections of the mean are learnt slower: it has much more noise than the scale
+
+EXAMPLES = {  # with their periods and units
+    "stocks": (stocks, 0, "adjusted close, $"), "unemployment": (unemployment, 12, "rate, %"),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ForecastConfig(Settings):
+    """All that determines a training, except its data."""
+
+    example: str = setting("stocks", "Without --data.", one_of=EXAMPLES)
+    date: str = setting("date", "The column of dates.")
+    value: str = setting("value", "The column of values.")
+    series: str = setting("", "The column that names the series; '' for one series a file.")
+    covariates: str = setting("", "Columns that are known in advance, with commas between them.")
+    period: int = setting(
+        0, "Steps of a season, to forecast values; 1 for none; 0 forecasts returns.",
+        at_least=0, at_most=100_000,
+    )  # fmt: skip
+    horizon: int = setting(20, "Steps ahead.", at_least=1, at_most=1000)
+    paths: int = setting(1000, "Sampled paths of a forecast.", at_least=2, at_most=10_000)
+    cell: str = setting("rnn", "Recurrent cell.", one_of=CELLS)
+    hidden_size: int = setting(24, "Units in a layer.", at_least=1)
+    num_layers: int = setting(1, "Recurrent layers.", at_least=1)
+    dropout: float = setting(0.2, "Dropout probability.", at_least=0, below=1)
+    window: int = setting(120, "Steps in a sequence of the training.", at_least=2, at_most=100_000)
+    batch_size: int = setting(16, "Sequences in an update.", at_least=1)
+    epochs: int = setting(30, "Passes over the series; --resume may raise it.", at_least=1)
+    lr: float = setting(1e-2, "Peak learning rate of AdamW.", above=0)
+    weight_decay: float = setting(0.01, "Weight decay of AdamW.", at_least=0)
+    clip: float = setting(1.0, "Clip the gradient's norm at this value.", above=0)
+    limit: int = setting(0, "Steps of a series to use at most, the last; all, if 0.", at_least=0)
+    seed: int = setting(0, "Seed of the weights, dropout and the paths.", at_least=0)
+
+
+class ForecastModel(Module):
+    """Recurrent layers, and a linear map of states and inputs to Student's t-distributions.
+
+    **Arguments** features: of a step. generator: draws weights and masks.
+    """
+
+    width: Tensor
+
+    def __init__(self, features: int, config: ForecastConfig, generator: Generator) -> None:
+        super().__init__()
+        check_weights_fit(SimpleNamespace(**vars(config), embedding_dim=features), 3)
+        self.layers = CELLS[config.cell](
+            features, config.hidden_size, num_layers=config.num_layers, generator=generator
+        )
+        self.dropout = Dropout(config.dropout, generator=generator)
+        self.head = Linear(config.hidden_size + features, 3, generator=generator)
+        self.head.weight.data[:] = 0
+        self.register_buffer("width", ones((1,)))  # of all scales, fitted to the validation
+        assert self.head.bias is not None
+        self.head.bias.data[:] = [0, 0, 5]  # about 7 degrees of freedom
+
+    def forward(self, x: Tensor, state: Any = None) -> tuple[tuple[Tensor, Tensor, Tensor], Any]:
+        """**Returns** location, scale and degrees of freedom, each (T, B); and the state."""
+        y, state = self.layers(x, state)
+        found = self.head(ops.concat([self.dropout(y), x], axis=2))
+        df = 2.05 + ops.clip(ops.softplus(found[:, :, 2]), 0, HIGHEST_DF)
+        scale = ops.exp(found[:, :, 1])
+        if not self.training:
+            scale = self.width * scale
+        return (SLOWER * found[:, :, 0], scale, df), state
+
+
+@dataclass(frozen=True)
+class Filtered:
+    """A series after the classical model: its steps from `start` on, where all lags exist."""
+
+    start: int
+    x: Any  # (T, F), what the network reads
+    mean: Array  # (T,)
+    volatility: Array  # (T,)
+    residual: Any  # (T,), by the volatility
+    states: dict[int, Filter]  # before some steps
+
+
+@dataclass(frozen=True)
+class Forecaster:
+    """A model with the classical models of the series, and the scales of the covariates."""
+
+    model: ForecastModel
+    fits: dict[str, list[Any]]  # `classical_fit` by series
+    known: list[list[float]]  # mean and deviation of each covariate
+    period: int
+    config: ForecastConfig
+
+    @classmethod
+    def from_state(cls, state: dict[str, Any], device: str | None = None) -> Forecaster:
+        """Builds the forecaster from a checkpoint's state."""
+        config = ForecastConfig(**state["config"])
+        model = ForecastModel(FEATURES + len(state["known"]), config, Generator(config.seed))
+        model.load_state_dict(state["chosen"] or state["model"])
+        check_weights(model)
+        if device is not None:
+            model.to(device)
+        return cls(model, state["fits"], state["known"], state["period"], config)
+
+    def read(self, path: str | Path) -> list[Series]:
+        """Reads series; rows without a value at their ends are to forecast."""
+        found = read_series(str(path), replace(self.config, period=self.period), future=True)
+        least = max([LEAST, *lags(self.period)]) + 2 if self.period else LEAST + 2
+        for one in found:
+            future = len(one.dates) - len(one.values)
+            if len(one.values) < least:
+                raise TextError(
+                    f"{path}: series {one.name!r} is too short: {len(one.values)} values; "
+                    f"expected at least {least} to forecast from"
+                )
+            if self.known and not future:
+                raise TextError(
+                    f"{path}: series {one.name!r} ends with a value: the model needs the known "
+                    f"covariates ({self.config.covariates}) of the steps to forecast: append rows "
+                    f"with them, and with an empty {self.config.value!r}"
+                )
+        return found
+
+    def predict(self, series: Sequence[Series]) -> Iterator[dict[str, Any]]:
+        """Predicts quantiles of the steps after each series."""
+        for one in series:
+            steps = one if self.period else one.returns()
+            future = one.dates[len(one.values) :]
+            paths = self.sample(steps, len(steps.values), len(future) or self.config.horizon)
+            levels = np.quantile(self.levels(one, len(one.values), paths), QUANTILES, axis=0)
+            for h, row in enumerate(levels.T):
+                values = {
+                    f"{100 * q:g}%": float(f"{x:.6g}") for q, x in zip(QUANTILES, row, strict=True)
+                }
+                record = {"series": one.name, "step": h + 1, "quantiles": values}
+                if future:
+                    record["date"] = future[h].isoformat(" ").removesuffix(" 00:00:00")
+                yield record
+
+    def show(self, record: dict[str, Any]) -> str:
+        """Shows a line of CSV."""
+        name = record["series"]
+        if set(name) & set('",\n'):
+            name = '"' + name.replace('"', '""') + '"'
+        numbers = [f"{x:.6g}" for x in record["quantiles"].values()]
+        return ",".join([name, record.get("date", ""), str(record["step"]), *numbers])
+
+    # ------------------------------------------------------------ distributions
+
+    def filtered(self, one: Series, keep: Sequence[int] = ()) -> Filtered:
+        """Runs the classical model over a series. **Arguments** keep: steps to keep states of."""
+        y, start = one.values, max(lags(self.period), default=0)
+        fit = self.fits.get(one.name)
+        if len(self.fits) == 1 and not self.config.series:  # whatever its file is called
+            [fit] = self.fits.values()
+        fit = fit or classical_fit(one, self.period)
+        if not fit[1] > 0:
+            raise TextError(f"series {one.name!r} follows from its last values without an error")
+        model = Filter(fit, y[:start], self.period)
+        states, found = {}, []
+        for t in range(start, len(y)):
+            if t in keep:
+                states[t] = model.copies(1)
+            mean, volatility, features = model.ahead(one.known[t])
+            found.append((mean[0], volatility[0], features[0]))
+            model.update(y[t : t + 1], mean)
+        states[len(y)] = model
+        mean, volatility, features = (np.array(part) for part in zip(*found, strict=True))
+        x = np.concatenate([features, self.scaled(one.known[start : len(y)])], axis=1)
+        residual = (y[start:] - mean) / volatility
+        return Filtered(
+            start, x.astype("float32"), mean, volatility, residual.astype("float32"), states
+        )
+
+    def scaled(self, known: Array) -> Array:
+        """Standardises covariates."""
+        if known.shape[1] != len(self.known):
+            raise InvalidValueError(f"expected {len(self.known)} covariates, got {known.shape[1]}")
+        centre, width = np.array(self.known).reshape(-1, 2).T
+        scaled: Array = (known - centre) / width
+        return scaled
+
+    def distributions(self, found: Sequence[Filtered]) -> list[tuple[Array, Array, Array]]:
+        """Computes location, scale and degrees of freedom of every step of each series."""
+        with inference(self.model):
+            x = pad_sequence([one.x for one in found]).to(self.model.head.weight.device)
+            three = [part.numpy().astype(float) for part in self.model(x)[0]]
+        results = []
+        for i, one in enumerate(found):
+            location, scale, df = (part[: len(one.x), i] for part in three)
+            results.append((one.mean + one.volatility * location, one.volatility * scale, df))
+        return results
+
+    def sample(self, one: Series, origin: int, horizon: int) -> Array:
+        """Samples paths of the steps from an origin on. **Returns** (paths, horizon)."""
+        return next(self.samples(one, [origin], horizon))
+
+    def samples(self, one: Series, origins: Sequence[int], horizon: int) -> Iterator[Array]:
+        """Samples paths from several origins, in order."""
+        count, device = self.config.paths, self.model.head.weight.device
+        generator = Generator(self.config.seed)
+        found = self.filtered(one, origins)
+        read, state = found.start, None
+        for origin in origins:
+            with inference(self.model):
+                if origin > read:
+                    x = found.x[read - found.start : origin - found.start, None]
+                    _, state = self.model(as_tensor(x, device=device), state)
+                    read = origin
+                many = state
+                if state is not None:
+                    many = tree.mapped(lambda s: ops.tile(s, (1, count, 1)), state)
+                paths = np.empty((count, horizon))
+                walk = found.states[origin].copies(count)
+                known = one.known[origin : origin + horizon]  # none for steps that are not dated
+                for h in range(horizon):
+                    now = known[h] if len(known) > h else np.zeros(len(self.known))
+                    mean, volatility, features = walk.ahead(now)
+                    now = self.scaled(now[None])
+                    x = np.concatenate([features, np.repeat(now, count, axis=0)], axis=1)
+                    three, many = self.model(
+                        as_tensor(x[None].astype("float32"), device=device), many
+                    )
+                    location, scale, df = (part.numpy()[0].astype(float) for part in three)
+                    noise = student_samples(df, generator)
+                    paths[:, h] = mean + volatility * (location + scale * noise)
+                    walk.update(paths[:, h], mean)
+            yield paths
+
+    def levels(self, one: Series, origin: int, paths: Array) -> Array:
+        """Returns the values that paths of steps lead to, from a series' value before them."""
+        if self.period:
+            return paths
+        found: Array = one.values[origin - 1] * np.exp(
+            np.clip(paths.cumsum(axis=1) / 100, -700, 700)
+        )
+        return found

@@ -1,0 +1,325 @@
+"""Time series: read from tables, split by date, and filtered by a classical model.
+
+The classical model is what the network of `forecast` corrects, and what a path of samples walks on:
+a mean, linear in earlier values and in covariates, and the volatility of a GARCH(1,1).
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..data import TextError
+from ..data.sets import SETS
+from ..data.tables import Table, TableError
+
+Array = NDArray[np.float64]
+
+VALIDATION, TEST = 0.1, 0.2  # of the dates, the last ones
+LEAST = 40  # steps to learn from, in each series
+LEAST_HELD_OUT = 5  # steps for validation, and as many for the test
+SLOW = 0.99  # decay of the weights in a second, slower volatility
+ALPHAS = (0.01, 0.02, 0.03, 0.04, 0.05, 0.06, 0.08, 0.1, 0.13, 0.17, 0.22, 0.3)  # of `garch_fit`
+PERSISTENCES = (0.5, 0.8, 0.9, 0.95, 0.97, 0.98, 0.99, 0.995, 0.998)
+TAILS = 6.0  # degrees of freedom with which it fits
+LOWEST = 1e-4  # of a variance, in units of the training data's
+CLIP = 5.0  # the largest standardised residual that the network reads
+FEATURES = 4  # that the network reads, besides the known covariates
+
+
+@dataclass(frozen=True)
+class Series:
+    """Values by date, and covariates that are known in advance.
+
+    **Arguments** dates: (N + F,), of the N values and of F steps to forecast. values: (N,). known:
+    (N + F, K).
+    """
+
+    name: str
+    dates: list[datetime]
+    values: Array
+    known: Array
+
+    def returns(self) -> Series:
+        """Returns the log returns in percent, 100 log(x_t / x_{t-1}).
+
+        >>> days = [datetime(2020, 1, 1), datetime(2020, 1, 2)]
+        >>> Series("a", days, np.array([100.0, 101.0]), np.zeros((2, 0))).returns().values.round(3)
+        array([0.995])
+        """
+        returns = 100 * np.diff(np.log(self.values))
+        return Series(self.name, self.dates[1:], returns, self.known[1:])
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Series to learn from and to test with.
+
+    **Arguments** period: steps of a season; 0 for returns. ends: where training and validation end.
+    unit: of the values, or what they are.
+    """
+
+    series: list[Series]
+    period: int
+    ends: tuple[datetime, datetime]
+    unit: str
+
+    def steps(self) -> list[Series]:
+        """Returns what is forecast: the values, or their returns."""
+        return self.series if self.period else [one.returns() for one in self.series]
+
+    def cuts(self, one: Series) -> tuple[int, int]:
+        """Returns where training and validation end in a series of `steps`."""
+        a, b = (sum(day < end for day in one.dates) for end in self.ends)
+        return a, b
+
+
+def read_series(path: str, config: Any, future: bool = False) -> list[Series]:
+    """Reads the series of a table, and checks them.
+
+    **Arguments** config: names the columns; its period says whether values must be above 0. future:
+    whether the last rows of a series may lack values: they are to forecast. **Raises** TableError.
+    """
+    table = Table.read(path)
+    rows: dict[str, list[int]] = {}
+    names = table.texts(config.series) if config.series else [Path(path).stem] * len(table)
+    for i, name in enumerate(names):
+        rows.setdefault(name, []).append(i)
+    found = []
+    for name, at in rows.items():
+        places = [table.places[i] for i in at]
+        part = replace(table, rows=[table.rows[i] for i in at], places=places)
+        found.append(_one_series(part, name, config, future))
+        if (found[0].dates[0].tzinfo is None) is not (found[-1].dates[0].tzinfo is None):
+            raise part.error(0, config.date, "some dates have a time zone, and others none")
+    return found
+
+
+def _one_series(table: Table, name: str, config: Any, future: bool) -> Series:
+    dates, count = table.dates(config.date), len(table)
+    while future and count > 1 and table.rows[count - 1].get(config.value) in (None, "", " "):
+        count -= 1
+    past = replace(table, rows=table.rows[:count], places=table.places[:count])
+    values = np.array(past.numbers(config.value))
+    if not config.period and (values <= 0).any():
+        at = int(np.argmax(values <= 0))
+        raise past.error(
+            at, config.value, f"returns need values above 0, got {values[at]:g}: --period 1 "
+            "forecasts the values themselves",
+        )  # fmt: skip
+    if (values == values[0]).all() and count > 1:
+        raise past.error(
+            0, config.value, f"series {name!r} is constant: every value is {values[0]:g}: leave "
+            "it out",
+        )  # fmt: skip
+    columns = [column.strip() for column in config.covariates.split(",") if column.strip()]
+    known = np.array([table.numbers(column) for column in columns]).T.reshape(len(table), -1)
+    return Series(name, dates, values, known)
+
+
+def split(series: Sequence[Series], period: int, unit: str, limit: int = 0) -> Panel:
+    """Splits series by date: the first 70 % of all dates to learn from, the last 20 % for the test.
+
+    **Arguments** limit: the most steps of a series to use, the last ones; all, if 0. **Raises**
+    TableError for a series that is too short, or two of the same name.
+    """
+    if limit:
+        series = [
+            Series(s.name, s.dates[-limit:], s.values[-limit:], s.known[-limit:]) for s in series
+        ]
+    if len({one.name for one in series}) < len(series):
+        names = [one.name for one in series]
+        doubled = next(name for name in names if names.count(name) > 1)
+        raise TableError(f"two series are named {doubled!r}: rename one, or name the column that "
+                         "tells series apart by --series")  # fmt: skip
+    days = sorted({day for one in series for day in one.dates})
+    first, second = (
+        days[min(len(days) - 1, round(part * len(days)))]
+        for part in (1 - VALIDATION - TEST, 1 - TEST)
+    )
+    panel = Panel(list(series), period, (first, second), unit)
+    for one in panel.steps():
+        a, b = panel.cuts(one)
+        least = LEAST + max(lags(period), default=0)
+        if a < least or min(b - a, len(one.values) - b) < LEAST_HELD_OUT:
+            raise TableError(
+                f"series {one.name!r} is too short: {a} steps before {first:%Y-%m-%d} to learn "
+                f"from, {b - a} for validation and {len(one.values) - b} from {second:%Y-%m-%d} on "
+                f"for the test; expected at least {least}, {LEAST_HELD_OUT} and {LEAST_HELD_OUT}"
+            )
+        _, deviation = linear_fit(one, period, a)
+        if not np.isfinite(deviation):
+            raise TableError(f"series {one.name!r} has values that are too large: scale them down")
+        if not deviation > 1e-9 * (np.abs(one.values[:a]).max() + 1e-300):
+            raise TableError(
+                f"series {one.name!r} follows from its last values without an error before "
+                f"{first:%Y-%m-%d}: there is nothing to learn"
+            )
+    return panel
+
+
+# ------------------------------------------------------------ the classical model
+
+
+def lags(period: int) -> list[int]:
+    """Returns the lags of the linear mean: of a season and of the last step; none for returns.
+
+    >>> lags(12), lags(1), lags(0)
+    ([1, 12, 13], [1, 2], [])
+    """
+    return sorted({1, period, period + 1}) if period else []
+
+
+def regressors(one: Series, period: int) -> Array:
+    """Returns what the mean of a step is linear in: 1, the values at `lags`, and the covariates.
+
+    A row for each value from the longest lag on.
+
+    >>> days = [datetime(2020, 1, day) for day in (1, 2, 3)]
+    >>> regressors(Series("a", days, np.array([5.0, 6.0, 7.0]), np.zeros((3, 1))), 1)
+    array([[1., 6., 5., 0.]])
+    """
+    y, start = one.values, max(lags(period), default=0)
+    past = [y[start - lag : len(y) - lag] for lag in lags(period)]
+    known = one.known[start : len(y)]
+    return np.concatenate([np.stack([np.ones(len(y) - start), *past], axis=1), known], axis=1)
+
+
+def linear_fit(one: Series, period: int, end: int | None = None) -> tuple[Array, float]:
+    """Fits the mean of a step, linear in its `regressors`, by least squares on the steps to `end`.
+
+    **Returns** the coefficients, and the standard deviation of the residuals.
+    """
+    start = max(lags(period), default=0)
+    x, y = regressors(one, period)[: None if end is None else end - start], one.values[start:end]
+    coefficients: Array = np.linalg.lstsq(x, y, rcond=1e-10)[0].astype(float)
+    return coefficients, float(np.std(y - x @ coefficients))
+
+
+def garch_fit(residual: Array) -> tuple[float, float]:
+    """Fits the volatility of residuals of variance 1, a GARCH(1,1) whose mean variance is 1.
+
+    variance_t = (1 - p) + a residual_{t-1}^2 + (p - a) variance_{t-1}
+
+    **Returns** a and the persistence p of the greatest likelihood on a grid, with Student's t.
+    """
+    a, p = (grid.ravel() for grid in np.meshgrid(ALPHAS, PERSISTENCES))
+    variance, score = np.ones(len(a)), np.zeros(len(a))
+    for square in np.square(residual):
+        odds = np.log1p(square / ((TAILS - 2) * variance))
+        score -= (TAILS + 1) / 2 * odds + np.log(variance) / 2
+        variance = (1 - p) + a * square + (p - a) * variance
+    best = int(score.argmax())
+    return float(a[best]), float(p[best])
+
+
+def classical_fit(one: Series, period: int, end: int | None = None) -> list[Any]:
+    """Fits a series on the steps to `end`: what `Filter` takes, as a checkpoint can hold it."""
+    coefficients, deviation = linear_fit(one, period, end)
+    start = max(lags(period), default=0)
+    residual = (one.values[start:] - regressors(one, period) @ coefficients)[
+        : None if end is None else end - start
+    ]
+    return [coefficients.tolist(), deviation, *garch_fit(residual / max(deviation, 1e-300))]
+
+
+class Filter:
+    """The classical model at a step of some paths: its mean, its volatility, and what it has seen.
+
+    **Arguments** fit: as `classical_fit` returns it. before: the first values, as many as the
+    longest lag. paths: that start alike.
+    """
+
+    def __init__(self, fit: Sequence[Any], before: Array, period: int, paths: int = 1) -> None:
+        coefficients, self.deviation, self.alpha, self.persistence = fit
+        self.coefficients = np.asarray(coefficients)
+        self.lags = lags(period)
+        self.recent = np.tile(before, (paths, 1))
+        self.fast, self.slow = np.ones(paths), np.ones(paths)
+        self.last = np.zeros(paths)  # the last residual, by the volatility before it
+
+    def copies(self, paths: int) -> Filter:
+        """Returns the same state of one path for several."""
+        copy = object.__new__(Filter)
+        vars(copy).update(vars(self))
+        for name in ("recent", "fast", "slow", "last"):
+            setattr(copy, name, np.repeat(getattr(self, name), paths, axis=0))
+        return copy
+
+    def ahead(self, known: Array) -> tuple[Array, Array, Array]:
+        """Returns the mean and the volatility of the next step, (P,), and features of it (P, F).
+
+        **Arguments** known: the covariates of the step, (K,).
+        """
+        constant, past, rest = np.split(self.coefficients, [1, 1 + len(self.lags)])
+        mean = np.full(len(self.fast), constant[0] + known @ rest)
+        for coefficient, lag in zip(past, self.lags, strict=True):
+            mean = mean + coefficient * self.recent[:, -lag]
+        near = np.clip(self.last, -CLIP, CLIP)
+        features = [np.log(self.fast) / 2, np.log(self.slow / self.fast) / 2, near, np.abs(near)]
+        return mean, self.deviation * np.sqrt(self.fast), np.stack(features, axis=1)
+
+    def update(self, y: Array, mean: Array) -> None:
+        """Takes in the values of the step, (P,), whose mean `ahead` has returned."""
+        residual = (y - mean) / self.deviation
+        self.last = residual / np.sqrt(self.fast)
+        square = np.minimum(np.square(residual), 1e8)
+        a, p = self.alpha, self.persistence
+        self.fast = np.maximum((1 - p) + a * square + (p - a) * self.fast, LOWEST)
+        self.slow = np.maximum(SLOW * self.slow + (1 - SLOW) * square, LOWEST)
+        if self.lags:
+            self.recent = np.concatenate([self.recent[:, 1:], y[:, None]], axis=1)
+
+
+# ------------------------------------------------------------ series to try
+
+
+def stocks() -> list[Series]:
+    """Reads daily adjusted closes, 2000 to 2013. **Raises** TextError if they are not installed.
+
+    Facebook's, of 196 days, are left out.
+    """
+    text = _decompressed(SETS["stocks"].read("_data/stocks.csv.gz"))
+    by_name: dict[str, list[tuple[datetime, float]]] = {}
+    for row in csv.DictReader(io.StringIO(text)):
+        day = datetime.fromisoformat(row["Date"])
+        by_name.setdefault(row["Ticker"], []).append((day, float(row["Adj Close"])))
+    return [
+        Series(name, [d for d, _ in rows], np.array([x for _, x in rows]), np.zeros((len(rows), 0)))
+        for name, rows in ((name, sorted(rows)) for name, rows in by_name.items())
+        if len(rows) > 1000
+    ]
+
+
+def _decompressed(raw: bytes) -> str:
+    try:
+        return gzip.decompress(raw).decode()
+    except (OSError, EOFError, UnicodeDecodeError):
+        raise TextError(
+            f"the prices are damaged: install them by `{SETS['stocks'].command}`"
+        ) from None
+
+
+def unemployment() -> list[Series]:
+    """Reads the monthly unemployment rate of the USA in percent, 1948 to 2016, not adjusted.
+
+    **Raises** TextError if the package is not installed.
+    """
+    text = SETS["stocks"].read("_data/unemployment1948.csv").decode()
+    dates: list[datetime] = []
+    values = []
+    for row in csv.reader(io.StringIO(text)):
+        if row[0].isdigit():
+            dates += [datetime(int(row[0]), month, 1) for month in range(1, 13)]
+            values += [float(x) for x in row[1:13]]
+    known = np.zeros((len(values), 0))
+    return [Series("unemployment", dates, np.array(values), known)]
