@@ -16,10 +16,12 @@ from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, get_args, get_origin, get_type_hints
 
+import numpy as np
 import pytest
 import typer
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from tinygrad_rnn import data, testing
 from tinygrad_rnn.cli import main
@@ -40,6 +42,7 @@ COMMANDS = {
     "train verses": f"--source en --target xx --folder . {PAIRS}",
     "train task": f"copy {SIZES} --out out",
     "train classify": f"--data rows.csv --embedding-dim 2 {TASK}",
+    "train caption": f"--data shown.csv --embedding-dim 2 --channels 2 --image-size 16 {TASK}",
     "train wordlm": f"--data text --batch-size 2 --bptt 4 {SIZES} --out out",
     "train cells": f"--text text --embedding-dim 2 --bptt 4 --layers 1 --batch-size 4 {SIZES}",
     "train tag": f"--data rows.conll --embedding-dim 2 --letter-dim 2 {TASK}",
@@ -89,6 +92,7 @@ PLACE = {
     *("text", "a", "b", "line", "zeros", "latin", "wide", "empty", "blank", "one", "twice"),
     *("folder", "folder.png", "pipe", "pipe.png", "en", "xx", "charlm", "pairs"),
     "weights.safetensors", "rows.csv", "rows.conll", "series.csv", "waves.ts", "classified",
+    "shown.csv", "shown",
 }  # fmt: skip
 
 
@@ -168,6 +172,14 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     (folder / "waves.ts").write_text("\n".join(["@classLabel true up down", "@data", *waves]))
     (folder / "series.csv").write_text("\n".join(["date,value", *days]))
     (folder / "rows.csv").write_text("\n".join(["text,label", *rows]))
+    (folder / "shown").mkdir()
+    shades = {f"shown/{i}.png": np.full((16, 16, 3), 20 * i, np.uint8) for i in range(12)}
+    for name, pixels in shades.items():
+        Image.fromarray(pixels).save(folder / name)
+    shown = [
+        f"{name},{'light' if pixels.mean() > 99 else 'dark'}" for name, pixels in shades.items()
+    ]
+    (folder / "shown.csv").write_text("\n".join(["file,caption", *shown]))
     (folder / "zeros").write_bytes(bytes(99))
     (folder / "latin").write_bytes("été\n".encode("latin-1"))
     (folder / "wide").write_text("text\n" * 9, "utf-16")
@@ -192,6 +204,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.setattr(data.memory, "memory", lambda: 2**33)
         rows = [info for info in testing.op_infos() if info.name == "tanh"]
         patch.setattr(testing, "op_infos", lambda: rows)
+        patch.setattr("tinygrad_rnn.cli.task._drawing", lambda: False)
         for study in ("memory", "gates"):
             patch.setattr(f"tinygrad_rnn.cli.{study}.can_draw", lambda: False)
         brief = functools.partial(recall.explosion, steps=1)

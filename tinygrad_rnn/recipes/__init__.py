@@ -1,5 +1,6 @@
 """The lecture's tasks as programs on real data."""
 
+from .caption import Caption
 from .charlm import CharLM, CharLMConfig, CharModel
 from .charlm_training import CharLMTraining, fitted
 from .classify import Classify
@@ -19,12 +20,13 @@ from .translation_training import TranslationTraining
 from .wordlm import WordLM
 
 TASKS_BY_NAME: dict[str, type[Task]] = {
-    task.recipe: task for task in (Classify, Tag, Forecast, Speech, WordLM)
+    task.recipe: task for task in (Classify, Tag, Caption, Forecast, Speech, WordLM)
 }
 
 __all__ = [
     "TASKS",
     "TASKS_BY_NAME",
+    "Caption",
     "CharLM",
     "CharLMConfig",
     "CharLMTraining",

@@ -1,0 +1,255 @@
+"""Captions of images (one to many): the training, the baselines, and the picture.
+
+`captioner.py` has the model.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import plot
+from ..data import END, PAD, START, DataLoader, TextError
+from ..data.images import Captioned, Pixels, emoji_images, read_captioned
+from ..data.words import WordVocabulary
+from ..nn import cross_entropy
+from ..tensor.creation import as_tensor
+from ..tensor.random import Generator
+from ..tensor.tensor import Tensor
+from .captioner import CaptionConfig, Captioner, CaptionModel
+from .classify import tokens
+from .comparison import Comparison, Measure, f1
+from .task import Parts, Task
+
+ROWS, WORDS = 5, 8  # of the picture: images, and words of a caption
+STOP = "</s>"  # the end of a caption
+GREY = 0.45  # of what the attention leaves out
+
+
+class Caption(Task):
+    """Train a writer of captions for images, and compare it with the nearest image in pixels.
+
+    An image's captions are all counted as right.
+    """
+
+    recipe, unit, shown = "caption", "word", "validation error of words {:.1%}"
+    settings, predictor = CaptionConfig, Captioner
+    kinds: ClassVar = {"words": (list, tuple)}
+    quick: ClassVar = {"epochs": 6, "hidden_size": 96, "shift": 0, "dropout": 0.1}
+    data_help = (
+        "A folder of images with a captions.csv; or a CSV, TSV or JSON lines beside the images, "
+        "with a column of files and one of captions. One is split by images; of two the second is "
+        "the test, of three the third."
+    )
+    default = "emoji with their names"
+
+    @classmethod
+    def read(cls, files: Sequence[str], config: Any) -> Parts:
+        """Reads images with their captions, and splits them.
+
+        Of the emoji combinations are held out: a base, a gender and a skin tone that occur, but
+        not together.
+        """
+        if files:
+            found = [
+                read_captioned(path, config.image_size, config.file, config.caption)
+                for path in files
+            ]
+            return Parts.of(found, config.seed, config.limit)
+        items = emoji_images(config.image_size)
+        toned = ["skin tone" in item.captions[0] for item in items]
+        combined = [item for item, tone in zip(items, toned, strict=True) if tone]
+        parts = Parts.of([combined], config.seed, config.limit)
+        rest = [item for item, tone in zip(items, toned, strict=True) if not tone]
+        return Parts([*rest[: config.limit or None], *parts.training], parts.validation, parts.test)
+
+    def __init__(self, data: Parts, config: CaptionConfig, device: str | None = None) -> None:
+        generator = Generator(config.seed)
+        self.parts = data
+        captions = [text for item in data.training for text in item.captions]
+        if len(set(captions)) < 2:
+            raise TextError(
+                f"every image to learn from has the caption {captions[0]!r}: use more images"
+            )
+        self.captions = captions
+        self.vocabulary = WordVocabulary.of(captions, config.vocab_size)
+        samples = [
+            (item.pixels, self.vocabulary.encode(text)[: config.max_length - 1])
+            for item in data.training
+            for text in item.captions
+        ]
+        loader = DataLoader(
+            samples, config.batch_size, shuffle=True, generator=generator, collate=collate
+        )
+        model = CaptionModel(len(self.vocabulary), config, generator)
+        super().__init__(data, model, loader, config, generator, device, worst=1.0)
+        self.symbols = sum(len(ids) + 1 for _, ids in samples)
+
+    def batch_loss(self, model: Any, batch: Any) -> tuple[Tensor, int]:
+        """Computes the cross-entropy of the words, and their number."""
+        pixels, inputs, targets = batch
+        pixels = self._shifted(pixels)
+        loss = cross_entropy(
+            model(pixels, inputs), as_tensor(targets, device=self.device), ignore_index=PAD,
+            label_smoothing=self.config.label_smoothing,
+        )  # fmt: skip
+        return loss, int((targets != PAD).sum())
+
+    def _shifted(self, pixels: Pixels) -> Pixels:
+        """Moves each image by a few pixels, drawn at random; its border fills the gap."""
+        most = self.config.shift
+        if not most:
+            return pixels
+        size, (count, height) = 2 * most + 1, pixels.shape[:2]
+        wide = np.pad(pixels, [(0, 0), (most, most), (most, most), (0, 0)], "edge")
+        drawn = self.generator.integers(0, size, (2, count))
+        rows, columns = drawn[..., None] + np.arange(height)
+        moved: Pixels = wide[np.arange(count)[:, None, None], rows[:, :, None], columns[:, None]]
+        return moved
+
+    def evaluate(self, quick: bool = False) -> float:
+        """Computes 1 - F1 of the words of the validation images' captions, by greedy search."""
+        assert isinstance(self.model, CaptionModel)
+        writer = Captioner(self.model, self.vocabulary, self.config)
+        images = [item.pixels for item in self.parts.validation]
+        found = [self.vocabulary.decode(best.tokens) for best in writer.search(images, 1)]
+        sums = scores(found, self.parts.validation)["word F1"].sum(axis=0)
+        return 1 - float(f1(sums))
+
+    def compare(self) -> Comparison:
+        """Compares captions of the test images; draws nothing from them before."""
+        test = self.parts.test
+        comparison = Comparison("images", [Measure("exact"), Measure("word F1", f1)])
+        frequent = most_frequent(self.captions)
+        comparison.add("most frequent caption", **scores([frequent] * len(test), test))
+        near = nearest(self.parts.training, test)
+        comparison.add("nearest image", **scores([item.captions[0] for item in near], test))
+        self.records = list(self.predicting().predict(test))
+        ours = scores([record["caption"] for record in self.records], test)
+        comparison.add(self.config.cell, **ours)
+        known = set(self.captions)
+        if all(known.isdisjoint(item.captions) for item in test):
+            comparison.notes.append(
+                "no test caption occurs in training: exact ones are new combinations of words"
+            )
+        return comparison
+
+    def draw(self, path: Path, comparison: Comparison) -> None:
+        """Draws test images with their captions, and where the attention was at each word."""
+        shown = min(ROWS, len(self.records))
+        figure, axes = plot.panels(shown, WORDS + 1, 1.4 * (WORDS + 1), 1.95 * shown)
+        for one in axes:
+            one.axis("off")
+        order = sorted(range(len(self.records)), key=lambda i: len(self.records[i]["words"]))
+        for row in range(shown):
+            at = order[len(order) * (2 * row + 1) // (2 * shown)]  # short and long captions
+            item, record = self.parts.test[at], self.records[at]
+            first, *others = axes[row * (WORDS + 1) : (row + 1) * (WORDS + 1)]
+            first.imshow(item.pixels)
+            first.set_title("image", fontsize=9)
+            right = record["caption"] in item.captions
+            verdict = "right" if right else f"it is: {item.captions[0]}"
+            below = f"written: {record['caption']} ({verdict})"
+            first.text(0, -0.06, below, va="top", transform=first.transAxes).set_in_layout(False)
+            spoken = [
+                one for one in record["words"] if one["word"] != STOP and words_of(one["word"])
+            ]
+            for axis, word in zip(others, spoken, strict=False):
+                axis.imshow(lit(item.pixels, np.array(word["attention"])))
+                axis.set_title(word["word"], fontsize=9)
+        figure.get_layout_engine().set(hspace=0.14)
+        figure.suptitle("held-out images, and where the decoder looked at each word", fontsize=11)
+        plot.save(figure, path)
+
+    def describe(self) -> str:
+        """The data in a line."""
+        parts = self.parts
+        return (
+            f"images: {len(parts.training):,} to learn from, {len(parts.validation):,} for "
+            f"validation, {len(parts.test):,} for the test; {len(self.vocabulary):,} words"
+        )
+
+    def state(self) -> dict[str, Any]:
+        """Returns the words."""
+        return {"words": self.vocabulary.symbols}
+
+
+Batch = tuple[Pixels, NDArray[np.int64], NDArray[np.int64]]
+
+
+def collate(samples: Sequence[tuple[Pixels, NDArray[np.int64]]]) -> Batch:
+    """Makes a batch: images (B, H, W, 3), the decoder's inputs (T, B), and its targets (T, B)."""
+    steps = 1 + max(len(ids) for _, ids in samples)
+    inputs = np.full((steps, len(samples)), PAD, np.int64)
+    targets = inputs.copy()
+    for column, (_, ids) in enumerate(samples):
+        inputs[: len(ids) + 1, column] = [START, *ids]
+        targets[: len(ids) + 1, column] = [*ids, END]
+    return np.stack([pixels for pixels, _ in samples]), inputs, targets
+
+
+def words_of(caption: str) -> list[str]:
+    """Splits a caption into words, without punctuation."""
+    return [word for word in tokens(caption) if any(map(str.isalnum, word))]
+
+
+def scores(found: Sequence[str], items: Sequence[Captioned]) -> dict[str, NDArray[np.float64]]:
+    """Computes the statistics of captions: whether they are right, and common words for F1.
+
+    The caption of an image that has the best F1 counts.
+
+    >>> item = Captioned("a.png", np.zeros((1, 1, 3), np.uint8), ["a red dog", "dog"])
+    >>> {name: x.tolist() for name, x in scores(["a dog"], [item]).items()}
+    {'exact': [[0.0, 1.0]], 'word F1': [[2.0, 2.0, 3.0]]}
+    """
+    exact, common = [], []
+    for text, item in zip(found, items, strict=True):
+        words = Counter(words_of(text))
+        counts = []
+        for caption in item.captions:
+            right = Counter(words_of(caption))
+            counts.append(((words & right).total(), words.total(), right.total()))
+        exact.append([text in item.captions, 1])
+        common.append(max(counts, key=lambda n: 2 * n[0] / max(1, n[1] + n[2])))
+    return {"exact": np.array(exact, np.float64), "word F1": np.array(common, np.float64)}
+
+
+def most_frequent(captions: Sequence[str]) -> str:
+    """Returns the most frequent caption; of equally frequent ones that of the commonest words.
+
+    >>> most_frequent(["a red dog", "a cat", "a dog"])
+    'a dog'
+    """
+    whole = Counter(captions)
+    words = Counter(word for caption in captions for word in words_of(caption))
+
+    def common(caption: str) -> float:
+        found = words_of(caption)
+        return sum(words[word] for word in found) / max(1, len(found))
+
+    return max(sorted(whole), key=lambda caption: (whole[caption], common(caption)))
+
+
+def nearest(training: Sequence[Captioned], test: Sequence[Captioned]) -> list[Captioned]:
+    """Returns for each test image the training image with the smallest distance of pixels."""
+    known = np.stack([item.pixels.ravel() for item in training]).astype(np.float32)
+    squares = (known**2).sum(axis=1)
+    found = []
+    for item in test:
+        distances = squares - 2 * (known @ item.pixels.ravel().astype(np.float32))
+        found.append(training[int(distances.argmin())])
+    return found
+
+
+def lit(pixels: Pixels, weights: NDArray[Any]) -> NDArray[Any]:
+    """Turns an image grey where the attention was not. **Arguments** weights: (rows, columns)."""
+    cells = np.arange(len(pixels)) * len(weights) // len(pixels)
+    light = (weights / weights.max())[cells][:, cells, None]
+    image = pixels / 255
+    shown: NDArray[np.float64] = light * image + (1 - light) * (0.25 * image + 0.75 * GREY)
+    return shown
