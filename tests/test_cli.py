@@ -497,6 +497,41 @@ def test_a_run_that_diverges_at_its_last_step(run: Run, tmp_path: Path, rate: st
     assert load_checkpoint(tmp_path / "run")["step"] == 0  # the one before
 
 
+@pytest.mark.parametrize("policy", ["skip", "rollback"])
+def test_numbers_that_go_wrong(
+    run: Run, tmp_path: Path, policy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(ENVIRONMENT, "PYTHONWARNINGS", "default")
+    options = ("--steps", "40", "--lr", "1e38", "--on-nan", policy, "--out", "run")
+    *warned, error = train(run, *options, status=1).stderr.splitlines()
+    assert len(warned) == 10
+    for line in warned:
+        assert re.match(
+            r"warning: step \d+ gave loss .*: (skipped its batch|rolled back to step 0)", line
+        )
+    assert re.match(r"error: training has diverged: .*, the 11th failure in a row: ", error)
+
+
+def test_a_damaged_checkpoint_falls_back(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(ENVIRONMENT, "PYTHONWARNINGS", "default")
+    options = ("--keep-last", "2", "--best", "--verify", "--out", "run")
+    first = train(run, "--steps", "3", *options).stdout.splitlines()
+    assert "the best model is in run/best" in first
+    assert run("generate", "run/best", "--length", "5").stdout
+    last = load_checkpoint(tmp_path / "run")
+    (tmp_path / "run/checkpoint.json").write_text("damaged")
+    again = run("train", "charlm", "--resume", "--out", "run")
+    [line] = again.stderr.splitlines()
+    assert line.startswith("warning: run/checkpoint.json is damaged")
+    assert "loading the one before it, checkpoint.json." in line
+    same = load_checkpoint(tmp_path / "run")
+    assert same["heldout"] == last["heldout"]
+    for name, array in last["model"].items():
+        np.testing.assert_array_equal(same["model"][name], array)
+
+
 @pytest.mark.parametrize("text", ["a" * 99, "\n" * 99, "ab" * 50])
 def test_texts_of_hardly_a_symbol(run: Run, tmp_path: Path, text: str) -> None:
     (tmp_path / "few.txt").write_text(text)

@@ -96,11 +96,11 @@ def test_a_second_ctrl_c_while_saving(
     saves: list[int] = []
     before = signal.getsignal(signal.SIGINT)
 
-    def save(folder: Path, state: Mapping[str, Any]) -> None:
+    def save(folder: Path, state: Mapping[str, Any], **options: Any) -> None:
         saves.append(state["step"])
         if len(saves) == 3:
             os.kill(os.getpid(), signal.SIGINT)
-        save_checkpoint(folder, state)
+        save_checkpoint(folder, state, **options)
         if len(saves) == 2:
             os.kill(os.getpid(), signal.SIGINT)
 

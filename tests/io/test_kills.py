@@ -9,6 +9,7 @@ import json
 import os
 import random
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -28,10 +29,13 @@ from tinygrad_rnn.io import (
     lock_checkpoint,
     save_checkpoint,
 )
+from tinygrad_rnn.io.checkpoint import _load
+from tinygrad_rnn.io.earlier import earlier
 from tinygrad_rnn.recipes import CharLMConfig, CharLMTraining
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="kills as POSIX does")
 
+KEEP = 3
 KILLS = 200 if os.environ.get("HYPOTHESIS_PROFILE") == "deep" else 4
 TEXT = "".join(f"{n} times {n} is {n * n}.\n" for n in range(60))
 SIZES = {"hidden_size": 8, "embedding_dim": 4, "batch_size": 4}
@@ -55,7 +59,9 @@ def run_training(folder: str) -> None:
                 run = CharLMTraining(TEXT, CONFIG)
             print("began", flush=True)
             for _ in run:
-                save_checkpoint(folder, run.checkpoint())
+                if run.step % 3 == 0:
+                    save_checkpoint(f"{folder}/best", run.checkpoint(), verify=True)
+                save_checkpoint(folder, run.checkpoint(), keep_last=KEEP)
     except CheckpointError as error:
         print(f"refused: {error}", flush=True)
         sys.exit(2)
@@ -101,6 +107,23 @@ def start(folder: Path) -> subprocess.Popen[str]:
     )
 
 
+def check_kept(folder: Path, step: int, expected: Uninterrupted) -> None:
+    """The kept states are those of the steps before; a kill can leave the newest twice."""
+    steps = [step]
+    for path in earlier(folder):
+        state = _load(folder, path.name)
+        assert digest(state) == expected[state["step"]]
+        steps.append(state["step"])
+    assert steps == sorted(steps, reverse=True)
+    assert len(set(steps)) >= min(KEEP, step)
+    assert len(steps) <= KEEP + 1
+    if has_checkpoint(folder / "best"):
+        best = load_checkpoint(folder / "best")
+        assert best["step"] % 3 == 0
+        assert step - 3 < best["step"] <= step + 1
+        assert digest(best) == expected[best["step"]]
+
+
 def test_killed_trainings(tmp_path: Path, request: pytest.FixtureRequest) -> None:
     folder, rng, expected = tmp_path / "run", random.Random(0), Uninterrupted()
     step = reads = refused = 0
@@ -130,19 +153,83 @@ def test_killed_trainings(tmp_path: Path, request: pytest.FixtureRequest) -> Non
             assert state["step"] >= step
             step = state["step"]
             assert digest(state) == expected[step]
+        check_kept(folder, step, expected)
     run = CharLMTraining.resume(load_checkpoint(folder), TEXT)
     for _ in range(3):
         next(run)
-    save_checkpoint(folder, run.checkpoint())
+        for place in (folder, tmp_path / "fresh"):
+            save_checkpoint(place, run.checkpoint(), keep_last=KEEP)
     assert digest(load_checkpoint(folder)) == expected[step + 3]
-    save_checkpoint(tmp_path / "fresh", run.checkpoint())
+    shutil.rmtree(folder / "best")
     left, fresh = (
-        sorted(file.name.split("-")[0] for file in place.iterdir())
+        sorted(re.split(r"-|\.\d", file.name)[0] for file in place.iterdir())
         for place in (folder, tmp_path / "fresh")
     )
     assert left == fresh  # nothing of a killed save is left
     assert refused == KILLS
     print(f"{KILLS} kills, {reads} reads, {step} steps")
+
+
+def fit(folder: str, steps: int) -> None:
+    """Trains with `fit`, which saves after every update, the best ones, too."""
+    generator = tg.Generator(0)
+    model = tg.nn.Sequential(
+        tg.nn.Linear(1, 4, generator=generator), tg.nn.Dropout(0.2, generator=generator),
+        tg.nn.Linear(4, 1, generator=generator),
+    )  # fmt: skip
+    data = tg.data.DataLoader(
+        [[n / 9] for n in range(10)], 3, shuffle=True, generator=generator, collate=tg.tensor
+    )
+
+    def loss(model: tg.nn.Module, batch: tg.Tensor) -> tg.Tensor:
+        return tg.nn.mse_loss(model(batch), 2 * batch)
+
+    tg.train.Trainer(
+        model, data, loss, tg.optim.Adam(model.parameters()), steps=steps, evaluate_every=1,
+        validation=data, on_nan="rollback",
+    ).fit(folder, resume=True, quiet=True, keep_last=KEEP)  # fmt: skip
+
+
+def test_killed_fits(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    """After any number of kills the checkpoints are those of the training without a kill."""
+    rng, step = random.Random(2), 0
+    program = "import sys; from tests.io.test_kills import fit; fit(sys.argv[1], 10**6)"
+    for _ in range(KILLS):
+        life = subprocess.Popen(
+            [sys.executable, "-c", program, str(tmp_path / "run")], cwd=ROOT, env=ENVIRONMENT
+        )
+        request.addfinalizer(life.kill)
+        until = time.monotonic() + 20
+        while time.monotonic() < until and not lock_of(tmp_path / "run/last", life.pid):
+            time.sleep(0.01)
+        time.sleep(rng.uniform(0, 0.3))
+        assert life.poll() is None
+        life.kill()
+        life.wait(20)
+        if has_checkpoint(tmp_path / "run/last"):
+            now = load_checkpoint(tmp_path / "run/last")["step"]
+            assert now >= step
+            step = now
+    fit(str(tmp_path / "run"), step + 5)
+    fit(str(tmp_path / "whole"), step + 5)
+    for name in ("last", "best"):
+        states = [load_checkpoint(tmp_path / run / name) for run in ("whole", "run")]
+        assert digest(states[0]) == digest(states[1])
+    kept = [
+        [digest(_load(folder, path.name)) for path in earlier(folder)]
+        for folder in (tmp_path / "run/last", tmp_path / "whole/last")
+    ]
+    assert kept[0] == kept[1]
+    assert len(kept[0]) == KEEP - 1
+    print(f"{KILLS} kills, {step} steps")
+
+
+def lock_of(folder: Path, process: int) -> bool:
+    """Whether a process has locked a folder."""
+    try:
+        return f"process {process} " in (folder / "checkpoint.lock").read_text()
+    except FileNotFoundError:
+        return False
 
 
 def write(folder: Path, first: int) -> Iterator[int]:
@@ -202,7 +289,7 @@ def test_two_trainings_of_one_folder(tmp_path: Path, request: pytest.FixtureRequ
     """The second one is refused in one line, and the first one can be resumed after a kill."""
     (tmp_path / "text.txt").write_text(TEXT)
     sizes = [f"--{name.replace('_', '-')}={n}" for name, n in SIZES.items()]
-    sizes += ["--text=text.txt", "--bptt=8", "--steps=900"]
+    sizes += ["--text=text.txt", "--bptt=8", "--steps=900", "--keep-last=2", "--best"]
 
     def train(*options: str) -> subprocess.Popen[str]:
         life = subprocess.Popen(
@@ -231,8 +318,9 @@ def test_two_trainings_of_one_folder(tmp_path: Path, request: pytest.FixtureRequ
         )
     first.kill()
     first.communicate()
-    whole, resumed = train(*sizes, "--out", "whole"), train("--out", "run", "--resume")
+    whole, resumed = train(*sizes, "--out", "whole"), train("--out", "run", "--resume", "--best")
     ends = [life.communicate(timeout=60)[0].splitlines()[-3] for life in (whole, resumed)]
     assert ends[0] == ends[1]
-    states = [load_checkpoint(tmp_path / name) for name in ("whole", "run")]
-    assert digest(states[0]) == digest(states[1])
+    for name in (".", "best"):
+        states = [load_checkpoint(tmp_path / run / name) for run in ("whole", "run")]
+        assert digest(states[0]) == digest(states[1])

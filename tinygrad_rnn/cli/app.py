@@ -14,8 +14,9 @@ import os
 import re
 import signal
 import sys
+import warnings
 from contextlib import suppress
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import numpy as np
 import typer
@@ -85,6 +86,7 @@ OPTIONS = {
 def main() -> NoReturn:
     """Runs the command line, and exits with its status."""
     _open_streams()
+    warnings.showwarning = _show_warning
     try:
         kernels.describe()  # raises if the environment names kernels that do not exist
         with np.errstate(all="ignore"):  # the trainer finds overflows in its results
@@ -108,6 +110,11 @@ def main() -> NoReturn:
     except OSError as error:
         _fail(_reason(error), 1 if error.filename is None else 2)
     _leave(status)
+
+
+def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
+    """Prints a warning in one line."""
+    print("warning:", " ".join(str(message).split()), file=sys.stderr, flush=True)
 
 
 def _open_streams() -> None:

@@ -15,7 +15,8 @@ import typer
 from .. import io
 from ..recipes import RecipeTrainer, SettingError
 from ..train import show, stop_requests
-from .options import on
+from ..train.trainer import BEST
+from .options import Care, on
 
 MANY = 100  # weights for each symbol to learn from
 
@@ -30,6 +31,7 @@ def opened(
     device: str | None,
     out: Path,
     resume: bool,
+    care: Care,
 ) -> Iterator[Session[T]]:
     """Opens the session of a `train` command, which computes on a device for a `with` block.
 
@@ -37,11 +39,11 @@ def opened(
     process saves in the folder.
 
     **Arguments** recipe: the class of the trainer. command: what follows `tinygrad-rnn train`,
-    without options. settings: those that the user typed. device, out, resume: the options.
+    without options. settings: those that the user typed. device, out, resume, care: the options.
     """
     with ExitStack() as stack:
         stack.enter_context(on(device))
-        session = Session(recipe, command, settings, device, out)
+        session = Session(recipe, command, settings, device, out, care)
         if not resume or io.has_checkpoint(out):  # else there is nothing to guard
             stack.enter_context(io.lock_checkpoint(out))
         if resume:
@@ -65,6 +67,7 @@ class Session(Generic[T]):
     settings: dict[str, Any]
     device: str | None
     out: Path
+    care: Care
     saved: dict[str, Any] | None = None  # None for a new training
     sources: list[Any] = field(default_factory=list)  # where the texts are
 
@@ -114,9 +117,11 @@ class Session(Generic[T]):
 
         first = trainer.step
 
-        def save() -> None:
+        trainer.on_nan = self.care.on_nan
+
+        def save(place: Path = self.out, keep_last: int = self.care.keep_last) -> None:
             state = trainer.checkpoint() | {"command": self.command, "sources": self.sources}
-            io.save_checkpoint(self.out, state)
+            io.save_checkpoint(place, state, keep_last=keep_last, verify=self.care.verify)
 
         with stop_requests() as requests:
             save()  # before the first step: finds out now whether the folder can be written
@@ -124,6 +129,8 @@ class Session(Generic[T]):
                 with show(trainer) as display:
                     for progress in trainer:
                         if progress.validation is not None:
+                            if self.care.best and trainer.improved:
+                                save(self.out / BEST, 1)
                             save()
                         display.update(progress)
                         if progress.validation is not None and (text := trainer.sample()):
@@ -142,6 +149,8 @@ class Session(Generic[T]):
                 print(self._typed("train", self.command, "--resume"))
             else:
                 print(f"saved in {self.out}")
+                if self.care.best:
+                    print(f"the best model is in {self.out / BEST}")
                 print(trainer.summary)
                 if first == trainer.step:
                     print(f"all {first} updates were made before; to make more:")

@@ -6,7 +6,7 @@ import functools
 import inspect
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import Field, fields
+from dataclasses import Field, dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
@@ -14,13 +14,38 @@ import typer
 
 from ..recipes.settings import Settings, bounds
 from ..tensor import backend
+from ..train.recovery import OnNaN
 
 Checkpoint = Annotated[Path, typer.Argument(help="The checkpoint folder that training wrote.")]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N.", show_default="cpu")]
 Out = Annotated[Path, typer.Option(help="The checkpoint folder.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Resume from the checkpoint in --out.")]
 
+
+@dataclass(frozen=True)
+class Care:
+    """What a `train` command does against damaged disks and numbers that go wrong."""
+
+    keep_last: Annotated[int, typer.Option(help="Checkpoints to keep in --out.", min=1)] = 1
+    best: Annotated[
+        bool, typer.Option("--best", help="Save the best model so far in the folder best of --out.")
+    ] = False
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Read back each checkpoint that is written.")
+    ] = False
+    on_nan: Annotated[
+        OnNaN,
+        typer.Option(help="For a loss or gradient that is not finite, or a loss that explodes."),
+    ] = "stop"
+
+
 Command = Callable[..., None]
+
+
+CARE = [
+    one.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+    for one in inspect.signature(Care, eval_str=True).parameters.values()
+]
 
 
 def as_utf8(typed: str | None) -> str | None:
@@ -39,7 +64,7 @@ def on(device: str | None) -> AbstractContextManager[None]:
 
 
 def options(config: Settings, *names: str) -> Callable[[Command], Command]:
-    """Replaces a command's parameter `settings` by one option for each setting.
+    """Replaces a command's parameters `settings` and `care` by one option for each field.
 
     The command receives the settings that the user typed, as a dictionary: the others come from a
     configuration, or from the checkpoint that it resumes.
@@ -60,17 +85,20 @@ def options(config: Settings, *names: str) -> Callable[[Command], Command]:
     ]
 
     def decorate(command: Command) -> Command:
+        own = inspect.signature(command, eval_str=True)
+        careful = [one.name for one in CARE] if "care" in own.parameters else []
+
         @functools.wraps(command)
         def run(**arguments: Any) -> None:
             values = {one.name: arguments.pop(one.name) for one in derived}
             settings = {name: value for name, value in values.items() if value is not None}
+            if careful:
+                arguments["care"] = Care(**{name: arguments.pop(name) for name in careful})
             command(settings=settings, **arguments)
 
-        own = inspect.signature(command, eval_str=True)
+        parts = {"settings": derived, "care": CARE}
         parameters = [
-            parameter
-            for one in own.parameters.values()
-            for parameter in (derived if one.name == "settings" else [one])
+            parameter for one in own.parameters.values() for parameter in parts.get(one.name, [one])
         ]
         run.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined]
         run.__annotations__ = {one.name: one.annotation for one in parameters}

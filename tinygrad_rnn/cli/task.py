@@ -15,7 +15,7 @@ from ..recipes import TASKS_BY_NAME
 from ..recipes.task import Task
 from ..train import CSVLog
 from .loop import opened
-from .options import Checkpoint, Device, Out, Resume, on, options
+from .options import Care, Checkpoint, Device, Out, Resume, on, options
 
 AT_A_TIME = 256  # items of a prediction
 
@@ -35,10 +35,11 @@ def train_command(task: type[Task]) -> Callable[..., None]:
         device: Device = None,
         out: Out = Path("runs") / task.recipe,
         resume: Resume = False,
+        care: Care,
     ) -> None:
         if quick and not resume:
             settings = {**task.quick, **settings}
-        with opened(task, task.recipe, settings, device, out, resume) as session:
+        with opened(task, task.recipe, settings, device, out, resume, care) as session:
             config = task.settings()
             if session.saved is not None:
                 config = task.settings(**session.saved["config"])

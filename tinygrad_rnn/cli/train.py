@@ -27,7 +27,7 @@ from ..recipes.charlm_table import against_ngrams, cells_and_layers
 from ..recipes.translation_training import Texts
 from ..recipes.word_by_word import WordByWord
 from .loop import opened
-from .options import Device, Out, Resume, on, options
+from .options import Care, Device, Out, Resume, on, options
 
 EXAMPLES, TESTED = 20_000, 1_000  # of a task
 
@@ -46,9 +46,10 @@ def charlm(
     device: Device = None,
     out: Out = Path("runs/charlm"),
     resume: Resume = False,
+    care: Care,
 ) -> None:
     """Train a character language model, and evaluate it on held-out text."""
-    with opened(CharLMTraining, "charlm", settings, device, out, resume) as session:
+    with opened(CharLMTraining, "charlm", settings, device, out, resume, care) as session:
         [path] = session.locate(_absolute(text))
         title, content = (text or path, read_text(text or path)) if path else default_text()
         if session.saved is None:
@@ -109,9 +110,10 @@ def translate(
     device: Device = None,
     out: Out = Path("runs/translate"),
     resume: Resume = False,
+    care: Care,
 ) -> None:
     """Train a model that translates the lines of one text to the lines of another."""
-    with opened(TranslationTraining, "translate", settings, device, out, resume) as session:
+    with opened(TranslationTraining, "translate", settings, device, out, resume, care) as session:
         files = session.locate(_absolute(source), _absolute(target))
         if files[0] is None or files[1] is None:
             raise SettingError("a translation needs `source` and `target`, the texts to learn from")
@@ -157,9 +159,10 @@ def verses(
     device: Device = None,
     out: Out = Path("runs/verses"),
     resume: Resume = False,
+    care: Care,
 ) -> None:
     """Train a model on a Bible in two languages, and test it on held-out verses."""
-    with opened(TranslationTraining, "verses", settings, device, out, resume) as session:
+    with opened(TranslationTraining, "verses", settings, device, out, resume, care) as session:
         defaults = [bibles.ENGLISH, bibles.SPANISH, str(bibles.MODULES)]
         modules = session.locate(source, target, _absolute(folder), defaults=defaults)
         parts = bibles.verses(*modules)
@@ -192,9 +195,10 @@ def phones(
     device: Device = None,
     out: Out = Path("runs/phones"),
     resume: Resume = False,
+    care: Care,
 ) -> None:
     """Train a model that pronounces words, and test it on held-out words."""
-    with opened(TranslationTraining, "phones", settings, device, out, resume) as session:
+    with opened(TranslationTraining, "phones", settings, device, out, resume, care) as session:
         parts = dictionary.phones()
         training = session.start(parts.training, dictionary.CONFIG, heldout=parts.validation)
         print(f"words: {len(parts.training):,} pronunciations, {len(parts.test):,} words to test")
@@ -215,6 +219,7 @@ def task(
         Path | None, typer.Option(help="The checkpoint folder.", show_default="runs/NAME")
     ] = None,
     resume: Resume = False,
+    care: Care,
 ) -> None:
     """Train a model to copy, reverse or sort letters, and test it on longer sequences.
 
@@ -222,7 +227,9 @@ def task(
     """
     config = tasks.config(name)
     out = out or Path("runs") / name
-    with opened(TranslationTraining, f"task {name}", settings, device, out, resume) as session:
+    with opened(
+        TranslationTraining, f"task {name}", settings, device, out, resume, care
+    ) as session:
         train, validation, longer = (
             tasks.examples(name, count, lengths, seed)
             for seed, (count, lengths) in enumerate(

@@ -14,6 +14,10 @@ A save writes the new index to `checkpoint.json.tmp` before the files that it na
 the superseded files, too. So whatever a killed process leaves behind is named in that file, and the
 next save removes those files and no others.
 
+A folder can keep the checkpoints before, too: a save copies the index to `checkpoint.json.1` (or a
+higher number) before it replaces it, and afterwards removes the oldest ones beyond those to keep.
+Of a damaged checkpoint the newest intact one before it is loaded instead.
+
 Sizes and SHA-256 digests guard each file; those of the index are in its first lines. A reader
 opens all files before it reads any: files that a save removes meanwhile stay readable, and if one
 does not exist any more, there is a newer state to read.
@@ -25,19 +29,21 @@ import hashlib
 import json
 import os
 import re
+import warnings
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from ..errors import InvalidTypeError, InvalidValueError, public
-from .files import CheckpointError, cannot_save, open_to_read, sync_folder, write_new
+from ..tensor.shapes import size
+from .earlier import INDEX, UNFINISHED, drop_indexes, earlier, keep_index
+from .files import CheckpointError, cannot_save, check_stored, open_to_read, sync_folder, write_new
 from .lock import saving
 from .trees import put_arrays, take_arrays
 from .weights import Arrays, from_bytes, to_bytes
 
 FORMAT = 2
-INDEX = "checkpoint.json"
 
 _ENTRY = r"[^\W\d]\w{0,39}"  # an entry's name, which begins its file's name
 _NAME = re.compile(_ENTRY + r"-[0-9a-f]{12}\.safetensors")
@@ -45,6 +51,7 @@ _TEMPORARY = re.compile(_NAME.pattern + r"\.tmp")
 _HEADER = '{{\n  "format": {},\n  "bytes": {},\n  "sha256": "{}",\n'  # of the rest of the file
 _HEADER_READ = re.compile(rf"\{_HEADER.format(FORMAT, '([0-9]+)', '([0-9a-f]{64})')}".encode())
 
+_FILES = '\n  "files": '  # begins the part of an index that is the state's
 _OPEN = 100  # files at a time; systems have limits
 _NO_FIT = (KeyError, TypeError, AttributeError, ValueError)  # an intact index with wrong entries
 _TRIES = 100  # of reading a checkpoint that other processes replace
@@ -53,12 +60,15 @@ _TRIES = 100  # of reading a checkpoint that other processes replace
 @public
 def has_checkpoint(folder: str | Path) -> bool:
     """Tells whether a folder holds a checkpoint, intact or damaged."""
-    return os.path.lexists(_path(folder) / INDEX)
+    folder = _path(folder)
+    return os.path.lexists(folder / INDEX) or bool(earlier(folder))
 
 
 @public
-def save_checkpoint(folder: str | Path, state: Mapping[str, Any]) -> None:
-    """Saves a state in a folder, and replaces the previous one.
+def save_checkpoint(
+    folder: str | Path, state: Mapping[str, Any], *, keep_last: int = 1, verify: bool = False
+) -> None:
+    """Saves a state in a folder, and replaces the previous one, or keeps it beside the new one.
 
     One process at a time saves in a folder. A failed save leaves the old state, and nothing of the
     new one. Other files in the folder stay, and a save does not follow links.
@@ -66,9 +76,12 @@ def save_checkpoint(folder: str | Path, state: Mapping[str, Any]) -> None:
     **Arguments** folder: created if it does not exist. state: a tree of dicts with strings as keys,
     lists, tuples (they load as lists), Python's and NumPy's numbers, strings, None, and, anywhere
     below the top, Tensors or arrays of any device. The arrays of each top-level entry share a file.
+    keep_last: the checkpoints in the folder after the save, this one included; older ones are
+    removed. verify: reads what was written, before it replaces anything.
 
-    **Raises** CheckpointError if the folder cannot be written or another process saves there,
-    TypeError or ValueError for other values in the tree, such as numbers that are not finite.
+    **Raises** CheckpointError if the folder cannot be written, another process saves there, or a
+    file reads otherwise than it was written; TypeError or ValueError for other values in the tree,
+    such as numbers that are not finite.
 
     >>> import tempfile, tinygrad_rnn as tg
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -80,6 +93,10 @@ def save_checkpoint(folder: str | Path, state: Mapping[str, Any]) -> None:
     if not isinstance(state, Mapping):
         raise InvalidTypeError(
             f"save_checkpoint: state: expected a dict of entries, got {type(state).__name__}"
+        )
+    if size(keep_last, "save_checkpoint: keep_last") < 1:
+        raise InvalidValueError(
+            f"save_checkpoint: keep_last: expected at least 1, which is this one, got {keep_last}"
         )
     plain: dict[str, Any] = {}
     files: dict[str, dict[str, Any]] = {}
@@ -105,7 +122,7 @@ def save_checkpoint(folder: str | Path, state: Mapping[str, Any]) -> None:
             contents[name] = raw
     try:
         with saving(folder):
-            _replace(folder, plain, files, contents)
+            _replace(folder, plain, files, contents, keep_last - 1, verify)
     except OSError as error:
         raise cannot_save(folder, error) from None
 
@@ -114,26 +131,41 @@ def save_checkpoint(folder: str | Path, state: Mapping[str, Any]) -> None:
 def load_checkpoint(folder: str | Path) -> dict[str, Any]:
     """Loads the state in a folder; if a process saves there meanwhile, the old or a new one.
 
+    If it is damaged, and the folder keeps earlier ones, it warns, and loads the newest intact one.
+
     **Returns** the saved tree, with NumPy arrays, with lists for tuples, and with Python's numbers
     for NumPy's.
 
     **Raises** CheckpointError if there is no checkpoint, or if it is damaged or of another format.
     """
     folder = _path(folder)
+    try:
+        return _load(folder, INDEX)
+    except CheckpointError as error:
+        for path in earlier(folder):
+            with suppress(CheckpointError):
+                state = _load(folder, path.name)
+                warnings.warn(f"{error}: loading the one before it, {path.name}", stacklevel=3)
+                return state
+        raise
+
+
+def _load(folder: Path, name: str) -> dict[str, Any]:
+    """Loads the state of an index."""
     before: Any = None
     for _ in range(_TRIES):
-        index = _read_index(folder)
+        index = _read_index(folder, name)
         try:
-            return _read_state(folder, index)
+            return _read_state(folder, name, index)
         except FileNotFoundError as error:
             if index == before:
-                name = Path(error.filename).name
-                raise CheckpointError(f"the checkpoint in {folder} lacks its file {name}") from None
+                lost = Path(error.filename).name
+                raise CheckpointError(f"the checkpoint in {folder} lacks its file {lost}") from None
             before = index  # try again: there may be a newer one
         except OSError as error:
             raise CheckpointError(f"cannot read {error.filename}: {error.strerror}") from None
         except _NO_FIT:
-            raise CheckpointError(f"{folder / INDEX} is damaged: its entries do not fit") from None
+            raise CheckpointError(f"{folder / name} is damaged: its entries do not fit") from None
     raise CheckpointError(
         f"other processes replace the checkpoint in {folder} too often to read it"
     )
@@ -147,27 +179,39 @@ def _replace(
     plain: dict[str, Any],
     files: dict[str, dict[str, Any]],
     contents: dict[str, bytes],
+    keep: int,
+    verify: bool,
 ) -> None:
-    """Replaces the old state by a new one."""
+    """Replaces the old state by a new one, and keeps so many before it."""
     pending = folder / (INDEX + ".tmp")
-    current, superseded = _names(folder / INDEX)
+    newest, superseded = _names(folder / INDEX)
+    current = newest.union(*(_names(path)[0] for path in earlier(folder)))
     _remove_leftovers(folder, current, superseded)
+    if keep and _other(folder / INDEX, _index(plain, files, set())):
+        keep_index(folder)
+    kept = set[str]().union(*(_names(path)[0] for path in earlier(folder)[:keep]))
     left = {name for name in superseded if os.path.lexists(folder / name)}  # not removed so far
-    superseded = (current | left) - contents.keys()
+    superseded = (current | left) - contents.keys() - kept
     try:
-        write_new(pending, _index(plain, files, superseded))
+        index = _index(plain, files, superseded)
+        write_new(pending, index)
         sync_folder(folder)
         for name, raw in contents.items():
             write_new(folder / (name + ".tmp"), raw)
+        if verify:
+            check_stored(pending, index)
+            for name, raw in contents.items():
+                check_stored(folder / (name + ".tmp"), raw)
         for name in contents:
             os.replace(folder / (name + ".tmp"), folder / name)
         sync_folder(folder)
         os.replace(pending, folder / INDEX)  # from now on the folder holds the new state
         sync_folder(folder)
-    except OSError:
+    except (OSError, CheckpointError):
         with suppress(OSError):
             _remove_leftovers(folder, current, set())
         raise
+    drop_indexes(earlier(folder)[keep:])
     _remove(folder, superseded)
 
 
@@ -175,7 +219,11 @@ def _remove_leftovers(folder: Path, current: set[str], superseded: set[str]) -> 
     """Removes the files of an unfinished save, except those of the current state."""
     pending = folder / (INDEX + ".tmp")
     written, _ = _names(pending)
-    temporary = {name for name in os.listdir(folder) if _TEMPORARY.fullmatch(name)}
+    temporary = {
+        name
+        for name in os.listdir(folder)
+        if _TEMPORARY.fullmatch(name) or UNFINISHED.fullmatch(name)
+    }
     _remove(folder, (written | superseded | temporary) - current)
     _remove(folder, {pending.name})
 
@@ -198,6 +246,18 @@ def _names(path: Path) -> tuple[set[str], set[str]]:
     return names
 
 
+def _other(path: Path, index: bytes) -> bool:
+    """Tells whether there is an intact index, and it is of another state."""
+    try:
+        states = [
+            text.partition(_FILES)[2]
+            for text in (_index_text(path), index.decode("utf-8", "surrogatepass"))
+        ]
+    except (CheckpointError, OSError):
+        return False
+    return states[0] != states[1]
+
+
 def _index(plain: dict[str, Any], files: dict[str, Any], superseded: set[str]) -> bytes:
     """Formats the contents of `checkpoint.json`."""
     index = {"superseded": sorted(superseded), "files": files, "state": plain}
@@ -212,12 +272,12 @@ def _index(plain: dict[str, Any], files: dict[str, Any], superseded: set[str]) -
 # ---------------------------------------------------------------- reading
 
 
-def _read_index(folder: Path) -> dict[str, Any]:
-    path = folder / INDEX
+def _read_index(folder: Path, name: str = INDEX) -> dict[str, Any]:
+    path = folder / name
     try:
         index: dict[str, Any] = json.loads(_index_text(path))
     except FileNotFoundError:
-        missing = f"it has no {INDEX}" if folder.is_dir() else "there is no such folder"
+        missing = f"it has no {name}" if folder.is_dir() else "there is no such folder"
         raise CheckpointError(f"no checkpoint in {folder}: {missing}") from None
     except OSError as error:
         raise CheckpointError(f"cannot read {path}: {error.strerror}") from None
@@ -248,13 +308,13 @@ def _index_text(path: Path) -> str:
     return "{\n" + body.decode("utf-8", "surrogatepass")
 
 
-def _read_state(folder: Path, index: dict[str, Any]) -> dict[str, Any]:
+def _read_state(folder: Path, name: str, index: dict[str, Any]) -> dict[str, Any]:
     """Reads the state of an index. **Raises** FileNotFoundError if one of its files is missing."""
     state: dict[str, Any] = {**index["state"]}
     for file in index["files"].values():
         if not _NAME.fullmatch(file["name"]):  # never a path to another folder
             raise CheckpointError(
-                f"{folder / INDEX} is damaged: {file['name']!r} is not a file of a checkpoint"
+                f"{folder / name} is damaged: {file['name']!r} is not a file of a checkpoint"
             )
     with ExitStack() as stack:
         opened: dict[str, BinaryIO] = {}

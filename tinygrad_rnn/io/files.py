@@ -60,6 +60,21 @@ def write_new(path: Path, contents: bytes) -> None:
         os.fsync(file.fileno())
 
 
+def check_stored(path: Path, contents: bytes) -> None:
+    """Reads a file back, from the disk where the system supports it.
+
+    **Raises** CheckpointError if it reads otherwise.
+    """
+    with open_to_read(path) as file:
+        if hasattr(os, "posix_fadvise"):
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)  # not from the cache
+        if file.read() != contents:
+            raise CheckpointError(
+                f"cannot save in {path.parent}: {path.name} reads otherwise than it was written: "
+                "check the disk, or save in another folder"
+            )
+
+
 def sync_folder(folder: Path) -> None:
     """Waits until the names in a folder are stored, if the system supports it."""
     if not hasattr(os, "O_DIRECTORY"):

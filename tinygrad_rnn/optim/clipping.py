@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from math import isfinite, sqrt
+from math import inf, isfinite, sqrt
 from typing import Any
 
 import numpy as np
@@ -49,7 +49,18 @@ def clip_and_read(
     On a GPU they come to the host together: a training update waits for the device once.
     """
     max_norm = above_zero(max_norm, "clip_grad_norm_: max_norm")
-    gradients = _gradients(parameters, "clip_grad_norm_")
+    return _clipped(_gradients(parameters, "clip_grad_norm_"), max_norm, scalars)
+
+
+def norm_and_read(groups: list[dict[str, Any]], *scalars: Tensor) -> tuple[float, ...]:
+    """Returns the norm of the gradients of an optimizer's groups, and the scalars."""
+    pairs = [(p, p.grad.data) for g in groups for p in g["params"] if p.grad is not None]
+    return _clipped(pairs, inf, scalars)
+
+
+def _clipped(
+    gradients: list[tuple[Tensor, Any]], max_norm: float, scalars: tuple[Tensor, ...]
+) -> tuple[float, ...]:
     arrays = [g for _, g in gradients]
     xp = backend.module_of(arrays[0]) if arrays else np
     if xp is not np and kernels.cuda.fits(xp, arrays):

@@ -19,7 +19,7 @@ from ..errors import InvalidTypeError, InvalidValueError, described, public
 from ..io.files import fitting
 from ..nn import Module
 from ..optim import Optimizer, ReduceLROnPlateau
-from ..optim.clipping import clip_and_read
+from ..optim.clipping import clip_and_read, norm_and_read
 from ..tensor import tree
 from ..tensor.autodiff import no_grad
 from ..tensor.random import Generator, default_generator
@@ -27,6 +27,7 @@ from ..tensor.shapes import size
 from ..tensor.tensor import Tensor
 from .display import show
 from .divergence import DivergedError, check_weights
+from .recovery import POLICIES, OnNaN, Recovery
 from .signals import stop_requests
 
 Loss = Callable[[Module, Any], Any]
@@ -60,7 +61,11 @@ class Trainer(Iterator[Progress]):
     figure or a dict of figures; of the first one, lower is better. evaluate_every: updates between
     two evaluations; an epoch, if None. patience: stops after so many evaluations without a better
     figure. callbacks: functions of the trainer and the `Progress` of each update. worst: a last
-    figure above it shows divergence.
+    figure above it shows divergence. on_nan: what happens when a loss or a gradient is not finite,
+    or a loss explodes: "stop" raises; "skip" leaves out the batch; "rollback" returns to the state
+    of the last evaluation, or of the beginning or the resumption, and continues with later batches.
+    The latter two warn, and stop after 10 failures in a row. explosion: a loss that is so many
+    times the largest one before explodes; math.inf if such a loss is right.
 
     The state includes that of every `Generator` that the model holds, and of the default one.
 
@@ -73,6 +78,8 @@ class Trainer(Iterator[Progress]):
     >>> trainer.fit(quiet=True)[-1]["loss"] < 1e-3
     True
     """
+
+    carried: Any = None  # by the loss from batch to batch; None where a new sequence begins
 
     @public
     def __init__(
@@ -92,6 +99,8 @@ class Trainer(Iterator[Progress]):
         patience: int | None = None,
         callbacks: Sequence[Callable[[Trainer, Progress], object]] = (),
         worst: float = math.inf,
+        on_nan: OnNaN = "stop",
+        explosion: float = 10.0,
     ) -> None:
         if not isinstance(model, Module) or not isinstance(optimizer, Optimizer):
             wrong = model if not isinstance(model, Module) else optimizer
@@ -107,7 +116,14 @@ class Trainer(Iterator[Progress]):
         ):  # fmt: skip
             if value is not None and size(value, f"Trainer: {name}") < 1:
                 raise InvalidValueError(f"Trainer: {name}: expected at least 1, got {value}")
+        if on_nan not in POLICIES:
+            raise InvalidValueError(
+                f"Trainer: on_nan: expected one of {', '.join(POLICIES)}, got {on_nan!r}"
+            )
+        if not explosion > 1:
+            raise InvalidValueError(f"Trainer: explosion: expected more than 1, got {explosion}")
         self.model, self.data, self.loss, self.optimizer = model, data, loss, optimizer
+        self.on_nan, self.explosion = on_nan, explosion
         self.schedule, self.clip, self.accumulate = schedule, clip, accumulate
         self.validation, self.patience, self.callbacks = validation, patience, callbacks
         self.worst = worst
@@ -127,6 +143,7 @@ class Trainer(Iterator[Progress]):
         self._batches: Iterator[Any] | None = None
         self._position = data.state_dict() if hasattr(data, "state_dict") else None
         self._nats, self._count = 0.0, 0  # since the last evaluation
+        self._recovery = Recovery(self)
 
     @property
     def done(self) -> bool:
@@ -143,20 +160,29 @@ class Trainer(Iterator[Progress]):
         """Makes one update.
 
         **Raises** DivergedError, before the weights change, if the loss or the gradient is not
-        finite, and on the steps that evaluate, if the weights or the figure show that the training
-        has diverged; StopIteration after the last update.
+        finite, or the loss explodes, and on the steps that evaluate, if the weights or the figure
+        show that the training has diverged, unless `on_nan` recovers; StopIteration after the last
+        update.
         """
-        if self.done:
-            raise StopIteration
-        loss, count = self._backward(self._next_batches())
-        norm = None
+        while not self.done:
+            if (progress := self._update()) is not None:
+                for callback in self.callbacks:
+                    callback(self, progress)
+                return progress
+        raise StopIteration
+
+    def _update(self) -> Progress | None:
+        """Makes an update. **Returns** None if it went wrong and has been undone."""
+        self._recovery.before()
+        batches = self._next_batches()
+        loss, count = self._backward(batches)
         if self.clip is None:
-            value = float(loss.item())
+            norm, value = norm_and_read(self.optimizer.param_groups, loss)
         else:
             norm, value = clip_and_read(self.model.parameters(), self.clip, loss)
-        if not (math.isfinite(value) and math.isfinite(norm or 0)):
-            size = "" if norm is None else f" and gradient norm {norm}"
-            raise self.diverged(f"step {self.step + 1} gave loss {value}{size}")
+        if fault := self._recovery.fault(value, norm):
+            self._recovery.handle(f"step {self.step + 1} {fault}", batches)
+            return None
         lr = self.optimizer.param_groups[0]["lr"]
         self.optimizer.step()
         plateau = isinstance(self.schedule, ReduceLROnPlateau)
@@ -167,14 +193,17 @@ class Trainer(Iterator[Progress]):
         epoch = None if self.updates is None else self.step / self.updates
         figures = None
         if self.step % self.every == 0 or self.step == self.steps:
-            figures = self._evaluated(epoch, lr)
+            try:
+                figures = self._evaluated(epoch, lr)
+            except DivergedError as error:
+                self._recovery.handle_evaluation(error)
+                return None
+            self._recovery.evaluated()
         first = next(iter(figures.values()), None) if figures is not None else None
         if plateau and first is not None:
             self.schedule.observe(first)
-        progress = Progress(self.step, epoch, value, norm, lr, count, first, figures)
-        for callback in self.callbacks:
-            callback(self, progress)
-        return progress
+        shown = None if self.clip is None else norm
+        return Progress(self.step, epoch, value, shown, lr, count, first, figures)
 
     def _next_batches(self) -> list[Any]:
         """Reads the batches of an update; those of one update are of one epoch."""
@@ -273,12 +302,12 @@ class Trainer(Iterator[Progress]):
             )
         check_weights(self.model)
 
-    def diverged(self, how: str) -> DivergedError:
-        """Describes a divergence, and what to change."""
+    def diverged(self, how: str, why: str = "") -> DivergedError:
+        """Describes a divergence, what to change, and what caused it."""
         lr, clip = self.optimizer.param_groups[0]["lr"], self.clip
         limit = "pass `clip`" if clip is None else f"lower `clip` (it is {clip})"
         return DivergedError(
-            f"training has diverged: {how}: lower `lr` (it is {lr:.4g}) or {limit}"
+            f"training has diverged: {how}: lower `lr` (it is {lr:.4g}) or {limit}{why}"
         )
 
     # ------------------------------------------------------------ state
@@ -300,6 +329,7 @@ class Trainer(Iterator[Progress]):
             "best": self.best,
             "waited": self.waited,
             "sums": [self._nats, self._count],
+            "largest": self._recovery.largest,
             "history": [dict(record) for record in self.history],
             "generators": [generator.state for generator in self.generators()],
             "schedule": None if self.schedule is None else self.schedule.state_dict(),
@@ -329,6 +359,7 @@ class Trainer(Iterator[Progress]):
                 self.data.load_state_dict(self._position)  # type: ignore[attr-defined]
             self.step, self.best, self.waited = state["step"], state["best"], state["waited"]
             self._nats, self._count = state["sums"]
+            self._recovery.restart(state.get("largest", 0.0))
             self.history = [dict(record) for record in state["history"]]
             for generator, saved in zip(generators, state["generators"], strict=True):
                 generator.state = saved
@@ -338,19 +369,31 @@ class Trainer(Iterator[Progress]):
 
     @public
     def fit(
-        self, folder: str | Path | None = None, *, resume: bool = False, quiet: bool = False
+        self,
+        folder: str | Path | None = None,
+        *,
+        resume: bool = False,
+        quiet: bool = False,
+        keep_last: int = 1,
+        verify: bool = False,
     ) -> list[dict[str, float]]:
         """Makes the remaining updates, with a display of the progress.
 
         Ctrl-C ends the training after the current update, and saves.
 
         **Arguments** folder: for the checkpoints `last`, saved at each evaluation, and `best`.
-        resume: continues from `last`, if there is one. quiet: no display.
+        resume: continues from `last`, if there is one. quiet: no display. keep_last: the
+        checkpoints to keep in `last`; of a damaged one the one before it is resumed. verify: reads
+        back what a save has written.
         **Returns** the history: a dict for each evaluation.
         **Raises** CheckpointError if the folder holds a checkpoint already, and resume is False, or
         another process trains in it.
         """
         folders = None if folder is None else (Path(folder) / LAST, Path(folder) / BEST)
+
+        def save(place: Path, keep: int = 1) -> None:
+            io.save_checkpoint(place, self.state_dict(), keep_last=keep, verify=verify)
+
         with ExitStack() as stack:
             if folders:
                 stack.enter_context(io.lock_checkpoint(folders[0]))
@@ -364,18 +407,17 @@ class Trainer(Iterator[Progress]):
             requests = stack.enter_context(stop_requests())
             display = stack.enter_context(show(self, quiet))
             if folders and not self.step:
-                io.save_checkpoint(folders[0], self.state_dict())  # can it be written?
+                save(folders[0], keep_last)  # can it be written?
             for progress in self:
                 display.update(progress)
                 if folders and progress.figures is not None:
-                    state = self.state_dict()
                     if self.improved:
-                        io.save_checkpoint(folders[1], state)
-                    io.save_checkpoint(folders[0], state)
+                        save(folders[1])
+                    save(folders[0], keep_last)
                 if requests:
                     break
             if folders:
-                io.save_checkpoint(folders[0], self.state_dict())
+                save(folders[0], keep_last)
         return self.history
 
     def load_best(self, folder: str | Path) -> None:

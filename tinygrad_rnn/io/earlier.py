@@ -1,0 +1,50 @@
+"""Earlier checkpoints of a folder: their indexes, `checkpoint.json.1` and up, the last the newest.
+
+They have the contents of the `checkpoint.json` that each of them was. Files of arrays have the
+digest of their contents in their names, so checkpoints share those that are equal.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from contextlib import suppress
+from pathlib import Path
+
+from .files import open_to_read, write_new
+
+INDEX = "checkpoint.json"
+_EARLIER = re.compile(rf"{re.escape(INDEX)}\.([0-9]{{1,15}})")
+UNFINISHED = re.compile(rf"{_EARLIER.pattern}\.tmp")
+
+
+def earlier(folder: Path) -> list[Path]:
+    """Returns the earlier indexes in a folder, the newest first."""
+    try:
+        names = os.listdir(folder)
+    except OSError:
+        return []
+    numbers = sorted((int(m[1]), n) for n in names if (m := _EARLIER.fullmatch(n)))
+    return [folder / name for _, name in reversed(numbers)]
+
+
+def keep_index(folder: Path) -> None:
+    """Copies the index to a new earlier one, unless a save that was killed has done so."""
+    with open_to_read(folder / INDEX) as file:
+        index = file.read()
+    number = 1
+    for newest in earlier(folder)[:1]:
+        with open_to_read(newest) as file:
+            if file.read() == index:
+                return
+        number += int(newest.name.rpartition(".")[2])
+    path = folder / f"{INDEX}.{number}"
+    write_new(folder / f"{path.name}.tmp", index)
+    os.replace(folder / f"{path.name}.tmp", path)
+
+
+def drop_indexes(paths: list[Path]) -> None:
+    """Removes earlier indexes, the oldest first."""
+    for path in reversed(paths):
+        with suppress(OSError):
+            path.unlink()
