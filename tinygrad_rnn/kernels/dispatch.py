@@ -14,9 +14,8 @@ import numpy as np
 from ..errors import DeviceError
 from . import cpu, reference
 from .contract import NO_OPTIONS, SequenceOptions, check_whole, checker
-from .cuda import recurrent
 
-IMPLEMENTATIONS: dict[str, ModuleType] = {"reference": reference, "cpu": cpu, "cuda": recurrent}
+IMPLEMENTATIONS = ("reference", "cpu", "cuda")
 
 wanted = os.environ.get("TINYGRAD_RNN_KERNELS", "")  # "reference" turns compiled code off
 
@@ -41,8 +40,11 @@ def pick(xp: Any, floats: Sequence[Any]) -> ModuleType:
     """
     if cpu.supports(*floats):
         return cpu
-    on_gpu = xp is not np and recurrent.supports(xp, floats)
-    return recurrent if on_gpu else reference
+    if xp is np:
+        return reference
+    from .cuda import recurrent  # which the CPU does not need
+
+    return recurrent if recurrent.supports(xp, floats) else reference
 
 
 def _inputs(forward: Callable[..., Any]) -> tuple[list[str], int]:
@@ -135,5 +137,7 @@ def describe() -> str:
     """Which implementation runs, and why."""
     if cpu.functions.native is None:
         return f"reference (array code); native code: {cpu.describe()}"
+    from .cuda import recurrent
+
     on_gpu = f"cuda on a GPU: {recurrent.describe()}"
     return f"cpu: {cpu.describe()}; {on_gpu}; reference (array code) for the rest"

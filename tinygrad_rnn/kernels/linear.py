@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from . import cuda
 
 Array = Any
@@ -14,7 +16,7 @@ def linear_recurrence(xp: Any, a: Array, b: Array, h0: Array, *, reverse: bool =
     if a.shape != b.shape or a.shape[1:] != h0.shape or not a.ndim:
         raise ValueError("shapes differ")
     y = xp.empty(a.shape, xp.result_type(a, b, h0))
-    if cuda.has_linear_recurrence(xp, a, b, h0):
+    if xp is not np and cuda.has_linear_recurrence(xp, a, b, h0):
         cuda.linear_recurrence(xp, a, b, h0, y, reverse)
         return y
     steps = range(len(a))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import traceback
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -76,6 +75,8 @@ def _fault(value: Any) -> int:
 
 def _caller() -> str:
     """The innermost line outside this package."""
+    import traceback  # which few processes need
+
     frames = traceback.extract_stack()
     frame = next((f for f in reversed(frames) if not f.filename.startswith(_PACKAGE)), frames[0])
     return f"{frame.filename}:{frame.lineno}: {frame.line}"

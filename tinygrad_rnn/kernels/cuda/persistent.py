@@ -11,13 +11,13 @@ from __future__ import annotations
 import os
 import warnings
 from functools import lru_cache
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ...errors import DeviceError
 from .rows import TYPES
+from .sources import cuda_source
 
 Array = Any
 
@@ -83,7 +83,7 @@ def source(real: str, cell: str, gates: int, units: int, rows: int) -> str:
         + f"#define HT {units}\n#define BT {rows}\n#define GATES {gates}\n"
         + f"#define SEPARATE {CELLS[cell]}\n"
         + f"#define STEP {cell}_at\n#define STEP_BACK {cell}_back_at\n"
-        + Path(__file__).with_name("persistent.cu").read_text("utf-8")
+        + cuda_source("persistent.cu")
     )
 
 
