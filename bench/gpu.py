@@ -210,7 +210,7 @@ def figures(budget: float, small: bool, say: Callable[[str], None]) -> Figures:
     repeats = 1 if small else 5
 
     def each(call: Callable[[Any], Any]) -> Figures:
-        """What every library answers; an error is an answer."""
+        """Runs one case with every library, and keeps its result or its error."""
         line: Figures = {}
         for name, peer in peers.items():
             try:

@@ -155,7 +155,7 @@ static void run_fibers(unsigned threads) {
       swap_shared(blocks[b], false);
     }
     if (!left) return;
-    if (behind < blocks.size() && !moved) { // no other goes on without it
+    if (behind < blocks.size() && !moved) { // the other blocks wait for it
       behind = roll(2 * blocks.size());
       continue;
     }

@@ -29,7 +29,7 @@ TYPES = ("float", "double")
 
 
 class Usage(NamedTuple):
-    """What a kernel takes of a device."""
+    """The registers and the memory that a kernel uses on a device."""
 
     registers: int
     spilled: int  # bytes
@@ -115,7 +115,7 @@ def compiled(source: str, architecture: str) -> dict[str, Usage]:
 
 
 def usage() -> dict[tuple[str, str], dict[str, Usage]]:
-    """What each kernel takes, by type and architecture."""
+    """Compiles every kernel. **Returns** its usage, by type and architecture."""
     return {
         (real, architecture): {
             kernel: used

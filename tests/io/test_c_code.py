@@ -128,7 +128,7 @@ MODELS: list[Any] = [
 
 
 class Branching(nn.Module):
-    """What depends on values."""
+    """A model whose branch depends on values."""
 
     def forward(self, x: Any) -> Any:
         return tg.tanh(x) if x.sum().item() > 0 else tg.relu(x)

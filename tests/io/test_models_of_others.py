@@ -19,7 +19,7 @@ DOCS = Path(__file__).parents[2] / "docs"
 
 
 def page(name: str) -> Any:
-    """What the code of a page defines."""
+    """Runs the code blocks of a page. **Returns** the names that they define."""
     code = re.findall(r"^```python\n(.*?)^```", (DOCS / name).read_text("utf-8"), re.S | re.M)
     names: dict[str, Any] = {}
     exec(compile("\n".join(code), name, "exec"), names)

@@ -1,4 +1,4 @@
-"""What plots share: fonts with the letters of the labels, files, and a notebook's picture."""
+"""Helpers of all plots: fonts with the letters of the labels, files, and a notebook's picture."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ Resume = Annotated[bool, typer.Option("--resume", help="Resume from the checkpoi
 
 @dataclass(frozen=True)
 class Care:
-    """What a `train` command does against damaged disks and numbers that go wrong."""
+    """Options of `train` commands against damaged disks and numbers that are not finite."""
 
     keep_last: Annotated[int, typer.Option(help="Checkpoints to keep in --out.", min=1)] = 1
     best: Annotated[

@@ -33,25 +33,25 @@ def parse_ts(text: str, name: str, labelled: bool = True) -> list[Case]:
     """
     cases: list[Case] = []
     known: dict[str, list[str]] = {}
-    begun = False
+    in_data = False
     for row, line in enumerate(lines(text), start=1):
         line = line.strip()
-        if not begun:
+        if not in_data:
             if not line.startswith(("@", "#")) and line:
                 raise TableError(f"{name}: row {row}: expected a line of @ or #, until @data")
             words = line[1:].lower().split()
             if line.startswith("@") and words:
                 known[words[0]] = line.split()[1:]
-            begun = "data" in known
-            if begun and known.get("timestamps", ["false"])[0].lower() == "true":
+            in_data = "data" in known
+            if in_data and known.get("timestamps", ["false"])[0].lower() == "true":
                 raise TableError(f"{name}: @timeStamps true is not supported: write values only")
-            if begun and labelled and not _has_labels(known):
+            if in_data and labelled and not _has_labels(known):
                 raise TableError(f"{name}: no labels: expected a line such as @classLabel true a b")
         elif line and not line.startswith("#"):
             width = cases[0][0].shape[1] if cases else 0
             cases.append(_case(line, f"{name}: row {row}", known, labelled, width))
     if not cases:
-        raise TableError(f"{name} has no {'cases' if begun else 'line @data'}")
+        raise TableError(f"{name} has no {'cases' if in_data else 'line @data'}")
     return cases
 
 

@@ -1,4 +1,4 @@
-"""How libraries store the weights of a recurrence: the order of gates, and transposes.
+"""Conventions of libraries for the weights of a recurrence: the order of gates, and transposes.
 
 | | RNN | GRU | LSTM | a matrix |
 | --- | --- | --- | --- | --- |

@@ -1,4 +1,4 @@
-"""What all plots share: figures and axes, arrays, styles of lines, fonts, files."""
+"""Helpers of all plots: figures and axes, arrays, styles of lines, fonts, files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a trained model does with a text, symbol by symbol: the content of the page of `look`.
+"""The surprise, units and gates of a trained model over a text: the content of the page of `look`.
 
 Of a language model: each symbol's surprise, the likeliest symbols after it, and all gates and
 states. Of a translation model: attention. Of a classifier: each word's contribution; of a tagger:

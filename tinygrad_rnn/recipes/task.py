@@ -32,7 +32,7 @@ HELD_OUT = 0.1  # of the items for validation, and as many for the test
 
 
 class Predictor(Protocol):
-    """What a trained task gives: predictions for items."""
+    """The trained model of a task: predicts for items."""
 
     @classmethod
     def from_state(cls, state: dict[str, Any], device: str | None = None) -> Self:

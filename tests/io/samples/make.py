@@ -2,7 +2,7 @@
 
     python -m tests.io.samples.make          # needs those of tests/oracles.txt
 
-The files are committed and not made again: they stand for files that users have kept. A new version
+The files are committed and stay unchanged: they stand for files that users have kept. A new version
 of a format gets new files beside them.
 """
 

@@ -144,7 +144,7 @@ class Branch(NamedTuple):
 
 
 class _Other(NamedTuple):
-    """What else an attribute may be."""
+    """The kinds of values that an attribute may have, beside arrays."""
 
 
 class _Reader:

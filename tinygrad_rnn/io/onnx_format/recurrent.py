@@ -99,7 +99,7 @@ class Run:
         return self.value("lengths", np.int32)
 
     def _resets(self) -> tuple[str | None, str | None]:
-        """Where an episode begins, (T, B), forwards; and, backwards, where it ends."""
+        """The reset masks, (T, B): true at the first step of an episode; backwards, the last."""
         if self.given.get("reset") is None:
             return None, None
         g, reset = self.graph, self.value("reset", bool)

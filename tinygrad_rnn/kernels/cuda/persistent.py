@@ -31,7 +31,7 @@ STATIC = 8 * 64  # bytes of shared memory for the rows' addresses
 
 
 class Tile(NamedTuple):
-    """What a block owns, and what it takes."""
+    """The units and rows of a block, and the shared memory that it uses."""
 
     units: int
     rows: int
