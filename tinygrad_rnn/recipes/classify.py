@@ -36,7 +36,7 @@ from .bag_of_words import NaiveBayes, logistic_regression
 from .charlm import CELLS, check_weights_fit
 from .comparison import Comparison, Measure
 from .settings import Settings, setting
-from .task import Index, Parts, Task
+from .task import Index, Parts, Task, pooled
 
 Item = tuple[str, str, float]  # a text, its label, and how sure the label is
 BAYES = 0.3  # of Naive Bayes' scores, where the words' own scores begin
@@ -98,9 +98,7 @@ class TextModel(Module):
         steps = as_tensor(np.asarray(lengths), device=vectors.device)
         inside = (arange(len(vectors), device=vectors.device)[:, None] < steps)[:, :, None]
         y, _ = self.layers(self.dropout(vectors), lengths=lengths)
-        largest = ops.where(inside, y, -1e9).max(axis=0)
-        mean = y.sum(axis=0) / steps[:, None].astype(y.dtype)
-        scores = self.head(self.dropout(ops.concat([largest, mean], axis=1)))
+        scores = self.head(self.dropout(ops.concat(pooled(y, lengths), axis=1)))
         return scores + ops.where(inside, singles, 0).sum(axis=0)
 
 

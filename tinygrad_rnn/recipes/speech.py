@@ -21,7 +21,7 @@ from ..data.sets import SETS
 from ..data.ts import Case, parse_ts, read_ts
 from ..nn import Dropout, Linear, Module, cross_entropy
 from ..tensor import ops
-from ..tensor.creation import arange, as_tensor
+from ..tensor.creation import as_tensor
 from ..tensor.random import Generator
 from ..tensor.tensor import Tensor
 from ..train import check_weights, inference
@@ -30,7 +30,7 @@ from .classify import confusion_table
 from .comparison import Comparison, Measure
 from .dtw import nearest
 from .settings import Settings, setting
-from .task import Parts, Task
+from .task import Parts, Task, pooled
 
 Sequences = Sequence[NDArray[np.float32]]
 
@@ -74,12 +74,8 @@ class SpeechModel(Module):
 
     def forward(self, x: Tensor, lengths: Any) -> Tensor:
         """**Arguments** x: (T, B, channels). lengths: (B,). **Returns** scores (B, labels)."""
-        steps = as_tensor(np.asarray(lengths), device=x.device)
-        inside = (arange(len(x), device=x.device)[:, None] < steps)[:, :, None]
         y, _ = self.layers(self.dropout(self.frames(x)), lengths=lengths)
-        largest = ops.where(inside, y, -1e9).max(axis=0)
-        mean = y.sum(axis=0) / steps[:, None].astype(y.dtype)
-        scores: Tensor = self.head(self.dropout(ops.concat([largest, mean], axis=1)))
+        scores: Tensor = self.head(self.dropout(ops.concat(pooled(y, lengths), axis=1)))
         return scores
 
 

@@ -21,7 +21,10 @@ from .. import plot
 from ..data import TextError
 from ..errors import InvalidTypeError
 from ..nn import Module
+from ..tensor import ops
+from ..tensor.creation import arange, as_tensor
 from ..tensor.random import Generator
+from ..tensor.tensor import Tensor
 from ..train import Progress
 from .comparison import Comparison
 from .saved import check_entries
@@ -29,6 +32,22 @@ from .settings import Settings
 from .trainer import Data, RecipeTrainer, fingerprint
 
 HELD_OUT = 0.1  # of the items for validation, and as many for the test
+
+
+def pooled(y: Tensor, lengths: Any) -> tuple[Tensor, Tensor]:
+    """Pools a layer's outputs over the steps of each row: the largest value, and the mean.
+
+    **Arguments** y: (T, B, H), zero past a row's length. lengths: (B,), each at least 1.
+    **Returns** (B, H) twice.
+
+    >>> y = as_tensor(np.array([[[1.0], [2.0]], [[3.0], [0.0]]], np.float32))
+    >>> [x.tolist() for x in pooled(y, [2, 1])]
+    [[[3.0], [2.0]], [[2.0], [2.0]]]
+    """
+    steps = as_tensor(np.asarray(lengths), device=y.device)
+    inside = (arange(len(y), device=y.device)[:, None] < steps)[:, :, None]
+    mean = y.sum(axis=0) / steps[:, None].astype(y.dtype)
+    return ops.where(inside, y, -math.inf).max(axis=0), mean
 
 
 class Predictor(Protocol):

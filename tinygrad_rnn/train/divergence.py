@@ -7,6 +7,7 @@ import math
 from ..errors import TinygradRnnError
 from ..nn import Module
 from ..tensor import ops
+from ..tensor.tensor import Tensor
 
 # Bits by which float32 can express a certainty: a model that needs more per symbol than guessing
 # does, by this much, is surer of what is wrong than its numbers can express.
@@ -22,10 +23,15 @@ def worst_bits(symbols: int) -> float:
     return math.log2(symbols) + CERTAIN
 
 
+def is_finite(x: Tensor) -> bool:
+    """Whether all elements are finite."""
+    return bool(ops.all(ops.isfinite(x.detach())).item())
+
+
 def check_weights(model: Module) -> None:
     """Refuses a model with weights that are not finite. **Raises** DivergedError."""
     for name, weight in model.named_parameters():
-        if not ops.all(ops.isfinite(weight.detach())).item():
+        if not is_finite(weight):
             raise DivergedError(
                 f"the weight {name} has entries that are not finite: training has diverged; train "
                 "again with a lower `lr` or `clip`"

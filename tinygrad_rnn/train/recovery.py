@@ -10,11 +10,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from ..errors import AnomalyError
-from ..tensor import ops
 from ..tensor.anomaly import detect_anomaly
 from ..tensor.random import Generator
-from ..tensor.tensor import Tensor
-from .divergence import DivergedError
+from .divergence import DivergedError, is_finite
 
 if TYPE_CHECKING:
     from .trainer import Trainer
@@ -116,11 +114,11 @@ class Recovery:
         """Computes the update again. **Returns** what was the first to be not finite."""
         trainer, found = self.trainer, []
         for name, weight in trainer.model.named_parameters():
-            if not _finite(weight):
+            if not is_finite(weight):
                 found.append(f"the weight {name} is not finite")
                 break
         for name, weight in trainer.model.named_parameters():
-            if weight.grad is not None and not _finite(weight.grad):
+            if weight.grad is not None and not is_finite(weight.grad):
                 found.append(f"the gradient of {name} is not finite")
                 break
         assert self._generators is not None
@@ -137,7 +135,3 @@ class Recovery:
             for generator, state in zip(self._generators, drawn, strict=True):
                 generator.state = state
         return f"; first: {'; '.join(found)}" if found else ""
-
-
-def _finite(x: Tensor) -> bool:
-    return bool(ops.all(ops.isfinite(x.detach())).item())

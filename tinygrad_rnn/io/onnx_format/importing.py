@@ -144,7 +144,7 @@ class Branch(NamedTuple):
 
 
 class _Other(NamedTuple):
-    """The kinds of values that an attribute may have, beside arrays."""
+    """Stands for an attribute of a type that is not read."""
 
 
 class _Reader:
