@@ -40,9 +40,9 @@ def pooled(y: Tensor, lengths: Any) -> tuple[Tensor, Tensor]:
     **Arguments** y: (T, B, H), zero past a row's length. lengths: (B,), each at least 1.
     **Returns** (B, H) twice.
 
-    >>> y = as_tensor(np.array([[[1.0], [2.0]], [[3.0], [0.0]]], np.float32))
+    >>> y = as_tensor(np.array([[[-1.0], [-2.0]], [[-3.0], [0.0]]], np.float32))
     >>> [x.tolist() for x in pooled(y, [2, 1])]
-    [[[3.0], [2.0]], [[2.0], [2.0]]]
+    [[[-1.0], [-2.0]], [[-2.0], [-2.0]]]
     """
     steps = as_tensor(np.asarray(lengths), device=y.device)
     inside = (arange(len(y), device=y.device)[:, None] < steps)[:, :, None]
