@@ -116,3 +116,46 @@ def test_outputs_and_gradients_are_those_of_flax(seed: int) -> None:
         np.testing.assert_allclose(
             part["kernel"], expected[name]["kernel"], rtol=1e-3, atol=1e-4, err_msg=name
         )
+
+
+@pytest.mark.oracle
+@pytest.mark.parametrize("seed", range(100))
+def test_cells_run_in_nnx(seed: int) -> None:
+    """Cells of ours, handed to nnx, have our outputs and gradients there; and come back."""
+    jax: Any = pytest.importorskip("jax")
+    nnx: Any = pytest.importorskip("flax.nnx")
+    rng = np.random.default_rng(seed)
+    kind = ["SimpleCell", "GRUCell", "LSTMCell", "OptimizedLSTMCell"][seed % 4]
+    batch, features, size = (int(rng.integers(1, 5)) for _ in range(3))
+    theirs = getattr(nnx, kind)(features, size, rngs=nnx.Rngs(seed))
+    weights = nnx.state(theirs, nnx.Param)
+    drawn = jax.tree_util.tree_map(
+        lambda a: rng.normal(size=a.shape).astype("float32"), nnx.to_pure_dict(weights)
+    )
+    cell = from_flax(drawn)
+    tree = to_flax(cell, "nnx-optimized" if kind.startswith("Optimized") else "nnx")
+    nnx.replace_by_pure_dict(weights, tree)
+    nnx.update(theirs, weights)
+    x = rng.normal(size=(batch, features)).astype("float32")
+    h, c = rng.normal(size=(2, batch, size)).astype("float32")
+
+    def loss(theirs: Any, x: Any) -> Any:
+        new, y = theirs((c, h) if "LSTM" in kind else h, x)
+        return (y * y).sum() + sum((part**3).sum() for part in jax.tree_util.tree_leaves(new))
+
+    given = tg.tensor(x, requires_grad=True)
+    state = cell(given, (tg.tensor(h), tg.tensor(c)) if "LSTM" in kind else tg.tensor(h))
+    parts = state if isinstance(state, tuple) else (state,)
+    total = (parts[0] * parts[0]).sum()
+    for part in parts:
+        total = total + (part**3).sum()
+    total.backward()
+    value, (d_weights, d_x) = nnx.value_and_grad(loss, argnums=(0, 1))(theirs, x)
+    np.testing.assert_allclose(total.item(), value, rtol=1e-4)
+    np.testing.assert_allclose(given.grad.numpy(), d_x, rtol=1e-3, atol=1e-4)
+    back = from_flax(jax.tree_util.tree_map(np.asarray, nnx.to_pure_dict(d_weights)))
+    for p, q in zip(cell.parameters(), back.parameters(), strict=True):
+        absent = q.numpy() == 0 if q.ndim == 1 else False  # of two biases of ours, Flax has one
+        ours = np.where(absent, 0, p.grad.numpy())
+        np.testing.assert_allclose(ours, q.numpy(), rtol=1e-3, atol=1e-4)
+        assert np.any(q.numpy()) or p.ndim == 1
