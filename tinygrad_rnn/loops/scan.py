@@ -15,7 +15,6 @@ from ..tensor.observers import callbacks, concretize, is_tracing, loop_in_trace
 from ..tensor.ops.elementwise import alias, where
 from ..tensor.ops.indexing import remembered
 from ..tensor.ops.movement import stack, unstack
-from .hoisting import compile_scan
 
 __all__ = ["scan"]
 
@@ -112,6 +111,8 @@ def scan(
         return _masked_carry(running, new, carry), _masked_output(running, y, rows)
 
     if fused and count > 1 and cls is not None and not callbacks.forward and not is_tracing():
+        from .hoisting import compile_scan  # the tracer and the compiler, when first needed
+
         return compile_scan(masked, carry, (xs, running, resets), order, checkpoint_every, cls)
     steps = [*zip(*map(unstack, sequences), strict=True)]
     running, resets = (None if v is None else unstack(v) for v in (running, resets))

@@ -6,7 +6,6 @@ string: `cpu`, `cuda` (the current GPU) or `cuda:1`.
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -25,7 +24,9 @@ INSTALL_CUPY = "pip install 'tinygrad_rnn[cuda13]' (or [cuda12], as your driver 
 
 def _cupy() -> Any:
     """Imports CuPy on first use, if there is a usable GPU."""
-    if importlib.util.find_spec("cupy") is None:
+    from importlib.util import find_spec  # loaded with CuPy, not with the package
+
+    if find_spec("cupy") is None:
         raise DeviceError(f"device 'cuda' needs CuPy, which is not installed: {INSTALL_CUPY}")
     import cupy
 
