@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import gc
+import inspect
 import tracemalloc
 import weakref
 from typing import Any
@@ -22,6 +24,47 @@ def test_what_no_rule_names_is_not_kept() -> None:
     assert y.edge is not None
     assert y.edge[0].kept is not None
     assert [a is y.data for a in y.edge[0].kept] == [True]
+
+
+class Power:
+    """A forward function and a rule that are methods: `self` is not among what they declare."""
+
+    exponent = 3
+
+    def forward(self, xp: Any, x: Any, scale: Any = 1.0, *, shift: float = 0.0) -> Any:
+        return scale * x**self.exponent + shift
+
+    def rule(self, g: Any, x: Any, scale: Any) -> Any:
+        return g * scale * self.exponent * x ** (self.exponent - 1)
+
+    def __call__(self, xp: Any, x: Any, scale: Any = 1.0, *, shift: float = 0.0) -> Any:
+        return self.forward(xp, x, scale, shift=shift)
+
+
+def decorated(function: Any) -> Any:
+    return functools.wraps(function)(lambda *args, **kwargs: function(*args, **kwargs))
+
+
+@pytest.mark.parametrize(
+    "forward",
+    [
+        Power().forward,
+        Power(),
+        functools.partial(Power.forward, Power()),
+        decorated(Power().forward),
+    ],
+    ids=["method", "object", "partial", "decorated"],
+)
+def test_a_forward_function_may_be_any_callable(forward: Any) -> None:
+    op = tg.Op("power", forward).vjp(x=Power().rule)
+    assert (op.inputs, op.parameters) == (("x", "scale"), {"shift": 0.0})
+    assert [*inspect.signature(op).parameters] == ["x", "scale", "shift"]
+    x = tg.tensor(2.0, requires_grad=True)
+    y = op(x, shift=1.0)
+    y.backward()
+    assert (y.item(), x.grad.item()) == (9.0, 12.0)
+    tg.gradcheck(lambda x: op(x, 2.0), [np.array([1.0, 2.0])])
+    assert "forward" in str(inspect.signature(tg.Op))  # of the class: its constructor's
 
 
 def test_memory_falls_when_the_last_tensor_goes_with_the_collector_off() -> None:

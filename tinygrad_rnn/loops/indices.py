@@ -125,7 +125,6 @@ def _rule(rule: Callable[..., Any], form: Any, added: tuple[str, ...]) -> Callab
 
     if len(reads) == len(names(rule)):
         return rule
-    with_index.__wrapped__ = rule  # type: ignore[attr-defined]
     with_index.__signature__ = _signature((*reads, *added))  # type: ignore[attr-defined]
     return with_index
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import itertools
 from collections.abc import Callable, Sequence
+from types import FunctionType
 from typing import Any, cast
 
 import numpy as np
@@ -30,6 +31,16 @@ NESTED = (list, tuple, range)
 SETTLED: set[type] = {*PYTHON, type(None), str, tuple, slice, type}
 
 
+class _Signature:
+    """The signature of an operation, for `help` and errors: derived when it is read."""
+
+    def __get__(self, op: Inputs | None, owner: type[Inputs]) -> inspect.Signature:
+        if op is None:
+            raise AttributeError("__signature__")  # of the class, inspect derives it
+        _, *parameters = inspect.signature(op.forward).parameters.values()
+        return inspect.Signature([p for p in parameters if p.name != "keep"])
+
+
 class Inputs:
     """Base of `Op`: the inputs and the parameters that a forward function declares.
 
@@ -37,26 +48,15 @@ class Inputs:
     """
 
     rules: dict[str, Rule]
+    __signature__ = _Signature()
 
     def __init__(self, name: str, forward: Rule, expects: str) -> None:
         self.name = name
-        signature = inspect.signature(forward)
-        declared = list(signature.parameters.values())[1:]
-        self.variadic = any(p.kind is p.VAR_POSITIONAL for p in declared)
-        self.inputs = tuple(p.name for p in declared if p.kind is not p.KEYWORD_ONLY)
+        self.forward = forward
+        self.inputs, self.variadic, self.optional, settings = declared(forward)
+        self.parameters = {n: default for n, default in settings.items() if n != "keep"}
         broadcast = "shapes that broadcast together" if len(self.inputs) > 1 else ""
         self.expects = expects or broadcast
-        self.optional = {
-            p.name: p.default
-            for p in declared
-            if p.name in self.inputs and p.default is not inspect.Parameter.empty
-        }
-        self.parameters = {
-            p.name: p.default for p in declared if p.kind is p.KEYWORD_ONLY and p.name != "keep"
-        }
-        self.__signature__ = signature.replace(
-            parameters=[p for p in declared if p.name != "keep"], return_annotation=signature.empty
-        )
 
     # ------------------------------------------------------------ conversion
 
@@ -211,6 +211,37 @@ class Inputs:
         expected = f"expected {self.expects}; " if of_shapes else ""
         said = f"{error}{keyword_remedy(error)}"
         return kind(f"{self.name}: {expected}got {got}{settings} ({said})")
+
+
+def declared(forward: Rule) -> tuple[tuple[str, ...], bool, dict[str, Any], dict[str, Any]]:
+    """The inputs that a forward function declares, whether their number varies, the defaults of
+    optional ones, and the parameters with theirs."""
+    if not is_plain(forward):
+        _, *found = inspect.signature(forward).parameters.values()
+        inputs = tuple([p.name for p in found if p.kind is not p.KEYWORD_ONLY])
+        variadic = any(p.kind is p.VAR_POSITIONAL for p in found)
+        defaults = {p.name: p.default for p in found if p.default is not p.empty}
+        settings = tuple([p.name for p in found if p.kind is p.KEYWORD_ONLY])
+    else:
+        code = forward.__code__
+        count, end = code.co_argcount, code.co_argcount + code.co_kwonlyargcount
+        variadic = bool(code.co_flags & inspect.CO_VARARGS)
+        inputs = code.co_varnames[1:count] + code.co_varnames[end : end + variadic]
+        settings = code.co_varnames[count:end]
+        last = reversed(forward.__defaults__ or ())
+        defaults = dict(zip(reversed(code.co_varnames[:count]), last, strict=False))
+        defaults.update(forward.__kwdefaults__ or {})
+    empty = inspect.Parameter.empty
+    optional = {n: defaults[n] for n in inputs if n in defaults}
+    return inputs, variadic, optional, {n: defaults.get(n, empty) for n in settings}
+
+
+def is_plain(function: Rule) -> bool:
+    """Whether the code object says what the parameters are: no decorator, method or object.
+
+    There are hundreds of rules, of which `inspect.signature` would take several milliseconds.
+    """
+    return isinstance(function, FunctionType) and not vars(function)
 
 
 def operand(value: Any) -> Any:

@@ -31,7 +31,7 @@ from ..errors import InvalidTypeError, from_cupy, public
 from . import backend
 from .conversion import DTYPES
 from .graph import Edge, Node, Traced, WideNode, grad_mode, older, wrap
-from .inputs import NUMBERS, PYTHON, SETTLED, Inputs, Rule
+from .inputs import NUMBERS, PYTHON, SETTLED, Inputs, Rule, is_plain
 from .observers import Tracer, callbacks, tracers
 
 T = TypeVar("T")
@@ -70,7 +70,7 @@ class Op(Inputs):
         if not callable(forward):
             raise InvalidTypeError(f"Op: forward: expected a function, got {forward!r}")
         super().__init__(name, forward, expects)
-        self.forward, self.decomposition, self.fresh = forward, decomposition, fresh
+        self.decomposition, self.fresh = decomposition, fresh
         if taken := RESERVED & {*self.inputs, *self.parameters}:
             raise InvalidTypeError(
                 f"{name}: {sorted(taken)} are reserved for the arguments of rules"
@@ -279,10 +279,9 @@ def operation(forward: Rule) -> Op:
 
 def names(rule: Rule) -> tuple[str, ...]:
     """The parameter names of a rule, which declare the values that it reads."""
-    code = getattr(rule, "__code__", None)
-    if code is None or hasattr(rule, "__wrapped__"):
+    if not is_plain(rule):
         return tuple(inspect.signature(rule).parameters)
-    return tuple(code.co_varnames[: code.co_argcount])  # hundreds of rules: inspect would take 5 ms
+    return rule.__code__.co_varnames[: rule.__code__.co_argcount]
 
 
 def _picker(wanted: tuple[str, ...], layout: tuple[str, ...]) -> Callable[[Any], tuple[Any, ...]]:
