@@ -4,12 +4,12 @@ Where there is no such kernel, as on the CPU, the callers run array code. A file
 one of its functions is asked for.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+import importlib
+import typing
 
 from .rows import compiles, enabled, refuse_outside, scatter_add
 
-if TYPE_CHECKING:
+if typing.TYPE_CHECKING:
     from .elementwise import evaluate
     from .linear import has_linear_recurrence, linear_recurrence
     from .losses import cross_entropy, has_cross_entropy, weighted_sum
@@ -22,7 +22,7 @@ __all__ = [
     "refuse_outside", "scatter_add", "weighted_sum",
 ]  # fmt: skip
 
-FILES = {
+_FILES = {
     "elementwise": "evaluate",
     "linear": "has_linear_recurrence linear_recurrence",
     "losses": "cross_entropy has_cross_entropy weighted_sum",
@@ -31,8 +31,8 @@ FILES = {
 }
 
 
-def __getattr__(name: str) -> Any:
-    for file, functions in FILES.items():
+def __getattr__(name: str) -> typing.Any:
+    for file, functions in _FILES.items():
         if name in functions.split():
-            return getattr(import_module(f"{__name__}.{file}"), name)
+            return getattr(importlib.import_module(f"{__name__}.{file}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
