@@ -164,8 +164,10 @@ def leading_to(starts: Iterable[Node], wanted: Iterable[Node]) -> set[Node]:
                 reached.add(edge[0])
                 stack.append(edge[0])
     for node in sorted(reached, key=lambda node: -node.serial):
-        if any(edge and edge[0] in leading for edge in node.edges):
-            leading.add(node)
+        for edge in node.edges:
+            if edge and edge[0] in leading:
+                leading.add(node)
+                break
     return leading
 
 
