@@ -153,7 +153,9 @@ class Draws(Iterator[Sample]):
 
     def __next__(self) -> Sample:
         whole = self.draw()
-        return Sample(whole.x[:, self.part], whole.target[..., self.part])
+        sums = whole.target.dtype.kind == "f"  # one a sequence, (B, 1), not one a step, (T, B)
+        target = whole.target[self.part] if sums else whole.target[:, self.part]
+        return Sample(whole.x[:, self.part], target)
 
 
 class Memory(RecipeTrainer):
@@ -177,8 +179,9 @@ class Memory(RecipeTrainer):
         self.heldout = problem.draw(Generator(config.seed + 1), config.length, HELD_OUT)
 
     def batch_loss(self, model: Any, batch: Sample) -> tuple[Tensor, int]:
-        """Computes the loss of a batch, and its number of sequences."""
-        return loss_of(outputs(model, batch), batch), batch.x.shape[1]
+        """Computes the loss of a batch, and the number of targets that it averages."""
+        counted = batch.target.size - int(np.sum(batch.target == IGNORED))
+        return loss_of(outputs(model, batch), batch), counted
 
     def evaluate(self, quick: bool = False) -> float:
         """Computes the share of the held-out sequences that are processed wrongly."""

@@ -321,10 +321,10 @@ class Trainer(Iterator[Progress]):
             yield
             return
         generators = self.generators()
-        seeds = [int(generator.integers(0, 2**62)) for generator in generators]
+        forks = [generator.fork(ranks.rank) for generator in generators]
         common = [generator.state for generator in generators]
-        for generator, seed in zip(generators, seeds, strict=True):
-            generator.state = Generator(seed * ranks.size + ranks.rank).state
+        for generator, fork in zip(generators, forks, strict=True):
+            generator.state = fork.state
         try:
             yield
         finally:
