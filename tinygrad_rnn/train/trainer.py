@@ -261,9 +261,9 @@ class Trainer(Iterator[Progress]):
         """Computes the gradient of the mean over batches. **Returns** the loss, and its count."""
         self.optimizer.zero_grad()
         batches = [batch for batch in batches if batch is not None]  # None: all of other ranks
-        if not batches:
-            return as_tensor(0.0), 0
         with self._own_numbers():
+            if not batches:
+                return as_tensor(0.0), 0
             if len(batches) == 1:
                 loss, count = self._batch_loss(batches[0])
                 loss.backward()
