@@ -22,7 +22,7 @@ from tinygrad_rnn.cli.look import page
 from tinygrad_rnn.recipes import CharLM, CharLMConfig, CharLMTraining, SettingError
 from tinygrad_rnn.recipes import look as looking
 from tinygrad_rnn.recipes.look import look
-from tinygrad_rnn.recipes.wordlm import WordScorer
+from tinygrad_rnn.recipes.word_scorer import WordScorer
 
 TEXT = "the cat </script> sat\non the mat & <b>lay</b>\n"
 SIZES = "--hidden-size 6 --embedding-dim 4 --steps 2 --batch-size 2"

@@ -19,7 +19,7 @@ from ..recipes import (
     TranslationTraining,
     bleu_and_chrf,
     fitted,
-    tasks,
+    letters,
 )
 from ..recipes import phones as dictionary
 from ..recipes import verses as bibles
@@ -209,7 +209,7 @@ def phones(
     print(f"phone error rate: {rates.symbols:.2%}")
 
 
-@options(tasks.CONFIG, "hidden_size", "attention", "steps", "seed")
+@options(letters.CONFIG, "hidden_size", "attention", "steps", "seed")
 def task(
     *,
     name: Annotated[str, typer.Argument(help="copy, reverse or sort.")],
@@ -225,21 +225,21 @@ def task(
 
     Sorting has defaults of its own: twice the units, and three times the steps.
     """
-    config = tasks.config(name)
+    config = letters.config(name)
     out = out or Path("runs") / name
     with opened(
         TranslationTraining, f"task {name}", settings, device, out, resume, care
     ) as session:
         train, validation, longer = (
-            tasks.examples(name, count, lengths, seed)
+            letters.examples(name, count, lengths, seed)
             for seed, (count, lengths) in enumerate(
-                ((EXAMPLES, tasks.TRAINED), (TESTED, tasks.TRAINED), (TESTED, tasks.LONGER))
+                ((EXAMPLES, letters.TRAINED), (TESTED, letters.TRAINED), (TESTED, letters.LONGER))
             )
         )
         training = session.start(train, config, heldout=validation)
         session.train(training)
-        for pairs, (shortest, longest) in ((validation, tasks.TRAINED), (longer, tasks.LONGER)):
-            exact = tasks.exact(training.translator, pairs)
+        for pairs, (shortest, longest) in ((validation, letters.TRAINED), (longer, letters.LONGER)):
+            exact = letters.exact(training.translator, pairs)
             print(f"exact: {exact:.1%} of {len(pairs):,} with {shortest} to {longest} letters")
 
 

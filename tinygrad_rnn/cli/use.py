@@ -14,7 +14,7 @@ from ..data.words import words
 from ..io import load_checkpoint
 from ..recipes import CharLM, WordLM
 from ..recipes.charlm import checked
-from ..recipes.wordlm import WordScorer
+from ..recipes.word_scorer import WordScorer
 from ..tensor.random import Generator
 from .options import Checkpoint, Device, as_utf8, on
 

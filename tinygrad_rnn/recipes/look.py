@@ -25,7 +25,8 @@ from . import charlm, translate
 from .charlm import CharLM, CharModel
 from .settings import SettingError
 from .translate import Translator
-from .wordlm import WordLM, WordScorer
+from .word_scorer import WordScorer
+from .wordlm import WordLM
 
 LIKELIEST = 5  # next symbols that are shown
 UNKNOWN = "\ufffd"  # a word that the model does not know
