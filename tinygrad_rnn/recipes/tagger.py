@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..data import pad_sequence
 from ..data.conll import parse_conll
@@ -20,6 +21,7 @@ from ..data.datasets import lines
 from ..data.tables import read_input
 from ..nn import CRF, GRU, Dropout, Embedding, Linear, Module, cross_entropy
 from ..tensor import ops
+from ..tensor.autodiff import grad
 from ..tensor.creation import arange, as_tensor, zeros
 from ..tensor.random import Generator
 from ..tensor.tensor import Tensor
@@ -32,6 +34,7 @@ from .spans import forbidden
 from .task import TaskSettings
 
 LETTERS = 24  # of a word that are read
+EXPLAINED = 200  # words of a sentence, at most
 
 
 @dataclass(frozen=True)
@@ -94,12 +97,19 @@ class TagModel(Module):
 
     def forward(self, words: Words) -> Tensor:
         """**Returns** the scores of the tags, (T, B, K)."""
+        return self.read(self.vectors(words), words.lengths)
+
+    def vectors(self, words: Words) -> Tensor:
+        """Returns what stands for each word: its vector, and what its letters say, (T, B, E)."""
         _, state = self.reader(self.letters(words.letters), lengths=words.letter_lengths)
         read = ops.concat([state[0], state[1]], axis=1)
         none = zeros((1, read.shape[1]), device=read.device)
         spelled = ops.concat([none, read])[words.places]
-        x = self.dropout(ops.concat([self.words(words.ids), spelled], axis=2))
-        y, _ = self.layers(x, lengths=words.lengths)
+        return ops.concat([self.words(words.ids), spelled], axis=2)
+
+    def read(self, vectors: Tensor, lengths: Any) -> Tensor:
+        """Computes the scores of the tags from the words' vectors."""
+        y, _ = self.layers(self.dropout(vectors), lengths=lengths)
         scores: Tensor = self.head(self.dropout(y))
         return scores
 
@@ -157,6 +167,34 @@ class Tagger(Predictor):
             for start in range(0, len(sentences), AT_A_TIME):
                 batch = self.encode(sentences[start : start + AT_A_TIME])
                 found += [[self.tags[i] for i in row] for row in self.model.best(batch)]
+        return found
+
+    def explain(self, sentences: Sequence[Sequence[str]]) -> Iterator[dict[str, Any]]:
+        """Tags sentences, and says what each word contributes to each tag.
+
+        The contribution of word j to the tag of word i, [i][j], is the gradient of the log-odds of
+        the tag, as the network's own scores give them, times what stands for word j (gradient x
+        input). Of a sentence with more than EXPLAINED words there are none.
+        """
+        for record in self.predict(sentences):
+            count, shares = len(record["words"]), []
+            if count <= EXPLAINED:
+                places = [self.tags.index(tag) for tag in record["tags"]]
+                shares = self._contributions(record["words"], places).round(4).tolist()
+            yield {**record, "contributions": shares}
+
+    def _contributions(self, words: Sequence[str], tags: Sequence[int]) -> NDArray[np.float32]:
+        """Computes all contributions at once, with a copy of the sentence for each tag."""
+        count = len(words)
+        self.model.eval()
+        vectors = self.model.vectors(self.encode([words])).detach()
+        x = as_tensor(np.repeat(vectors.numpy(), count, axis=1), device=self.device)
+        x.requires_grad = True
+        scores = self.model.read(x, [count] * count)[np.arange(count), np.arange(count)]
+        others = ops.where(np.eye(len(self.tags), dtype=bool)[tags], -1e9, scores)
+        odds = scores[np.arange(count), tags] - ops.logsumexp(others, axis=-1)
+        (gradient,) = grad(odds.sum(), [x])
+        found: NDArray[np.float32] = (gradient * x).sum(axis=-1).numpy().T
         return found
 
     def show(self, record: dict[str, Any]) -> Any:

@@ -7,6 +7,7 @@ mask a sequence, dropout of the recurrent weights, penalties on outputs (AR) and
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,15 +28,15 @@ from ..nn import (
     linear_cross_entropy,
     temporal_activation_regularization,
 )
-from ..tensor import ops
-from ..tensor.creation import as_tensor
 from ..tensor.random import Generator
 from ..tensor.tensor import Tensor
-from ..train import inference
 from .charlm import CELLS, CharModel, State, check_weights_fit
 from .items import Index
+from .language_model import LanguageModel
 from .predictor import Predictor
 from .settings import Settings, setting
+
+UNKNOWN = "\ufffd"  # a word that the model does not know
 
 
 @dataclass(frozen=True)
@@ -110,39 +111,38 @@ class WordModel(CharModel):
         return loss, state
 
 
-class WordScorer(Predictor):
-    """Gives the probability of each word of a text."""
+class WordScorer(Predictor, LanguageModel):
+    """Gives the probability of each word of a text, and generates words."""
 
     settings = WordLMConfig
     kinds: ClassVar = {"words": list}
     words: list[str]
+    first, window = 1, 256  # the unknown word is 0
 
     def build(self, generator: Generator) -> WordModel:
         """Builds the model."""
         self.index = Index(self.words)
+        self.start = "\n" if "\n" in self.index.places else self.words[0]
         return WordModel(len(self.index), self.config, generator)
 
     @property
-    def start(self) -> str:
-        """The symbol that the model reads before a text's first word."""
-        return "\n" if "\n" in self.index.places else self.index.tokens[0]
+    def symbols(self) -> list[str]:
+        """The words of all ids."""
+        return [UNKNOWN, *self.words]
 
-    def score(self, text: str) -> NDArray[np.float64]:
-        """Computes log P(w_t | start, w_1 ... w_(t-1)) of each word, as `words` splits the text."""
-        return self.score_ids(self.index.ids(words(text)))
+    def split(self, text: str) -> list[str]:
+        """Splits a text into words, each with the blank before it."""
+        return words(text)
 
-    def score_ids(self, ids: NDArray[np.int64], window: int = 256) -> NDArray[np.float64]:
-        """Computes the factors of a sequence of words."""
-        sequence = np.concatenate([self.index.ids([self.start]), ids])
-        factors: list[NDArray[np.float64]] = [np.empty(0)]
-        state: State = None
-        with inference(self.model):
-            for at in range(0, len(ids), window):
-                x, y = sequence[:-1][at : at + window], ids[at : at + window]
-                logits, state = self.model(as_tensor(x[:, None], device=self.device), state)
-                log_p = ops.log_softmax(logits, axis=-1).numpy()[:, 0]
-                factors.append(log_p[np.arange(len(y)), y].astype(np.float64))
-        return np.concatenate(factors)
+    def encode(self, text: str) -> NDArray[np.int64]:
+        """Returns the ids of the start symbol, and of a text's words."""
+        return self.index.ids([self.start, *words(text)])
+
+    def sample(self, length: int, prompt: str = "", **options: Any) -> Iterator[str]:
+        """Generates words after a prompt; without one the first has no blank before it."""
+        found = super().sample(length, prompt, **options)
+        blanks = itertools.chain([" " if not prompt else ""], itertools.repeat(""))
+        return (word.removeprefix(blank) for word, blank in zip(found, blanks, strict=False))
 
     def read(self, path: str | Path) -> list[str]:
         """Reads the lines of a text."""

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -20,10 +21,11 @@ from ..tensor import tree
 from ..tensor.creation import as_tensor
 from ..tensor.random import Generator
 from ..tensor.tensor import Tensor
-from .charlm import State
+from .charlm import CharLM, State, checked
 from .comparison import Comparison, Measure, perplexity
 from .items import Index
 from .kneser_ney import KneserNey
+from .language_model import LanguageModel
 from .task import Task
 from .word_scorer import WordLMConfig, WordScorer
 
@@ -101,8 +103,12 @@ class WordLM(Task):
     def evaluate(self, quick: bool = False) -> float:
         """Computes the perplexity of the validation text's first words."""
         state = {**self.checkpoint(), "chosen": self.weights()}
-        scores = WordScorer.from_state(state, self.device).score_ids(self.validation_ids[:SLICE])
+        scorer = WordScorer.from_state(state, self.device)
+        scores = scorer.score_ids(self._after_start(self.validation_ids[:SLICE]))
         return float(np.exp(-scores.mean()))
+
+    def _after_start(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
+        return np.concatenate([self.current.encode(""), ids])
 
     def compare(self) -> Comparison:
         """Compares perplexities, and bits per character, on the test text."""
@@ -123,7 +129,7 @@ class WordLM(Task):
         orders = {"unigrams": 1, f"Kneser-Ney, order {config.order}": config.order}
         for name, order in orders.items():
             add(name, KneserNey(self.training_ids, order, size).score(self.test_ids))
-        add(config.cell, self.predicting().score_ids(self.test_ids))
+        add(config.cell, self.predicting().score_ids(self._after_start(self.test_ids)))
         unknown = float((self.test_ids == 0).mean())
         comparison.notes.append(
             f"{unknown:.1%} of the test's words are unknown: every system scores them as one word"
@@ -155,3 +161,12 @@ class WordLM(Task):
         if saved["hidden"] is not None:
             state = tuple(as_tensor(array, device=self.device) for array in saved["hidden"])
             self.carried = state if len(state) > 1 else state[0]
+
+
+def language_model(
+    state: dict[str, Any], folder: str | Path, device: str | None = None
+) -> LanguageModel:
+    """Builds the model of a checkpoint of `train` wordlm, or else charlm."""
+    if state.get("recipe") == WordLM.recipe:
+        return WordScorer.from_state(WordLM.check(state, folder), device)
+    return CharLM.from_state(checked(state, folder), device)
