@@ -33,7 +33,7 @@ def gradcheck(
     device: Device = None,
     seed: Annotated[int, typer.Option(help="Seed of the cases.", min=0)] = 0,
 ) -> None:
-    """Check derivatives, to third order, against finite differences: all, or those of your cells."""
+    """Check all derivatives, or your cells', to third order, against finite differences."""
     from rich.console import Console
     from rich.progress import track
     from rich.table import Table

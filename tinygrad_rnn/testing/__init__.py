@@ -16,8 +16,8 @@ from .sequences import sequence
 
 __all__ = [
     "MODULES", "OPERATIONS",
-    "Array", "OpInfo", "Sample", "Sampler", "SeededSampler", "cells_of", "index_of", "op_infos", "real",
-    "sequence", "shape",
+    "Array", "OpInfo", "Sample", "Sampler", "SeededSampler", "cells_of", "index_of", "op_infos",
+    "real", "sequence", "shape",
 ]  # fmt: skip
 
 MODULES = [*_BUILT_IN, *_CELLS, *_ATTENTION]
