@@ -20,7 +20,7 @@ import tinygrad_rnn as tg
 from tinygrad_rnn.cli.app import app
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 
@@ -92,6 +92,16 @@ def test_links_between_pages_lead_somewhere(page: Path) -> None:
     for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text("utf-8")):
         if not link.startswith("http"):
             assert (page.parent / link.split("#")[0]).exists(), link
+
+
+def test_the_drawings_of_the_lecture_are_those_of_their_script(tmp_path: Path) -> None:
+    folder = ROOT / "docs" / "lecture"
+    shutil.copy(folder / "figures.py", tmp_path)
+    subprocess.run([sys.executable, "figures.py"], cwd=tmp_path, check=True)
+    drawn = {file.name: file.read_bytes() for file in tmp_path.glob("*.svg")}
+    assert drawn == {file.name: file.read_bytes() for file in folder.glob("*.svg")}
+    shown = "".join(page.read_text("utf-8") for page in folder.glob("*.md"))
+    assert all(f"]({name})" in shown for name in drawn)
 
 
 def options(command: Any) -> set[str]:

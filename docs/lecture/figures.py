@@ -11,6 +11,7 @@ import math
 import re
 from collections.abc import Callable, Iterable
 from html import escape
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -169,7 +170,7 @@ def column(
 def chain(d: Drawing, xs: Iterable[float], y: float, label: str = "", kind: str = "line") -> None:
     """Arrows from each state to the next."""
     xs = list(xs)
-    for a, b in zip(xs, xs[1:], strict=False):
+    for a, b in pairwise(xs):
         d.path((a + 23, y), (b - 24, y), kind=kind)
         if label:
             d.text((a + b) / 2, y - 12, label)
@@ -298,7 +299,7 @@ def many_to_many() -> Drawing:
         else:
             d.box(x, 262, f"\\hat y_{t - 2}", "y", 42)
             d.path((x, 298), (x, 281))
-    for a, b in zip(xs, xs[1:], strict=False):
+    for a, b in pairwise(xs):
         d.path((a + 21, 316), (b - 22, 316))
     return d
 
@@ -341,7 +342,7 @@ def backward() -> Drawing:
         d.path((x, 194), (x, 159))
         d.path((x - 8, 122), (x - 8, 75))
         d.path((x + 8, 75), (x + 8, 121), kind="back")
-    for a, b in zip(xs, xs[1:], strict=False):
+    for a, b in pairwise(xs):
         d.path((a + 23, 132), (b - 24, 132))
         d.path((b - 24, 150), (a + 24, 150), kind="back")
         d.text((a + b) / 2, 172, "W^{⊤}", "m tback")
@@ -514,7 +515,7 @@ def bidirectional() -> Drawing:
         d.path((x + 22, 268), (x + 22, 151))
         d.path((x - 22, 195), (x - 12, 65))
         d.path((x + 22, 113), (x + 12, 65))
-    for a, b in zip(xs, xs[1:], strict=False):
+    for a, b in pairwise(xs):
         d.path((a + 4, 214), (b - 49, 214))
         d.path((b - 4, 132), (a + 49, 132))
     return d
@@ -532,7 +533,7 @@ def deep() -> Drawing:
         d.box(x, 40, f"\\hat y_{n}", "y")
         d.path((x, 135), (x, 59))
     for y in (226, 154):
-        for a, b in zip(xs, xs[1:], strict=False):
+        for a, b in pairwise(xs):
             d.path((a + 28, y), (b - 29, y))
     return d
 
