@@ -49,7 +49,8 @@ def colours(scheme: dict[str, str]) -> str:
 
 STYLE = (
     "text{font:16px system-ui,-apple-system,'Segoe UI',Roboto,sans-serif;text-anchor:middle}"
-    ".m{font-family:'STIX Two Math','Cambria Math',Cambria,Georgia,serif;font-style:italic;font-size:18px}"
+    ".m{font-family:'STIX Two Math','Cambria Math',Cambria,Georgia,serif;"
+    "font-style:italic;font-size:18px}"
     ".start{text-anchor:start}.end{text-anchor:end}"
     ".line,.back{fill:none;stroke-width:1.6}.dash{stroke-dasharray:5 4}"
     ".grid{stroke-width:.6;opacity:.5}"
