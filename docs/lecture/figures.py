@@ -318,7 +318,7 @@ def sequential() -> Drawing:
         d.box(x, 74, f"h_{t}", "h")
         d.box(x, 138, f"x_{t}", "x")
         d.path((x, 120), (x, 93))
-    chain(d, xs, 74, kind="back")
+    chain(d, xs, 74)
     d.text(WIDTH / 2, 200, "parallel: a state reads what is known beforehand", "soft")
     for t, x in enumerate(xs, 1):
         d.box(x, 254, f"h_{t}", "h")
