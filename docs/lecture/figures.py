@@ -139,7 +139,7 @@ class Drawing:
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {place(self.height)}" '
             f'width="{WIDTH}" height="{place(self.height)}" role="img">'
             f"<title>{escape(self.title)}</title><style>{STYLE}</style><defs>{HEADS}</defs>\n"
-            f'<rect class="card" width="{WIDTH}" height="{place(self.height)}" rx="10"/>\n'
+            f'<rect class="card" width="{WIDTH}" height="{place(self.height)}"/>\n'
             + "\n".join(self.shapes)
             + "\n</svg>\n"
         )
