@@ -241,12 +241,8 @@ class CRF(Module):
                     raise OutOfRangeError(f"CRF: tag {tag} is outside the {self.num_tags} tags")
         return within
 
-    def describe(self) -> str:
-        """Its size."""
-        return f"{self.num_tags}" + (", batch_first=True" if self.batch_first else "")
 
-
-def _pairs(forbidden: Any, num_tags: int) -> list[tuple[int | None, int | None]]:
+def _pairs(forbidden: Any, num_tags: int) -> tuple[tuple[int | None, int | None], ...]:
     """Checked transitions."""
 
     def tag(t: Any) -> bool:
@@ -260,4 +256,4 @@ def _pairs(forbidden: Any, num_tags: int) -> list[tuple[int | None, int | None]]
                 f"CRF: forbidden: expected pairs (from, to) of tags below {num_tags}, one of "
                 f"them None for the start or the end; got {pair!r}"
             )
-    return [tuple(pair) for pair in pairs]
+    return tuple((pair[0], pair[1]) for pair in pairs)

@@ -53,7 +53,3 @@ class Linear(Module):
         x = input_of("Linear", "x", x, self.weight)
         features_last("Linear", x, self.in_features)
         return ops.linear(x, self.weight, self.bias)
-
-    def describe(self) -> str:
-        """Its sizes."""
-        return f"{self.in_features}, {self.out_features}, bias={self.bias is not None}"

@@ -23,7 +23,7 @@ from ..errors import (
 )
 from ..tensor import creation
 from ..tensor.tensor import Tensor
-from . import state_dict
+from . import options, state_dict
 from .state_dict import IncompatibleKeys, StateDictError
 
 P = ParamSpec("P")
@@ -375,8 +375,12 @@ class Module:
         return found
 
     def describe(self) -> str:
-        """The text between the parentheses of the repr."""
-        return ""
+        """The text between the parentheses of the repr: sizes, and options that were passed."""
+        return options.described(self)
+
+    def held_options(self) -> Mapping[str, Any]:
+        """The attributes by name, those among them that are arguments of the constructor."""
+        return vars(self)
 
 
 boundaries.add(Module.__call__.__code__)

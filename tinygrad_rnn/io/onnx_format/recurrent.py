@@ -10,10 +10,10 @@ import numpy as np
 
 from ...errors import InvalidValueError, ShapeError
 from ...nn import GRU, LSTM, RNN, Conv1d, Conv2d
+from ...nn.options import option
 from ...nn.recurrent.layer import RecurrentLayer
 from ...tensor import tree
 from ...tensor.tensor import Tensor
-from ..configuration import option
 from ..conventions import ONNX, OURS, gates, stacked
 from ..steps import step_of
 from ..tracing import Event

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from functools import cached_property
-from inspect import signature
 from math import sqrt
 from typing import Any, ClassVar
 
@@ -78,7 +77,7 @@ class Cell(Module):
         positive(name, input_size=input_size, hidden_size=hidden_size)
         flag(name, bias=bias)
         placement(name, device, dtype, generator)
-        self.input_size, self.hidden_size = input_size, hidden_size
+        self.input_size, self.hidden_size, self.bias = input_size, hidden_size, bias
         bound = 1 / sqrt(hidden_size)
         for name, shape in self.shapes().items():
             p = None
@@ -122,10 +121,6 @@ class Cell(Module):
             raise InvalidTypeError(f"{name}: x: expected reals, got {x.dtype}: x.astype('float32')")
         return self.step(x, state_like(name, state, self.initial(x)))[1]
 
-    def describe(self) -> str:
-        """Its sizes."""
-        return f"{self.input_size}, {self.hidden_size}"
-
 
 class BuiltInCell(Cell):
     """Base of RNNCell, GRUCell and LSTMCell.
@@ -158,7 +153,7 @@ class BuiltInCell(Cell):
         flag(name, layer_norm=layer_norm)
         for argument in self.kernel_activations:
             check_activation(name, argument, getattr(self, argument))
-        self.bias, self.layer_norm = bias, layer_norm
+        self.layer_norm = layer_norm
         super().__init__(input_size, hidden_size, bias, device, dtype, generator=generator)
         self.output_size = self.sizes[0]
 
@@ -254,19 +249,6 @@ class BuiltInCell(Cell):
             return self.compute(x, state, w, options.h_mask)
 
         return by_steps(step, x, state, options, fused=known)
-
-    def describe(self) -> str:
-        """Its sizes, and the options that are not as they are by default."""
-        return f"{super().describe()}{self.describe_options()}"
-
-    def describe_options(self) -> str:
-        """The options that are not as they are by default."""
-        options = signature(type(self)).parameters.items()
-        return "".join(
-            f", {name}={getattr(self, name)!r}"
-            for name, option in options
-            if name in vars(self) and option.default not in (option.empty, getattr(self, name))
-        )
 
 
 def core(w: Weights) -> tuple[Any, ...]:

@@ -66,6 +66,8 @@ class ConvLSTMCell(Module):
             )
         self.input_channels, self.hidden_channels = input_channels, hidden_channels
         self.kernel_size: tuple[int, ...] = tuple(kernel)
+        self.bias = bias
+        self.peephole_size = None if peephole_size is None else tuple(peephole_size)
 
         def drawn(*shape: int) -> Parameter:
             bound = 1 / sqrt(hidden_channels * prod(self.kernel_size))
@@ -103,10 +105,6 @@ class ConvLSTMCell(Module):
                 f"{len(self.kernel_size)} axes of space; got {list(x.shape)}"
             )
         return self.step(x, state_like("ConvLSTMCell", state, self.initial(x)))[1]
-
-    def describe(self) -> str:
-        """Its sizes."""
-        return f"{self.input_channels}, {self.hidden_channels}, {self.kernel_size}"
 
 
 def _sizes(sizes: Any) -> bool:

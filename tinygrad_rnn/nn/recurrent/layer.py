@@ -499,19 +499,6 @@ class RecurrentLayer(Module):
             running = ops.logical_and(reset, within_rows(reset, lengths))
         return reset, ops.concat([running[1:], ops.zeros_like(running[:1])])
 
-    def describe(self) -> str:
-        """The options that are not as they are by default."""
-        defaults = {
-            "num_layers": 1, "batch_first": False, "dropout": 0.0, "dropout_same_mask": False,
-            "bidirectional": False, "reverse": False, "zoneout": 0.0, "residual": False,
-            "merge": "concat",
-        }  # fmt: skip
-        return "".join(
-            f", {name}={getattr(self, name)!r}"
-            for name, default in defaults.items()
-            if getattr(self, name) != default
-        )
-
 
 def output_size_of(cell: Any) -> int:
     """The number of features that a cell outputs."""

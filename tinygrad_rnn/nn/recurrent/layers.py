@@ -151,15 +151,9 @@ class BuiltInLayer(RecurrentLayer):
             parts = zip(matrices, self.quantized[1::3], self.quantized[2::3], strict=True)
             self.quantized = tuple(part for three in parts for part in three)
 
-    def describe(self) -> str:
-        """Its sizes, and the options that are not as they are by default."""
-        masks = "".join(
-            f", {name}={getattr(self, name)!r}"
-            for name in ("recurrent_dropout", "weight_dropout", "learn_initial")
-            if getattr(self, name)
-        )
-        sizes, options = f"{self.input_size}, {self.hidden_size}", self.cells[0].describe_options()
-        return f"{sizes}{super().describe()}{options}{masks}"
+    def held_options(self) -> dict[str, Any]:
+        """The attributes of the layer and of its cells."""
+        return {**vars(self.cells[0]), **vars(self)}
 
 
 class RNN(BuiltInLayer):
