@@ -22,6 +22,7 @@ from ..errors import (
     unknown_name,
 )
 from ..tensor import creation
+from ..tensor.autodiff import no_grad
 from ..tensor.tensor import Tensor
 from . import options, state_dict
 from .state_dict import IncompatibleKeys, StateDictError
@@ -63,6 +64,19 @@ class _Budget(local):
 
 
 _budget = _Budget()
+
+
+@contextmanager
+def inference(model: Module) -> Iterator[None]:
+    """Evaluates without dropout and without a graph; restores the mode of every module after."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        with no_grad():
+            yield
+    finally:
+        for module, training in modes:
+            module.training = training
 
 
 @contextmanager
