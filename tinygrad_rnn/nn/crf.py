@@ -15,13 +15,13 @@ from math import inf
 from typing import Any
 
 from .. import loops
-from ..errors import InvalidTypeError, InvalidValueError, OutOfRangeError, ShapeError, public
+from ..errors import InvalidValueError, OutOfRangeError, ShapeError, public
 from ..tensor import creation, ops
 from ..tensor.autodiff import no_grad
 from ..tensor.random import Generator
 from ..tensor.tensor import Tensor
 from . import init
-from .checks import flag, input_of, lengths_of, placement, positive
+from .checks import dtype_as, flag, input_of, lengths_of, placement, positive, within_rows
 from .ctc import NEVER
 from .loss import reduce
 from .module import Module, Parameter
@@ -113,7 +113,7 @@ class CRF(Module):
         after = ops.broadcast_to(end, shape=last.shape)
         _, betas = loops.scan(back, after, emissions, reverse=True, lengths=times)
         log_z = self._log_z(last, times)
-        known = self._inside(emissions, times) & (log_z != -inf)
+        known = within_rows(emissions, times) & (log_z != -inf)
         shares = ops.exp(alphas + betas - ops.where(log_z == -inf, 0, log_z)[:, None])
         shares = ops.where(known[:, :, None], shares, 0)
         return shares.swapaxes(0, 1) if self.batch_first else shares
@@ -189,7 +189,7 @@ class CRF(Module):
         start, transitions, end = self._scores()
         steps = ops.take_along_axis(emissions, tags[:, :, None]).squeeze(axis=2)
         steps = steps + ops.concat([start[tags[0]][None], transitions[tags[:-1], tags[1:]]])
-        total = ops.where(self._inside(emissions, times), steps, 0).sum(axis=0)
+        total = ops.where(within_rows(emissions, times), steps, 0).sum(axis=0)
         rows = creation.arange(len(times), device=times.device)
         ends = end[tags[ops.maximum(times - 1, 0), rows]]
         score: Tensor = total + ops.where(times > 0, ends, 0)
@@ -206,23 +206,14 @@ class CRF(Module):
                 f"CRF: emissions: expected {axes}, {self.num_tags}), none empty; got "
                 f"{list(emissions.shape)}"
             )
-        if emissions.dtype != self.transitions.dtype:
-            raise InvalidTypeError(
-                f"CRF: emissions: expected {self.transitions.dtype} as the parameters are, got "
-                f"{emissions.dtype}: emissions.astype({str(self.transitions.dtype)!r})"
-            )
+        dtype_as("CRF", "emissions", emissions, self.transitions.dtype)
         if self.batch_first:
             emissions = emissions.swapaxes(0, 1)
         steps, batch, _ = emissions.shape
         times = lengths_of("CRF", "lengths", lengths, batch, steps).to(emissions.device)
         if lengths is None:
             return emissions, times
-        return ops.where(self._inside(emissions, times)[:, :, None], emissions, 0), times
-
-    def _inside(self, emissions: Tensor, times: Tensor) -> Tensor:
-        """Which steps (T, B) are within their row."""
-        inside: Tensor = creation.arange(len(emissions), device=times.device)[:, None] < times
-        return inside
+        return ops.where(within_rows(emissions, times)[:, :, None], emissions, 0), times
 
     def _tags(self, tags: Any, emissions: Tensor, times: Tensor) -> Tensor:
         """Tags (T, B), 0 past a row's length."""
@@ -234,7 +225,7 @@ class CRF(Module):
                 f"CRF: tags: expected integers of shape {list(emissions.shape[:2])} (steps, batch) "
                 f"as the emissions; got {tags.dtype} {list(tags.shape)}"
             )
-        within = ops.where(self._inside(emissions, times), tags, 0)
+        within = ops.where(within_rows(emissions, times), tags, 0)
         if within.device == "cpu":  # elsewhere it would wait for the device
             for tag in (within.min().item(), within.max().item()):
                 if not 0 <= tag < self.num_tags:

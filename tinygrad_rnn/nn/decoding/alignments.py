@@ -14,13 +14,13 @@ from itertools import groupby
 from math import inf
 from typing import Any, NamedTuple
 
-from ...errors import InvalidValueError, OutOfRangeError, ShapeError, public
+from ...errors import InvalidValueError, ShapeError, public
 from ...tensor import creation, ops
 from ...tensor.autodiff import no_grad
 from ...tensor.ops.sorting import topk_indices
 from ...tensor.tensor import Tensor
-from ..checks import is_tensor, lengths_of, within_rows
-from ..ctc import NEVER
+from ..checks import lengths_of, within_rows
+from ..ctc import NEVER, check_log_probs
 from .steps import Hypothesis
 
 LanguageModel = Callable[[tuple[int, ...]], Sequence[float]]  # log-probabilities of the next label
@@ -224,12 +224,7 @@ def _result(found: tuple[float, float, _Prefix]) -> Hypothesis:
 
 def _checked(name: str, log_probs: Tensor, lengths: Any, blank: int) -> list[int]:
     """Checks the arguments. **Returns** the lengths."""
-    is_tensor(name, "log_probs", log_probs)
-    if log_probs.ndim != 3:
-        raise ShapeError(f"{name}: log_probs: expected (T, B, C); got {list(log_probs.shape)}")
-    steps, batch, classes = log_probs.shape
-    if not 0 <= blank < classes:
-        raise OutOfRangeError(f"{name}: blank {blank} is outside the {classes} classes")
+    steps, batch, _ = check_log_probs(name, log_probs, blank)
     on_host = lengths_of(name, "lengths", lengths, batch, steps)
     found: list[int] = on_host.tolist()
     if steps:

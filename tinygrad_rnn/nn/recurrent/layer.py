@@ -28,7 +28,6 @@ from ..checks import (
     ids_of,
     input_of,
     is_tensor,
-    lengths_of,
     one_of,
     placement,
     positive,
@@ -40,7 +39,7 @@ from ..checks import (
 from ..dropout import bernoulli, dropout_mask
 from ..dropout import dropout as drop
 from ..module import Module
-from .masks import Order, lengths_and_order, not_both
+from .masks import Order, lengths_and_order
 from .states import Capture, Result, State
 
 MERGES = ("concat", "sum", "mean", "mul", None)
@@ -365,7 +364,9 @@ class RecurrentLayer(Module):
                 )
             if self.batch_first:
                 ids = ids.swapaxes(0, 1)
-            lengths, order = self._lengths(lengths, mask, ids, x.device)
+            lengths, order = lengths_and_order(
+                self.name, lengths, mask, ids.shape, self.batch_first, x.device
+            )
             if order is not None:
                 ids = order.apply(ids)
             if lengths is not None:
@@ -384,7 +385,9 @@ class RecurrentLayer(Module):
         self._check(x)
         if self.batch_first:
             x = x.swapaxes(0, 1)
-        lengths, order = self._lengths(lengths, mask, x, x.device)
+        lengths, order = lengths_and_order(
+            self.name, lengths, mask, x.shape[:2], self.batch_first, x.device
+        )
         return x if order is None else order.apply(x), None, lengths, order
 
     def _one_sequence(
@@ -423,22 +426,6 @@ class RecurrentLayer(Module):
             tree.mapped(lambda leaf: leaf.squeeze(axis=1), last),
             *(tree.mapped(lambda leaf: leaf.squeeze(axis=axis), s) for s in every),
         )
-
-    def _lengths(
-        self, lengths: Any, mask: Any, of: Tensor, device: str
-    ) -> tuple[Tensor | None, Order | None]:
-        """Checked lengths of the rows of (T, B, ...); the order of steps, if a mask has holes."""
-        order = None
-        if mask is not None:
-            not_both(self.name, mask, lengths)
-            lengths, order = lengths_and_order(
-                self.name, mask, of.shape[:2], self.batch_first, device
-            )
-        if lengths is None:
-            return None, None
-        steps, batch = of.shape[:2]
-        found = lengths_of(self.name, "lengths", lengths, batch, steps)
-        return found if found.device == device else found.to(device), order
 
     def _first(self, state: State, x: Tensor, batch: int) -> list[State]:
         """The state before the first step of every cell. **Arguments** as of `begin`."""
