@@ -20,11 +20,11 @@ from ..tensor import creation, ops
 from ..tensor.autodiff import no_grad
 from ..tensor.random import Generator
 from ..tensor.tensor import Tensor
-from . import init
 from .checks import dtype_as, flag, input_of, lengths_of, placement, positive, within_rows
 from .ctc import NEVER
+from .init import drawn
 from .loss import reduce
-from .module import Module, Parameter
+from .module import Module
 
 
 class CRF(Module):
@@ -61,13 +61,10 @@ class CRF(Module):
         self.forbidden = _pairs(forbidden, num_tags)
         self.num_tags, self.batch_first = num_tags, batch_first
 
-        def drawn(*shape: int) -> Parameter:
-            p = Parameter(creation.zeros(shape, dtype=dtype, device=device))
-            return init.uniform_(p, -0.1, 0.1, generator=generator)
-
-        self.start_transitions = drawn(num_tags)
-        self.transitions = drawn(num_tags, num_tags)
-        self.end_transitions = drawn(num_tags)
+        how = 0.1, device, dtype, generator
+        self.start_transitions = drawn((num_tags,), *how)
+        self.transitions = drawn((num_tags, num_tags), *how)
+        self.end_transitions = drawn((num_tags,), *how)
 
     def forward(
         self, emissions: Tensor, tags: Any, lengths: Any = None, *, reduction: str = "mean"
