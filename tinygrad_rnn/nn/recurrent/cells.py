@@ -179,7 +179,6 @@ class BuiltInCell(Cell):
         return None
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """The weights' names and shapes, in the order in which they are drawn."""
         rows = self.gates * self.hidden_size
         shapes = super().shapes()
         shapes["weight_hh"] = (rows, self.sizes[0])
@@ -298,12 +297,10 @@ class RNNCell(BuiltInCell):
     def compute(
         self, x: Tensor, h: Tensor, w: Weights, h_mask: Any = None
     ) -> tuple[Tensor, Tensor]:
-        """One step with these weights."""
         h = cells.rnn_step(x, h, **w, h_mask=h_mask, activation=self.nonlinearity)
         return h, h
 
     def operation(self, x: Tensor, h: Tensor, w: Weights, options: SequenceOptions) -> Result:
-        """The fused operation over a sequence."""
         y, last = fused_rnn(x, h, *core(w), activation=self.nonlinearity, options=options)
         return y, last, y
 
@@ -367,7 +364,6 @@ class GRUCell(BuiltInCell):
     def compute(
         self, x: Tensor, h: Tensor, w: Weights, h_mask: Any = None
     ) -> tuple[Tensor, Tensor]:
-        """One step with these weights."""
         h = cells.gru_step(
             x, h, **w, h_mask=h_mask, reset_after=self.reset_after, activation=self.activation,
             recurrent_activation=self.recurrent_activation,
@@ -375,7 +371,6 @@ class GRUCell(BuiltInCell):
         return h, h
 
     def operation(self, x: Tensor, h: Tensor, w: Weights, options: SequenceOptions) -> Result:
-        """The fused operation over a sequence."""
         y, last = fused_gru(x, h, *core(w), reset_after=self.reset_after, options=options)
         return y, last, y
 
@@ -453,7 +448,6 @@ class LSTMCell(BuiltInCell):
 
     @property
     def gate_names(self) -> dict[str, tuple[str, float]]:
-        """The gates that each activation gives, in the step's order, and its lower bound."""
         gates = "io" if self.coupled_gates else "ifo"
         return {"recurrent_activation": (gates, 0), "activation": ("g", -1)}
 
@@ -474,7 +468,6 @@ class LSTMCell(BuiltInCell):
         return "lstm" if self.fused and not more else None
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """The weights' names and shapes, in the order in which they are drawn."""
         shapes = super().shapes()
         if self.proj_size:
             shapes["weight_hr"] = (self.proj_size, self.hidden_size)
@@ -487,7 +480,6 @@ class LSTMCell(BuiltInCell):
     def compute(
         self, x: Tensor, state: tuple[Tensor, Tensor], w: Weights, h_mask: Any = None
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """One step with these weights."""
         h, c = cells.lstm_step(
             x, *state, **w, h_mask=h_mask, coupled_gates=self.coupled_gates,
             cell_clip=self.cell_clip, activation=self.activation,
@@ -498,7 +490,6 @@ class LSTMCell(BuiltInCell):
     def operation(
         self, x: Tensor, state: tuple[Tensor, Tensor], w: Weights, options: SequenceOptions
     ) -> Result:
-        """The fused operation over a sequence."""
         y, h, c, *cs = fused_lstm(
             x, *state, *core(w), w.get("w_hr"), w.get("w_ch"),
             coupled_gates=self.coupled_gates, cell_clip=self.cell_clip, options=options,

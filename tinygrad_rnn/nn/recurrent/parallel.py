@@ -26,13 +26,11 @@ class MinGRUCell(OneBiasCell):
     gates = 2
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """The weights' names and shapes."""
         shapes = super().shapes()
         del shapes["weight_hh"]
         return shapes
 
     def step(self, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
-        """One step. **Returns** h' twice: as output and as state."""
         h = cells.min_gru_step(x, h, self.weight_ih, self.bias_ih)
         return h, h
 
@@ -50,7 +48,6 @@ class MinLSTMCell(MinGRUCell):
     gates = 3
 
     def step(self, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
-        """One step. **Returns** h' twice: as output and as state."""
         h = cells.min_lstm_step(x, h, self.weight_ih, self.bias_ih)
         return h, h
 
