@@ -67,22 +67,16 @@ def from_layer(
         ours.append(nn.Dropout(config["rate"]))
     elif kind == "Activation":
         ours += _activation(config["activation"], who)
-    elif kind == "Bidirectional":
-        inner = config["layer"]
-        merge = config["merge_mode"]
-        if inner["class_name"] not in KINDS or merge not in MERGES:
-            raise CheckpointError(f"{who}: {inner['class_name']}, merge_mode={merge!r}")
-        weights = [
-            read(f"/{way}_layer/cell", 2 + bool(inner["config"]["use_bias"]))
-            for way in ("forward", "backward")
-        ]
-        made = _recurrent(inner["class_name"], inner["config"], weights, who, MERGES[merge])
-        ours.append(made)
-        sequences.append(bool(inner["config"]["return_sequences"]))
-    elif kind in KINDS:
-        weights = [read("/cell", 2 + bool(config["use_bias"]))]
-        ours.append(_recurrent(kind, config, weights, who, "concat"))
-        sequences.append(bool(config["return_sequences"]))
+    elif kind in KINDS or kind == "Bidirectional":
+        name, options, merge, places = kind, config, "concat", ["/cell"]
+        if kind == "Bidirectional":
+            name, options = config["layer"]["class_name"], config["layer"]["config"]
+            merge, places = config["merge_mode"], ["/forward_layer/cell", "/backward_layer/cell"]
+        if name not in KINDS or merge not in MERGES:
+            raise CheckpointError(f"{who}: {name}, merge_mode={merge!r}")
+        weights = [read(place, 2 + bool(options["use_bias"])) for place in places]
+        ours.append(_recurrent(name, options, weights, who, MERGES[merge]))
+        sequences.append(bool(options["return_sequences"]))
     return ours, sequences
 
 

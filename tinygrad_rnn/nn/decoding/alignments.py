@@ -179,31 +179,23 @@ def _step(
     grown = ops.concat([stay_label, grow.reshape(len(live), -1)], axis=1)
     columns = [ops.take_along_axis(x, best, axis=1).tolist() for x in (ranks, grown)]
     blanks = stay_blank.tolist()
+
+    def following(r: int, i: int, value: float) -> _Prefix:
+        """The prefix of a candidate index: unchanged, or extended by a label."""
+        if i < across:
+            return live[r][i]._replace(blank=blanks[r][i], label=value)
+        parent, label = divmod(i - across, classes)
+        labels, extra = live[r][parent].labels, live[r][parent].extra
+        return _Prefix((*labels, label), NEVER, value, extra + label_scores(labels)[label])
+
     return [
         [
-            _next(row, i, value, blanks[r], across, classes, label_scores)
+            following(r, i, value)
             for i, rank, value in zip(*columns_of_row, strict=True)
             if rank > NEVER / 10
         ]
-        for r, (row, *columns_of_row) in enumerate(zip(live, best.tolist(), *columns, strict=True))
+        for r, columns_of_row in enumerate(zip(best.tolist(), *columns, strict=True))
     ]
-
-
-def _next(
-    row: list[_Prefix],
-    i: int,
-    value: float,
-    blanks: list[float],
-    across: int,
-    classes: int,
-    label_scores: _LabelScores,
-) -> _Prefix:
-    """The prefix of a candidate index: unchanged, or extended by a label."""
-    if i < across:
-        return row[i]._replace(blank=blanks[i], label=value)
-    parent, label = divmod(i - across, classes)
-    labels, extra = row[parent].labels, row[parent].extra
-    return _Prefix((*labels, label), NEVER, value, extra + label_scores(labels)[label])
 
 
 def _add(a: Tensor, b: Tensor) -> Tensor:

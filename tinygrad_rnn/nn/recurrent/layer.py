@@ -297,15 +297,9 @@ class RecurrentLayer(Module):
 
     def _merged(self, ys: list[Tensor], layer: int) -> Any:
         """Both directions' outputs as one; as a tuple from the last layer, where so asked."""
-        merge = self.merge
-        if merge is None and layer == self.num_layers - 1:
+        if self.merge is None and layer == self.num_layers - 1:
             return tuple(ys)
-        if len(ys) == 1:
-            return ys[0]
-        if merge in ("concat", None):
-            return ops.concat(ys, axis=-1)
-        a, b = ys
-        return a * b if merge == "mul" else (a + b) / 2 if merge == "mean" else a + b
+        return merged(ys, self.merge)
 
     def _merged_size(self, size: int) -> int:
         """The features of a layer's output, of cells that give so many."""
@@ -485,6 +479,16 @@ class RecurrentLayer(Module):
         if lengths is not None:  # a row that runs backwards has nothing to forget before its end
             running = ops.logical_and(reset, within_rows(reset, lengths))
         return reset, ops.concat([running[1:], ops.zeros_like(running[:1])])
+
+
+def merged(ys: Sequence[Tensor], merge: str | None) -> Tensor:
+    """The outputs of one or both directions as one."""
+    if len(ys) == 1:
+        return ys[0]
+    if merge in ("concat", None):
+        return ops.concat(ys, axis=-1)
+    a, b = ys
+    return a * b if merge == "mul" else (a + b) / 2 if merge == "mean" else a + b
 
 
 def output_size_of(cell: Any) -> int:
