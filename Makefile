@@ -5,7 +5,7 @@ DEMO   := runs/demo
 
 NATIVE := tinygrad_rnn/kernels/cpu
 
-.PHONY: demo quick test deep oracles fuzz test-gpu test-cupy test-browser gpu-check rehearse-gpu-check check style native sanitize clean
+.PHONY: demo quick test deep oracles fuzz test-gpu test-cupy test-browser gpu-check rehearse-gpu-check check style native sanitize docs clean
 
 # Trains the demo model (or goes on with it), then writes 500 characters of it.
 demo: .venv/demo
@@ -78,6 +78,11 @@ test-browser: .venv/test
 	@command -v chromium > /dev/null || { echo 'chromium is not installed'; exit 1; }
 	$(BIN)/pytest -n 0 -m browser tests
 
+# The site, in build/docs/html: a warning is an error, also one of a link that leads nowhere.
+docs: .venv/docs
+	$(BIN)/python docs/site/build.py build/docs
+	@echo 'The first page is build/docs/html/index.html.'
+
 # Compiles the native kernels into the source tree, for whoever runs from there: PYTHONPATH=. python
 native: build/native/build.ninja
 	cmake --build build/native
@@ -102,7 +107,7 @@ build/%/build.ninja: $(NATIVE)/CMakeLists.txt
 	$(PIP) --editable .
 	@touch $@
 
-.venv/demo .venv/test .venv/test,cuda13: .venv/%: .venv/installed
+.venv/demo .venv/test .venv/docs .venv/test,cuda13: .venv/%: .venv/installed
 	@echo 'Installing what [$*] needs: seconds to a minute, by the speed of downloads.'
 	$(PIP) 'tinygrad_rnn[$*]'
 	@touch $@

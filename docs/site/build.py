@@ -1,0 +1,85 @@
+"""Builds the site: `python docs/site/build.py FOLDER` writes it to FOLDER/html.
+
+The pages are those of the repository, which read well on a plain Git host. They are copied to
+FOLDER/source, where the reference is written from the docstrings, and figures are drawn.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import reference
+
+ROOT = Path(__file__).parents[2]
+GUIDE = [
+    "operations", "errors", "training", "translation", "decoding", "porting", "interop", "g2p",
+    "silero", "plots", "gpu", "performance",
+]  # fmt: skip
+DEVELOPMENT = ["engine", "architecture", "../CONTRIBUTING", "../tests/cuda_on_cpu/README", "../CHANGELOG"]
+SECTIONS = ["lecture/index", "howto/index", "guide", "gallery", "reference/index", "development"]
+
+
+def tight(page: str) -> str:
+    """A page without the empty lines that end a doctest before its fence."""
+    lines: list[str] = []
+    inside = False
+    for line in page.split("\n"):
+        if line.startswith("```"):
+            if inside and not lines[-1]:
+                lines.pop()
+            inside = not inside
+        lines.append(line)
+    return "\n".join(lines)
+
+
+def contents(pages: list[str], hidden: bool = False) -> str:
+    """A toctree in MyST's Markdown."""
+    option = ":hidden:" if hidden else ":maxdepth: 1"
+    return "\n".join(["\n```{toctree}", option, "", *pages, "```\n"])
+
+
+def stage(source: Path) -> None:
+    """Copies the pages; README.md becomes the first page, with the navigation."""
+    shutil.rmtree(source, ignore_errors=True)
+    shutil.copytree(ROOT / "docs", source / "docs", ignore=shutil.ignore_patterns("__pycache__"))
+    (source / "tests" / "cuda_on_cpu").mkdir(parents=True)
+    for name in (
+        "CONTRIBUTING.md", "CHANGELOG.md", "LICENSE", "CITATION.cff", "tests/cuda_on_cpu/README.md",
+    ):  # fmt: skip
+        shutil.copy(ROOT / name, source / name)
+    for page in source.rglob("*.md"):
+        text = page.read_text("utf-8")
+        page.write_text(tight(text).replace("../README.md", "../index.md"), "utf-8")
+    (source / "_static").mkdir()
+    shutil.move(source / "docs" / "site" / "conf.py", source)
+    shutil.move(source / "docs" / "site" / "site.css", source / "_static" / "site.css")
+    shutil.rmtree(source / "docs" / "site")
+    reference.write(source / "docs" / "reference")
+    docs = source / "docs"
+    (docs / "guide.md").write_text(f"# Guide\n{contents(GUIDE)}", "utf-8")
+    (docs / "development.md").write_text(f"# Development\n{contents(DEVELOPMENT)}", "utf-8")
+    shown = [f"docs/{page}" for page in SECTIONS if (docs / f"{page}.md").exists()]
+    readme = tight((ROOT / "README.md").read_text("utf-8"))
+    (source / "index.md").write_text(readme + contents(shown, hidden=True), "utf-8")
+
+
+def main(folder: Path) -> int:
+    """Stages, draws, and runs Sphinx, for which each warning is an error."""
+    source = folder / "source"
+    stage(source)
+    figures = source / "docs" / "lecture" / "figures.py"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "MPLBACKEND": "agg"}
+    if figures.exists():
+        subprocess.run([sys.executable, str(figures)], cwd=figures.parent, env=environment, check=True)
+    command = ["-m", "sphinx", "-W", "--keep-going", "-q", "-b", "html", "-d", str(folder / "doctrees")]
+    return subprocess.call(
+        [sys.executable, *command, str(source), str(folder / "html")], env=environment
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))
