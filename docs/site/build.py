@@ -19,7 +19,13 @@ GUIDE = [
     "operations", "errors", "training", "translation", "decoding", "porting", "interop", "g2p",
     "silero", "plots", "gpu", "performance",
 ]  # fmt: skip
-DEVELOPMENT = ["engine", "architecture", "../CONTRIBUTING", "../tests/cuda_on_cpu/README", "../CHANGELOG"]
+DEVELOPMENT = [
+    "engine",
+    "architecture",
+    "../CONTRIBUTING",
+    "../tests/cuda_on_cpu/README",
+    "../CHANGELOG",
+]
 SECTIONS = ["lecture/index", "howto/index", "guide", "gallery", "reference/index", "development"]
 
 
@@ -74,8 +80,20 @@ def main(folder: Path) -> int:
     figures = source / "docs" / "lecture" / "figures.py"
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "MPLBACKEND": "agg"}
     if figures.exists():
-        subprocess.run([sys.executable, str(figures)], cwd=figures.parent, env=environment, check=True)
-    command = ["-m", "sphinx", "-W", "--keep-going", "-q", "-b", "html", "-d", str(folder / "doctrees")]
+        subprocess.run(
+            [sys.executable, str(figures)], cwd=figures.parent, env=environment, check=True
+        )
+    command = [
+        "-m",
+        "sphinx",
+        "-W",
+        "--keep-going",
+        "-q",
+        "-b",
+        "html",
+        "-d",
+        str(folder / "doctrees"),
+    ]
     return subprocess.call(
         [sys.executable, *command, str(source), str(folder / "html")], env=environment
     )

@@ -55,11 +55,12 @@ def link_names(app: Any, doctree: Any) -> None:
     """Makes each `tg.name` of a page a link to the reference, where it is there."""
     from docutils import nodes
     from sphinx.addnodes import pending_xref
-    from tinygrad_rnn import tensor  # noqa: F401  (the reference was written from this package)
 
     for literal in list(doctree.findall(nodes.literal)):
         name = literal.astext().removesuffix("()")
-        if name.startswith("tg.") and not isinstance(literal.parent, (nodes.reference, pending_xref)):
+        if name.startswith("tg.") and not isinstance(
+            literal.parent, (nodes.reference, pending_xref)
+        ):
             link = pending_xref(
                 "", literal.deepcopy(), refdomain="py", reftype="obj", reftarget=name,
                 refdoc=app.env.docname, refexplicit=True, refwarn=False,

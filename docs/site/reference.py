@@ -29,7 +29,6 @@ PAGES = {  # page: (title, modules whose `__all__` is public)
     "plot": ("Figures: `tg.plot`", ["tinygrad_rnn.plot"]),
     "cuda": ("GPUs: `tg.cuda`", ["tinygrad_rnn.cuda"]),
     "errors": ("Errors", ["tinygrad_rnn"]),
-    "testing": ("Tables of the tests: `tg.testing`", ["tinygrad_rnn.testing"]),
 }  # fmt: skip
 
 # A name of `tg` is on the page of the package that defines it.
@@ -126,7 +125,9 @@ def members(thing: type) -> dict[str, Any]:
         name: member
         for name, member in vars(thing).items()
         if not name.startswith("_")
-        and (inspect.isfunction(member) or isinstance(member, (property, classmethod, staticmethod)))
+        and (
+            inspect.isfunction(member) or isinstance(member, (property, classmethod, staticmethod))
+        )
         and (getattr(member, "__func__", member).__doc__ or "").strip()
     }
 
@@ -141,7 +142,9 @@ def described(name: str, thing: Any) -> str:
     """The entry of one public name."""
     doc = thing.__doc__ or ""
     if isinstance(thing, types.ModuleType):
-        return entry("function", name, "(data, dtype=None, device=None, *, requires_grad=False)", doc)
+        return entry(
+            "function", name, "(data, dtype=None, device=None, *, requires_grad=False)", doc
+        )
     if isinstance(thing, type):
         inner = ""
         for member, value in members(thing).items():
@@ -181,7 +184,7 @@ def write(folder: Path) -> None:
         (folder / f"{page}.md").write_text("\n".join(text), "utf-8")
     listed = "\n".join(f"{page}" for page in PAGES)
     index = (
-        "# Reference\n\nEvery public name, from its docstring. `tg` is `tinygrad_rnn`; the examples "
-        f"run as tests.\n\n```{{toctree}}\n:maxdepth: 1\n\n{listed}\n```\n"
+        "# Reference\n\nEvery public name, from its docstring. `tg` is `tinygrad_rnn`; the "
+        f"examples run as tests.\n\n```{{toctree}}\n:maxdepth: 1\n\n{listed}\n```\n"
     )
     (folder / "index.md").write_text(index, "utf-8")

@@ -37,7 +37,17 @@ LAST, BEST = "last", "best"  # folders of checkpoints
 
 @dataclass(frozen=True)
 class Progress:
-    """The figures of one update."""
+    """The figures of one update.
+
+    >>> import tinygrad_rnn as tg
+    >>> model = tg.nn.Linear(1, 1)
+    >>> batches = [(tg.ones((4, 1)), tg.zeros((4, 1)))]
+    >>> loss = lambda model, batch: tg.nn.mse_loss(model(batch[0]), batch[1])
+    >>> optimizer = tg.optim.SGD(model.parameters(), lr=0.1)
+    >>> trainer = tg.train.Trainer(model, batches, loss, optimizer, steps=2)
+    >>> [(progress.step, progress.lr) for progress in trainer]
+    [(1, 0.1), (2, 0.1)]
+    """
 
     step: int  # updates so far
     epoch: float | None  # epochs so far; None if the data have no length
@@ -427,7 +437,16 @@ class Trainer(Iterator[Progress]):
 
 @contextmanager
 def inference(model: Module) -> Iterator[None]:
-    """Evaluates without dropout and without a graph; restores the mode of every module after."""
+    """Evaluates without dropout and without a graph; restores the mode of every module after.
+
+    >>> import tinygrad_rnn as tg
+    >>> model = tg.nn.Dropout(0.5)
+    >>> with tg.train.inference(model):
+    ...     print(model(tg.ones((3,))))
+    tensor([1., 1., 1.])
+    >>> model.training
+    True
+    """
     modes = [(module, module.training) for _, module in model.named_modules()]
     model.eval()
     try:
