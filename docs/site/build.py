@@ -7,6 +7,7 @@ FOLDER/source, where the reference is written from the docstrings, and figures a
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -66,6 +67,12 @@ def stage(source: Path) -> None:
     shutil.rmtree(source / "docs" / "site")
     reference.write(source / "docs" / "reference")
     docs = source / "docs"
+    for index in (docs / "howto" / "index.md", docs / "lecture" / "index.md"):  # in their order
+        if not index.exists():
+            continue
+        text = index.read_text("utf-8")
+        listed = re.findall(r"\]\((\w[\w-]*)\.md\)", text)
+        index.write_text(text + contents([*dict.fromkeys(listed)], hidden=True), "utf-8")
     (docs / "guide.md").write_text(f"# Guide\n{contents(GUIDE)}", "utf-8")
     (docs / "development.md").write_text(f"# Development\n{contents(DEVELOPMENT)}", "utf-8")
     shown = [f"docs/{page}" for page in SECTIONS if (docs / f"{page}.md").exists()]

@@ -56,8 +56,10 @@ def link_names(app: Any, doctree: Any) -> None:
     from docutils import nodes
     from sphinx.addnodes import pending_xref
 
+    short = app.env.docname == "docs/operations"  # its names are those of `tg`, without it
     for literal in list(doctree.findall(nodes.literal)):
         name = literal.astext().removesuffix("()")
+        name = f"tg.{name}" if short and name.isidentifier() else name
         if name.startswith("tg.") and not isinstance(
             literal.parent, (nodes.reference, pending_xref)
         ):
