@@ -73,8 +73,8 @@ gpu-check:
 rehearse-gpu-check: .venv/cupy/installed
 	.venv/cupy/bin/python -m tests.gpu_check --stand-in --budget $(BUDGET) --json build/gpu-check.json
 
-# The page of `tinygrad-rnn look` in Chromium, which must be installed (Debian: apt-get install chromium).
-test-browser: .venv/test
+# The page of `tinygrad-rnn look` and the site in Chromium, which must be installed (Debian: apt-get install chromium).
+test-browser: .venv/test docs
 	$(PIP) playwright
 	@command -v chromium > /dev/null || { echo 'chromium is not installed'; exit 1; }
 	$(BIN)/pytest -n 0 -m browser tests

@@ -11,7 +11,9 @@ import re
 import shutil
 import subprocess
 import sys
+from html.parser import HTMLParser
 from pathlib import Path
+from urllib.parse import unquote
 
 import reference
 
@@ -51,7 +53,6 @@ def contents(pages: list[str], hidden: bool = False) -> str:
 
 def stage(source: Path) -> None:
     """Copies the pages; README.md becomes the first page, with the navigation."""
-    shutil.rmtree(source, ignore_errors=True)
     shutil.copytree(ROOT / "docs", source / "docs", ignore=shutil.ignore_patterns("__pycache__"))
     (source / "tests" / "cuda_on_cpu").mkdir(parents=True)
     for name in (
@@ -68,7 +69,7 @@ def stage(source: Path) -> None:
     reference.write(source / "docs" / "reference")
     docs = source / "docs"
     for index in (docs / "howto" / "index.md", docs / "lecture" / "index.md"):  # in their order
-        if not index.exists():
+        if not index.exists() or "{toctree}" in index.read_text("utf-8"):
             continue
         text = index.read_text("utf-8")
         listed = re.findall(r"\]\((\w[\w-]*)\.md\)", text)
@@ -80,8 +81,45 @@ def stage(source: Path) -> None:
     (source / "index.md").write_text(readme + contents(shown, hidden=True), "utf-8")
 
 
+class Links(HTMLParser):
+    """The links and the anchors of a page."""
+
+    def __init__(self, page: Path) -> None:
+        super().__init__()
+        self.links: list[str] = []
+        self.anchors = {""}
+        self.feed(page.read_text("utf-8"))
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = dict(attrs)
+        self.anchors.add(given.get("id") or "")
+        self.links += [link for name in ("href", "src") if (link := given.get(name))]
+
+
+def broken(html: Path) -> list[str]:
+    """The links within the site that lead nowhere."""
+    pages = {
+        page.resolve(): Links(page) for page in html.rglob("*.html") if "_static" not in page.parts
+    }
+    lost = []
+    for page, found in pages.items():
+        for link in found.links:
+            path, _, anchor = unquote(link).partition("#")
+            target = (page.parent / path.partition("?")[0]).resolve() if path else page
+            if (
+                re.match(r"[a-z]+:|//", link)
+                or link.startswith("#")
+                and anchor in ("", "main-content")
+            ):
+                continue
+            if not target.exists() or target in pages and anchor not in pages[target].anchors:
+                lost.append(f"{page.relative_to(html.resolve())}: {link}")
+    return lost
+
+
 def main(folder: Path) -> int:
     """Stages, draws, and runs Sphinx, for which each warning is an error."""
+    shutil.rmtree(folder, ignore_errors=True)  # nothing of an earlier build
     source = folder / "source"
     stage(source)
     figures = source / "docs" / "lecture" / "figures.py"
@@ -101,10 +139,13 @@ def main(folder: Path) -> int:
         "-d",
         str(folder / "doctrees"),
     ]
-    return subprocess.call(
-        [sys.executable, *command, str(source), str(folder / "html")], env=environment
-    )
+    html = folder / "html"
+    failed = subprocess.call([sys.executable, *command, str(source), str(html)], env=environment)
+    lost = broken(html)
+    for link in lost:
+        print(f"a link leads nowhere: {link}", file=sys.stderr)
+    return failed or bool(lost)
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    sys.exit(main(Path(sys.argv[1]).resolve()))

@@ -6,6 +6,7 @@ the sources.
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 project = "tinygrad_rnn"
@@ -44,8 +45,10 @@ def mathml(display: bool) -> Any:
     def visit(writer: Any, node: Any) -> None:
         from docutils.nodes import SkipNode
 
+        # docutils sets the index of an accented letter below it, unless a group ends between.
+        tex = re.sub(r"(\\(?:tilde|hat|bar)\s*(?:\w|\{\w\}))(?=_)", r"{\1}", node.astext())
         tag = "div" if display else "span"
-        writer.body.append(f'<{tag} class="math">{tex2mathml(node.astext(), display)}</{tag}>')
+        writer.body.append(f'<{tag} class="math">{tex2mathml(tex, display)}</{tag}>')
         raise SkipNode
 
     return visit
