@@ -281,6 +281,11 @@ def default_device() -> str:
     """The device of new tensors: `tg.device`, else `set_default_device`, else the environment.
 
     **Returns** the name of the device, `cpu` by default.
+
+    >>> import tinygrad_rnn as tg
+    >>> with tg.device("cpu"):
+    ...     print(tg.default_device())
+    cpu
     """
     if _inside.stack:
         return _inside.stack[-1]
