@@ -21,6 +21,7 @@ from ..distributed import Communicator, average_gradients
 from ..errors import InvalidTypeError, InvalidValueError, described, public
 from ..io.files import fitting
 from ..nn import Module
+from ..nn.module import inference
 from ..optim import Optimizer, ReduceLROnPlateau
 from ..optim.clipping import clip_and_read, norm_and_read
 from ..tensor import tree
@@ -41,7 +42,17 @@ LAST, BEST = "last", "best"  # folders of checkpoints
 
 @dataclass(frozen=True)
 class Progress:
-    """The figures of one update."""
+    """The figures of one update.
+
+    >>> import tinygrad_rnn as tg
+    >>> model = tg.nn.Linear(1, 1)
+    >>> batches = [(tg.ones((4, 1)), tg.zeros((4, 1)))]
+    >>> loss = lambda model, batch: tg.nn.mse_loss(model(batch[0]), batch[1])
+    >>> optimizer = tg.optim.SGD(model.parameters(), lr=0.1)
+    >>> trainer = tg.train.Trainer(model, batches, loss, optimizer, steps=2)
+    >>> [(progress.step, progress.lr) for progress in trainer]
+    [(1, 0.1), (2, 0.1)]
+    """
 
     step: int  # updates so far
     epoch: float | None  # epochs so far; None if the data have no length
@@ -518,16 +529,3 @@ class Trainer(Iterator[Progress]):
         ranks = self.communicator
         state = io.load_checkpoint(Path(folder) / BEST)["model"] if ranks.rank == 0 else None
         self.model.load_state_dict(ranks.broadcast(state))
-
-
-@contextmanager
-def inference(model: Module) -> Iterator[None]:
-    """Evaluates without dropout and without a graph; restores the mode of every module after."""
-    modes = [(module, module.training) for _, module in model.named_modules()]
-    model.eval()
-    try:
-        with no_grad():
-            yield
-    finally:
-        for module, training in modes:
-            module.training = training
