@@ -102,6 +102,12 @@ def test_the_command_line_trains_resumes_and_refuses(tmp_path: Path) -> None:
     assert done.stderr.count("holds a checkpoint already: add --resume") == 1
 
 
+def test_studies_of_several_trainings_are_refused(tmp_path: Path) -> None:
+    done = run(2, *f"-m tinygrad_rnn train memory --out {tmp_path}".split())
+    assert done.returncode != 0
+    assert done.stderr.count("train memory makes several trainings, which ranks do not div") == 1
+
+
 def test_data_are_divided_among_at_most_as_many_ranks_as_they_have_rows() -> None:
     loader = tg.data.DataLoader(range(10), 4, collate=list)
     loader.shard(2, 3)
