@@ -1,8 +1,8 @@
 """The pieces of an update, alone and on several ranks: mpiexec -n 2 python -m bench.ranks.
 
 Each figure is the least of many updates, on the slowest rank. The sum is timed by the clock, from a
-moment when all ranks have met, so that it is not the wait for a slower one; the others by the time of
-the processor, which other programs do not lengthen. One thread a rank.
+moment when all ranks have met, so that it is not the wait for a slower one; the others by the time
+of the processor, which other programs do not lengthen. One thread a rank.
 """
 
 from __future__ import annotations
