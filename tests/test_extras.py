@@ -62,9 +62,7 @@ def test_what_is_not_asked_for_is_not_imported() -> None:
             if name in {*sys.stdlib_module_names, "tinygrad_rnn", *BASE}:
                 continue
             assert name in optional | PROVIDED, f"{file} imports {name}, which no extra installs"
-            assert deferred or file.name in LATE, (
-                f"{file} imports {name} too early"
-            )
+            assert deferred or file.name in LATE, f"{file} imports {name} too early"
             found.add(name)
     assert {"PIL", "sklearn", "pycrfsuite", "arch", "tokenizers", "sacrebleu"} <= found
 

@@ -16,8 +16,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ..data.datasets import lines
-from ..data.tables import read_input
+from ..data.tables import text_lines
 from ..data.words import words
 from ..nn import (
     Dropout,
@@ -146,7 +145,7 @@ class WordScorer(Predictor, LanguageModel):
 
     def read(self, path: str | Path) -> list[str]:
         """Reads the lines of a text."""
-        return [line for line in lines(read_input(path)) if line.strip()]
+        return text_lines(path)
 
     def predict(self, texts: Sequence[str]) -> Iterator[dict[str, Any]]:
         """Computes the log-probability of each text, and of its words."""

@@ -12,8 +12,9 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ..data import Streams, TextError, default_text, read_text
+from ..data import Streams, TextError, default_text
 from ..data.batching import Window
+from ..data.datasets import file_text
 from ..data.words import words
 from ..nn import Module
 from ..optim import SGD, Adam, Optimizer
@@ -49,7 +50,7 @@ class WordLM(Task):
     @classmethod
     def read(cls, files: Sequence[str], config: Any) -> str:
         """Reads the text."""
-        return "\n".join(map(read_text, files)) if files else default_text()[1]
+        return "\n".join(map(file_text, files)) if files else default_text()[1]
 
     def __init__(self, data: str, config: WordLMConfig, device: str | None = None) -> None:
         generator = Generator(config.seed)
