@@ -126,6 +126,7 @@ def read_captioned(path: str | Path, size: int, file: str, caption: str) -> list
 
 def _beside(table: Table, row: int, file: str, place: Path, size: int) -> Pixels:
     """Reads the image that a row of a table names. **Raises** TableError."""
+    pillow()
     try:
         return read_image(place.parent / table.rows[row][file], size)
     except TextError as error:

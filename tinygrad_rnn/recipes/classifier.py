@@ -24,8 +24,8 @@ from ..tensor.creation import arange, as_tensor
 from ..tensor.random import Generator
 from ..tensor.tensor import Tensor
 from .charlm import CELLS, check_weights_fit
-from .items import Index
 from .labels import Labeller, pooled
+from .predictor import Index
 from .settings import setting
 from .task import TaskSettings
 

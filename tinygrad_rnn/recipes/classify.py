@@ -13,7 +13,7 @@ import numpy as np
 
 from .. import plot
 from ..data import DataLoader, PadSequences
-from ..data.examples import movie_sentences
+from ..data.sets import movie_sentences
 from ..data.tables import Table
 from ..nn import Module
 from ..optim import AdamW, Optimizer
@@ -21,8 +21,9 @@ from ..tensor.random import Generator
 from .bag_of_words import NaiveBayes, logistic_regression
 from .classifier import Classifier, ClassifyConfig, encode, tokens
 from .comparison import Comparison
-from .items import Index, Parts
 from .labels import LabelTask
+from .predictor import Index
+from .task import Parts
 
 Item = tuple[str, str, float]  # a text, its label, and how sure the label is
 BAYES = 0.3  # of Naive Bayes' scores, where the words' own scores begin

@@ -26,8 +26,7 @@ from ..tensor.random import Generator
 from ..tensor.tensor import Tensor
 from ..train import inference
 from .charlm import CELLS, check_weights_fit
-from .items import Index
-from .predictor import AT_A_TIME, Predictor
+from .predictor import AT_A_TIME, Index, Predictor
 from .settings import setting
 from .spans import forbidden
 from .task import TaskSettings

@@ -30,9 +30,8 @@ from ..nn import (
 from ..tensor.random import Generator
 from ..tensor.tensor import Tensor
 from .charlm import CELLS, CharModel, State, check_weights_fit
-from .items import Index
 from .language_model import LanguageModel
-from .predictor import Predictor
+from .predictor import Index, Predictor
 from .settings import Settings, setting
 
 UNKNOWN = "\ufffd"  # a word that the model does not know

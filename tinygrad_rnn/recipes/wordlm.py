@@ -24,9 +24,9 @@ from ..tensor.random import Generator
 from ..tensor.tensor import Tensor
 from .charlm import CharLM, State, checked
 from .comparison import Comparison, Measure, perplexity
-from .items import Index
 from .kneser_ney import KneserNey
 from .language_model import LanguageModel
+from .predictor import Index
 from .task import Task
 from .word_scorer import WordLMConfig, WordScorer
 
