@@ -20,7 +20,7 @@ from ..data import TextError, pad_sequence
 from ..errors import InvalidValueError
 from ..nn import Dropout, Linear, Module
 from ..tensor import ops, tree
-from ..tensor.creation import as_tensor, ones
+from ..tensor.creation import as_tensor
 from ..tensor.random import Generator
 from ..tensor.tensor import Tensor
 from ..train import inference
@@ -81,8 +81,6 @@ class ForecastModel(Module):
     **Arguments** features: of a step. generator: draws weights and masks.
     """
 
-    width: Tensor
-
     def __init__(self, features: int, config: ForecastConfig, generator: Generator) -> None:
         super().__init__()
         check_weights_fit(SimpleNamespace(**vars(config), embedding_dim=features), 3)
@@ -92,7 +90,6 @@ class ForecastModel(Module):
         self.dropout = Dropout(config.dropout, generator=generator)
         self.head = Linear(config.hidden_size + features, 3, generator=generator)
         self.head.weight.data[:] = 0
-        self.register_buffer("width", ones((1,)))  # of all scales, fitted to the validation
         assert self.head.bias is not None
         self.head.bias.data[:] = [0, 0, 5]  # about 7 degrees of freedom
 
@@ -101,10 +98,7 @@ class ForecastModel(Module):
         y, state = self.layers(x, state)
         found = self.head(ops.concat([self.dropout(y), x], axis=2))
         df = 2.05 + ops.clip(ops.softplus(found[:, :, 2]), 0, HIGHEST_DF)
-        scale = ops.exp(found[:, :, 1])
-        if not self.training:
-            scale = self.width * scale
-        return (SLOWER * found[:, :, 0], scale, df), state
+        return (SLOWER * found[:, :, 0], ops.exp(found[:, :, 1]), df), state
 
 
 @dataclass(frozen=True)
