@@ -17,8 +17,8 @@ from ..tensor.creation import arange, as_tensor
 from ..tensor.random import Generator
 from ..tensor.tensor import Tensor
 from .comparison import Comparison, Measure, paired_bootstrap, share
-from .forecaster import EXAMPLES, QUANTILES, ForecastConfig, Forecaster, ForecastModel
-from .series import FEATURES, Array, Panel, classical_fit, read_series, split
+from .forecaster import EXAMPLES, QUANTILES, ForecastConfig, Forecaster
+from .series import Array, Panel, classical_fit, read_series, split
 from .task import Task
 from .volatility import (
     Fitted,
@@ -42,7 +42,6 @@ class Forecast(Task):
 
     recipe, unit, shown = "forecast", "step", "validation -log p {:.4f} nats"
     settings, predictor = ForecastConfig, Forecaster
-    kinds: ClassVar = {"fits": dict, "known": list, "period": int}
     quick: ClassVar = {"limit": 500, "epochs": 3, "hidden_size": 8, "paths": 100, "horizon": 5}
     data_help = (
         "CSV, TSV or JSON lines with a column of dates and one of values, the oldest first; "
@@ -71,8 +70,7 @@ class Forecast(Task):
         training = np.concatenate([one.known[:a] for one, (a, _) in pairs])
         spread = training.std(axis=0)
         known = np.stack([training.mean(axis=0), np.where(spread > 0, spread, 1)], axis=1)
-        model = ForecastModel(FEATURES + len(known), config, generator)
-        self.forecaster = Forecaster(model, fits, known.tolist(), data.period, config)
+        self.forecaster = Forecaster(config, generator, fits, known.tolist(), data.period)
         self.found = [self.forecaster.filtered(one) for one in self.steps_of]
         samples = [
             (one.x[at : min(at + config.window, a - one.start)],
@@ -84,7 +82,7 @@ class Forecast(Task):
             samples, config.batch_size, shuffle=True, generator=generator,
             collate=PadSequences(sequences=2), lengths=[len(x) for x, _ in samples],
         )  # fmt: skip
-        super().__init__(data, model, loader, config, generator, device)
+        super().__init__(data, self.forecaster, loader, generator, device)
         self.symbols = sum(a - one.start for one, (a, _) in zip(self.found, self.cuts, strict=True))
 
     def optimizer_of(self, model: Module) -> Optimizer:
@@ -252,11 +250,6 @@ class Forecast(Task):
             f"learn from, {counts[1]:,} for validation from {self.panel.ends[0]:%Y-%m-%d}, "
             f"{counts[2]:,} for the test from {self.panel.ends[1]:%Y-%m-%d}"
         )
-
-    def state(self) -> dict[str, Any]:
-        """Returns the classical models, the scales of the covariates, and the period."""
-        one = self.forecaster
-        return {"fits": one.fits, "known": one.known, "period": one.period}
 
 
 def _r_squared(sums: Any) -> Any:
