@@ -26,8 +26,8 @@ from tinygrad_rnn.recipes import (
     WordLM,
     letters,
 )
-from tinygrad_rnn.recipes.items import Parts
 from tinygrad_rnn.recipes.series import Series, split
+from tinygrad_rnn.recipes.task import Parts
 
 ranks = tg.distributed.communicator()
 rng = np.random.default_rng(0)
