@@ -55,6 +55,13 @@ class Optimizer:
     **Arguments** parameters: Tensors that require grad, or dicts with a list of them under `params`
     and settings of their own. **Raises** ValueError for no parameters, for one that occurs twice,
     and if none requires grad; TypeError, ValueError for settings out of range.
+
+    >>> import tinygrad_rnn as tg
+    >>> layer = tg.nn.Linear(2, 3)
+    >>> groups = [{"params": [layer.weight]}, {"params": [layer.bias], "lr": 0.5}]
+    >>> optimizer = tg.optim.SGD(groups, lr=0.1)
+    >>> [group["lr"] for group in optimizer.param_groups]
+    [0.1, 0.5]
     """
 
     # The entries of a parameter's state, and whether each is required; None allows any.
