@@ -81,9 +81,8 @@ def _read(xp: Any, number: Any, scalars: tuple[Tensor, ...]) -> list[float]:
     """Returns a number and scalars, which come from a GPU in one copy."""
     if xp is np:
         return [float(number), *[float(s.item()) for s in scalars]]
-    there = [
-        xp.asarray(a).reshape(1).astype("float64") for a in (number, *[s.data for s in scalars])
-    ]
+    values = (number, *[s.data for s in scalars])
+    there = [xp.asarray(a).reshape(1).astype("float64", copy=False) for a in values]
     read: list[float] = backend.to_host(xp.concatenate(there)).tolist()
     return read
 
