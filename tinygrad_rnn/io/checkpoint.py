@@ -60,7 +60,13 @@ _TRIES = 100  # of reading a checkpoint that other processes replace
 
 @public
 def has_checkpoint(folder: str | Path) -> bool:
-    """Tells whether a folder holds a checkpoint, intact or damaged."""
+    """Tells whether a folder holds a checkpoint, intact or damaged.
+
+    >>> import tempfile, tinygrad_rnn as tg
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     tg.io.has_checkpoint(folder)
+    False
+    """
     folder = _path(folder)
     return os.path.lexists(folder / INDEX) or bool(earlier(folder))
 
@@ -138,6 +144,12 @@ def load_checkpoint(folder: str | Path) -> dict[str, Any]:
     for NumPy's.
 
     **Raises** CheckpointError if there is no checkpoint, or if it is damaged or of another format.
+
+    >>> import tempfile, tinygrad_rnn as tg
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     tg.io.save_checkpoint(folder, {"step": 3, "best": [0.5, None]})
+    ...     tg.io.load_checkpoint(folder)
+    {'step': 3, 'best': [0.5, None]}
     """
     folder = _path(folder)
     try:

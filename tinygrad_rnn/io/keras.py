@@ -20,6 +20,7 @@ import numpy as np
 from .. import nn
 from ..errors import InvalidTypeError, InvalidValueError, public
 from ..nn import Module
+from ..nn.recurrent.layer import merged
 from ..tensor import ops
 from .extras import package
 from .files import CheckpointError, open_to_read
@@ -81,20 +82,10 @@ class KerasChain(Module):
             if not sequences:
                 h = state[0] if isinstance(state, tuple) else state
                 last = h[-layer.directions :].unstack()
-                x = _merged(last, layer.merge)
+                x = merged(last, layer.merge)
             elif layer.reverse:
                 x = ops.flip(x, axis=1)
         return x
-
-
-def _merged(parts: Sequence[Any], merge: str | None) -> Any:
-    """The last outputs of both directions as one."""
-    if len(parts) == 1:
-        return parts[0]
-    a, b = parts
-    if merge in ("concat", None):
-        return ops.concat([a, b], axis=-1)
-    return a * b if merge == "mul" else (a + b) / 2 if merge == "mean" else a + b
 
 
 @public
@@ -107,6 +98,14 @@ def from_keras(path: str | Path, chain: KerasChain | None = None) -> KerasChain:
     **Arguments** path: a `.keras` file; or `.weights.h5`, with the chain. chain: the layers for
     weights alone; they are replaced. **Returns** the chain, in evaluation mode. **Raises**
     CheckpointError for a damaged file, and naming layers and options that we do not have.
+
+    >>> import h5py, tempfile, tinygrad_rnn as tg
+    >>> chain = tg.io.KerasChain([tg.nn.GRU(2, 3, batch_first=True, reset_after=True)], [True])
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     tg.io.to_keras(chain, f"{folder}/chain.keras")
+    ...     again = tg.io.from_keras(f"{folder}/chain.keras")
+    >>> again(tg.zeros((5, 7, 2))).shape
+    (5, 7, 3)
     """
     at = as_path("from_keras", path)
     h5py = package("h5py", "from_keras", LIBRARY)
@@ -139,6 +138,14 @@ def to_keras(chain: KerasChain, path: str | Path) -> None:
     """Writes a chain as a `.keras` file, or its weights as `.weights.h5`, after the path's end.
 
     **Raises** InvalidValueError naming what Keras does not have.
+
+    >>> import h5py, tempfile, tinygrad_rnn as tg
+    >>> chain = tg.io.KerasChain([tg.nn.GRU(2, 3, batch_first=True, reset_after=True)], [True])
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     tg.io.to_keras(chain, f"{folder}/chain.keras")
+    ...     again = tg.io.from_keras(f"{folder}/chain.keras")
+    >>> again(tg.zeros((5, 7, 2))).shape
+    (5, 7, 3)
     """
     at = as_path("to_keras", path)
     if not isinstance(chain, KerasChain):
