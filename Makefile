@@ -105,8 +105,8 @@ sanitize: .venv/test
 	  cmake -S $(NATIVE) -B build/$$s -G Ninja -DSANITIZE=$$s -DPython_EXECUTABLE=$(CURDIR)/$(BIN)/python > /dev/null && \
 	  cmake --build build/$$s --target check _native && build/$$s/check && \
 	  case $$s in thread) loaded=libtsan.so;; *) loaded='libasan.so libubsan.so';; esac && \
-	  NATIVE_BUILD=build/$$s LD_PRELOAD=$$(for l in $$loaded; do printf '%s:' $$(gcc -print-file-name=$$l); done) \
-	    $(BIN)/python -m pytest -n 0 -p tests.sanitized tests/kernels -k 'not fewer_threads' || exit 1; \
+	  NATIVE_BUILD=$(CURDIR)/build/$$s PYTHONPATH=$(CURDIR)/tests/sanitized LD_PRELOAD=$$(for l in $$loaded; do printf '%s:' $$(gcc -print-file-name=$$l); done) \
+	    $(BIN)/python -m pytest -n 0 tests/kernels -k 'not fewer_threads' || exit 1; \
 	done
 
 build/%/build.ninja: $(NATIVE)/CMakeLists.txt

@@ -1,4 +1,4 @@
-"""A pytest plugin that loads the extension of a build folder in place of the installed one.
+"""Loads the extension of a build folder in place of the installed one, in every Python process.
 
 For `make sanitize`: the environment variable `NATIVE_BUILD` names the folder.
 """
