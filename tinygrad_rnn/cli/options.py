@@ -38,6 +38,14 @@ class Care:
         OnNaN,
         typer.Option(help="For a loss or gradient that is not finite, or a loss that explodes."),
     ] = "stop"
+    explosion: Annotated[
+        float,
+        typer.Option(help="A loss explodes at so many times the largest one before; inf: never."),
+    ] = 10.0
+
+    def __post_init__(self) -> None:
+        if not self.explosion > 1:
+            raise SettingError(f"`explosion` must be above 1, not {self.explosion}")
 
 
 Command = Callable[..., None]
