@@ -16,7 +16,7 @@ import numpy as np
 import tinygrad_rnn as tg
 from tinygrad_rnn import recipes
 from tinygrad_rnn.data.images import Captioned
-from tinygrad_rnn.recipes import RecipeTrainer, tasks
+from tinygrad_rnn.recipes import RecipeTrainer, letters
 from tinygrad_rnn.recipes.caption import Caption
 from tinygrad_rnn.recipes.captioner import CaptionConfig
 from tinygrad_rnn.recipes.charlm import CharLMConfig
@@ -57,8 +57,8 @@ def wordlm() -> RecipeTrainer:
 
 
 def translate() -> RecipeTrainer:
-    config = replace(tasks.CONFIG, **SMALL, batch_size=6, steps=40)
-    pairs = tasks.examples("reverse", 45, (1, 9), seed=0)
+    config = replace(letters.CONFIG, **SMALL, batch_size=6, steps=40)
+    pairs = letters.examples("reverse", 45, (1, 9), seed=0)
     return recipes.TranslationTraining(pairs, config, heldout=pairs[:9])
 
 
