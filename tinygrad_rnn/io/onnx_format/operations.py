@@ -82,11 +82,10 @@ def emit(call: Call, name: str) -> list[str]:
     )
 
 
-def _axes(call: Call) -> list[int]:
-    axis = call.params.get("axis")
-    ndim = call.inputs[0].ndim
-    axes = range(ndim) if axis is None else axis if isinstance(axis, tuple | list) else [axis]
-    return [int(a) % ndim for a in axes]
+def _axes(call: Call, ndim: int | None = None) -> list[int]:
+    """The axes of the parameters, from the front. **Arguments** ndim: of the input, if None."""
+    axis, ndim = call.params.get("axis"), call.inputs[0].ndim if ndim is None else ndim
+    return [int(a) % ndim for a in (range(ndim) if axis is None else np.atleast_1d(axis))]
 
 
 def _reduced(call: Call, kind: str, x: str, keep: bool | None = None) -> str:
@@ -210,41 +209,21 @@ def _filled(call: Call) -> str:
 
 
 def _expand_dims(call: Call) -> str:
-    axis = call.params["axis"]
-    axes = axis if isinstance(axis, tuple | list) else [axis]
-    return call.graph.axes_on(call.arg(0), *(a % call.results[0].ndim for a in axes))
+    return call.graph.axes_on(call.arg(0), *_axes(call, call.results[0].ndim))
 
 
 def _squeeze(call: Call) -> str:
-    axis = call.params.get("axis")
-    ndim = call.inputs[0].ndim
-    if axis is None:
+    if call.params.get("axis") is None:
         return _reshape(call)
-    axes = axis if isinstance(axis, tuple | list) else [axis]
-    return call.graph.axes_off(call.arg(0), *(a % ndim for a in axes)) if axes else call.arg(0)
+    axes = _axes(call)
+    return call.graph.axes_off(call.arg(0), *axes) if axes else call.arg(0)
 
 
-def _permuted(call: Call, order: Any) -> str:
-    return call.graph.add("Transpose", call.arg(0), perm=[int(a) for a in order])
-
-
-def _permute(call: Call) -> str:
-    axes, ndim = call.params.get("axes"), call.inputs[0].ndim
-    return _permuted(call, range(ndim)[::-1] if axes is None else [a % ndim for a in axes])
-
-
-def _swapaxes(call: Call) -> str:
-    order = list(range(call.inputs[0].ndim))
-    a, b = call.params["axis1"], call.params["axis2"]
-    order[a], order[b] = order[b], order[a]
-    return _permuted(call, order)
-
-
-def _moveaxis(call: Call) -> str:
-    labels = np.arange(call.inputs[0].ndim)
-    probe = np.empty(tuple(labels + 1), np.bool_)
-    moved = np.moveaxis(probe, call.params["source"], call.params["destination"])
-    return _permuted(call, [n - 1 for n in moved.shape])
+def _permutation(call: Call) -> str:
+    """An operation that reorders axes, as applied to one whose axes have the lengths 1, 2, ..."""
+    lengths = range(1, call.inputs[0].ndim + 1)
+    moved = call.pair[0].what.forward(np, np.empty(tuple(lengths)), **call.params)
+    return call.graph.add("Transpose", call.arg(0), perm=[n - 1 for n in moved.shape])
 
 
 def _flip(call: Call) -> str:
@@ -477,8 +456,8 @@ TABLE: dict[str, Callable[[Call], Any]] = {
     "remainder": _remainder, "logaddexp": _logaddexp,
     "reshape": _reshape, "broadcast_to": _expand, "expand_dims": _expand_dims,
     "zeros_like": _filled, "ones_like": _filled, "full_like": _filled,
-    "squeeze": _squeeze, "permute_dims": _permute, "swapaxes": _swapaxes, "moveaxis": _moveaxis,
-    "flip": _flip, "concat": _concat, "stack": _stack, "unstack": _unstack,
+    **dict.fromkeys(("permute_dims", "swapaxes", "moveaxis"), _permutation),
+    "squeeze": _squeeze, "flip": _flip, "concat": _concat, "stack": _stack, "unstack": _unstack,
     "matmul": _matmul, "einsum": _einsum, "softmax": _softmax("Softmax"),
     "log_softmax": _softmax("LogSoftmax"), "logsumexp": _logsumexp, "sparsemax": _sparsemax,
     "cumsum": _cumsum, "pad": _pad, "tril": _triangle, "triu": _triangle, "one_hot": _one_hot,
