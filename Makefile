@@ -5,7 +5,7 @@ DEMO   := runs/demo
 
 NATIVE := tinygrad_rnn/kernels/cpu
 
-.PHONY: demo quick test deep oracles fuzz test-gpu test-cupy test-browser gpu-check rehearse-gpu-check check style native sanitize clean
+.PHONY: demo quick test deep oracles fuzz test-gpu test-cupy test-browser gpu-check rehearse-gpu-check check style native sanitize docs clean
 
 # Trains the demo model (or goes on with it), then writes 500 characters of it.
 demo: .venv/demo
@@ -43,6 +43,7 @@ oracles: export KERAS_BACKEND = torch
 oracles: .venv/oracles
 	$(BIN)/python -c 'import flax, keras, onnxruntime, silero_vad, torch'  # without one, tests would be skipped
 	$(BIN)/pytest -m oracle tests
+	$(BIN)/pytest tinygrad_rnn/io  # the examples that need other packages
 
 # Draws calls of everything public with wrong and odd arguments: make fuzz CALLS=100000 SEED=7
 CALLS ?= 20000
@@ -72,11 +73,16 @@ gpu-check:
 rehearse-gpu-check: .venv/cupy/installed
 	.venv/cupy/bin/python -m tests.gpu_check --stand-in --budget $(BUDGET) --json build/gpu-check.json
 
-# The page of `tinygrad-rnn look` in Chromium, which must be installed (Debian: apt-get install chromium).
-test-browser: .venv/test
+# The page of `tinygrad-rnn look` and the site in Chromium, which must be installed (Debian: apt-get install chromium).
+test-browser: .venv/test docs
 	$(PIP) playwright
 	@command -v chromium > /dev/null || { echo 'chromium is not installed'; exit 1; }
 	$(BIN)/pytest -n 0 -m browser tests
+
+# The site, in build/docs/html: a warning is an error, also one of a link that leads nowhere.
+docs: .venv/docs
+	$(BIN)/python docs/site/build.py build/docs
+	@echo 'The first page is build/docs/html/index.html.'
 
 # Compiles the native kernels into the source tree, for whoever runs from there: PYTHONPATH=. python
 native: build/native/build.ninja
@@ -102,7 +108,7 @@ build/%/build.ninja: $(NATIVE)/CMakeLists.txt
 	$(PIP) --editable .
 	@touch $@
 
-.venv/demo .venv/test .venv/test,cuda13: .venv/%: .venv/installed
+.venv/demo .venv/test .venv/docs .venv/test,cuda13: .venv/%: .venv/installed
 	@echo 'Installing what [$*] needs: seconds to a minute, by the speed of downloads.'
 	$(PIP) 'tinygrad_rnn[$*]'
 	@touch $@

@@ -32,6 +32,11 @@ class BPEVocabulary(Vocabulary):
     **Arguments** symbols: the attribute `symbols` of another vocabulary: the pieces by id, and the
     merges in order. It always has marks. **Raises** VocabularyError if they do not fit together, or
     if the package `tokenizers` is missing.
+
+    >>> import tinygrad_rnn as tg
+    >>> vocabulary = tg.data.BPEVocabulary.of(["low lower lowest"] * 9, vocab_size=270)
+    >>> vocabulary.decode(vocabulary.encode("lower and slower"))
+    'lower and slower'
     """
 
     kind = "bpe"

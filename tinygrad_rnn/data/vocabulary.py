@@ -28,6 +28,13 @@ class Vocabulary:
     all but the marks, in the order of their ids, and suffices to restore the vocabulary.
 
     **Arguments** marks: whether ids 0 to 3 are PAD, START, END and UNKNOWN.
+
+    >>> import tinygrad_rnn as tg
+    >>> vocabulary = tg.data.WordVocabulary.of(["the cat", "the mat"])
+    >>> vocabulary.decode(vocabulary.encode("the cat"))
+    'the cat'
+    >>> vocabulary.encode("dog").tolist() == [tg.data.UNKNOWN]
+    True
     """
 
     kind: ClassVar[str]  # its name in settings

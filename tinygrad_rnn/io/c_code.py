@@ -47,6 +47,13 @@ def export_c(model: Module, path: str | Path, *, name: str = "model", int8: bool
     row: a quarter of the memory.
 
     **Raises** InvalidValueError naming a stage, an option or an operation that is not exported.
+
+    >>> import tempfile, tinygrad_rnn as tg
+    >>> from pathlib import Path
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     tg.io.export_c(tg.nn.GRU(2, 3), f"{folder}/gru.h")
+    ...     "model_step(" in Path(folder, "gru.h").read_text()
+    True
     """
     at = as_path("export_c", path)
     if not isinstance(model, Module):

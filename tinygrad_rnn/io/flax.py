@@ -79,6 +79,10 @@ def to_flax(cell: Module, style: str = "linen") -> dict[str, Any]:
     LSTM with one layer and direction. style: `linen`, for all cells of linen; `nnx` for those of
     nnx, and `nnx-optimized` for its OptimizedLSTMCell. **Raises** InvalidValueError naming what
     Flax does not have.
+
+    >>> import tinygrad_rnn as tg
+    >>> sorted(tg.io.to_flax(tg.nn.RNNCell(2, 3)))
+    ['h', 'i']
     """
     kind = type(cell).__name__.removesuffix("Cell") + "Cell"
     if not isinstance(cell, (nn.RNN, nn.GRU, nn.LSTM, nn.RNNCell, nn.GRUCell, nn.LSTMCell)):

@@ -98,6 +98,14 @@ def from_keras(path: str | Path, chain: KerasChain | None = None) -> KerasChain:
     **Arguments** path: a `.keras` file; or `.weights.h5`, with the chain. chain: the layers for
     weights alone; they are replaced. **Returns** the chain, in evaluation mode. **Raises**
     CheckpointError for a damaged file, and naming layers and options that we do not have.
+
+    >>> import h5py, tempfile, tinygrad_rnn as tg
+    >>> chain = tg.io.KerasChain([tg.nn.GRU(2, 3, batch_first=True, reset_after=True)], [True])
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     tg.io.to_keras(chain, f"{folder}/chain.keras")
+    ...     again = tg.io.from_keras(f"{folder}/chain.keras")
+    >>> again(tg.zeros((5, 7, 2))).shape
+    (5, 7, 3)
     """
     at = as_path("from_keras", path)
     h5py = package("h5py", "from_keras", LIBRARY)
@@ -130,6 +138,14 @@ def to_keras(chain: KerasChain, path: str | Path) -> None:
     """Writes a chain as a `.keras` file, or its weights as `.weights.h5`, after the path's end.
 
     **Raises** InvalidValueError naming what Keras does not have.
+
+    >>> import h5py, tempfile, tinygrad_rnn as tg
+    >>> chain = tg.io.KerasChain([tg.nn.GRU(2, 3, batch_first=True, reset_after=True)], [True])
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     tg.io.to_keras(chain, f"{folder}/chain.keras")
+    ...     again = tg.io.from_keras(f"{folder}/chain.keras")
+    >>> again(tg.zeros((5, 7, 2))).shape
+    (5, 7, 3)
     """
     at = as_path("to_keras", path)
     if not isinstance(chain, KerasChain):

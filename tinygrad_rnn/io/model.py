@@ -77,6 +77,12 @@ def load_model(path: str | Path, *, cls: Any = None, device: str | None = None) 
 
     **Returns** the model. **Raises** CheckpointError for a file that is missing, damaged, of
     another format or of a newer version; StateDictError listing the tensors that do not fit.
+
+    >>> import tempfile, tinygrad_rnn as tg
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     tg.io.save_model(f"{folder}/gru.safetensors", tg.nn.GRU(2, 3))
+    ...     tg.io.load_model(f"{folder}/gru.safetensors")
+    GRU(2, 3)
     """
     at, own = as_path("load_model", path), classes(cls)
     try:
@@ -179,7 +185,13 @@ def _member(holder: Any, key: str) -> Any:
 
 
 class LoadReport(NamedTuple):
-    """Names that a partial loading matched, and those that it did not."""
+    """Names that a partial loading matched, and those that it did not.
+
+    >>> import tinygrad_rnn as tg
+    >>> report = tg.io.load_matching(tg.nn.Linear(2, 3), {"weight": tg.zeros((3, 2))})
+    >>> report.loaded, report.missing
+    (['weight'], ['bias'])
+    """
 
     loaded: list[str]
     missing: list[str]  # of the model, which keep their values

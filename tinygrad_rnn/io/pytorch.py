@@ -84,6 +84,10 @@ def from_torch(source: Any) -> Any:
     **Returns** the module, with copies of the weights and in the same mode; or the dict, with
     Tensors. **Raises** InvalidTypeError, InvalidValueError naming the class or the option that
     we do not have.
+
+    >>> import torch, tinygrad_rnn as tg
+    >>> tg.io.from_torch(torch.nn.LSTM(2, 3))
+    LSTM(2, 3)
     """
     torch = package("torch", "from_torch", "pip install torch")
     if isinstance(source, torch.Tensor | Mapping):
@@ -105,6 +109,10 @@ def to_torch(source: Any) -> Any:
     **Returns** the module of `torch.nn`, with copies of the weights and in the same mode; the state
     dict that PyTorch's optimizer of the same name loads; or the dict, with PyTorch's tensors.
     **Raises** InvalidValueError naming the options that PyTorch does not have, all of them.
+
+    >>> import torch, tinygrad_rnn as tg
+    >>> tg.io.to_torch(tg.nn.LSTM(2, 3))
+    LSTM(2, 3)
     """
     torch = package("torch", "to_torch", "pip install torch")
     if isinstance(source, Optimizer):

@@ -71,6 +71,12 @@ def load(path: str | Path) -> dict[str, Any]:
 
     **Raises** CheckpointError for a file that is missing, truncated or of another format, or that
     holds code.
+
+    >>> import tempfile, tinygrad_rnn as tg
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     tg.save(f"{folder}/w.safetensors", {"w": tg.ones((2,))})
+    ...     tg.load(f"{folder}/w.safetensors")
+    {'w': tensor([1., 1.])}
     """
     at = as_path("load", path)
     try:

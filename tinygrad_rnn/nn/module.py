@@ -69,7 +69,16 @@ _budget = _Budget()
 
 @contextmanager
 def inference(model: Module) -> Iterator[None]:
-    """Evaluates without dropout and without a graph; restores the mode of every module after."""
+    """Evaluates without dropout and without a graph; restores the mode of every module after.
+
+    >>> import tinygrad_rnn as tg
+    >>> model = tg.nn.Dropout(0.5)
+    >>> with tg.train.inference(model):
+    ...     print(model(tg.ones((3,))))
+    tensor([1., 1., 1.])
+    >>> model.training
+    True
+    """
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:

@@ -15,6 +15,14 @@ class Schedule:
     """The base of schedules: multiplies the optimizer's initial learning rates by `factor()`.
 
     Call `step()` once after each step of the optimizer (an epoch, if you count in epochs).
+
+    >>> import tinygrad_rnn as tg
+    >>> class Halving(tg.optim.Schedule):
+    ...     def factor(self):
+    ...         return 0.5**self.steps
+    >>> optimizer = tg.optim.SGD(tg.nn.Linear(2, 3).parameters(), lr=0.1)
+    >>> Halving(optimizer).step(); optimizer.param_groups[0]["lr"]
+    0.05
     """
 
     @public

@@ -46,7 +46,13 @@ def axes_of(ax: Any, width: float, height: float) -> tuple[Any, Any]:
 
 
 def panels(rows: int, columns: int, width: float, height: float) -> tuple[Any, list[Any]]:
-    """Returns a new figure of a size in inches, and its axes, row by row."""
+    """Returns a new figure of a size in inches, and its axes, row by row.
+
+    >>> import tinygrad_rnn as tg
+    >>> figure, axes = tg.plot.panels(2, 3, 9, 4)
+    >>> len(axes), figure.get_size_inches().tolist()
+    (6, [9.0, 4.0])
+    """
     figure = _picture_class()(figsize=(width, height), layout="constrained")
     return figure, figure.subplots(rows, columns, squeeze=False).ravel().tolist()
 

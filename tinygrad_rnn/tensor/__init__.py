@@ -2,6 +2,10 @@
 
 The package is callable as `tensor(data, dtype=None, device=None, *, requires_grad=False)`, which
 returns a Tensor, under the name of the PyTorch function.
+
+>>> import tinygrad_rnn as tg
+>>> tg.tensor([[1.0, 2.0]], requires_grad=True)
+tensor([[1., 2.]], requires_grad=True)
 """
 
 import sys

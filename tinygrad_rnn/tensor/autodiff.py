@@ -37,7 +37,15 @@ def no_grad() -> AbstractContextManager[None]:
 
 
 def enable_grad() -> AbstractContextManager[None]:
-    """Enables recording within a `with` block, inside a `no_grad`."""
+    """Enables recording within a `with` block, inside a `no_grad`.
+
+    >>> import tinygrad_rnn as tg
+    >>> x = tg.tensor(2.0, requires_grad=True)
+    >>> with tg.no_grad(), tg.enable_grad():
+    ...     y = x * x
+    >>> y.requires_grad
+    True
+    """
     return set_grad_mode(True)
 
 

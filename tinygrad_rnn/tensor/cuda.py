@@ -19,7 +19,12 @@ def is_available() -> bool:
 
 
 def why_not() -> str:
-    """Explains why device `cuda` is not available, and what to install; empty if it is."""
+    """Explains why device `cuda` is not available, and what to install; empty if it is.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.cuda.is_available() == (not tg.cuda.why_not())
+    True
+    """
     try:
         backend.platforms["cuda"]()
     except DeviceError as error:
@@ -32,6 +37,10 @@ def synchronize() -> None:
     """Waits until the current GPU has finished what was launched: before a clock is read.
 
     **Raises** DeviceError without a GPU.
+
+    >>> import tinygrad_rnn as tg
+    >>> if tg.cuda.is_available():
+    ...     tg.cuda.synchronize()
     """
     backend.platforms["cuda"]().cuda.Device().synchronize()
 
@@ -43,6 +52,10 @@ def memory_stats() -> dict[str, int]:
     **Returns** `arrays`: those that arrays take. `cached`: those kept for later arrays, which
     `empty_cache` gives back. `free`, `total`: of the device, for all processes. **Raises**
     DeviceError without a GPU.
+
+    >>> import tinygrad_rnn as tg
+    >>> if tg.cuda.is_available():
+    ...     used = tg.cuda.memory_stats()["arrays"]
     """
     cupy = backend.platforms["cuda"]()
     pool = cupy.get_default_memory_pool()
@@ -57,6 +70,10 @@ def empty_cache() -> None:
     """Gives memory that no array takes back to the GPU, for other programs.
 
     **Raises** DeviceError without a GPU.
+
+    >>> import tinygrad_rnn as tg
+    >>> if tg.cuda.is_available():
+    ...     tg.cuda.empty_cache()
     """
     cupy = backend.platforms["cuda"]()
     cupy.get_default_memory_pool().free_all_blocks()
@@ -69,6 +86,10 @@ def allow_tf32(allowed: bool) -> None:
 
     TF32 has float32's range and 10 bits of its 23: up to 8 times as fast from Ampere on.
     **Raises** DeviceError without a GPU, TypeError for anything but a bool.
+
+    >>> import tinygrad_rnn as tg
+    >>> if tg.cuda.is_available():
+    ...     tg.cuda.allow_tf32(True)
     """
     if not isinstance(allowed, bool):
         raise InvalidTypeError(f"allow_tf32: allowed: expected True or False, got {allowed!r}")

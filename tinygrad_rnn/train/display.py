@@ -20,7 +20,18 @@ NARROW = 9  # columns of the percentage and a bar, at the least
 
 @contextmanager
 def show(trainer: Trainer, quiet: bool = False) -> Iterator[Display]:
-    """Opens the display that fits the output, for the duration of a `with` block."""
+    """Opens the display that fits the output, for the duration of a `with` block.
+
+    >>> import tinygrad_rnn as tg
+    >>> model = tg.nn.Linear(1, 1)
+    >>> batches = [(tg.ones((4, 1)), tg.zeros((4, 1)))]
+    >>> loss = lambda model, batch: tg.nn.mse_loss(model(batch[0]), batch[1])
+    >>> optimizer = tg.optim.SGD(model.parameters(), lr=0.1)
+    >>> trainer = tg.train.Trainer(model, batches, loss, optimizer, steps=2)
+    >>> with tg.train.show(trainer, quiet=True) as display:
+    ...     for progress in trainer:
+    ...         display.update(progress)
+    """
     if quiet:
         yield Display(trainer)
     elif (handle := _notebook()) is not None:
@@ -53,7 +64,18 @@ def _notebook() -> Any:
 
 
 class Display:
-    """Formats the figures of a training, with the speed since the process started; shows none."""
+    """Formats the figures of a training, with the speed since the process started; shows none.
+
+    >>> import tinygrad_rnn as tg
+    >>> model = tg.nn.Linear(1, 1)
+    >>> batches = [(tg.ones((4, 1)), tg.zeros((4, 1)))]
+    >>> loss = lambda model, batch: tg.nn.mse_loss(model(batch[0]), batch[1])
+    >>> optimizer = tg.optim.SGD(model.parameters(), lr=0.1)
+    >>> trainer = tg.train.Trainer(model, batches, loss, optimizer, steps=2)
+    >>> display = tg.train.Display(trainer)
+    >>> display.read(next(trainer))  # the time left, the speed, and the loss
+    ['0:00 left', '... steps/s', 'loss ...']
+    """
 
     def __init__(self, trainer: Trainer) -> None:
         self.steps = trainer.steps

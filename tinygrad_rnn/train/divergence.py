@@ -19,7 +19,12 @@ class DivergedError(TinygradRnnError, RuntimeError):
 
 
 def worst_bits(symbols: int) -> float:
-    """Returns the bits per symbol beyond which a model has diverged: far above uniform guessing."""
+    """Returns the bits per symbol beyond which a model has diverged: far above uniform guessing.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.train.worst_bits(64) > 6
+    True
+    """
     return math.log2(symbols) + CERTAIN
 
 
@@ -29,7 +34,11 @@ def is_finite(x: Tensor) -> bool:
 
 
 def check_weights(model: Module) -> None:
-    """Refuses a model with weights that are not finite. **Raises** DivergedError."""
+    """Refuses a model with weights that are not finite. **Raises** DivergedError.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.train.check_weights(tg.nn.Linear(2, 2))
+    """
     for name, weight in model.named_parameters():
         if not is_finite(weight):
             raise DivergedError(

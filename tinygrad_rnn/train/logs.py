@@ -77,6 +77,10 @@ class TensorBoard:
 
     **Arguments** folder: created if it does not exist. **Raises** ValueError if the package is
     missing.
+
+    >>> import tensorboard, tempfile, tinygrad_rnn as tg
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     callbacks = [tg.train.TensorBoard(folder)]  # Trainer(..., callbacks=callbacks)
     """
 
     @public

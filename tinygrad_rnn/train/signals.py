@@ -16,6 +16,14 @@ def stop_requests() -> Iterator[list[int]]:
     These are SIGINT (Ctrl-C), SIGTERM (batch systems, `kill`) and SIGHUP (a closed terminal). A
     second Ctrl-C interrupts at once and leaves the last checkpoint whole; systems often send the
     others in pairs, so a second one of those has no effect. Only the main thread receives signals.
+
+    >>> import tinygrad_rnn as tg
+    >>> with tg.train.stop_requests() as requests:
+    ...     for step in range(3):
+    ...         if requests:
+    ...             break
+    >>> requests
+    []
     """
     requests: list[int] = []
     if threading.current_thread() is not threading.main_thread():

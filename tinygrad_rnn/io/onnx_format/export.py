@@ -62,6 +62,12 @@ def export_onnx(
 
     **Raises** CheckpointError without the package onnx; InvalidValueError naming the operation that
     has no operator, or depends on the values of the inputs.
+
+    >>> import onnx, tempfile, tinygrad_rnn as tg
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     tg.io.export_onnx(tg.nn.GRU(2, 3), f"{folder}/gru.onnx", tg.zeros((5, 1, 2)))
+    ...     [output.name for output in onnx.load(f"{folder}/gru.onnx").graph.output]
+    ['output', 'output_1']
     """
     at = as_path("export_onnx", path)
     if not isinstance(model, Module):
@@ -105,6 +111,16 @@ def export_seq2seq(
 
     **Arguments** encoder, decoder: the files. source, lengths: an example, as `Seq2Seq.start` takes
     it. **Raises** as `export_onnx`.
+
+    >>> import onnx, tempfile, tinygrad_rnn as tg
+    >>> encoder = tg.nn.Encoder(tg.nn.Embedding(9, 4), tg.nn.GRU(4, 5))
+    >>> decoder = tg.nn.Decoder(tg.nn.Embedding(7, 4), tg.nn.GRU(4, 5))
+    >>> model = tg.nn.Seq2Seq(encoder, decoder)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     one, two = f"{folder}/encoder.onnx", f"{folder}/decoder.onnx"
+    ...     tg.io.export_seq2seq(model, one, two, tg.zeros((6, 2), dtype="int64"))
+    ...     [output.name for output in onnx.load(two).graph.output]
+    ['output', 'next_state_0']
     """
     if not isinstance(model, Seq2Seq):
         raise InvalidTypeError(f"export_seq2seq: model: expected a Seq2Seq, got {model!r}")

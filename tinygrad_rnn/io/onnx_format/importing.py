@@ -31,6 +31,13 @@ class OnnxModel(Module):
 
     **Arguments** nodes: in their order. weights: arrays of reals. constants: other arrays. inputs,
     outputs: names. optional: inputs that need not be passed.
+
+    >>> import onnx, tempfile, tinygrad_rnn as tg
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     tg.io.export_onnx(tg.nn.Linear(2, 3), f"{folder}/a.onnx", tg.zeros((1, 2)))
+    ...     model = tg.io.import_onnx(f"{folder}/a.onnx")
+    >>> type(model).__name__, model.outputs
+    ('OnnxModel', ['output'])
     """
 
     def __init__(
@@ -101,6 +108,12 @@ def import_onnx(path: str | Path) -> OnnxModel:
 
     **Returns** the module. **Raises** CheckpointError for a damaged file, for weights in other
     files, and naming each node that cannot be imported.
+
+    >>> import onnx, tempfile, tinygrad_rnn as tg
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     tg.io.export_onnx(tg.nn.Linear(2, 3), f"{folder}/a.onnx", tg.zeros((1, 2)))
+    ...     tg.io.import_onnx(f"{folder}/a.onnx")(tg.zeros((4, 2))).shape
+    (4, 3)
     """
     at = as_path("import_onnx", path)
     onnx = package("onnx", "import_onnx", "pip install 'tinygrad_rnn[onnx]'")

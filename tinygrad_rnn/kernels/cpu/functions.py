@@ -78,7 +78,12 @@ def set_num_threads(count: int) -> None:
 
 
 def get_num_threads() -> int:
-    """How many threads the native kernels may use: one, where there are none."""
+    """How many threads the native kernels may use: one, where there are none.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.get_num_threads() >= 1
+    True
+    """
     return 1 if native is None else int(native.get_num_threads())
 
 

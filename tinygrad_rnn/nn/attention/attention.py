@@ -23,7 +23,14 @@ NORMALIZERS: dict[str, Any] = {"softmax": ops.softmax, "sparsemax": ops.sparsema
 
 
 class Memory(NamedTuple):
-    """A prepared source; the batch is the first axis of all parts."""
+    """A prepared source; the batch is the first axis of all parts.
+
+    >>> import tinygrad_rnn as tg
+    >>> attention = tg.nn.DotAttention(3)
+    >>> memory = attention.prepare_memory(tg.zeros((5, 2, 3)), lengths=[5, 3])  # (S, B, V)
+    >>> memory.values.shape, memory.valid.shape
+    ((2, 5, 3), (2, 5))
+    """
 
     keys: Tensor  # (B, ..., S, A)
     values: Tensor  # (B, ..., S, V)

@@ -24,7 +24,12 @@ MIN_COVERAGE = 1e-30  # keeps the logarithm finite
 
 @public
 def average(length: int) -> float:
-    """Divides by the length: the mean log-probability of a token."""
+    """Divides by the length: the mean log-probability of a token.
+
+    >>> import tinygrad_rnn as tg
+    >>> -6.0 / tg.nn.decoding.average(3)
+    -2.0
+    """
     return float(length)
 
 

@@ -23,7 +23,14 @@ def check_sampling(
     top_p: float | None = None,
     min_p: float | None = None,
 ) -> None:
-    """Raises ValueError for the first setting outside its range."""
+    """Raises ValueError for the first setting outside its range.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.nn.decoding.check_sampling(temperature=-1.0)
+    Traceback (most recent call last):
+        ...
+    tinygrad_rnn.errors.InvalidValueError: ... must be 0 or more, not -1.0 ...
+    """
     if not 0 <= temperature < inf:
         raise InvalidValueError(f"temperature must be 0 or more, not {temperature}")
     if top_k is not None and not (top_k >= 1 and top_k == int(top_k)):

@@ -32,6 +32,10 @@ class Hypothesis:
     log-probabilities. score: the key of the ranking. ended: True if it has the end token, False if
     it was cut at the maximal length. attention: (len(tokens), S), or None if the model returns
     none.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.nn.decoding.Hypothesis(tokens=(4, 2), log_prob=-1.5, score=-0.75, ended=True).tokens
+    (4, 2)
     """
 
     tokens: tuple[int, ...]

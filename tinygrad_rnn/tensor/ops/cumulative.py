@@ -18,7 +18,12 @@ __all__ = ["cummax", "cumprod", "cumsum"]
 
 @operation
 def cumsum(xp: Any, x: Array, *, axis: int | None = None) -> Array:
-    """The sums of all elements so far along an axis (of all x flattened, if None)."""
+    """The sums of all elements so far along an axis (of all x flattened, if None).
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.cumsum(tg.tensor([1.0, 2.0, 3.0]))
+    tensor([1., 3., 6.])
+    """
     if xp is np or x.dtype.kind != "f":
         return xp.cumsum(x, axis=axis)
     x, axis = (x.reshape(-1), 0) if axis is None else (x, axis)
@@ -42,7 +47,12 @@ def ordered_cumsum(xp: Any, x: Array) -> Array:
 
 @operation
 def cumprod(xp: Any, x: Array, *, axis: int | None = None) -> Array:
-    """The products of all elements so far along an axis (of all x flattened, if None)."""
+    """The products of all elements so far along an axis (of all x flattened, if None).
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.cumprod(tg.tensor([1.0, 2.0, 3.0]))
+    tensor([1., 2., 6.])
+    """
     return xp.cumprod(x, axis=axis)
 
 
@@ -51,6 +61,10 @@ def cummax(xp: Any, x: Array, *, axis: int | None = None) -> Array:
     """The largest element so far along an axis (of all x flattened, if None).
 
     Of several equal ones the latest takes the gradient.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.cummax(tg.tensor([1.0, 3.0, 2.0]))
+    tensor([1., 3., 3.])
     """
     x, axis = (x.reshape(-1), 0) if axis is None else (x, axis)
     return xp.moveaxis(_largest_so_far(xp, xp.moveaxis(x, axis, -1)), -1, axis)

@@ -55,7 +55,12 @@ atanh = Op("atanh", lambda xp, x: xp.atanh(x)).vjp(x=lambda g, x: g / (1 - x * x
 
 @operation
 def rsqrt(xp: Any, x: Array) -> Array:
-    """1 / sqrt(x)."""
+    """1 / sqrt(x).
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.rsqrt(tg.tensor([4.0, 0.25]))
+    tensor([0.5, 2. ])
+    """
     return 1 / xp.sqrt(x)
 
 
@@ -69,7 +74,12 @@ def _polynomial(x: Array, *coefficients: float) -> Array:
 
 @operation
 def erf(xp: Any, x: Array) -> Array:
-    """The error function 2 / sqrt(pi) * integral from 0 to x of exp(-t^2) (Cody 1969)."""
+    """The error function 2 / sqrt(pi) * integral from 0 to x of exp(-t^2) (Cody 1969).
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.erf(tg.tensor([0.0, 10.0]))
+    tensor([0., 1.])
+    """
     a = xp.minimum(xp.abs(x), 6)  # from there on it is 1, and squares cannot overflow
     near = x * _polynomial(
         a * a, 1.85777706184603153e-1, 3.16112374387056560e0, 1.13864154151050156e2,
@@ -98,7 +108,12 @@ erf.vjp(x=lambda xp, g, x: g * xp.exp(-x * x) * (2 / math.sqrt(math.pi)))
 
 @operation
 def sigmoid(xp: Any, x: Array) -> Array:
-    """The logistic function 1 / (1 + exp(-x)), by tanh: it cannot overflow."""
+    """The logistic function 1 / (1 + exp(-x)), by tanh: it cannot overflow.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.sigmoid(tg.tensor([-200.0, 0.0, 200.0]))
+    tensor([0. , 0.5, 1. ])
+    """
     y = xp.tanh(x * 0.5)
     y *= 0.5
     y += 0.5
@@ -107,49 +122,89 @@ def sigmoid(xp: Any, x: Array) -> Array:
 
 @operation
 def relu(xp: Any, x: Array) -> Array:
-    """max(x, 0); its derivative at 0 is 0."""
+    """max(x, 0); its derivative at 0 is 0.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.relu(tg.tensor([-2.0, 3.0]))
+    tensor([0., 3.])
+    """
     return xp.maximum(x, 0)
 
 
 @operation
 def softplus(xp: Any, x: Array) -> Array:
-    """log(1 + exp(x)), without overflow."""
+    """log(1 + exp(x)), without overflow.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.softplus(tg.tensor([200.0]))
+    tensor([200.])
+    """
     return xp.logaddexp(x, 0)
 
 
 @operation
 def log_sigmoid(xp: Any, x: Array) -> Array:
-    """log(sigmoid(x)), exact where sigmoid(x) would round to zero."""
+    """log(sigmoid(x)), exact where sigmoid(x) would round to zero.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.log_sigmoid(tg.tensor([-200.0]))
+    tensor([-200.])
+    """
     return -xp.logaddexp(-x, 0)
 
 
 @operation
 def leaky_relu(xp: Any, x: Array, *, negative_slope: float = 0.01) -> Array:
-    """x where it is positive, negative_slope * x elsewhere (Maas et al. 2013)."""
+    """x where it is positive, negative_slope * x elsewhere (Maas et al. 2013).
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.leaky_relu(tg.tensor([-2.0, 3.0]), negative_slope=0.5)
+    tensor([-1.,  3.])
+    """
     return xp.where(x > 0, x, x * negative_slope)
 
 
 @operation
 def elu(xp: Any, x: Array, *, alpha: float = 1.0) -> Array:
-    """x where it is positive, alpha * (exp(x) - 1) elsewhere (Clevert et al. 2015)."""
+    """x where it is positive, alpha * (exp(x) - 1) elsewhere (Clevert et al. 2015).
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.elu(tg.tensor([-100.0, 0.0, 2.0]))
+    tensor([-1.,  0.,  2.])
+    """
     return xp.where(x > 0, x, alpha * xp.expm1(xp.minimum(x, 0)))
 
 
 @operation
 def gelu(xp: Any, x: Array) -> Array:
-    """x times the normal distribution's share below x, by erf (Hendrycks and Gimpel 2016)."""
+    """x times the normal distribution's share below x, by erf (Hendrycks and Gimpel 2016).
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.gelu(tg.tensor([0.0, 10.0]))
+    tensor([ 0., 10.])
+    """
     return x * _normal_share(x)
 
 
 @operation
 def silu(xp: Any, x: Array) -> Array:
-    """x * sigmoid(x), also called swish (Elfwing et al. 2017)."""
+    """x * sigmoid(x), also called swish (Elfwing et al. 2017).
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.silu(tg.tensor([0.0, 200.0]))
+    tensor([  0., 200.])
+    """
     return x * sigmoid(x)
 
 
 @operation
 def hard_sigmoid(xp: Any, x: Array) -> Array:
-    """The sigmoid in three straight lines: x / 6 + 1 / 2, within 0 and 1."""
+    """The sigmoid in three straight lines: x / 6 + 1 / 2, within 0 and 1.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.hard_sigmoid(tg.tensor([-3.0, 0.0, 1.5, 4.0]))
+    tensor([0.  , 0.5 , 0.75, 1.  ])
+    """
     return xp.clip(x / 6 + 0.5, 0, 1)
 
 
@@ -226,13 +281,23 @@ remainder = Op("remainder", lambda xp, a, b: xp.remainder(a, b)).vjp(
 
 @operation
 def maximum(xp: Any, a: Array, b: Array) -> Array:
-    """The larger of two; equal ones share the gradient evenly."""
+    """The larger of two; equal ones share the gradient evenly.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.maximum(tg.tensor([1.0, 5.0]), 3.0)
+    tensor([3., 5.])
+    """
     return xp.maximum(a, b)
 
 
 @operation
 def minimum(xp: Any, a: Array, b: Array) -> Array:
-    """The smaller of two; equal ones share the gradient evenly."""
+    """The smaller of two; equal ones share the gradient evenly.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.minimum(tg.tensor([1.0, 5.0]), 3.0)
+    tensor([1., 3.])
+    """
     return xp.minimum(a, b)
 
 
@@ -284,6 +349,8 @@ def _pow_in_base(xp: Any, g: Any, a: Any, b: Any) -> Any:
 
 def _pow_in_exponent(xp: Any, g: Any, y: Any, a: Any, b: Any) -> Any:
     """A power of 0 does not change with its exponent: y * log(0) is meant to be 0."""
+    if isinstance(a, int | float) and a != 0:  # among them integers beyond 64 bits
+        return g * y * (math.log(a) if a > 0 else math.nan)
     edge = xp.logical_and(a == 0, b >= 0)
     return g * y * xp.log(xp.where(edge, 1, a))
 

@@ -169,7 +169,12 @@ getitem.vjp(x=_part)
 
 @operation
 def index_update(xp: Any, x: Array, value: Array, *, index: Any) -> Array:
-    """A copy of x in which `x[index] = value` was done."""
+    """A copy of x in which `x[index] = value` was done.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.index_update(tg.zeros((3,)), 5.0, index=1)
+    tensor([0., 5., 0.])
+    """
     y, at = x.copy(), raw_index(xp, index)
     if xp is np or not repeats(at):
         y[at] = value
@@ -206,7 +211,12 @@ index_update.vjp(x=lambda g, index: index_update(g, 0, index=index), value=_read
 
 @operation
 def index_add(xp: Any, x: Array, value: Array, *, index: Any) -> Array:
-    """A copy of x with value added at an index, as often as it names an element."""
+    """A copy of x with value added at an index, as often as it names an element.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.index_add(tg.zeros((3,)), 1.0, index=[0, 2, 2])
+    tensor([1., 0., 2.])
+    """
     y, index = x.copy(), raw_index(xp, index)
     value = xp.broadcast_to(xp.asarray(value, dtype=x.dtype), y[index].shape)
     scatter_add(y, index, value)  # add.at of NumPy 2.4 reads past what it has to broadcast itself
@@ -285,7 +295,12 @@ def take_along_axis(x: Array, indices: Array, axis: int = -1) -> Array:
 
 @operation
 def nonzero(xp: Any, x: Array) -> tuple[Array, ...]:
-    """The indices of the elements that are not zero: one array for each axis."""
+    """The indices of the elements that are not zero: one array for each axis.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.nonzero(tg.tensor([0.0, 3.0, 0.0, 4.0]))
+    (tensor([1, 3]),)
+    """
     return tuple(xp.nonzero(x))
 
 
@@ -295,6 +310,11 @@ def one_hot(xp: Any, x: Array, *, num_classes: int, dtype: Any = "float32") -> A
 
     **Raises** IndexError for one that names no class; on a GPU, with the next value that comes to
     the host.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.one_hot(tg.tensor([2, 0]), num_classes=3)
+    tensor([[0., 0., 1.],
+            [1., 0., 0.]])
     """
     if xp.asarray(x).dtype.kind not in "iu":
         raise TypeError("x: expected integers")

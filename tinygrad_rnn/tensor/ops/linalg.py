@@ -62,20 +62,36 @@ def solve(a: Array, b: Array) -> Array:
 
 @operation
 def inv(xp: Any, x: Array) -> Array:
-    """The inverses of matrices (..., n, n)."""
+    """The inverses of matrices (..., n, n).
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.linalg.inv(tg.tensor([[2.0, 0.0], [0.0, 4.0]]))
+    tensor([[0.5 , 0.  ],
+            [0.  , 0.25]])
+    """
     with raising_linalg(xp):
         return xp.linalg.inv(x)
 
 
 @operation
 def det(xp: Any, x: Array) -> Array:
-    """The determinants of matrices (..., n, n); a singular one has no gradient."""
+    """The determinants of matrices (..., n, n); a singular one has no gradient.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.linalg.det(tg.tensor([[2.0, 1.0], [1.0, 2.0]]))
+    tensor(3.)
+    """
     return xp.linalg.det(x)
 
 
 @operation
 def slogdet(xp: Any, x: Array) -> tuple[Array, Array]:
-    """The determinants' signs, and the logarithms of what they are without."""
+    """The determinants' signs, and the logarithms of what they are without.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.linalg.slogdet(tg.tensor([[0.0, 1.0], [1.0, 0.0]]))
+    (tensor(-1.), tensor(0.))
+    """
     return tuple(xp.linalg.slogdet(x))
 
 
@@ -84,6 +100,11 @@ def cholesky(xp: Any, x: Array) -> Array:
     """The lower triangular L with x = L @ L.mT, of symmetric positive definite matrices.
 
     Only the lower triangle of x is read; its gradient, as x, is symmetric.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.linalg.cholesky(tg.tensor([[4.0, 2.0], [2.0, 2.0]]))
+    tensor([[2., 0.],
+            [1., 1.]])
     """
     with raising_linalg(xp):
         return xp.linalg.cholesky(x)

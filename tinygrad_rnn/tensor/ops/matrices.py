@@ -18,13 +18,25 @@ __all__ = ["diagonal", "trace", "tril", "triu"]
 
 @operation
 def tril(xp: Any, x: Array, *, k: int = 0) -> Array:
-    """Matrices (..., m, n) with zeros above their k-th diagonal."""
+    """Matrices (..., m, n) with zeros above their k-th diagonal.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.tril(tg.ones((2, 3)))
+    tensor([[1., 0., 0.],
+            [1., 1., 0.]])
+    """
     return xp.tril(x, k)
 
 
 @operation
 def triu(xp: Any, x: Array, *, k: int = 0) -> Array:
-    """Matrices (..., m, n) with zeros below their k-th diagonal."""
+    """Matrices (..., m, n) with zeros below their k-th diagonal.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.triu(tg.ones((2, 3)), k=1)
+    tensor([[0., 1., 1.],
+            [0., 0., 1.]])
+    """
     return xp.triu(x, k)
 
 

@@ -25,19 +25,37 @@ __all__ = [
 
 @operation
 def reshape(xp: Any, x: Array, *, shape: int | tuple[int, ...]) -> Array:
-    """The same elements in another shape; one length may be -1."""
+    """The same elements in another shape; one length may be -1.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.reshape(tg.arange(6), (2, -1))
+    tensor([[0, 1, 2],
+            [3, 4, 5]])
+    """
     return x.reshape(shape)
 
 
 @operation
 def broadcast_to(xp: Any, x: Array, *, shape: tuple[int, ...]) -> Array:
-    """x repeated along axes of length 1, without a copy."""
+    """x repeated along axes of length 1, without a copy.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.broadcast_to(tg.tensor([1, 2]), (3, 2))
+    tensor([[1, 2],
+            [1, 2],
+            [1, 2]])
+    """
     return xp.broadcast_to(x, shape)
 
 
 @operation
 def expand_dims(xp: Any, x: Array, *, axis: int | tuple[int, ...]) -> Array:
-    """x with an axis of length 1 inserted."""
+    """x with an axis of length 1 inserted.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.expand_dims(tg.zeros((2, 3)), axis=0).shape
+    (1, 2, 3)
+    """
     if axis == 0:  # the usual one; the function takes longer than all that is around it here
         return xp.asarray(x)[None]
     return xp.expand_dims(x, axis)
@@ -45,19 +63,34 @@ def expand_dims(xp: Any, x: Array, *, axis: int | tuple[int, ...]) -> Array:
 
 @operation
 def squeeze(xp: Any, x: Array, *, axis: int | tuple[int, ...] | None = None) -> Array:
-    """x without its axes of length 1, or without those named."""
+    """x without its axes of length 1, or without those named.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.squeeze(tg.zeros((1, 3, 1)), axis=0).shape
+    (3, 1)
+    """
     return xp.squeeze(x, axis)
 
 
 @operation
 def permute_dims(xp: Any, x: Array, *, axes: tuple[int, ...] | None = None) -> Array:
-    """x with its axes in another order; reversed, if None."""
+    """x with its axes in another order; reversed, if None.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.permute_dims(tg.zeros((2, 3, 4)), (1, 0, 2)).shape
+    (3, 2, 4)
+    """
     return xp.transpose(x, axes)
 
 
 @operation
 def swapaxes(xp: Any, x: Array, *, axis1: int, axis2: int) -> Array:
-    """x with two axes exchanged."""
+    """x with two axes exchanged.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.swapaxes(tg.zeros((2, 3, 4)), 0, 2).shape
+    (4, 3, 2)
+    """
     return xp.swapaxes(x, axis1, axis2)
 
 
@@ -65,13 +98,24 @@ def swapaxes(xp: Any, x: Array, *, axis1: int, axis2: int) -> Array:
 def moveaxis(
     xp: Any, x: Array, *, source: int | Sequence[int], destination: int | Sequence[int]
 ) -> Array:
-    """x with axes moved to other places; the others keep their order."""
+    """x with axes moved to other places; the others keep their order.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.moveaxis(tg.zeros((2, 3, 4)), 0, -1).shape
+    (3, 4, 2)
+    """
     return xp.moveaxis(x, source, destination)
 
 
 @operation
 def flip(xp: Any, x: Array, *, axis: Axis = None) -> Array:
-    """The elements in reverse order along axes (all, if None)."""
+    """The elements in reverse order along axes (all, if None).
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.flip(tg.tensor([[1, 2], [3, 4]]), axis=1)
+    tensor([[2, 1],
+            [4, 3]])
+    """
     return xp.flip(x, axis)
 
 
@@ -79,7 +123,12 @@ def flip(xp: Any, x: Array, *, axis: Axis = None) -> Array:
 def roll(
     xp: Any, x: Array, *, shift: int | tuple[int, ...], axis: int | tuple[int, ...] | None = None
 ) -> Array:
-    """x with its elements shifted along axes (flattened, if None); the last come in first."""
+    """x with its elements shifted along axes (flattened, if None); the last come in first.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.roll(tg.arange(4), 1)
+    tensor([3, 0, 1, 2])
+    """
     for n in shift if isinstance(shift, tuple) else (shift,):
         integer(n, "roll: shift")
     return xp.roll(x, shift, axis)
@@ -133,7 +182,12 @@ _stack = Op("stack", lambda xp, *xs, axis: xp.stack(xs, axis=axis), expects="equ
 
 @operation
 def unstack(xp: Any, x: Array, *, axis: int = 0) -> tuple[Array, ...]:
-    """The slices of x along an axis, as a tuple: one node for all of them."""
+    """The slices of x along an axis, as a tuple: one node for all of them.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.unstack(tg.tensor([[1, 2], [3, 4]]), axis=1)
+    (tensor([1, 3]), tensor([2, 4]))
+    """
     return tuple(xp.moveaxis(x, one_axis(axis, x.ndim, "unstack"), 0))
 
 

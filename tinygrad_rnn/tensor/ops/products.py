@@ -29,7 +29,12 @@ def _flat(a: Any) -> Any:
 
 
 def _matmul(xp: Any, a: Array, b: Array) -> Array:
-    """The matrix product a @ b: of vectors, matrices, and stacks of matrices that broadcast."""
+    """The matrix product a @ b: of vectors, matrices, and stacks of matrices that broadcast.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.matmul(tg.ones((5, 2, 3)), tg.ones((3, 4))).shape
+    (5, 2, 4)
+    """
     if b.ndim == 2 and a.ndim > 2:  # one large product beats a stack of small ones
         return product(_flat(a), b).reshape(*a.shape[:-1], b.shape[-1])
     return product(a, b)

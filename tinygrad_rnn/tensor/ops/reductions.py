@@ -19,25 +19,50 @@ __all__ = [
 
 @operation
 def sum(xp: Any, x: Array, *, axis: Axis = None, keepdims: bool = False) -> Array:
-    """The sum over axes (all, if None)."""
+    """The sum over axes (all, if None).
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.sum(tg.tensor([[1.0, 3.0], [4.0, 2.0]]), axis=1, keepdims=True)
+    tensor([[4.],
+            [6.]])
+    """
     return x.sum(axis=axis, keepdims=keepdims)
 
 
 @operation
 def mean(xp: Any, x: Array, *, axis: Axis = None, keepdims: bool = False) -> Array:
-    """The mean over axes (all, if None)."""
+    """The mean over axes (all, if None).
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.mean(tg.tensor([[1.0, 3.0], [4.0, 2.0]]), axis=0)
+    tensor([2.5, 2.5])
+    """
     return x.mean(axis=axis, keepdims=keepdims)
 
 
 @operation
 def max(xp: Any, x: Array, *, axis: Axis = None, keepdims: bool = False) -> Array:
-    """The largest element over axes; several equal ones share its gradient evenly."""
+    """The largest element over axes; several equal ones share its gradient evenly.
+
+    >>> import tinygrad_rnn as tg
+    >>> x = tg.tensor([1.0, 3.0, 3.0, 1.0], requires_grad=True)
+    >>> (slope,) = tg.grad(tg.max(x), [x])
+    >>> slope
+    tensor([0. , 0.5, 0.5, 0. ])
+    """
     return x.max(axis=axis, keepdims=keepdims)
 
 
 @operation
 def min(xp: Any, x: Array, *, axis: Axis = None, keepdims: bool = False) -> Array:
-    """The smallest element over axes; several equal ones share its gradient evenly."""
+    """The smallest element over axes; several equal ones share its gradient evenly.
+
+    >>> import tinygrad_rnn as tg
+    >>> x = tg.tensor([1.0, 3.0, 3.0, 1.0], requires_grad=True)
+    >>> (slope,) = tg.grad(tg.min(x), [x])
+    >>> slope
+    tensor([0.5, 0. , 0. , 0.5])
+    """
     return x.min(axis=axis, keepdims=keepdims)
 
 
@@ -69,6 +94,10 @@ def var(
     """The variance over axes: squared deviations, summed and divided by their count - correction.
 
     The correction is 0 for a population, 1 for a sample (NumPy's older `ddof`).
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.var(tg.tensor([1.0, 3.0])), tg.var(tg.tensor([1.0, 3.0]), correction=1)
+    (tensor(1.), tensor(2.))
     """
     return xp.var(x, axis=axis, ddof=correction, keepdims=keepdims)
 
@@ -77,13 +106,23 @@ def var(
 def std(
     xp: Any, x: Array, *, axis: Axis = None, correction: float = 0, keepdims: bool = False
 ) -> Array:
-    """The square root of the variance; where that is 0, its derivatives are 0."""
+    """The square root of the variance; where that is 0, its derivatives are 0.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.std(tg.tensor([1.0, 3.0])), tg.std(tg.tensor([1.0, 3.0]), correction=1)
+    (tensor(1.), tensor(1.4142135))
+    """
     return xp.std(x, axis=axis, ddof=correction, keepdims=keepdims)
 
 
 @operation
 def prod(xp: Any, x: Array, *, axis: Axis = None, keepdims: bool = False) -> Array:
-    """The product over axes (all, if None)."""
+    """The product over axes (all, if None).
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.prod(tg.tensor([2.0, 3.0, 4.0]))
+    tensor(24.)
+    """
     return xp.prod(x, axis=axis, keepdims=keepdims)
 
 
@@ -119,29 +158,54 @@ prod.vjp(x=_in_prod)
 
 @operation
 def any(xp: Any, x: Array, *, axis: Axis = None, keepdims: bool = False) -> Array:
-    """Whether an element is true (or not zero), over axes."""
+    """Whether an element is true (or not zero), over axes.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.any(tg.tensor([[0, 0], [0, 2]]), axis=1)
+    tensor([False,  True])
+    """
     return x.any(axis=axis, keepdims=keepdims)
 
 
 @operation
 def all(xp: Any, x: Array, *, axis: Axis = None, keepdims: bool = False) -> Array:
-    """Whether no element is false (or zero), over axes."""
+    """Whether no element is false (or zero), over axes.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.all(tg.tensor([[True, False], [True, True]]), axis=1)
+    tensor([False,  True])
+    """
     return x.all(axis=axis, keepdims=keepdims)
 
 
 @operation
 def count_nonzero(xp: Any, x: Array, *, axis: Axis = None, keepdims: bool = False) -> Array:
-    """How many elements are not zero, over axes."""
+    """How many elements are not zero, over axes.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.count_nonzero(tg.tensor([[1, 0], [2, 3]]), axis=0)
+    tensor([2, 1])
+    """
     return xp.sum(x != 0, axis=axis, keepdims=keepdims)
 
 
 @operation
 def argmax(xp: Any, x: Array, *, axis: int | None = None, keepdims: bool = False) -> Array:
-    """The index of the largest element along an axis (of all x flattened, if None)."""
+    """The index of the largest element along an axis (of all x flattened, if None).
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.argmax(tg.tensor([[1.0, 3.0], [4.0, 2.0]]), axis=1)
+    tensor([1, 0])
+    """
     return xp.argmax(x, axis=axis, keepdims=keepdims)
 
 
 @operation
 def argmin(xp: Any, x: Array, *, axis: int | None = None, keepdims: bool = False) -> Array:
-    """The index of the smallest element along an axis (of all x flattened, if None)."""
+    """The index of the smallest element along an axis (of all x flattened, if None).
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.argmin(tg.tensor([[1.0, 3.0], [4.0, 2.0]]), axis=1)
+    tensor([0, 1])
+    """
     return xp.argmin(x, axis=axis, keepdims=keepdims)

@@ -33,14 +33,25 @@ def _peak(xp: Any, x: Array, axis: Axis) -> Array:
 
 @operation
 def softmax(xp: Any, x: Array, *, axis: int = -1) -> Array:
-    """exp(x) / sum(exp(x)) along an axis."""
+    """exp(x) / sum(exp(x)) along an axis.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.softmax(tg.tensor([[0.0, 0.0], [0.0, 200.0]]))
+    tensor([[0.5, 0.5],
+            [0. , 1. ]])
+    """
     e = xp.exp(x - _peak(xp, x, axis))
     return e / e.sum(axis=axis, keepdims=True)
 
 
 @operation
 def log_softmax(xp: Any, x: Array, *, axis: int = -1) -> Array:
-    """log(softmax(x)) along an axis, exact where softmax(x) would round to zero."""
+    """log(softmax(x)) along an axis, exact where softmax(x) would round to zero.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.log_softmax(tg.tensor([0.0, 200.0]))
+    tensor([-200.,    0.])
+    """
     shifted = x - _peak(xp, x, axis)
     return shifted - xp.log(xp.exp(shifted).sum(axis=axis, keepdims=True))
 
@@ -50,6 +61,10 @@ def sparsemax(xp: Any, x: Array, *, axis: int = -1) -> Array:
     """The nearest distribution to x along an axis (Martins and Astudillo 2016).
 
     It is x less a threshold where that is positive, and exactly 0 elsewhere.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.sparsemax(tg.tensor([0.5, 0.0, -3.0]))
+    tensor([0.75, 0.25, 0.  ])
     """
     z = xp.moveaxis(x - _peak(xp, x, axis), axis, -1)
     falling = xp.flip(xp.sort(z, axis=-1), -1)
@@ -61,7 +76,12 @@ def sparsemax(xp: Any, x: Array, *, axis: int = -1) -> Array:
 
 @operation
 def logsumexp(xp: Any, x: Array, *, axis: Axis = None, keepdims: bool = False) -> Array:
-    """log(sum(exp(x))) over axes; -inf, with a gradient of 0, where all of x is."""
+    """log(sum(exp(x))) over axes; -inf, with a gradient of 0, where all of x is.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.logsumexp(tg.tensor([1000.0, -1000.0]))
+    tensor(1000.)
+    """
     peak = _peak(xp, x, axis)
     with np.errstate(divide="ignore"):
         y = peak + xp.log(xp.exp(x - peak).sum(axis=axis, keepdims=True))
@@ -76,6 +96,10 @@ def softmax_cross_entropy(
 
     The share `smoothing` of each target's probability is spread over all classes. Where counts
     (...) is false, the loss and the row's gradient are 0, whatever x holds there.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.softmax_cross_entropy(tg.tensor([[0.0, 200.0], [0.0, 200.0]]), tg.tensor([0, 1]))
+    tensor([200.,   0.])
     """
     return kernels.cross_entropy(xp, x, targets, counts, smoothing=smoothing)
 
@@ -104,6 +128,11 @@ def _by_logits(
 
     **Arguments** x: (N, I); w: (C, I); targets: (N,) integers from 0 to C - 1; weights: (N,); b:
     (C,), or None. smoothing: as there. **Returns** a scalar. **Raises** ShapeError.
+
+    >>> import tinygrad_rnn as tg
+    >>> x, w, targets = tg.zeros((3, 2)), tg.zeros((5, 2)), tg.tensor([0, 1, 4])
+    >>> round(tg.linear_softmax_cross_entropy(x, w, targets, tg.ones((3,))).item(), 4)  # 3 log(5)
+    4.8283
     """
     losses = softmax_cross_entropy(linear(x, w, b), targets, None, smoothing=smoothing)
     losses = where(logical_or(weights != 0, isfinite(losses)), losses, 0)

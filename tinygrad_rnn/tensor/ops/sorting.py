@@ -17,7 +17,12 @@ __all__ = ["argsort", "searchsorted", "sort", "topk"]
 
 @operation
 def argsort(xp: Any, x: Array, *, axis: int | None = -1, descending: bool = False) -> Array:
-    """The indices that sort x along an axis (flattened, if None); equal ones stay in order."""
+    """The indices that sort x along an axis (flattened, if None); equal ones stay in order.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.argsort(tg.tensor([2.0, 3.0, 1.0]))
+    tensor([2, 0, 1])
+    """
     x, axis = (x.reshape(-1), 0) if axis is None else (x, axis)
     if not descending:
         return xp.argsort(x, axis=axis, kind="stable")
@@ -79,5 +84,10 @@ def topk_indices(xp: Any, x: Any, *, k: int) -> Any:
 
 @operation
 def searchsorted(xp: Any, x: Array, values: Array, *, side: str = "left") -> Array:
-    """Where values would have to be inserted into a sorted x to keep its order."""
+    """Where values would have to be inserted into a sorted x to keep its order.
+
+    >>> import tinygrad_rnn as tg
+    >>> tg.searchsorted(tg.tensor([1.0, 2.0, 3.0]), tg.tensor([0.5, 2.0]))
+    tensor([0, 1])
+    """
     return xp.searchsorted(x, values, side=side)
