@@ -294,13 +294,14 @@ def _tensor(ours: Any, torch: Any) -> Any:
 
 
 def _states(value: Any, torch: Any) -> Any:
-    """A tree with copies of PyTorch's tensors as Tensors."""
+    """A tree with copies of PyTorch's tensors as Tensors; ours stay."""
 
     def is_theirs(leaf: Any) -> bool:
         return isinstance(leaf, torch.Tensor)
 
     leaves = tree.leaves(value, leaf=is_theirs)
-    return tree.filled(value, (Tensor(_array(leaf)) for leaf in leaves), is_theirs)
+    ours = (Tensor(_array(leaf)) if is_theirs(leaf) else leaf for leaf in leaves)
+    return tree.filled(value, ours, is_theirs)
 
 
 def _tensors(value: Any, torch: Any) -> Any:
