@@ -79,7 +79,10 @@ def test_a_study_that_is_interrupted_continues(run: Run, monkeypatch: pytest.Mon
         ("memory --cells gru,elman", "not 'elman'"),
         ("memory --problems sums", "not 'sums'"),
         ("memory --trials 0", "`trials` must be at least 1"),
-        ("memory --length 1000000000", "this size (`length`, `hidden_size`, `batch_size`) needs"),
+        (
+            "memory --length 1000000000",
+            "size (`length`, `hidden_size`, `num_layers`, `batch_size`) needs",
+        ),
         ("memory --hidden-size 1" + "0" * 20, "`hidden_size` must be at most 2,147,483,647"),
         ("gates --sentence 1x", "`sentence` must consist of the symbols . ! 0 1"),
         ("parallel --lengths 16,x", "`lengths` must be numbers separated by commas"),

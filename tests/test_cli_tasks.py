@@ -166,6 +166,9 @@ def test_a_stopped_training_resumes_to_the_same_bits(
         ("text,label\na,x\n\nb,y\n", "own.csv: row 3 is empty: remove it"),
         ("text,label\na,x\nb,y\n", "2 items are too few"),
         ("text,label\na\xe9,x\n", "own.csv is not UTF-8: byte 0xE9"),
+        ("text,label\na\xe9,x\n", "in line 2: save it as UTF-8, or convert it"),
+        ("PK\x03\x04\xff", "it looks like a spreadsheet or an archive: export it as CSV"),
+        ("", "error: /"),
     ],
 )
 def test_files_that_cannot_be_learnt_from(run: Run, content: str, message: str) -> None:
@@ -174,6 +177,7 @@ def test_files_that_cannot_be_learnt_from(run: Run, content: str, message: str) 
     assert said.startswith("error: ")
     assert message in said
     assert said.count("\n") == 1
+    assert "got path=" not in said
 
 
 def test_labels_may_be_unsure(run: Run) -> None:
@@ -201,7 +205,7 @@ def test_training_test_and_unknown_labels(run: Run, texts: Path) -> None:
     Path("test.csv").write_text("text,label\na,maybe\nb,no\n")
     two = ["--data", "own.csv", "--data", "test.csv"]
     said = run("train", "classify", *two, *small, "--out", "b", status=2)
-    assert "the training texts have no label 'maybe'" in said
+    assert "test.csv: row 2, column 'label': the first file has no label 'maybe'" in said
 
 
 def test_predict_refuses_other_checkpoints(run: Run, tmp_path: Path) -> None:
@@ -319,7 +323,7 @@ def test_a_tagger_resumes_to_the_same_bits(run: Run, monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("a X\nb\n", "own.conll: row 2 has 1 columns, expected 2"),
+        ("a X\nb\n", "own.conll: row 2 has 1 column; expected 2"),
         ("a X\n\nb X\n\nc X\n\nd X\n", "every word has the tag 'X'"),
         ("a X\n", "1 items are too few"),
         ("a \xe9\n", "own.conll is not UTF-8"),

@@ -36,14 +36,14 @@ def test_conll_u_leaves_out_what_is_no_word() -> None:
 @pytest.mark.parametrize(
     ("text", "name", "column", "message"),
     [
-        ("a X\nb\n", "x", "", "x: row 2 has 1 columns, expected 2, as the first row has"),
-        ("a\nb\n", "x", "", "x: row 1 has 1 columns, expected a word and a tag"),
+        ("a X\nb\n", "x", "", "x: row 2 has 1 column; expected 2, as the first row has"),
+        ("a\nb\n", "x", "", "x: row 1 has 1 column; expected a word and a tag"),
         ("a X\n", "x", "3", "x: row 1 has no column 3: it has 2"),
         ("a X\n", "x", "upos", "`column`: expected a number from 1 on, not 'upos'"),
         ("a X\n", "x", "0", "`column`: expected a number from 1 on, not '0'"),
         (UNIVERSAL, "x.conllu", "tag", "`column`: expected one of lemma, upos,"),
         (UNIVERSAL, "x.conllu", "feats", "x.conllu: row 3, column feats: missing tag"),
-        ("1 a b\n", "x.conllu", "", "x.conllu: row 1 has 1 columns; CoNLL-U has 10, by tabs"),
+        ("1 a b\n", "x.conllu", "", "x.conllu: row 1 has 1 column; CoNLL-U has 10, with tabs"),
         ("\n\n", "x", "", "x has no sentences"),
     ],
 )

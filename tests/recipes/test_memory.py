@@ -89,6 +89,21 @@ def test_a_short_problem_is_learned(problem: str, cell: str, steps: int) -> None
     assert run.evaluate() < 0.25
 
 
+@pytest.mark.parametrize("cell", memory.CELLS)
+def test_layers_on_top_of_each_other(cell: str) -> None:
+    """Each begins with gates that keep, and the gradient is that of the first layer's states."""
+    deep = Memory(MemoryConfig("order", cell, length=12, hidden_size=4, num_layers=2))
+    one = Memory(MemoryConfig("order", cell, length=12, hidden_size=4))
+    size = {name: p.size for name, p in deep.model.named_parameters()}
+    assert sum(size.values()) > 1.5 * sum(p.size for p in one.model.parameters())
+    assert len(deep.gradient_norms()) == 12
+    assert deep.gradient_norms() != one.gradient_norms()
+    if cell == "mingru":
+        keep = [p.numpy()[:4] for name, p in deep.model.named_parameters() if "bias_ih" in name]
+        assert len(keep) == 2
+        assert all((bias < -memory.KEEP + 1).all() for bias in keep)
+
+
 def test_a_vanilla_networks_gradient_vanishes_and_a_gated_ones_less() -> None:
     """Compares the first step with the last but one, whose h the gates of an LSTM read as well."""
     reach = {}

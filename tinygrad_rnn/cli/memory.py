@@ -24,7 +24,10 @@ from .studies import Quick, Results, can_draw, listed, show_table, write_log
 QUICK_MEMORY: dict[str, Any] = {"length": 10, "hidden_size": 24, "steps": 200}
 
 
-@options(MemoryConfig(), "length", "hidden_size", "batch_size", "steps", "lr", "clip", "seed")
+@options(
+    *(MemoryConfig(), "length", "hidden_size", "num_layers", "batch_size"),
+    *("steps", "lr", "clip", "seed"),
+)
 def memory(
     *,
     problems: Annotated[str, typer.Option(help="Problems, separated by commas.")] = ",".join(

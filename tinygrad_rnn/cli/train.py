@@ -10,7 +10,8 @@ from typing import Annotated, Any
 
 import typer
 
-from ..data import default_text, read_pairs, read_text, without_blanks
+from ..data import default_text, read_pairs, without_blanks
+from ..data.datasets import file_text
 from ..recipes import (
     CharLMConfig,
     CharLMTraining,
@@ -52,7 +53,7 @@ def charlm(
     """Train a character language model, and evaluate it on held-out text."""
     with opened(CharLMTraining, "charlm", settings, device, out, resume, care) as session:
         [path] = session.locate(_absolute(text))
-        title, content = (text or path, read_text(text or path)) if path else default_text()
+        title, content = (text or path, file_text(text or path)) if path else default_text()
         if session.saved is None:
             _shrink(session.settings, len(content))
         training = session.start(content, CharLMConfig())
@@ -78,7 +79,7 @@ def cells(
     device: Device = None,
 ) -> None:
     """Compare RNN, GRU and LSTM with 1 to 4 layers as character models of a text."""
-    content = read_text(text) if text else default_text()[1]
+    content = file_text(text) if text else default_text()[1]
     _shrink(settings, len(content))
     print("cell  layers    weights  seconds  held-out bits/char")
     with on(device):

@@ -9,7 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-from ..data import TextError, read_text
+from ..data import TextError
+from ..data.datasets import file_text
 from ..io import load_checkpoint
 from ..recipes.word_scorer import WordScorer
 from ..recipes.wordlm import language_model
@@ -76,7 +77,7 @@ def score(
     """Show a text's probability, by the chain rule over its characters, or its words."""
     if (text is None) is (file is None):
         raise TextError("expected a text to score: type it, or name a file with --file")
-    text = read_text(file) if file is not None else text
+    text = file_text(file) if file is not None else text
     if not text:
         raise TextError("the text is empty; there is nothing to score")
     with on(device):

@@ -44,14 +44,14 @@ def parse_conll(text: str, name: str, column: str = "", tagged: bool = True) -> 
         fields = line.split("\t") if universal else line.split()
         if universal and len(fields) != 10:
             raise TableError(
-                f"{name}: row {row} has {len(fields)} columns; CoNLL-U has 10, by tabs"
+                f"{name}: row {row} has {_count(fields)}; CoNLL-U has 10, with tabs between them"
             )
         if universal and not fields[0].isdigit():  # several words in one, or an empty node
             continue
         width = width or len(fields)
         if len(fields) != width or (tagged and not universal and width < 2):
             raise TableError(
-                f"{name}: row {row} has {len(fields)} columns, expected "
+                f"{name}: row {row} has {_count(fields)}; expected "
                 + (
                     f"{width}, as the first row has"
                     if width > 1 or not tagged
@@ -68,6 +68,10 @@ def parse_conll(text: str, name: str, column: str = "", tagged: bool = True) -> 
     if not found:
         raise TableError(f"{name} has no sentences")
     return found
+
+
+def _count(fields: list[str]) -> str:
+    return f"{len(fields)} column{'s'[: len(fields) != 1]}"
 
 
 def _column(column: str, universal: bool) -> int:

@@ -12,6 +12,8 @@ from pathlib import Path
 from ..errors import TinygradRnnError, public
 from .memory import too_large
 
+SPREADSHEET = b"PK\x03\x04"  # the beginning of a zip archive, which .xlsx and .ods are
+NO_UTF_8 = "is not UTF-8"
 BYTES = 16  # of memory for each byte of a file: the text, its copies, and its symbols as integers
 
 
@@ -88,6 +90,11 @@ def read_text(path: str | Path) -> str:
     ...     tg.data.read_text(path)
     'one line'
     """
+    return file_text(path)
+
+
+def file_text(path: str | Path) -> str:
+    """Reads a file as `read_text` does, for the command, whose errors name no function."""
     return _decoded_file(path).replace("\r\n", "\n").replace("\r", "\n")
 
 
@@ -148,12 +155,17 @@ def decoded(raw: bytes, name: str, line: int = 1, offset: int = 0) -> str:
         text = raw.decode("utf-8").removeprefix("\ufeff")
         at, what = raw.find(b"\0"), "is not a text"
     except UnicodeDecodeError as error:
-        at, what = error.start, "is not UTF-8"
+        at, what = error.start, NO_UTF_8
     if at < 0:
         return text
     line += raw.count(b"\n", 0, at)
-    wide = raw[:2] in (b"\xff\xfe", b"\xfe\xff") or b"\0" in raw[:4]
-    hint = "; it looks like UTF-16 or UTF-32: convert it, as iconv does" if wide else ""
+    hint = ": save it as UTF-8, or convert it, such as by iconv -f windows-1252 -t utf-8"
+    if raw.startswith(SPREADSHEET):
+        hint = "; it looks like a spreadsheet or an archive: export it as CSV"
+    elif raw[:2] in (b"\xff\xfe", b"\xfe\xff") or b"\0" in raw[:4]:
+        hint = "; it looks like UTF-16 or UTF-32: convert it, as iconv does"
+    elif what != NO_UTF_8:
+        hint = ""
     raise TextError(
         f"{name} {what}: byte 0x{raw[at]:02X} at offset {offset + at}, in line {line}{hint}"
     )

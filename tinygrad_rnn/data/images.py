@@ -93,9 +93,11 @@ def read_images(path: str | Path, size: int, file: str) -> list[Captioned]:
     """
     place = Path(path)
     if place.suffix.lower() in (".csv", ".tsv", ".jsonl", ".ndjson"):
-        table = Table.read(path)
-        names = dict.fromkeys(table.texts(file))
-        return [Captioned(n, read_image(place.parent / n, size), []) for n in names]
+        table, items = Table.read(path), {}
+        for row, name in enumerate(table.texts(file)):
+            if name not in items:
+                items[name] = Captioned(name, _beside(table, row, file, place, size), [])
+        return list(items.values())
     if not place.is_dir():
         return [Captioned(str(path), read_image(path, size), [])]
     found = sorted(one for one in place.iterdir() if one.suffix.lower() in IMAGES)
@@ -117,12 +119,18 @@ def read_captioned(path: str | Path, size: int, file: str, caption: str) -> list
     items: dict[str, Captioned] = {}
     for row, (name, text) in enumerate(zip(table.texts(file), table.texts(caption), strict=True)):
         if name not in items:
-            try:
-                items[name] = Captioned(name, read_image(place.parent / name, size), [])
-            except TextError as error:
-                raise table.error(row, file, str(error)) from None
+            items[name] = Captioned(name, _beside(table, row, file, place, size), [])
         items[name].captions.append(" ".join(text.lower().split()))
     return list(items.values())
+
+
+def _beside(table: Table, row: int, file: str, place: Path, size: int) -> Pixels:
+    """Reads the image that a row of a table names. **Raises** TableError."""
+    pillow()
+    try:
+        return read_image(place.parent / table.rows[row][file], size)
+    except TextError as error:
+        raise table.error(row, file, str(error)) from None
 
 
 def emoji_images(size: int) -> list[Captioned]:

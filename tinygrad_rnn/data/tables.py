@@ -17,7 +17,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-from .datasets import TextError, decoded, lines, read_text
+from .datasets import TextError, decoded, file_text, lines
 
 DELIMITERS = ",;\t|"
 JSON_LINES = (".jsonl", ".ndjson", ".json")
@@ -38,11 +38,19 @@ def read_input(path: str | Path) -> str:
     **Raises** TextError as `read_text` does.
     """
     if str(path) != STANDARD_INPUT:
-        return read_text(path)
+        return file_text(path)
     text = decoded(sys.stdin.buffer.read(), "the standard input")
     if not text:
         raise TextError("the standard input is empty; expected a text")
     return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def text_lines(path: str | Path) -> list[str]:
+    """Reads the lines that are not blank, as `read_input` does. **Raises** TextError for none."""
+    found = [line for line in lines(read_input(path)) if line.strip()]
+    if not found:
+        raise TextError(f"{path} has blank lines only")
+    return found
 
 
 @dataclass(frozen=True)

@@ -24,8 +24,7 @@ from ..tensor.tensor import Tensor
 from .captioner import CaptionConfig, Captioner
 from .classifier import tokens
 from .comparison import Comparison, Measure, f1
-from .items import Parts
-from .task import Task
+from .task import Parts, Task
 
 ROWS, WORDS = 5, 8  # of the picture: images, and words of a caption
 STOP = "</s>"  # the end of a caption

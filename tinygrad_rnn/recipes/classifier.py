@@ -15,8 +15,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ..data.datasets import lines
-from ..data.tables import TABLES, Table, read_input
+from ..data.tables import TABLES, Table, text_lines
 from ..data.words import words
 from ..nn import Dropout, Embedding, Linear, Module
 from ..tensor import ops
@@ -25,8 +24,8 @@ from ..tensor.creation import arange, as_tensor
 from ..tensor.random import Generator
 from ..tensor.tensor import Tensor
 from .charlm import CELLS, check_weights_fit
-from .items import Index
 from .labels import Labeller, pooled
+from .predictor import Index
 from .settings import setting
 from .task import TaskSettings
 
@@ -100,7 +99,7 @@ class Classifier(Labeller):
         """Reads the column of texts of a table; or, of another file, each line."""
         if str(path).lower().endswith(TABLES):
             return Table.read(path).texts(self.config.text)
-        return [line for line in lines(read_input(path)) if line.strip()]
+        return text_lines(path)
 
     def encode(self, text: str) -> NDArray[np.int64]:
         """Returns the ids of a text's words."""

@@ -13,7 +13,7 @@ import numpy as np
 
 from .. import plot
 from ..data import DataLoader, PadSequences
-from ..data.examples import movie_sentences
+from ..data.sets import movie_sentences
 from ..data.tables import Table
 from ..nn import Module
 from ..optim import AdamW, Optimizer
@@ -21,8 +21,9 @@ from ..tensor.random import Generator
 from .bag_of_words import NaiveBayes, logistic_regression
 from .classifier import Classifier, ClassifyConfig, encode, tokens
 from .comparison import Comparison
-from .items import Index, Parts
 from .labels import LabelTask
+from .predictor import Index
+from .task import Parts
 
 Item = tuple[str, str, float]  # a text, its label, and how sure the label is
 BAYES = 0.3  # of Naive Bayes' scores, where the words' own scores begin
@@ -43,7 +44,10 @@ class Classify(LabelTask):
     @classmethod
     def read(cls, files: Sequence[str], config: Any) -> Parts:
         """Reads texts with their labels, and splits them."""
-        parts = [labelled(path, config) for path in files] or [movie_sentences()]
+        parts: list[list[Item]] = []
+        for path in files:
+            parts.append(labelled(path, config, parts[0] if parts else []))
+        parts = parts or [movie_sentences()]
         return Parts.of(parts, config.seed, config.limit)
 
     def __init__(self, data: Parts, config: ClassifyConfig, device: str | None = None) -> None:
@@ -115,14 +119,22 @@ class Classify(LabelTask):
         plot.save(figure, path)
 
 
-def labelled(path: str, config: ClassifyConfig) -> list[Item]:
-    """Reads the texts and the labels of a table. **Raises** TableError, also for one label only."""
+def labelled(path: str, config: ClassifyConfig, first: Sequence[Item] = ()) -> list[Item]:
+    """Reads the texts and the labels of a table.
+
+    **Arguments** first: the items of the first file, if this is another, which has no other labels.
+    **Raises** TableError, also for a first file with one label only.
+    """
     table = Table.read(path)
     texts, labels = table.texts(config.text), table.texts(config.label)
-    if len(set(labels)) < 2:
+    known = {label for _, label, _ in first} or set(labels)
+    if len(known) < 2:
         raise table.error(
             0, config.label, f"every row has the label {labels[0]!r}: expected two labels at least"
         )
+    for row, label in enumerate(labels):
+        if label not in known:
+            raise table.error(row, config.label, f"the first file has no label {label!r}")
     sure = [1.0] * len(table)
     if config.confidence:
         sure = table.numbers(config.confidence)

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..data import PadSequences, TextError
-from ..errors import InvalidTypeError
 from ..nn import cross_entropy
 from ..tensor import ops
 from ..tensor.creation import arange, as_tensor
 from ..tensor.tensor import Tensor
 from ..train import inference
 from .comparison import Comparison, Measure
-from .items import Parts
 from .predictor import Predictor, by_length
-from .task import Task
+from .task import Parts, Task
 
 
 def pooled(y: Tensor, lengths: Any) -> tuple[Tensor, Tensor]:
@@ -42,10 +40,7 @@ class Labeller(Predictor):
     """Gives sequences their labels."""
 
     labels: list[str]
-
-    def encode(self, item: Any) -> NDArray[Any]:
-        """Returns what the network reads of an item, (T, ...)."""
-        raise InvalidTypeError(f"{type(self).__name__} defines no encode(item)")
+    encode: Callable[[Any], NDArray[Any]]  # what the network reads of an item, (T, ...)
 
     def batches(self, items: Sequence[Any]) -> Iterator[tuple[list[int], Tensor, Any]]:
         """Yields the places of items of similar length, their padded batch, and the lengths."""
@@ -73,6 +68,8 @@ class LabelTask(Task):
 
     measure: ClassVar = Measure("accuracy")
     parts: Parts
+    # Yields other systems, with the numbers of the labels that each gives the test items.
+    baselines: Callable[[Comparison], Iterator[tuple[str, Any]]]
 
     @classmethod
     def labels_of(cls, parts: Parts) -> list[str]:
@@ -104,10 +101,6 @@ class LabelTask(Task):
         """Computes the cross-entropy of the labels, and their number."""
         x, lengths, targets = batch
         return cross_entropy(model(x, lengths), targets), len(targets)
-
-    def baselines(self, comparison: Comparison) -> Iterator[tuple[str, Any]]:
-        """Yields other systems, with the number of the label that each gives the test items."""
-        raise InvalidTypeError(f"{type(self).__name__} defines no baselines(comparison)")
 
     def compare(self) -> Comparison:
         """Compares accuracies on the test items."""

@@ -32,11 +32,14 @@ from .trainer import RecipeTrainer
 NEAR = 0.08  # of a sum of two numbers, a 25th of its range, as in the paper
 
 
-def _min_gru(features: int, hidden: int, generator: Generator) -> Recurrent:
-    cell = MinGRUCell(features, hidden, generator=generator)
-    if cell.bias_ih is not None:
+def _min_gru(features: int, hidden: int, num_layers: int, generator: Generator) -> Recurrent:
+    def layer(inputs: int) -> MinGRUCell:
+        cell = MinGRUCell(inputs, hidden, generator=generator)
+        assert cell.bias_ih is not None
         cell.bias_ih.data[:hidden] -= KEEP
-    return Recurrent(cell, fused=True)
+        return cell
+
+    return Recurrent(layer, features, num_layers, fused=True, generator=generator)
 
 
 KEEP = 3.0  # added to the keep gates: one that starts at 1/2 forgets a sequence in a few steps
@@ -58,7 +61,8 @@ class MemoryConfig(Settings):
     problem: str = setting("adding", "Problem.", one_of=PROBLEMS)
     cell: str = setting("gru", "Recurrent cell.", one_of=CELLS)
     length: int = setting(60, "Steps to remember; Reber's grammar has its own.", at_least=2)
-    hidden_size: int = setting(64, "Units.", at_least=1)
+    hidden_size: int = setting(64, "Units in a layer.", at_least=1)
+    num_layers: int = setting(1, "Recurrent layers.", at_least=1)
     batch_size: int = setting(32, "Sequences in an update.", at_least=1)
     steps: int = setting(2000, "Maximal number of updates.", at_least=1)
     lr: float = setting(1e-2, "Peak learning rate of Adam.", above=0)
@@ -68,10 +72,11 @@ class MemoryConfig(Settings):
     def __post_init__(self) -> None:
         super().__post_init__()
         # Sequences with their states, and the recurrent weights with their gradients.
-        states = (HELD_OUT + 2 * self.batch_size) * self.length * (self.hidden_size + 8)
+        size, layers = self.hidden_size, self.num_layers
+        states = (HELD_OUT + 2 * self.batch_size) * self.length * (layers * size + 8)
         check_memory(
-            "a problem of this size (`length`, `hidden_size`, `batch_size`)",
-            4 * states + 8 * self.hidden_size**2,
+            "a problem of this size (`length`, `hidden_size`, `num_layers`, `batch_size`)",
+            4 * states + 8 * layers * size**2,
         )
 
 
@@ -85,7 +90,9 @@ class Reader(Module):
         super().__init__()
         problem = PROBLEMS[config.problem]
         size = config.hidden_size
-        self.layer: Any = CELLS[config.cell](problem.features, size, generator=generator)
+        self.layer: Any = CELLS[config.cell](
+            problem.features, size, config.num_layers, generator=generator
+        )
         if config.cell in ("gru", "lstm"):
             chrono_(self.layer, config.length, generator=generator)
         self.head = Linear(size, problem.outputs, generator=generator)
@@ -206,7 +213,7 @@ def ends_of(sample: Sample, count: int) -> Sample:
 
 
 def reach(model: Any, sample: Sample) -> list[float]:
-    """Computes |dL/dh_t| for each t; of LSTM's states, h."""
+    """Computes |dL/dh_t| for each t, of the first layer; of LSTM's states, h."""
     flow = gradient_flow(model, lambda: loss_of(outputs(model, sample), sample))["layer"]
     h = flow[0] if isinstance(flow, tuple) else flow
     norms: list[float] = h[0].tolist()

@@ -20,9 +20,10 @@ from ..data import TextError
 from ..data.sets import SETS, cache_folder
 from .comparison import Comparison, Measure
 from .scores import bleu_and_chrf, chrf, chrf_counts
+from .task import Parts
 from .translate import TranslateConfig
 from .translation_training import Texts
-from .verses import Verses, split
+from .verses import split
 from .word_by_word import WordByWord
 
 CHINESE = "zh_CN"
@@ -45,7 +46,7 @@ def messages(
     *,
     test: int = TEST,
     validation: int = VALIDATION,
-) -> Verses:
+) -> Parts:
     """Reads the translated messages of one line and 2 to 30 English words, and splits them.
 
     **Arguments** language: as in the name of its folder. folder: of the languages; where Debian
@@ -123,7 +124,7 @@ def _letters(text: str) -> set[str]:
     return {f" {text} "[i : i + 2] for i in range(len(text) + 1)}
 
 
-def compare(parts: Verses, name: str, translations: Sequence[str]) -> Comparison:
+def compare(parts: Parts, name: str, translations: Sequence[str]) -> Comparison:
     """Compares translations of the test's messages with baselines. **Arguments** name: of ours."""
     sources, references = ([pair[side] for pair in parts.test] for side in (0, 1))
     systems = {

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-from ..errors import InvalidTypeError
+import numpy as np
+from numpy.typing import NDArray
+
 from ..nn import Module
 from ..tensor.random import Generator
 from ..train import check_weights
@@ -26,15 +29,15 @@ class Predictor:
     kinds: ClassVar[dict[str, Any]]  # the types of its own entries of a checkpoint
     config: Any
     model: Any
+    build: Callable[[Generator], Module]
+    read: Callable[[str | Path], list[Any]]  # the items of a file; `-` is the standard input
+    predict: Callable[[Any], Iterable[dict[str, Any]]]  # a record for each item, for JSON
+    show: Callable[[dict[str, Any]], Any]  # what a terminal shows of a record: str, or rich's Text
 
     def __init__(self, config: Any, generator: Generator, *entries: Any) -> None:
         self.config = config
         vars(self).update(zip(self.kinds, entries, strict=True))
         self.model = self.build(generator)
-
-    def build(self, generator: Generator) -> Module:
-        """Builds the model."""
-        raise InvalidTypeError(f"{type(self).__name__} defines no build(generator)")
 
     @classmethod
     def from_state(cls, state: dict[str, Any], device: str | None = None) -> Self:
@@ -56,18 +59,6 @@ class Predictor:
         """The device of the weights."""
         return str(next(self.model.parameters()).device)
 
-    def read(self, path: str | Path) -> list[Any]:
-        """Reads the items of a file, or of the standard input, if it is `-`."""
-        raise InvalidTypeError(f"{type(self).__name__} defines no read(path)")
-
-    def predict(self, items: Sequence[Any]) -> Iterable[dict[str, Any]]:
-        """Returns a record for each item, which JSON can express."""
-        raise InvalidTypeError(f"{type(self).__name__} defines no predict(items)")
-
-    def show(self, record: dict[str, Any]) -> Any:
-        """Returns what a terminal shows of a record: a string, or a `rich` Text."""
-        raise InvalidTypeError(f"{type(self).__name__} defines no show(record)")
-
 
 def by_length(sequences: Sequence[Any]) -> Iterator[list[int]]:
     """Yields the places of sequences, the shortest first, as many as a batch has.
@@ -78,3 +69,30 @@ def by_length(sequences: Sequence[Any]) -> Iterator[list[int]]:
     order = sorted(range(len(sequences)), key=lambda i: len(sequences[i]))
     for start in range(0, len(order), AT_A_TIME):
         yield order[start : start + AT_A_TIME]
+
+
+class Index:
+    """Tokens with an id each: 0 for an unknown one, then the most frequent first.
+
+    >>> index = Index.of([["a", "rose", "is", "a", "rose"]], most=2)
+    >>> index.tokens, index.ids(["a", "tulip"]).tolist(), len(index)
+    (['a', 'rose'], [1, 0], 3)
+    """
+
+    def __init__(self, tokens: Sequence[str]) -> None:
+        self.tokens = list(tokens)
+        self.places = {token: i for i, token in enumerate(tokens, start=1)}
+
+    @classmethod
+    def of(cls, texts: Iterable[Iterable[str]], most: int, least: int = 1) -> Index:
+        """Collects the most frequent tokens that occur at least so often."""
+        counts = Counter(token for text in texts for token in text)
+        frequent = sorted((t for t in counts if counts[t] >= least), key=lambda t: (-counts[t], t))
+        return cls(frequent[:most])
+
+    def __len__(self) -> int:
+        return len(self.tokens) + 1
+
+    def ids(self, text: Sequence[str]) -> NDArray[np.int64]:
+        """Returns the ids of tokens."""
+        return np.array([self.places.get(token, 0) for token in text], np.int64)

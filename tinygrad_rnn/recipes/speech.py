@@ -14,16 +14,16 @@ import numpy as np
 
 from .. import plot
 from ..data import DataLoader, PadSequences, TextError
-from ..data.examples import japanese_vowels
+from ..data.sets import japanese_vowels
 from ..data.ts import read_ts
 from ..tensor.creation import as_tensor
 from ..tensor.random import Generator
 from ..tensor.tensor import Tensor
 from .comparison import Comparison, Measure
 from .dtw import nearest
-from .items import Parts
 from .labels import LabelTask
 from .recognizer import Recognizer, SpeechConfig
+from .task import Parts
 
 
 class Speech(LabelTask):

@@ -14,17 +14,17 @@ import numpy as np
 
 from ..data import DataLoader, TextError, pad_sequence
 from ..data.conll import Sentence, parse_conll
-from ..data.examples import addresses, bank_sentences
+from ..data.sets import addresses, bank_sentences
 from ..data.tables import read_input
 from ..tensor import ops
 from ..tensor.creation import as_tensor
 from ..tensor.random import Generator
 from ..tensor.tensor import Tensor
 from .comparison import Comparison, Measure, f1
-from .items import Index, Parts
+from .predictor import Index
 from .spans import MostFrequentTag, features_crf, is_bio, spans
 from .tagger import TagConfig, Tagger
-from .task import Task
+from .task import Parts, Task
 
 
 class Tag(Task):

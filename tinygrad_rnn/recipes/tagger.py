@@ -17,8 +17,7 @@ from numpy.typing import NDArray
 
 from ..data import pad_sequence
 from ..data.conll import parse_conll
-from ..data.datasets import lines
-from ..data.tables import read_input
+from ..data.tables import read_input, text_lines
 from ..nn import CRF, GRU, Dropout, Embedding, Linear, Module, cross_entropy
 from ..tensor import ops
 from ..tensor.autodiff import grad
@@ -27,8 +26,7 @@ from ..tensor.random import Generator
 from ..tensor.tensor import Tensor
 from ..train import inference
 from .charlm import CELLS, check_weights_fit
-from .items import Index
-from .predictor import AT_A_TIME, Predictor
+from .predictor import AT_A_TIME, Index, Predictor
 from .settings import setting
 from .spans import forbidden
 from .task import TaskSettings
@@ -149,11 +147,10 @@ class Tagger(Predictor):
 
     def read(self, path: str | Path) -> list[list[str]]:
         """Reads the words of a CoNLL or CoNLL-U file; of another, each line's, between blanks."""
-        text = read_input(path)
         if str(path).lower().endswith((".conll", ".conllu", ".iob", ".bio")):
-            sentences = parse_conll(text, str(path), tagged=False)
+            sentences = parse_conll(read_input(path), str(path), tagged=False)
             return [[word for word, _ in sentence] for sentence in sentences]
-        return [line.split() for line in lines(text) if line.strip()]
+        return [line.split() for line in text_lines(path)]
 
     def predict(self, sentences: Sequence[Sequence[str]]) -> Iterator[dict[str, Any]]:
         """Tags sentences."""

@@ -16,11 +16,11 @@ import html
 import re
 import struct
 import zlib
-from dataclasses import dataclass
 from pathlib import Path
 
 from ..data import TextError
 from ..data.datasets import read_bytes
+from .task import Parts
 from .translate import TranslateConfig
 from .translation_training import Texts
 
@@ -38,15 +38,6 @@ _ASIDE = re.compile(r"<(note|title)\b.*?</\1>", re.S)  # about the verse, not pa
 _MARK = re.compile(r"<[^>]*>")
 
 
-@dataclass(frozen=True)
-class Verses:
-    """The split pairs of verses."""
-
-    training: list[Texts]
-    validation: list[Texts]
-    test: list[Texts]
-
-
 def verses(
     source: str = ENGLISH,
     target: str = SPANISH,
@@ -54,7 +45,7 @@ def verses(
     *,
     test: int = TEST,
     validation: int = VALIDATION,
-) -> Verses:
+) -> Parts:
     """Reads the verses that both modules have.
 
     **Arguments** source, target: the modules' names. folder: where they are installed. test,
@@ -77,7 +68,7 @@ def verses(
     return parts
 
 
-def split(pairs: list[Texts], test: int, validation: int) -> Verses:
+def split(pairs: list[Texts], test: int, validation: int) -> Parts:
     """Splits pairs by a hash of their sources, so that no source is in two parts.
 
     >>> parts = split([("God", "Dios"), ("day", "dia"), ("God", "Dios"), ("sea", "mar")], 1, 1)
@@ -86,7 +77,7 @@ def split(pairs: list[Texts], test: int, validation: int) -> Verses:
     """
     once = dict(reversed(pairs))  # of equal sources the first counts
     order = sorted(once.items(), key=lambda pair: hashlib.sha256(pair[0].encode()).digest())
-    return Verses(
+    return Parts(
         training=order[test + validation :],
         validation=order[test : test + validation],
         test=order[:test],

@@ -16,8 +16,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ..data.datasets import lines
-from ..data.tables import read_input
+from ..data.tables import text_lines
 from ..data.words import words
 from ..nn import (
     Dropout,
@@ -31,9 +30,8 @@ from ..nn import (
 from ..tensor.random import Generator
 from ..tensor.tensor import Tensor
 from .charlm import CELLS, CharModel, State, check_weights_fit
-from .items import Index
 from .language_model import LanguageModel
-from .predictor import Predictor
+from .predictor import Index, Predictor
 from .settings import Settings, setting
 
 UNKNOWN = "\ufffd"  # a word that the model does not know
@@ -146,7 +144,7 @@ class WordScorer(Predictor, LanguageModel):
 
     def read(self, path: str | Path) -> list[str]:
         """Reads the lines of a text."""
-        return [line for line in lines(read_input(path)) if line.strip()]
+        return text_lines(path)
 
     def predict(self, texts: Sequence[str]) -> Iterator[dict[str, Any]]:
         """Computes the log-probability of each text, and of its words."""

@@ -12,8 +12,9 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ..data import Streams, TextError, default_text, read_text
+from ..data import Streams, TextError, default_text
 from ..data.batching import Window
+from ..data.datasets import file_text
 from ..data.words import words
 from ..nn import Module
 from ..optim import SGD, Adam, Optimizer
@@ -23,9 +24,9 @@ from ..tensor.random import Generator
 from ..tensor.tensor import Tensor
 from .charlm import CharLM, State, checked
 from .comparison import Comparison, Measure, perplexity
-from .items import Index
 from .kneser_ney import KneserNey
 from .language_model import LanguageModel
+from .predictor import Index
 from .task import Task
 from .word_scorer import WordLMConfig, WordScorer
 
@@ -49,7 +50,7 @@ class WordLM(Task):
     @classmethod
     def read(cls, files: Sequence[str], config: Any) -> str:
         """Reads the text."""
-        return "\n".join(map(read_text, files)) if files else default_text()[1]
+        return "\n".join(map(file_text, files)) if files else default_text()[1]
 
     def __init__(self, data: str, config: WordLMConfig, device: str | None = None) -> None:
         generator = Generator(config.seed)
