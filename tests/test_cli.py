@@ -346,6 +346,50 @@ def test_gradcheck(sound: bool, monkeypatch: pytest.MonkeyPatch) -> None:
         assert "2 of 3 pass" in result.output
 
 
+CELLS = """
+import tinygrad_rnn as tg
+
+wrong_tanh = tg.Op("wrong_tanh", lambda xp, x: xp.tanh(x)).vjp(x=lambda g, y: g * (1 - y))
+
+
+class Leaky(tg.nn.Cell):
+    def step(self, x, h):
+        h = 0.75 * h + 0.25 * tg.tanh(x @ self.weight_ih.mT + h @ self.weight_hh.mT)
+        return h, h
+"""
+WRONG = (
+    CELLS
+    + """
+
+class Wrong(Leaky):
+    def step(self, x, h):
+        return super().step(x, wrong_tanh(h))
+"""
+)
+
+
+def test_gradcheck_of_the_cells_of_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "cells.py"
+    file.write_text(CELLS, "utf-8")
+    result = CliRunner().invoke(app, ["gradcheck", str(file)])
+    assert result.exit_code == 0
+    assert re.search(r"Leaky +│ cell +(│ +\d\.\de-\d+ +){3}│", result.output)
+    assert "1 of 1 pass on cpu with seed 0" in result.output
+
+
+def test_gradcheck_finds_the_wrong_rule_of_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "cells.py"
+    file.write_text(WRONG, "utf-8")
+    result = CliRunner().invoke(app, ["gradcheck", str(file)])
+    assert result.exit_code == 1
+    assert "Wrong: gradcheck:" in result.output
+    assert "1 of 2 pass" in result.output
+
+
+def test_gradcheck_of_a_file_without_cells(run: Run) -> None:
+    assert "no such file" in mistake(run("gradcheck", "nowhere.py", status=2)).lower()
+
+
 def test_help_names_the_commands(run: Run) -> None:
     out = run("--help").stdout
     assert all(name in out for name in ("train", "generate", "score", "gradcheck", "info"))

@@ -22,7 +22,8 @@ from tinygrad_rnn.cli.look import page
 from tinygrad_rnn.recipes import CharLM, CharLMConfig, CharLMTraining, SettingError
 from tinygrad_rnn.recipes import look as looking
 from tinygrad_rnn.recipes.look import look
-from tinygrad_rnn.recipes.wordlm import WordScorer
+from tinygrad_rnn.recipes.tagger import Tagger
+from tinygrad_rnn.recipes.word_scorer import UNKNOWN, WordScorer
 
 TEXT = "the cat </script> sat\non the mat & <b>lay</b>\n"
 SIZES = "--hidden-size 6 --embedding-dim 4 --steps 2 --batch-size 2"
@@ -87,7 +88,7 @@ def test_a_language_model_s_page_has_its_scores_and_activations(runs: Path, cell
     names = [part["name"] for part in found["parts"]]
     assert names[-1] == {"gru": "layer 2, state h", "lstm": "state c"}[cell]
     assert len(names) == {"gru": 8, "lstm": 6}[cell]
-    _, state = lm.model(tg.as_tensor(lm._encode(TEXT)[:, None]))
+    _, state = lm.model(tg.as_tensor(lm.encode(TEXT)[:, None]))
     last = state[-1] if cell == "lstm" else state
     part = found["parts"][-1]
     values = unpacked(part["values"], "u1").reshape(len(part["units"]), n)
@@ -101,7 +102,7 @@ def test_words_are_coloured_by_their_factors_of_the_chain_rule(runs: Path) -> No
     factors = WordScorer.from_state(state).score(text)
     assert "".join(found["symbols"]) == " " + text  # a word has the blank before it
     np.testing.assert_allclose(unpacked(found["bits"], "<f4"), -factors / math.log(2), atol=1e-4)
-    assert found["vocabulary"][0] == looking.UNKNOWN
+    assert found["vocabulary"][0] == UNKNOWN
     assert found["symbols"][-1].strip() == "bird"
 
 
@@ -146,10 +147,32 @@ def test_pages_of_the_other_recipes(runs: Path) -> None:
         np.testing.assert_allclose(weights.sum(axis=1), 1, atol=0.01)
     [one] = look(runs / "classified", ["a good film"])["texts"]
     assert [word for word, _ in one["words"]] == ["a", "good", "film"]
-    [tagged] = look(runs / "tagged", ["Anna lives in Rome"])["texts"]
+    [tagged, long] = look(runs / "tagged", ["Anna lives in Rome", "Anna " * 201])["texts"]
     assert len(tagged["tags"]) == 4
+    assert np.array(tagged["contributions"]).shape == (4, 4)
+    assert (len(long["tags"]), long["contributions"]) == (201, [])
     for found in ({"kind": "translation", "pairs": pairs}, {"kind": "classify", "texts": [one]}):
         assert content_of(page(found, "a title")) == found
+
+
+def test_contributions_to_tags_are_the_gradients_times_the_inputs(runs: Path) -> None:
+    """A word whose vector grows a little changes the log-odds of all tags as is said."""
+    tagger: Any = Tagger.from_state(tg.io.load_checkpoint(runs / "tagged"))
+    words, small = ["Anna", "lives", "in", "Rome"], 1e-3
+    [found] = tagger.explain([words])
+    places = [tagger.tags.index(tag) for tag in found["tags"]]
+    vectors = tagger.model.vectors(tagger.encode([words])).detach().numpy()
+
+    def odds(word: int, factor: float) -> Any:
+        changed = vectors.copy()
+        changed[word] *= factor
+        scores = tagger.model.read(tg.as_tensor(changed), [4]).numpy()[:, 0].astype(float)
+        return [row[k] - np.log(np.exp(np.delete(row, k)).sum()) for row, k in zip(
+            scores, places, strict=True)]  # fmt: skip
+
+    for j in range(4):
+        change = np.subtract(odds(j, 1 + small), odds(j, 1 - small)) / (2 * small)
+        np.testing.assert_allclose(np.array(found["contributions"])[:, j], change, atol=2e-3)
 
 
 def test_what_cannot_be_looked_at(runs: Path, tmp_path: Path) -> None:
@@ -278,5 +301,10 @@ def test_attention_and_contributions(visit: Open, runs: Path, width: int) -> Non
     view.hover(".words span >> nth=2")
     share = content["texts"][0]["words"][1][1]
     assert f"{share:.3f} to the log-odds" in view.inner_text("aside")
-    view = visit(look(runs / "tagged", ["Anna lives in Rome"]), width)
+    content = look(runs / "tagged", ["Anna lives in Rome"])
+    view = visit(content, width)
     assert view.locator("ruby rt").count() == 4
+    view.hover("ruby >> nth=3")
+    assert f"{content['texts'][0]['contributions'][3][2]:.2f}" in view.inner_text("aside")
+    largest = np.abs(content["texts"][0]["contributions"][3]).argmax()
+    assert re.search("[pn]8", view.get_attribute(f"ruby >> nth={largest} >> span", "class") or "")

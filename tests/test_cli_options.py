@@ -30,6 +30,7 @@ from tinygrad_rnn.cli.app import app
 from tinygrad_rnn.recipes import memory as recall
 from tinygrad_rnn.recipes.phones import split
 
+from .recipes.test_messages import write_catalogue
 from .recipes.test_verses import write_module
 
 SIZES = "--hidden-size 4 --steps 1"
@@ -40,6 +41,7 @@ COMMANDS = {
     "train translate": f"--source a --target b --embedding-dim 2 {PAIRS}",
     "train phones": f"--num-layers 1 {PAIRS}",
     "train verses": f"--source en --target xx --folder . {PAIRS}",
+    "train messages": f"--folder . {PAIRS} --quick",
     "train task": f"copy {SIZES} --out out",
     "train classify": f"--data rows.csv --embedding-dim 2 {TASK}",
     "train caption": f"--data shown.csv --embedding-dim 2 --channels 2 --image-size 16 {TASK}",
@@ -193,6 +195,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         os.mkfifo(folder / name)
     for name in ("en", "xx"):
         write_module(folder / name, [lines], [["7"]])
+    catalogue = {f"{a} b": f"{a} c" for a in "defghijk"}
+    write_catalogue(folder / "zh_CN" / "LC_MESSAGES" / "sw.mo", catalogue)
     few = split("".join(f"{word} K AE1 T\n" for word in "abcde"), 3, 1)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
@@ -202,6 +206,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         verses = functools.partial(commands.bibles.verses, test=2, validation=2)
         patch.setattr(commands.bibles, "verses", verses)
         patch.setattr(data.memory, "memory", lambda: 2**33)
+        messages = functools.partial(commands.programs.messages, test=2, validation=2)
+        patch.setattr(commands.programs, "messages", messages)
         rows = [info for info in testing.op_infos() if info.name == "tanh"]
         patch.setattr(testing, "op_infos", lambda: rows)
         patch.setattr("tinygrad_rnn.cli.task._drawing", lambda: False)

@@ -55,7 +55,7 @@ def test_sequences_of_users_own(run: Run) -> None:  # noqa: F811
     shown = run("predict", "run", typed=Path("test.ts").read_text()).splitlines()
     assert [line.split()[0] for line in shown] == [record["label"] for record in records]
     predictor: Any = TASKS_BY_NAME["speech"].predictor.from_state(load_checkpoint("run"))
-    frames = np.concatenate([predictor.scaled(x) for x, _ in read_ts("train.ts")])
+    frames = np.concatenate([predictor.encode(x) for x, _ in read_ts("train.ts")])
     np.testing.assert_allclose(frames.mean(axis=0), 0, atol=0.1)
     np.testing.assert_allclose(frames.std(axis=0), 1, atol=0.05)
     Path("other.ts").write_text("@data\n1,2,3\n")
@@ -92,7 +92,7 @@ HEAD = "@classLabel true a b\n@data\n"
     ("content", "message"),
     [
         (HEAD + "1,2:a\n1,x:b\n", "own.ts: row 4, channel 1, step 2: expected a number, got 'x'"),
-        (HEAD + "1,2:a\n" * 30, "every sequence has the label 'a': expected two at least"),
+        (HEAD + "1,2:a\n" * 30, "every sequence to learn from has the label 'a'"),
         (HEAD + "1,2:a\n1,2:b\n", "2 items are too few"),
         ("text,label\n", "own.ts: row 1: expected a line of @ or #, until @data"),
         ("@data \xe9\n", "own.ts is not UTF-8"),

@@ -16,8 +16,11 @@ import numpy as np
 import pytest
 
 from tinygrad_rnn.cli import main
+from tinygrad_rnn.data.words import words
 from tinygrad_rnn.io import load_checkpoint
 from tinygrad_rnn.recipes import TASKS_BY_NAME
+from tinygrad_rnn.recipes.word_scorer import WordScorer
+from tinygrad_rnn.tensor.random import Generator
 
 GOOD, BAD = ["good", "fine", "lovely", "great"], ["bad", "dull", "awful", "poor"]
 Run = Callable[..., str]
@@ -401,6 +404,31 @@ def test_word_models_resume_to_the_same_bits(
         run(*arguments, "--out", "part", status=130)
     run("train", "wordlm", "--out", "part", "--resume")
     assert plain(load_checkpoint("whole")) == plain(load_checkpoint("part"))
+
+
+def test_words_are_generated(run: Run, tmp_path: Path) -> None:
+    """Known words; a prompt counts, and a seed gives the same text."""
+    write_rhymes(tmp_path / "t.txt")
+    text = (tmp_path / "t.txt").read_text()
+    run("train", "wordlm", "--data", "t.txt", *WORDS, "--steps", "30", "--out", "run")
+    first, same, other = (
+        run("generate", "run", "--length", "40", "--seed", seed) for seed in ("1", "1", "2")
+    )
+    assert first == same != other
+    lm = WordScorer.from_state(load_checkpoint("run"))
+    drawn = list(lm.sample(40, generator=Generator(1)))
+    assert "".join(drawn) + "\n" == first
+    assert len(drawn) == 40
+    assert {*drawn[1:]} <= {*lm.words}
+    assert not first.startswith(" ")
+    greedy = ["--temperature", "0", "--length", "3"]
+    prompt = " ".join(text.split()[:6])
+    after = run("generate", "run", "--prompt", prompt, *greedy)
+    assert after.startswith(prompt)
+    added = words(after.removesuffix("\n"))[len(words(prompt)) :]
+    log_p = [lm.score(prompt + word)[-1] for word in lm.words]
+    assert lm.words[int(np.argmax(log_p))] == added[0]
+    run("generate", "run", "--int8", *greedy)
 
 
 def test_averaged_weights_are_the_mean(run: Run, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 from typer.main import get_command
+from typer.testing import CliRunner
 
 import tinygrad_rnn as tg
 from tinygrad_rnn.cli.app import app
@@ -94,18 +95,50 @@ def test_links_between_pages_lead_somewhere(page: Path) -> None:
             assert (page.parent / link.split("#")[0]).exists(), link
 
 
+def test_the_drawings_of_the_lecture_are_those_of_their_script(tmp_path: Path) -> None:
+    folder = ROOT / "docs" / "lecture"
+    shutil.copy(folder / "figures.py", tmp_path)
+    subprocess.run([sys.executable, "figures.py"], cwd=tmp_path, check=True)
+    drawn = {file.name: file.read_bytes() for file in tmp_path.glob("*.svg")}
+    assert drawn == {file.name: file.read_bytes() for file in folder.glob("*.svg")}
+    shown = "".join(page.read_text("utf-8") for page in folder.glob("*.md"))
+    assert all(f"]({name})" in shown for name in drawn)
+
+
 def options(command: Any) -> set[str]:
     """The options of a command and of those below it."""
     own = {option for p in command.params for option in (*p.opts, *p.secondary_opts)}
     return own.union(*(options(below) for below in getattr(command, "commands", {}).values()))
 
 
-@pytest.mark.parametrize("name", ["README.md", "docs/translation.md", "docs/training.md"])
+LECTURE = sorted(str(page.relative_to(ROOT)) for page in (ROOT / "docs" / "lecture").glob("*.md"))
+
+
+@pytest.mark.parametrize("name", ["README.md", "docs/translation.md", "docs/training.md", *LECTURE])
 def test_the_options_that_pages_name_exist(name: str) -> None:
     text = (ROOT / name).read_text("utf-8")
     named = re.findall(r"^.*tinygrad-rnn .*|`[^`\n]*--[^`\n]*`", text, re.M)
     said = {option for part in named for option in re.findall(r"--[a-z][\w-]*", part)}
     assert said <= options(get_command(app)) | {"--help"}
+
+
+@pytest.mark.parametrize(
+    ("chapter", "cell"),
+    [
+        ("03-vanilla-rnn", "LeakyCell"),
+        ("10-gru", "MinimalGatedCell"),
+        ("11-lstm", "MyLSTMCell"),
+    ],
+)
+def test_the_cells_of_the_exercises_pass_gradcheck(chapter: str, cell: str, tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "lecture" / f"{chapter}.md").read_text("utf-8")
+    solution = re.search(rf"^>>> class {cell}.*?\n\n", page, re.S | re.M)
+    assert solution is not None
+    lines = [line[4:] for line in solution[0].splitlines()]
+    file = tmp_path / "cell.py"
+    file.write_text("\n".join(["import tinygrad_rnn as tg", *lines]), "utf-8")
+    result = CliRunner().invoke(app, ["gradcheck", str(file)])
+    assert "1 of 1 pass on cpu with seed 0" in result.output
 
 
 # ---------------------------------------------------------------- CONTRIBUTING.md, step by step

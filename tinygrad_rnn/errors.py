@@ -59,7 +59,7 @@ class GraphError(TinygradRnnError, RuntimeError):
 
 
 class ExportError(TinygradRnnError, BufferError):
-    """A tensor that cannot be exported to another library."""
+    """Memory that cannot be shared with another library."""
 
 
 class AnomalyError(TinygradRnnError, FloatingPointError):

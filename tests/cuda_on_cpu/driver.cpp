@@ -27,6 +27,7 @@ enum {
   OUT_OF_MEMORY = 2,
   INVALID_DEVICE = 101,
   NOT_FOUND = 500,
+  NOT_READY = 600,
   LAUNCH_FAILED = 719,
   COOPERATIVE_TOO_LARGE = 720
 };
@@ -228,17 +229,55 @@ API Status rt_cudaPointerGetAttributes(Attributes *a, const Pointer p) {
   return *a = {2, 0, p, nullptr}, SUCCESS;
 }
 
-static Status copy(Pointer to, const void *from, Size n, int kind) {
+// Copies that a GPU may make later than others: with set_late(1) those to the device in a second
+// stream are made when someone waits for them. They must themselves wait for earlier launches,
+// since what these read may lie where the copy writes.
+
+struct Copy {
+  Pointer to;
+  const void *from;
+  Size bytes;
+};
+struct Event {
+  Pointer stream;
+  long launches;
+};
+
+static bool late = false;
+static std::map<Pointer, std::vector<Copy>> copies_of; // by stream
+static std::map<Pointer, long> waited_for;             // the launches that a stream waits for
+
+API void finish_copies(Pointer stream) {
+  for (auto &copy : copies_of[stream]) std::memmove(copy.to, copy.from, copy.bytes);
+  copies_of[stream].clear();
+}
+static void finish_all_copies() {
+  for (auto &[stream, copies] : copies_of) finish_copies(stream);
+}
+API void set_late(int on) {
+  finish_all_copies();
+  late = on;
+}
+
+static Status copy(Pointer to, const void *from, Size n, int kind, Pointer stream = nullptr) {
   (kind == 1 ? count_to_device : kind == 2 ? count_to_host : count_copies)++;
-  std::memmove(to, from, n);
+  if (late && stream && kind == 1) {
+    if (waited_for[stream] < count_launches) {
+      grid::failure = "a copy in a second stream that does not wait for earlier launches";
+      return LAUNCH_FAILED;
+    }
+    copies_of[stream].push_back({to, from, n});
+  } else {
+    std::memmove(to, from, n);
+  }
   return SUCCESS;
 }
 API Status rt_cudaMemcpy(Pointer to, const Pointer from, Size n, int kind) {
   count_waits += kind == 2;
   return copy(to, from, n, kind);
 }
-API Status rt_cudaMemcpyAsync(Pointer to, const Pointer from, Size n, int kind, Pointer) {
-  return copy(to, from, n, kind);
+API Status rt_cudaMemcpyAsync(Pointer to, const Pointer from, Size n, int kind, Pointer stream) {
+  return copy(to, from, n, kind, stream);
 }
 API Status rt_cudaMemset(Pointer p, int value, Size n) {
   return count_fills++, std::memset(p, value, n), SUCCESS;
@@ -249,8 +288,8 @@ API Status rt_cudaMemsetAsync(Pointer p, int value, Size n, Pointer) {
 
 // ---------------------------------------------------------------- streams and events
 
-API Status rt_cudaDeviceSynchronize() { return count_waits++, SUCCESS; }
-API Status rt_cudaStreamSynchronize(Pointer) { return count_waits++, SUCCESS; }
+API Status rt_cudaDeviceSynchronize() { return count_waits++, finish_all_copies(), SUCCESS; }
+API Status rt_cudaStreamSynchronize(Pointer s) { return count_waits++, finish_copies(s), SUCCESS; }
 API Status rt_cudaStreamCreate(Pointer *s) { return *s = std::malloc(8), SUCCESS; }
 API Status rt_cudaStreamCreateWithFlags(Pointer *s, unsigned) { return rt_cudaStreamCreate(s); }
 API Status rt_cudaStreamCreateWithPriority(Pointer *s, unsigned, int) {
@@ -258,13 +297,23 @@ API Status rt_cudaStreamCreateWithPriority(Pointer *s, unsigned, int) {
 }
 API Status rt_cudaStreamDestroy(Pointer) { return SUCCESS; }
 API Status rt_cudaStreamQuery(Pointer) { return SUCCESS; }
-API Status rt_cudaStreamWaitEvent(Pointer, Pointer, unsigned) { return SUCCESS; }
+API Status rt_cudaStreamWaitEvent(Pointer stream, Event *event, unsigned) {
+  finish_copies(event->stream);
+  waited_for[stream] = event->launches;
+  return SUCCESS;
+}
 API Status rt_cudaStreamIsCapturing(Pointer, int *capturing) { return *capturing = 0, SUCCESS; }
 API Status rt_cudaStreamGetDevice(Pointer, int *d) { return *d = 0, SUCCESS; }
-API Status rt_cudaEventCreate(Pointer *e) { return *e = std::malloc(8), SUCCESS; }
-API Status rt_cudaEventCreateWithFlags(Pointer *e, unsigned) { return rt_cudaEventCreate(e); }
-API Status rt_cudaEventDestroy(Pointer) { return SUCCESS; }
-API Status rt_cudaEventRecord(Pointer, Pointer) { return SUCCESS; }
-API Status rt_cudaEventSynchronize(Pointer) { return count_waits++, SUCCESS; }
-API Status rt_cudaEventQuery(Pointer) { return SUCCESS; }
+API Status rt_cudaEventCreate(Event **e) { return *e = new Event{}, SUCCESS; }
+API Status rt_cudaEventCreateWithFlags(Event **e, unsigned) { return rt_cudaEventCreate(e); }
+API Status rt_cudaEventDestroy(Event *e) { return delete e, SUCCESS; }
+API Status rt_cudaEventRecord(Event *e, Pointer stream) {
+  return *e = {stream, count_launches}, SUCCESS;
+}
+API Status rt_cudaEventSynchronize(Event *e) {
+  return count_waits++, finish_copies(e->stream), SUCCESS;
+}
+API Status rt_cudaEventQuery(Event *e) {
+  return copies_of[e->stream].empty() ? SUCCESS : NOT_READY;
+}
 API Status rt_cudaEventElapsedTime(float *t, Pointer, Pointer) { return *t = 1, SUCCESS; }

@@ -116,6 +116,15 @@ class Driver:
         finally:
             self.cuda.set_order(0)
 
+    @contextmanager
+    def late_copies(self) -> Iterator[None]:
+        """Makes copies in a second stream when someone waits for them, as a GPU may do."""
+        self.cuda.set_late(1)
+        try:
+            yield
+        finally:
+            self.cuda.set_late(0)
+
     # -------------------------------------------------------------- how it is put there
 
     def _counter(self, name: str) -> Any:

@@ -44,6 +44,25 @@ def adam(cp: Any) -> tuple[Any, Any]:
     return np.concatenate(found), np.repeat([0.9, 0.05], 5003)
 
 
+def sgd(cp: Any) -> tuple[Any, Any]:
+    """Two steps with Nesterov's momentum."""
+    p, g, v = ([cp.full(n, value) for n in (3, 5000)] for value in (1.0, 0.5, 0.0))
+    for _ in range(2):
+        cuda.sgd(cp, p, g, v, lr=0.1, momentum=0.5, nesterov=True, decay=0)
+    # v = 0.5, 0.75; the steps are 0.75 and 0.875
+    return np.concatenate([x.get() for x in (*p, *v)]), np.repeat([0.8375, 0.75], 5003)
+
+
+def rmsprop(cp: Any) -> tuple[Any, Any]:
+    p, g, s, v = ([cp.full(n, value) for n in (3, 5000)] for value in (1.0, 0.5, 0.0, 0.0))
+    for _ in range(2):
+        cuda.rmsprop(cp, p, g, s, v, lr=0.1, alpha=0.75, eps=0, momentum=0.5, decay=0)
+    # s = 1/16, 7/64; g / sqrt(s) = 2, 4 / sqrt(7)
+    v2 = 1 + 4 / np.sqrt(7)
+    found = np.concatenate([x.get() for x in (*p, *s, *v)])
+    return found, np.repeat([1 - 0.1 * (2 + v2), 7 / 64, v2], 5003)
+
+
 def masks(cp: Any) -> tuple[Any, Any]:
     out = cp.empty(131, bool)
     cuda.random_words(cp, out, 1, 2, 3, 2**31)
@@ -83,7 +102,7 @@ def recurrence(cp: Any) -> tuple[Any, Any]:
     return np.stack([x.get() for x in found[:2]]), np.stack(found[2:])
 
 
-CALLS = [sums_of_rows, clipped, adam, masks, cross_entropy, recurrence]
+CALLS = [sums_of_rows, clipped, adam, sgd, rmsprop, masks, cross_entropy, recurrence]
 
 
 @pytest.mark.parametrize("call", CALLS, ids=lambda call: call.__name__)
@@ -109,6 +128,9 @@ BUGS: dict[str, tuple[Any, str, str, str]] = {
     ),
     "the wrong tensor's line": (adam, "<= blockIdx.x", "< blockIdx.x", ""),
     "a moment that is not kept": (adam, "mi = m[i] = ", "mi = 1.5 * ", ""),
+    "a step without the gradient before it": (sgd, "step + momentum * vi : vi", "vi : vi", ""),
+    "a momentum that is not kept": (sgd, "vi = v[i] = ", "vi = ", ""),
+    "a mean of the gradient itself": (rmsprop, "rest * (gi * gi)", "rest * gi", ""),
     "no end of a mask": (masks, "if (block * 4 + i < count) ", "", "stray write"),
     "no barrier before shared memory is used again": (
         cross_entropy, "  __syncthreads();  // the threads may still read an earlier result\n", "",

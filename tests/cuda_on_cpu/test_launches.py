@@ -57,16 +57,29 @@ def test_neither_forward_nor_backward_waits() -> None:
     assert (backward["waits"], backward["to_host"], backward["to_device"]) == (0, 0, 0)
 
 
-def test_clipping_and_adam_take_the_same_launches_for_any_number_of_parameters() -> None:
+STEPS_OF = {
+    "SGD": lambda ps: tg.optim.SGD(ps, 0.1),
+    "SGD, momentum": lambda ps: tg.optim.SGD(ps, 0.1, 0.9, nesterov=True, weight_decay=0.1),
+    "RMSprop": tg.optim.RMSprop,
+    "RMSprop, momentum": lambda ps: tg.optim.RMSprop(ps, momentum=0.9, weight_decay=0.1),
+    "Adam": tg.optim.Adam,
+    "AdamW": tg.optim.AdamW,
+}
+
+
+@pytest.mark.parametrize("name", STEPS_OF)
+def test_clipping_and_a_step_take_the_same_launches_for_any_number_of_parameters(name: str) -> None:
     def launches(parameters: int) -> tuple[int, int]:
         ps = [tg.ones((3, n + 1), device="cuda", requires_grad=True) for n in range(parameters)]
         for p in ps:
             p.grad = p.detach() * 2
-        adam = tg.optim.Adam(ps)
-        adam.step()
+        optimizer = STEPS_OF[name](ps)
+        optimizer.step()
         clip = counted(lambda: tg.optim.clip_grad_norm_(ps, 1.0))
         assert clip["waits"] == 1
-        return clip["launches"], counted(adam.step)["launches"]
+        step = counted(optimizer.step)
+        assert (step["waits"], step["to_host"], step["to_device"]) == (0, 0, 1)
+        return clip["launches"], step["launches"]
 
     assert launches(2) == launches(40)
     assert launches(2)[1] == 1

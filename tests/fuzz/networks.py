@@ -953,6 +953,7 @@ NETWORKS: dict[str, Template] = {
             "drop_last": d.one_of([False, True]),
             "lengths": d.one_of([None, [3, 1, 2, 1, 3]]),
             "prefetch": d.one_of([0, 2]),
+            "device": d.one_of([None, "cpu"]),
         },
     ),
     "TensorDataset": lambda d: (

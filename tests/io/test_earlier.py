@@ -185,3 +185,20 @@ def test_verified_on_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         save_checkpoint(tmp_path, state(2), verify=True)
     assert sorted(os.listdir(tmp_path)) == before
     assert equal(load_checkpoint(tmp_path), state(1))
+
+
+def test_a_killed_save_and_a_resumption_keep_as_many(tmp_path: Path) -> None:
+    """The resumed state is saved again, and does not count as one of those before it."""
+
+    def kill(path: Path, raw: bytes) -> None:
+        raise Killed
+
+    for step in (1, 2, 3):
+        save_checkpoint(tmp_path, state(step), keep_last=KEEP)
+    for _ in range(2):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(module, "write_new", kill)
+            with pytest.raises(Killed):
+                save_checkpoint(tmp_path, state(4), keep_last=KEEP)
+        save_checkpoint(tmp_path, state(3), keep_last=KEEP)
+    assert loads(tmp_path) == [3, 2, 1]

@@ -22,6 +22,7 @@ import numpy as np
 import pytest
 
 import tinygrad_rnn as tg
+from tinygrad_rnn.cli import main
 from tinygrad_rnn.io import (
     CheckpointError,
     has_checkpoint,
@@ -31,7 +32,15 @@ from tinygrad_rnn.io import (
 )
 from tinygrad_rnn.io.checkpoint import _load
 from tinygrad_rnn.io.earlier import earlier
-from tinygrad_rnn.recipes import CharLMConfig, CharLMTraining
+from tinygrad_rnn.recipes import (
+    CharLMConfig,
+    CharLMTraining,
+    TranslateConfig,
+    TranslationTraining,
+)
+from tinygrad_rnn.recipes import trainer as recipe_trainer
+from tinygrad_rnn.recipes.trainer import RecipeTrainer
+from tinygrad_rnn.train import Trainer
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="kills as POSIX does")
 
@@ -83,16 +92,22 @@ def digest(state: dict[str, Any]) -> str:
 
 
 class Uninterrupted:
-    """The digests of a training's states, by step."""
+    """The digests of a training's states, and the step of the best one so far, by step."""
 
-    def __init__(self) -> None:
-        self.run = CharLMTraining(TEXT, CONFIG)
-        self.digests: list[str] = [""]
+    def __init__(self, run: Trainer) -> None:
+        self.run = run
+        self.digests = [digest(self.state())]
+        self.best = [0]
+
+    def state(self) -> dict[str, Any]:
+        run = self.run
+        return run.checkpoint() if isinstance(run, RecipeTrainer) else run.state_dict()
 
     def __getitem__(self, step: int) -> str:
         while len(self.digests) <= step:
             next(self.run)
-            self.digests.append(digest(self.run.checkpoint()))
+            self.digests.append(digest(self.state()))
+            self.best.append(self.run.step if self.run.improved else self.best[-1])
         return self.digests[step]
 
 
@@ -107,16 +122,29 @@ def start(folder: Path) -> subprocess.Popen[str]:
     )
 
 
-def check_kept(folder: Path, step: int, expected: Uninterrupted) -> None:
-    """The kept states are those of the steps before; a kill can leave the newest twice."""
+def check_earlier(folder: Path, step: int, expected: Uninterrupted, saves: int) -> None:
+    """The kept states are those of the steps before.
+
+    A kill can leave the newest twice, or the oldest one too many.
+    """
     steps = [step]
     for path in earlier(folder):
-        state = _load(folder, path.name)
+        state = own(_load(folder, path.name))
         assert digest(state) == expected[state["step"]]
         steps.append(state["step"])
     assert steps == sorted(steps, reverse=True)
-    assert len(set(steps)) >= min(KEEP, step)
-    assert len(steps) <= KEEP + 1
+    assert len(set(steps)) >= min(KEEP, saves)
+    assert len(steps) <= KEEP + 2
+
+
+def own(state: dict[str, Any]) -> dict[str, Any]:
+    """Returns a state without what the command adds."""
+    return {name: value for name, value in state.items() if name not in ("command", "sources")}
+
+
+def check_kept(folder: Path, step: int, expected: Uninterrupted) -> None:
+    """The kept states are those of the steps before, and the best is one of every third step."""
+    check_earlier(folder, step, expected, saves=step)
     if has_checkpoint(folder / "best"):
         best = load_checkpoint(folder / "best")
         assert best["step"] % 3 == 0
@@ -125,7 +153,11 @@ def check_kept(folder: Path, step: int, expected: Uninterrupted) -> None:
 
 
 def test_killed_trainings(tmp_path: Path, request: pytest.FixtureRequest) -> None:
-    folder, rng, expected = tmp_path / "run", random.Random(0), Uninterrupted()
+    folder, rng, expected = (
+        tmp_path / "run",
+        random.Random(0),
+        Uninterrupted(CharLMTraining(TEXT, CONFIG)),
+    )
     step = reads = refused = 0
     for _ in range(KILLS):
         lives = [start(folder), start(folder)]
@@ -170,8 +202,9 @@ def test_killed_trainings(tmp_path: Path, request: pytest.FixtureRequest) -> Non
     print(f"{KILLS} kills, {reads} reads, {step} steps")
 
 
-def fit(folder: str, steps: int) -> None:
-    """Trains with `fit`, which saves after every update, the best ones, too."""
+def trainer() -> Trainer:
+    """Creates a training that evaluates after every update."""
+    tg.manual_seed(0)  # the default generator is in the state
     generator = tg.Generator(0)
     model = tg.nn.Sequential(
         tg.nn.Linear(1, 4, generator=generator), tg.nn.Dropout(0.2, generator=generator),
@@ -184,43 +217,95 @@ def fit(folder: str, steps: int) -> None:
     def loss(model: tg.nn.Module, batch: tg.Tensor) -> tg.Tensor:
         return tg.nn.mse_loss(model(batch), 2 * batch)
 
-    tg.train.Trainer(
-        model, data, loss, tg.optim.Adam(model.parameters()), steps=steps, evaluate_every=1,
+    return Trainer(
+        model, data, loss, tg.optim.Adam(model.parameters()), steps=100_000, evaluate_every=1,
         validation=data, on_nan="rollback",
-    ).fit(folder, resume=True, quiet=True, keep_last=KEEP)  # fmt: skip
+    )  # fmt: skip
 
 
-def test_killed_fits(tmp_path: Path, request: pytest.FixtureRequest) -> None:
-    """After any number of kills the checkpoints are those of the training without a kill."""
-    rng, step = random.Random(2), 0
-    program = "import sys; from tests.io.test_kills import fit; fit(sys.argv[1], 10**6)"
+def fit(folder: str) -> None:
+    """Trains with `fit`, which saves `last` and `best`."""
+    run = trainer()
+    run.callbacks = [lambda _, progress: tell(progress.step - 1)]
+    run.fit(folder, resume=True, quiet=True, keep_last=KEEP)
+
+
+PAIRS = [(f"{n} and {m}", f"{m} und {n}") for n in range(4) for m in range(4)]
+SETTINGS = {
+    "hidden_size": 6, "embedding_dim": 3, "batch_size": 2, "steps": 100_000, "num_layers": 2,
+    "teacher_forcing": "constant:0.9",
+}  # fmt: skip
+
+
+def train_translate(folder: str) -> None:
+    """Runs the command, which evaluates after every update."""
+    recipe_trainer.EVALUATE_EVERY = 1
+    TranslationTraining.sample = lambda training: tell(training.step) or ""  # type: ignore
+    for name, texts in zip(("source", "target"), zip(*PAIRS, strict=True), strict=True):
+        Path(f"{folder}.{name}").write_text("\n".join(texts) + "\n", encoding="utf-8")
+    options = [f"--{name.replace('_', '-')}={value}" for name, value in SETTINGS.items()]
+    options += [f"--source={folder}.source", f"--target={folder}.target"]
+    sys.argv[1:] = [
+        "train", "translate", f"--out={folder}", "--best", f"--keep-last={KEEP}", "--verify",
+        *(["--resume"] if has_checkpoint(folder) else options),
+    ]  # fmt: skip
+    main()
+
+
+def tell(step: int) -> None:
+    """Reports a step that has been saved."""
+    print(f"saved {step}", flush=True)
+
+
+def translation() -> TranslationTraining:
+    config = TranslateConfig(**SETTINGS)  # type: ignore[arg-type]
+    training = TranslationTraining(PAIRS, config)
+    training.every = 1
+    return training
+
+
+@pytest.mark.parametrize(
+    ("program", "training", "last", "best"),
+    [(fit, trainer, "last", "best"), (train_translate, translation, ".", "best")],
+)
+def test_killed_runs(
+    tmp_path: Path, request: pytest.FixtureRequest, program: Any, training: Any, last: str,
+    best: str,
+) -> None:  # fmt: skip
+    """Whenever a run is killed, it has saved all but the last update, and resumes bit for bit."""
+    rng, step, whole = random.Random(2), 0, Uninterrupted(training())
+    folder, saved = tmp_path / "run" / last, tmp_path / "run" / best
+    call = f"import sys; from tests.io.test_kills import {program.__name__} as program; "
     for _ in range(KILLS):
-        life = subprocess.Popen(
-            [sys.executable, "-c", program, str(tmp_path / "run")], cwd=ROOT, env=ENVIRONMENT
-        )
-        request.addfinalizer(life.kill)
-        until = time.monotonic() + 20
-        while time.monotonic() < until and not lock_of(tmp_path / "run/last", life.pid):
-            time.sleep(0.01)
-        time.sleep(rng.uniform(0, 0.3))
-        assert life.poll() is None
-        life.kill()
-        life.wait(20)
-        if has_checkpoint(tmp_path / "run/last"):
-            now = load_checkpoint(tmp_path / "run/last")["step"]
-            assert now >= step
-            step = now
-    fit(str(tmp_path / "run"), step + 5)
-    fit(str(tmp_path / "whole"), step + 5)
-    for name in ("last", "best"):
-        states = [load_checkpoint(tmp_path / run / name) for run in ("whole", "run")]
-        assert digest(states[0]) == digest(states[1])
-    kept = [
-        [digest(_load(folder, path.name)) for path in earlier(folder)]
-        for folder in (tmp_path / "run/last", tmp_path / "whole/last")
-    ]
-    assert kept[0] == kept[1]
-    assert len(kept[0]) == KEEP - 1
+        with open(tmp_path / "output", "w+", encoding="utf-8") as output:
+            life = subprocess.Popen(
+                [sys.executable, "-c", call + "program(sys.argv[1])", str(tmp_path / "run")],
+                cwd=ROOT, env=ENVIRONMENT, stdout=output,
+            )  # fmt: skip
+            request.addfinalizer(life.kill)
+            until = time.monotonic() + 20
+            while time.monotonic() < until and not lock_of(folder, life.pid):
+                time.sleep(0.01)
+            time.sleep(rng.uniform(0, 0.5))
+            assert life.poll() is None
+            life.kill()
+            life.wait(20)
+            output.seek(0)
+            told = [int(line.split()[1]) for line in output if re.fullmatch(r"saved \d+\n", line)]
+        if has_checkpoint(folder):
+            state = own(load_checkpoint(folder))
+            assert state["step"] >= max([step, *told])  # nothing is lost
+            step = state["step"]
+            assert digest(state) == whole[step]
+            check_earlier(folder, step, whole, saves=step + 1)
+        if has_checkpoint(saved):
+            state = own(load_checkpoint(saved))
+            assert digest(state) == whole[state["step"]]
+            assert whole[step + 1]
+            assert state["step"] in whole.best[step : step + 2]
+        else:
+            assert step == 0
+    assert step
     print(f"{KILLS} kills, {step} steps")
 
 

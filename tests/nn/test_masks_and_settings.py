@@ -144,8 +144,8 @@ def test_forget_bias_opens_the_forget_gate_from_the_start() -> None:
 def test_layers_describe_what_is_not_as_it_is_by_default() -> None:
     layer = tg.nn.LSTM(3, 5, 2, merge="sum", bidirectional=True, peephole=True, weight_dropout=0.5)
     assert repr(layer) == (
-        "LSTM(3, 5, num_layers=2, bidirectional=True, merge='sum', peephole=True, "
-        "weight_dropout=0.5)"
+        "LSTM(3, 5, num_layers=2, bidirectional=True, weight_dropout=0.5, peephole=True, "
+        "merge='sum')"
     )
     assert repr(tg.nn.GRUCell(3, 5, layer_norm=True)) == "GRUCell(3, 5, layer_norm=True)"
 
@@ -186,3 +186,13 @@ def test_wrong_options_are_named_with_what_to_type_instead(
 ) -> None:
     with pytest.raises(error, match=words):
         build()
+
+
+def test_modules_of_ones_own_describe_their_plain_options() -> None:
+    class Model(tg.nn.Module):
+        def __init__(self, size: int, layers: int = 1, words: object = None, scale: object = None):
+            self.size, self.layers, self.words = size, layers, {"a": 1}
+            self.scale = tg.ones((2,))
+
+    assert repr(Model(3)) == "Model(3)"
+    assert repr(Model(3, layers=2)) == "Model(3, layers=2)"

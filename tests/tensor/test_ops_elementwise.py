@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import tinygrad_rnn as tg
 
@@ -56,6 +58,31 @@ def test_activations_are_finite_far_from_zero(name: str) -> None:
         assert np.isfinite(y.numpy())
         assert x.grad is not None
         assert np.isfinite(x.grad.numpy())
+
+
+@given(
+    a=st.integers(-(2**1000), 2**1000) | st.floats(-10, 10) | st.sampled_from([0, 1, 2**63, 2**64]),
+    dtype=st.sampled_from(["float32", "float64"]),
+)
+def test_a_number_to_the_power_of_a_tensor(a: float, dtype: str) -> None:
+    b = tg.tensor([0.5, 1.0, 0.25], dtype=dtype, requires_grad=True)
+    with np.errstate(all="ignore"):
+        y = a**b
+        (slope,) = tg.grad(y.sum(), [b], create_graph=True)
+        (curvature,) = tg.grad(slope.sum(), [b])
+        if a == 0:
+            expected = np.zeros(3)
+        else:
+            expected = y.numpy().astype(float) * (math.log(a) if a > 0 else np.nan)
+    assert slope.dtype == curvature.dtype == dtype
+    np.testing.assert_allclose(slope.numpy(), expected.astype(dtype), rtol=1e-5)
+    assert (curvature.numpy()[1] >= 0) == (a >= 0)
+
+
+def test_a_number_that_no_dtype_holds_is_refused_in_short() -> None:
+    with pytest.raises(tg.InvalidValueError, match=r"^multiply: got a .* \(int too large") as found:
+        tg.ones((2,)) * 10**4000
+    assert len(str(found.value)) < 250
 
 
 def test_operators() -> None:

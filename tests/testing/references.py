@@ -210,6 +210,7 @@ def _linear_recurrence(a: Array, b: Array, h: Array, reverse: bool) -> Array:
 FUNCTIONS: dict[Any, Callable[[Array], Array]] = {
     "tanh": np.tanh,
     "sin": np.sin,
+    "atan": np.atan,
     "sigmoid": logistic,
     "softplus": lambda x: np.asarray(np.log1p(np.exp(x))),
 }

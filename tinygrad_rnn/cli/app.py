@@ -32,7 +32,7 @@ from .gates import gates, parallel
 from .look import look
 from .memory import memory
 from .task import data, predict, train_command
-from .train import cells, charlm, phones, task, verses
+from .train import cells, charlm, messages, phones, task, verses
 from .train import translate as train_translate
 from .translate import translate
 from .use import generate, score
@@ -46,7 +46,7 @@ train = typer.Typer(help="Train a model.")
 app.add_typer(train, name="train")
 COMMANDS = (generate, score, translate, predict, look, export, data, gradcheck, info)
 TRAIN_COMMANDS = (
-    *(charlm, cells, train_translate, phones, verses, task, memory, gates, parallel),
+    *(charlm, cells, train_translate, phones, verses, messages, task, memory, gates, parallel),
     *(train_command(one) for one in TASKS_BY_NAME.values()),
 )
 for command in COMMANDS:

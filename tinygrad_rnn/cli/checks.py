@@ -6,6 +6,7 @@ import platform
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Annotated, TypeVar
 
 import numpy as np
@@ -21,16 +22,24 @@ LINE_EVERY = 5.0  # seconds, where there is no bar
 
 
 def gradcheck(
+    file: Annotated[
+        Path | None,
+        typer.Argument(
+            help="A Python file: check the cells that it defines, instead of this package.",
+            metavar="[FILE]",
+            show_default=False,
+        ),
+    ] = None,
     device: Device = None,
     seed: Annotated[int, typer.Option(help="Seed of the cases.", min=0)] = 0,
 ) -> None:
-    """Check all derivatives, to third order, against finite differences."""
+    """Check all derivatives, or your cells', to third order, against finite differences."""
     from rich.console import Console
     from rich.progress import track
     from rich.table import Table
 
     console = Console(highlight=False)
-    infos = testing.op_infos()
+    infos = testing.op_infos() if file is None else testing.cells_of(str(file))
     table = Table("name", "kind", title="worst errors", title_justify="left")
     for order in ("first", "second", "third"):
         table.add_column(f"{order} order", justify="right")

@@ -1,4 +1,4 @@
-"""`tinygrad-rnn train`: charlm, translate, verses, phones and task."""
+"""`tinygrad-rnn train`: charlm, cells, translate, verses, messages, phones and task."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ from ..recipes import (
     TranslationTraining,
     bleu_and_chrf,
     fitted,
-    tasks,
+    letters,
 )
+from ..recipes import messages as programs
 from ..recipes import phones as dictionary
 from ..recipes import verses as bibles
 from ..recipes.charlm_table import against_ngrams, cells_and_layers
@@ -184,6 +185,38 @@ def _print_scores(system: str, translations: list[str], references: list[str]) -
     print(f"  BLEU {bleu:4.1f}, chrF {chrf:4.1f}: {system}")
 
 
+@options(programs.CONFIG, "hidden_size", "batch_size", "steps", "lr", "seed")
+def messages(
+    *,
+    language: Annotated[
+        str | None, typer.Option(help="A folder of LibreOffice's.", show_default=programs.CHINESE)
+    ] = None,
+    folder: Annotated[
+        Path | None, typer.Option(help="The folder of the languages.", show_default="Debian's")
+    ] = None,
+    settings: dict[str, Any],
+    quick: Annotated[
+        bool, typer.Option("--quick", help="A training of a minute: few updates.")
+    ] = False,
+    device: Device = None,
+    out: Out = Path("runs/messages"),
+    resume: Resume = False,
+    care: Care,
+) -> None:
+    """Train a model on a program's messages in another language and English, and test it."""
+    if quick and not resume:
+        settings = {**programs.QUICK, **settings}
+    with opened(TranslationTraining, "messages", settings, device, out, resume, care) as session:
+        defaults = [programs.CHINESE, None]
+        parts = programs.messages(*session.locate(language, _absolute(folder), defaults=defaults))
+        training = session.start(parts.training, programs.CONFIG, heldout=parts.validation)
+        print(f"messages: {len(parts.training):,}{_omitted(training)}")
+        session.train(training)
+        sources = [source for source, _ in parts.test]
+        found = [best.text for best, *_ in training.translator.translate(sources)]
+        programs.compare(parts, training.config.cell, found).show()
+
+
 @options(dictionary.CONFIG, "hidden_size", "num_layers", "batch_size", "steps", "lr", "seed")
 def phones(
     *,
@@ -209,7 +242,7 @@ def phones(
     print(f"phone error rate: {rates.symbols:.2%}")
 
 
-@options(tasks.CONFIG, "hidden_size", "attention", "steps", "seed")
+@options(letters.CONFIG, "hidden_size", "attention", "steps", "seed")
 def task(
     *,
     name: Annotated[str, typer.Argument(help="copy, reverse or sort.")],
@@ -225,21 +258,21 @@ def task(
 
     Sorting has defaults of its own: twice the units, and three times the steps.
     """
-    config = tasks.config(name)
+    config = letters.config(name)
     out = out or Path("runs") / name
     with opened(
         TranslationTraining, f"task {name}", settings, device, out, resume, care
     ) as session:
         train, validation, longer = (
-            tasks.examples(name, count, lengths, seed)
+            letters.examples(name, count, lengths, seed)
             for seed, (count, lengths) in enumerate(
-                ((EXAMPLES, tasks.TRAINED), (TESTED, tasks.TRAINED), (TESTED, tasks.LONGER))
+                ((EXAMPLES, letters.TRAINED), (TESTED, letters.TRAINED), (TESTED, letters.LONGER))
             )
         )
         training = session.start(train, config, heldout=validation)
         session.train(training)
-        for pairs, (shortest, longest) in ((validation, tasks.TRAINED), (longer, tasks.LONGER)):
-            exact = tasks.exact(training.translator, pairs)
+        for pairs, (shortest, longest) in ((validation, letters.TRAINED), (longer, letters.LONGER)):
+            exact = letters.exact(training.translator, pairs)
             print(f"exact: {exact:.1%} of {len(pairs):,} with {shortest} to {longest} letters")
 
 

@@ -1,4 +1,4 @@
-"""`tinygrad-rnn generate` and `score`: sample from a character model, and score a text."""
+"""`tinygrad-rnn generate` and `score`: sample from a language model, and score a text."""
 
 from __future__ import annotations
 
@@ -10,11 +10,9 @@ from typing import Annotated, Any
 import typer
 
 from ..data import TextError, read_text
-from ..data.words import words
 from ..io import load_checkpoint
-from ..recipes import CharLM, WordLM
-from ..recipes.charlm import checked
-from ..recipes.wordlm import WordScorer
+from ..recipes.word_scorer import WordScorer
+from ..recipes.wordlm import language_model
 from ..tensor.random import Generator
 from .options import Checkpoint, Device, as_utf8, on
 
@@ -25,7 +23,7 @@ NARROW, LEAST = 56, 40  # columns: with room for the table's borders, and withou
 def generate(
     checkpoint: Checkpoint,
     prompt: Annotated[str, typer.Option(help="The text to continue.", callback=as_utf8)] = "",
-    length: Annotated[int, typer.Option(help="Characters to generate.")] = 500,
+    length: Annotated[int, typer.Option(help="Characters, or words, to generate.")] = 500,
     temperature: Annotated[
         float, typer.Option(help="Divides the logits; 0 always takes the most probable.")
     ] = 1.0,
@@ -46,12 +44,12 @@ def generate(
     ] = False,
     device: Device = None,
 ) -> None:
-    """Generate text, and print each character as soon as it is drawn."""
+    """Generate text by characters or words, and print each as soon as it is drawn."""
     with on(device):
-        lm = CharLM.load(checkpoint)
+        lm = language_model(load_checkpoint(checkpoint), checkpoint)
         if int8:
             lm = lm.quantized()
-        characters = lm.sample(
+        symbols = lm.sample(
             length,
             prompt,
             generator=Generator(seed),
@@ -60,8 +58,8 @@ def generate(
             top_p=top_p,
         )
         print(prompt, end="", flush=True)
-        for character in characters:
-            print(character, end="", flush=True)
+        for symbol in symbols:
+            print(symbol, end="", flush=True)
         print()
 
 
@@ -82,15 +80,9 @@ def score(
     if not text:
         raise TextError("the text is empty; there is nothing to score")
     with on(device):
-        state = load_checkpoint(checkpoint)
-        by_words = state.get("recipe") == WordLM.recipe
-        lm: CharLM | WordScorer
-        if by_words:
-            lm = WordScorer.from_state(WordLM.check(state, checkpoint))
-        else:
-            lm = CharLM.from_state(checked(state, checkpoint))
+        lm = language_model(load_checkpoint(checkpoint), checkpoint)
         factors = lm.score(text).tolist()
-    symbols = words(text) if by_words else list(text)
+    symbols, by_words = lm.split(text), isinstance(lm, WordScorer)
     total = math.fsum(factors)
     bits = -total / len(text) / math.log(2)
     rows = [] if summary else list(zip(symbols, factors, strict=True))

@@ -17,12 +17,18 @@ from functools import partial
 from pickle import PicklingError
 from typing import Any
 
+import numpy as np
+
 from ..errors import InvalidTypeError, InvalidValueError, public
-from ..tensor.backend import default_device, device
+from ..tensor import tree
+from ..tensor.backend import default_device, placed
+from ..tensor.backend import device as default
 from ..tensor.random import Generator, given_or_default
 from ..tensor.shapes import size
+from ..tensor.tensor import Tensor
 from .collating import collate as stacked
 from .samples import Dataset, IterableDataset
+from .transfer import Transfer, Transfers
 
 POOL = 50  # batches that are sorted by length together: similar, yet not the same each epoch
 
@@ -42,7 +48,9 @@ class DataLoader:
     tuple of lengths): samples of similar length share a batch (buckets), so that there is little
     padding. prefetch: batches that a background thread prepares ahead. num_workers: processes that
     prepare them instead; dataset and collate must be picklable, and a script needs
-    `if __name__ == "__main__":`, as for PyTorch's.
+    `if __name__ == "__main__":`, as for PyTorch's. device: of the batches' Tensors; with prefetch
+    or num_workers a GPU copies the next batch during the work on the one before (PyTorch's
+    `pin_memory` and `non_blocking`).
 
     >>> import tinygrad_rnn as tg
     >>> loader = DataLoader(range(7), 3, shuffle=True, generator=tg.Generator(0))
@@ -63,6 +71,7 @@ class DataLoader:
         lengths: Sequence[Any] | None = None,
         prefetch: int = 0,
         num_workers: int = 0,
+        device: str | None = None,
     ) -> None:
         self.indexed = isinstance(dataset, Dataset)
         if size(batch_size, "DataLoader: batch_size") < 1:
@@ -91,6 +100,11 @@ class DataLoader:
         self.num_workers = size(num_workers, "DataLoader: num_workers")
         if self.num_workers and not prefetch:
             self.prefetch = 2 * num_workers
+        self.device = device
+        self._transfers: Transfers | None = None
+        if device is not None:
+            with placed(device) as xp:
+                self._transfers = Transfers(device) if xp is not np and self.prefetch else None
         self.seed = 0
         if shuffle:
             self.seed = int(given_or_default(generator, "DataLoader").integers(0, 2**31))
@@ -98,6 +112,7 @@ class DataLoader:
         self._resumed = False
         self._order: tuple[int, list[list[int]]] | None = None
         self._workers: Executor | None = None
+        self._locking: Executor | None = None  # a thread for what processes return
         if self.indexed and not len(self):
             raise InvalidValueError(
                 f"DataLoader: drop_last: {len(dataset)} samples "  # type: ignore[arg-type]
@@ -224,20 +239,37 @@ class DataLoader:
     def _results(self, tasks: Iterator[Callable[[], Any]]) -> Iterator[Any]:
         """Yields the results of tasks in order; some run ahead of their use."""
         if not self.prefetch:
-            yield from (task() for task in tasks)
+            yield from (self._moved(task()) for task in tasks)
             return
         self._workers = self._workers or self._started()
-        ahead: deque[Future[Any]] = deque()
+        ahead: deque[Future[Any] | Transfer] = deque()
         try:
             for task in tasks:
                 ahead.append(self._submitted(task))
                 if len(ahead) > self.prefetch:
-                    yield self._result(ahead.popleft())
+                    yield self._taken(ahead)
             while ahead:
-                yield self._result(ahead.popleft())
+                yield self._taken(ahead)
         finally:
             for future in ahead:
                 future.cancel()
+
+    def _taken(self, ahead: deque[Future[Any] | Transfer]) -> Any:
+        """Takes the first batch; a GPU starts to copy the next one, if that is prepared."""
+        first = ahead.popleft()
+        batch = self._result(first) if isinstance(first, Future) else None
+        if self._transfers is None:
+            return self._moved(batch)
+        copy = first if isinstance(first, Transfer) else self._transfers.start(batch)
+        after = ahead[0] if ahead else None
+        if isinstance(after, Future) and after.done() and after.exception() is None:
+            ahead[0] = self._transfers.start(after.result())
+        return copy.result()
+
+    def _moved(self, batch: Any) -> Any:
+        if (device := self.device) is None:
+            return batch
+        return tree.mapped(lambda x: x.to(device) if isinstance(x, Tensor) else x, batch)
 
     def _started(self) -> Executor:
         if not self.num_workers:
@@ -251,13 +283,19 @@ class DataLoader:
 
     def _submitted(self, task: Callable[[], Any]) -> Future[Any]:
         assert self._workers is not None
+        lock = self._transfers.locked if self._transfers else None
         try:
-            if self.num_workers:
-                return self._workers.submit(task)
-            return self._workers.submit(_on, default_device(), task)
+            if not self.num_workers:
+                here = default_device() if self.device is None else "cpu"  # it is copied from there
+                return self._workers.submit(_on, here, task, lock)
+            future = self._workers.submit(task)
         except (PicklingError, AttributeError, TypeError) as error:
             self._workers = None
             raise InvalidTypeError(f"DataLoader: num_workers: {error}: {_REMEDY}") from None
+        if lock is None:
+            return future
+        self._locking = self._locking or ThreadPoolExecutor(1, "DataLoader")
+        return self._locking.submit(lambda: lock(future.result()))
 
     def _result(self, future: Future[Any]) -> Any:
         try:
@@ -282,10 +320,11 @@ def _load(dataset: Any, collate: Collate, indices: list[int]) -> Any:
     return collate([dataset[i] for i in indices])
 
 
-def _on(name: str, task: Callable[[], Any]) -> Any:
-    """Runs a task on the default device of the thread that asked for it."""
-    with device(name):
-        return task()
+def _on(name: str, task: Callable[[], Any], then: Callable[[Any], Any] | None = None) -> Any:
+    """Runs a task with a default device, not that of this thread, and a function of its result."""
+    with default(name):
+        result = task()
+    return result if then is None else then(result)
 
 
 def _start_worker(dataset: Any, collate: Collate) -> None:

@@ -113,6 +113,11 @@ SETS = {
             folder="/usr/share/sword/modules/texts/ztext/spaRV1909eb",
         ),
         DataSet(
+            "messages", "messages", "LibreOffice's messages in Chinese and English",
+            "MPL-2.0", "debian", "libreoffice-l10n-zh-cn",
+            folder="/usr/lib/libreoffice/program/resource/zh_CN",
+        ),
+        DataSet(
             "stocks", "forecast", "daily prices of five stocks, and monthly unemployment",
             "public domain", "package", "bokeh-sampledata", module="bokeh_sampledata",
         ),
@@ -121,7 +126,7 @@ SETS = {
             module="aeon",
         ),
         DataSet(
-            "emoji-names", "caption, translate", "names of emoji", "BSD-3 (names: Unicode)",
+            "emoji-names", "caption", "names of emoji", "BSD-3 (names: Unicode)",
             "package", "emoji", module="emoji",
         ),
         DataSet(

@@ -14,7 +14,7 @@ from ..tensor import tree
 from ..tensor.autodiff import no_grad
 from ..tensor.tensor import Tensor
 from .c_program import Program, Value
-from .tracing import Event, Recorder, Ref, recording
+from .tracing import Event, Recorder, Ref, recording, values
 
 UNARY: dict[str, str] = {  # of v
     "sigmoid": "1.0f / (1.0f + expf(-v))", "relu": "v > 0.0f ? v : 0.0f",
@@ -194,18 +194,14 @@ def _array(argument: Any, values: dict[int, Any]) -> Any:
 
 def _numbers(value: Any) -> list[int]:
     """The numbers of the references in arguments."""
-    if isinstance(value, Ref):
-        return [value.number]
-    if isinstance(value, dict):
-        return _numbers(list(value.values()))
-    return [n for v in value for n in _numbers(v)] if isinstance(value, tuple | list) else []
+    return [ref.number for ref in values(value) if isinstance(ref, Ref)]
 
 
 def _same(a: Any, b: Any) -> bool:
     """Whether arguments are equal in two traces."""
     if isinstance(a, dict):
         return a.keys() == b.keys() and all(_same(v, b[k]) for k, v in a.items())
-    if isinstance(a, tuple | list) and not isinstance(a, Ref):
+    if isinstance(a, tuple | list):
         return len(a) == len(b) and all(map(_same, a, b))
     if isinstance(a, np.ndarray):
         return np.array_equal(a, b)

@@ -37,7 +37,7 @@ from typing import Any, BinaryIO
 
 from ..errors import InvalidTypeError, InvalidValueError, public
 from ..tensor.shapes import size
-from .earlier import INDEX, UNFINISHED, drop_indexes, earlier, keep_index
+from .earlier import INDEX, UNFINISHED, drop_indexes, earlier, keep_index, list_earlier
 from .files import CheckpointError, cannot_save, check_stored, open_to_read, sync_folder, write_new
 from .lock import saving
 from .trees import put_arrays, take_arrays
@@ -51,7 +51,8 @@ _TEMPORARY = re.compile(_NAME.pattern + r"\.tmp")
 _HEADER = '{{\n  "format": {},\n  "bytes": {},\n  "sha256": "{}",\n'  # of the rest of the file
 _HEADER_READ = re.compile(rf"\{_HEADER.format(FORMAT, '([0-9]+)', '([0-9a-f]{64})')}".encode())
 
-_FILES = '\n  "files": '  # begins the part of an index that is the state's
+_UTF8 = "utf-8", "surrogatepass"  # file names may have surrogates
+_FILES = b'\n  "files": '  # begins the part of an index that is the state's
 _OPEN = 100  # files at a time; systems have limits
 _NO_FIT = (KeyError, TypeError, AttributeError, ValueError)  # an intact index with wrong entries
 _TRIES = 100  # of reading a checkpoint that other processes replace
@@ -197,13 +198,17 @@ def _replace(
     """Replaces the old state by a new one, and keeps so many before it."""
     pending = folder / (INDEX + ".tmp")
     newest, superseded = _names(folder / INDEX)
-    current = newest.union(*(_names(path)[0] for path in earlier(folder)))
-    _remove_leftovers(folder, current, superseded)
-    if keep and _other(folder / INDEX, _index(plain, files, set())):
+    current = newest.union(*(_names(path)[0] for path in list_earlier(folder)))
+    left = _remove_leftovers(folder, current, superseded)
+    _remove(folder, {pending.name})
+    new, old = _state_in(_index(plain, files, set())), _state_of(folder / INDEX)
+    if keep and old and old not in (new, *map(_state_of, list_earlier(folder)[:1])):
         keep_index(folder)
-    kept = set[str]().union(*(_names(path)[0] for path in earlier(folder)[:keep]))
-    left = {name for name in superseded if os.path.lexists(folder / name)}  # not removed so far
-    superseded = (current | left) - contents.keys() - kept
+    indexes = list_earlier(folder)
+    same = indexes[:1] if new in map(_state_of, indexes[:1]) else []  # kept by a killed save
+    kept, dropped = indexes[len(same) :][:keep], same + indexes[len(same) :][keep:]
+    needed = set[str]().union(*(_names(path)[0] for path in kept))
+    superseded = (current | left) - contents.keys() - needed
     try:
         index = _index(plain, files, superseded)
         write_new(pending, index)
@@ -221,23 +226,27 @@ def _replace(
         sync_folder(folder)
     except (OSError, CheckpointError):
         with suppress(OSError):
-            _remove_leftovers(folder, current, set())
+            if not _remove_leftovers(folder, current, set()):
+                _remove(folder, {pending.name})
         raise
-    drop_indexes(earlier(folder)[keep:])
-    _remove(folder, superseded)
+    if drop_indexes(dropped):  # else the next save removes them, and their files
+        _remove(folder, superseded)
 
 
-def _remove_leftovers(folder: Path, current: set[str], superseded: set[str]) -> None:
-    """Removes the files of an unfinished save, except those of the current state."""
-    pending = folder / (INDEX + ".tmp")
-    written, _ = _names(pending)
+def _remove_leftovers(folder: Path, current: set[str], superseded: set[str]) -> set[str]:
+    """Removes the files of an unfinished save, except its index and those of the current state.
+
+    **Returns** those that the system does not remove.
+    """
+    written, _ = _names(folder / (INDEX + ".tmp"))
+    left = (written | superseded) - current
     temporary = {
         name
         for name in os.listdir(folder)
         if _TEMPORARY.fullmatch(name) or UNFINISHED.fullmatch(name)
     }
-    _remove(folder, (written | superseded | temporary) - current)
-    _remove(folder, {pending.name})
+    _remove(folder, left | temporary)
+    return {name for name in left if os.path.lexists(folder / name)}
 
 
 def _remove(folder: Path, names: set[str]) -> None:
@@ -247,36 +256,37 @@ def _remove(folder: Path, names: set[str]) -> None:
 
 
 def _names(path: Path) -> tuple[set[str], set[str]]:
-    """Returns the files of an index, and those that it supersedes; none if it is damaged."""
+    """Returns the files of an index, and those that it supersedes; none if it is damaged.
+
+    **Raises** OSError if it cannot be read: a save that does not know its files removes none.
+    """
     try:
         index = json.loads(_index_text(path))
         names = {file["name"] for file in index["files"].values()}, set(index["superseded"])
-    except (CheckpointError, OSError, RecursionError, *_NO_FIT):
+    except (CheckpointError, FileNotFoundError, RecursionError, *_NO_FIT):
         return set(), set()
     if not all(isinstance(n, str) and _NAME.fullmatch(n) for n in names[0] | names[1]):
         return set(), set()
     return names
 
 
-def _other(path: Path, index: bytes) -> bool:
-    """Tells whether there is an intact index, and it is of another state."""
+def _state_of(path: Path) -> bytes:
+    """Returns the part of an index that is the state's, or nothing if it is damaged."""
     try:
-        states = [
-            text.partition(_FILES)[2]
-            for text in (_index_text(path), index.decode("utf-8", "surrogatepass"))
-        ]
-    except (CheckpointError, OSError):
-        return False
-    return states[0] != states[1]
+        return _state_in(_index_text(path).encode(*_UTF8))
+    except (CheckpointError, FileNotFoundError):
+        return b""
+
+
+def _state_in(index: bytes) -> bytes:
+    return index.partition(_FILES)[2]
 
 
 def _index(plain: dict[str, Any], files: dict[str, Any], superseded: set[str]) -> bytes:
     """Formats the contents of `checkpoint.json`."""
     index = {"superseded": sorted(superseded), "files": files, "state": plain}
     text = json.dumps(index, indent=2, ensure_ascii=False, allow_nan=False)
-    body = text.removeprefix("{\n").encode(
-        "utf-8", "surrogatepass"
-    )  # file names may have surrogates
+    body = text.removeprefix("{\n").encode(*_UTF8)
     digest = hashlib.sha256(body).hexdigest()
     return _HEADER.format(FORMAT, len(body), digest).encode() + body
 
@@ -317,7 +327,7 @@ def _index_text(path: Path) -> str:
         body = start[header.end() :] + file.read(wanted)
     if hashlib.sha256(body).hexdigest().encode() != header[2]:
         raise CheckpointError(f"{path} is damaged: its contents have changed")
-    return "{\n" + body.decode("utf-8", "surrogatepass")
+    return "{\n" + body.decode(*_UTF8)
 
 
 def _read_state(folder: Path, name: str, index: dict[str, Any]) -> dict[str, Any]:

@@ -19,7 +19,7 @@ import numpy as np
 
 from .. import nn
 from ..errors import InvalidTypeError, InvalidValueError, TinygradRnnError
-from ..nn import Module
+from ..nn import Module, options
 from ..tensor import ops
 from ..tensor.tensor import Tensor
 from .files import CheckpointError
@@ -31,7 +31,6 @@ CLASSES: dict[str, type[Module]] = {
     for name in nn.__all__
     if isinstance(found := getattr(nn, name), type) and issubclass(found, Module)
 }
-PLACEMENT = frozenset({"self", "device", "dtype", "generator"})  # arguments that are no options
 DEPTH = 50  # of modules in modules
 
 
@@ -43,39 +42,19 @@ def option(module: Module, name: str) -> Any:
     reader = READERS.get((type(module), name))
     if reader is not None:
         return reader(module)
-    cells = vars(module).get("cells")
-    if isinstance(module, nn.RNN | nn.GRU | nn.LSTM) and name not in vars(module) and cells:
-        return getattr(cells[0], name)
-    if name == "bias":
-        return _has_bias(module)
-    held = vars(module).get(name)
-    if isinstance(held, nn.Dropout):
-        return held.p
-    if type(module) is nn.Seq2Seq and name == "bridge" and isinstance(held, nn.Bridge):
+    value = options.option(module, name)
+    if type(module) is nn.Seq2Seq and isinstance(value, nn.Bridge):
         return None  # the constructor builds it
-    return getattr(module, name)
+    return value.p if name == "dropout" and isinstance(value, nn.Dropout) else value
 
 
 READERS: dict[tuple[type, str], Callable[[Any], Any]] = {
     (nn.ModuleDict, "modules"): lambda m: dict(m.items()),
-    (nn.BatchNorm1d, "affine"): lambda m: m.weight is not None,
     (nn.Decoder, "tied"): lambda m: m.head.weight is m.embedding.weight,
     (nn.Decoder, "copy"): lambda m: m.pointer is not None,
-    (nn.DotAttention, "size"): lambda m: m.query_size,
     (nn.Pointer, "features"): lambda m: m.gate.in_features,
     (nn.LocationAttention, "filters"): lambda m: m.filters.out_features,
-    (nn.ConvLSTMCell, "peephole_size"): lambda m: (
-        None if m.weight_ch is None else m.weight_ch.shape[2:]
-    ),
 }
-
-
-def _has_bias(module: Module) -> bool:
-    held = getattr(module, "bias", None)
-    if isinstance(held, bool):
-        return held
-    names = [name for name in vars(module) if name.startswith("bias")]
-    return any(vars(module)[name] is not None for name in names)
 
 
 def operation_name(value: Any) -> str:
@@ -108,10 +87,10 @@ def described(module: Module, config: Mapping[str, Any] | None = None) -> Tree:
     if isinstance(module, nn.ModuleList) and kind in (nn.ModuleList, nn.Sequential):
         return {**tree, "items": [_encoded(item, f"{kind.__name__}[{i}]")
                                   for i, item in enumerate(module)]}  # fmt: skip
-    options: Tree = {}
-    for name, parameter in _arguments(kind).items():
+    found: Tree = {}
+    for name, parameter in options.arguments(kind).items():
         if kind is nn.Recurrent and name == "cell":
-            options["cells"] = [_encoded(cell, "Recurrent: cell") for cell in module.cells]  # type: ignore[attr-defined]
+            found["cells"] = [_encoded(cell, "Recurrent: cell") for cell in module.cells]  # type: ignore[attr-defined]
             continue
         try:
             value = option(module, name)
@@ -123,13 +102,8 @@ def described(module: Module, config: Mapping[str, Any] | None = None) -> Tree:
                 f"attribute of that name to read it from: assign self.{name} in __init__, or pass "
                 f"config={{{name!r}: ...}}"
             ) from None
-        options[name] = _encoded(value, f"{kind.__name__}: {name}")
-    return {**tree, "options": options}
-
-
-def _arguments(kind: type) -> dict[str, inspect.Parameter]:
-    found = inspect.signature(kind.__init__).parameters  # type: ignore[misc]
-    return {name: p for name, p in found.items() if name not in PLACEMENT}
+        found[name] = _encoded(value, f"{kind.__name__}: {name}")
+    return {**tree, "options": found}
 
 
 def _encoded(value: Any, what: str) -> Any:
@@ -194,27 +168,27 @@ def built(tree: Any, own: Mapping[str, type], most: int, depth: int = 0) -> Any:
         if "items" in tree:
             items = [_decoded(item, own, most, depth) for item in tree["items"]]
             return kind(*items) if issubclass(kind, nn.Sequential) else kind(items)
-        options = {n: _decoded(v, own, most, depth) for n, v in tree["options"].items()}
+        passed = {n: _decoded(v, own, most, depth) for n, v in tree["options"].items()}
         if kind in CLASSES.values():
-            for n, v in options.items():
+            for n, v in passed.items():
                 for number in v if isinstance(v, tuple) else (v,):
                     if type(number) is int and abs(number) > most:
                         raise CheckpointError(f"{name}: {n}={number} is larger than the file")
         if kind is nn.Recurrent:
-            return _recurrent(options)
-        return kind(**options)
+            return _recurrent(passed)
+        return kind(**passed)
     except CheckpointError:
         raise
     except (TinygradRnnError, LookupError, TypeError, ValueError, AttributeError) as error:
         raise CheckpointError(f"its options do not fit {name}: {error}") from error
 
 
-def _recurrent(options: Tree) -> nn.Recurrent:
-    cells = options.pop("cells")
+def _recurrent(passed: Tree) -> nn.Recurrent:
+    cells = passed.pop("cells")
     if len(cells) == 1:
-        return nn.Recurrent(cells[0], **options)
+        return nn.Recurrent(cells[0], **passed)
     following = iter(cells)
-    return nn.Recurrent(lambda features: next(following), **options)
+    return nn.Recurrent(lambda features: next(following), **passed)
 
 
 def _decoded(value: Any, own: Mapping[str, type], most: int, depth: int) -> Any:

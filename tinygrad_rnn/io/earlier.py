@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-from contextlib import suppress
 from pathlib import Path
 
 from .files import open_to_read, write_new
@@ -19,32 +18,34 @@ UNFINISHED = re.compile(rf"{_EARLIER.pattern}\.tmp")
 
 
 def earlier(folder: Path) -> list[Path]:
-    """Returns the earlier indexes in a folder, the newest first."""
+    """Returns the earlier indexes in a folder, the newest first; none if it cannot be read."""
     try:
-        names = os.listdir(folder)
+        return list_earlier(folder)
     except OSError:
         return []
-    numbers = sorted((int(m[1]), n) for n in names if (m := _EARLIER.fullmatch(n)))
+
+
+def list_earlier(folder: Path) -> list[Path]:
+    """Returns the earlier indexes in a folder, the newest first."""
+    numbers = sorted((int(m[1]), n) for n in os.listdir(folder) if (m := _EARLIER.fullmatch(n)))
     return [folder / name for _, name in reversed(numbers)]
 
 
 def keep_index(folder: Path) -> None:
-    """Copies the index to a new earlier one, unless a save that was killed has done so."""
+    """Copies the index to a new earlier one."""
     with open_to_read(folder / INDEX) as file:
         index = file.read()
-    number = 1
-    for newest in earlier(folder)[:1]:
-        with open_to_read(newest) as file:
-            if file.read() == index:
-                return
-        number += int(newest.name.rpartition(".")[2])
-    path = folder / f"{INDEX}.{number}"
+    numbers = [int(newest.name.rpartition(".")[2]) for newest in list_earlier(folder)[:1]]
+    path = folder / f"{INDEX}.{sum(numbers) + 1}"
     write_new(folder / f"{path.name}.tmp", index)
     os.replace(folder / f"{path.name}.tmp", path)
 
 
-def drop_indexes(paths: list[Path]) -> None:
-    """Removes earlier indexes, the oldest first."""
-    for path in reversed(paths):
-        with suppress(OSError):
+def drop_indexes(paths: list[Path]) -> bool:
+    """Removes earlier indexes, the oldest first. **Returns** False if one cannot be removed."""
+    try:
+        for path in reversed(paths):
             path.unlink()
+    except OSError:
+        return False
+    return True

@@ -14,7 +14,7 @@ import numpy as np
 from .. import nn
 from ..errors import InvalidTypeError, InvalidValueError, public
 from ..nn import Module
-from .configuration import option
+from ..nn.options import plain_options
 from .conventions import FLAX, OURS, converted
 
 Array = np.ndarray[Any, Any]
@@ -95,11 +95,10 @@ def to_flax(cell: Module, style: str = "linen") -> dict[str, Any]:
         )
     state = {n.removesuffix("_l0"): p.numpy() for n, p in cell.state_dict().items()}
     known = {"weight_ih", "weight_hh", "bias_ih", "bias_hh"}
-    wrong = [*sorted(state.keys() - known)]
+    wrong, changed = sorted(state.keys() - known), plain_options(cell, changed=True)
     wrong += ["reset_after=False"] if kind == "GRUCell" and not cell.reset_after else []  # type: ignore[union-attr]
-    for name, default in {"layer_norm": False, "coupled_gates": False, "cell_clip": None}.items():
-        if kind == "LSTMCell" and option(cell, name) != default:
-            wrong.append(f"{name}={option(cell, name)!r}")
+    refused = ("layer_norm", "coupled_gates", "cell_clip")
+    wrong += [f"{name}={changed[name]!r}" for name in refused if name in changed]
     if wrong:
         raise InvalidValueError(f"to_flax: {type(cell).__name__}: Flax has no {', '.join(wrong)}")
     layer = kind.removesuffix("Cell")

@@ -20,6 +20,7 @@ import numpy as np
 from .. import nn
 from ..errors import InvalidTypeError, InvalidValueError, public
 from ..nn import Module
+from ..nn.recurrent.layer import merged
 from ..tensor import ops
 from .extras import package
 from .files import CheckpointError, open_to_read
@@ -81,20 +82,10 @@ class KerasChain(Module):
             if not sequences:
                 h = state[0] if isinstance(state, tuple) else state
                 last = h[-layer.directions :].unstack()
-                x = _merged(last, layer.merge)
+                x = merged(last, layer.merge)
             elif layer.reverse:
                 x = ops.flip(x, axis=1)
         return x
-
-
-def _merged(parts: Sequence[Any], merge: str | None) -> Any:
-    """The last outputs of both directions as one."""
-    if len(parts) == 1:
-        return parts[0]
-    a, b = parts
-    if merge in ("concat", None):
-        return ops.concat([a, b], axis=-1)
-    return a * b if merge == "mul" else (a + b) / 2 if merge == "mean" else a + b
 
 
 @public

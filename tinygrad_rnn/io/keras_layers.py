@@ -12,8 +12,9 @@ import numpy as np
 
 from .. import nn
 from ..errors import InvalidValueError
+from ..nn.options import option, plain_options
 from ..tensor import ops
-from .configuration import operation_name, option
+from .configuration import operation_name
 from .conventions import KERAS, OURS, converted
 from .files import CheckpointError
 
@@ -27,6 +28,11 @@ SNAKE = {"SimpleRNN": "simple_rnn", "GRU": "gru", "LSTM": "lstm", "Bidirectional
 MERGES = {"concat": "concat", "sum": "sum", "mul": "mul", "ave": "mean"}
 ACTIVATIONS = {"tanh", "sigmoid", "relu", "softmax", "log_softmax", "softplus", "silu", "gelu",
                "hard_sigmoid", "log_sigmoid"}  # fmt: skip
+RECURRENT = {  # options that Keras has, and others that change nothing in a trained layer
+    "input_size", "hidden_size", "bias", "batch_first", "bidirectional", "reverse", "merge",
+    "nonlinearity", "activation", "recurrent_activation", "reset_after",
+    "forget_bias", "dropout_same_mask",
+}  # fmt: skip
 WEIGHTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 
 # ---------------------------------------------------------------- from Keras
@@ -61,22 +67,16 @@ def from_layer(
         ours.append(nn.Dropout(config["rate"]))
     elif kind == "Activation":
         ours += _activation(config["activation"], who)
-    elif kind == "Bidirectional":
-        inner = config["layer"]
-        merge = config["merge_mode"]
-        if inner["class_name"] not in KINDS or merge not in MERGES:
-            raise CheckpointError(f"{who}: {inner['class_name']}, merge_mode={merge!r}")
-        weights = [
-            read(f"/{way}_layer/cell", 2 + bool(inner["config"]["use_bias"]))
-            for way in ("forward", "backward")
-        ]
-        made = _recurrent(inner["class_name"], inner["config"], weights, who, MERGES[merge])
-        ours.append(made)
-        sequences.append(bool(inner["config"]["return_sequences"]))
-    elif kind in KINDS:
-        weights = [read("/cell", 2 + bool(config["use_bias"]))]
-        ours.append(_recurrent(kind, config, weights, who, "concat"))
-        sequences.append(bool(config["return_sequences"]))
+    elif kind in KINDS or kind == "Bidirectional":
+        name, options, merge, places = kind, config, "concat", ["/cell"]
+        if kind == "Bidirectional":
+            name, options = config["layer"]["class_name"], config["layer"]["config"]
+            merge, places = config["merge_mode"], ["/forward_layer/cell", "/backward_layer/cell"]
+        if name not in KINDS or merge not in MERGES:
+            raise CheckpointError(f"{who}: {name}, merge_mode={merge!r}")
+        weights = [read(place, 2 + bool(options["use_bias"])) for place in places]
+        ours.append(_recurrent(name, options, weights, who, MERGES[merge]))
+        sequences.append(bool(options["return_sequences"]))
     return ours, sequences
 
 
@@ -172,13 +172,8 @@ def to_layer(layer: Any, sequences: bool) -> list[Specification]:
 
 def _recurrent_specification(layer: Any, sequences: bool) -> Specification:
     kind = next(theirs for theirs, ours in KINDS.items() if ours == type(layer).__name__)
-    defaults = {
-        "num_layers": 1, "dropout": 0.0, "recurrent_dropout": 0.0, "weight_dropout": 0.0,
-        "zoneout": 0.0, "layer_norm": False, "residual": False, "learn_initial": False,
-        **({"peephole": False, "coupled_gates": False, "cell_clip": None, "proj_size": 0}
-           if kind == "LSTM" else {}),
-    }  # fmt: skip
-    wrong = [f"{n}={option(layer, n)!r}" for n, v in defaults.items() if option(layer, n) != v]
+    changed = plain_options(layer, changed=True).items()
+    wrong = [f"{name}={value!r}" for name, value in changed if name not in RECURRENT]
     config: dict[str, Any] = {"units": layer.hidden_size, "return_sequences": sequences}
     config |= {"go_backwards": True} if layer.reverse else {}
     names = ("nonlinearity",) if kind == "SimpleRNN" else ("activation", "recurrent_activation")

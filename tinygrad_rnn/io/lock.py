@@ -187,7 +187,9 @@ def _sign(fd: int) -> None:
         with suppress(OSError):  # on a full disk it has no name
             os.ftruncate(fd, 0)
             os.lseek(fd, 0, os.SEEK_SET)
-            os.write(fd, f"process {os.getpid()} on {platform.node()}\n".encode())
+            name = f"process {os.getpid()} on {platform.node()}\n".encode()
+            if os.write(fd, name) < len(name):
+                os.ftruncate(fd, 0)
 
 
 def _release(lock: _Lock) -> None:

@@ -15,11 +15,12 @@ import numpy as np
 from .. import nn
 from ..errors import InvalidTypeError, InvalidValueError, public
 from ..nn import Module
+from ..nn.options import option, plain_options
 from ..optim.optimizers import Optimizer
 from ..tensor import ops
 from ..tensor.backend import is_array, to_host
 from ..tensor.tensor import Tensor
-from .configuration import operation_name, option
+from .configuration import operation_name
 from .extras import package
 
 ACTIVATIONS = {  # PyTorch's modules without options, and our operations
@@ -49,10 +50,10 @@ ROWS = {
     "LSTM": Row((*STACK, "proj_size")),
     "RNNCell": Row((*CELL, "nonlinearity")),
     "GRUCell": Row(CELL, {"reset_after": True}),
-    "LSTMCell": Row(CELL, {"proj_size": 0}),
+    "LSTMCell": Row(CELL),
     "Linear": Row(("in_features", "out_features", "bias")),
     "Embedding": Row(
-        ("num_embeddings", "embedding_dim", "padding_idx"), {"dropout": 0.0},
+        ("num_embeddings", "embedding_dim", "padding_idx"), {},
         {"max_norm": None, "scale_grad_by_freq": False, "sparse": False},
     ),
     "LayerNorm": Row(("features", "eps")),
@@ -65,16 +66,11 @@ ROWS = {
     "GELU": Row(("approximate",)),
     **dict.fromkeys(("Tanh", "ReLU", "Sigmoid", "SiLU", "Identity"), Row()),
     "MultiheadAttention": Row(  # whose options and parameters have other names
-        (), {}, {"bias_k": None, "bias_v": None, "add_zero_attn": False, "dropout": 0.0}
+        ("query_size", "memory_size", "heads", "hidden_size"), {},
+        {"bias_k": None, "bias_v": None, "add_zero_attn": False, "dropout": 0.0}
     ),
 }  # fmt: skip
 CHAINS = ("Sequential", "ModuleList")
-DEFAULTS: dict[str, Any] = {  # of options of ours that PyTorch does not have
-    "recurrent_dropout": 0.0, "weight_dropout": 0.0, "dropout_same_mask": False, "zoneout": 0.0,
-    "layer_norm": False, "peephole": False, "coupled_gates": False, "cell_clip": None,
-    "activation": "tanh", "recurrent_activation": "sigmoid", "residual": False, "merge": "concat",
-    "learn_initial": False, "reverse": False, "shared_axis": None, "normalize": "softmax",
-}  # fmt: skip
 
 
 @public
@@ -232,7 +228,7 @@ def _to(ours: Any, torch: Any, name: str) -> Any:
     if kind in CHAINS:
         parts = [_to(part, torch, f"{name}[{i}]") for i, part in enumerate(ours)]
         return torch.nn.Sequential(*parts) if kind == "Sequential" else torch.nn.ModuleList(parts)
-    _check_options(ours, f"to_torch: {at}{type(ours).__name__}", ROWS[kind].ours)
+    _check_options(ours, f"to_torch: {at}{type(ours).__name__}", ROWS[kind])
     if kind == "MultiheadAttention":
         theirs, state = _attention_to(ours, torch)
     else:
@@ -252,16 +248,14 @@ def _to(ours: Any, torch: Any, name: str) -> Any:
     return theirs.train(ours.training)
 
 
-def _check_options(ours: Module, who: str, fixed: Mapping[str, Any]) -> None:
+def _check_options(ours: Module, who: str, row: Row) -> None:
     """Refuses every option that PyTorch does not have, in one error."""
-    wrong = []
-    for name, default in {**DEFAULTS, **fixed}.items():
-        try:
-            value = option(ours, name)
-        except AttributeError:
-            continue
-        if value != default and not (name == "zoneout" and not any(np.atleast_1d(value))):
-            wrong.append(f"{name}={value!r}")
+    found = plain_options(ours, changed=True)
+    known = {*row.options, *row.ours, "forget_bias"}  # the last is where a bias starts
+    known |= set() if np.any(np.atleast_1d(found.get("zoneout", 0))) else {"zoneout"}
+    values = {n: option(ours, n) for n, v in row.ours.items() if option(ours, n) != v}
+    values |= {n: v for n, v in found.items() if n not in known}
+    wrong = [f"{name}={value!r}" for name, value in values.items()]
     if type(ours) in (nn.RNN, nn.RNNCell) and ours.nonlinearity not in ("tanh", "relu"):  # type: ignore[attr-defined]
         wrong.append(f"nonlinearity={ours.nonlinearity!r}")  # type: ignore[attr-defined]
     if type(ours) is nn.MultiHeadAttention and ours.hidden_size != ours.query_size:

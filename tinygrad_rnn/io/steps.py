@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
 
 from ..errors import InvalidValueError
 from ..nn import Module
+from ..nn.module import inference
 from ..tensor import tree
 
 
-@contextmanager
-def evaluated(model: Module, who: str) -> Iterator[None]:
-    """Evaluation mode, of a model on the CPU."""
-    modes = [(module, module.training) for _, module in model.named_modules()]
+def evaluated(model: Module, who: str) -> AbstractContextManager[None]:
+    """Evaluation mode without a graph, of a model on the CPU."""
     if {str(p.device) for p in model.parameters()} - {"cpu"}:
         raise InvalidValueError(f"{who}: model: expected one on the CPU: model.to('cpu')")
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
+    return inference(model)
 
 
 def step_of(module: Any, row: int) -> tuple[Callable[..., Any], Callable[..., Any]]:

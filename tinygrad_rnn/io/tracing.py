@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from threading import get_ident
 from typing import Any, NamedTuple
 
@@ -23,10 +24,18 @@ from ..tensor.operation import Op
 from ..tensor.tensor import Tensor
 
 
-class Ref(NamedTuple):
-    """A numbered value."""
+@dataclass(frozen=True)
+class Ref:
+    """A numbered value: a leaf of the trees that arguments are."""
 
     number: int
+
+
+def values(tree_of_arguments: Any) -> list[Any]:
+    """The numbered values and the arrays among arguments."""
+    return tree.leaves(
+        tree_of_arguments, leaf=lambda value: isinstance(value, Ref) or is_array(value)
+    )
 
 
 class Event(NamedTuple):
@@ -75,16 +84,16 @@ class Recorder:
 
     def ref(self, value: Any) -> Any:
         """The number of a value; others as they are, containers item by item."""
-        if isinstance(value, Traced) or is_array(value):
-            array = value.array if isinstance(value, Traced) else value
-            number = self.numbers.get(id(array))
-            return array if number is None else Ref(number)
-        if isinstance(value, tuple | list):
-            items = [self.ref(item) for item in value]
-            return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
-        if isinstance(value, dict):
-            return {name: self.ref(item) for name, item in value.items()}
-        return value
+        return tree.mapped(self._ref_of_leaf, value)
+
+    def _ref_of_leaf(self, leaf: Any) -> Any:
+        array = leaf.array if isinstance(leaf, Traced) else leaf
+        number = self.numbers.get(id(array))
+        return array if number is None else Ref(number)
+
+    def array(self, value: Any) -> Any:
+        """The array of a numbered value; others as they are."""
+        return self.alive[value.number] if isinstance(value, Ref) else value
 
     def add(self, what: Any, args: tuple[Any, ...], params: Any, results: Sequence[Any]) -> None:
         """Records a call."""

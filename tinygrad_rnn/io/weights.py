@@ -14,7 +14,7 @@ import numpy as np
 from ..errors import InvalidTypeError, public
 from ..tensor.backend import default_device, is_array, to_host
 from ..tensor.tensor import Tensor
-from .files import CheckpointError, open_to_read, sync_folder
+from .files import CheckpointError, open_to_read, sync_folder, write_new
 from .pickles import REMEDY, read_torch
 
 Arrays = dict[str, np.ndarray[Any, Any]]
@@ -129,10 +129,7 @@ def write(path: Path, contents: bytes) -> None:
     """Replaces a file atomically: a reader sees all of the old contents, or all of the new."""
     temporary = path.with_name(f"{path.name}.{token_hex(4)}.tmp")
     try:
-        with open(temporary, "xb") as file:
-            file.write(contents)
-            file.flush()
-            os.fsync(file.fileno())
+        write_new(temporary, contents)
         os.replace(temporary, path)
         sync_folder(path.parent)  # stores the new name, too
     except OSError as error:

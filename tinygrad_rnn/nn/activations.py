@@ -89,10 +89,6 @@ class GELU(Module):
             return ops.gelu(z)
         return 0.5 * z * (1 + ops.tanh(sqrt(2 / pi) * (z + 0.044715 * z * z * z)))
 
-    def describe(self) -> str:
-        """The approximation."""
-        return f"approximate={self.approximate!r}"
-
 
 class Identity(Module):
     """Returns its input; takes and ignores any arguments, so that it can replace another layer.
@@ -142,7 +138,3 @@ class Flatten(Module):
             )
         flat = prod(z.shape[start : end + 1])
         return z.reshape((*z.shape[:start], flat, *z.shape[end + 1 :]))
-
-    def describe(self) -> str:
-        """The range."""
-        return f"start_dim={self.start_dim}, end_dim={self.end_dim}"

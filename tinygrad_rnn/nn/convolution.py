@@ -7,12 +7,12 @@ from math import prod, sqrt
 from typing import Any, ClassVar
 
 from ..errors import InvalidValueError, ShapeError
-from ..tensor import creation, ops
+from ..tensor import ops
 from ..tensor.random import Generator
 from ..tensor.tensor import Tensor
-from . import init
 from .checks import flag, input_of, placement, positive
-from .module import Module, Parameter
+from .init import drawn
+from .module import Module
 
 
 class _Conv(Module):
@@ -60,13 +60,9 @@ class _Conv(Module):
             raise InvalidValueError(f"{name}: padding='same' needs a stride of 1, got {stride!r}")
         channels = in_channels // groups
 
-        def drawn(*shape: int) -> Parameter:
-            bound = 1 / sqrt(channels * prod(self.kernel_size))
-            p = Parameter(creation.zeros(shape, dtype=dtype, device=device))
-            return init.uniform_(p, -bound, bound, generator=generator)
-
-        self.weight = drawn(out_channels, channels, *self.kernel_size)
-        self.bias = drawn(out_channels) if bias else None
+        how = 1 / sqrt(channels * prod(self.kernel_size)), device, dtype, generator
+        self.weight = drawn((out_channels, channels, *self.kernel_size), *how)
+        self.bias = drawn((out_channels,), *how) if bias else None
 
     def _each(self, argument: str, value: Any, least: int = 1) -> tuple[int, ...]:
         """One number for all axes, or one for each."""

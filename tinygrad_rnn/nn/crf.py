@@ -15,16 +15,16 @@ from math import inf
 from typing import Any
 
 from .. import loops
-from ..errors import InvalidTypeError, InvalidValueError, OutOfRangeError, ShapeError, public
+from ..errors import InvalidValueError, OutOfRangeError, ShapeError, public
 from ..tensor import creation, ops
 from ..tensor.autodiff import no_grad
 from ..tensor.random import Generator
 from ..tensor.tensor import Tensor
-from . import init
-from .checks import flag, input_of, lengths_of, placement, positive
+from .checks import dtype_as, flag, input_of, lengths_of, placement, positive, within_rows
 from .ctc import NEVER
+from .init import drawn
 from .loss import reduce
-from .module import Module, Parameter
+from .module import Module
 
 
 class CRF(Module):
@@ -61,13 +61,10 @@ class CRF(Module):
         self.forbidden = _pairs(forbidden, num_tags)
         self.num_tags, self.batch_first = num_tags, batch_first
 
-        def drawn(*shape: int) -> Parameter:
-            p = Parameter(creation.zeros(shape, dtype=dtype, device=device))
-            return init.uniform_(p, -0.1, 0.1, generator=generator)
-
-        self.start_transitions = drawn(num_tags)
-        self.transitions = drawn(num_tags, num_tags)
-        self.end_transitions = drawn(num_tags)
+        how = 0.1, device, dtype, generator
+        self.start_transitions = drawn((num_tags,), *how)
+        self.transitions = drawn((num_tags, num_tags), *how)
+        self.end_transitions = drawn((num_tags,), *how)
 
     def forward(
         self, emissions: Tensor, tags: Any, lengths: Any = None, *, reduction: str = "mean"
@@ -113,7 +110,7 @@ class CRF(Module):
         after = ops.broadcast_to(end, shape=last.shape)
         _, betas = loops.scan(back, after, emissions, reverse=True, lengths=times)
         log_z = self._log_z(last, times)
-        known = self._inside(emissions, times) & (log_z != -inf)
+        known = within_rows(emissions, times) & (log_z != -inf)
         shares = ops.exp(alphas + betas - ops.where(log_z == -inf, 0, log_z)[:, None])
         shares = ops.where(known[:, :, None], shares, 0)
         return shares.swapaxes(0, 1) if self.batch_first else shares
@@ -189,7 +186,7 @@ class CRF(Module):
         start, transitions, end = self._scores()
         steps = ops.take_along_axis(emissions, tags[:, :, None]).squeeze(axis=2)
         steps = steps + ops.concat([start[tags[0]][None], transitions[tags[:-1], tags[1:]]])
-        total = ops.where(self._inside(emissions, times), steps, 0).sum(axis=0)
+        total = ops.where(within_rows(emissions, times), steps, 0).sum(axis=0)
         rows = creation.arange(len(times), device=times.device)
         ends = end[tags[ops.maximum(times - 1, 0), rows]]
         score: Tensor = total + ops.where(times > 0, ends, 0)
@@ -206,23 +203,14 @@ class CRF(Module):
                 f"CRF: emissions: expected {axes}, {self.num_tags}), none empty; got "
                 f"{list(emissions.shape)}"
             )
-        if emissions.dtype != self.transitions.dtype:
-            raise InvalidTypeError(
-                f"CRF: emissions: expected {self.transitions.dtype} as the parameters are, got "
-                f"{emissions.dtype}: emissions.astype({str(self.transitions.dtype)!r})"
-            )
+        dtype_as("CRF", "emissions", emissions, self.transitions.dtype)
         if self.batch_first:
             emissions = emissions.swapaxes(0, 1)
         steps, batch, _ = emissions.shape
         times = lengths_of("CRF", "lengths", lengths, batch, steps).to(emissions.device)
         if lengths is None:
             return emissions, times
-        return ops.where(self._inside(emissions, times)[:, :, None], emissions, 0), times
-
-    def _inside(self, emissions: Tensor, times: Tensor) -> Tensor:
-        """Which steps (T, B) are within their row."""
-        inside: Tensor = creation.arange(len(emissions), device=times.device)[:, None] < times
-        return inside
+        return ops.where(within_rows(emissions, times)[:, :, None], emissions, 0), times
 
     def _tags(self, tags: Any, emissions: Tensor, times: Tensor) -> Tensor:
         """Tags (T, B), 0 past a row's length."""
@@ -234,19 +222,15 @@ class CRF(Module):
                 f"CRF: tags: expected integers of shape {list(emissions.shape[:2])} (steps, batch) "
                 f"as the emissions; got {tags.dtype} {list(tags.shape)}"
             )
-        within = ops.where(self._inside(emissions, times), tags, 0)
+        within = ops.where(within_rows(emissions, times), tags, 0)
         if within.device == "cpu":  # elsewhere it would wait for the device
             for tag in (within.min().item(), within.max().item()):
                 if not 0 <= tag < self.num_tags:
                     raise OutOfRangeError(f"CRF: tag {tag} is outside the {self.num_tags} tags")
         return within
 
-    def describe(self) -> str:
-        """Its size."""
-        return f"{self.num_tags}" + (", batch_first=True" if self.batch_first else "")
 
-
-def _pairs(forbidden: Any, num_tags: int) -> list[tuple[int | None, int | None]]:
+def _pairs(forbidden: Any, num_tags: int) -> tuple[tuple[int | None, int | None], ...]:
     """Checked transitions."""
 
     def tag(t: Any) -> bool:
@@ -260,4 +244,4 @@ def _pairs(forbidden: Any, num_tags: int) -> list[tuple[int | None, int | None]]
                 f"CRF: forbidden: expected pairs (from, to) of tags below {num_tags}, one of "
                 f"them None for the start or the end; got {pair!r}"
             )
-    return [tuple(pair) for pair in pairs]
+    return tuple((pair[0], pair[1]) for pair in pairs)

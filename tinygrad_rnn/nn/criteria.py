@@ -42,12 +42,6 @@ class _Loss(Module):
             )
         self.register_buffer(name, factors)
 
-    def describe(self) -> str:
-        """Its settings."""
-        values = {k: v for k, v in vars(self).items() if k not in ("training", *self._buffers)}
-        shown = {k: v for k, v in values.items() if not k.startswith("_") and v is not None}
-        return ", ".join(f"{k}={v!r}" for k, v in shown.items())
-
 
 class CrossEntropyLoss(_Loss):
     """`cross_entropy` as a module. Classes are on the last axis, not on the second.

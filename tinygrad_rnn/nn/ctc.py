@@ -57,15 +57,7 @@ def ctc_loss(
     >>> round(p.item(), 3)
     0.75
     """
-    is_tensor("ctc_loss", "log_probs", log_probs)
-    if log_probs.ndim != 3 or log_probs.dtype.kind != "f":
-        raise ShapeError(
-            f"ctc_loss: log_probs: expected reals (T, B, C); got {log_probs.dtype} "
-            f"{list(log_probs.shape)}"
-        )
-    steps, batch, classes = log_probs.shape
-    if not 0 <= blank < classes:
-        raise OutOfRangeError(f"ctc_loss: blank {blank} is outside the {classes} classes")
+    steps, batch, classes = check_log_probs("ctc_loss", log_probs, blank)
     labels, counts = _labels(targets, target_lengths, batch, blank, classes)
     times = lengths_of("ctc_loss", "input_lengths", input_lengths, batch, steps)
     where, dtype = log_probs.device, log_probs.dtype
@@ -81,6 +73,19 @@ def ctc_loss(
 
 
 # ---------------------------------------------------------------- what comes in
+
+
+def check_log_probs(name: str, log_probs: Any, blank: int) -> tuple[int, ...]:
+    """Checks log-probabilities and the class of the blank. **Returns** T, B, C."""
+    is_tensor(name, "log_probs", log_probs)
+    if log_probs.ndim != 3 or log_probs.dtype.kind != "f":
+        raise ShapeError(
+            f"{name}: log_probs: expected reals (T, B, C); got {log_probs.dtype} "
+            f"{list(log_probs.shape)}"
+        )
+    if not 0 <= blank < log_probs.shape[2]:
+        raise OutOfRangeError(f"{name}: blank {blank} is outside the {log_probs.shape[2]} classes")
+    return tuple(log_probs.shape)
 
 
 def _labels(

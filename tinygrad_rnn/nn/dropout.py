@@ -101,8 +101,3 @@ class Dropout(Module):
         if axis is not None and not -z.ndim <= axis < z.ndim:
             raise ShapeError(f"Dropout: x: expected an axis {axis} to share; got {list(z.shape)}")
         return dropout(z, self.p, self.generator, shared_axis=axis)
-
-    def describe(self) -> str:
-        """Its probability, and the axis."""
-        shared = "" if self.shared_axis is None else f", shared_axis={self.shared_axis}"
-        return f"p={self.p}{shared}"

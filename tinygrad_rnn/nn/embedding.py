@@ -112,8 +112,3 @@ class Embedding(Module):
         dropped = (self.training and self.dropout) or (dropout.training and dropout.p)
         varies = self.padding_idx is not None or dropped
         return (dropout(self(ids)), None) if varies else (self.weight, ids)
-
-    def describe(self) -> str:
-        """Its sizes, and its dropout."""
-        dropped = f", dropout={self.dropout}" if self.dropout else ""
-        return f"{self.num_embeddings}, {self.embedding_dim}{dropped}"

@@ -14,7 +14,12 @@ from ..tensor import creation
 from ..tensor.ops import log
 from ..tensor.random import Generator, given_or_default, orthonormal
 from ..tensor.tensor import Tensor
-from .module import Module
+from .module import Module, Parameter
+
+__all__ = [
+    "chrono_", "constant_", "kaiming_normal_", "kaiming_uniform_", "normal_", "orthogonal_",
+    "uniform_", "xavier_normal_", "xavier_uniform_",
+]  # fmt: skip
 
 T = TypeVar("T", bound=Tensor)
 M = TypeVar("M", bound=Module)
@@ -30,6 +35,14 @@ def uniform_(x: T, low: float = 0.0, high: float = 1.0, *, generator: Generator 
     """
     x.data = given_or_default(generator, "uniform_").uniform(low, high, x.shape)
     return x
+
+
+def drawn(
+    shape: tuple[int, ...], bound: float, device: Any, dtype: Any, generator: Generator | None
+) -> Parameter:
+    """A parameter of reals in [-bound, bound)."""
+    p = Parameter(creation.zeros(shape, dtype=dtype, device=device))
+    return uniform_(p, -bound, bound, generator=generator)
 
 
 @public

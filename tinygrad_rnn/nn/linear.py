@@ -5,12 +5,12 @@ from __future__ import annotations
 from math import sqrt
 from typing import Any
 
-from ..tensor import creation, ops
+from ..tensor import ops
 from ..tensor.random import Generator
 from ..tensor.tensor import Tensor
-from . import init
 from .checks import features_last, flag, input_of, placement, positive
-from .module import Module, Parameter
+from .init import drawn
+from .module import Module
 
 
 class Linear(Module):
@@ -40,20 +40,12 @@ class Linear(Module):
         placement("Linear", device, dtype, generator)
         self.in_features, self.out_features = in_features, out_features
 
-        def drawn(*shape: int) -> Parameter:
-            bound = 1 / sqrt(in_features)
-            p = Parameter(creation.zeros(shape, dtype=dtype, device=device))
-            return init.uniform_(p, -bound, bound, generator=generator)
-
-        self.weight = drawn(out_features, in_features)
-        self.bias = drawn(out_features) if bias else None
+        how = 1 / sqrt(in_features), device, dtype, generator
+        self.weight = drawn((out_features, in_features), *how)
+        self.bias = drawn((out_features,), *how) if bias else None
 
     def forward(self, x: Any) -> Tensor:
         """**Arguments** x: (..., in_features). **Returns** (..., out_features)."""
         x = input_of("Linear", "x", x, self.weight)
         features_last("Linear", x, self.in_features)
         return ops.linear(x, self.weight, self.bias)
-
-    def describe(self) -> str:
-        """Its sizes."""
-        return f"{self.in_features}, {self.out_features}, bias={self.bias is not None}"

@@ -10,7 +10,7 @@ from ..tensor import creation, ops
 from ..tensor.operation import Op
 from ..tensor.ops.indexing import in_table
 from ..tensor.tensor import Tensor
-from .checks import features_last, is_tensor, lengths_of
+from .checks import features_last, is_tensor, lengths_of, within_rows
 
 
 def reduce(name: str, losses: Tensor, reduction: str, count: Any = None) -> Tensor:
@@ -269,13 +269,11 @@ def _mean_square(name: str, y: Tensor, lengths: Any, differences: int) -> Tensor
         raise ShapeError(f"{name}: y: expected (T, B, H), none empty; got {list(y.shape)}")
     steps, batch, features = y.shape
     valid = lengths_of(name, "lengths", lengths, batch, steps).to(y.device)
-    times = creation.arange(steps, device=y.device).expand_dims(axis=1)
-    y = ops.where((times < valid).expand_dims(axis=-1), y, 0)
+    counts = within_rows(y, valid)
+    y = ops.where(counts.expand_dims(axis=-1), y, 0)
     if differences:
-        counts = times[1:] < valid
+        counts = counts[1:]
         y = ops.where(counts.expand_dims(axis=-1), y[1:] - y[:-1], 0)
-    else:
-        counts = times < valid
     return ops.square(y).sum() / (ops.maximum(counts.sum(), 1) * features)
 
 

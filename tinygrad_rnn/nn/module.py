@@ -22,8 +22,10 @@ from ..errors import (
     unknown_name,
 )
 from ..tensor import creation
+from ..tensor.autodiff import no_grad
 from ..tensor.tensor import Tensor
-from . import state_dict
+from . import options, state_dict
+from .checks import flag
 from .state_dict import IncompatibleKeys, StateDictError
 
 P = ParamSpec("P")
@@ -63,6 +65,28 @@ class _Budget(local):
 
 
 _budget = _Budget()
+
+
+@contextmanager
+def inference(model: Module) -> Iterator[None]:
+    """Evaluates without dropout and without a graph; restores the mode of every module after.
+
+    >>> import tinygrad_rnn as tg
+    >>> model = tg.nn.Dropout(0.5)
+    >>> with tg.train.inference(model):
+    ...     print(model(tg.ones((3,))))
+    tensor([1., 1., 1.])
+    >>> model.training
+    True
+    """
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        with no_grad():
+            yield
+    finally:
+        for module, training in modes:
+            module.training = training
 
 
 @contextmanager
@@ -142,11 +166,7 @@ class Module:
 
     def named_children(self) -> Iterator[tuple[str, Module]]:
         """The modules that this one holds itself, with their names; each once."""
-        seen: set[int] = set()
-        for name, module in _modules(self, ""):
-            if id(module) not in seen:
-                seen.add(id(module))
-                yield name, module
+        return _once(_modules(self, ""))
 
     def children(self) -> Iterator[Module]:
         """The modules that this one holds itself, each once."""
@@ -154,11 +174,7 @@ class Module:
 
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
         """The parameters with their names; each once, however many modules share it."""
-        seen: set[int] = set()
-        for name, p in _parameters(self.named_modules()):
-            if id(p) not in seen:
-                seen.add(id(p))
-                yield name, p
+        return _once(_parameters(self.named_modules()))
 
     def own_parameters(self) -> Iterator[Parameter]:
         """The parameters that this module holds itself, outside of other modules."""
@@ -200,11 +216,7 @@ class Module:
 
     def named_buffers(self) -> Iterator[tuple[str, Tensor]]:
         """The buffers with their names, each once."""
-        seen: set[int] = set()
-        for name, buffer, _ in _buffers(self.named_modules()):
-            if id(buffer) not in seen:
-                seen.add(id(buffer))
-                yield name, buffer
+        return _once((name, b) for name, b, _ in _buffers(self.named_modules()))
 
     def buffers(self) -> Iterator[Tensor]:
         """The buffers, each once."""
@@ -298,10 +310,7 @@ class Module:
 
     def train(self, mode: bool = True) -> Self:
         """Sets training mode (or evaluation mode), which affects dropout and the like."""
-        if not isinstance(mode, bool):
-            raise InvalidTypeError(
-                f"{type(self).__name__}.train: mode: expected True or False, got {mode!r}"
-            )
+        flag(f"{type(self).__name__}.train", mode=mode)
         for _, module in self.named_modules():
             module.training = mode
         return self
@@ -375,8 +384,12 @@ class Module:
         return found
 
     def describe(self) -> str:
-        """The text between the parentheses of the repr."""
-        return ""
+        """The text between the parentheses of the repr: sizes, and options that were passed."""
+        return options.described(self)
+
+    def held_options(self) -> Mapping[str, Any]:
+        """The attributes by name, those among them that are arguments of the constructor."""
+        return vars(self)
 
 
 boundaries.add(Module.__call__.__code__)
@@ -421,6 +434,15 @@ def _walk(root: Module, prefix: str, *, once: bool) -> Iterator[tuple[str, Modul
             left, _ = path.pop()
             if not once:
                 passed.remove(left)
+
+
+def _once(named: Iterable[tuple[str, R]]) -> Iterator[tuple[str, R]]:
+    """Named values, those that come again left out."""
+    seen: set[int] = set()
+    for name, value in named:
+        if id(value) not in seen:
+            seen.add(id(value))
+            yield name, value
 
 
 def _modules(module: Module, name: str) -> Iterator[tuple[str, Module]]:

@@ -46,10 +46,6 @@ class LayerNorm(Module):
         y: Tensor = centred / ops.sqrt(variance + self.eps) * self.weight + self.bias
         return y
 
-    def describe(self) -> str:
-        """Its size."""
-        return f"{self.features}, eps={self.eps}"
-
 
 class BatchNorm1d(Module):
     """(x - mean) / sqrt(var + eps) * weight + bias, over a batch (Ioffe and Szegedy 2015).
@@ -95,7 +91,7 @@ class BatchNorm1d(Module):
         flag("BatchNorm1d", affine=affine, track_running_stats=track_running_stats)
         placement("BatchNorm1d", device, dtype)
         self.num_features, self.eps, self.momentum = num_features, eps, momentum
-        self.track_running_stats = track_running_stats
+        self.affine, self.track_running_stats = affine, track_running_stats
         zeros = creation.zeros((num_features,), dtype=dtype, device=device)
         ones = creation.ones((num_features,), dtype=dtype, device=device)
         self.weight = Parameter(ones) if affine else None
@@ -149,9 +145,3 @@ class BatchNorm1d(Module):
     def _column(self, v: Tensor, x: Tensor) -> Tensor:
         """A value of each channel, to broadcast with x."""
         return v.reshape((1, -1, *(1,) * (x.ndim - 2)))
-
-    def describe(self) -> str:
-        """Its size and settings."""
-        given = f"{self.num_features}, eps={self.eps}, momentum={self.momentum}"
-        affine = "" if self.weight is not None else ", affine=False"
-        return given + affine + ("" if self.track_running_stats else ", track_running_stats=False")

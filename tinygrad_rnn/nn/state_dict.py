@@ -9,6 +9,7 @@ from ..errors import InvalidTypeError, TinygradRnnError
 from ..tensor import creation
 from ..tensor.conversion import check_cast
 from ..tensor.tensor import Tensor
+from .checks import flag
 
 
 class StateDictError(TinygradRnnError, ValueError):
@@ -39,8 +40,7 @@ def load(
             f"{what}: expected arrays by name, got {type(state).__name__}: pass "
             "model.state_dict(), or tg.load(path)"
         )
-    if not isinstance(strict, bool):
-        raise InvalidTypeError(f"{what}: strict: expected True or False, got {strict!r}")
+    flag(what, strict=strict)
     values, faults = dict[int, tuple[str, Any]](), list[str]()
     report = IncompatibleKeys([], [])
     given = {id(p) for name, p in own.items() if name in state}

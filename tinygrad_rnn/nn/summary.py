@@ -8,10 +8,9 @@ from typing import Any
 
 from ..errors import public
 from ..tensor import html
-from ..tensor.autodiff import no_grad
 from ..tensor.tensor import Tensor
 from .checks import instance
-from .module import Module
+from .module import Module, inference
 
 
 @dataclass(frozen=True)
@@ -118,16 +117,12 @@ def _outputs(model: Module, example: tuple[Any, ...], options: Mapping[str, Any]
     def note(module: Module, _: Any, y: Any) -> None:
         shapes[id(module)] = _shape(y)
 
-    modules = list(model.modules())
-    modes = [module.training for module in modules]
-    removals = [module.register_forward_hook(note) for module in modules]
+    removals = [module.register_forward_hook(note) for module in model.modules()]
     try:
-        model.eval()
-        with no_grad():
+        with inference(model):
             model(*example, **options)
     finally:
-        for module, mode, remove in zip(modules, modes, removals, strict=True):
-            module.training = mode
+        for remove in removals:
             remove()
     return shapes
 

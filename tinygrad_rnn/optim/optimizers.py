@@ -118,12 +118,23 @@ class Optimizer:
 
     def update_group(self, items: list[tuple[Tensor, dict[str, Any]]], group: Group) -> None:
         """Updates the parameters of a group that have a gradient, with their states."""
+        xp = backend.module_of(items[0][0].data) if items else np
+        together = xp is not np and self.update_together(items, group, xp)
         for p, state in items:
-            xp = backend.module_of(p.data)
-            assert p.grad is not None
-            g = xp.asarray(p.grad.data, order="C")  # the order of p
-            self.update(p.data, g, state, group, xp)
+            if not together:
+                xp = backend.module_of(p.data)
+                assert p.grad is not None
+                g = xp.asarray(p.grad.data, order="C")  # the order of p
+                self.update(p.data, g, state, group, xp)
             p.data = p.data  # the same array: marks the graphs that used it
+
+    def update_together(self, items: list[Any], group: Group, xp: Any) -> bool:
+        """Updates as `update_group`, in one launch on a GPU; False where that cannot be."""
+        return False
+
+    def __init_subclass__(cls) -> None:
+        if "update" in vars(cls) and "update_together" not in vars(cls):  # the base's is another
+            cls.update_together = Optimizer.update_together  # type: ignore[method-assign]
 
     @public
     def zero_grad(self) -> None:
@@ -270,14 +281,21 @@ class SGD(Optimizer):
         if group["weight_decay"]:
             g = g + group["weight_decay"] * p
         if group["momentum"]:
-            if "momentum_buffer" in state:
-                v = state["momentum_buffer"]
-                v *= group["momentum"]
-                v += g
-            else:
-                v = state["momentum_buffer"] = xp.array(g)  # a copy; also of a scalar
+            v = _running(state, "momentum_buffer", p, xp)
+            v *= group["momentum"]
+            v += g
             g = g + group["momentum"] * v if group["nesterov"] else v
         p -= group["lr"] * g
+
+    def update_together(self, items: list[Any], group: Group, xp: Any) -> bool:
+        """On a GPU in one launch, where the parameters have one dtype."""
+        columns = _columns(xp, items, *["momentum_buffer"] * bool(group["momentum"]))
+        if columns:
+            kernels.cuda.sgd(
+                xp, *columns, lr=group["lr"], momentum=group["momentum"],
+                nesterov=group["nesterov"], decay=group["weight_decay"],
+            )  # fmt: skip
+        return bool(columns)
 
 
 class RMSprop(Optimizer):
@@ -328,6 +346,17 @@ class RMSprop(Optimizer):
             g = v
         p -= group["lr"] * g
 
+    def update_together(self, items: list[Any], group: Group, xp: Any) -> bool:
+        """On a GPU in one launch, where the parameters have one dtype."""
+        momentum = ["momentum_buffer"] * bool(group["momentum"])
+        columns = _columns(xp, items, "square_avg", *momentum)
+        if columns:
+            kernels.cuda.rmsprop(
+                xp, *columns, lr=group["lr"], alpha=group["alpha"], eps=group["eps"],
+                momentum=group["momentum"], decay=group["weight_decay"],
+            )  # fmt: skip
+        return bool(columns)
+
 
 class Adam(Optimizer):
     """Divides a running mean of the gradient by its root mean square (Kingma and Ba 2015).
@@ -366,29 +395,20 @@ class Adam(Optimizer):
             eps=group["eps"], decay=group["weight_decay"], decoupled=self.decoupled,
         )  # fmt: skip
 
-    def update_group(self, items: list[tuple[Tensor, dict[str, Any]]], group: Group) -> None:
+    def update_together(self, items: list[Any], group: Group, xp: Any) -> bool:
         """On a GPU in one launch, where the parameters have one dtype and age."""
-        xp = backend.module_of(items[0][0].data) if items else np
-        if xp is np or len({state.get("step", 0) for _, state in items}) > 1:
-            super().update_group(items, group)
-            return
-        ps = [p.data for p, _ in items]
-        gs = [xp.ascontiguousarray(p.grad.data) for p, _ in items if p.grad is not None]
-        means = [
-            [_running(state, name, p.data, xp) for p, state in items]
-            for name in ("exp_avg", "exp_avg_sq")
-        ]
-        if not kernels.cuda.fits(xp, [*ps, *gs, *means[0], *means[1]]):
-            super().update_group(items, group)
-            return
+        if len({state.get("step", 0) for _, state in items}) > 1:
+            return False
+        columns = _columns(xp, items, "exp_avg", "exp_avg_sq")
+        if not columns:
+            return False
         for _, state in items:
             state["step"] = state.get("step", 0) + 1
         kernels.cuda.adam(
-            xp, ps, gs, *means, step=items[0][1]["step"], lr=group["lr"], betas=group["betas"],
+            xp, *columns, step=items[0][1]["step"], lr=group["lr"], betas=group["betas"],
             eps=group["eps"], decay=group["weight_decay"], decoupled=self.decoupled,
         )  # fmt: skip
-        for p, _ in items:
-            p.data = p.data  # the same array: marks the graphs that used it
+        return True
 
 
 class AdamW(Adam):
@@ -434,3 +454,12 @@ def _running(state: dict[str, Any], name: str, p: Array, xp: Any) -> Array:
     if name not in state:
         state[name] = xp.zeros_like(p)
     return state[name]
+
+
+def _columns(xp: Any, items: list[Any], *names: str) -> list[list[Array]]:
+    """The parameters, gradients and named states; none if one launch cannot update them."""
+    ps = [p.data for p, _ in items]
+    gs = [xp.ascontiguousarray(p.grad.data) for p, _ in items]
+    states = [[_running(state, name, p.data, xp) for p, state in items] for name in names]
+    columns = [ps, gs, *states]
+    return columns if kernels.cuda.fits(xp, [a for column in columns for a in column]) else []

@@ -6,6 +6,7 @@ from .charlm_training import CharLMTraining, fitted
 from .classify import Classify
 from .forecast import Forecast
 from .gates import GatesConfig
+from .letters import TASKS
 from .memory import Memory, MemoryConfig
 from .parallel import ParallelConfig
 from .scores import ErrorRates, bleu_and_chrf, error_rates
@@ -13,7 +14,6 @@ from .settings import SettingError
 from .speech import Speech
 from .tag import Tag
 from .task import Task
-from .tasks import TASKS
 from .trainer import RecipeTrainer
 from .translate import TranslateConfig, Translation, Translator
 from .translation_training import TranslationTraining

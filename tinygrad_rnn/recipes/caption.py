@@ -21,10 +21,11 @@ from ..nn import cross_entropy
 from ..tensor.creation import as_tensor
 from ..tensor.random import Generator
 from ..tensor.tensor import Tensor
-from .captioner import CaptionConfig, Captioner, CaptionModel
-from .classify import tokens
+from .captioner import CaptionConfig, Captioner
+from .classifier import tokens
 from .comparison import Comparison, Measure, f1
-from .task import Parts, Task
+from .items import Parts
+from .task import Task
 
 ROWS, WORDS = 5, 8  # of the picture: images, and words of a caption
 STOP = "</s>"  # the end of a caption
@@ -39,7 +40,6 @@ class Caption(Task):
 
     recipe, unit, shown = "caption", "word", "validation error of words {:.1%}"
     settings, predictor = CaptionConfig, Captioner
-    kinds: ClassVar = {"words": (list, tuple)}
     quick: ClassVar = {"epochs": 6, "hidden_size": 96, "shift": 0, "dropout": 0.1}
     data_help = (
         "A folder of images with a captions.csv; or a CSV, TSV or JSON lines beside the images, "
@@ -69,25 +69,24 @@ class Caption(Task):
         return Parts([*rest[: config.limit or None], *parts.training], parts.validation, parts.test)
 
     def __init__(self, data: Parts, config: CaptionConfig, device: str | None = None) -> None:
-        generator = Generator(config.seed)
-        self.parts = data
+        generator, self.parts = Generator(config.seed), data
         captions = [text for item in data.training for text in item.captions]
         if len(set(captions)) < 2:
             raise TextError(
                 f"every image to learn from has the caption {captions[0]!r}: use more images"
             )
         self.captions = captions
-        self.vocabulary = WordVocabulary.of(captions, config.vocab_size)
+        known = WordVocabulary.of(captions, config.vocab_size)
         samples = [
-            (item.pixels, self.vocabulary.encode(text)[: config.max_length - 1])
+            (item.pixels, known.encode(text)[: config.max_length - 1])
             for item in data.training
             for text in item.captions
         ]
         loader = DataLoader(
             samples, config.batch_size, shuffle=True, generator=generator, collate=collate
         )
-        model = CaptionModel(len(self.vocabulary), config, generator)
-        super().__init__(data, model, loader, config, generator, device, worst=1.0)
+        captioner = Captioner(config, generator, known.symbols)
+        super().__init__(data, captioner, loader, generator, device, worst=1.0)
         self.symbols = sum(len(ids) + 1 for _, ids in samples)
 
     def batch_loss(self, model: Any, batch: Any) -> tuple[Tensor, int]:
@@ -114,10 +113,8 @@ class Caption(Task):
 
     def evaluate(self, quick: bool = False) -> float:
         """Computes 1 - F1 of the words of the validation images' captions, by greedy search."""
-        assert isinstance(self.model, CaptionModel)
-        writer = Captioner(self.model, self.vocabulary, self.config)
-        images = [item.pixels for item in self.parts.validation]
-        found = [self.vocabulary.decode(best.tokens) for best in writer.search(images, 1)]
+        writer, images = self.current, [item.pixels for item in self.parts.validation]
+        found = [writer.vocabulary.decode(best.tokens) for best in writer.search(images, 1)]
         sums = scores(found, self.parts.validation)["word F1"].sum(axis=0)
         return 1 - float(f1(sums))
 
@@ -168,15 +165,7 @@ class Caption(Task):
 
     def describe(self) -> str:
         """The data in a line."""
-        parts = self.parts
-        return (
-            f"images: {len(parts.training):,} to learn from, {len(parts.validation):,} for "
-            f"validation, {len(parts.test):,} for the test; {len(self.vocabulary):,} words"
-        )
-
-    def state(self) -> dict[str, Any]:
-        """Returns the words."""
-        return {"words": self.vocabulary.symbols}
+        return f"{self.parts.sizes('images')}; {len(self.current.vocabulary):,} words"
 
 
 Batch = tuple[Pixels, NDArray[np.int64], NDArray[np.int64]]

@@ -11,11 +11,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import ceil, log2
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
-from ..data import END, PAD, START, UNKNOWN, Vocabulary
+from ..data import END, PAD, START, UNKNOWN
 from ..data.images import Captioned, Pixels, read_images
 from ..data.words import WordVocabulary
 from ..nn import (
@@ -36,40 +36,34 @@ from ..tensor import ops
 from ..tensor.creation import as_tensor, full, zeros
 from ..tensor.random import Generator
 from ..tensor.tensor import Tensor
-from ..train import check_weights, inference
+from ..train import inference
 from .charlm import CELLS, check_weights_fit
-from .settings import Settings, check_memory, setting
+from .predictor import AT_A_TIME, Predictor
+from .settings import check_memory, setting
+from .task import TaskSettings
 
 GRID = 8  # at most so many positions along a side
 BRIEF = 16  # features of a position in the decoder's initial state
-AT_A_TIME = 64  # images
 WORDS_ONLY = Constraints(forbidden=((PAD,), (START,), (UNKNOWN,)))
 
 
 @dataclass(frozen=True)
-class CaptionConfig(Settings):
+class CaptionConfig(TaskSettings):
     """All that determines a training, except its data."""
 
     file: str = setting("file", "The column of the images' files.")
     caption: str = setting("caption", "The column of the captions.")
     image_size: int = setting(32, "Height and width of an image.", at_least=16, at_most=512)
     channels: int = setting(32, "Channels of the first convolution.", at_least=1)
-    cell: str = setting("lstm", "Recurrent cell.", one_of=CELLS)
-    hidden_size: int = setting(192, "Units in a layer.", at_least=1)
-    num_layers: int = setting(1, "Recurrent layers.", at_least=1)
+    hidden_size: int = 192
     embedding_dim: int = setting(64, "Embedding size of a word.", at_least=1)
     vocab_size: int = setting(10_000, "Most words to know.", at_least=1)
     max_length: int = setting(30, "Most words in a caption.", at_least=1)
     shift: int = setting(1, "Move images in training by up to so many pixels.", at_least=0)
-    dropout: float = setting(0.3, "Dropout probability.", at_least=0, below=1)
+    dropout: float = 0.3
     label_smoothing: float = setting(0.0, "Label smoothing.", at_least=0, below=1)
     beams: int = setting(5, "Beams of the search; 1 is greedy.", at_least=1, at_most=1000)
-    batch_size: int = setting(16, "Captions in an update.", at_least=1)
-    epochs: int = setting(25, "Passes over the captions; --resume may raise it.", at_least=1)
-    lr: float = setting(3e-3, "Peak learning rate of Adam.", above=0)
-    clip: float = setting(1.0, "Clip the gradient's norm at this value.", above=0)
-    limit: int = setting(0, "Images to use at most; all, if 0.", at_least=0)
-    seed: int = setting(0, "Seed of the split, the weights and dropout.", at_least=0)
+    epochs: int = 25
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -141,25 +135,17 @@ class CaptionModel(Module):
         return logits
 
 
-@dataclass(frozen=True)
-class Captioner:
-    """A model with its vocabulary: writes captions, and shows where it looked."""
+class Captioner(Predictor):
+    """Writes captions, and shows where it looked."""
 
-    model: CaptionModel
-    vocabulary: Vocabulary
-    config: CaptionConfig
+    settings = CaptionConfig
+    kinds: ClassVar = {"words": (list, tuple)}
+    words: Sequence[str]
 
-    @classmethod
-    def from_state(cls, state: dict[str, Any], device: str | None = None) -> Captioner:
-        """Builds the captioner from a checkpoint's state."""
-        config = CaptionConfig(**state["config"])
-        vocabulary = WordVocabulary.restored(state["words"])
-        model = CaptionModel(len(vocabulary), config, Generator(config.seed))
-        model.load_state_dict(state["chosen"] or state["model"])
-        check_weights(model)
-        if device is not None:
-            model.to(device)
-        return cls(model, vocabulary, config)
+    def build(self, generator: Generator) -> CaptionModel:
+        """Builds the model."""
+        self.vocabulary = WordVocabulary.restored(self.words)
+        return CaptionModel(len(self.vocabulary), self.config, generator)
 
     def read(self, path: str | Path) -> list[Captioned]:
         """Reads an image, those of a folder, or those that a table names."""

@@ -9,8 +9,7 @@ text's first character.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +19,12 @@ from numpy.typing import NDArray
 from ..data import CharVocabulary
 from ..io import load_checkpoint
 from ..nn import GRU, LSTM, RNN, Dropout, Embedding, Linear, Module, linear_cross_entropy
-from ..nn.decoding import draw, probabilities
-from ..nn.utils import quantized
-from ..tensor.autodiff import no_grad
-from ..tensor.creation import as_tensor
-from ..tensor.ops import log_softmax
 from ..tensor.random import Generator
 from ..tensor.tensor import Tensor
-from ..train import DivergedError, check_weights, inference
+from ..train import check_weights
+from .language_model import LanguageModel
 from .saved import check_entries, check_sizes
-from .settings import Settings, check, check_memory, setting
+from .settings import Settings, check_memory, setting
 
 State = Any  # (L, B, H); a pair of them for LSTM
 
@@ -133,7 +128,7 @@ def check_weights_fit(config: Any, vocab_size: int, num_layers: int | None = Non
 
 
 @dataclass(frozen=True)
-class CharLM:
+class CharLM(LanguageModel):
     """A character model with its vocabulary: scores and generates text."""
 
     model: CharModel
@@ -161,83 +156,15 @@ class CharLM:
             model.to(device)
         return cls(model, vocabulary, state["start"])
 
-    def quantized(self) -> CharLM:
-        """Returns the model with recurrent weights of 8 bits: it generates faster."""
-        return replace(self, model=quantized(self.model))
+    @property
+    def symbols(self) -> str:
+        """The characters of all ids."""
+        return self.vocabulary.symbols
 
-    def sample(
-        self,
-        length: int,
-        prompt: str = "",
-        *,
-        generator: Generator,
-        temperature: float = 1.0,
-        top_k: int | None = None,
-        top_p: float | None = None,
-    ) -> Iterator[str]:
-        """Generates text after a prompt, and yields each character as soon as it is drawn.
-
-        **Arguments** length: the number of characters. prompt: the text before the first of them.
-        temperature, top_k, top_p: as in `nn.decoding.probabilities`.
-
-        **Raises** VocabularyError for an unknown character in the prompt, SettingError for an
-        argument outside its range; both when called, before the first character.
-        """
-        check("length", length, at_least=0)
-        check("temperature", temperature, float, at_least=0)
-        if top_k is not None:
-            check("top_k", top_k, at_least=1)
-        if top_p is not None:
-            check("top_p", top_p, float, above=0, at_most=1)
-        ids = self._encode(prompt)
-
-        def characters() -> Iterator[str]:
-            with inference(self.model):
-                logits, state = self.model(self._tensor(ids[:, None]))
-            logits, device = logits[-1], self.model.device
-            for count in range(1, length + 1):
-                # Drawn on the host, to which the character goes anyway: one wait for a GPU.
-                p = probabilities(logits.to("cpu"), temperature, top_k, top_p)
-                drawn = draw(p, generator)
-                yield self.vocabulary.symbols[drawn.item()]
-                if count < length:
-                    with no_grad():
-                        logits, state = self.model.step(drawn.to(device), state)
-
-        return characters()
-
-    def score(self, text: str, window: int = 1024) -> NDArray[np.float64]:
-        """Computes the factors of the chain rule, log P(c_t | start, c_1 ... c_{t-1}) for every t.
-
-        **Arguments** text: n characters. window: the number of characters that the model reads at
-        a time, which bounds the memory and changes nothing else.
-
-        **Returns** (n,) natural logarithms; their sum is log P(text).
-
-        **Raises** VocabularyError for a character outside the vocabulary, DivergedError for a model
-        whose probabilities are NaN.
-        """
-        ids = self._encode(text)
-        factors: list[NDArray[np.float64]] = [np.empty(0)]
-        state: State = None
-        with inference(self.model):
-            for at in range(0, len(text), window):
-                x, y = ids[:-1][at : at + window], ids[1:][at : at + window]
-                logits, state = self.model(self._tensor(x[:, None]), state)
-                log_p = log_softmax(logits, axis=-1).numpy()[:, 0]
-                factors.append(log_p[np.arange(len(y)), y].astype(np.float64))
-        log_probs = np.concatenate(factors)
-        if np.isnan(log_probs).any():
-            raise DivergedError("the probabilities are NaN: the weights are too large")
-        return log_probs
-
-    def _encode(self, text: str) -> NDArray[np.int64]:
-        """Encodes the start symbol and a text."""
+    def encode(self, text: str) -> NDArray[np.int64]:
+        """Returns the ids of the start symbol, and of a text's characters."""
         # One by one, so that an error names an unknown character's position in the text.
         return np.concatenate([self.vocabulary.encode(self.start), self.vocabulary.encode(text)])
-
-    def _tensor(self, ids: NDArray[np.int64]) -> Tensor:
-        return as_tensor(ids, device=self.model.device)
 
 
 def start_symbol(text: str) -> str:

@@ -13,12 +13,12 @@ from ..data import DataLoader, PadSequences
 from ..nn import Module, student_t_nll_loss
 from ..optim import AdamW, Optimizer
 from ..tensor import ops
-from ..tensor.creation import arange, as_tensor, ones
+from ..tensor.creation import arange, as_tensor
 from ..tensor.random import Generator
 from ..tensor.tensor import Tensor
-from .comparison import Comparison, Measure, paired_bootstrap
-from .forecaster import EXAMPLES, QUANTILES, ForecastConfig, Forecaster, ForecastModel
-from .series import FEATURES, Panel, classical_fit, read_series, split
+from .comparison import Comparison, Measure, paired_bootstrap, share
+from .forecaster import EXAMPLES, QUANTILES, ForecastConfig, Forecaster
+from .series import Array, Panel, classical_fit, read_series, split
 from .task import Task
 from .volatility import (
     Fitted,
@@ -33,8 +33,7 @@ from .volatility import (
 
 LEVELS = np.arange(1, 10) / 10  # of the calibration's quantiles
 BLOCK = 10  # dates in an item of the comparison: neighbouring ones depend on each other
-ORIGINS = 100  # forecasts of several steps, to see whether they are calibrated
-WIDTHS = np.exp(np.arange(-40, 41) / 100)  # factors of the scales to choose from
+ORIGINS = 300  # forecasts of several steps, to see whether they are calibrated
 R2 = "R² of mean"
 
 
@@ -43,7 +42,6 @@ class Forecast(Task):
 
     recipe, unit, shown = "forecast", "step", "validation -log p {:.4f} nats"
     settings, predictor = ForecastConfig, Forecaster
-    kinds: ClassVar = {"fits": dict, "known": list, "period": int}
     quick: ClassVar = {"limit": 500, "epochs": 3, "hidden_size": 8, "paths": 100, "horizon": 5}
     data_help = (
         "CSV, TSV or JSON lines with a column of dates and one of values, the oldest first; "
@@ -72,8 +70,7 @@ class Forecast(Task):
         training = np.concatenate([one.known[:a] for one, (a, _) in pairs])
         spread = training.std(axis=0)
         known = np.stack([training.mean(axis=0), np.where(spread > 0, spread, 1)], axis=1)
-        model = ForecastModel(FEATURES + len(known), config, generator)
-        self.forecaster = Forecaster(model, fits, known.tolist(), data.period, config)
+        self.forecaster = Forecaster(config, generator, fits, known.tolist(), data.period)
         self.found = [self.forecaster.filtered(one) for one in self.steps_of]
         samples = [
             (one.x[at : min(at + config.window, a - one.start)],
@@ -85,7 +82,7 @@ class Forecast(Task):
             samples, config.batch_size, shuffle=True, generator=generator,
             collate=PadSequences(sequences=2), lengths=[len(x) for x, _ in samples],
         )  # fmt: skip
-        super().__init__(data, model, loader, config, generator, device)
+        super().__init__(data, self.forecaster, loader, generator, device)
         self.symbols = sum(a - one.start for one, (a, _) in zip(self.found, self.cuts, strict=True))
 
     def optimizer_of(self, model: Module) -> Optimizer:
@@ -104,25 +101,9 @@ class Forecast(Task):
         return ops.where(inside, losses, 0).sum() / count, count
 
     def evaluate(self, quick: bool = False) -> float:
-        """Computes the mean -log p of the validation steps, in nats.
-
-        It first fits the scales' common factor to these steps: noise is learnt by heart a little,
-        and years differ.
-        """
-        model = self.forecaster.model
-        model.width = ones((1,), device=model.head.weight.device)
-        rows = []
-        found = zip(self.steps_of, self.found, self.cuts, strict=True)
-        for (one, filtered, (a, b)), three in zip(
-            found, self.forecaster.distributions(self.found), strict=True
-        ):
-            start = filtered.start
-            rows.append([one.values[a:b], *(part[a - start : b - start] for part in three)])
-        y, location, scale, df = (np.concatenate(part) for part in zip(*rows, strict=True))
-        log_p = [student_log_density(y, location, c * scale, df).mean() for c in WIDTHS]
-        best = int(np.argmax(log_p))
-        model.width = model.width * float(WIDTHS[best])
-        return -float(log_p[best])
+        """Computes the mean -log p of the validation steps, in nats."""
+        fits = zip(self.fitted(self.forecaster), self.cuts, strict=True)
+        return -float(np.concatenate([log_p[a:b] for (_, log_p), (a, b) in fits]).mean())
 
     def fitted(self, forecaster: Forecaster) -> list[Fitted]:
         """Returns the mean and the log-likelihood of every step of each series."""
@@ -176,10 +157,8 @@ class Forecast(Task):
 
     def _add(self, system: str, fits: Sequence[Fitted], comparison: Comparison) -> None:
         """Adds a system's sums over blocks of dates."""
-        steps = zip(self.steps_of, self.cuts, strict=True)
-        days = sorted({day for one, (_, b) in steps for day in one.dates[b:]})
-        block = {day: i // BLOCK for i, day in enumerate(days)}
-        likely, errors = (np.zeros((block[days[-1]] + 1, 2)) for _ in range(2))
+        block = self._blocks(BLOCK)
+        likely, errors = (np.zeros((max(block.values()) + 1, 2)) for _ in range(2))
         for one, (_, b), (mean, log_p) in zip(self.steps_of, self.cuts, fits, strict=True):
             at, y = [block[day] for day in one.dates[b:]], one.values
             variance = y[:b].var()
@@ -190,14 +169,17 @@ class Forecast(Task):
 
     def _calibrate(self, forecaster: Forecaster, comparison: Comparison) -> None:
         """Counts how many values lie in the intervals, one step ahead and several."""
-        ranks, later = [], []
         horizon = self.config.horizon
+        block = self._blocks(max(BLOCK, horizon))
+        near: list[tuple[int, Array]] = []  # blocks, and the ranks of values in forecasts
+        later: list[tuple[int, Array]] = []
         distributions = forecaster.distributions(self.found)
         for one, found, (_, b), (location, scale, df) in zip(
             self.steps_of, self.found, self.cuts, distributions, strict=True
         ):
             z = (one.values[found.start :] - location) / scale
-            ranks.append(student_cdf(z, df)[b - found.start :])
+            ranks = student_cdf(z, df)[b - found.start :]
+            near += zip([block[day] for day in one.dates[b:]], ranks[:, None], strict=True)
             count = max(2, ORIGINS // len(self.steps_of))
             every = max(1, (len(one.values) - b) // count)
             origins = list(range(b, len(one.values), every))
@@ -207,18 +189,18 @@ class Forecast(Task):
                 actual = one.values[origin : origin + horizon]
                 if not self.panel.period:
                     paths, actual = paths.cumsum(axis=1), actual.cumsum()
-                later.append((paths[:, : len(actual)] < actual).mean(axis=0)[1:])
-        self.ranks = np.concatenate(ranks)
-        for what, some in (
-            ("the next step", self.ranks),
-            (f"2 to {horizon} steps ahead", np.concatenate(later)),
-        ):
-            if len(some):
-                shares = [float((np.abs(some - 0.5) <= level / 2).mean()) for level in (0.5, 0.9)]
-                comparison.notes.append(
-                    f"the 50 % intervals of {what} hold {shares[0]:.1%} of the values, "
-                    f"the 90 % intervals {shares[1]:.1%}"
-                )
+                ranks = (paths[:, : len(actual)] < actual).mean(axis=0)[1:]
+                later.append((block[one.dates[origin]], ranks))
+        self.ranks = np.concatenate([ranks for _, ranks in near])
+        comparison.notes += _coverage("the next step", near)
+        if horizon > 1:
+            comparison.notes += _coverage(f"2 to {horizon} steps ahead", later)
+
+    def _blocks(self, size: int) -> dict[Any, int]:
+        """Numbers the blocks of dates in the test. **Returns** the block of each date."""
+        steps = zip(self.steps_of, self.cuts, strict=True)
+        days = sorted({day for one, (_, b) in steps for day in one.dates[b:]})
+        return {day: i // size for i, day in enumerate(days)}
 
     def _judge_mean(self, comparison: Comparison) -> None:
         """Says whether the mean can be predicted."""
@@ -269,12 +251,26 @@ class Forecast(Task):
             f"{counts[2]:,} for the test from {self.panel.ends[1]:%Y-%m-%d}"
         )
 
-    def state(self) -> dict[str, Any]:
-        """Returns the classical models, the scales of the covariates, and the period."""
-        one = self.forecaster
-        return {"fits": one.fits, "known": one.known, "period": one.period}
-
 
 def _r_squared(sums: Any) -> Any:
     """1 less the squared errors by those of the mean before the test."""
     return 1 - sums[..., 0] / np.maximum(sums[..., 1], 1e-300)
+
+
+def _coverage(what: str, items: Sequence[tuple[int, Array]]) -> list[str]:
+    """Says how many values lie in the intervals, with the 95 % interval of each share.
+
+    **Arguments** items: the block of each forecast, and the ranks of the values that came.
+    """
+    shares = []
+    for level in (0.5, 0.9):
+        sums = np.zeros((max(block for block, _ in items) + 1, 2))
+        for block, ranks in items:
+            sums[block] += (np.abs(ranks - 0.5) <= level / 2).sum(), len(ranks)
+        held = share(sums.sum(axis=0))
+        low, high = paired_bootstrap(sums, np.zeros_like(sums))  # of the share minus 0
+        shares.append(f"{held:.1%} ({low:.1%} to {high:.1%})")
+    return [
+        f"the 50 % intervals of {what} hold {shares[0]} of the values, "
+        f"the 90 % intervals {shares[1]}"
+    ]

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -20,11 +20,12 @@ from ..data import TextError, pad_sequence
 from ..errors import InvalidValueError
 from ..nn import Dropout, Linear, Module
 from ..tensor import ops, tree
-from ..tensor.creation import as_tensor, ones
+from ..tensor.creation import as_tensor
 from ..tensor.random import Generator
 from ..tensor.tensor import Tensor
-from ..train import check_weights, inference
+from ..train import inference
 from .charlm import CELLS, check_weights_fit
+from .predictor import Predictor
 from .series import (
     FEATURES,
     LEAST,
@@ -37,7 +38,8 @@ from .series import (
     stocks,
     unemployment,
 )
-from .settings import Settings, setting
+from .settings import setting
+from .task import TaskSettings
 from .volatility import student_samples
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)  # of a prediction
@@ -50,7 +52,7 @@ EXAMPLES = {  # with their periods and units
 
 
 @dataclass(frozen=True)
-class ForecastConfig(Settings):
+class ForecastConfig(TaskSettings):
     """All that determines a training, except its data."""
 
     example: str = setting("stocks", "Without --data.", one_of=EXAMPLES)
@@ -64,18 +66,13 @@ class ForecastConfig(Settings):
     )  # fmt: skip
     horizon: int = setting(20, "Steps ahead.", at_least=1, at_most=1000)
     paths: int = setting(1000, "Sampled paths of a forecast.", at_least=2, at_most=10_000)
-    cell: str = setting("rnn", "Recurrent cell.", one_of=CELLS)
-    hidden_size: int = setting(24, "Units in a layer.", at_least=1)
-    num_layers: int = setting(1, "Recurrent layers.", at_least=1)
-    dropout: float = setting(0.2, "Dropout probability.", at_least=0, below=1)
+    cell: str = "rnn"
+    hidden_size: int = 24
+    dropout: float = 0.2
     window: int = setting(120, "Steps in a sequence of the training.", at_least=2, at_most=100_000)
-    batch_size: int = setting(16, "Sequences in an update.", at_least=1)
-    epochs: int = setting(30, "Passes over the series; --resume may raise it.", at_least=1)
-    lr: float = setting(1e-2, "Peak learning rate of AdamW.", above=0)
+    epochs: int = 30
+    lr: float = 1e-2
     weight_decay: float = setting(0.01, "Weight decay of AdamW.", at_least=0)
-    clip: float = setting(1.0, "Clip the gradient's norm at this value.", above=0)
-    limit: int = setting(0, "Steps of a series to use at most, the last; all, if 0.", at_least=0)
-    seed: int = setting(0, "Seed of the weights, dropout and the paths.", at_least=0)
 
 
 class ForecastModel(Module):
@@ -83,8 +80,6 @@ class ForecastModel(Module):
 
     **Arguments** features: of a step. generator: draws weights and masks.
     """
-
-    width: Tensor
 
     def __init__(self, features: int, config: ForecastConfig, generator: Generator) -> None:
         super().__init__()
@@ -95,7 +90,6 @@ class ForecastModel(Module):
         self.dropout = Dropout(config.dropout, generator=generator)
         self.head = Linear(config.hidden_size + features, 3, generator=generator)
         self.head.weight.data[:] = 0
-        self.register_buffer("width", ones((1,)))  # of all scales, fitted to the validation
         assert self.head.bias is not None
         self.head.bias.data[:] = [0, 0, 5]  # about 7 degrees of freedom
 
@@ -104,10 +98,7 @@ class ForecastModel(Module):
         y, state = self.layers(x, state)
         found = self.head(ops.concat([self.dropout(y), x], axis=2))
         df = 2.05 + ops.clip(ops.softplus(found[:, :, 2]), 0, HIGHEST_DF)
-        scale = ops.exp(found[:, :, 1])
-        if not self.training:
-            scale = self.width * scale
-        return (SLOWER * found[:, :, 0], scale, df), state
+        return (SLOWER * found[:, :, 0], ops.exp(found[:, :, 1]), df), state
 
 
 @dataclass(frozen=True)
@@ -122,26 +113,18 @@ class Filtered:
     states: dict[int, Filter]  # before some steps
 
 
-@dataclass(frozen=True)
-class Forecaster:
-    """A model with the classical models of the series, and the scales of the covariates."""
+class Forecaster(Predictor):
+    """Forecasts series: a model, with the classical models and the covariates' scales."""
 
-    model: ForecastModel
+    settings = ForecastConfig
+    kinds: ClassVar = {"fits": dict, "known": list, "period": int}
     fits: dict[str, list[Any]]  # `classical_fit` by series
     known: list[list[float]]  # mean and deviation of each covariate
     period: int
-    config: ForecastConfig
 
-    @classmethod
-    def from_state(cls, state: dict[str, Any], device: str | None = None) -> Forecaster:
-        """Builds the forecaster from a checkpoint's state."""
-        config = ForecastConfig(**state["config"])
-        model = ForecastModel(FEATURES + len(state["known"]), config, Generator(config.seed))
-        model.load_state_dict(state["chosen"] or state["model"])
-        check_weights(model)
-        if device is not None:
-            model.to(device)
-        return cls(model, state["fits"], state["known"], state["period"], config)
+    def build(self, generator: Generator) -> ForecastModel:
+        """Builds the model."""
+        return ForecastModel(FEATURES + len(self.known), self.config, generator)
 
     def read(self, path: str | Path) -> list[Series]:
         """Reads series; rows without a value at their ends are to forecast."""
@@ -224,7 +207,7 @@ class Forecaster:
     def distributions(self, found: Sequence[Filtered]) -> list[tuple[Array, Array, Array]]:
         """Computes location, scale and degrees of freedom of every step of each series."""
         with inference(self.model):
-            x = pad_sequence([one.x for one in found]).to(self.model.head.weight.device)
+            x = pad_sequence([one.x for one in found]).to(self.device)
             three = [part.numpy().astype(float) for part in self.model(x)[0]]
         results = []
         for i, one in enumerate(found):
@@ -238,7 +221,7 @@ class Forecaster:
 
     def samples(self, one: Series, origins: Sequence[int], horizon: int) -> Iterator[Array]:
         """Samples paths from several origins, in order."""
-        count, device = self.config.paths, self.model.head.weight.device
+        count, device = self.config.paths, self.device
         generator = Generator(self.config.seed)
         found = self.filtered(one, origins)
         read, state = found.start, None

@@ -1,8 +1,8 @@
 """The surprise, units and gates of a trained model over a text: the content of the page of `look`.
 
 Of a language model: each symbol's surprise, the likeliest symbols after it, and all gates and
-states. Of a translation model: attention. Of a classifier: each word's contribution; of a tagger:
-the tags. The result is a tree that JSON can express; long arrays are in base64.
+states. Of a translation model: attention. Of a classifier: each word's contribution to the label;
+of a tagger: to each tag. The result is a tree that JSON can express; long arrays are in base64.
 """
 
 from __future__ import annotations
@@ -16,19 +16,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..data import TextError
-from ..data.words import words
 from ..io import load_checkpoint
 from ..nn.utils import activations
 from ..tensor.creation import as_tensor
 from ..tensor.ops import log_softmax
-from . import charlm, translate
-from .charlm import CharLM, CharModel
+from . import translate
+from .charlm import CharModel
 from .settings import SettingError
 from .translate import Translator
-from .wordlm import WordLM, WordScorer
+from .wordlm import language_model
 
 LIKELIEST = 5  # next symbols that are shown
-UNKNOWN = "\ufffd"  # a word that the model does not know
 WINDOW = 1024  # symbols that a language model reads at a time
 MOST = 12_000_000  # activations on a page, a byte each; of more, those that vary least are left out
 NAMES = {
@@ -49,32 +47,26 @@ def look(folder: str | Path, texts: Sequence[str], device: str | None = None) ->
         raise TextError("the text is empty; there is nothing to look at")
     state = load_checkpoint(folder)
     recipe = state.get("recipe")
-    if recipe == "charlm":
-        lm = CharLM.from_state(charlm.checked(state, folder), device)
-        text, known = "\n".join(texts), lm.vocabulary
-        ids = np.concatenate([known.encode(lm.start), known.encode(text)])
-        return language_model(lm.model, ids, list(text), list(known.symbols))
-    if recipe == "wordlm":
-        scorer = WordScorer.from_state(WordLM.check(state, folder), device)
-        symbols, index = words("\n".join(texts)), scorer.index
-        ids = np.concatenate([index.ids([scorer.start]), index.ids(symbols)])
-        return language_model(scorer.model, ids, symbols, [UNKNOWN, *index.tokens])
+    if recipe in ("charlm", "wordlm"):
+        lm, text = language_model(state, folder, device), "\n".join(texts)
+        return surprises(lm.model, lm.encode(text), lm.split(text), list(lm.symbols))
     lines = [text for text in texts if text.strip()]
     if recipe == "translate":
         translator = Translator.from_state(translate.checked(state, folder), device)
         return translation(translator, lines)
     if recipe in ("classify", "tag"):
         task = TASKS_BY_NAME[recipe]
-        predictor = task.predictor.from_state(task.check(state, folder), device)
-        items = lines if recipe == "classify" else [line.split() for line in lines]
-        return {"kind": recipe, "texts": list(predictor.predict(items))}
+        predictor: Any = task.predictor.from_state(task.check(state, folder), device)
+        if recipe == "classify":
+            return {"kind": recipe, "texts": list(predictor.predict(lines))}
+        return {"kind": recipe, "texts": list(predictor.explain([line.split() for line in lines]))}
     raise SettingError(
         f"the checkpoint in {folder} is of train {recipe}; look takes one of train charlm, "
         "wordlm, translate, verses, phones, task, classify or tag"
     )
 
 
-def language_model(
+def surprises(
     model: CharModel, ids: NDArray[np.int64], symbols: list[str], vocabulary: list[str]
 ) -> dict[str, Any]:
     """Computes surprises, the likeliest next symbols, and activations.

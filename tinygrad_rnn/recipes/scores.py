@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from .settings import SettingError
 
@@ -36,6 +41,37 @@ def bleu_and_chrf(translations: Sequence[str], references: Sequence[str]) -> tup
         float(sacrebleu.corpus_bleu(list(translations), corpus).score),
         float(sacrebleu.corpus_chrf(list(translations), corpus).score),
     )
+
+
+ORDERS = range(1, 7)  # of chrF's n-grams of letters
+
+
+def chrf_counts(text: str, reference: str) -> list[int]:
+    """Counts what chrF is made of: for each order common n-grams, those of the text, and the true.
+
+    >>> chrf_counts("a b", "abc")[:6]
+    [2, 2, 3, 1, 1, 2]
+    """
+    counts = []
+    for n in ORDERS:
+        a, b = (
+            Counter(letters[i : i + n] for i in range(len(letters) - n + 1))
+            for letters in ("".join(one.split()) for one in (text, reference))
+        )
+        counts += [(a & b).total(), a.total() if b else 0, b.total()]
+    return counts
+
+
+def chrf(sums: NDArray[np.float64]) -> Any:
+    """chrF (Popović 2015), from 0 to 100, of the sums (..., 18) of `chrf_counts` over texts."""
+    parts = sums.reshape((*sums.shape[:-1], len(ORDERS), 3))
+    common, found, true = (parts[..., i] for i in range(3))
+    used = (found > 0) & (true > 0)
+    orders = np.maximum(used.sum(axis=-1), 1)
+    precision, recall = (
+        np.where(used, common / np.maximum(n, 1), 0).sum(axis=-1) / orders for n in (found, true)
+    )
+    return 100 * 5 * precision * recall / np.maximum(4 * precision + recall, 1e-300)
 
 
 def error_rates(results: Sequence[str], references: Sequence[Sequence[str]]) -> ErrorRates:

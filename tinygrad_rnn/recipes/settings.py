@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field, fields
+from dataclasses import Field, dataclass, field, fields
 from numbers import Integral, Real
 from typing import Any
 
@@ -49,6 +49,8 @@ def setting(default: Any, help: str, **limits: Any) -> Any:
 class Settings:
     """The base of a recipe's configuration, whose fields are declared by `setting`.
 
+    A subclass may give a setting of its base another default.
+
     **Raises** SettingError for the first setting outside its range.
 
     >>> @dataclass(frozen=True)
@@ -57,7 +59,18 @@ class Settings:
     >>> Sizes(hidden_size=0)
     Traceback (most recent call last):
     tinygrad_rnn.recipes.settings.SettingError: `hidden_size` must be at least 1, not 0
+    >>> @dataclass(frozen=True)
+    ... class Small(Sizes):
+    ...     hidden_size: int = 16
+    >>> Small(), Small(8)
+    (Small(hidden_size=16), Small(hidden_size=8))
     """
+
+    def __init_subclass__(cls) -> None:
+        inherited = getattr(cls, "__dataclass_fields__", {})
+        for name in vars(cls).keys() & inherited.keys():
+            if not isinstance(default := vars(cls)[name], Field):
+                setattr(cls, name, field(default=default, metadata=inherited[name].metadata))
 
     def __post_init__(self) -> None:
         for one in fields(self):

@@ -8,118 +8,54 @@ itself resumes from its last weights.
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, Self
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Any, ClassVar
 
 from .. import plot
-from ..data import TextError
 from ..errors import InvalidTypeError
-from ..nn import Module
-from ..tensor import ops
-from ..tensor.creation import arange, as_tensor
 from ..tensor.random import Generator
-from ..tensor.tensor import Tensor
 from ..train import Progress
+from .charlm import CELLS
 from .comparison import Comparison
+from .predictor import Predictor
 from .saved import check_entries
-from .settings import Settings
+from .settings import Settings, setting
 from .trainer import Data, RecipeTrainer, fingerprint
-
-HELD_OUT = 0.1  # of the items for validation, and as many for the test
-
-
-def pooled(y: Tensor, lengths: Any) -> tuple[Tensor, Tensor]:
-    """Pools a layer's outputs over the steps of each row: the largest value, and the mean.
-
-    **Arguments** y: (T, B, H), zero past a row's length. lengths: (B,), each at least 1.
-    **Returns** (B, H) twice.
-
-    >>> y = as_tensor(np.array([[[-1.0], [-2.0]], [[-3.0], [0.0]]], np.float32))
-    >>> [x.tolist() for x in pooled(y, [2, 1])]
-    [[[-1.0], [-2.0]], [[-2.0], [-2.0]]]
-    """
-    steps = as_tensor(np.asarray(lengths), device=y.device)
-    inside = (arange(len(y), device=y.device)[:, None] < steps)[:, :, None]
-    mean = y.sum(axis=0) / steps[:, None].astype(y.dtype)
-    return ops.where(inside, y, -math.inf).max(axis=0), mean
-
-
-class Predictor(Protocol):
-    """The trained model of a task: predicts for items."""
-
-    @classmethod
-    def from_state(cls, state: dict[str, Any], device: str | None = None) -> Self:
-        """Builds the predictor from a checkpoint's state."""
-
-    def read(self, path: str | Path) -> list[Any]:
-        """Reads the items of a file, or of the standard input, if it is `-`."""
-
-    def predict(self, items: Sequence[Any]) -> Iterable[dict[str, Any]]:
-        """Returns a record for each item, which JSON can express."""
-
-    def show(self, record: dict[str, Any]) -> Any:
-        """Returns what a terminal shows of a record: a string, or a `rich` Text."""
 
 
 @dataclass(frozen=True)
-class Parts:
-    """Items, split."""
+class TaskSettings(Settings):
+    """The settings that tasks share, with other defaults in each."""
 
-    training: list[Any]
-    validation: list[Any]
-    test: list[Any]
-
-    @classmethod
-    def of(cls, files: Sequence[Sequence[Any]], seed: int, limit: int = 0) -> Parts:
-        """Splits one file at random; of two the second is the test, of three the third.
-
-        **Arguments** files: the items of each. limit: the most items of a file to use, drawn at
-        random; all, if 0. **Raises** TextError for too few items, or too many files.
-
-        >>> parts = Parts.of([range(20)], seed=0)
-        >>> len(parts.training), len(parts.validation), len(parts.test)
-        (16, 2, 2)
-        """
-        if len(files) > 3:
-            raise TextError(
-                f"got {len(files)} files; expected one to split, two (training and test), or three "
-                "(training, validation and test)"
-            )
-        generator = Generator(seed)
-        drawn = [[items[i] for i in generator.permutation(len(items)).tolist()] for items in files]
-        drawn = [items[: limit or None] for items in drawn]
-        for missing in range(3 - len(drawn)):  # the test first, then validation
-            first = drawn[0]
-            count = max(1, round(HELD_OUT * len(first) / (1 - HELD_OUT * missing)))
-            drawn.insert(1, first[:count])
-            drawn[0] = first[count:]
-        if not all(drawn):
-            raise TextError(
-                f"{sum(map(len, files))} items are too few to learn from and to test with"
-            )
-        return cls(*drawn)
-
-    def __iter__(self) -> Iterator[list[Any]]:
-        return iter((self.training, self.validation, self.test))
+    cell: str = setting("lstm", "Recurrent cell.", one_of=CELLS)
+    hidden_size: int = setting(128, "Units in a layer, in a direction.", at_least=1)
+    num_layers: int = setting(1, "Recurrent layers.", at_least=1)
+    dropout: float = setting(0.5, "Dropout probability.", at_least=0, below=1)
+    batch_size: int = setting(16, "Items in an update.", at_least=1)
+    epochs: int = setting(40, "Passes over the items; --resume may raise it.", at_least=1)
+    lr: float = setting(3e-3, "Peak learning rate of Adam.", above=0)
+    clip: float = setting(1.0, "Clip the gradient's norm at this value.", above=0)
+    limit: int = setting(0, "Items to use at most; all, if 0.", at_least=0)
+    seed: int = setting(0, "Seed of all random numbers.", at_least=0)
 
 
 class Task(RecipeTrainer):
     """Trains a model on items, evaluates it on others, and compares it with baselines.
 
-    A task defines `read`, `batch_loss`, `evaluate` (lower is better), `state`, `compare`, and the
-    classes of its settings and of its predictor.
+    A task defines `read`, `batch_loss`, `evaluate` (lower is better), `compare`, and the class of
+    its predictor, which names its settings and its entries of a checkpoint.
+
+    **Arguments** data: as `read` returns it. current: the predictor to train. batches: of the
+    training items. worst: the largest figure of `evaluate` without divergence.
     """
 
-    settings: ClassVar[type[Settings]]
+    settings: ClassVar[type[Settings]]  # the predictor's
     quick: ClassVar[dict[str, Any]]  # settings with which a training ends in a minute
     predictor: ClassVar[type[Predictor]]
-    kinds: ClassVar[dict[str, Any]] = {}  # the types of its own entries of a checkpoint
+    current: Any  # the predictor, with the weights as they are
+    kinds: ClassVar[dict[str, Any]] = {}  # of further entries of a checkpoint
     data_help: ClassVar[str]  # what --data takes, for `--help`
     default: ClassVar[str]  # the data without --data
     header: ClassVar[str] = ""  # the line before the predictions, such as the names of columns
@@ -130,14 +66,14 @@ class Task(RecipeTrainer):
     def __init__(
         self,
         data: Data,
-        model: Module,
+        current: Predictor,
         batches: Any,
-        config: Any,
         generator: Generator,
         device: str | None,
         worst: float = math.inf,
     ) -> None:
-        super().__init__(model, batches, config, generator, device, worst)
+        super().__init__(current.model, batches, current.config, generator, device, worst)
+        self.current = current
         self.figure, self.fingerprint = self.shown, fingerprint(data)
 
     @classmethod
@@ -205,13 +141,17 @@ class Task(RecipeTrainer):
     @property
     def device(self) -> str:
         """The device of the weights."""
-        return str(next(self.model.parameters()).device)
+        return str(self.current.device)
 
     # ------------------------------------------------------------ checkpoints
 
     def checkpoint(self) -> dict[str, Any]:
         """Returns the state of the training, with the chosen weights."""
         return {**super().checkpoint(), "chosen": self.chosen}
+
+    def state(self) -> dict[str, Any]:
+        """Returns the predictor's entries."""
+        return dict(self.current.state())
 
     def load_state(self, saved: dict[str, Any]) -> None:
         """Restores the chosen weights."""
@@ -220,37 +160,10 @@ class Task(RecipeTrainer):
     @classmethod
     def check(cls, saved: dict[str, Any], folder: Any) -> dict[str, Any]:
         """Returns a checkpoint's state. **Raises** CheckpointError if it is of another recipe."""
-        kinds = {"chosen": (dict, type(None)), **cls.kinds}
+        kinds = {"chosen": (dict, type(None)), **cls.predictor.kinds, **cls.kinds}
         return check_entries(saved, folder, cls.recipe, cls.settings, kinds)
 
     @classmethod
     def arguments(cls, saved: dict[str, Any]) -> dict[str, Any]:
         """Returns the settings in a checkpoint."""
         return {"config": cls.settings(**saved["config"])}
-
-
-class Index:
-    """Tokens with an id each: 0 for an unknown one, then the most frequent first.
-
-    >>> index = Index.of([["a", "rose", "is", "a", "rose"]], most=2)
-    >>> index.tokens, index.ids(["a", "tulip"]).tolist(), len(index)
-    (['a', 'rose'], [1, 0], 3)
-    """
-
-    def __init__(self, tokens: Sequence[str]) -> None:
-        self.tokens = list(tokens)
-        self.places = {token: i for i, token in enumerate(tokens, start=1)}
-
-    @classmethod
-    def of(cls, texts: Iterable[Iterable[str]], most: int, least: int = 1) -> Index:
-        """Collects the most frequent tokens that occur at least so often."""
-        counts = Counter(token for text in texts for token in text)
-        frequent = sorted((t for t in counts if counts[t] >= least), key=lambda t: (-counts[t], t))
-        return cls(frequent[:most])
-
-    def __len__(self) -> int:
-        return len(self.tokens) + 1
-
-    def ids(self, text: Sequence[str]) -> NDArray[np.int64]:
-        """Returns the ids of tokens."""
-        return np.array([self.places.get(token, 0) for token in text], np.int64)

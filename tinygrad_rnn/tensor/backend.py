@@ -14,7 +14,14 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from ..errors import DeviceError, InvalidTypeError, OutOfRangeError, public
+from ..errors import (
+    DeviceError,
+    ExportError,
+    InvalidTypeError,
+    OutOfRangeError,
+    TinygradRnnError,
+    public,
+)
 from ..kernels import cuda
 
 Array: TypeAlias = Any  # an array of NumPy or CuPy
@@ -206,12 +213,32 @@ def from_dlpack(x: Any) -> Array:
             f"from_dlpack: expected an array that has __dlpack__, got {type(x).__name__}: "
             "tg.tensor(...) copies other data"
         )
-    number = int(x.__dlpack_device__()[0])
-    if number not in _DLPACK:
-        raise DeviceError(
-            f"from_dlpack: expected an array on the CPU or a CUDA GPU, got DLPack device {number}"
-        )
-    return platforms[_DLPACK[number]]().from_dlpack(x)
+    try:
+        number, index = map(int, x.__dlpack_device__())
+        if number not in _DLPACK:
+            raise DeviceError(
+                "from_dlpack: expected an array on the CPU or a CUDA GPU, got DLPack device "
+                f"{number}"
+            )
+        module = _module(_DLPACK[number])
+        if module is not np:
+            _gpu(module, index)
+        return module.from_dlpack(x)
+    except TinygradRnnError:
+        raise
+    except (BufferError, RuntimeError, TypeError, ValueError) as error:
+        raise ExportError(
+            f"from_dlpack: x: {type(x).__name__} cannot be shared: {error}: expected a dense array "
+            "of a dtype of NumPy's that is a constant"
+        ) from error
+
+
+def to_dlpack(array: Array, request: dict[str, Any]) -> Any:
+    """Exports an array to another library. CuPy makes no copy that stays on a GPU."""
+    cpu = (request.get("dl_device") or (2, 0))[0] == 1
+    if request.get("copy") and module_of(array) is not np and not cpu:
+        array, request = array.copy(), {**request, "copy": None}
+    return array.__dlpack__(**request)
 
 
 # C libraries (glibc's malloc) return the top of the heap to the system when much of it is free, so

@@ -46,7 +46,8 @@ def from_dlpack(x: Any) -> Tensor:
 
     **Arguments** x: an object with `__dlpack__`: an array of PyTorch, JAX, CuPy, NumPy. **Returns**
     a Tensor that shares the memory of x, on its device. **Raises** TypeError if x has no
-    `__dlpack__`; DeviceError for an unsupported device.
+    `__dlpack__`; DeviceError for an unsupported device; BufferError if the memory cannot be
+    shared.
 
     >>> import numpy as np, tinygrad_rnn as tg
     >>> a = np.zeros(2)

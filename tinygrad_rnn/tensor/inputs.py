@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import itertools
 from collections.abc import Callable, Sequence
+from reprlib import repr as brief
 from types import FunctionType
 from typing import Any, cast
 
@@ -192,7 +193,7 @@ class Inputs:
             if not self._may_be_operand(i, a):
                 return self._not_an_operand(i, a)
         got = ", ".join(
-            f"{n} {a.dtype}{list(a.shape)}" if backend.is_array(a) else f"{n} {a!r}"
+            f"{n} {a.dtype}{list(a.shape)}" if backend.is_array(a) else f"{n} {brief(a)}"
             for n, a in named
         )
         if "negative integer powers" in str(error):
@@ -207,7 +208,7 @@ class Inputs:
             OverflowError: InvalidValueError,
         }
         kind = next((k for e, k in kinds.items() if isinstance(error, e)), InvalidTypeError)
-        of_shapes = self.expects and kind is not InvalidTypeError
+        of_shapes = self.expects and kind not in (InvalidTypeError, InvalidValueError)
         expected = f"expected {self.expects}; " if of_shapes else ""
         said = f"{error}{keyword_remedy(error)}"
         return kind(f"{self.name}: {expected}got {got}{settings} ({said})")

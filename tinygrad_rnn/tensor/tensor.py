@@ -441,7 +441,7 @@ class Tensor(Traced):
                 "__dlpack__: expected a constant, got a tensor that requires grad, whose graph "
                 "would be dropped: pass x.detach()"
             )
-        return concretize(self).__dlpack__(**request)
+        return backend.to_dlpack(concretize(self), request)
 
     def __dlpack_device__(self) -> Any:
         return self.array.__dlpack_device__()

@@ -11,12 +11,13 @@ from .indexing import index_of
 from .modules import MODULES as _BUILT_IN
 from .op_info import Array, OpInfo, Sample, Sampler, SeededSampler, real, shape
 from .operations import OPERATIONS
+from .own import cells_of
 from .sequences import sequence
 
 __all__ = [
     "MODULES", "OPERATIONS",
-    "Array", "OpInfo", "Sample", "Sampler", "SeededSampler", "index_of", "op_infos", "real",
-    "sequence", "shape",
+    "Array", "OpInfo", "Sample", "Sampler", "SeededSampler", "cells_of", "index_of", "op_infos",
+    "real", "sequence", "shape",
 ]  # fmt: skip
 
 MODULES = [*_BUILT_IN, *_CELLS, *_ATTENTION]

@@ -63,7 +63,7 @@ def _call(inputs: list[str], given: dict[str, Any]) -> Callable[..., Any]:
     return call
 
 
-FREE: dict[str, Sequence[Any]] = {"activation": ["tanh", ops.sin], "gate_clip": [None, 0.9]}
+FREE: dict[str, Sequence[Any]] = {"activation": ["tanh", ops.atan], "gate_clip": [None, 0.9]}
 GATED: dict[str, Sequence[Any]] = {**FREE, "recurrent_activation": ["sigmoid", "softplus"]}
 
 STEPS = [

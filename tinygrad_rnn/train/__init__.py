@@ -1,10 +1,11 @@
 """Training: the loop that recipes share, its checkpoints, its display and its logs."""
 
+from ..nn.module import inference
 from .display import Display, show
 from .divergence import DivergedError, check_weights, worst_bits
 from .logs import CSVLog, TensorBoard
 from .signals import stop_requests
-from .trainer import Progress, Trainer, inference
+from .trainer import Progress, Trainer
 
 __all__ = [
     "CSVLog",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from .. import io
 from ..errors import InvalidTypeError, InvalidValueError, described, public
 from ..io.files import fitting
 from ..nn import Module
+from ..nn.module import inference
 from ..optim import Optimizer, ReduceLROnPlateau
 from ..optim.clipping import clip_and_read, norm_and_read
 from ..tensor import tree
@@ -433,25 +434,3 @@ class Trainer(Iterator[Progress]):
     def load_best(self, folder: str | Path) -> None:
         """Loads the weights of the best validation figure, which `fit` saved in a folder."""
         self.model.load_state_dict(io.load_checkpoint(Path(folder) / BEST)["model"])
-
-
-@contextmanager
-def inference(model: Module) -> Iterator[None]:
-    """Evaluates without dropout and without a graph; restores the mode of every module after.
-
-    >>> import tinygrad_rnn as tg
-    >>> model = tg.nn.Dropout(0.5)
-    >>> with tg.train.inference(model):
-    ...     print(model(tg.ones((3,))))
-    tensor([1., 1., 1.])
-    >>> model.training
-    True
-    """
-    modes = [(module, module.training) for _, module in model.named_modules()]
-    model.eval()
-    try:
-        with no_grad():
-            yield
-    finally:
-        for module, training in modes:
-            module.training = training

@@ -108,10 +108,9 @@ class Exporter:
                         f"export_onnx: {what}: {key} is {value!r} for one input and "
                         f"{second.params[key]!r} for another"
                     )
-            traced = self.recorders[0].alive, self.recorders[1].alive
             ids = ": " in first.what.name  # a check of ids, named by its layer
             name = "alias" if ids else first.what.name
-            names = emit(Call(self.graph, what, self.value, (first, second), traced), name)
+            names = emit(Call(self.graph, what, self.value, (first, second), self.recorders), name)
         self.names |= dict(zip(first.outs, names, strict=True))
 
     # ------------------------------------------------------------ values
@@ -190,11 +189,9 @@ def _alike(a: Any, b: Any) -> bool:
 
 def _structure(args: Any) -> Any:
     """The references among arguments."""
-    if isinstance(args, Ref):
-        return args
     if isinstance(args, tuple | list):
         return [_structure(a) for a in args]
-    return args if isinstance(args, str | bool | type(None)) else type(args).__name__
+    return args if isinstance(args, Ref | str | bool | type(None)) else type(args).__name__
 
 
 def _same(a: Any, b: Any) -> bool:

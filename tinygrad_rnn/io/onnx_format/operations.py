@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import InvalidValueError
-from ..tracing import Ref
+from ..tracing import Recorder, Ref
 from .graph import Graph
 from .names import BINARY, UNARY
 
@@ -29,10 +29,10 @@ class Call:
         what: str,
         value: Callable[..., str],
         pair: tuple[Any, Any],
-        traced: tuple[list[Any], list[Any]],
+        recorders: tuple[Recorder, Recorder],
     ) -> None:
         self.graph, self.what, self.value, self.pair = graph, what, value, pair
-        self.traced = traced  # the arrays of both traces, by their numbers
+        self.recorders = recorders  # of both traces
         first, second = pair
         self.inputs, self.params, self.results = first.inputs, first.params, first.arrays
         self.shapes = [
@@ -439,17 +439,14 @@ def _index_add(call: Call) -> str:
     values = [
         call.value(a, b, call.what, np.int64, None) for a, b in zip(first, second, strict=True)
     ]
-    shapes = [np.broadcast_shapes(*(np.shape(_shape_of(call, k, p)) for p in parts))
-              for k, parts in enumerate((first, second))]  # fmt: skip
+    shapes = [
+        np.broadcast_shapes(*(np.shape(recorder.array(part)) for part in parts))
+        for recorder, parts in zip(call.recorders, (first, second), strict=True)
+    ]
     shape = g.solved(shapes[0], shapes[1], call.what)
     rest = call.shape[len(values) :]
     update = g.add("Expand", call.arg(1, call.dtype), g.shape([*shape, *rest]))
     return g.add("ScatterND", call.arg(0), _indices(g, values, shape), update, reduction=kind)
-
-
-def _shape_of(call: Call, trace: int, part: Any) -> Any:
-    """An array, or an index, of a trace."""
-    return call.traced[trace][part.number] if isinstance(part, Ref) else part
 
 
 def _argsort(call: Call) -> str:

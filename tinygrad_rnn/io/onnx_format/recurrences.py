@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ... import cells
+from ...cells.common import affine, function
 from ...errors import InvalidValueError
 from ...loops.scan import scan
 from ...tensor import creation, ops
@@ -31,6 +32,7 @@ CONSTANTS = {"LeakyRelu": (0.01, 0), "Elu": (1.0, 0), "HardSigmoid": (0.2, 0.5)}
 TAKES = {
     "LeakyRelu": 1, "ThresholdedRelu": 1, "Elu": 1, "HardSigmoid": 2, "ScaledTanh": 2, "Affine": 2,
 }  # fmt: skip
+FUSED: dict[str, Any] = {"RNN": cells.rnn, "GRU": cells.gru, "LSTM": cells.lstm}
 DEFAULTS = {"RNN": ["Tanh"], "GRU": ["Sigmoid", "Tanh"], "LSTM": ["Sigmoid", "Tanh", "Tanh"]}
 
 
@@ -56,11 +58,9 @@ def _functions(node: Node, directions: int) -> list[list[tuple[str, float, float
     return [found[i * count : (i + 1) * count] for i in range(directions)]
 
 
-def _act(function: tuple[str, float, float], clip: float | None = None) -> Callable[[Any], Any]:
+def _act(function: tuple[str, float, float]) -> Callable[[Any], Any]:
     name, alpha, beta = function
-    if clip is None:
-        return lambda x: FUNCTIONS[name](x, alpha, beta)
-    return lambda x: FUNCTIONS[name](ops.clip(x, -clip, clip), alpha, beta)
+    return lambda x: FUNCTIONS[name](x, alpha, beta)
 
 
 def _run(
@@ -109,32 +109,16 @@ def _direction(
     """One direction: our fused operation, or a scan of a step with all attributes."""
     kind, clip = node.kind, node.get("clip")
     w_ih, w_hh, b_ih, b_hh = weights
-    h0 = first[0]
     names = [name for name, _, _ in functions]
     after = bool(node.get("linear_before_reset", 0))
     if kind == "GRU" and not after and b_ih is not None:
         b_ih, b_hh = b_ih + b_hh, None
+    biased: list[Any] = [w_ih, w_hh, b_ih, b_hh]
     if clip is None and names == DEFAULTS[kind] and not node.get("input_forget"):
-        if kind == "RNN":
-            return cells.rnn(x, h0, w_ih, w_hh, b_ih, b_hh, lengths=lengths, reverse=reverse)
-        if kind == "GRU":
-            return cells.gru(
-                x, h0, w_ih, w_hh, b_ih, b_hh, lengths=lengths, reset_after=after,
-                reverse=reverse,
-            )  # fmt: skip
-        return cells.lstm(
-            x,
-            h0,
-            first[1],
-            w_ih,
-            w_hh,
-            b_ih,
-            b_hh,
-            w_ch=peepholes,
-            lengths=lengths,
-            reverse=reverse,
-        )[:3]
-    step = _step(node, weights=(w_ih, w_hh, b_ih, b_hh), peepholes=peepholes, functions=functions)
+        options: dict[str, Any] = {"lengths": lengths, "reverse": reverse}
+        options |= {"GRU": {"reset_after": after}, "LSTM": {"w_ch": peepholes}}.get(kind, {})
+        return FUSED[kind](x, *first, *biased, **options)[:3]
+    step = _step(node, biased, peepholes, functions)
     last, y = scan(step, tuple(first), x, reverse=reverse, lengths=lengths)
     return y, *last
 
@@ -143,47 +127,30 @@ def _step(
     node: Node, weights: Sequence[Any], peepholes: Any, functions: Sequence[Any]
 ) -> Callable[[Any, Any], Any]:
     """A step with every attribute: clipped gates, other activations, coupled gates."""
-    w_ih, w_hh, b_ih, b_hh = weights
     kind, clip = node.kind, node.get("clip")
-    gate, *others = [_act(f, clip) for f in functions]
-
-    def u(x: Any) -> Any:
-        return x @ w_ih.mT if b_ih is None else x @ w_ih.mT + b_ih
-
-    def v(h: Any) -> Any:
-        return h @ w_hh.mT if b_hh is None else h @ w_hh.mT + b_hh
+    gate, *others = [_act(f) for f in functions]
 
     def rnn(state: Any, x: Any) -> Any:
-        h = gate(u(x) + v(state[0]))
+        h = cells.rnn_step(x, *state, *weights, activation=gate, gate_clip=clip)
         return (h,), h
 
     def gru(state: Any, x: Any) -> Any:
-        (h,) = state
-        u_r, u_z, u_n = ops.split(u(x), 3, axis=-1)
-        if node.get("linear_before_reset"):
-            v_r, v_z, v_n = ops.split(v(h), 3, axis=-1)
-            r, z = gate(u_r + v_r), gate(u_z + v_z)
-            n = others[0](u_n + r * v_n)
-        else:
-            w_r, w_z, w_n = ops.split(w_hh, 3)
-            r, z = gate(u_r + h @ w_r.mT), gate(u_z + h @ w_z.mT)
-            n = others[0](u_n + (r * h) @ w_n.mT)
-        h = z * h + (1 - z) * n
+        h = cells.gru_step(
+            x, *state, *weights, reset_after=bool(node.get("linear_before_reset")),
+            activation=others[0], recurrent_activation=gate, gate_clip=clip,
+        )  # fmt: skip
         return (h,), h
 
-    last = _act(functions[-1])  # of c: not clipped
-
-    def lstm(state: Any, x: Any) -> Any:
+    def lstm(state: Any, x: Any) -> Any:  # g and c may have different activations, unlike ours
         h, c = state
-        i, f, g, o = ops.split(u(x) + v(h), 4, axis=-1)
-        p_i = p_f = p_o = None
-        if peepholes is not None:
-            p_i, p_f, p_o = ops.split(peepholes, 3)
-            i, f = i + p_i * c, f + p_f * c
-        i = gate(i)
-        f = 1 - i if node.get("input_forget") else gate(f)
-        c = f * c + i * others[0](g)
-        h = gate(o if p_o is None else o + p_o * c) * last(c)
+        w_ih, w_hh, b_ih, b_hh = weights
+        i, f, g, o = ops.split(affine(x, w_ih, b_ih) + affine(h, w_hh, b_hh), 4, axis=-1)
+        p_i, p_f, p_o = (0, 0, 0) if peepholes is None else ops.split(peepholes, 3)
+        clipped, candidate = function(gate, clip), function(others[0], clip)
+        i = clipped(i + p_i * c)
+        f = 1 - i if node.get("input_forget") else clipped(f + p_f * c)
+        c = f * c + i * candidate(g)
+        h = clipped(o + p_o * c) * others[1](c)
         return (h, c), h
 
     return {"RNN": rnn, "GRU": gru, "LSTM": lstm}[kind]

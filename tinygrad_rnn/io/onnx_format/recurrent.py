@@ -10,13 +10,13 @@ import numpy as np
 
 from ...errors import InvalidValueError, ShapeError
 from ...nn import GRU, LSTM, RNN, Conv1d, Conv2d
+from ...nn.options import option
 from ...nn.recurrent.layer import RecurrentLayer
 from ...tensor import tree
 from ...tensor.tensor import Tensor
-from ..configuration import option
 from ..conventions import ONNX, OURS, gates, stacked
 from ..steps import step_of
-from ..tracing import Event
+from ..tracing import Event, values
 from .exporter import Exporter
 from .graph import Graph
 from .scans import Values, filled, scanned, times
@@ -61,12 +61,7 @@ class Run:
         self.resets = self._resets()
 
     def _arrays(self, given: Any, name: str, trace: int) -> Any:
-        value = given[name]
-        return (
-            self.exporter.recorders[trace].alive[value.number]
-            if hasattr(value, "number")
-            else value
-        )
+        return self.exporter.recorders[trace].array(given[name])
 
     def value(self, name: str, dtype: Any = None) -> str:
         """An argument's value."""
@@ -122,18 +117,10 @@ class Run:
         """The parts of the initial state that was passed."""
         if self.given.get("state") is None:
             return None
-        parts = [_flat(e["state"]) for e in (self.given, self.second)]
+        parts = [values(e["state"]) for e in (self.given, self.second)]
         return [
             self.exporter.value(a, b, f"{self.name}: state") for a, b in zip(*parts, strict=True)
         ]
-
-
-def _flat(state: Any) -> list[Any]:
-    if isinstance(state, dict):
-        return [part for value in state.values() for part in _flat(value)]
-    if isinstance(state, tuple | list) and not hasattr(state, "number"):
-        return [part for value in state for part in _flat(value)]
-    return [state] if hasattr(state, "number") or hasattr(state, "shape") else []
 
 
 def emit_layer(exporter: Exporter, first: Event, second: Event) -> list[str]:

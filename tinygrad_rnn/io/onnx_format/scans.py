@@ -9,7 +9,7 @@ import numpy as np
 
 from ...tensor import tree
 from ...tensor.tensor import Tensor
-from ..tracing import Event, Ref
+from ..tracing import Event, values
 from .exporter import Exporter
 from .graph import Graph
 
@@ -107,11 +107,10 @@ def scanned(
 def emit_loop(exporter: Exporter, first: Event, second: Event) -> list[str]:
     """Adds a call of `tg.scan`. **Returns** the names of its results' leaves."""
     events, what = (first, second), "tg.scan"
-    carry, xs = zip(*(tuple(map(_flat, event.args)) for event in events), strict=True)
+    carry, xs = zip(*(tuple(map(values, event.args)) for event in events), strict=True)
 
     def arrays(k: int, parts: list[Any]) -> list[Any]:
-        alive = exporter.recorders[k].alive
-        return [alive[p.number] if isinstance(p, Ref) else np.asarray(p) for p in parts]
+        return [exporter.recorders[k].array(part) for part in parts]
 
     def names(parts: Any) -> list[str]:
         return [exporter.value(a, b, what) for a, b in zip(*parts, strict=True)]
@@ -129,21 +128,12 @@ def emit_loop(exporter: Exporter, first: Event, second: Event) -> list[str]:
         new, y = loop.step(tree.filled(loop.carry, states[k]), tree.filled(loop.xs, steps[k]))
         return y, new
 
-    values = Values(
+    made = Values(
         what, names(xs), names(carry), option("lengths", np.int32), option("reset", bool), None,
         first.params["reverse"],
     )  # fmt: skip
-    ys, last, _ = scanned(exporter, values, step, (steps[0], steps[1]), states)
+    ys, last, _ = scanned(exporter, made, step, (steps[0], steps[1]), states)
     return [*last, *ys]
-
-
-def _flat(value: Any) -> list[Any]:
-    """The arrays among arguments, and the references to some."""
-    if isinstance(value, dict):
-        return _flat(list(value.values()))
-    if isinstance(value, tuple | list) and not isinstance(value, Ref):
-        return [part for one in value for part in _flat(one)]
-    return [value] if isinstance(value, Ref) or hasattr(value, "shape") else []
 
 
 def times(g: Graph, x: str) -> str:

@@ -13,20 +13,20 @@ if typing.TYPE_CHECKING:
     from .elementwise import evaluate
     from .linear import has_linear_recurrence, linear_recurrence
     from .losses import cross_entropy, has_cross_entropy, weighted_sum
-    from .many import adam, clip_norm, fits
+    from .many import adam, clip_norm, fits, rmsprop, sgd
     from .philox import random_words
 
 __all__ = [
     "adam", "clip_norm", "compiles", "cross_entropy", "enabled", "evaluate", "fits",
     "has_cross_entropy", "has_linear_recurrence", "linear_recurrence", "random_words",
-    "refuse_outside", "scatter_add", "weighted_sum",
+    "refuse_outside", "rmsprop", "scatter_add", "sgd", "weighted_sum",
 ]  # fmt: skip
 
 _FILES = {
     "elementwise": "evaluate",
     "linear": "has_linear_recurrence linear_recurrence",
     "losses": "cross_entropy has_cross_entropy weighted_sum",
-    "many": "adam clip_norm fits",
+    "many": "adam clip_norm fits rmsprop sgd",
     "philox": "random_words",
 }
 

@@ -66,6 +66,40 @@ extern "C" __global__ void scale(const long long* table, int lines, const double
   EACH(i) out[i] = g[i] * factor;
 }
 
+// The gradient with weight decay, of parameters that may be infinite.
+#define DECAYED(I) (decay ? g[I] + decay * p[I] : g[I])
+
+// Lines (first, n, p, g, v); v is 0 without momentum. See optim.SGD.
+extern "C" __global__ void sgd(const long long* table, int lines, Real lr, Real momentum, Real decay,
+                               int nesterov) {
+  const long long* line = line_of(table, lines, 5);
+  Real *p = (Real*)line[2], *v = (Real*)line[4];
+  const Real* g = (const Real*)line[3];
+  EACH(i) {
+    Real step = DECAYED(i);
+    if (v) {
+      const Real vi = v[i] = v[i] * momentum + step;
+      step = nesterov ? step + momentum * vi : vi;
+    }
+    p[i] -= lr * step;
+  }
+}
+
+// Lines (first, n, p, g, s, v); v is 0 without momentum. See optim.RMSprop.
+extern "C" __global__ void rmsprop(const long long* table, int lines, Real lr, Real alpha, Real rest, Real eps,
+                                   Real momentum, Real decay) {
+  const long long* line = line_of(table, lines, 6);
+  Real *p = (Real*)line[2], *s = (Real*)line[4], *v = (Real*)line[5];
+  const Real* g = (const Real*)line[3];
+  EACH(i) {
+    const Real gi = DECAYED(i);
+    const Real si = s[i] = s[i] * alpha + rest * (gi * gi);
+    Real step = gi / (sqrt(si) + eps);
+    if (v) step = v[i] = v[i] * momentum + step;
+    p[i] -= lr * step;
+  }
+}
+
 // Lines (first, n, p, g, m, v). See kernels.adam.
 extern "C" __global__ void adam(const long long* table, int lines, Real b1, Real b2, Real rest1, Real rest2,
                                 Real shrink, Real decay, Real scale, Real eps, Real rate) {
@@ -73,7 +107,7 @@ extern "C" __global__ void adam(const long long* table, int lines, Real b1, Real
   Real *p = (Real*)line[2], *m = (Real*)line[4], *v = (Real*)line[5];
   const Real* g = (const Real*)line[3];
   EACH(i) {
-    const Real gi = decay ? g[i] + decay * p[i] : g[i];  // p may be infinite
+    const Real gi = DECAYED(i);
     const Real mi = m[i] = m[i] * b1 + gi * rest1;
     const Real vi = v[i] = v[i] * b2 + gi * gi * rest2;
     p[i] = p[i] * shrink - mi / (sqrt(vi) * scale + eps) * rate;

@@ -1,9 +1,10 @@
-"""Clipping and Adam's step of many parameters in one launch each, instead of some for each one."""
+"""Clipping and optimizers' steps: one launch for all parameters, instead of some for each one."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
+from math import inf
 from typing import Any
 
 import numpy as np
@@ -36,23 +37,24 @@ def _kernel(xp: Any, name: str, dtype: str) -> Any:
     return xp.RawModule(code=f"typedef {TYPES[dtype]} Real;\n{source}").get_function(name)
 
 
-def _table(xp: Any, *columns: Sequence[Array]) -> tuple[int, Array]:
+def _table(xp: Any, *columns: Sequence[Array] | None) -> tuple[int, Array]:
     """The number of blocks, and a line for each tensor: first block, elements, addresses."""
-    sizes = [a.size for a in columns[0]]
+    sizes = [a.size for a in columns[0] or ()]
     blocks = np.cumsum([0, *(-(-n // CHUNK) for n in sizes)])
-    lines = [blocks[:-1], sizes, *([a.data.ptr for a in column] for column in columns)]
+    addresses = [[0] * len(sizes) if c is None else [a.data.ptr for a in c] for c in columns]
+    lines = [blocks[:-1], sizes, *addresses]
     return int(blocks[-1]), xp.asarray(np.array(lines, np.int64).T.copy())
 
 
 def clip_norm(xp: Any, gradients: Sequence[Array], most: float) -> tuple[Array, list[Array]]:
     """Scales gradients to a norm of at most `most`; a norm that is not finite leaves them.
 
-    **Arguments** gradients: as `fits` wants them. **Returns** the norm before, (1,) float64, on the
-    device; and the gradients, in arrays of their own.
+    **Arguments** gradients: as `fits` wants them. most: inf computes the norm only. **Returns** the
+    norm before, (1,) float64, on the device; and the gradients, scaled ones in arrays of their own.
     """
     parts = [g for g in gradients if g.size]
     found = xp.zeros(2, "float64")
-    scaled = [xp.empty_like(g) for g in gradients]
+    scaled = list(gradients) if most == inf else [xp.empty_like(g) for g in gradients]
     if parts:
         blocks, table = _table(xp, parts, [s for s in scaled if s.size])
         sums, dtype = xp.empty(blocks, "float64"), str(parts[0].dtype)
@@ -61,33 +63,49 @@ def clip_norm(xp: Any, gradients: Sequence[Array], most: float) -> tuple[Array, 
         _kernel(xp, "norm_factor", dtype)(
             (1,), (THREADS,), (sums, np.int64(blocks), np.float64(most), found)
         )
-        _kernel(xp, "scale", dtype)((blocks,), (THREADS,), (table, lines, found))
+        if most < inf:
+            _kernel(xp, "scale", dtype)((blocks,), (THREADS,), (table, lines, found))
     return found[:1], scaled
+
+
+def sgd(
+    xp: Any, p: Sequence[Array], g: Sequence[Array], v: Sequence[Array] | None = None, *,
+    lr: float, momentum: float, nesterov: bool, decay: float,
+) -> None:  # fmt: skip
+    """As `optim.SGD`, of many parameters; v is None without momentum."""
+    _step(xp, "sgd", (p, g, v), (lr, momentum, decay), np.int32(nesterov))
+
+
+def rmsprop(
+    xp: Any, p: Sequence[Array], g: Sequence[Array], s: Sequence[Array],
+    v: Sequence[Array] | None = None, *,
+    lr: float, alpha: float, eps: float, momentum: float, decay: float,
+) -> None:  # fmt: skip
+    """As `optim.RMSprop`, of many parameters; v is None without momentum."""
+    _step(xp, "rmsprop", (p, g, s, v), (lr, alpha, 1 - alpha, eps, momentum, decay))
 
 
 def adam(
     xp: Any, p: Sequence[Array], g: Sequence[Array], m: Sequence[Array], v: Sequence[Array], *,
     step: int, lr: float, betas: tuple[float, float], eps: float, decay: float, decoupled: bool,
 ) -> None:  # fmt: skip
-    """As `kernels.adam`, of many parameters, whose arrays all together are as `fits` wants them."""
-    parts = [line for line in zip(p, g, m, v, strict=True) if line[0].size]
-    if not parts:
-        return
+    """As `kernels.adam`, of many parameters."""
     b1, b2 = betas
     shrink, decay = (1 - lr * decay, 0.0) if decoupled else (1.0, decay)
-    numbers = (
-        b1,
-        b2,
-        1 - b1,
-        1 - b2,
-        shrink,
-        decay,
-        (1 - b2**step) ** -0.5,
-        eps,
-        lr / (1 - b1**step),
-    )
-    blocks, table = _table(xp, *zip(*parts, strict=True))
-    dtype = parts[0][0].dtype
-    _kernel(xp, "adam", str(dtype))(
-        (blocks,), (THREADS,), (table, np.int32(len(parts)), *map(dtype.type, numbers))
+    scale, rate = (1 - b2**step) ** -0.5, lr / (1 - b1**step)
+    _step(xp, "adam", (p, g, m, v), (b1, b2, 1 - b1, 1 - b2, shrink, decay, scale, eps, rate))
+
+
+def _step(
+    xp: Any, kernel: str, columns: Sequence[Sequence[Array] | None], numbers: Sequence[float],
+    *flags: Any,
+) -> None:  # fmt: skip
+    """Launches a step of parameters, whose arrays all together are as `fits` wants them."""
+    parts = [None if c is None else [a for a in c if a.size] for c in columns]
+    if not parts[0]:
+        return
+    blocks, table = _table(xp, *parts)
+    dtype, lines = parts[0][0].dtype, np.int32(len(parts[0]))
+    _kernel(xp, kernel, str(dtype))(
+        (blocks,), (THREADS,), (table, lines, *map(dtype.type, numbers), *flags)
     )

@@ -153,11 +153,6 @@ class Attention(Module):
                 f"{self.query_size}) for a memory of batch size {batch}; got {list(query.shape)}"
             )
 
-    def describe(self) -> str:
-        """Its sizes."""
-        kind = "" if self.normalize == "softmax" else f", {self.normalize}"
-        return f"{self.query_size}, {self.memory_size}{kind}"
-
 
 def valid_steps(name: str, memory: Tensor, lengths: Any) -> Tensor | None:
     """Mask (B, S) of the steps of a source (S, B, ...) within lengths; None if all are."""
@@ -193,16 +188,12 @@ class DotAttention(Attention):
         positive("DotAttention", size=size)
         flag("DotAttention", scaled=scaled)
         super().__init__(size, size, normalize)
-        self.scaled = scaled
+        self.size, self.scaled = size, scaled
 
     def score(self, query: Tensor, keys: Tensor) -> Tensor:
         """query . key, scaled or not."""
         scores: Tensor = (query / sqrt(self.query_size) if self.scaled else query) @ keys.mT
         return scores
-
-    def describe(self) -> str:
-        """Its size."""
-        return f"{self.query_size}{', scaled=True' if self.scaled else ''}"
 
 
 class GeneralAttention(Attention):

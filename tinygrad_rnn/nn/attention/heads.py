@@ -82,7 +82,3 @@ class MultiHeadAttention(Attention):
         heads, weights = super()._attend(query, memory)
         joined = heads.swapaxes(1, 2).reshape(*query.shape[:2], self.hidden_size)
         return self.out(joined), ops.mean(weights, axis=1)
-
-    def describe(self) -> str:
-        """Its sizes."""
-        return f"{super().describe()}, heads={self.heads}"

@@ -22,21 +22,23 @@ class StatefulAttention(AdditiveAttention):
     score = v . tanh(W query + U memory + F features(state) + b)
     """
 
+    count = 1  # of features
+
     def __init__(
         self,
         query_size: int,
         memory_size: int,
-        features: int,
-        hidden_size: int | None,
-        normalize: str,
-        device: str | None,
-        dtype: Any,
-        generator: Generator | None,
+        hidden_size: int | None = None,
+        normalize: str = "softmax",
+        device: str | None = None,
+        dtype: Any = "float32",
+        *,
+        generator: Generator | None = None,
     ) -> None:
         super().__init__(
             query_size, memory_size, hidden_size, normalize, device, dtype, generator=generator
         )
-        self.place = Linear(features, self.hidden_size, False, device, dtype, generator=generator)
+        self.place = Linear(self.count, self.hidden_size, False, device, dtype, generator=generator)
 
     def features(self, state: Tensor) -> Tensor:
         """Features of the state for the score: (B, S) -> (B, S, features)."""
@@ -103,10 +105,10 @@ class LocationAttention(StatefulAttention):
     ) -> None:
         positive("LocationAttention", filters=filters)
         positive("LocationAttention", most=10_000, reach=reach)  # a slice of memory for each place
+        self.count, self.reach = filters, reach
         super().__init__(
-            query_size, memory_size, filters, hidden_size, normalize, device, dtype, generator
+            query_size, memory_size, hidden_size, normalize, device, dtype, generator=generator
         )
-        self.reach = reach
         self.filters = Linear(2 * reach + 1, filters, False, device, dtype, generator=generator)
 
     def features(self, state: Tensor) -> Tensor:
@@ -135,21 +137,6 @@ class CoverageAttention(StatefulAttention):
     >>> context.shape, weights.shape
     ((2, 1, 5), (2, 1, 4))
     """
-
-    def __init__(
-        self,
-        query_size: int,
-        memory_size: int,
-        hidden_size: int | None = None,
-        normalize: str = "softmax",
-        device: str | None = None,
-        dtype: Any = "float32",
-        *,
-        generator: Generator | None = None,
-    ) -> None:
-        super().__init__(
-            query_size, memory_size, 1, hidden_size, normalize, device, dtype, generator
-        )
 
     def features(self, state: Tensor) -> Tensor:
         """The coverage of each step."""

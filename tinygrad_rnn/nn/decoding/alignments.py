@@ -14,13 +14,13 @@ from itertools import groupby
 from math import inf
 from typing import Any, NamedTuple
 
-from ...errors import InvalidValueError, OutOfRangeError, ShapeError, public
+from ...errors import InvalidValueError, ShapeError, public
 from ...tensor import creation, ops
 from ...tensor.autodiff import no_grad
 from ...tensor.ops.sorting import topk_indices
 from ...tensor.tensor import Tensor
-from ..checks import is_tensor, lengths_of, within_rows
-from ..ctc import NEVER
+from ..checks import lengths_of, within_rows
+from ..ctc import NEVER, check_log_probs
 from .steps import Hypothesis
 
 LanguageModel = Callable[[tuple[int, ...]], Sequence[float]]  # log-probabilities of the next label
@@ -179,31 +179,23 @@ def _step(
     grown = ops.concat([stay_label, grow.reshape(len(live), -1)], axis=1)
     columns = [ops.take_along_axis(x, best, axis=1).tolist() for x in (ranks, grown)]
     blanks = stay_blank.tolist()
+
+    def following(r: int, i: int, value: float) -> _Prefix:
+        """The prefix of a candidate index: unchanged, or extended by a label."""
+        if i < across:
+            return live[r][i]._replace(blank=blanks[r][i], label=value)
+        parent, label = divmod(i - across, classes)
+        labels, extra = live[r][parent].labels, live[r][parent].extra
+        return _Prefix((*labels, label), NEVER, value, extra + label_scores(labels)[label])
+
     return [
         [
-            _next(row, i, value, blanks[r], across, classes, label_scores)
+            following(r, i, value)
             for i, rank, value in zip(*columns_of_row, strict=True)
             if rank > NEVER / 10
         ]
-        for r, (row, *columns_of_row) in enumerate(zip(live, best.tolist(), *columns, strict=True))
+        for r, columns_of_row in enumerate(zip(best.tolist(), *columns, strict=True))
     ]
-
-
-def _next(
-    row: list[_Prefix],
-    i: int,
-    value: float,
-    blanks: list[float],
-    across: int,
-    classes: int,
-    label_scores: _LabelScores,
-) -> _Prefix:
-    """The prefix of a candidate index: unchanged, or extended by a label."""
-    if i < across:
-        return row[i]._replace(blank=blanks[i], label=value)
-    parent, label = divmod(i - across, classes)
-    labels, extra = row[parent].labels, row[parent].extra
-    return _Prefix((*labels, label), NEVER, value, extra + label_scores(labels)[label])
 
 
 def _add(a: Tensor, b: Tensor) -> Tensor:
@@ -224,12 +216,7 @@ def _result(found: tuple[float, float, _Prefix]) -> Hypothesis:
 
 def _checked(name: str, log_probs: Tensor, lengths: Any, blank: int) -> list[int]:
     """Checks the arguments. **Returns** the lengths."""
-    is_tensor(name, "log_probs", log_probs)
-    if log_probs.ndim != 3:
-        raise ShapeError(f"{name}: log_probs: expected (T, B, C); got {list(log_probs.shape)}")
-    steps, batch, classes = log_probs.shape
-    if not 0 <= blank < classes:
-        raise OutOfRangeError(f"{name}: blank {blank} is outside the {classes} classes")
+    steps, batch, _ = check_log_probs(name, log_probs, blank)
     on_host = lengths_of(name, "lengths", lengths, batch, steps)
     found: list[int] = on_host.tolist()
     if steps:

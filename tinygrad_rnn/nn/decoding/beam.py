@@ -13,6 +13,7 @@ upper bound. Stopping there loses no result.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate
 from math import inf
 from typing import Any, NamedTuple
 
@@ -284,10 +285,8 @@ def _divisors(penalty: LengthPenalty | None, max_length: int) -> list[float]:
 
 def _largest_ahead(divisors: list[float]) -> list[float]:
     """The largest divisor of each length and all longer ones."""
-    found = list(divisors)
-    for length in reversed(range(len(found) - 1)):
-        found[length] = max(found[length], found[length + 1])
-    return [*found, 1.0]  # past the maximal length no path is live
+    from_the_end = [*accumulate(reversed(divisors), max)]
+    return [*reversed(from_the_end), 1.0]  # past the maximal length no path is live
 
 
 def _check(beams: int, n_best: int, groups: int, diversity: float) -> None:

@@ -77,19 +77,6 @@ def probabilities(
                 "probabilities: logits: expected a finite maximum in each row; got a maximum of "
                 f"{peak}"
             )
-    return _tempered(logits, temperature, top_k, top_p, min_p)
-
-
-def _tempered(
-    logits: Tensor,
-    temperature: float,
-    top_k: int | None,
-    top_p: float | None,
-    min_p: float | None,
-) -> Tensor:
-    """As `probabilities`, for checked logits and settings."""
-    if temperature == 0:
-        temperature, top_k = 1.0, 1
     found: Tensor = _distribution(
         logits, temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p
     )
@@ -106,6 +93,9 @@ def _distribution(
     top_p: float | None,
     min_p: float | None,
 ) -> Any:
+    """As `probabilities`, of checked logits and settings."""
+    if temperature == 0:
+        temperature, top_k = 1.0, 1
     z = logits.astype("float64")
     # Below -1000 the exponential is 0, and with a tiny temperature the quotient would overflow.
     below = xp.maximum(z - z.max(axis=-1, keepdims=True), -1000 * temperature)
@@ -224,7 +214,8 @@ def sample(
     check_sampling(temperature, top_k, top_p, min_p)
 
     def choose(log_probs: Tensor) -> Tensor:
-        return _drawn(_tempered(log_probs, temperature, top_k, top_p, min_p), generator)
+        p = _distribution(log_probs, temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p)
+        return _drawn(p, generator)
 
     decoding = Decoding("sample", step, state, start_tokens, batch_axis)
     return _unroll(decoding, choose, max_length, end, constraints)

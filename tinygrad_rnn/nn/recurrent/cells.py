@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from functools import cached_property
-from inspect import signature
 from math import sqrt
 from typing import Any, ClassVar
 
@@ -78,7 +77,7 @@ class Cell(Module):
         positive(name, input_size=input_size, hidden_size=hidden_size)
         flag(name, bias=bias)
         placement(name, device, dtype, generator)
-        self.input_size, self.hidden_size = input_size, hidden_size
+        self.input_size, self.hidden_size, self.bias = input_size, hidden_size, bias
         bound = 1 / sqrt(hidden_size)
         for name, shape in self.shapes().items():
             p = None
@@ -122,10 +121,6 @@ class Cell(Module):
             raise InvalidTypeError(f"{name}: x: expected reals, got {x.dtype}: x.astype('float32')")
         return self.step(x, state_like(name, state, self.initial(x)))[1]
 
-    def describe(self) -> str:
-        """Its sizes."""
-        return f"{self.input_size}, {self.hidden_size}"
-
 
 class BuiltInCell(Cell):
     """Base of RNNCell, GRUCell and LSTMCell.
@@ -158,7 +153,7 @@ class BuiltInCell(Cell):
         flag(name, layer_norm=layer_norm)
         for argument in self.kernel_activations:
             check_activation(name, argument, getattr(self, argument))
-        self.bias, self.layer_norm = bias, layer_norm
+        self.layer_norm = layer_norm
         super().__init__(input_size, hidden_size, bias, device, dtype, generator=generator)
         self.output_size = self.sizes[0]
 
@@ -184,7 +179,6 @@ class BuiltInCell(Cell):
         return None
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """The weights' names and shapes, in the order in which they are drawn."""
         rows = self.gates * self.hidden_size
         shapes = super().shapes()
         shapes["weight_hh"] = (rows, self.sizes[0])
@@ -255,19 +249,6 @@ class BuiltInCell(Cell):
 
         return by_steps(step, x, state, options, fused=known)
 
-    def describe(self) -> str:
-        """Its sizes, and the options that are not as they are by default."""
-        return f"{super().describe()}{self.describe_options()}"
-
-    def describe_options(self) -> str:
-        """The options that are not as they are by default."""
-        options = signature(type(self)).parameters.items()
-        return "".join(
-            f", {name}={getattr(self, name)!r}"
-            for name, option in options
-            if name in vars(self) and option.default not in (option.empty, getattr(self, name))
-        )
-
 
 def core(w: Weights) -> tuple[Any, ...]:
     """The weights that all have, and the biases or None, in the operations' order."""
@@ -316,12 +297,10 @@ class RNNCell(BuiltInCell):
     def compute(
         self, x: Tensor, h: Tensor, w: Weights, h_mask: Any = None
     ) -> tuple[Tensor, Tensor]:
-        """One step with these weights."""
         h = cells.rnn_step(x, h, **w, h_mask=h_mask, activation=self.nonlinearity)
         return h, h
 
     def operation(self, x: Tensor, h: Tensor, w: Weights, options: SequenceOptions) -> Result:
-        """The fused operation over a sequence."""
         y, last = fused_rnn(x, h, *core(w), activation=self.nonlinearity, options=options)
         return y, last, y
 
@@ -385,7 +364,6 @@ class GRUCell(BuiltInCell):
     def compute(
         self, x: Tensor, h: Tensor, w: Weights, h_mask: Any = None
     ) -> tuple[Tensor, Tensor]:
-        """One step with these weights."""
         h = cells.gru_step(
             x, h, **w, h_mask=h_mask, reset_after=self.reset_after, activation=self.activation,
             recurrent_activation=self.recurrent_activation,
@@ -393,7 +371,6 @@ class GRUCell(BuiltInCell):
         return h, h
 
     def operation(self, x: Tensor, h: Tensor, w: Weights, options: SequenceOptions) -> Result:
-        """The fused operation over a sequence."""
         y, last = fused_gru(x, h, *core(w), reset_after=self.reset_after, options=options)
         return y, last, y
 
@@ -471,7 +448,6 @@ class LSTMCell(BuiltInCell):
 
     @property
     def gate_names(self) -> dict[str, tuple[str, float]]:
-        """The gates that each activation gives, in the step's order, and its lower bound."""
         gates = "io" if self.coupled_gates else "ifo"
         return {"recurrent_activation": (gates, 0), "activation": ("g", -1)}
 
@@ -492,7 +468,6 @@ class LSTMCell(BuiltInCell):
         return "lstm" if self.fused and not more else None
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """The weights' names and shapes, in the order in which they are drawn."""
         shapes = super().shapes()
         if self.proj_size:
             shapes["weight_hr"] = (self.proj_size, self.hidden_size)
@@ -505,7 +480,6 @@ class LSTMCell(BuiltInCell):
     def compute(
         self, x: Tensor, state: tuple[Tensor, Tensor], w: Weights, h_mask: Any = None
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """One step with these weights."""
         h, c = cells.lstm_step(
             x, *state, **w, h_mask=h_mask, coupled_gates=self.coupled_gates,
             cell_clip=self.cell_clip, activation=self.activation,
@@ -516,7 +490,6 @@ class LSTMCell(BuiltInCell):
     def operation(
         self, x: Tensor, state: tuple[Tensor, Tensor], w: Weights, options: SequenceOptions
     ) -> Result:
-        """The fused operation over a sequence."""
         y, h, c, *cs = fused_lstm(
             x, *state, *core(w), w.get("w_hr"), w.get("w_ch"),
             coupled_gates=self.coupled_gates, cell_clip=self.cell_clip, options=options,

@@ -10,9 +10,9 @@ from ...errors import InvalidValueError, ShapeError
 from ...tensor import creation
 from ...tensor.random import Generator
 from ...tensor.tensor import Tensor
-from .. import init
 from ..checks import flag, is_tensor, placement, positive, state_like
-from ..module import Module, Parameter
+from ..init import drawn
+from ..module import Module
 
 
 class ConvLSTMCell(Module):
@@ -66,17 +66,15 @@ class ConvLSTMCell(Module):
             )
         self.input_channels, self.hidden_channels = input_channels, hidden_channels
         self.kernel_size: tuple[int, ...] = tuple(kernel)
+        self.bias = bias
+        self.peephole_size = None if peephole_size is None else tuple(peephole_size)
 
-        def drawn(*shape: int) -> Parameter:
-            bound = 1 / sqrt(hidden_channels * prod(self.kernel_size))
-            p = Parameter(creation.zeros(shape, dtype=dtype, device=device))
-            return init.uniform_(p, -bound, bound, generator=generator)
-
-        self.weight_ih = drawn(4 * hidden_channels, input_channels, *self.kernel_size)
-        self.weight_hh = drawn(4 * hidden_channels, hidden_channels, *self.kernel_size)
-        self.bias_ih = drawn(4 * hidden_channels) if bias else None
-        seen = peephole_size is not None
-        self.weight_ch = drawn(3, hidden_channels, *(peephole_size or ())) if seen else None
+        how = 1 / sqrt(hidden_channels * prod(self.kernel_size)), device, dtype, generator
+        rows, places = 4 * hidden_channels, self.peephole_size
+        self.weight_ih = drawn((rows, input_channels, *self.kernel_size), *how)
+        self.weight_hh = drawn((rows, hidden_channels, *self.kernel_size), *how)
+        self.bias_ih = drawn((rows,), *how) if bias else None
+        self.weight_ch = drawn((3, hidden_channels, *places), *how) if places else None
 
     def initial(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """h and c before the first step: zeros."""
@@ -103,10 +101,6 @@ class ConvLSTMCell(Module):
                 f"{len(self.kernel_size)} axes of space; got {list(x.shape)}"
             )
         return self.step(x, state_like("ConvLSTMCell", state, self.initial(x)))[1]
-
-    def describe(self) -> str:
-        """Its sizes."""
-        return f"{self.input_channels}, {self.hidden_channels}, {self.kernel_size}"
 
 
 def _sizes(sizes: Any) -> bool:

@@ -28,7 +28,6 @@ from ..checks import (
     ids_of,
     input_of,
     is_tensor,
-    lengths_of,
     one_of,
     placement,
     positive,
@@ -40,7 +39,7 @@ from ..checks import (
 from ..dropout import bernoulli, dropout_mask
 from ..dropout import dropout as drop
 from ..module import Module
-from .masks import Order, lengths_and_order, not_both
+from .masks import Order, lengths_and_order
 from .states import Capture, Result, State
 
 MERGES = ("concat", "sum", "mean", "mul", None)
@@ -298,15 +297,9 @@ class RecurrentLayer(Module):
 
     def _merged(self, ys: list[Tensor], layer: int) -> Any:
         """Both directions' outputs as one; as a tuple from the last layer, where so asked."""
-        merge = self.merge
-        if merge is None and layer == self.num_layers - 1:
+        if self.merge is None and layer == self.num_layers - 1:
             return tuple(ys)
-        if len(ys) == 1:
-            return ys[0]
-        if merge in ("concat", None):
-            return ops.concat(ys, axis=-1)
-        a, b = ys
-        return a * b if merge == "mul" else (a + b) / 2 if merge == "mean" else a + b
+        return merged(ys, self.merge)
 
     def _merged_size(self, size: int) -> int:
         """The features of a layer's output, of cells that give so many."""
@@ -365,7 +358,9 @@ class RecurrentLayer(Module):
                 )
             if self.batch_first:
                 ids = ids.swapaxes(0, 1)
-            lengths, order = self._lengths(lengths, mask, ids, x.device)
+            lengths, order = lengths_and_order(
+                self.name, lengths, mask, ids.shape, self.batch_first, x.device
+            )
             if order is not None:
                 ids = order.apply(ids)
             if lengths is not None:
@@ -384,7 +379,9 @@ class RecurrentLayer(Module):
         self._check(x)
         if self.batch_first:
             x = x.swapaxes(0, 1)
-        lengths, order = self._lengths(lengths, mask, x, x.device)
+        lengths, order = lengths_and_order(
+            self.name, lengths, mask, x.shape[:2], self.batch_first, x.device
+        )
         return x if order is None else order.apply(x), None, lengths, order
 
     def _one_sequence(
@@ -423,22 +420,6 @@ class RecurrentLayer(Module):
             tree.mapped(lambda leaf: leaf.squeeze(axis=1), last),
             *(tree.mapped(lambda leaf: leaf.squeeze(axis=axis), s) for s in every),
         )
-
-    def _lengths(
-        self, lengths: Any, mask: Any, of: Tensor, device: str
-    ) -> tuple[Tensor | None, Order | None]:
-        """Checked lengths of the rows of (T, B, ...); the order of steps, if a mask has holes."""
-        order = None
-        if mask is not None:
-            not_both(self.name, mask, lengths)
-            lengths, order = lengths_and_order(
-                self.name, mask, of.shape[:2], self.batch_first, device
-            )
-        if lengths is None:
-            return None, None
-        steps, batch = of.shape[:2]
-        found = lengths_of(self.name, "lengths", lengths, batch, steps)
-        return found if found.device == device else found.to(device), order
 
     def _first(self, state: State, x: Tensor, batch: int) -> list[State]:
         """The state before the first step of every cell. **Arguments** as of `begin`."""
@@ -499,18 +480,15 @@ class RecurrentLayer(Module):
             running = ops.logical_and(reset, within_rows(reset, lengths))
         return reset, ops.concat([running[1:], ops.zeros_like(running[:1])])
 
-    def describe(self) -> str:
-        """The options that are not as they are by default."""
-        defaults = {
-            "num_layers": 1, "batch_first": False, "dropout": 0.0, "dropout_same_mask": False,
-            "bidirectional": False, "reverse": False, "zoneout": 0.0, "residual": False,
-            "merge": "concat",
-        }  # fmt: skip
-        return "".join(
-            f", {name}={getattr(self, name)!r}"
-            for name, default in defaults.items()
-            if getattr(self, name) != default
-        )
+
+def merged(ys: Sequence[Tensor], merge: str | None) -> Tensor:
+    """The outputs of one or both directions as one."""
+    if len(ys) == 1:
+        return ys[0]
+    if merge in ("concat", None):
+        return ops.concat(ys, axis=-1)
+    a, b = ys
+    return a * b if merge == "mul" else (a + b) / 2 if merge == "mean" else a + b
 
 
 def output_size_of(cell: Any) -> int:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from functools import cached_property
+from functools import cached_property, partial
+from inspect import signature
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
@@ -33,20 +34,17 @@ class BuiltInLayer(RecurrentLayer):
     reads_tables = True
     quantized: tuple[Any, ...] | None = None  # of all matrices: see `inference.infer_stack`
 
-    def __init__(
-        self,
-        make: Callable[[int], BuiltInCell],
-        input_size: int,
-        num_layers: int,
-        batch_first: bool,
-        dropout: float,
-        bidirectional: bool,
-        **options: Any,
-    ) -> None:
-        super().__init__(num_layers, batch_first, dropout, bidirectional, **options)
+    def __init__(self, cell: type[BuiltInCell], passed: dict[str, Any]) -> None:
+        """**Arguments** passed: to the layer, by name: for `RecurrentLayer` and for the cells."""
+        own, of_cells = (
+            {name: passed[name] for name in signature(kind).parameters if name in passed}
+            for kind in (RecurrentLayer, cell)
+        )
+        super().__init__(**own)
+        input_size = of_cells.pop("input_size")
         positive(self.name, input_size=input_size)
         try:
-            self.cells = self.stack(make, input_size)
+            self.cells = self.stack(partial(cell, **of_cells), input_size)
         except TinygradRnnError as error:  # in the name of the layer, which the caller knows
             error.args = (str(error).replace(f"{self.name}Cell:", f"{self.name}:"),)
             raise
@@ -151,15 +149,9 @@ class BuiltInLayer(RecurrentLayer):
             parts = zip(matrices, self.quantized[1::3], self.quantized[2::3], strict=True)
             self.quantized = tuple(part for three in parts for part in three)
 
-    def describe(self) -> str:
-        """Its sizes, and the options that are not as they are by default."""
-        masks = "".join(
-            f", {name}={getattr(self, name)!r}"
-            for name in ("recurrent_dropout", "weight_dropout", "learn_initial")
-            if getattr(self, name)
-        )
-        sizes, options = f"{self.input_size}, {self.hidden_size}", self.cells[0].describe_options()
-        return f"{sizes}{super().describe()}{options}{masks}"
+    def held_options(self) -> dict[str, Any]:
+        """The attributes of the layer and of its cells."""
+        return {**vars(self.cells[0]), **vars(self)}
 
 
 class RNN(BuiltInLayer):
@@ -217,19 +209,7 @@ class RNN(BuiltInLayer):
         reverse: bool = False,
         generator: Generator | None = None,
     ) -> None:
-
-        def cell(features: int) -> RNNCell:
-            return RNNCell(
-                features, hidden_size, bias, nonlinearity, device, dtype, layer_norm=layer_norm,
-                generator=generator,
-            )  # fmt: skip
-
-        super().__init__(
-            cell, input_size, num_layers, batch_first, dropout, bidirectional,
-            recurrent_dropout=recurrent_dropout, weight_dropout=weight_dropout,
-            dropout_same_mask=dropout_same_mask, zoneout=zoneout, residual=residual, merge=merge,
-            learn_initial=learn_initial, reverse=reverse, generator=generator,
-        )  # fmt: skip
+        super().__init__(RNNCell, locals())
         self.nonlinearity = nonlinearity
 
 
@@ -276,20 +256,7 @@ class GRU(BuiltInLayer):
         reverse: bool = False,
         generator: Generator | None = None,
     ) -> None:
-
-        def cell(features: int) -> GRUCell:
-            return GRUCell(
-                features, hidden_size, bias, device, dtype, reset_after=reset_after,
-                layer_norm=layer_norm, activation=activation,
-                recurrent_activation=recurrent_activation, generator=generator,
-            )  # fmt: skip
-
-        super().__init__(
-            cell, input_size, num_layers, batch_first, dropout, bidirectional,
-            recurrent_dropout=recurrent_dropout, weight_dropout=weight_dropout,
-            dropout_same_mask=dropout_same_mask, zoneout=zoneout, residual=residual, merge=merge,
-            learn_initial=learn_initial, reverse=reverse, generator=generator,
-        )  # fmt: skip
+        super().__init__(GRUCell, locals())
         self.reset_after = reset_after
 
 
@@ -346,19 +313,5 @@ class LSTM(BuiltInLayer):
         reverse: bool = False,
         generator: Generator | None = None,
     ) -> None:
-
-        def cell(features: int) -> LSTMCell:
-            return LSTMCell(
-                features, hidden_size, bias, device, dtype, proj_size=proj_size,
-                layer_norm=layer_norm, peephole=peephole, coupled_gates=coupled_gates,
-                cell_clip=cell_clip, forget_bias=forget_bias, activation=activation,
-                recurrent_activation=recurrent_activation, generator=generator,
-            )  # fmt: skip
-
-        super().__init__(
-            cell, input_size, num_layers, batch_first, dropout, bidirectional,
-            recurrent_dropout=recurrent_dropout, weight_dropout=weight_dropout,
-            dropout_same_mask=dropout_same_mask, zoneout=zoneout, residual=residual, merge=merge,
-            learn_initial=learn_initial, reverse=reverse, generator=generator,
-        )  # fmt: skip
+        super().__init__(LSTMCell, locals())
         self.proj_size = proj_size

@@ -19,7 +19,6 @@ class OneBiasCell(Cell):
     bias_hh = None
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """The weights' names and shapes."""
         shapes = super().shapes()
         del shapes["bias_hh"]
         return shapes
@@ -40,7 +39,6 @@ class MGUCell(OneBiasCell):
     gates = 2
 
     def step(self, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
-        """One step. **Returns** h' twice: as output and as state."""
         h = cells.mgu_step(x, h, self.weight_ih, self.weight_hh, self.bias_ih)
         return h, h
 
@@ -76,7 +74,6 @@ class JANETCell(OneBiasCell):
         self.beta = beta
 
     def step(self, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
-        """One step. **Returns** h' twice: as output and as state."""
         h = cells.janet_step(x, h, self.weight_ih, self.weight_hh, self.bias_ih, beta=self.beta)
         return h, h
 
@@ -110,11 +107,9 @@ class IndRNNCell(OneBiasCell):
         self.nonlinearity = nonlinearity
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """The weights' names and shapes."""
         return {**super().shapes(), "weight_hh": (self.hidden_size,)}
 
     def step(self, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
-        """One step. **Returns** h' twice: as output and as state."""
         h = cells.indrnn_step(
             x, h, self.weight_ih, self.weight_hh, self.bias_ih, activation=self.nonlinearity
         )
@@ -139,7 +134,6 @@ class SRUCell(OneBiasCell):
     weight_c: Parameter
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """The weights' names and shapes."""
         n, features = self.hidden_size, self.input_size
         blocks = 3 if features == n else 4
         return {"weight_ih": (blocks * n, features), "bias_ih": (2 * n,), "weight_c": (2 * n,)}

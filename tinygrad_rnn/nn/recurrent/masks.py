@@ -12,6 +12,7 @@ from typing import Any
 from ...errors import InvalidTypeError, InvalidValueError, ShapeError
 from ...tensor import creation, ops
 from ...tensor.tensor import Tensor
+from ..checks import lengths_of
 
 
 class Order:
@@ -54,13 +55,23 @@ def _moved(x: Tensor, rows: Tensor) -> Tensor:
 
 
 def lengths_and_order(
-    name: str, mask: Any, shape: tuple[int, ...], batch_first: bool, device: str
-) -> tuple[Any, Order | None]:
-    """The lengths (B,) of a checked mask, and the order of the steps; None if it has no holes.
+    name: str, lengths: Any, mask: Any, shape: tuple[int, ...], batch_first: bool, device: str
+) -> tuple[Tensor | None, Order | None]:
+    """The lengths (B,) of a mask or as passed, checked; the order of the steps of one with holes.
 
     **Arguments** name: the layer, for errors. shape: (T, B). **Raises** InvalidTypeError,
-    ShapeError saying what was expected.
+    InvalidValueError, ShapeError saying what was expected.
     """
+    if mask is None:
+        if lengths is None:
+            return None, None
+        found = lengths_of(name, "lengths", lengths, shape[1], shape[0])
+        return found if found.device == device else found.to(device), None
+    if lengths is not None:
+        raise InvalidValueError(
+            f"{name}: mask and lengths: expected one of them; a mask has the lengths in it: "
+            "mask=mask & (tg.arange(T)[:, None] < lengths), with booleans of shape (T, B)"
+        )
     given = creation.as_tensor(mask, device=device)
     if given.dtype.kind != "b":
         raise InvalidTypeError(
@@ -77,12 +88,3 @@ def lengths_and_order(
     given = given.swapaxes(0, 1) if batch_first else given
     holes = bool(ops.any(given[1:] & ~given[:-1]))
     return ops.sum(given.astype("int64"), axis=0), Order(given) if holes else None
-
-
-def not_both(name: str, mask: Any, lengths: Any) -> None:
-    """Refuses a mask beside lengths."""
-    if mask is not None and lengths is not None:
-        raise InvalidValueError(
-            f"{name}: mask and lengths: expected one of them; a mask has the lengths in it: "
-            "mask=mask & (tg.arange(T)[:, None] < lengths), with booleans of shape (T, B)"
-        )

@@ -6,12 +6,11 @@ from typing import Any
 
 from ... import cells
 from ...errors import ShapeError
-from ...tensor import creation
 from ...tensor.random import Generator
 from ...tensor.tensor import Tensor
-from ..checks import dtype_as, features_last, flag, lengths_of, reals_of, state_like
+from ..checks import dtype_as, features_last, flag, reals_of, state_like
 from .light import OneBiasCell
-from .masks import lengths_and_order, not_both
+from .masks import lengths_and_order
 
 
 class MinGRUCell(OneBiasCell):
@@ -27,13 +26,11 @@ class MinGRUCell(OneBiasCell):
     gates = 2
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """The weights' names and shapes."""
         shapes = super().shapes()
         del shapes["weight_hh"]
         return shapes
 
     def step(self, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
-        """One step. **Returns** h' twice: as output and as state."""
         h = cells.min_gru_step(x, h, self.weight_ih, self.bias_ih)
         return h, h
 
@@ -51,7 +48,6 @@ class MinLSTMCell(MinGRUCell):
     gates = 3
 
     def step(self, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
-        """One step. **Returns** h' twice: as output and as state."""
         h = cells.min_lstm_step(x, h, self.weight_ih, self.bias_ih)
         return h, h
 
@@ -97,16 +93,10 @@ class _Parallel(MinGRUCell):
             raise ShapeError(f"{name}: x: expected {axes}, none empty; got {list(x.shape)}")
         dtype_as(name, "x", x, self.weight_ih.dtype)
         x = x.swapaxes(0, 1) if self.batch_first else x
-        steps, batch = x.shape[:2]
-        first = (batch, self.hidden_size)
-        state = state_like(name, state, creation.zeros(first, dtype=x.dtype, device=x.device))
-        order = None
-        if mask is not None:
-            not_both(name, mask, lengths)
-            shape = (steps, batch)
-            lengths, order = lengths_and_order(name, mask, shape, self.batch_first, x.device)
-        if lengths is not None:
-            lengths = lengths_of(name, "lengths", lengths, batch, steps).to(x.device)
+        state = state_like(name, state, self.initial(x[0]))
+        lengths, order = lengths_and_order(
+            name, lengths, mask, x.shape[:2], self.batch_first, x.device
+        )
         x = x if order is None else order.apply(x)
         y, last = self._operation(
             x, state, self.weight_ih, self.bias_ih, lengths, reverse=self.reverse

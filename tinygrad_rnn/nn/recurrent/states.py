@@ -80,8 +80,3 @@ def checked(what: str, state: State) -> State:
                 "tg.tensor(...) makes a Tensor"
             )
     return state
-
-
-def detached(state: State) -> State:
-    """The same values, cut from the graph that they were computed in; of None, None."""
-    return tree.mapped(lambda leaf: leaf.detach(), state)

@@ -6,12 +6,11 @@ from typing import Any, NamedTuple
 
 from ...errors import InvalidValueError, ShapeError
 from ...tensor import creation, ops
-from ...tensor.autodiff import no_grad
 from ...tensor.random import Generator
 from ..checks import instance, is_tensor, placement
 from ..containers import ModuleList
 from ..linear import Linear
-from ..module import Module
+from ..module import Module, inference
 from ..recurrent.layer import RecurrentLayer
 
 
@@ -27,11 +26,11 @@ def sizes_of(layers: RecurrentLayer) -> Sizes:
     """Returns the sizes of recurrent layers, by running one step of zeros."""
     if layers.input_size is None:
         raise InvalidValueError("Recurrent: input_size is unknown: pass it to the constructor")
-    like, training = next(layers.parameters()), layers.training
-    x = creation.zeros((1, 1, layers.input_size), dtype=like.dtype, device=like.device)
-    with no_grad():
-        y, state = layers.eval()(x)
-    layers.train(training)
+    like = next(layers.parameters())
+    with inference(layers):
+        y, state = layers(
+            creation.zeros((1, 1, layers.input_size), dtype=like.dtype, device=like.device)
+        )
     parts = state if isinstance(state, tuple) else (state,)
     return Sizes(y.shape[-1], parts[0].shape[0], tuple(part.shape[-1] for part in parts))
 

@@ -92,19 +92,49 @@ class Decoder(Module):
         hidden = sizes_of(layers).outputs
         size = (features if tied else hidden) if readout_size is None else readout_size
         positive("Decoder", readout_size=size)
-        _fit(embedding, layers, hidden, attention, size, input_feeding, tied, copy)
         self.embedding, self.layers, self.attention = embedding, layers, attention
-        self.input_feeding, self.deep_output = input_feeding, deep_output
+        self.input_feeding, self.deep_output, self.readout_size = input_feeding, deep_output, size
+        self._check_sizes(hidden, tied, copy)
         self.dropout = Dropout(dropout, generator=generator)
         context = 0 if attention is None else attention.context_size
         features_in = hidden + context + (features if deep_output else 0)
         identity = features_in == hidden == size  # r_t is h_t
         self.readout = None if identity else Linear(features_in, size, **factory)
-        self.readout_size = size
         self.head = Linear(size, symbols, **factory)
         if tied:
             self.head.weight = embedding.weight
         self.pointer = Pointer(features_in, **factory) if copy else None
+
+    def _check_sizes(self, hidden: int, tied: bool, copy: bool) -> None:
+        """Refuses parts whose sizes do not match."""
+        features = self.embedding.weight.shape[1]
+        wanted = features + (self.readout_size if self.input_feeding else 0)
+        for name in ("bidirectional", "reverse"):
+            if getattr(self.layers, name):
+                raise InvalidValueError(
+                    f"Decoder: layers: expected {name}=False: the target is generated from left to "
+                    "right"
+                )
+        if self.layers.input_size != wanted:
+            fed = f" + {self.readout_size} for input feeding" if self.input_feeding else ""
+            raise InvalidValueError(
+                f"Decoder: layers: expected input_size {wanted} ({features} of the embedding"
+                f"{fed}), got {self.layers.input_size}"
+            )
+        if self.attention is not None and self.attention.query_size != hidden:
+            raise InvalidValueError(
+                f"Decoder: attention: expected query_size {hidden}, as the layers' output; "
+                f"got {self.attention.query_size}"
+            )
+        if tied and self.readout_size != features:
+            raise InvalidValueError(
+                f"Decoder: tied: expected readout_size {features}, as the embedding; got "
+                f"{self.readout_size}"
+            )
+        if copy and self.attention is None:
+            raise InvalidValueError(
+                "Decoder: copy: expected an attention, whose weights are the copy distribution"
+            )
 
     # ------------------------------------------------------------ before the first step
 
@@ -172,7 +202,7 @@ class Decoder(Module):
         source = self._known(source)
         symbols = creation.as_tensor(symbols, device=self.head.weight.device)
         if self.input_feeding:
-            return self._by_steps(symbols, source, state)
+            return self.by_steps(symbols, source, state)
         embedded = self.dropout(self.embedding(symbols))
         h, _ = self.layers(embedded, state)
         if self.attention is None or source.memory is None:
@@ -198,11 +228,19 @@ class Decoder(Module):
         state = source, DecoderState(layers, attention, r if self.input_feeding else None)
         return (logits, state) if weights is None else (logits, state, weights)
 
-    def _by_steps(
-        self, symbols: Tensor, source: Source, state: Any
+    def by_steps(
+        self, symbols: Tensor, source: Source, state: Any, forced: Tensor | None = None
     ) -> tuple[Tensor, Tensor | None]:
-        at, logits, attended = self.start(source, state, batch=symbols.shape[1]), [], []
-        for y in symbols.unstack():
+        """As `forward`, step by step.
+
+        **Arguments** forced: (T, B), false where a step reads the model's most probable symbol.
+        """
+        at = self.start(source, state, batch=symbols.shape[1])
+        logits: list[Tensor] = []
+        attended: list[Tensor] = []
+        for t, y in enumerate(symbols.unstack()):
+            if t and forced is not None:  # after the start symbol
+                y = ops.where(forced[t], y, ops.argmax(logits[-1].detach(), axis=-1))
             scores, at, *weights = self.step(y, at)
             logits.append(scores)
             attended += weights
@@ -225,43 +263,3 @@ class Decoder(Module):
         if self.pointer is not None and weights is not None and source.symbols is not None:
             logits = self.pointer(logits, seen, weights, source.symbols)
         return logits, r
-
-
-def _fit(
-    embedding: Embedding,
-    layers: RecurrentLayer,
-    hidden: int,
-    attention: Attention | None,
-    readout: int,
-    input_feeding: bool,
-    tied: bool,
-    copy: bool,
-) -> None:
-    """Refuses parts whose sizes do not match."""
-    features = embedding.weight.shape[1]
-    wanted = features + (readout if input_feeding else 0)
-    for name in ("bidirectional", "reverse"):
-        if getattr(layers, name):
-            raise InvalidValueError(
-                f"Decoder: layers: expected {name}=False: the target is generated from left to "
-                "right"
-            )
-    if layers.input_size != wanted:
-        fed = f" + {readout} for input feeding" if input_feeding else ""
-        raise InvalidValueError(
-            f"Decoder: layers: expected input_size {wanted} ({features} of the embedding{fed}), "
-            f"got {layers.input_size}"
-        )
-    if attention is not None and attention.query_size != hidden:
-        raise InvalidValueError(
-            f"Decoder: attention: expected query_size {hidden}, as the layers' output; "
-            f"got {attention.query_size}"
-        )
-    if tied and readout != features:
-        raise InvalidValueError(
-            f"Decoder: tied: expected readout_size {features}, as the embedding; got {readout}"
-        )
-    if copy and attention is None:
-        raise InvalidValueError(
-            "Decoder: copy: expected an attention, whose weights are the copy distribution"
-        )

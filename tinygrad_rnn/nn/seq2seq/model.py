@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ...errors import InvalidTypeError, ShapeError
-from ...tensor import creation, ops
+from ...tensor import creation
 from ...tensor.random import Generator, given_or_default
 from ...tensor.tensor import Tensor
 from ..checks import ids_of, instance, placement, probability
@@ -97,14 +97,7 @@ class Seq2Seq(Module):
             )
         draws = given_or_default(self.generator, "Seq2Seq").random(target.shape) < ratio
         forced = creation.as_tensor(draws, device=target.device)
-        at = self.decoder.start(source, state, batch=target.shape[1])
-        predicted, logits = target[0], []
-        for t, y in enumerate(target.unstack()):
-            read = ops.where(forced[t], y, predicted) if t else y  # the start symbol
-            scores, at, *_ = self.decoder.step(read, at)
-            predicted = ops.argmax(scores.detach(), axis=-1)
-            logits.append(scores)
-        return ops.stack(logits)
+        return self.decoder.by_steps(target, source, state, forced)[0]
 
     # ------------------------------------------------------------ for decoding
 

@@ -11,7 +11,7 @@ from ...errors import InvalidTypeError, InvalidValueError, public
 from ...tensor import creation, ops, tree
 from ...tensor.autodiff import grad, no_grad
 from ...tensor.tensor import Tensor
-from ..module import Module
+from ..module import Module, inference
 from ..recurrent.layer import RecurrentLayer
 from ..recurrent.layers import BuiltInLayer
 from ..recurrent.states import Activation, Capture, State
@@ -95,14 +95,8 @@ def activations(model: Module, run: Callable[[], Any]) -> dict[str, list[dict[st
     >>> {letter: values.shape for letter, values in layer.items()}
     {'r': (5, 2, 4), 'z': (5, 2, 4), 'n': (5, 2, 4), 'h': (5, 2, 4)}
     """
-    modes = [(module, module.training) for _, module in model.named_modules()]
-    model.eval()
-    try:
-        with no_grad(), _capture(model) as captured:
-            run()
-    finally:
-        for module, mode in modes:
-            module.training = mode
+    with inference(model), _capture(model) as captured:
+        run()
     layers = {n: m for n, m in model.named_modules() if isinstance(m, RecurrentLayer)}
     found: dict[str, list[dict[str, Tensor]]] = {}
     for name, runs in captured.items():
@@ -166,12 +160,8 @@ def gate_saturation(
         raise InvalidTypeError(
             f"gate_saturation: layer: expected an RNN, GRU or LSTM, got {type(layer).__name__}"
         )
-    training, layer.training = layer.training, False
-    try:
-        with no_grad(), _capture(layer) as captured:
-            layer(x, state, lengths=lengths, mask=mask, reset=reset)
-    finally:
-        layer.training = training
+    with inference(layer), _capture(layer) as captured:
+        layer(x, state, lengths=lengths, mask=mask, reset=reset)
     fractions: dict[str, list[tuple[float, float]]] = {}
     for row, here in enumerate(captured[""]):
         valid = _valid(here)

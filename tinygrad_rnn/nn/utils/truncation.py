@@ -7,12 +7,12 @@ from itertools import pairwise
 from typing import Any
 
 from ...errors import InvalidValueError, public
-from ...tensor import ops
+from ...tensor import ops, tree
 from ...tensor.tensor import Tensor
 from ..module import Module
 from ..recurrent.layer import RecurrentLayer
 from ..recurrent.parallel import MinGRU, MinLSTM
-from ..recurrent.states import State, detached
+from ..recurrent.states import State
 
 
 @public
@@ -24,7 +24,7 @@ def detach(state: State) -> State:
     >>> [part.requires_grad for part in tg.nn.utils.detach(state)]
     [False, False]
     """
-    return detached(state)
+    return tree.mapped(lambda leaf: leaf.detach(), state)
 
 
 def truncated(
@@ -115,10 +115,10 @@ def _windows(
             if a >= old:
                 ys.append(y)
             if b == following:
-                later = detached(now)
+                later = detach(now)
         yield (
             slice(old, end),
             ys[0] if len(ys) == 1 else ops.concat(ys, axis=axis),
-            detached(now),
+            detach(now),
         )
         start, old, state = following, end, later

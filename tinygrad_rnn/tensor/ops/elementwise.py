@@ -349,6 +349,8 @@ def _pow_in_base(xp: Any, g: Any, a: Any, b: Any) -> Any:
 
 def _pow_in_exponent(xp: Any, g: Any, y: Any, a: Any, b: Any) -> Any:
     """A power of 0 does not change with its exponent: y * log(0) is meant to be 0."""
+    if isinstance(a, int | float) and a != 0:  # among them integers beyond 64 bits
+        return g * y * (math.log(a) if a > 0 else math.nan)
     edge = xp.logical_and(a == 0, b >= 0)
     return g * y * xp.log(xp.where(edge, 1, a))
 

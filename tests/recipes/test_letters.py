@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from tinygrad_rnn.recipes import SettingError, TranslationTraining
-from tinygrad_rnn.recipes.tasks import CONFIG, TASKS, exact, examples
+from tinygrad_rnn.recipes.letters import CONFIG, TASKS, exact, examples
 
 
 @pytest.mark.parametrize("task", TASKS)

@@ -1,0 +1,143 @@
+"""A program's messages in two languages: LibreOffice's, from another language to English.
+
+Debian packages the translations to a hundred languages, such as the Chinese one:
+
+    apt-get install libreoffice-l10n-zh-cn
+
+A catalogue of gettext (`.mo`) maps each English message, after its context, to the translation.
+"""
+
+from __future__ import annotations
+
+import gettext
+import re
+import struct
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..data import TextError
+from ..data.sets import SETS, cache_folder
+from .comparison import Comparison, Measure
+from .scores import bleu_and_chrf, chrf, chrf_counts
+from .translate import TranslateConfig
+from .translation_training import Texts
+from .verses import Verses, split
+from .word_by_word import WordByWord
+
+CHINESE = "zh_CN"
+TEST, VALIDATION = 1_000, 500  # messages
+SHORTEST, LONGEST = 2, 30  # words of an English message
+
+CONFIG = TranslateConfig(
+    cell="lstm", hidden_size=256, num_layers=1, embedding_dim=256, dropout=0.3, attention="general",
+    source_symbols="chars", target_symbols="bpe", vocab_size=3000, max_length=80, tied=True,
+    batch_size=64, steps=3_000, lr=2e-3,
+)  # fmt: skip
+QUICK = {"hidden_size": 64, "steps": 150}
+
+_KEY = re.compile(r"\s*\([_~]\w\)|[_~](?=\w)")  # the mark of the letter that chooses an entry
+
+
+def messages(
+    language: str = CHINESE,
+    folder: str | Path | None = None,
+    *,
+    test: int = TEST,
+    validation: int = VALIDATION,
+) -> Verses:
+    """Reads the translated messages of one line and 2 to 30 English words, and splits them.
+
+    **Arguments** language: as in the name of its folder. folder: of the languages; where Debian
+    installs them, or of downloaded data, if None. test, validation: numbers of messages, which a
+    hash of the source chooses. **Raises** TextError for a damaged catalogue, or too few messages.
+    """
+    installed = Path(SETS["messages"].folder).parent
+    places = [Path(one) / language for one in ([folder] if folder else [installed, cache_folder()])]
+    place = next((one for one in places if one.is_dir()), places[0])
+    found: dict[str, Counter[str]] = {}
+    for file in sorted(place.glob("**/*.mo")):
+        for english, other in read_catalogue(file):
+            a, b = plain(other), plain(english)
+            if a != b and SHORTEST <= len(b.split()) <= LONGEST and "\n" not in a + b:
+                found.setdefault(a, Counter())[b] += 1
+    if len(found) <= test + validation:
+        package = f"libreoffice-l10n-{language.lower().replace('_', '-')}"
+        raise TextError(
+            f"{place} has {len(found):,} messages: more than {test + validation:,} are needed, "
+            f"which are held out: on Debian sudo apt-get install {package}; elsewhere name the "
+            "folder of the languages with --folder"
+        )
+    return split([(a, b.most_common(1)[0][0]) for a, b in found.items()], test, validation)
+
+
+def read_catalogue(file: Path) -> list[Texts]:
+    """Reads the English messages of a catalogue, with their translations. **Raises** TextError."""
+    try:
+        with file.open("rb") as opened:
+            catalogue = vars(gettext.GNUTranslations(opened))["_catalog"]
+    except (OSError, ValueError, LookupError, struct.error) as error:
+        raise TextError(f"{file} is no catalogue of gettext: {error}") from None
+    return [
+        (key.rpartition("\x04")[2], text)
+        for key, text in catalogue.items()
+        if isinstance(key, str) and key  # else a plural, or the catalogue's header
+    ]
+
+
+def plain(message: str) -> str:
+    """Removes the mark of a menu's key.
+
+    >>> plain("Hori_zontal"), plain("水平方向(_Z)")
+    ('Horizontal', '水平方向')
+    """
+    return _KEY.sub("", message).strip()
+
+
+class TranslationMemory:
+    """Gives the translation of the most similar source: by pairs of letters (Dice 1945).
+
+    >>> pairs = [("打开文件", "open file"), ("关闭窗口", "close window")]
+    >>> TranslationMemory(pairs).translate("打开文档")
+    'open file'
+    """
+
+    def __init__(self, pairs: Sequence[Texts]) -> None:
+        self.targets = [target for _, target in pairs]
+        self.sizes: list[int] = []
+        self.places: dict[str, list[int]] = {}
+        for i, (source, _) in enumerate(pairs):
+            self.sizes.append(len(_letters(source)))
+            for two in _letters(source):
+                self.places.setdefault(two, []).append(i)
+
+    def translate(self, text: str) -> str:
+        """Returns the translation of the most similar source, the first of several."""
+        wanted = _letters(text)
+        common = Counter(i for two in wanted for i in self.places.get(two, ()))
+        best = max(common, key=lambda i: (common[i] / (self.sizes[i] + len(wanted)), -i), default=0)
+        return self.targets[best]
+
+
+def _letters(text: str) -> set[str]:
+    return {f" {text} "[i : i + 2] for i in range(len(text) + 1)}
+
+
+def compare(parts: Verses, name: str, translations: Sequence[str]) -> Comparison:
+    """Compares translations of the test's messages with baselines. **Arguments** name: of ours."""
+    sources, references = ([pair[side] for pair in parts.test] for side in (0, 1))
+    systems = {
+        "untranslated": sources,
+        "word by word": list(map(WordByWord(parts.training).translate, sources)),
+        "most similar message": list(map(TranslationMemory(parts.training).translate, sources)),
+        name: translations,
+    }
+    comparison = Comparison("messages", [Measure("chrF", chrf, "{:.1f}"), Measure("exact")])
+    bleu = []
+    for system, texts in systems.items():
+        pairs = list(zip(texts, references, strict=True))
+        exact = [(text == right, 1) for text, right in pairs]
+        comparison.add(system, chrF=[chrf_counts(*pair) for pair in pairs], exact=exact)
+        bleu.append(f"{bleu_and_chrf(texts, references)[0]:.1f} {system}")
+    comparison.notes.append(f"BLEU: {', '.join(bleu)}")
+    return comparison

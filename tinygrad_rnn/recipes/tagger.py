@@ -1,0 +1,223 @@
+"""The network of `tag`: reads a sentence, and gives each word a tag.
+
+A word is its vector and what a GRU reads from its letters. Recurrent layers read the sentence in
+both directions, so that a tag depends on the words before and after. A CRF gives the best sequence
+of tags.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..data import pad_sequence
+from ..data.conll import parse_conll
+from ..data.datasets import lines
+from ..data.tables import read_input
+from ..nn import CRF, GRU, Dropout, Embedding, Linear, Module, cross_entropy
+from ..tensor import ops
+from ..tensor.autodiff import grad
+from ..tensor.creation import arange, as_tensor, zeros
+from ..tensor.random import Generator
+from ..tensor.tensor import Tensor
+from ..train import inference
+from .charlm import CELLS, check_weights_fit
+from .items import Index
+from .predictor import AT_A_TIME, Predictor
+from .settings import setting
+from .spans import forbidden
+from .task import TaskSettings
+
+LETTERS = 24  # of a word that are read
+EXPLAINED = 200  # words of a sentence, at most
+
+
+@dataclass(frozen=True)
+class TagConfig(TaskSettings):
+    """All that determines a training, except its data."""
+
+    example: str = setting("addresses", "Without --data.", one_of=("addresses", "bank"))
+    column: str = setting(
+        "", "Column of the tags: a name of CoNLL-U, or a number; '' for upos, or the last."
+    )
+    hidden_size: int = 100
+    embedding_dim: int = setting(64, "Embedding size of a word.", at_least=1)
+    letter_dim: int = setting(32, "Units that read a word's letters, in a direction.", at_least=1)
+    vocab_size: int = setting(30_000, "Most words to know.", at_least=1)
+    bidirectional: bool = setting(True, "Read in both directions.")
+    crf: bool = setting(True, "Choose the best sequence of tags, by a CRF.")
+    word_dropout: float = setting(0.2, "Probability of an unknown word.", at_least=0, below=1)
+    lr: float = 4e-3
+
+
+@dataclass(frozen=True)
+class Words:
+    """A batch of sentences: T words at most, B sentences, N words in all."""
+
+    ids: Tensor  # (T, B)
+    lengths: Any  # (B,)
+    letters: Tensor  # (letters, N)
+    letter_lengths: Any  # (N,)
+    places: Tensor  # (T, B): of each word among the N, counted from 1; 0 for none
+
+
+class TagModel(Module):
+    """Words and letters, recurrent layers, and a linear map to the tags' scores.
+
+    **Arguments** words, letters, tags: the numbers of words and letters, and the tags. generator:
+    draws weights and masks.
+    """
+
+    def __init__(
+        self, words: int, letters: int, tags: Sequence[str], config: TagConfig, generator: Generator
+    ) -> None:
+        super().__init__()
+        directions = 1 + config.bidirectional
+        check_weights_fit(config, words, directions * config.num_layers)
+        width = config.embedding_dim + 2 * config.letter_dim
+        self.words = Embedding(words, config.embedding_dim, generator=generator)
+        self.letters = Embedding(letters, config.letter_dim, generator=generator)
+        self.reader = GRU(
+            config.letter_dim, config.letter_dim, bidirectional=True, generator=generator
+        )
+        self.dropout = Dropout(config.dropout, generator=generator)
+        self.layers = CELLS[config.cell](
+            width, config.hidden_size, num_layers=config.num_layers,
+            bidirectional=config.bidirectional, generator=generator,
+        )  # fmt: skip
+        self.head = Linear(directions * config.hidden_size, len(tags), generator=generator)
+        self.crf = None
+        if config.crf:
+            self.crf = CRF(len(tags), forbidden=forbidden(tags), generator=generator)
+
+    def forward(self, words: Words) -> Tensor:
+        """**Returns** the scores of the tags, (T, B, K)."""
+        return self.read(self.vectors(words), words.lengths)
+
+    def vectors(self, words: Words) -> Tensor:
+        """Returns what stands for each word: its vector, and what its letters say, (T, B, E)."""
+        _, state = self.reader(self.letters(words.letters), lengths=words.letter_lengths)
+        read = ops.concat([state[0], state[1]], axis=1)
+        none = zeros((1, read.shape[1]), device=read.device)
+        spelled = ops.concat([none, read])[words.places]
+        return ops.concat([self.words(words.ids), spelled], axis=2)
+
+    def read(self, vectors: Tensor, lengths: Any) -> Tensor:
+        """Computes the scores of the tags from the words' vectors."""
+        y, _ = self.layers(self.dropout(vectors), lengths=lengths)
+        scores: Tensor = self.head(self.dropout(y))
+        return scores
+
+    def loss(self, words: Words, tags: Tensor) -> Tensor:
+        """Computes the mean of -log P(tags | words) over words; tags: (T, B)."""
+        scores = self(words)
+        if self.crf is not None:
+            total = -self.crf(scores, tags, lengths=words.lengths, reduction="sum")
+            return total / int(np.sum(words.lengths))
+        inside = arange(len(scores), device=scores.device)[:, None] < as_tensor(
+            words.lengths, device=scores.device
+        )
+        return cross_entropy(scores, ops.where(inside, tags, -100), ignore_index=-100)
+
+    def best(self, words: Words) -> list[list[int]]:
+        """Returns the best tags of each sentence."""
+        scores = self(words)
+        if self.crf is not None:
+            return self.crf.decode(scores, lengths=words.lengths)[0]
+        found = scores.numpy().argmax(axis=2)
+        return [found[:n, i].tolist() for i, n in enumerate(words.lengths)]
+
+
+class Tagger(Predictor):
+    """Gives each word of a sentence a tag."""
+
+    settings = TagConfig
+    kinds: ClassVar = {"words": list, "letters": list, "tags": list}
+    words: list[str]
+    letters: list[str]
+    tags: list[str]
+
+    def build(self, generator: Generator) -> TagModel:
+        """Builds the model."""
+        self.index, self.spelling = Index(self.words), Index(self.letters)
+        return TagModel(len(self.index), len(self.spelling), self.tags, self.config, generator)
+
+    def read(self, path: str | Path) -> list[list[str]]:
+        """Reads the words of a CoNLL or CoNLL-U file; of another, each line's, between blanks."""
+        text = read_input(path)
+        if str(path).lower().endswith((".conll", ".conllu", ".iob", ".bio")):
+            sentences = parse_conll(text, str(path), tagged=False)
+            return [[word for word, _ in sentence] for sentence in sentences]
+        return [line.split() for line in lines(text) if line.strip()]
+
+    def predict(self, sentences: Sequence[Sequence[str]]) -> Iterator[dict[str, Any]]:
+        """Tags sentences."""
+        for words, tags in zip(sentences, self.tag(sentences), strict=True):
+            yield {"words": list(words), "tags": tags}
+
+    def tag(self, sentences: Sequence[Sequence[str]]) -> list[list[str]]:
+        """Returns the tags of sentences."""
+        found: list[list[str]] = []
+        with inference(self.model):
+            for start in range(0, len(sentences), AT_A_TIME):
+                batch = self.encode(sentences[start : start + AT_A_TIME])
+                found += [[self.tags[i] for i in row] for row in self.model.best(batch)]
+        return found
+
+    def explain(self, sentences: Sequence[Sequence[str]]) -> Iterator[dict[str, Any]]:
+        """Tags sentences, and says what each word contributes to each tag.
+
+        The contribution of word j to the tag of word i, [i][j], is the gradient of the log-odds of
+        the tag, as the network's own scores give them, times what stands for word j (gradient x
+        input). Of a sentence with more than EXPLAINED words there are none.
+        """
+        for record in self.predict(sentences):
+            count, shares = len(record["words"]), []
+            if count <= EXPLAINED:
+                places = [self.tags.index(tag) for tag in record["tags"]]
+                shares = self._contributions(record["words"], places).round(4).tolist()
+            yield {**record, "contributions": shares}
+
+    def _contributions(self, words: Sequence[str], tags: Sequence[int]) -> NDArray[np.float32]:
+        """Computes all contributions at once, with a copy of the sentence for each tag."""
+        count = len(words)
+        self.model.eval()
+        vectors = self.model.vectors(self.encode([words])).detach()
+        x = as_tensor(np.repeat(vectors.numpy(), count, axis=1), device=self.device)
+        x.requires_grad = True
+        scores = self.model.read(x, [count] * count)[np.arange(count), np.arange(count)]
+        others = ops.where(np.eye(len(self.tags), dtype=bool)[tags], -1e9, scores)
+        odds = scores[np.arange(count), tags] - ops.logsumexp(others, axis=-1)
+        (gradient,) = grad(odds.sum(), [x])
+        found: NDArray[np.float32] = (gradient * x).sum(axis=-1).numpy().T
+        return found
+
+    def show(self, record: dict[str, Any]) -> Any:
+        """Shows each word with its tag, in a colour of the tag."""
+        from rich.text import Text
+
+        line = Text()
+        for word, tag in zip(record["words"], record["tags"], strict=True):
+            line.append(word, "bold").append(f"/{tag} ", f"color({self.tags.index(tag) % 6 + 1})")
+        return line
+
+    def encode(self, sentences: Sequence[Sequence[str]]) -> Words:
+        """Makes a batch of sentences, none of them empty."""
+        device = self.device
+        flat = [word for sentence in sentences for word in sentence]
+        ends = np.cumsum([len(sentence) for sentence in sentences])
+        lower = [self.index.ids([word.lower() for word in sentence]) for sentence in sentences]
+        letters = [self.spelling.ids(list(word[:LETTERS])) for word in flat]
+        places = [np.arange(e - len(s), e) + 1 for s, e in zip(sentences, ends, strict=True)]
+        return Words(
+            ids=pad_sequence(lower).to(device),
+            lengths=[len(sentence) for sentence in sentences],
+            letters=pad_sequence(letters).to(device),
+            letter_lengths=[len(word) for word in letters],
+            places=pad_sequence(places).to(device),
+        )
