@@ -129,6 +129,8 @@ def entry(kind: str, name: str, call: str, doc: str, inner: str = "") -> str:
 def described(name: str, thing: Any) -> str:
     """The entry of one public name."""
     doc = thing.__doc__ or ""
+    if doc.startswith("As `numpy."):
+        doc = f"{doc} [Operations](../operations.md) has an example."
     if isinstance(thing, types.ModuleType):
         return entry(
             "function", name, "(data, dtype=None, device=None, *, requires_grad=False)", doc
