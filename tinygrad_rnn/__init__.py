@@ -34,13 +34,13 @@ from .tensor import ops
 from .tensor.ops import *
 
 if typing.TYPE_CHECKING:
-    from . import data, nn, optim, plot, train
+    from . import data, distributed, nn, optim, plot, train
     from .io import load, save
     from .tensor.tensor import Tensor as tensor  # the package, which makes one when it is called
 
 __all__ = [
-    "nn", "optim", "data", "train", "plot", "load", "save", "tensor", "get_num_threads",
-    "set_num_threads",
+    "nn", "optim", "data", "train", "distributed", "plot", "load", "save", "tensor",
+    "get_num_threads", "set_num_threads",
     "TinygradRnnError", "AnomalyError", "DeviceError", "ExportError", "GradcheckError",
     "GraphError", "InvalidTypeError", "InvalidValueError", "MatrixError",
     "OutOfMemoryError", "OutOfRangeError", "ShapeError", "UnknownNameError",
@@ -54,7 +54,7 @@ __version__ = "0.1.0"
 
 _MODULE = {
     "nn": "nn", "optim": "optim", "data": "data", "train": "train", "plot": "plot", "io": "io",
-    "load": "io", "save": "io",
+    "distributed": "distributed", "load": "io", "save": "io",
 }  # fmt: skip
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import runpy
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ import tinygrad_rnn as tg
 
 FOLDER = Path(__file__).parent
 ROOT = FOLDER.parents[1]
+MPIEXEC = shutil.which("mpiexec", path=str(Path(sys.executable).parent)) or "mpiexec"
 PROGRAMS = ["classifier", "tagger", "forecast"]  # tests/train runs the first
 
 
@@ -57,10 +59,58 @@ def test_a_port_of_keras_fit(tmp_path: Path) -> None:
     program["trainer"].load_best("checkpoints")
 
 
-def test_the_page_shows_these_programs() -> None:
-    page = (ROOT / "docs/porting.md").read_text("utf-8")
-    for name in ("reviews_torch", "reviews", "keras_fit", "fit"):
-        assert f"```python\n{(FOLDER / f'{name}.py').read_text('utf-8')}```" in page
+def output_of(*command: str) -> str:
+    """What a program prints."""
+    return subprocess.run(
+        command,
+        env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=300,
+    ).stdout
+
+
+def test_a_loop_on_several_ranks(tmp_path: Path) -> None:
+    pytest.importorskip("mpi4py")
+    program = [sys.executable, str(FOLDER / "ranks.py")]
+    alone = output_of(*program)
+    assert output_of(MPIEXEC, "-n", "3", *program) == alone
+    assert alone.count("epoch") == 3
+    assert set(tg.load("model.safetensors")) == set(tg.nn.GRU(3, 3).state_dict())
+
+
+@pytest.mark.oracle
+def test_trainings_on_a_cluster_of_dask() -> None:
+    pytest.importorskip("dask.distributed")
+    rows = output_of(sys.executable, str(FOLDER / "elsewhere.py")).splitlines()
+    losses = [float(row.split("loss ")[1]) for row in rows]
+    assert [row.split(":")[0] for row in rows] == ["lr 0.1", "lr 0.01", "lr 0.001"]
+    assert min(losses) == losses[1] < 0.01
+
+
+@pytest.mark.oracle
+def test_a_search_by_optuna_prunes_and_resumes() -> None:
+    pytest.importorskip("optuna")
+    program = [sys.executable, "-W", "ignore", str(FOLDER / "search.py")]
+    for trials in (6, 9):
+        first, best = output_of(*program, str(trials)).splitlines()
+        assert first.startswith(f"{trials} trials, ")
+        assert "hidden" in best
+    assert int(first.split(", ")[1].split()[0]) > 0  # pruned
+
+
+@pytest.mark.parametrize(
+    ("page", "names"),
+    [
+        ("porting", ("reviews_torch", "reviews", "keras_fit", "fit")),
+        ("scaling", ("ranks", "elsewhere", "search")),
+    ],
+)
+def test_the_page_shows_these_programs(page: str, names: tuple[str, ...]) -> None:
+    text = (ROOT / f"docs/{page}.md").read_text("utf-8")
+    for name in names:
+        assert f"```python\n{(FOLDER / f'{name}.py').read_text('utf-8')}```" in text
 
 
 def test_strict_types() -> None:

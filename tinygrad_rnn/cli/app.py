@@ -22,6 +22,7 @@ import numpy as np
 import typer
 
 from .. import __version__, kernels
+from ..distributed import communication
 from ..errors import TinygradRnnError
 from ..recipes import TASKS_BY_NAME
 from ..train import DivergedError
@@ -109,7 +110,7 @@ def main() -> NoReturn:
         _fail(f"not UTF-8: {error}", 2)
     except OSError as error:
         _fail(_reason(error), 1 if error.filename is None else 2)
-    _leave(status)
+    _leave(status, failed=False)
 
 
 def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
@@ -153,6 +154,7 @@ def _reason(error: OSError) -> str:
 
 def _fail(message: str, status: int) -> NoReturn:
     """Prints one line on stderr, with settings as the user types them, and exits."""
+    communication.give_way()  # all ranks may have the same mistake to report
     line = re.sub(r"`(\w+)`", _as_typed, " ".join(message.split()))
     if len(line) > 2 * SHOWN:  # it quotes something long
         line = f"{line[:SHOWN]} ... {line[-SHOWN:]}"
@@ -166,7 +168,7 @@ def _as_typed(quoted: re.Match[str]) -> str:
     return "--" + quoted[1].replace("_", "-") if quoted[1] in OPTIONS else quoted[0]
 
 
-def _leave(status: int) -> NoReturn:
+def _leave(status: int, failed: bool = True) -> NoReturn:
     """Exits without a second attempt to write to a broken output."""
     try:
         sys.stdout.flush()
@@ -178,4 +180,6 @@ def _leave(status: int) -> NoReturn:
             )
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if failed:
+        communication.leave(status)  # the other ranks would wait for this one
     sys.exit(status)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import itertools
+import os
 import shlex
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, redirect_stdout
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import typer
 
-from .. import io
+from .. import distributed, io
 from ..recipes import RecipeTrainer, SettingError
 from ..train import show, stop_requests
 from ..train.trainer import BEST
@@ -44,17 +45,11 @@ def opened(
     with ExitStack() as stack:
         stack.enter_context(on(device))
         session = Session(recipe, command, settings, device, out, care)
-        if not resume or io.has_checkpoint(out):  # else there is nothing to guard
-            stack.enter_context(io.lock_checkpoint(out))
-        if resume:
-            session.saved = recipe.check(io.load_checkpoint(out), out)
-            if session.saved.get("command", command) != command:
-                raise io.CheckpointError(f"the checkpoint in {out} is not one of train {command}")
-        elif io.has_checkpoint(out):
-            raise io.CheckpointError(
-                f"{out} holds a checkpoint already: add --resume to continue it, or choose another "
-                "--out"
-            )
+        if session.ranks.rank == 0:
+            session.open(stack, resume)
+        else:
+            stack.enter_context(redirect_stdout(stack.enter_context(open(os.devnull, "w"))))
+        session.saved = session.ranks.broadcast(session.saved)
         yield session
 
 
@@ -70,6 +65,22 @@ class Session(Generic[T]):
     care: Care
     saved: dict[str, Any] | None = None  # None for a new training
     sources: list[Any] = field(default_factory=list)  # where the texts are
+    ranks: distributed.Communicator = field(default_factory=distributed.communicator)
+
+    def open(self, stack: ExitStack, resume: bool) -> None:
+        """Locks the folder, and loads the checkpoint to resume."""
+        out, command = self.out, self.command
+        if not resume or io.has_checkpoint(out):  # else there is nothing to guard
+            stack.enter_context(io.lock_checkpoint(out))
+        if resume:
+            self.saved = self.recipe.check(io.load_checkpoint(out), out)
+            if self.saved.get("command", command) != command:
+                raise io.CheckpointError(f"the checkpoint in {out} is not one of train {command}")
+        elif io.has_checkpoint(out):
+            raise io.CheckpointError(
+                f"{out} holds a checkpoint already: add --resume to continue it, or choose another "
+                "--out"
+            )
 
     def locate(
         self, *typed: str | None, defaults: Iterable[Any] = itertools.repeat(None)
@@ -118,12 +129,19 @@ class Session(Generic[T]):
         first = trainer.step
 
         trainer.on_nan = self.care.on_nan
+        trainer.distribute(self.ranks)
+        if self.ranks.size > 1:
+            print(f"{self.ranks.size} ranks divide each batch")
 
         def save(place: Path = self.out, keep_last: int = self.care.keep_last) -> None:
-            state = trainer.checkpoint() | {"command": self.command, "sources": self.sources}
+            state = trainer.whole_checkpoint()
+            if self.ranks.rank > 0:
+                return
+            state |= {"command": self.command, "sources": self.sources}
             io.save_checkpoint(place, state, keep_last=keep_last, verify=self.care.verify)
 
         with stop_requests() as requests:
+            trainer.requests = requests
             save()  # before the first step: finds out now whether the folder can be written
             try:
                 with show(trainer) as display:
@@ -135,14 +153,16 @@ class Session(Generic[T]):
                         display.update(progress)
                         if progress.validation is not None and (text := trainer.sample()):
                             display.sample(text)
-                        if requests:
+                        if trainer.stopped:
                             break
             except OSError:  # the output: its reader or its terminal has gone, or its disk is full
                 save()
                 raise
-            if trainer.step == trainer.steps:
+            if trainer.step == trainer.steps and self.ranks.rank == 0:
                 trainer.finish()
             save()
+            if self.ranks.rank > 0:
+                raise typer.Exit
             if trainer.result is None:
                 print(f"stopped after step {trainer.step} of {trainer.steps} and saved; "
                       "to resume:")  # fmt: skip

@@ -61,7 +61,22 @@ class Streams:
         # Time-major and contiguous, so that a window is a plain slice.
         self._x = np.ascontiguousarray(ids[:used].reshape(batch, self.length).T)
         self._y = np.ascontiguousarray(ids[1 : used + 1].reshape(batch, self.length).T)
+        self._whole = self._x, self._y
         self.position = 0
+
+    @public
+    def shard(self, rank: int, size: int) -> None:
+        """Gives the streams to several processes: to this one every size-th.
+
+        **Arguments** rank: of this process, from 0. size: the number of processes.
+
+        >>> streams = Streams(np.arange(9), batch=2, window=3)
+        >>> streams.shard(1, 2)
+        >>> next(streams)[0].tolist()
+        [[4], [5], [6]]
+        """
+        part = part_of("Streams.shard", rank, size, self.batch)
+        self._x, self._y = (np.ascontiguousarray(ids[:, part]) for ids in self._whole)
 
     @property
     def windows(self) -> int:
@@ -93,3 +108,19 @@ class Streams:
         self.position += 1
         steps = slice(start, start + self.window)
         return self._x[steps], self._y[steps]
+
+
+def part_of(what: str, rank: int, size: int, batch: int) -> slice:
+    """Returns the part of a batch that one of several processes reads: every size-th element.
+
+    Neighbours are of similar length where lengths are sorted, so that all have as much to do.
+    """
+    rank, size = operator.index(rank), operator.index(size)
+    if not 0 <= rank < size:
+        raise InvalidValueError(f"{what}: rank: expected 0 to size - 1 = {size - 1}, got {rank}")
+    if size > batch:
+        raise InvalidValueError(
+            f"{what}: size: {size} processes divide batches of {batch}: raise the batch size, or "
+            "start fewer processes"
+        )
+    return slice(rank, None, size)

@@ -26,6 +26,7 @@ from ..tensor.backend import device as default
 from ..tensor.random import Generator, given_or_default
 from ..tensor.shapes import size
 from ..tensor.tensor import Tensor
+from .batching import part_of
 from .collating import collate as stacked
 from .samples import Dataset, IterableDataset
 from .transfer import Transfer, Transfers
@@ -113,6 +114,7 @@ class DataLoader:
         self._order: tuple[int, list[list[int]]] | None = None
         self._workers: Executor | None = None
         self._locking: Executor | None = None  # a thread for what processes return
+        self._part = slice(None)  # of each batch
         if self.indexed and not len(self):
             raise InvalidValueError(
                 f"DataLoader: drop_last: {len(dataset)} samples "  # type: ignore[arg-type]
@@ -161,6 +163,22 @@ class DataLoader:
             self.epoch, self.position = (epoch + 1, 0) if last else (epoch, position)
             yield batch
         self.epoch, self.position = epoch + 1, 0
+
+    @public
+    def shard(self, rank: int, size: int) -> None:
+        """Gives each batch's samples to several processes: to this one every size-th.
+
+        All processes read the same batches in the same order, so their loaders need the same seed.
+        A process gets None for a batch with fewer samples than there are processes, if none is its.
+
+        **Arguments** rank: of this process, from 0. size: the number of processes.
+
+        >>> loader = DataLoader(range(5), 4, collate=list)
+        >>> loader.shard(1, 2)
+        >>> list(loader)
+        [[1, 3], None]
+        """
+        self._part = part_of("DataLoader.shard", rank, size, self.batch_size)
 
     def state_dict(self) -> dict[str, int]:
         """Returns the position, which `load_state_dict` restores."""
@@ -218,7 +236,8 @@ class DataLoader:
 
     def _loaded(self) -> Iterator[Callable[[], Any]]:
         """Yields a task for each remaining batch of the epoch, which returns the batch."""
-        for indices in self.order()[self.position :]:
+        for whole in self.order()[self.position :]:
+            indices = whole[self._part]
             if self.num_workers:
                 yield partial(_load_in_worker, indices)
             else:
@@ -232,7 +251,7 @@ class DataLoader:
         def take() -> Any:
             batch = list(itertools.islice(samples, self.batch_size))
             enough = len(batch) == self.batch_size or (batch and not self.drop_last)
-            return self.collate(batch) if enough else _END
+            return _collated(self.collate, batch[self._part]) if enough else _END
 
         return itertools.repeat(take)
 
@@ -317,7 +336,12 @@ _worker: list[Any] = []  # the dataset and collate of this process
 
 
 def _load(dataset: Any, collate: Collate, indices: list[int]) -> Any:
-    return collate([dataset[i] for i in indices])
+    return _collated(collate, [dataset[i] for i in indices])
+
+
+def _collated(collate: Collate, samples: list[Any]) -> Any:
+    """Makes a batch; None of no samples, which all are other processes'."""
+    return collate(samples) if samples else None
 
 
 def _on(name: str, task: Callable[[], Any], then: Callable[[Any], Any] | None = None) -> Any:

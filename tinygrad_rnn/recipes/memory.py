@@ -8,7 +8,7 @@ held-out sequence of a hundred is.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..data.batching import part_of
 from ..nn import GRU, LSTM, RNN, Linear, MinGRUCell, Module, Recurrent, cross_entropy, mse_loss
 from ..nn.init import chrono_
 from ..nn.utils import gradient_flow
@@ -137,6 +138,26 @@ def evaluated(model: Module, sample: Sample) -> float:
     return float(wrong(y, sample).mean()) if loss <= WORST else loss
 
 
+class Draws(Iterator[Sample]):
+    """Iterates over new samples without an end, which several processes can share.
+
+    Each draws them whole, so that all have the same random numbers.
+    """
+
+    def __init__(self, draw: Callable[[], Sample], batch: int) -> None:
+        self.draw, self.batch, self.part = draw, batch, slice(None)
+
+    def shard(self, rank: int, size: int) -> None:
+        """Gives this process every size-th sequence."""
+        self.part = part_of("Memory", rank, size, self.batch)
+
+    def __next__(self) -> Sample:
+        whole = self.draw()
+        sums = whole.target.dtype.kind == "f"  # one a sequence, (B, 1), not one a step, (T, B)
+        target = whole.target[self.part] if sums else whole.target[:, self.part]
+        return Sample(whole.x[:, self.part], target)
+
+
 class Memory(RecipeTrainer):
     """Trains on new sequences at each update; the figure is the share of those processed wrongly.
 
@@ -152,14 +173,15 @@ class Memory(RecipeTrainer):
     def __init__(self, config: MemoryConfig, device: str | None = None) -> None:
         generator, problem = Generator(config.seed), PROBLEMS[config.problem]
         draw = partial(problem.draw, generator, config.length, config.batch_size)
-        batches = iter(draw, None)  # without an end
+        batches = Draws(draw, config.batch_size)
         super().__init__(Reader(config, generator), batches, config, generator, device, WORST)
         self.figure = "held-out {:.1%} wrong"
         self.heldout = problem.draw(Generator(config.seed + 1), config.length, HELD_OUT)
 
     def batch_loss(self, model: Any, batch: Sample) -> tuple[Tensor, int]:
-        """Computes the loss of a batch, and its number of sequences."""
-        return loss_of(outputs(model, batch), batch), batch.x.shape[1]
+        """Computes the loss of a batch, and the number of targets that it averages."""
+        counted = batch.target.size - int(np.sum(batch.target == IGNORED))
+        return loss_of(outputs(model, batch), batch), counted
 
     def evaluate(self, quick: bool = False) -> float:
         """Computes the share of the held-out sequences that are processed wrongly."""

@@ -11,10 +11,13 @@ import numpy as np
 
 from .. import train
 from ..data import TextError
+from ..distributed import Communicator
 from ..errors import InvalidTypeError
 from ..io.files import fitting
 from ..nn import Module
 from ..optim import Adam, CosineLR, Optimizer
+from ..tensor import tree
+from ..tensor.creation import as_tensor
 from ..tensor.random import Generator
 from .settings import SettingError
 
@@ -106,6 +109,26 @@ class RecipeTrainer(train.Trainer):
             self.result = self.evaluate()
             self.check_learnt(self.result)
         return self.result
+
+    # ------------------------------------------------------------ several ranks
+
+    def distribute(self, communicator: Communicator) -> None:
+        """Divides each batch, and the states carried from batch to batch (L, B, H), among ranks."""
+        super().distribute(communicator)
+        self._map_carried(communicator.part)
+
+    def whole_checkpoint(self) -> dict[str, Any]:
+        """Returns the checkpoint, with the carried states of all ranks, which all call it."""
+        own = self.carried
+        self._map_carried(self.communicator.join)
+        try:
+            return self.checkpoint()
+        finally:
+            self.carried = own
+
+    def _map_carried(self, change: Callable[[Any, int], Any]) -> None:
+        if self.carried is not None:
+            self.carried = tree.mapped(lambda h: as_tensor(change(h.data, 1)), self.carried)
 
     # ------------------------------------------------------------ checkpoints
 

@@ -70,7 +70,8 @@ class Recovery:
     def handle(self, how: str, batches: list[Any]) -> None:
         """Undoes an update, and warns. **Raises** DivergedError where the training must stop."""
         trainer = self.trainer
-        why = self._explained(batches)
+        found = trainer.communicator.gather(self._explained(batches))
+        why = next(filter(None, found), "")  # the first rank's that knows
         if trainer.on_nan == "stop":
             raise trainer.diverged(how, why)
         if self._failures == IN_A_ROW:
@@ -97,7 +98,8 @@ class Recovery:
         trainer.optimizer.zero_grad()
         trainer.carried = None  # what the update computed is not to be carried on
         row = f" (failure {self._failures} in a row)" if self._failures > 1 else ""
-        warnings.warn(f"{how}: {done}{row}{why}", stacklevel=5)
+        if trainer.communicator.rank == 0:
+            warnings.warn(f"{how}: {done}{row}{why}", stacklevel=5)
 
     def _roll_back(self, saved: dict[str, Any]) -> None:
         """Restores a state, but not the position in the data and in the random numbers."""

@@ -9,12 +9,15 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from .. import io
+from ..distributed import Communicator, average_gradients
 from ..errors import InvalidTypeError, InvalidValueError, described, public
 from ..io.files import fitting
 from ..nn import Module
@@ -23,6 +26,7 @@ from ..optim import Optimizer, ReduceLROnPlateau
 from ..optim.clipping import clip_and_read, norm_and_read
 from ..tensor import tree
 from ..tensor.autodiff import no_grad
+from ..tensor.creation import as_tensor
 from ..tensor.random import Generator, default_generator
 from ..tensor.shapes import size
 from ..tensor.tensor import Tensor
@@ -71,12 +75,14 @@ class Trainer(Iterator[Progress]):
     validation: batches to compute the mean loss on, or a function of the model that returns a
     figure or a dict of figures; of the first one, lower is better. evaluate_every: updates between
     two evaluations; an epoch, if None. patience: stops after so many evaluations without a better
-    figure. callbacks: functions of the trainer and the `Progress` of each update. worst: a last
-    figure above it shows divergence. on_nan: what happens when a loss or a gradient is not finite,
-    or a loss explodes: "stop" raises; "skip" leaves out the batch; "rollback" returns to the state
-    of the last evaluation, or of the beginning or the resumption, and continues with later batches.
-    The latter two warn, and stop after 10 failures in a row. explosion: a loss that is so many
-    times the largest one before explodes; math.inf if such a loss is right.
+    figure. callbacks: functions of the trainer and the `Progress` of each update; rank 0 calls
+    them. worst: a last figure above it shows divergence. on_nan: what happens when a loss or a
+    gradient is not finite, or a loss explodes: "stop" raises; "skip" leaves out the batch;
+    "rollback" returns to the state of the last evaluation, or of the beginning or the resumption,
+    and continues with later batches. The latter two warn, and stop after 10 failures in a row.
+    explosion: a loss that is so many times the largest one before explodes; math.inf if such a loss
+    is right. communicator: of the ranks that divide each batch (`tg.distributed.communicator()`);
+    this process alone, if None.
 
     The state includes that of every `Generator` that the model holds, and of the default one.
 
@@ -112,6 +118,7 @@ class Trainer(Iterator[Progress]):
         worst: float = math.inf,
         on_nan: OnNaN = "stop",
         explosion: float = 10.0,
+        communicator: Communicator | None = None,
     ) -> None:
         if not isinstance(model, Module) or not isinstance(optimizer, Optimizer):
             wrong = model if not isinstance(model, Module) else optimizer
@@ -155,12 +162,37 @@ class Trainer(Iterator[Progress]):
         self._position = data.state_dict() if hasattr(data, "state_dict") else None
         self._nats, self._count = 0.0, 0  # since the last evaluation
         self._recovery = Recovery(self)
+        self.requests: list[int] = []  # to stop, such as signals
+        self._asked = False  # whether any rank has such a request
+        self.communicator, self._alike = Communicator(), True
+        if communicator is not None:
+            self.distribute(communicator)
+
+    def distribute(self, communicator: Communicator) -> None:
+        """Divides each batch from now on among ranks, which start from the state of rank 0.
+
+        **Raises** TypeError if the data cannot be divided.
+        """
+        if communicator.size > 1:
+            if not hasattr(self.data, "shard"):
+                raise InvalidTypeError(
+                    f"Trainer: data: {communicator.size} ranks divide each batch: expected a "
+                    "DataLoader, Streams, or an iterable with a method shard(rank, size), got "
+                    f"{type(self.data).__name__}"
+                )
+            self.data.shard(communicator.rank, communicator.size)
+        self.communicator, self._alike = communicator, communicator.size == 1
 
     @property
     def done(self) -> bool:
         """Whether all updates are made, or the validation figure has not improved for too long."""
         waited = self.patience is not None and self.waited >= self.patience
         return self.step >= self.steps or waited
+
+    @property
+    def stopped(self) -> bool:
+        """Whether a request to stop has come: to any of the ranks, which stop together."""
+        return self._asked if self.communicator.size > 1 else bool(self.requests)
 
     @property
     def improved(self) -> bool:
@@ -175,9 +207,11 @@ class Trainer(Iterator[Progress]):
         show that the training has diverged, unless `on_nan` recovers; StopIteration after the last
         update.
         """
+        if not self._alike:
+            self._start_alike()
         while not self.done:
             if (progress := self._update()) is not None:
-                for callback in self.callbacks:
+                for callback in self.callbacks if self.communicator.rank == 0 else ():
                     callback(self, progress)
                 return progress
         raise StopIteration
@@ -187,6 +221,8 @@ class Trainer(Iterator[Progress]):
         self._recovery.before()
         batches = self._next_batches()
         loss, count = self._backward(batches)
+        if self.communicator.size > 1:
+            loss, count = self._averaged(loss, count)
         if self.clip is None:
             norm, value = norm_and_read(self.optimizer.param_groups, loss)
         else:
@@ -235,16 +271,20 @@ class Trainer(Iterator[Progress]):
     def _backward(self, batches: list[Any]) -> tuple[Tensor, int]:
         """Computes the gradient of the mean over batches. **Returns** the loss, and its count."""
         self.optimizer.zero_grad()
-        if len(batches) == 1:
-            loss, count = self._batch_loss(batches[0])
-            loss.backward()
-            return loss.detach(), count
-        total: Any = 0.0
-        counted = 0
-        for batch in batches:
-            loss, count = self._batch_loss(batch)
-            (loss * count).backward()
-            total, counted = total + loss.detach() * count, counted + count
+        batches = [batch for batch in batches if batch is not None]  # None: all of other ranks
+        with self._own_numbers():
+            if not batches:
+                return as_tensor(0.0), 0
+            if len(batches) == 1:
+                loss, count = self._batch_loss(batches[0])
+                loss.backward()
+                return loss.detach(), count
+            total: Any = 0.0
+            counted = 0
+            for batch in batches:
+                loss, count = self._batch_loss(batch)
+                (loss * count).backward()
+                total, counted = total + loss.detach() * count, counted + count
         with no_grad():
             for p in self.model.parameters():
                 if p.grad is not None:
@@ -263,6 +303,44 @@ class Trainer(Iterator[Progress]):
                 f"{described(loss)}"
             )
         return loss, count
+
+    # ------------------------------------------------------------ several ranks
+
+    def _start_alike(self) -> None:
+        """Gives all ranks the state of rank 0: weights, random numbers, position, all."""
+        rank = self.communicator.rank
+        state = self.communicator.broadcast(None if rank else self.state_dict())
+        if rank:
+            assert state is not None
+            self.load_state_dict(state)
+        self._alike = True
+
+    def _averaged(self, loss: Tensor, count: float) -> tuple[Tensor, Any]:
+        """Averages gradients over the ranks. **Returns** the loss and the count of all."""
+        asked = self.communicator.sum(np.array([len(self.requests)]))
+        self._asked = bool(asked[0])
+        groups = self.optimizer.param_groups
+        parameters = [*self.model.parameters(), *(p for g in groups for p in g["params"])]
+        total, mean = average_gradients(parameters, count, loss, ranks=self.communicator)
+        return as_tensor(np.array(mean), device="cpu"), int(total) if total.is_integer() else total
+
+    @contextmanager
+    def _own_numbers(self) -> Iterator[None]:
+        """Gives each rank other random numbers (dropout's), then all ranks the same again."""
+        ranks = self.communicator
+        if ranks.size == 1:
+            yield
+            return
+        generators = self.generators()
+        forks = [generator.fork(ranks.rank) for generator in generators]
+        common = [generator.state for generator in generators]
+        for generator, fork in zip(generators, forks, strict=True):
+            generator.state = fork.state
+        try:
+            yield
+        finally:
+            for generator, state in zip(generators, common, strict=True):
+                generator.state = state
 
     # ------------------------------------------------------------ evaluation
 
@@ -284,21 +362,33 @@ class Trainer(Iterator[Progress]):
     def validate(self, batches: Iterable[Any] | None = None) -> Figures:
         """Computes the validation figures, without dropout and without a graph.
 
+        Several ranks divide the batches between them, so all call it; a function of the model is
+        called by rank 0, and the others take its figures.
+
         **Arguments** batches: others than those of `validation`, such as test data.
         """
         validation = self.validation if batches is None else batches
         if validation is None:
             return {}
+        ranks = self.communicator
+        if ranks.size > 1:  # running statistics are those of each rank's part
+            for _, buffer in self.model.named_buffers():
+                buffer.data = ranks.broadcast(buffer.data)
         with inference(self.model):
             if callable(validation):
-                found = validation(self.model)
+                found = ranks.broadcast(validation(self.model) if ranks.rank == 0 else None)
                 if isinstance(found, Mapping):
                     return {name: float(value) for name, value in found.items()}
                 return {"validation": float(found)}
+            if validation is not self.data:  # which is divided within each batch
+                validation = itertools.islice(validation, ranks.rank, None, ranks.size)
             total, counted = 0.0, 0
             for batch in validation:
-                loss, count = self._batch_loss(batch)
-                total, counted = total + float(loss.item()) * count, counted + count
+                if batch is not None:
+                    loss, count = self._batch_loss(batch)
+                    total, counted = total + float(loss.item()) * count, counted + count
+        if ranks.size > 1:
+            total, counted = ranks.sum(np.array([total, counted])).tolist()
         if not counted:
             raise InvalidValueError("Trainer: validation: expected batches, got none")
         return {"validation": total / counted}
@@ -392,6 +482,8 @@ class Trainer(Iterator[Progress]):
 
         Ctrl-C ends the training after the current update, and saves.
 
+        Of several ranks, rank 0 alone shows, reads and writes.
+
         **Arguments** folder: for the checkpoints `last`, saved at each evaluation, and `best`.
         resume: continues from `last`, if there is one. quiet: no display. keep_last: the
         checkpoints to keep in `last`; of a damaged one the one before it is resumed. verify: reads
@@ -400,7 +492,8 @@ class Trainer(Iterator[Progress]):
         **Raises** CheckpointError if the folder holds a checkpoint already, and resume is False, or
         another process trains in it.
         """
-        folders = None if folder is None else (Path(folder) / LAST, Path(folder) / BEST)
+        apart = self.communicator.rank > 0
+        folders = None if folder is None or apart else (Path(folder) / LAST, Path(folder) / BEST)
 
         def save(place: Path, keep: int = 1) -> None:
             io.save_checkpoint(place, self.state_dict(), keep_last=keep, verify=verify)
@@ -415,8 +508,8 @@ class Trainer(Iterator[Progress]):
                             "to continue it, or choose another folder"
                         )
                     self.load_state_dict(io.load_checkpoint(folders[0]))
-            requests = stack.enter_context(stop_requests())
-            display = stack.enter_context(show(self, quiet))
+            self.requests = stack.enter_context(stop_requests())
+            display = stack.enter_context(show(self, quiet or apart))
             if folders and not self.step:
                 save(folders[0], keep_last)  # can it be written?
             for progress in self:
@@ -425,7 +518,7 @@ class Trainer(Iterator[Progress]):
                     if self.improved:
                         save(folders[1])
                     save(folders[0], keep_last)
-                if requests:
+                if self.stopped:
                     break
             if folders:
                 save(folders[0], keep_last)
@@ -433,4 +526,6 @@ class Trainer(Iterator[Progress]):
 
     def load_best(self, folder: str | Path) -> None:
         """Loads the weights of the best validation figure, which `fit` saved in a folder."""
-        self.model.load_state_dict(io.load_checkpoint(Path(folder) / BEST)["model"])
+        ranks = self.communicator
+        state = io.load_checkpoint(Path(folder) / BEST)["model"] if ranks.rank == 0 else None
+        self.model.load_state_dict(ranks.broadcast(state))

@@ -1,0 +1,3 @@
+"""The programs here are run by tests, not imported."""
+
+collect_ignore_glob = ["[!tc]*.py"]
