@@ -19,16 +19,10 @@ import reference
 
 ROOT = Path(__file__).parents[2]
 GUIDE = [
-    "operations", "errors", "training", "translation", "decoding", "porting", "interop", "g2p",
-    "silero", "plots", "gpu", "performance",
+    "engine", "operations", "errors", "training", "scaling", "translation", "decoding", "porting",
+    "interop", "g2p", "silero", "plots", "gpu", "performance",
 ]  # fmt: skip
-DEVELOPMENT = [
-    "engine",
-    "architecture",
-    "../CONTRIBUTING",
-    "../tests/cuda_on_cpu/README",
-    "../CHANGELOG",
-]
+DEVELOPMENT = ["architecture", "../CONTRIBUTING", "../tests/cuda_on_cpu/README", "../CHANGELOG"]
 SECTIONS = ["lecture/index", "howto/index", "guide", "gallery", "reference/index", "development"]
 
 
