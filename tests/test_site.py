@@ -1,4 +1,4 @@
-"""The site of `make docs`, in Chromium: pages fit a phone and a desk, and their text can be read."""
+"""The site of `make docs`, in Chromium: pages fit a phone and a desk, and can be read."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 HTML = Path(__file__).parents[1] / "build" / "docs" / "html"
 
-# The texts of a page that have less contrast than WCAG AA asks for, and what is wider than the page.
+# Texts of a page that have less contrast than WCAG AA asks for, and what is wider than the page.
 # A background is the nearest ones that are not transparent, one over another.
 FAULTS = """() => {
   const rgba = text => (text.match(/[\\d.]+/g) || [0, 0, 0, 0]).map(Number);
@@ -25,15 +25,16 @@ FAULTS = """() => {
   };
   const paper = element => {
     const layers = [];
-    for (let e = element; e; e = e.parentElement) layers.push(rgba(getComputedStyle(e).backgroundColor));
+    for (let e = element; e; e = e.parentElement)
+      layers.push(rgba(getComputedStyle(e).backgroundColor));
     return layers.reverse().reduce((below, top) => over(top, below), [255, 255, 255]);
   };
   const faults = [];
   const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
   while (walker.nextNode()) {
     const node = walker.currentNode, element = node.parentElement;
-    if (!node.data.trim() || !element.checkVisibility({opacityProperty: true, visibilityProperty: true}))
-      continue;
+    const visible = {opacityProperty: true, visibilityProperty: true};
+    if (!node.data.trim() || !element.checkVisibility(visible)) continue;
     const box = element.getBoundingClientRect();
     if (box.width < 2 || box.height < 2) continue;   // for screen readers
     const style = getComputedStyle(element), below = paper(element);

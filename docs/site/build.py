@@ -19,16 +19,10 @@ import reference
 
 ROOT = Path(__file__).parents[2]
 GUIDE = [
-    "operations", "errors", "training", "scaling", "translation", "decoding", "porting", "interop",
-    "g2p", "silero", "plots", "gpu", "performance",
+    "engine", "operations", "errors", "training", "scaling", "translation", "decoding", "porting",
+    "interop", "g2p", "silero", "plots", "gpu", "performance",
 ]  # fmt: skip
-DEVELOPMENT = [
-    "engine",
-    "architecture",
-    "../CONTRIBUTING",
-    "../tests/cuda_on_cpu/README",
-    "../CHANGELOG",
-]
+DEVELOPMENT = ["architecture", "../CONTRIBUTING", "../tests/cuda_on_cpu/README", "../CHANGELOG"]
 SECTIONS = ["lecture/index", "howto/index", "guide", "gallery", "reference/index", "development"]
 
 
@@ -69,14 +63,12 @@ def stage(source: Path) -> None:
     reference.write(source / "docs" / "reference")
     docs = source / "docs"
     for index in (docs / "howto" / "index.md", docs / "lecture" / "index.md"):  # in their order
-        if not index.exists() or "{toctree}" in index.read_text("utf-8"):
-            continue
         text = index.read_text("utf-8")
         listed = re.findall(r"\]\((\w[\w-]*)\.md\)", text)
         index.write_text(text + contents([*dict.fromkeys(listed)], hidden=True), "utf-8")
     (docs / "guide.md").write_text(f"# Guide\n{contents(GUIDE)}", "utf-8")
     (docs / "development.md").write_text(f"# Development\n{contents(DEVELOPMENT)}", "utf-8")
-    shown = [f"docs/{page}" for page in SECTIONS if (docs / f"{page}.md").exists()]
+    shown = [f"docs/{page}" for page in SECTIONS]
     readme = tight((ROOT / "README.md").read_text("utf-8"))
     (source / "index.md").write_text(readme + contents(shown, hidden=True), "utf-8")
 
@@ -106,13 +98,10 @@ def broken(html: Path) -> list[str]:
         for link in found.links:
             path, _, anchor = unquote(link).partition("#")
             target = (page.parent / path.partition("?")[0]).resolve() if path else page
-            if (
-                re.match(r"[a-z]+:|//", link)
-                or link.startswith("#")
-                and anchor in ("", "main-content")
-            ):
+            if re.match(r"[a-z]+:|//", link) or link in ("#", "#main-content"):
                 continue
-            if not target.exists() or target in pages and anchor not in pages[target].anchors:
+            anchors = pages[target].anchors if target in pages else {anchor}
+            if not target.exists() or anchor not in anchors:
                 lost.append(f"{page.relative_to(html.resolve())}: {link}")
     return lost
 
@@ -122,24 +111,11 @@ def main(folder: Path) -> int:
     shutil.rmtree(folder, ignore_errors=True)  # nothing of an earlier build
     source = folder / "source"
     stage(source)
-    figures = source / "docs" / "lecture" / "figures.py"
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "MPLBACKEND": "agg"}
-    if figures.exists():
-        subprocess.run(
-            [sys.executable, str(figures)], cwd=figures.parent, env=environment, check=True
-        )
-    command = [
-        "-m",
-        "sphinx",
-        "-W",
-        "--keep-going",
-        "-q",
-        "-b",
-        "html",
-        "-d",
-        str(folder / "doctrees"),
-    ]
     html = folder / "html"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    figures = source / "docs" / "lecture" / "figures.py"
+    subprocess.run([sys.executable, str(figures)], env=environment, check=True)
+    command = f"-m sphinx -W --keep-going -q -b html -d {folder / 'doctrees'}".split(" ")
     failed = subprocess.call([sys.executable, *command, str(source), str(html)], env=environment)
     lost = broken(html)
     for link in lost:

@@ -46,7 +46,7 @@ def mathml(display: bool) -> Any:
         from docutils.nodes import SkipNode
 
         # docutils sets the index of an accented letter below it, unless a group ends between.
-        tex = re.sub(r"(\\(?:tilde|hat|bar)\s*(?:\w|\{\w\}))(?=_)", r"{\1}", node.astext())
+        tex = re.sub(r"(\\(?:tilde|hat|bar)\s*(?:\w|\{\w\}))(?=_)", r"{\1{}}", node.astext())
         tag = "div" if display else "span"
         writer.body.append(f'<{tag} class="math">{tex2mathml(tex, display)}</{tag}>')
         raise SkipNode

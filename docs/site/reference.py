@@ -46,19 +46,6 @@ def found(path: str) -> Any:
     return thing
 
 
-def offered(module: Any) -> list[str]:
-    """The public names of a module: its `__all__`, or the functions that it defines."""
-    if hasattr(module, "__all__"):
-        return list(module.__all__)
-    return [
-        name
-        for name, thing in vars(module).items()
-        if inspect.isfunction(thing)
-        and thing.__module__ == module.__name__
-        and not name.startswith("_")
-    ]
-
-
 def home(thing: Any) -> str:
     """The module that defines a thing; an operation's is its forward function's."""
     thing = thing.forward if isinstance(thing, tg.Op) else thing
@@ -80,7 +67,7 @@ def public() -> dict[str, dict[str, Any]]:
         entries = pages[page] = {}
         for path in modules:
             module = found(path)
-            for name in offered(module):
+            for name in module.__all__:
                 thing = getattr(module, name)
                 if isinstance(thing, types.ModuleType) and name != "tensor":
                     continue
@@ -143,6 +130,8 @@ def entry(kind: str, name: str, call: str, doc: str, inner: str = "") -> str:
 def described(name: str, thing: Any) -> str:
     """The entry of one public name."""
     doc = thing.__doc__ or ""
+    if doc.startswith("As `numpy."):
+        doc = f"{doc} [Operations](../operations.md) has an example."
     if isinstance(thing, types.ModuleType):
         return entry(
             "function", name, "(data, dtype=None, device=None, *, requires_grad=False)", doc

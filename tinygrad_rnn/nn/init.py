@@ -16,6 +16,11 @@ from ..tensor.random import Generator, given_or_default, orthonormal
 from ..tensor.tensor import Tensor
 from .module import Module, Parameter
 
+__all__ = [
+    "chrono_", "constant_", "kaiming_normal_", "kaiming_uniform_", "normal_", "orthogonal_",
+    "uniform_", "xavier_normal_", "xavier_uniform_",
+]  # fmt: skip
+
 T = TypeVar("T", bound=Tensor)
 M = TypeVar("M", bound=Module)
 

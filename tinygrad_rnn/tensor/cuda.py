@@ -7,6 +7,10 @@ import numpy as np
 from ..errors import DeviceError, InvalidTypeError, public
 from . import backend
 
+__all__ = [
+    "allow_tf32", "empty_cache", "is_available", "memory_stats", "synchronize", "why_not",
+]  # fmt: skip
+
 
 def is_available() -> bool:
     """Whether device `cuda` can be used: CuPy is installed and finds a GPU.
