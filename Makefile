@@ -46,7 +46,7 @@ soak: .venv/test
 # Compares with PyTorch, Keras, Flax and others, in the versions that tests/oracles.txt names.
 oracles: export KERAS_BACKEND = torch
 oracles: .venv/oracles
-	$(BIN)/python -c 'import flax, keras, onnxruntime, silero_vad, torch'  # without one, tests would be skipped
+	$(BIN)/python -c 'import dask.distributed, flax, keras, onnxruntime, optuna, silero_vad, torch'  # without one, tests would be skipped
 	$(BIN)/pytest -m oracle tests
 	$(BIN)/pytest tinygrad_rnn/io  # the examples that need other packages
 

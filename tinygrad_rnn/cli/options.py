@@ -12,6 +12,7 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
+from ..distributed import communicator
 from ..recipes.settings import SettingError, Settings, bounds
 from ..tensor import backend
 from ..train.recovery import OnNaN
@@ -102,6 +103,11 @@ def options(config: Settings, *names: str) -> Callable[[Command], Command]:
             settings = {name: value for name, value in values.items() if value is not None}
             if careful:
                 arguments["care"] = Care(**{name: arguments.pop(name) for name in careful})
+            elif communicator().size > 1:
+                raise SettingError(
+                    f"train {command.__name__} makes several trainings, which ranks do not divide: "
+                    "start it without mpiexec"
+                )
             command(settings=settings, **arguments)
 
         parts = {"settings": derived, "care": CARE}
