@@ -5,7 +5,7 @@ DEMO   := runs/demo
 
 NATIVE := tinygrad_rnn/kernels/cpu
 
-.PHONY: demo quick test deep oracles fuzz test-gpu test-cupy test-browser gpu-check rehearse-gpu-check check style native sanitize docs clean
+.PHONY: demo quick test deep oracles fuzz soak test-gpu test-cupy test-browser gpu-check rehearse-gpu-check check style native sanitize docs clean
 
 # Trains the demo model (or goes on with it), then writes 500 characters of it.
 demo: .venv/demo
@@ -13,7 +13,7 @@ demo: .venv/demo
 	@$(BIN)/tinygrad-rnn generate $(DEMO) --length 500 --temperature 0.7 --seed 1
 
 # Two tests run at a time, each on one thread.
-quick test check deep oracles fuzz test-cupy: export OMP_NUM_THREADS = 1
+quick test check deep oracles fuzz soak test-cupy: export OMP_NUM_THREADS = 1
 
 # Style, the types of the files that differ from main (all, where git cannot tell), and the first test
 # of every file with those marked quick: every part, in less than a minute.
@@ -38,10 +38,15 @@ check: style
 deep: .venv/test
 	HYPOTHESIS_PROFILE=deep $(BIN)/pytest tests/testing tests/kernels tests/nn
 
+# Trains five models for an hour with the garbage collector off: their memory stays flat. make soak STEPS=5000
+STEPS ?= 50000
+soak: .venv/test
+	$(BIN)/python -m tests.soak --steps $(STEPS)
+
 # Compares with PyTorch, Keras, Flax and others, in the versions that tests/oracles.txt names.
 oracles: export KERAS_BACKEND = torch
 oracles: .venv/oracles
-	$(BIN)/python -c 'import flax, keras, onnxruntime, silero_vad, torch'  # without one, tests would be skipped
+	$(BIN)/python -c 'import dask.distributed, flax, keras, onnxruntime, optuna, silero_vad, torch'  # without one, tests would be skipped
 	$(BIN)/pytest -m oracle tests
 	$(BIN)/pytest tinygrad_rnn/io  # the examples that need other packages
 
@@ -89,11 +94,19 @@ native: build/native/build.ninja
 	cmake --build build/native
 	cmake --install build/native --prefix . > build/native/install.log
 
-# The kernels under the address, undefined-behaviour and thread sanitizers.
-sanitize:
+# The kernels under the address, undefined-behaviour and thread sanitizers: a program in C++, and the tests of
+# kernels/ in Python, which preloads the sanitizers. These need more memory than a test of scarce memory leaves.
+sanitize: export OMP_NUM_THREADS = 2
+sanitize: export HYPOTHESIS_PROFILE = quick
+sanitize: export ASAN_OPTIONS = detect_leaks=0:allocator_may_return_null=1
+sanitize: export TSAN_OPTIONS = ignore_noninstrumented_modules=1:die_after_fork=0:allocator_may_return_null=1
+sanitize: .venv/test
 	for s in address,undefined thread; do \
-	  cmake -S $(NATIVE) -B build/$$s -G Ninja -DSANITIZE=$$s -DPython_EXECUTABLE=$$(command -v $(PYTHON)) > /dev/null && \
-	  cmake --build build/$$s --target check && build/$$s/check || exit 1; \
+	  cmake -S $(NATIVE) -B build/$$s -G Ninja -DSANITIZE=$$s -DPython_EXECUTABLE=$(CURDIR)/$(BIN)/python > /dev/null && \
+	  cmake --build build/$$s --target check _native && build/$$s/check && \
+	  case $$s in thread) loaded=libtsan.so;; *) loaded='libasan.so libubsan.so';; esac && \
+	  NATIVE_BUILD=$(CURDIR)/build/$$s PYTHONPATH=$(CURDIR)/tests/sanitized LD_PRELOAD=$$(for l in $$loaded; do printf '%s:' $$(gcc -print-file-name=$$l); done) \
+	    $(BIN)/python -m pytest -n 0 tests/kernels -k 'not fewer_threads' || exit 1; \
 	done
 
 build/%/build.ninja: $(NATIVE)/CMakeLists.txt

@@ -556,6 +556,14 @@ def test_numbers_that_go_wrong(
     assert re.match(r"error: training has diverged: .*, the 11th failure in a row: ", error)
 
 
+def test_a_loss_that_explodes(run: Run) -> None:
+    options = ("--steps", "200", "--lr", "9", "--clip", "1e9", "--out", "run")
+    said = mistake(train(run, *options, "--explosion", "1.01", status=1))
+    assert re.search(r"diverged: step \d+ gave loss \S+, the largest before was", said)
+    wrong = train(run, *options, "--explosion", "1", status=2)
+    assert "--explosion must be above 1, not 1.0" in mistake(wrong)
+
+
 def test_a_damaged_checkpoint_falls_back(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

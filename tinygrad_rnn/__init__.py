@@ -8,6 +8,12 @@ import typing
 # ten imports deep that was in the midst of NumPy's own: it took a quarter longer to load.
 import numpy  # noqa: F401
 
+if not getattr(sys, "_is_gil_enabled", lambda: True)():
+    raise ImportError(
+        "tinygrad_rnn does not support free-threaded Python: its caches rely on the global lock: "
+        "set PYTHON_GIL=1, or run python -X gil=1"
+    )
+
 from . import cells, loops
 from . import tensor as _engine
 from .cells import *

@@ -254,7 +254,7 @@ KEYWORDS = {  # arguments of PyTorch's and Keras's functions and classes
     "keepdim": "the keyword is keepdims=",
     "collate_fn": "the keyword is collate=",
     "prefetch_factor": "the keyword is prefetch=",
-    "pin_memory": "leave it out",
+    "pin_memory": 'pass device="cuda" and prefetch=2',
     "persistent_workers": "leave it out: workers stay",
     "batch_sampler": "lengths= puts samples of similar length into a batch",
     "sampler": "shuffle=True, or a Subset of the samples",

@@ -19,8 +19,8 @@ import reference
 
 ROOT = Path(__file__).parents[2]
 GUIDE = [
-    "operations", "errors", "training", "translation", "decoding", "porting", "interop", "g2p",
-    "silero", "plots", "gpu", "performance",
+    "operations", "errors", "training", "scaling", "translation", "decoding", "porting", "interop",
+    "g2p", "silero", "plots", "gpu", "performance",
 ]  # fmt: skip
 DEVELOPMENT = [
     "engine",

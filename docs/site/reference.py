@@ -26,6 +26,7 @@ PAGES = {  # page: (title, modules whose `__all__` is public)
     "optim": ("Optimizers: `tg.optim`", ["tinygrad_rnn.optim"]),
     "data": ("Data: `tg.data`", ["tinygrad_rnn.data"]),
     "train": ("The Trainer: `tg.train`", ["tinygrad_rnn.train"]),
+    "distributed": ("Several processes: `tg.distributed`", ["tinygrad_rnn.distributed"]),
     "io": ("Files: `tg.io`", ["tinygrad_rnn.io"]),
     "plot": ("Figures: `tg.plot`", ["tinygrad_rnn.plot"]),
     "cuda": ("GPUs: `tg.cuda`", ["tinygrad_rnn.cuda"]),

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tinygrad_rnn.kernels.cuda import linear, losses, many, philox, recurrent, rows
+from tinygrad_rnn.kernels.cuda import linear, losses, many, philox, rows, sequence
 
 from . import driver
 
@@ -25,8 +25,8 @@ def cp(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         cupy, "RawModule", lambda code, options=(): compiled(code=code, options=("-DCHECKED",))
     )
     caches = [
-        recurrent._module,
-        *(m._kernel for m in (linear, losses, many, philox, recurrent, rows)),
+        sequence._module,
+        *(m._kernel for m in (linear, losses, many, philox, rows, sequence)),
     ]
     for cache in caches:
         cache.cache_clear()

@@ -19,8 +19,8 @@ from tinygrad_rnn.kernels.cuda import (
     many,
     persistent,
     philox,
-    recurrent,
     rows,
+    sequence,
 )
 from tinygrad_rnn.kernels.elementwise import Symbol, compile_elementwise
 
@@ -57,7 +57,7 @@ def sources(real: str) -> list[str]:
     whole = persistent.source(
         real, "lstm", 4, 16 if real == "float" else 8, 16
     )  # forward, backward
-    found = [whole, recurrent.source(real), chain(real)]
+    found = [whole, sequence.source(real), chain(real)]
     for file in files:
         with open(file, encoding="utf-8") as source:
             found.append(types + source.read())

@@ -85,6 +85,47 @@ def test_clipping_and_a_step_take_the_same_launches_for_any_number_of_parameters
     assert launches(2)[1] == 1
 
 
+class Labels(tg.nn.Module):
+    """A classifier of sequences."""
+
+    def __init__(self, dtypes: tuple[str, str]) -> None:
+        generator = tg.Generator(0)
+        layers = {"device": "cuda", "generator": generator}
+        self.lstm = tg.nn.LSTM(3, 8, batch_first=True, dtype=dtypes[0], **layers)
+        self.head = tg.nn.Linear(8, 5, dtype=dtypes[1], **layers)
+
+    def forward(self, x: Any) -> Any:
+        return self.head(self.lstm(x)[0][:, -1].astype(self.head.weight.dtype))
+
+
+# Without clipping, too, since the Trainer looks at the norm; and where no launch takes all.
+@pytest.mark.parametrize("dtypes", [("float32", "float32"), ("float32", "float64")])
+@pytest.mark.parametrize("clip", [None, 1e-3])
+@pytest.mark.parametrize("accumulate", [1, 3])
+@pytest.mark.parametrize("name", ["SGD, momentum", "RMSprop", "Adam"])
+def test_an_update_of_the_trainer_waits_once(
+    dtypes: tuple[str, str], clip: float | None, accumulate: int, name: str
+) -> None:
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(96, STEPS, 3)).astype("float32"), rng.integers(0, 5, 96)
+    model = Labels(dtypes)
+    loader = tg.data.DataLoader(tg.data.TensorDataset(x, y), 4, prefetch=2, device="cuda")
+
+    def loss(model: Any, batch: Any) -> Any:
+        return tg.nn.cross_entropy(model(batch[0]), batch[1]), len(batch[1])
+
+    trainer = tg.train.Trainer(
+        model, loader, loss, STEPS_OF[name](list(model.parameters())),
+        steps=8, clip=clip, accumulate=accumulate, evaluate_every=8,
+    )  # fmt: skip
+    next(trainer), next(trainer)
+    update = counted(lambda: next(trainer))
+    assert update["waits"] == 1
+    assert update["to_host"] <= 2  # the norm and the loss, and what checks of ids have found
+    if dtypes[0] == dtypes[1]:
+        assert update["launches"] + update["products"] <= accumulate * (4 * STEPS + 50)
+
+
 def test_constants_are_made_on_the_device() -> None:
     for make in (tg.zeros, tg.ones, lambda shape, device: tg.full(shape, 3.0, device=device)):
         found = counted(lambda make=make: make((2, 3), device="cuda"))  # type: ignore[misc]

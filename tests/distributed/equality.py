@@ -16,19 +16,18 @@ import numpy as np
 import tinygrad_rnn as tg
 from tinygrad_rnn import recipes
 from tinygrad_rnn.data.images import Captioned
-from tinygrad_rnn.recipes import RecipeTrainer, tasks
-from tinygrad_rnn.recipes.caption import Caption
-from tinygrad_rnn.recipes.captioner import CaptionConfig
-from tinygrad_rnn.recipes.charlm import CharLMConfig
-from tinygrad_rnn.recipes.classify import Classify, ClassifyConfig
-from tinygrad_rnn.recipes.forecast import Forecast
-from tinygrad_rnn.recipes.forecaster import ForecastConfig
-from tinygrad_rnn.recipes.memory import Memory, MemoryConfig
+from tinygrad_rnn.recipes import (
+    Caption,
+    Classify,
+    Forecast,
+    RecipeTrainer,
+    Speech,
+    Tag,
+    WordLM,
+    letters,
+)
 from tinygrad_rnn.recipes.series import Series, split
-from tinygrad_rnn.recipes.speech import Speech, SpeechConfig
-from tinygrad_rnn.recipes.tag import Tag, TagConfig
 from tinygrad_rnn.recipes.task import Parts
-from tinygrad_rnn.recipes.wordlm import WordLM, WordLMConfig
 
 ranks = tg.distributed.communicator()
 rng = np.random.default_rng(0)
@@ -37,12 +36,12 @@ SMALL = {"hidden_size": 6, "embedding_dim": 5, "dropout": 0.0, "lr": 0.01}
 
 
 def charlm(cell: str) -> RecipeTrainer:
-    config = CharLMConfig(cell=cell, num_layers=2, batch_size=5, bptt=7, steps=40, **SMALL)
+    config = recipes.CharLMConfig(cell=cell, num_layers=2, batch_size=5, bptt=7, steps=40, **SMALL)
     return recipes.CharLMTraining(TEXT, config)
 
 
 def wordlm() -> RecipeTrainer:
-    config = WordLMConfig(
+    config = WordLM.settings(
         hidden_size=6,
         dropout=0.0,
         weight_dropout=0.0,
@@ -57,8 +56,8 @@ def wordlm() -> RecipeTrainer:
 
 
 def translate() -> RecipeTrainer:
-    config = replace(tasks.CONFIG, **SMALL, batch_size=6, steps=40)
-    pairs = tasks.examples("reverse", 45, (1, 9), seed=0)
+    config = replace(letters.CONFIG, **SMALL, batch_size=6, steps=40)
+    pairs = letters.examples("reverse", 45, (1, 9), seed=0)
     return recipes.TranslationTraining(pairs, config, heldout=pairs[:9])
 
 
@@ -68,19 +67,19 @@ SENTENCES = [[WORDS[i] for i in rng.integers(0, 8, n)] for n in rng.integers(2, 
 
 def classify() -> RecipeTrainer:
     items = [(" ".join(s), str("not" in s), 1.0) for s in SENTENCES]
-    config = ClassifyConfig(**SMALL, word_dropout=0.0, batch_size=6, epochs=6)
+    config = Classify.settings(**SMALL, word_dropout=0.0, batch_size=6, epochs=6)
     return Classify(Parts.of([items], 0), config)
 
 
 def tag() -> RecipeTrainer:
     items = [[(word, "V" if word in ("be", "is") else "O") for word in s] for s in SENTENCES]
-    config = TagConfig(**SMALL, word_dropout=0.0, batch_size=6, epochs=6)
+    config = Tag.settings(**SMALL, word_dropout=0.0, batch_size=6, epochs=6)
     return Tag(Parts.of([items], 0), config)
 
 
 def speech() -> RecipeTrainer:
     items = [(rng.normal(size=(n, 3)).astype("float32"), str(n % 2)) for n in range(3, 48)]
-    config = SpeechConfig(hidden_size=6, dropout=0.0, noise=0.0, batch_size=6, epochs=6)
+    config = Speech.settings(hidden_size=6, dropout=0.0, noise=0.0, batch_size=6, epochs=6)
     return Speech(Parts.of([items], 0), config)
 
 
@@ -90,7 +89,7 @@ def caption() -> RecipeTrainer:
         Captioned(str(i), one, [" ".join(s)])
         for i, (one, s) in enumerate(zip(pixels, SENTENCES, strict=False))
     ]
-    config = CaptionConfig(
+    config = Caption.settings(
         image_size=16, channels=4, **SMALL, shift=0, batch_size=6, epochs=6, label_smoothing=0.1
     )
     training = Caption(Parts.of([items], 0), config)
@@ -104,13 +103,13 @@ def forecast() -> RecipeTrainer:
     days = [datetime(2020, 1, 1) + timedelta(days=i) for i in range(500)]
     walks = np.exp(np.cumsum(rng.normal(0, 0.01, (2, 500)), axis=1))
     series = [Series(str(i), days, walk, np.zeros((500, 0))) for i, walk in enumerate(walks)]
-    config = ForecastConfig(hidden_size=6, dropout=0.0, window=50, batch_size=6, epochs=6)
+    config = Forecast.settings(hidden_size=6, dropout=0.0, window=50, batch_size=6, epochs=6)
     return Forecast(split(series, 0, "value"), config)
 
 
 def memory(problem: str) -> RecipeTrainer:
-    config = MemoryConfig(problem, "gru", length=12, hidden_size=6, batch_size=6, steps=40)
-    return Memory(config)
+    config = recipes.MemoryConfig(problem, "gru", length=12, hidden_size=6, batch_size=6, steps=40)
+    return recipes.Memory(config)
 
 
 TRAININGS: dict[str, Callable[[], RecipeTrainer]] = {

@@ -58,14 +58,14 @@ def test_what_ranks_do_apart_and_together(ranks: int, tmp_path: Path) -> None:
     ("how", "said"),
     [
         ("die", "Killed (signal 9)"),
-        ("freeze", "error: rank 0 of 2 waited 1 s for the others in a sum"),
+        ("freeze", "of 3 waited 2 s in a sum for rank 2: dead, frozen or slower; the job ends"),
         ("raise", "ValueError: of the last rank"),
-        ("end", "error: rank 0 of 2 waited 1 s for the others in a sum"),
+        ("end", "of 3 waited 2 s in a sum for rank 2: dead, frozen or slower; the job ends"),
     ],
 )
 def test_a_rank_that_fails_ends_the_job(how: str, said: str) -> None:
     started = time.monotonic()
-    done = run(2, "tests/distributed/failing.py", how, timeout=1.0)
+    done = run(3, "tests/distributed/failing.py", how, timeout=2.0)
     assert done.returncode != 0
     assert said in done.stdout + done.stderr
     assert time.monotonic() - started < 30  # of which imports take most
@@ -100,6 +100,12 @@ def test_the_command_line_trains_resumes_and_refuses(tmp_path: Path) -> None:
     done = run(2, *again.split())
     assert done.returncode != 0
     assert done.stderr.count("holds a checkpoint already: add --resume") == 1
+
+
+def test_studies_of_several_trainings_are_refused(tmp_path: Path) -> None:
+    done = run(2, *f"-m tinygrad_rnn train memory --out {tmp_path}".split())
+    assert done.returncode != 0
+    assert done.stderr.count("train memory makes several trainings, which ranks do not div") == 1
 
 
 def test_data_are_divided_among_at_most_as_many_ranks_as_they_have_rows() -> None:

@@ -232,3 +232,14 @@ def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "torch", None)
     with pytest.raises(CheckpointError, match=r"to_torch needs the package torch.*pip install"):
         to_torch(nn.Linear(2, 3))
+
+
+def test_trees_of_tensors_are_converted_and_the_rest_stays() -> None:
+    ours = tg.ones((2,))
+    found = from_torch({"ours": ours, "rows": ([torch.ones(1), 2], "word", None)})
+    assert found["ours"] is ours
+    assert isinstance(found["rows"][0][0], tg.Tensor)
+    assert (found["rows"][0][1], found["rows"][1:]) == (2, ("word", None))
+    back = to_torch(found)
+    assert isinstance(back["ours"], torch.Tensor)
+    assert isinstance(back["rows"][0][0], torch.Tensor)

@@ -141,7 +141,7 @@ def content(capsule: Any, kind: Any = Managed) -> Any:
 @on_gpu
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_a_capsule_says_where_the_memory_is(dtype: str) -> None:
-    x = tg.zeros((4, 5), dtype=dtype, device="cuda")[1:, ::2]
+    x = tg.zeros((4, 5), dtype=dtype).to("cuda")[1:, ::2]
     capsule = x.__dlpack__(stream=1, max_version=(1, 0), dl_device=None, copy=None)
     managed = content(capsule)
     memory = managed.memory

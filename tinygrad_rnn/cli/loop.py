@@ -128,7 +128,7 @@ class Session(Generic[T]):
 
         first = trainer.step
 
-        trainer.on_nan = self.care.on_nan
+        trainer.on_nan, trainer.explosion = self.care.on_nan, self.care.explosion
         trainer.distribute(self.ranks)
         if self.ranks.size > 1:
             print(f"{self.ranks.size} ranks divide each batch")

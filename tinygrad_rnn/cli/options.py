@@ -12,7 +12,8 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
-from ..recipes.settings import Settings, bounds
+from ..distributed import communicator
+from ..recipes.settings import SettingError, Settings, bounds
 from ..tensor import backend
 from ..train.recovery import OnNaN
 
@@ -37,6 +38,14 @@ class Care:
         OnNaN,
         typer.Option(help="For a loss or gradient that is not finite, or a loss that explodes."),
     ] = "stop"
+    explosion: Annotated[
+        float,
+        typer.Option(help="A loss explodes at so many times the largest one before; inf: never."),
+    ] = 10.0
+
+    def __post_init__(self) -> None:
+        if not self.explosion > 1:
+            raise SettingError(f"`explosion` must be above 1, not {self.explosion}")
 
 
 Command = Callable[..., None]
@@ -94,6 +103,11 @@ def options(config: Settings, *names: str) -> Callable[[Command], Command]:
             settings = {name: value for name, value in values.items() if value is not None}
             if careful:
                 arguments["care"] = Care(**{name: arguments.pop(name) for name in careful})
+            elif communicator().size > 1:
+                raise SettingError(
+                    f"train {command.__name__} makes several trainings, which ranks do not divide: "
+                    "start it without mpiexec"
+                )
             command(settings=settings, **arguments)
 
         parts = {"settings": derived, "care": CARE}

@@ -49,6 +49,7 @@ class MPI(Communicator):
         self.library = mpi.Get_library_version().splitlines()[0].replace("\t", " ").strip("\0 ")
         self.seconds, self.bytes = 0.0, 0  # waited, and handed to sums, so far
         self._pinned: Any = None
+        self._calls = np.zeros(1, np.int64)  # that this rank has waited in, the same on all ranks
         if self.size == 1:
             return
         self._world, request = self._world.Idup()  # apart from the user's own messages
@@ -97,18 +98,34 @@ class MPI(Communicator):
         """Waits for a collective call to complete; ends the job after the time-out."""
         started = time.monotonic()
         waited = 0.0
+        told: list[Any] = []
+        self._calls = self._calls + 1  # a new array: messages with the older one may be under way
         while not request.Test():
             waited = time.monotonic() - started
             if waited > self.timeout:
+                missing = " and ".join(map(str, self._missing())) or "others"
                 print(
-                    f"error: rank {self.rank} of {self.size} waited {self.timeout:g} s for the "
-                    f"others in {what}: one of them is dead, frozen or slower; the job ends. "
+                    f"error: rank {self.rank} of {self.size} waited {self.timeout:g} s in {what} "
+                    f"for rank {missing}: dead, frozen or slower; the job ends. "
                     f"{TIMEOUT}={2 * self.timeout:g} would wait longer",
                     file=sys.stderr,
                 )
                 self.abort(1)
+            if waited > self.timeout / 2 and not told:  # that this rank is there
+                others = (rank for rank in range(self.size) if rank != self.rank)
+                told = [self._world.Isend(self._calls, rank) for rank in others]
             time.sleep(0 if waited < SPIN else PAUSE)
         self.seconds += waited
+
+    def _missing(self) -> list[int]:
+        """Returns the ranks that have not told that they wait in the same call."""
+        missing = set(range(self.size)) - {self.rank}
+        status, call = self._mpi.Status(), np.zeros(1, np.int64)
+        while self._world.Iprobe(status=status):
+            self._world.Recv(call, status.source)
+            if call == self._calls:
+                missing.discard(status.source)
+        return sorted(missing)
 
     def _to_pinned(self, array: Array) -> np.ndarray[Any, Any]:
         """Copies a GPU's array to page-locked memory, which the device reads and writes fastest."""

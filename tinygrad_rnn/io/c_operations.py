@@ -117,19 +117,16 @@ def _emit(
         moved = event.what.forward(np, places, **event.params)
         results = [program.moved(source, p) for p in (moved if type(moved) is tuple else [moved])]
     else:
-        results = [_computed(program, name, event, parts, values)]
+        results = [_computed(program, name, event.params, parts)]
     for number, result in zip(event.outs, results, strict=True):
         computed = name not in MOVES and (uses[number] > 1 or result.size == 1)
         values[number] = program.held(result) if computed else result
 
 
-def _computed(
-    program: Program, name: str, event: Event, parts: list[Any], values: dict[int, Any]
-) -> Value:
+def _computed(program: Program, name: str, params: dict[str, Any], parts: list[Any]) -> Value:
     """The value of an operation that computes."""
-    params = event.params
     if name == "matmul":
-        return _matmul(program, parts, [_array(a, values) for a in event.args])
+        return _matmul(program, *parts)
     if name == "add":
         return program.added(*parts)
     if name in BINARY:
@@ -170,26 +167,18 @@ def _computed(
     return program.elementwise("({} - logf({}))", [less, total])
 
 
-def _matmul(program: Program, parts: list[Any], arrays: list[Any]) -> Value:
+def _matmul(program: Program, a: Value, b: Value) -> Value:
     """A product with a constant matrix, or of two values."""
-    a, b = parts
-    if arrays[1] is not None and arrays[1].ndim == 2 and a.size == a.shape[-1]:
+    if b.constant is not None and b.constant.ndim == 2 and a.size == a.shape[-1] and not b.products:
         x = program.held(a).array
-        shape = (*a.shape[:-1], arrays[1].shape[1])
-        zero = program.constant(np.zeros(shape))
-        return Value(shape, zero.at, "", [(arrays[1].T, x)], zero.constant)
+        zero = program.constant(np.zeros((*a.shape[:-1], b.shape[1])))
+        return Value(zero.shape, zero.at, "", [(b.constant.T, x)], zero.constant)
     if len(a.shape) < 2 or len(b.shape) < 2:
         raise InvalidValueError("export_c: matmul: expected matrices")
     wide = program.moved(a, np.arange(a.size).reshape(*a.shape, 1))
     other = program.moved(b, np.arange(b.size).reshape(*b.shape[:-2], 1, *b.shape[-2:]))
     program.multiplications += prod(np.broadcast_shapes(wide.shape, other.shape))
     return program.reduced("sum", program.elementwise("({} * {})", [wide, other]), [-2], False)
-
-
-def _array(argument: Any, values: dict[int, Any]) -> Any:
-    """The array of a constant, or None."""
-    found = values[argument.number] if isinstance(argument, Ref) else argument
-    return None if isinstance(found, Value) else np.asarray(found)
 
 
 def _numbers(value: Any) -> list[int]:

@@ -285,10 +285,26 @@ def _state_in(index: bytes) -> bytes:
 def _index(plain: dict[str, Any], files: dict[str, Any], superseded: set[str]) -> bytes:
     """Formats the contents of `checkpoint.json`."""
     index = {"superseded": sorted(superseded), "files": files, "state": plain}
-    text = json.dumps(index, indent=2, ensure_ascii=False, allow_nan=False)
-    body = text.removeprefix("{\n").encode(*_UTF8)
+    body = _readable(index).removeprefix("{\n").encode(*_UTF8)
     digest = hashlib.sha256(body).hexdigest()
     return _HEADER.format(FORMAT, len(body), digest).encode() + body
+
+
+def _readable(tree: dict[str, Any], margin: str = "\n  ") -> str:
+    """Formats a tree as JSON, with a line for each entry of the outer two levels.
+
+    With `indent`, `json.dumps` is slower, and leaves cycles of functions to the garbage collector.
+    """
+    lines = []
+    for name, value in tree.items():
+        inner = isinstance(value, dict) and len(margin) == 3
+        text = _readable(value, margin + "  ") if inner else _json(value)
+        lines.append(f"{margin}{_json(name)}: {text}")
+    return f"{{{','.join(lines)}{margin[:-2] if lines else ''}}}"
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)
 
 
 # ---------------------------------------------------------------- reading

@@ -17,8 +17,8 @@ from ..errors import InvalidTypeError, InvalidValueError, public
 from ..nn import Module
 from ..nn.options import option, plain_options
 from ..optim.optimizers import Optimizer
-from ..tensor import ops
-from ..tensor.backend import is_array, to_host
+from ..tensor import ops, tree
+from ..tensor.backend import to_host
 from ..tensor.tensor import Tensor
 from .configuration import operation_name
 from .extras import package
@@ -90,10 +90,8 @@ def from_torch(source: Any) -> Any:
     LSTM(2, 3)
     """
     torch = package("torch", "from_torch", "pip install torch")
-    if isinstance(source, torch.Tensor):
-        return Tensor(_array(source))
-    if isinstance(source, Mapping):
-        return {name: _states(value, torch) for name, value in source.items()}
+    if isinstance(source, torch.Tensor | Mapping):
+        return _states(dict(source) if isinstance(source, Mapping) else source, torch)
     if not isinstance(source, torch.nn.Module):
         raise InvalidTypeError(
             f"from_torch: source: expected a module of torch.nn or a state dict, got {source!r}"
@@ -117,12 +115,10 @@ def to_torch(source: Any) -> Any:
     LSTM(2, 3)
     """
     torch = package("torch", "to_torch", "pip install torch")
-    if isinstance(source, Tensor):
-        return _tensor(source, torch)
     if isinstance(source, Optimizer):
         return _optimizer(source, torch)
-    if isinstance(source, Mapping):
-        return {name: _tensors(value, torch) for name, value in source.items()}
+    if isinstance(source, Tensor | Mapping):
+        return _tensors(dict(source) if isinstance(source, Mapping) else source, torch)
     if not isinstance(source, Module):
         raise InvalidTypeError(
             "to_torch: source: expected a module of tg.nn, an optimizer or a state dict, got "
@@ -298,19 +294,19 @@ def _tensor(ours: Any, torch: Any) -> Any:
 
 
 def _states(value: Any, torch: Any) -> Any:
-    if isinstance(value, torch.Tensor):
-        return Tensor(_array(value))
-    if isinstance(value, Mapping):
-        return {name: _states(inner, torch) for name, inner in value.items()}
-    return [_states(inner, torch) for inner in value] if isinstance(value, list) else value
+    """A tree with copies of PyTorch's tensors as Tensors; ours stay."""
+
+    def is_theirs(leaf: Any) -> bool:
+        return isinstance(leaf, torch.Tensor)
+
+    leaves = tree.leaves(value, leaf=is_theirs)
+    ours = (Tensor(_array(leaf)) if is_theirs(leaf) else leaf for leaf in leaves)
+    return tree.filled(value, ours, is_theirs)
 
 
 def _tensors(value: Any, torch: Any) -> Any:
-    if isinstance(value, Tensor) or is_array(value):
-        return _tensor(value, torch)
-    if isinstance(value, Mapping):
-        return {name: _tensors(inner, torch) for name, inner in value.items()}
-    return [_tensors(inner, torch) for inner in value] if isinstance(value, list) else value
+    """A tree with copies of Tensors and arrays as PyTorch's tensors."""
+    return tree.mapped(lambda leaf: _tensor(leaf, torch), value)
 
 
 def _optimizer(ours: Optimizer, torch: Any) -> dict[str, Any]:

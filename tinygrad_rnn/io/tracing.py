@@ -187,17 +187,11 @@ def layers_whole(model: Module, recorder: Recorder) -> Iterator[None]:
 
     try:
         for _, module in model.named_modules():
-            if whole(module):
-                for method in ("forward", "step"):
-                    if hasattr(module, method) and not _is_a_cell(module, method):
-                        vars(module)[method] = recorded(module, method)
-                        changed.append((module, method))
+            if whole(module):  # the step of a parallel layer is that of its cell, and traced
+                for method in ("forward", "step")[: 1 + isinstance(module, RecurrentLayer)]:
+                    vars(module)[method] = recorded(module, method)
+                    changed.append((module, method))
         yield
     finally:
         for module, method in changed:
             del vars(module)[method]
-
-
-def _is_a_cell(module: Any, method: str) -> bool:
-    """The `step` of a parallel layer is that of its cell, and traced."""
-    return method == "step" and not isinstance(module, RecurrentLayer)

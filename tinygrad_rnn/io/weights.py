@@ -27,6 +27,7 @@ TORCH = (
 )
 OTHER_FORMATS = {  # by their first bytes
     b"\x80": TORCH,
+    b"PK": "is a zip archive, as np.savez writes them: np.load reads those",
     b"\x93NUMPY": "is an array of NumPy's: np.load reads it",
     b"\x89HDF": "is in the HDF5 format: h5py reads it",
 }
@@ -186,8 +187,6 @@ def description(raw: bytes) -> str:
     """Describes a file that is not in the safetensors format."""
     if not raw:
         return "is empty"
-    if raw.startswith(b"PK"):
-        return "is a zip archive, as np.savez writes them: np.load reads those"
     return next(
         (words for begin, words in OTHER_FORMATS.items() if raw.startswith(begin)),
         "is damaged or not a safetensors file",

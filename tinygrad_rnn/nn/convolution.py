@@ -97,20 +97,10 @@ class _Conv(Module):
         )  # fmt: skip
         return y.squeeze(axis=0) if alone else y
 
-    def describe(self) -> str:
-        """Its sizes, and what differs from the defaults."""
-        ones, values = (1,) * self.axes, vars(self)
-        usual = {"stride": ones, "padding": (0,) * self.axes, "dilation": ones, "groups": 1}
-        rest = [f", {k}={_short(values[k])}" for k, usual in usual.items() if values[k] != usual]
-        bias = "" if self.bias is not None else ", bias=False"
-        size = f"kernel_size={_short(self.kernel_size)}"
-        return f"{self.in_channels}, {self.out_channels}, {size}{''.join(rest)}{bias}"
-
-
-def _short(value: Any) -> str:
-    """A number that holds for all axes alone."""
-    same = isinstance(value, tuple) and len(set(value)) == 1
-    return repr(value[0] if same else value)
+    def held_options(self) -> dict[str, Any]:
+        """The attributes; sizes that are the same for all axes as one number."""
+        sizes = {n: vars(self)[n] for n in ("kernel_size", "stride", "padding", "dilation")}
+        return {**vars(self), **{n: v[0] for n, v in sizes.items() if len({*v}) == 1}}
 
 
 class Conv1d(_Conv):

@@ -28,8 +28,6 @@ class _Loss(Module):
             setattr(self, name, None)
             return
         what = f"{type(self).__name__}: {name}"
-        if isinstance(value, (str, bytes, dict)) or callable(value):
-            raise InvalidTypeError(f"{what}: expected an array of reals or None, got {value!r}")
         try:
             factors = creation.as_tensor(value)
         except (TypeError, ValueError) as error:

@@ -6,16 +6,23 @@ A repr shows them, a file of a model holds them, and other libraries' layers are
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 PLACEMENT = frozenset({"self", "device", "dtype", "generator"})  # arguments that are no options
 PLAIN = (bool, int, float, str, tuple, list, type(None))
 
 
+@cache
+def parameters(kind: Any) -> Mapping[str, inspect.Parameter]:
+    """The arguments of a class's constructor."""
+    return inspect.signature(kind.__init__).parameters
+
+
 def arguments(kind: type) -> dict[str, inspect.Parameter]:
     """The options of a class, in the order of its constructor."""
-    found = inspect.signature(kind.__init__).parameters  # type: ignore[misc]
-    return {name: p for name, p in found.items() if name not in PLACEMENT}
+    return {name: p for name, p in parameters(kind).items() if name not in PLACEMENT}
 
 
 def option(module: Any, name: str) -> Any:

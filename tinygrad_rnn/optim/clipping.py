@@ -67,13 +67,24 @@ def _clipped(
         found, scaled = kernels.cuda.clip_norm(xp, arrays, max_norm)
         for (p, _), g in zip(gradients, scaled, strict=True):
             p.grad = wrap(Tensor, g, None)
-        there = [xp.asarray(s.data).reshape(1).astype("float64") for s in scalars]
-        return tuple(backend.to_host(xp.concatenate([found, *there])).tolist())
-    norm = sqrt(float(sum(kernels.sum_of_squares(g) for g in arrays)))
+        return tuple(_read(xp, found, scalars))
+    squares = sum(kernels.sum_of_squares(g) for g in arrays)
+    square, *values = _read(xp, squares, scalars)
+    norm = sqrt(square)
     if isfinite(norm) and norm > max_norm:
         for p, g in gradients:
             p.grad = wrap(Tensor, g * (max_norm / norm), None)  # g may be shared
-    return norm, *[float(s.item()) for s in scalars]
+    return norm, *values
+
+
+def _read(xp: Any, number: Any, scalars: tuple[Tensor, ...]) -> list[float]:
+    """Returns a number and scalars, which come from a GPU in one copy."""
+    if xp is np:
+        return [float(number), *[float(s.item()) for s in scalars]]
+    values = (number, *[s.data for s in scalars])
+    there = [xp.asarray(a).reshape(1).astype("float64", copy=False) for a in values]
+    read: list[float] = backend.to_host(xp.concatenate(there)).tolist()
+    return read
 
 
 @public

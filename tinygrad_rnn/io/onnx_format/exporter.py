@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -60,13 +61,9 @@ class Exporter:
         """
         found = []
         for k, recorder in enumerate(self.recorders):
-            with no_grad():
-                if model is None:
-                    with recording(recorder):
-                        found.append(function(k))
-                else:
-                    with layers_whole(model, recorder), recording(recorder):
-                        found.append(function(k))
+            layers = nullcontext() if model is None else layers_whole(model, recorder)
+            with no_grad(), layers, recording(recorder):
+                found.append(function(k))
         self._emit()
         return list(zip(tree.leaves(found[0]), tree.leaves(found[1]), strict=True))
 

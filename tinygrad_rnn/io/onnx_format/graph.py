@@ -7,6 +7,8 @@ offset. A model is traced twice, with inputs of different sizes, and each size s
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import combinations, combinations_with_replacement
+from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -147,15 +149,10 @@ class Graph:
         if first == second:
             return first
         axes = self.root.axes
-        for name, axis in axes.items():
-            a, b = axis.lengths
+        for names in (*combinations(axes, 1), *combinations_with_replacement(sorted(axes), 2)):
+            a, b = (prod(axes[name].lengths[trace] for name in names) for trace in range(2))
             if first * b == second * a and first % a == 0:
-                return Size((name,), first // a)
-        for name, axis in axes.items():
-            for other, more in axes.items():
-                a, b = (m * n for m, n in zip(axis.lengths, more.lengths, strict=True))
-                if first * b == second * a and first % a == 0:
-                    return Size(tuple(sorted((name, other))), first // a)
+                return Size(names, first // a)
         for name, axis in axes.items():
             a, b = axis.lengths
             if first - a == second - b and abs(first - a) < 100:

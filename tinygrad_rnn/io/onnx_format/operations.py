@@ -82,11 +82,10 @@ def emit(call: Call, name: str) -> list[str]:
     )
 
 
-def _axes(call: Call) -> list[int]:
-    axis = call.params.get("axis")
-    ndim = call.inputs[0].ndim
-    axes = range(ndim) if axis is None else axis if isinstance(axis, tuple | list) else [axis]
-    return [int(a) % ndim for a in axes]
+def _axes(call: Call, ndim: int | None = None) -> list[int]:
+    """The axes of the parameters, from the front. **Arguments** ndim: of the input, if None."""
+    axis, ndim = call.params.get("axis"), call.inputs[0].ndim if ndim is None else ndim
+    return [int(a) % ndim for a in (range(ndim) if axis is None else np.atleast_1d(axis))]
 
 
 def _reduced(call: Call, kind: str, x: str, keep: bool | None = None) -> str:
@@ -190,16 +189,8 @@ def _logaddexp(call: Call) -> str:
                  g.constant(1, call.dtype))))  # fmt: skip
 
 
-def _not_equal(call: Call) -> str:
-    return call.graph.add("Not", call.graph.add("Equal", *call.common()))
-
-
 def _reshape(call: Call) -> str:
     return call.graph.add("Reshape", call.arg(0), call.graph.shape(call.shape))
-
-
-def _expand(call: Call) -> str:
-    return call.graph.add("Expand", call.arg(0, call.dtype), call.graph.shape(call.shape))
 
 
 def _filled(call: Call) -> str:
@@ -210,41 +201,21 @@ def _filled(call: Call) -> str:
 
 
 def _expand_dims(call: Call) -> str:
-    axis = call.params["axis"]
-    axes = axis if isinstance(axis, tuple | list) else [axis]
-    return call.graph.axes_on(call.arg(0), *(a % call.results[0].ndim for a in axes))
+    return call.graph.axes_on(call.arg(0), *_axes(call, call.results[0].ndim))
 
 
 def _squeeze(call: Call) -> str:
-    axis = call.params.get("axis")
-    ndim = call.inputs[0].ndim
-    if axis is None:
+    if call.params.get("axis") is None:
         return _reshape(call)
-    axes = axis if isinstance(axis, tuple | list) else [axis]
-    return call.graph.axes_off(call.arg(0), *(a % ndim for a in axes)) if axes else call.arg(0)
+    axes = _axes(call)
+    return call.graph.axes_off(call.arg(0), *axes) if axes else call.arg(0)
 
 
-def _permuted(call: Call, order: Any) -> str:
-    return call.graph.add("Transpose", call.arg(0), perm=[int(a) for a in order])
-
-
-def _permute(call: Call) -> str:
-    axes, ndim = call.params.get("axes"), call.inputs[0].ndim
-    return _permuted(call, range(ndim)[::-1] if axes is None else [a % ndim for a in axes])
-
-
-def _swapaxes(call: Call) -> str:
-    order = list(range(call.inputs[0].ndim))
-    a, b = call.params["axis1"], call.params["axis2"]
-    order[a], order[b] = order[b], order[a]
-    return _permuted(call, order)
-
-
-def _moveaxis(call: Call) -> str:
-    labels = np.arange(call.inputs[0].ndim)
-    probe = np.empty(tuple(labels + 1), np.bool_)
-    moved = np.moveaxis(probe, call.params["source"], call.params["destination"])
-    return _permuted(call, [n - 1 for n in moved.shape])
+def _permutation(call: Call) -> str:
+    """An operation that reorders axes, as applied to one whose axes have the lengths 1, 2, ..."""
+    lengths = range(1, call.inputs[0].ndim + 1)
+    moved = call.pair[0].what.forward(np, np.empty(tuple(lengths)), **call.params)
+    return call.graph.add("Transpose", call.arg(0), perm=[n - 1 for n in moved.shape])
 
 
 def _flip(call: Call) -> str:
@@ -271,10 +242,6 @@ def _unstack(call: Call) -> list[str]:
     return [call.graph.axes_off(part, axis) for part in parts]
 
 
-def _matmul(call: Call) -> str:
-    return call.graph.add("MatMul", *call.common())
-
-
 def _einsum(call: Call) -> str:
     a, b, out = call.params["terms"]
     return call.graph.add("Einsum", *call.common(), equation=f"{a},{b}->{out}".lower())
@@ -282,10 +249,6 @@ def _einsum(call: Call) -> str:
 
 def _softmax(kind: str) -> Callable[[Call], str]:
     return lambda call: call.graph.add(kind, call.arg(0), axis=call.axis())
-
-
-def _logsumexp(call: Call) -> str:
-    return _reduced(call, "ReduceLogSumExp", call.arg(0))
 
 
 def _sparsemax(call: Call) -> str:
@@ -351,10 +314,6 @@ def _one_hot(call: Call) -> str:
     g, n = call.graph, call.number("num_classes")
     values = g.constant(np.array([0, 1], call.dtype))
     return g.add("OneHot", call.arg(0), g.shape([n]), values, axis=-1)
-
-
-def _astype(call: Call) -> str:
-    return call.graph.cast(call.arg(0), call.dtype)
 
 
 # ---------------------------------------------------------------- indices
@@ -458,7 +417,8 @@ def _argsort(call: Call) -> str:
 TABLE: dict[str, Callable[[Call], Any]] = {
     "any": _any, "all": _any, "var": _variance, "std": _variance,
     "argmax": _arg_extreme("ArgMax"), "argmin": _arg_extreme("ArgMin"),
-    "where": _where, "clip": _clip, "not_equal": _not_equal, "isfinite": _isfinite,
+    "where": _where, "clip": _clip, "isfinite": _isfinite,
+    "not_equal": lambda call: call.graph.add("Not", call.graph.add("Equal", *call.common())),
     "square": _composed(lambda g, x, c: g.add("Mul", x, x)),
     "rsqrt": _composed(lambda g, x, c: g.add("Div", c(1), g.add("Sqrt", x))),
     "exp2": _composed(lambda g, x, c: g.add("Pow", c(2), x)),
@@ -475,13 +435,21 @@ TABLE: dict[str, Callable[[Call], Any]] = {
     "elu": lambda call: call.graph.add("Elu", call.arg(0), alpha=float(call.params["alpha"])),
     "floor_divide": lambda call: call.graph.add("Floor", call.graph.add("Div", *call.common())),
     "remainder": _remainder, "logaddexp": _logaddexp,
-    "reshape": _reshape, "broadcast_to": _expand, "expand_dims": _expand_dims,
+    "reshape": _reshape,
+    "broadcast_to": lambda call: call.graph.add(
+        "Expand", call.arg(0, call.dtype), call.graph.shape(call.shape)
+    ),
+    "expand_dims": _expand_dims,
     "zeros_like": _filled, "ones_like": _filled, "full_like": _filled,
-    "squeeze": _squeeze, "permute_dims": _permute, "swapaxes": _swapaxes, "moveaxis": _moveaxis,
-    "flip": _flip, "concat": _concat, "stack": _stack, "unstack": _unstack,
-    "matmul": _matmul, "einsum": _einsum, "softmax": _softmax("Softmax"),
-    "log_softmax": _softmax("LogSoftmax"), "logsumexp": _logsumexp, "sparsemax": _sparsemax,
+    **dict.fromkeys(("permute_dims", "swapaxes", "moveaxis"), _permutation),
+    "squeeze": _squeeze, "flip": _flip, "concat": _concat, "stack": _stack, "unstack": _unstack,
+    "matmul": lambda call: call.graph.add("MatMul", *call.common()),
+    "einsum": _einsum, "softmax": _softmax("Softmax"),
+    "log_softmax": _softmax("LogSoftmax"),
+    "logsumexp": lambda call: _reduced(call, "ReduceLogSumExp", call.arg(0)),
+    "sparsemax": _sparsemax,
     "cumsum": _cumsum, "pad": _pad, "tril": _triangle, "triu": _triangle, "one_hot": _one_hot,
-    "astype": _astype, "getitem": _getitem, "index_add": _index_add, "index_update": _index_add,
+    "astype": lambda call: call.graph.cast(call.arg(0), call.dtype),
+    "getitem": _getitem, "index_add": _index_add, "index_update": _index_add,
     "argsort": _argsort, "sliding_windows": _windows,
 }  # fmt: skip

@@ -100,25 +100,35 @@ _folded("Sum", ops.add)
 
 @operator("Mean")
 def _mean_of(node: Node, *xs: Any) -> Any:
-    total = xs[0]
-    for x in xs[1:]:
-        total = total + x
-    return total / len(xs)
+    return OPERATORS["Sum"](node, *xs) / len(xs)
 
 
-@operator("LeakyRelu", "alpha")
-def _leaky(node: Node, x: Any) -> Any:
-    return ops.leaky_relu(x, negative_slope=node.get("alpha", 0.01))
+ACTIVATIONS: dict[str, Callable[..., Any]] = {  # of x, alpha, beta
+    "Tanh": lambda x, a, b: ops.tanh(x),
+    "Sigmoid": lambda x, a, b: ops.sigmoid(x),
+    "Relu": lambda x, a, b: ops.relu(x),
+    "Softplus": lambda x, a, b: ops.softplus(x),
+    "Softsign": lambda x, a, b: x / (1 + ops.abs(x)),
+    "LeakyRelu": lambda x, a, b: ops.leaky_relu(x, negative_slope=a),
+    "ThresholdedRelu": lambda x, a, b: ops.where(x > a, x, 0),
+    "Elu": lambda x, a, b: ops.elu(x, alpha=a),
+    "HardSigmoid": lambda x, a, b: ops.clip(a * x + b, 0, 1),
+    "ScaledTanh": lambda x, a, b: a * ops.tanh(b * x),
+    "Affine": lambda x, a, b: a * x + b,
+}
+CONSTANTS = {"LeakyRelu": (0.01, 0), "Elu": (1.0, 0), "HardSigmoid": (0.2, 0.5)}  # by default
 
 
-@operator("Elu", "alpha")
-def _elu(node: Node, x: Any) -> Any:
-    return ops.elu(x, alpha=node.get("alpha", 1.0))
+def _activation(kind: str, *defaults: float) -> None:
+    def activated(node: Node, x: Any) -> Any:
+        named = zip(("alpha", "beta"), defaults, strict=True)
+        return ACTIVATIONS[kind](x, *(node.get(name, default) for name, default in named))
+
+    operator(kind, "alpha", "beta")(activated)
 
 
-@operator("HardSigmoid", "alpha", "beta")
-def _hard_sigmoid(node: Node, x: Any) -> Any:
-    return ops.clip(node.get("alpha", 0.2) * x + node.get("beta", 0.5), 0, 1)
+for _kind in CONSTANTS:
+    _activation(_kind, *CONSTANTS[_kind])
 
 
 @operator("Gelu", "approximate")
@@ -269,9 +279,7 @@ def _range(node: Node, start: Any, end: Any, step: Any) -> Any:
 def _cast(node: Node, x: Any) -> Any:
     names = {1: "float32", 2: "uint8", 3: "int8", 4: "uint16", 5: "int16", 6: "int32", 7: "int64",
              9: "bool", 10: "float16", 11: "float64", 12: "uint32", 13: "uint64"}  # fmt: skip
-    return ops.astype(x, names[node.get("to")]) if isinstance(x, Tensor) else x.astype(
-        names[node.get("to")]
-    )  # fmt: skip
+    return x.astype(names[node.get("to")])
 
 
 @operator("Reshape", "allowzero")
@@ -352,11 +360,7 @@ def _slice(
 def _gather(node: Node, x: Any, ids: Any) -> Any:
     axis = node.get("axis", 0)
     n = x.shape[axis]
-    ids = (
-        ops.where(ids < 0, ids + n, ids)
-        if isinstance(ids, Tensor)
-        else np.where(ids < 0, ids + n, ids)
-    )
+    ids = (ops if isinstance(ids, Tensor) else np).where(ids < 0, ids + n, ids)
     if isinstance(x, np.ndarray) and isinstance(ids, np.ndarray):
         return np.take(x, ids, axis=axis)
     return ops.take(x if isinstance(x, Tensor) else Tensor(x), ids, axis=axis)

@@ -11,24 +11,10 @@ from ...errors import InvalidValueError
 from ...loops.scan import scan
 from ...tensor import creation, ops
 from ..conventions import ONNX, OURS, converted, gates, stacked
-from .operators import Node
+from .operators import ACTIVATIONS, CONSTANTS, Node
 
 COMMON = ("activations", "activation_alpha", "activation_beta", "clip", "direction", "hidden_size",
           "layout")  # fmt: skip
-FUNCTIONS: dict[str, Callable[..., Any]] = {  # of x, alpha, beta
-    "Tanh": lambda x, a, b: ops.tanh(x),
-    "Sigmoid": lambda x, a, b: ops.sigmoid(x),
-    "Relu": lambda x, a, b: ops.relu(x),
-    "Softplus": lambda x, a, b: ops.softplus(x),
-    "Softsign": lambda x, a, b: x / (1 + ops.abs(x)),
-    "LeakyRelu": lambda x, a, b: ops.leaky_relu(x, negative_slope=a),
-    "ThresholdedRelu": lambda x, a, b: ops.where(x > a, x, 0),
-    "Elu": lambda x, a, b: ops.elu(x, alpha=a),
-    "HardSigmoid": lambda x, a, b: ops.clip(a * x + b, 0, 1),
-    "ScaledTanh": lambda x, a, b: a * ops.tanh(b * x),
-    "Affine": lambda x, a, b: a * x + b,
-}
-CONSTANTS = {"LeakyRelu": (0.01, 0), "Elu": (1.0, 0), "HardSigmoid": (0.2, 0.5)}  # by default
 TAKES = {
     "LeakyRelu": 1, "ThresholdedRelu": 1, "Elu": 1, "HardSigmoid": 2, "ScaledTanh": 2, "Affine": 2,
 }  # fmt: skip
@@ -43,7 +29,7 @@ def _functions(node: Node, directions: int) -> list[list[tuple[str, float, float
     alphas, betas = list(node.get("activation_alpha", ())), list(node.get("activation_beta", ()))
     found = []
     for name in names:
-        title = next((known for known in FUNCTIONS if known.lower() == name.lower()), None)
+        title = next((known for known in ACTIVATIONS if known.lower() == name.lower()), None)
         if title is None:
             raise InvalidValueError(f"the activation {name!r} has no equivalent")
         alpha, beta = CONSTANTS.get(title, (0.0, 0.0))
@@ -60,7 +46,7 @@ def _functions(node: Node, directions: int) -> list[list[tuple[str, float, float
 
 def _act(function: tuple[str, float, float]) -> Callable[[Any], Any]:
     name, alpha, beta = function
-    return lambda x: FUNCTIONS[name](x, alpha, beta)
+    return lambda x: ACTIVATIONS[name](x, alpha, beta)
 
 
 def _run(

@@ -57,7 +57,8 @@ class Run:
                 f"{list(self.x_arrays[0].shape)}; expected {axes}, so that the graph has a batch"
             )
         self.x = self._input()
-        self.lengths = self._lengths()
+        varied = self.given.get("lengths") is not None
+        self.lengths = self.value("lengths", np.int32) if varied else None
         self.resets = self._resets()
 
     def _arrays(self, given: Any, name: str, trace: int) -> Any:
@@ -87,11 +88,6 @@ class Run:
             rest = range(2, self.x_arrays[0].ndim)
             return g.add("Transpose", x, perm=[1, 0, *rest])
         return x
-
-    def _lengths(self) -> str | None:
-        if self.given.get("lengths") is None:
-            return None
-        return self.value("lengths", np.int32)
 
     def _resets(self) -> tuple[str | None, str | None]:
         """The reset masks, (T, B): true at the first step of an episode; backwards, the last."""
@@ -356,7 +352,8 @@ def _looped(
     reset = run.resets[reverse]
     if begin is None or (reset is not None and restart is None):
         parts = zip(*map(tree.leaves, firsts), strict=True)
-        fresh = [_constant_state(run, a, b) for a, b in parts]
+        what = f"{run.name}: the initial state"  # which depends on the number of rows only
+        fresh = [run.exporter.constant(a.numpy(), b.numpy(), what) for a, b in parts]
         begin, restart = begin or fresh, restart or fresh
     states = [tree.mapped(lambda part: filled(part.numpy(), rng), first) for first in firsts]
     leaves = [tree.leaves(state) for state in states]
@@ -366,11 +363,6 @@ def _looped(
         run.exporter, loop, lambda k: step(xs[k], states[k]), ([xs[0]], [xs[1]]), leaves
     )
     return ys[0], last, every
-
-
-def _constant_state(run: Run, first: Any, second: Any) -> str:
-    """The initial state of a cell, which depends on the number of rows only."""
-    return run.exporter.constant(first.numpy(), second.numpy(), f"{run.name}: the initial state")
 
 
 def _features(run: Run, row: int) -> tuple[tuple[int, ...], Any]:

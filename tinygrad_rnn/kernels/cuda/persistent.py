@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...errors import DeviceError
+from . import sequence
 from .rows import TYPES
 from .sources import cuda_source
 
@@ -76,10 +77,8 @@ def tile(
 
 def source(real: str, cell: str, gates: int, units: int, rows: int) -> str:
     """The CUDA C++ of a cell for a tile."""
-    from .recurrent import source as of_steps
-
     return (
-        of_steps(real)
+        sequence.source(real)
         + f"#define HT {units}\n#define BT {rows}\n#define GATES {gates}\n"
         + f"#define SEPARATE {CELLS[cell]}\n"
         + f"#define STEP {cell}_at\n#define STEP_BACK {cell}_back_at\n"
@@ -100,7 +99,7 @@ def _limits(xp: Any, device: int) -> tuple[int, int]:
 
 
 def run(s: Any, cell: str, way: str, w_hh: Array) -> bool:
-    """Runs all steps of a `recurrent.Pass`; False if they are left to a launch for each.
+    """Runs all steps of a `sequence.Pass`; False if they are left to a launch for each.
 
     **Arguments** way: `forward` or `backward`. w_hh: contiguous; the caller holds it.
     """

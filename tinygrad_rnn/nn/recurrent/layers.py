@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property, partial
-from inspect import signature
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +19,7 @@ from ...tensor.random import Generator
 from ...tensor.tensor import Tensor
 from ..checks import positive
 from ..module import Parameter
+from ..options import parameters
 from .cells import BuiltInCell, GRUCell, LSTMCell, RNNCell
 from .layer import RecurrentLayer
 from .states import Activation, LayerCall, State
@@ -36,9 +36,10 @@ class BuiltInLayer(RecurrentLayer):
 
     def __init__(self, cell: type[BuiltInCell], passed: dict[str, Any]) -> None:
         """**Arguments** passed: to the layer, by name: for `RecurrentLayer` and for the cells."""
+        kinds: tuple[Any, ...] = RecurrentLayer, cell
         own, of_cells = (
-            {name: passed[name] for name in signature(kind).parameters if name in passed}
-            for kind in (RecurrentLayer, cell)
+            {name: passed[name] for name in parameters(kind) if name in passed and name != "self"}
+            for kind in kinds
         )
         super().__init__(**own)
         input_size = of_cells.pop("input_size")
