@@ -94,7 +94,7 @@ PLACE = {
     *("text", "a", "b", "line", "zeros", "latin", "wide", "empty", "blank", "one", "twice"),
     *("folder", "folder.png", "pipe", "pipe.png", "en", "xx", "charlm", "pairs"),
     "weights.safetensors", "rows.csv", "rows.conll", "series.csv", "waves.ts", "classified",
-    "shown.csv", "shown",
+    "shown.csv", "shown", "zh_CN",
 }  # fmt: skip
 
 
