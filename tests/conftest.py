@@ -12,6 +12,8 @@ from hypothesis import HealthCheck, settings
 
 import tinygrad_rnn as tg
 
+collect_ignore = ["sanitized"]  # what every Python process of `make sanitize` loads
+
 slow_is_fine = [HealthCheck.too_slow, HealthCheck.data_too_large]
 settings.register_profile(
     "quick", max_examples=3, deadline=None, derandomize=True, suppress_health_check=slow_is_fine
