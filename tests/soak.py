@@ -30,7 +30,7 @@ PAIRS = [(f"{n} and {m}", f"{m} und {n}") for n in range(9) for m in range(9)]
 
 @dataclass
 class Reading:
-    """What a process holds after an update."""
+    """The memory and the objects of a process after an update."""
 
     step: int
     resident: int  # bytes

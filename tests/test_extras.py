@@ -56,7 +56,7 @@ def imports(node: ast.AST, deferred: bool = False) -> Iterator[tuple[str, bool]]
 
 @pytest.fixture(scope="module")
 def imported() -> dict[Path, set[tuple[str, bool]]]:
-    """What each module imports, besides Python's own, ours, and what is always installed."""
+    """Lists the packages that each module imports and that an extra has to install."""
     known = {*sys.stdlib_module_names, "tinygrad_rnn", *BASE}
     return {
         file: {one for one in imports(ast.parse(file.read_text("utf-8"))) if one[0] not in known}

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.gpu
 
 
 class World:
-    """What the communicator asks of MPI: a sum over one rank, of an array on the host."""
+    """A stand-in for MPI: a sum over one rank, of an array on the host."""
 
     rank, size = 0, 1
 

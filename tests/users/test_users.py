@@ -60,7 +60,7 @@ def test_a_port_of_keras_fit(tmp_path: Path) -> None:
 
 
 def output_of(*command: str) -> str:
-    """What a program prints."""
+    """Runs a program and returns its output."""
     return subprocess.run(
         command,
         env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"},

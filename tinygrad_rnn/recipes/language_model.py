@@ -1,4 +1,4 @@
-"""What language models of characters and of words share: the chain rule, and sampling from it.
+"""The base of language models of characters and of words: the chain rule, and sampling.
 
 P(s_1 ... s_n) = P(s_1 | start) P(s_2 | start, s_1) ... P(s_n | start, s_1 ... s_{n-1})
 """

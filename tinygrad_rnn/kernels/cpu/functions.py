@@ -78,7 +78,7 @@ def set_num_threads(count: int) -> None:
 
 
 def get_num_threads() -> int:
-    """How many threads the native kernels may use: one, where there are none.
+    """Returns the number of threads of the native kernels: 1 where there are no such kernels.
 
     >>> import tinygrad_rnn as tg
     >>> tg.get_num_threads() >= 1

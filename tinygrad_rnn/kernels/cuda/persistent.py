@@ -48,7 +48,7 @@ def wanted() -> bool:
 
 
 def describe() -> str:
-    """Which kernels run a sequence, and why."""
+    """Names the kernels that run a sequence, and the reason."""
     if wanted():
         return "one launch for a sequence where it fits (TINYGRAD_RNN_CUDA_KERNELS)"
     return "two launches for a step; one for a sequence has not run on a GPU and is off"

@@ -32,7 +32,7 @@ def supports(xp: Any, floats: Sequence[Array | None]) -> bool:
 
 
 def describe() -> str:
-    """Which kernels run a sequence, and why."""
+    """Names the kernels that run a sequence, and the reason."""
     return persistent.describe()
 
 

@@ -72,7 +72,7 @@ def checked_index(xp: Any, shape: tuple[int, ...], index: Any) -> Any:
 
 
 def _axes_of(part: Any) -> int:
-    """How many axes a part of an index takes."""
+    """The number of axes that a part of an index takes."""
     if part is None or part is ...:
         return 0
     return part.ndim if backend.is_array(part) and part.dtype == bool else 1

@@ -180,7 +180,7 @@ def all(xp: Any, x: Array, *, axis: Axis = None, keepdims: bool = False) -> Arra
 
 @operation
 def count_nonzero(xp: Any, x: Array, *, axis: Axis = None, keepdims: bool = False) -> Array:
-    """How many elements are not zero, over axes.
+    """Counts the elements that are not zero, over axes.
 
     >>> import tinygrad_rnn as tg
     >>> tg.count_nonzero(tg.tensor([[1, 0], [2, 3]]), axis=0)

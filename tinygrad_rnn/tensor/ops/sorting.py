@@ -84,7 +84,7 @@ def topk_indices(xp: Any, x: Any, *, k: int) -> Any:
 
 @operation
 def searchsorted(xp: Any, x: Array, values: Array, *, side: str = "left") -> Array:
-    """Where values would have to be inserted into a sorted x to keep its order.
+    """Finds the places where values can be inserted into a sorted x to keep its order.
 
     >>> import tinygrad_rnn as tg
     >>> tg.searchsorted(tg.tensor([1.0, 2.0, 3.0]), tg.tensor([0.5, 2.0]))
