@@ -82,7 +82,10 @@ def test_a_model_comes_back(model: nn.Module, tmp_path: Path) -> None:
             save_model(tmp_path / "m", model)
         return
     save_model(tmp_path / "m", model)
-    same(load_model(tmp_path / "m"), model)
+    back = load_model(tmp_path / "m")
+    same(back, model)
+    save_model(tmp_path / "again", back)
+    assert (tmp_path / "again").read_bytes() == (tmp_path / "m").read_bytes()
 
 
 def same(back: nn.Module, model: nn.Module) -> None:

@@ -171,9 +171,12 @@ def to_keras(chain: KerasChain, path: str | Path) -> None:
               "config": {"name": "chain", "layers": layers}}  # fmt: skip
     archive = BytesIO()
     with zipfile.ZipFile(archive, "w") as files:
-        files.writestr("metadata.json", json.dumps({"keras_version": "3.0.0"}))
-        files.writestr("config.json", json.dumps(config))
-        files.writestr("model.weights.h5", held.getvalue())
+        for name, contents in (
+            ("metadata.json", json.dumps({"keras_version": "3.0.0"})),
+            ("config.json", json.dumps(config)),
+            ("model.weights.h5", held.getvalue()),
+        ):
+            files.writestr(zipfile.ZipInfo(name), contents)  # without the time of day
     write(at, archive.getvalue())
 
 

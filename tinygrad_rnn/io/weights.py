@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from contextlib import suppress
@@ -101,11 +102,19 @@ def _is_torch(file: BinaryIO) -> bool:
     return found
 
 
-def to_bytes(tensors: Mapping[str, Any], metadata: dict[str, str] | None = None) -> bytes:
-    """Serializes named tensors, and words about them."""
+def to_bytes(tensors: Mapping[str, Any], metadata: Mapping[str, str] | None = None) -> bytes:
+    """Serializes named tensors, and words about them: the same bytes for the same contents."""
     from safetensors.numpy import save as serialize
 
-    return serialize({name: _array(name, value) for name, value in tensors.items()}, metadata)
+    raw = serialize({name: _array(name, value) for name, value in tensors.items()})
+    if not metadata:
+        return raw
+    # The library would write the metadata in a random order.
+    size = int.from_bytes(raw[:8], "little")
+    header = {"__metadata__": dict(metadata), **json.loads(raw[8 : 8 + size])}
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # the tensors stay aligned
+    return b"".join([len(text).to_bytes(8, "little"), text, memoryview(raw)[8 + size :]])
 
 
 def from_bytes(raw: bytes, source: str) -> Arrays:
