@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import wraps
-from inspect import signature
-from types import CodeType, FrameType
+from inspect import getattr_static, signature
+from types import CodeType, FrameType, MappingProxyType
 from typing import Any, NoReturn, TypeVar, cast
 
 import numpy as np
@@ -102,6 +102,43 @@ def unknown_name(owner: str, name: str, obj: Any, remedy: str = "") -> Attribute
     kind = "module" if owner.islower() else repr(type(obj).__name__) + " object"
     what = f"{kind} {obj.__name__!r}" if owner.islower() else kind
     return AttributeError(f"{what} has no attribute {name!r}", name=name, obj=obj)
+
+
+class Absent:
+    """Stands in a class for an attribute that it does not have: reading it says what to type.
+
+    A `__getattr__` would do, but CPython reads every attribute of a class with one more slowly.
+    """
+
+    def __init__(self, owner: type, name: str, remedy: str) -> None:
+        self.owner, self.name, self.remedy = owner, name, remedy
+
+    def __get__(self, instance: Any, kind: type) -> Any:
+        bases = kind.__mro__
+        for base in bases[bases.index(self.owner) + 1 :]:  # another base of a subclass may have it
+            if self.name in vars(base):
+                found = vars(base)[self.name]
+                return found.__get__(instance, kind) if hasattr(found, "__get__") else found
+        raise unknown_name(self.owner.__name__, self.name, instance, self.remedy)
+
+
+def answer_in(cls: Any, others: Mapping[str, str] = MappingProxyType({})) -> None:
+    """Lets a class answer for the names of `torch_names` that it does not have.
+
+    **Arguments** others: more names, and what to type for them.
+    """
+    from .torch_names import names
+
+    for name in names(cls.__name__) | others.keys():
+        setattr(cls, name, Absent(cls, name, others.get(name, "")))
+
+    def present(self: Any) -> list[str]:
+        """The names of the attributes, for completion."""
+        names = object.__dir__(self)
+        absent = (n for n in names if isinstance(getattr_static(self, n, None), Absent))
+        return sorted({*names} - {n for n in absent if not hasattr(self, n)})
+
+    cls.__dir__ = present
 
 
 def keyword_remedy(error: Exception) -> str:

@@ -270,6 +270,12 @@ KEYWORDS = {  # arguments of PyTorch's and Keras's functions and classes
 }
 
 
+def names(owner: str) -> set[str]:
+    """The names that an owner does not have and the tables explain."""
+    listed = (key.rpartition(".") for key in (*REMEDIES, *KERAS))
+    return {name for of, _, name in listed if of == owner}
+
+
 def missing(owner: str, name: str, remedy: str = "") -> str:
     """The text of an error about a name that an owner does not have; empty without a remedy."""
     key = f"{owner}.{name}"

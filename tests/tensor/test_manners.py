@@ -180,6 +180,53 @@ def test_functions_that_are_no_methods_and_numpys_names_are_answered_too() -> No
     assert "isnan" in functions
 
 
+class Saved:
+    def save(self) -> str:
+        return "saved"
+
+    @property
+    def summary(self) -> str:
+        return "short"
+
+
+def test_a_class_of_ones_own_may_have_the_names() -> None:
+    class Model(tg.nn.Module, Saved):
+        def __init__(self) -> None:
+            self.float = 3
+
+        def fit(self) -> str:
+            super().fit()  # type: ignore[misc]
+            return "unreached"
+
+    model = Model()
+    assert (model.save(), model.summary, model.float) == ("saved", "short", 3)
+    assert {"save", "summary", "float", "fit"} <= set(dir(model))
+    with pytest.raises(tg.UnknownNameError, match=r"^Module\.fit: "):
+        model.fit()
+    with pytest.raises(tg.UnknownNameError, match=r"^Module\.predict: "):
+        model.predict  # noqa: B018
+
+    class Wrapper(tg.nn.Module):
+        def __getattr__(self, name: str) -> str:
+            return f"of the inner model: {name}"
+
+    assert Wrapper().predict == "of the inner model: predict"
+
+
+@pytest.mark.parametrize("thing", [tg.ones((2,)), tg.nn.Linear(2, 3)])
+def test_names_that_do_not_exist_are_not_offered(thing: Any) -> None:
+    absent = torch_names.names("Tensor" if isinstance(thing, tg.Tensor) else "Module")
+    assert not absent & set(dir(thing))
+    assert {"requires_grad", "weight"} & set(dir(thing))
+
+
+@pytest.mark.parametrize("kind", [tg.Tensor, tg.nn.Parameter, tg.nn.LSTM, tg.nn.GRUCell])
+def test_attributes_are_read_the_fast_way(kind: type) -> None:
+    # CPython caches where an attribute is only for classes that leave the look-up to it.
+    for name in ("__getattr__", "__getattribute__"):
+        assert not [base for base in kind.__mro__[:-1] if name in vars(base)]
+
+
 @pytest.mark.parametrize("thing", OWNERS.values(), ids=list(OWNERS))
 def test_other_names_are_unknown_as_usual(thing: Any) -> None:
     with pytest.raises(AttributeError, match=r"has no attribute 'tenh'$") as caught:

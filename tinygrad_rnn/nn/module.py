@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import copy
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
-from itertools import chain
 from reprlib import recursive_repr
 from threading import local
 from types import MappingProxyType
@@ -16,10 +15,10 @@ from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, Self, TypeVar
 from ..errors import (
     InvalidTypeError,
     InvalidValueError,
+    answer_in,
     boundaries,
     public,
     raise_named,
-    unknown_name,
 )
 from ..tensor import creation
 from ..tensor.autodiff import no_grad
@@ -30,6 +29,7 @@ from .state_dict import IncompatibleKeys, StateDictError
 
 P = ParamSpec("P")
 R = TypeVar("R", covariant=True)
+Members = list[tuple[str, Any]]  # modules and Tensors with their names
 
 
 class _HasForward(Protocol[P, R]):
@@ -158,7 +158,7 @@ class Module:
 
     def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
         """This module and those in it, with their names; each once, however often it is held."""
-        return _walk(self, prefix, once=True)
+        return ((name, module) for name, module, _ in _walk(self, prefix, once=True))
 
     def modules(self) -> Iterator[Module]:
         """This module and those in it, each once."""
@@ -166,7 +166,8 @@ class Module:
 
     def named_children(self) -> Iterator[tuple[str, Module]]:
         """The modules that this one holds itself, with their names; each once."""
-        return _once(_modules(self, ""))
+        members = _members(self.attributes(), "")
+        return _once((name, value) for name, value in members if isinstance(value, Module))
 
     def children(self) -> Iterator[Module]:
         """The modules that this one holds itself, each once."""
@@ -174,11 +175,16 @@ class Module:
 
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
         """The parameters with their names; each once, however many modules share it."""
-        return _once(_parameters(self.named_modules()))
+        seen: set[int] = set()
+        for _, module, members in _walk(self, "", once=True):
+            for name, p in _parameters(module, members):
+                if id(p) not in seen:
+                    seen.add(id(p))
+                    yield name, p
 
     def own_parameters(self) -> Iterator[Parameter]:
         """The parameters that this module holds itself, outside of other modules."""
-        return (p for _, p in _parameters([("", self)]))
+        return (p for _, p in _parameters(self, _members(self.attributes(), "")))
 
     def parameters(self) -> Iterator[Parameter]:
         """The parameters, each once."""
@@ -216,7 +222,8 @@ class Module:
 
     def named_buffers(self) -> Iterator[tuple[str, Tensor]]:
         """The buffers with their names, each once."""
-        return _once((name, b) for name, b, _ in _buffers(self.named_modules()))
+        held = (buffer for path in self.named_modules() for buffer in _buffers(*path))
+        return _once((name, buffer) for name, buffer, _ in held)
 
     def buffers(self) -> Iterator[Tensor]:
         """The buffers, each once."""
@@ -225,9 +232,9 @@ class Module:
     def _named(self) -> dict[str, Tensor]:
         """The parameters and saved buffers by name: a tied one under each of its names."""
         named: dict[str, Tensor] = {}
-        for module in _walk(self, "", once=False):
-            saved = ((name, b) for name, b, persistent in _buffers([module]) if persistent)
-            for name, p in chain[tuple[str, Tensor]](_parameters([module]), saved):
+        for path, module, members in _walk(self, "", once=False):
+            saved = [(name, b) for name, b, persistent in _buffers(path, module) if persistent]
+            for name, p in [*_parameters(module, members), *saved]:
                 if named.setdefault(name, p) is not p:
                     raise StateDictError(
                         f"{type(self).__name__}: two parameters have the name {name!r}: give the "
@@ -255,7 +262,8 @@ class Module:
 
     def _remedy(self, name: str) -> str:
         owner, _, key = name.rpartition(".")
-        module = dict(_walk(self, "", once=False)).get(owner)
+        held = {name: module for name, module, _ in _walk(self, "", once=False)}
+        module = held.get(owner)
         remedy = module.why_unexpected(key) if module is not None else ""
         return f" ({remedy})" if remedy else ""
 
@@ -368,12 +376,6 @@ class Module:
         ]
         return "\n".join([f"{type(self).__name__}({self.describe()})", *inner])
 
-    if not TYPE_CHECKING:
-
-        def __getattr__(self, name: str) -> Any:
-            """Refuses a name that does not exist; of PyTorch's, it says what to type."""
-            raise unknown_name("Module", name, self)
-
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         """Copies the innermost module first, since nesting may be deeper than Python's stack."""
         for _, module in reversed(list(self.named_modules())):
@@ -393,6 +395,7 @@ class Module:
 
 
 boundaries.add(Module.__call__.__code__)
+answer_in(Module)
 
 
 class _Hooks:
@@ -416,19 +419,21 @@ class _Hooks:
 PLAIN = frozenset({int, float, bool, str, type(None)})  # what most attributes are: none of these
 
 
-def _walk(root: Module, prefix: str, *, once: bool) -> Iterator[tuple[str, Module]]:
-    """A module and those in it, from the top down, with their names.
+def _walk(root: Module, prefix: str, *, once: bool) -> Iterator[tuple[str, Module, Members]]:
+    """A module and those in it, from the top down, with their names and members.
 
     Each once, or under each of its names; but none within itself.
     """
-    passed, path = {id(root)}, [(id(root), _modules(root, prefix))]
-    yield prefix, root
+    members = _members(root.attributes(), prefix)
+    passed, path = {id(root)}, [(id(root), iter(members))]
+    yield prefix, root, members
     while path:
-        for name, module in path[-1][1]:
-            if id(module) not in passed:
-                passed.add(id(module))
-                path.append((id(module), _modules(module, name)))
-                yield name, module
+        for name, value in path[-1][1]:
+            if isinstance(value, Module) and id(value) not in passed:
+                members = _members(value.attributes(), name)
+                passed.add(id(value))
+                path.append((id(value), iter(members)))
+                yield name, value, members
                 break
         else:
             left, _ = path.pop()
@@ -445,41 +450,37 @@ def _once(named: Iterable[tuple[str, R]]) -> Iterator[tuple[str, R]]:
             yield name, value
 
 
-def _modules(module: Module, name: str) -> Iterator[tuple[str, Module]]:
-    return ((n, v) for n, v in _members(module.attributes(), name) if isinstance(v, Module))
+def _parameters(module: Module, members: Members) -> list[tuple[str, Parameter]]:
+    """The parameters that a module holds itself; refuses what looks like one and is not."""
+    for owner, name in _shared(type(module)):  # type: ignore[arg-type]  # mypy: no hash
+        if name not in vars(module):
+            raise InvalidTypeError(
+                f"{owner}: {name!r} is an attribute of the class, which all its instances "
+                f"would share: assign self.{name} in __init__"
+            )
+    found: list[tuple[str, Parameter]] = []
+    for name, value in members:
+        if isinstance(value, Parameter):
+            found.append((name, value))
+        elif isinstance(value, Tensor) and value.requires_grad and value.is_leaf:
+            raise InvalidTypeError(
+                f"{type(module).__name__}: {name!r} is a Tensor that requires grad, but no "
+                "Parameter, so that it would be neither learned nor saved: assign "
+                "tg.nn.Parameter(...) of it, or its .detach() if it is a constant"
+            )
+    return found
 
 
-def _parameters(modules: Iterable[tuple[str, Module]]) -> Iterator[tuple[str, Parameter]]:
-    """The parameters that modules hold themselves; refuses what looks like one and is not."""
-    for prefix, module in modules:
-        for owner, name in _shared(type(module)):  # type: ignore[arg-type]  # mypy: no hash
-            if name not in vars(module):
-                raise InvalidTypeError(
-                    f"{owner}: {name!r} is an attribute of the class, which all its instances "
-                    f"would share: assign self.{name} in __init__"
-                )
-        for name, value in _members(module.attributes(), prefix):
-            if isinstance(value, Parameter):
-                yield name, value
-            elif isinstance(value, Tensor) and value.requires_grad and value.is_leaf:
-                raise InvalidTypeError(
-                    f"{type(module).__name__}: {name!r} is a Tensor that requires grad, but no "
-                    "Parameter, so that it would be neither learned nor saved: assign "
-                    "tg.nn.Parameter(...) of it, or its .detach() if it is a constant"
-                )
-
-
-def _buffers(modules: Iterable[tuple[str, Module]]) -> Iterator[tuple[str, Tensor, bool]]:
-    """The buffers that modules hold themselves: name, Tensor, whether it is saved."""
-    for prefix, module in modules:
-        for name, persistent in module._buffers.items():
-            value = getattr(module, name, None)
-            if not isinstance(value, Tensor):
-                raise InvalidTypeError(
-                    f"{type(module).__name__}: the buffer {name!r}: expected a Tensor, got "
-                    f"{type(value).__name__}"
-                )
-            yield (f"{prefix}.{name}" if prefix else name), value, persistent
+def _buffers(prefix: str, module: Module) -> Iterator[tuple[str, Tensor, bool]]:
+    """The buffers that a module holds itself: name, Tensor, whether it is saved."""
+    for name, persistent in module._buffers.items():
+        value = getattr(module, name, None)
+        if not isinstance(value, Tensor):
+            raise InvalidTypeError(
+                f"{type(module).__name__}: the buffer {name!r}: expected a Tensor, got "
+                f"{type(value).__name__}"
+            )
+        yield (f"{prefix}.{name}" if prefix else name), value, persistent
 
 
 @lru_cache(1024)
@@ -493,20 +494,19 @@ def _shared(kind: type) -> tuple[tuple[str, str], ...]:
     )
 
 
-def _members(
-    items: Iterable[tuple[Any, Any]], prefix: str, within: tuple[int, ...] = ()
-) -> Iterator[tuple[str, Any]]:
+def _members(items: Iterable[tuple[Any, Any]], prefix: str, within: Sequence[Any] = ()) -> Members:
     """Modules and Tensors among named values, those in lists, tuples and dicts too."""
+    found: Members = []
     for key, value in items:
         if type(value) in PLAIN:
             continue
         name = f"{prefix}.{key}" if prefix else str(key)
         if isinstance(value, (Tensor, Module)):
-            yield name, value
+            found.append((name, value))
         elif isinstance(value, (list, tuple, deque, Mapping)):
-            if id(value) not in within:
+            if not any(value is outer for outer in within):
                 pairs = value.items() if isinstance(value, Mapping) else enumerate(value)
-                yield from _members(pairs, name, (*within, id(value)))
+                found += _members(pairs, name, (*within, value))
         elif isinstance(value, (set, frozenset)) and any(
             isinstance(v, (Parameter, Module)) for v in value
         ):
@@ -514,3 +514,4 @@ def _members(
                 f"{name!r} is a set of modules or parameters, which have no order and so no names: "
                 "make it a list"
             )
+    return found

@@ -199,7 +199,6 @@ def starting_cotangent(y: Traced, g: Any, what: str) -> Any:
     """Checks the cotangent of an output; None stands for 1 of a scalar."""
     if not isinstance(y, Traced):
         raise InvalidTypeError(f"{what}: expected Tensors to differentiate, got {type(y).__name__}")
-    xp = backend.module_of(y.array)
     if y.edge is None:
         raise GraphError(
             f"{what}: nothing to differentiate: the tensor {list(y.array.shape)} was computed "
@@ -211,7 +210,7 @@ def starting_cotangent(y: Traced, g: Any, what: str) -> Any:
                 f"{what}: expected a scalar, got shape {list(y.array.shape)}: sum it, or pass the "
                 "cotangent of its shape"
             )
-        one = xp.empty(y.array.shape, y.array.dtype)
+        one = backend.module_of(y.array).empty(y.array.shape, y.array.dtype)
         one.fill(1)
         return one
     if not isinstance(g, Traced):
@@ -220,7 +219,7 @@ def starting_cotangent(y: Traced, g: Any, what: str) -> Any:
             if backend.is_array(g)
             else conversion.from_python(g, what=what)
         )
-    array = g.array if isinstance(g, Traced) else xp.asarray(g)
+    array = g.array if isinstance(g, Traced) else backend.module_of(y.array).asarray(g)
     if array.dtype.kind == "c":
         raise InvalidTypeError(f"{what}: expected a cotangent of reals, got {array.dtype}")
     if array.shape != y.array.shape:

@@ -82,6 +82,8 @@ def module_of(array: Array) -> Any:
 
 def device_of(array: Array) -> str:
     """The name of the device that holds an array."""
+    if type(array) is np.ndarray:
+        return "cpu"
     kind, _ = _entry(array)
     return f"cuda:{array.device.id}" if kind == "cuda" else kind
 

@@ -164,13 +164,11 @@ class Op(Inputs):
             return self(*converted, **params)
         tracing = tracing and self.differentiable and grad_mode.on
         saved = None
+        given = params
         if self.decomposition is not None:
-            given = {
-                n: self._constants(n, v, xp)
-                if isinstance(v, tuple) and v is not self.parameters[n]
-                else v
-                for n, v in params.items()
-            }
+            for n, v in params.items():
+                if isinstance(v, tuple) and v is not self.parameters[n]:
+                    given = {**given, n: self._constants(n, v, xp)}
         try:
             if self.decomposition is None:
                 y = self.forward(xp, *raw, **params)
@@ -200,7 +198,7 @@ class Op(Inputs):
             out = new(cls)
             out.array, out.edge = y, None
             return out
-        if any(v.dtype.kind == "c" for v in y) if several else y.dtype.kind == "c":
+        if "c" in [v.dtype.kind for v in y] if several else y.dtype.kind == "c":
             raise InvalidTypeError(
                 f"{self.name}: complex numbers have no gradients here: compute with the real and "
                 "the imaginary part as tensors of their own, or under tg.no_grad()"

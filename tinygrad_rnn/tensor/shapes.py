@@ -40,8 +40,12 @@ def one_axis(axis: Any, ndim: int, what: str) -> int:
 
 def sizes(shape: Any, what: str) -> tuple[int, ...]:
     """Converts a shape to a tuple of ints: from one length or several."""
-    if type(shape) is tuple and all(type(n) is int and n >= 0 for n in shape):
-        return shape  # the usual case
+    if type(shape) is tuple:
+        for n in shape:
+            if type(n) is not int or n < 0:
+                break
+        else:
+            return shape  # the usual case
     each = shape if isinstance(shape, (tuple, list)) else (shape,)
     return tuple([size(n, f"{what}: shape") for n in each])
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from ..errors import (
     InvalidTypeError,
     InvalidValueError,
     ShapeError,
-    unknown_name,
+    answer_in,
 )
 from . import autodiff, backend, conversion, interop, ops
 from .backend import Array
@@ -344,13 +344,6 @@ class Tensor(Traced):
         notes = f"{self.shape}, {self.dtype}" + (", requires_grad" if self.edge else "")
         return html.of_values(self.numpy(), f"Tensor {notes}", text)
 
-    if not TYPE_CHECKING:
-
-        def __getattr__(self, name: str) -> Any:
-            """Refuses a name that does not exist; of PyTorch's, it says what to type."""
-            function = "" if name.startswith("_") or name not in ops.__all__ else f"tg.{name}(x)"
-            raise unknown_name("Tensor", name, self, function)
-
     def __len__(self) -> int:
         if not self.shape:
             raise InvalidTypeError("a tensor without axes has no length")
@@ -597,6 +590,7 @@ class _Gradient(Tensor):
         return self.detach().__reduce__()
 
 
+answer_in(Tensor, {name: f"tg.{name}(x)" for name in ops.__all__ if not hasattr(Tensor, name)})  # type: ignore[has-type]
 Tensor.result_class = Traced.result_class = Tensor  # the latter for calls with Python numbers only
 
 

@@ -73,7 +73,9 @@ class BuiltInLayer(RecurrentLayer):
 
     def attributes(self) -> Iterable[tuple[str, Any]]:
         """The attributes by name; of the cells only their weights, under PyTorch's names."""
-        return [(name, value) for name, value in vars(self).items() if name != "cells"]
+        held = {**vars(self)}
+        held.pop("cells", None)
+        return held.items()
 
     if TYPE_CHECKING:
 
