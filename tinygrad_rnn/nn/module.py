@@ -29,7 +29,8 @@ from .state_dict import IncompatibleKeys, StateDictError
 
 P = ParamSpec("P")
 R = TypeVar("R", covariant=True)
-Members = list[tuple[str, Any]]  # modules and Tensors with their names
+Tensors = list[tuple[str, Tensor]]  # with their names
+Modules = list[tuple[str, "Module"]]
 
 
 class _HasForward(Protocol[P, R]):
@@ -166,8 +167,7 @@ class Module:
 
     def named_children(self) -> Iterator[tuple[str, Module]]:
         """The modules that this one holds itself, with their names; each once."""
-        members = _members(self.attributes(), "")
-        return _once((name, value) for name, value in members if isinstance(value, Module))
+        return _once(_members(self.attributes(), "")[1])
 
     def children(self) -> Iterator[Module]:
         """The modules that this one holds itself, each once."""
@@ -176,15 +176,15 @@ class Module:
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
         """The parameters with their names; each once, however many modules share it."""
         seen: set[int] = set()
-        for _, module, members in _walk(self, "", once=True):
-            for name, p in _parameters(module, members):
+        for _, module, tensors in _walk(self, "", once=True):
+            for name, p in _parameters(module, tensors):
                 if id(p) not in seen:
                     seen.add(id(p))
                     yield name, p
 
     def own_parameters(self) -> Iterator[Parameter]:
         """The parameters that this module holds itself, outside of other modules."""
-        return (p for _, p in _parameters(self, _members(self.attributes(), "")))
+        return (p for _, p in _parameters(self, _members(self.attributes(), "")[0]))
 
     def parameters(self) -> Iterator[Parameter]:
         """The parameters, each once."""
@@ -232,9 +232,9 @@ class Module:
     def _named(self) -> dict[str, Tensor]:
         """The parameters and saved buffers by name: a tied one under each of its names."""
         named: dict[str, Tensor] = {}
-        for path, module, members in _walk(self, "", once=False):
+        for path, module, tensors in _walk(self, "", once=False):
             saved = [(name, b) for name, b, persistent in _buffers(path, module) if persistent]
-            for name, p in [*_parameters(module, members), *saved]:
+            for name, p in [*_parameters(module, tensors), *saved]:
                 if named.setdefault(name, p) is not p:
                     raise StateDictError(
                         f"{type(self).__name__}: two parameters have the name {name!r}: give the "
@@ -363,16 +363,16 @@ class Module:
     @public
     def zero_grad(self) -> None:
         """Sets the gradients of the parameters to None."""
-        for p in self.parameters():
-            if p.requires_grad:
-                p.grad = None
+        for _, _, tensors in _walk(self, "", once=True):
+            for _, p in tensors:
+                if isinstance(p, Parameter) and p.edge is not None:
+                    p.grad = None
 
     @recursive_repr("...")
     def __repr__(self) -> str:
         inner = [
             f"  {name}: {value!r}".replace("\n", "\n  ")
-            for name, value in _members(self.attributes(), "")
-            if isinstance(value, Module)
+            for name, value in _members(self.attributes(), "")[1]
         ]
         return "\n".join([f"{type(self).__name__}({self.describe()})", *inner])
 
@@ -419,21 +419,21 @@ class _Hooks:
 PLAIN = frozenset({int, float, bool, str, type(None)})  # what most attributes are: none of these
 
 
-def _walk(root: Module, prefix: str, *, once: bool) -> Iterator[tuple[str, Module, Members]]:
-    """A module and those in it, from the top down, with their names and members.
+def _walk(root: Module, prefix: str, *, once: bool) -> Iterator[tuple[str, Module, Tensors]]:
+    """A module and those in it, from the top down, with their names and the Tensors of each.
 
     Each once, or under each of its names; but none within itself.
     """
-    members = _members(root.attributes(), prefix)
-    passed, path = {id(root)}, [(id(root), iter(members))]
-    yield prefix, root, members
+    tensors, modules = _members(root.attributes(), prefix)
+    yield prefix, root, tensors
+    passed, path = {id(root)}, [(id(root), iter(modules))]
     while path:
-        for name, value in path[-1][1]:
-            if isinstance(value, Module) and id(value) not in passed:
-                members = _members(value.attributes(), name)
-                passed.add(id(value))
-                path.append((id(value), iter(members)))
-                yield name, value, members
+        for name, module in path[-1][1]:
+            if id(module) not in passed:
+                tensors, modules = _members(module.attributes(), name)
+                passed.add(id(module))
+                path.append((id(module), iter(modules)))
+                yield name, module, tensors
                 break
         else:
             left, _ = path.pop()
@@ -450,7 +450,7 @@ def _once(named: Iterable[tuple[str, R]]) -> Iterator[tuple[str, R]]:
             yield name, value
 
 
-def _parameters(module: Module, members: Members) -> list[tuple[str, Parameter]]:
+def _parameters(module: Module, tensors: Tensors) -> list[tuple[str, Parameter]]:
     """The parameters that a module holds itself; refuses what looks like one and is not."""
     for owner, name in _shared(type(module)):  # type: ignore[arg-type]  # mypy: no hash
         if name not in vars(module):
@@ -459,10 +459,10 @@ def _parameters(module: Module, members: Members) -> list[tuple[str, Parameter]]
                 f"would share: assign self.{name} in __init__"
             )
     found: list[tuple[str, Parameter]] = []
-    for name, value in members:
+    for name, value in tensors:
         if isinstance(value, Parameter):
             found.append((name, value))
-        elif isinstance(value, Tensor) and value.requires_grad and value.is_leaf:
+        elif value.requires_grad and value.is_leaf:
             raise InvalidTypeError(
                 f"{type(module).__name__}: {name!r} is a Tensor that requires grad, but no "
                 "Parameter, so that it would be neither learned nor saved: assign "
@@ -494,19 +494,26 @@ def _shared(kind: type) -> tuple[tuple[str, str], ...]:
     )
 
 
-def _members(items: Iterable[tuple[Any, Any]], prefix: str, within: Sequence[Any] = ()) -> Members:
-    """Modules and Tensors among named values, those in lists, tuples and dicts too."""
-    found: Members = []
+def _members(
+    items: Iterable[tuple[Any, Any]], prefix: str, within: Sequence[Any] = ()
+) -> tuple[Tensors, Modules]:
+    """Tensors and modules among named values, those in lists, tuples and dicts too."""
+    tensors: Tensors = []
+    modules: Modules = []
     for key, value in items:
         if type(value) in PLAIN:
             continue
         name = f"{prefix}.{key}" if prefix else str(key)
-        if isinstance(value, (Tensor, Module)):
-            found.append((name, value))
+        if isinstance(value, Tensor):
+            tensors.append((name, value))
+        elif isinstance(value, Module):
+            modules.append((name, value))
         elif isinstance(value, (list, tuple, deque, Mapping)):
             if not any(value is outer for outer in within):
                 pairs = value.items() if isinstance(value, Mapping) else enumerate(value)
-                found += _members(pairs, name, (*within, value))
+                inner = _members(pairs, name, (*within, value))
+                tensors += inner[0]
+                modules += inner[1]
         elif isinstance(value, (set, frozenset)) and any(
             isinstance(v, (Parameter, Module)) for v in value
         ):
@@ -514,4 +521,4 @@ def _members(items: Iterable[tuple[Any, Any]], prefix: str, within: Sequence[Any
                 f"{name!r} is a set of modules or parameters, which have no order and so no names: "
                 "make it a list"
             )
-    return found
+    return tensors, modules

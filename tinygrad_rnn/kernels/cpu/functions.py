@@ -109,8 +109,10 @@ def _backward(g: Arrays, saved: Any, needs: Sequence[bool]) -> tuple[Array | Non
     """The cotangents of x, h0, c0, w_ih, w_hh, b_ih, b_hh, w_hr, w_ch."""
     inputs, kept = saved
     dtype = kept[0].dtype
-    if any(a is not None and a.dtype != dtype for a in g):  # of a loss with a float64 target
-        g = tuple([None if a is None else a.astype(dtype) for a in g])
+    for a in g:
+        if a is not None and a.dtype != dtype:  # of a loss with a float64 target
+            g = tuple([None if a is None else a.astype(dtype) for a in g])
+            break
     asked = 0  # a bit for each
     for i, need in enumerate(needs):
         asked |= need << i
