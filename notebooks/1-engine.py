@@ -158,7 +158,7 @@ figure
 # %% [markdown]
 # Why did $w$ grow beyond 1? For $x = 0$ the state has to keep itself, $h = \tanh(w h)$, and only
 # with $w > 1$ this has solutions other than 0: one for *on*, one for *off*. The training found it.
-# On the way, near update 20, the loss jumps: where the two solutions part, a small step of the
+# Near update 20 the loss jumps and $b$ swings: where the two solutions part, a small step of the
 # weights changes the outcome most. [Lesson 3](3-gradients.py) looks at such a place.
 #
 # ## Can we trust it?
@@ -191,8 +191,8 @@ tg.plot.curves(
 # %% [markdown]
 # From the right, the error falls with $\epsilon^2$: that is the curvature that the difference
 # ignores. From the left, it falls with growing $\epsilon$: two values that are nearly equal are
-# subtracted, and rounding is all that is left. The best place is between, and in float32 no place
-# is good. This is why `tg.gradcheck` computes in float64:
+# subtracted, and rounding is all that is left. The best place is between; in float32 even there
+# only five digits are right. This is why `tg.gradcheck` computes in float64:
 
 # %%
 latch = [np.array(weight) for weight in (1.5, 1.0, 0.0)]

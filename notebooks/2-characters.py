@@ -169,10 +169,10 @@ tg.plot.heat_map(
 
 # %% [markdown]
 # Below the diagonal there is nothing: a loss does not depend on later states. Up a column lies the
-# past. The window begins at the last letter of "cat", and a lonely `t` does not tell which verb
-# will follow: at `k` and `l` the net is wrong, and these two losses want to change every state
-# since the window's beginning. A dark column is a character that the net is sure of: its loss has
-# hardly a gradient, at any distance.
+# past. The window begins at the last letter of "cat", and a `t` alone does not tell which verb
+# will follow: at `k` and `l` the net is wrong, and these two losses have a large gradient at every
+# state since the window's beginning. A dark column is a character that the net is sure of: its
+# loss has hardly a gradient, at any distance.
 #
 # A weight is used at every step, so its gradient is a **sum over time**. If each step had a copy
 # $W_t$ of its own, the gradients of the copies would show what each step contributes:
@@ -200,9 +200,9 @@ figure
 
 # %% [markdown]
 # The first step contributes nothing, since the state before it is 0; the steps after the last
-# surprise contribute little, since no loss comes after them that wants a change.
+# surprise contribute little, since all losses that come after them are small.
 #
-# ## It writes
+# ## Generating
 #
 # Each character that is drawn is the next input. With `temperature` below 1 the net takes fewer
 # risks.

@@ -9,8 +9,9 @@
 # %% [markdown]
 # # Gradients that vanish and explode
 #
-# One matrix, multiplied thirty times. In this lesson we see what that does to a gradient, walk to
-# the cliff that an exploding gradient is, and fall off it, once without a rope and once with one.
+# On its way back through time a gradient is multiplied by the same matrix again and again. This
+# lesson shows what that does to its norm, draws the cliff in the loss where it explodes, and
+# trains across it, once without clipping and once with it.
 #
 # [Chapter 9](../docs/lecture/09-gradients.md) has the equations.
 
@@ -129,7 +130,7 @@ tg.plot.curves(slopes, xlabel=label, ylabel="|dL/db|", yscale="log", ax=right)
 figure
 
 # %% [markdown]
-# ## With and without a rope
+# ## With and without clipping
 #
 # Gradient descent starts on the plateau, above the wall. **Clipping** keeps the direction of the
 # gradient and limits its length: $g \leftarrow g\, v / \lVert g \rVert$ where $\lVert g \rVert >
@@ -152,10 +153,10 @@ def descend(v, start=(2.0, -0.35), updates=100):
     return np.array(path)
 
 
-free, roped = descend(v=float("inf")), descend(v=1.0)
+free, clipped = descend(v=float("inf")), descend(v=1.0)
 for name, (value, w, b) in {
     "free": free[-1],
-    "with clipping": roped[-1],
+    "with clipping": clipped[-1],
 }.items():
     print(
         f"{name}: it ends at w = {w:.2f}, b = {b:.2f}, where the loss is {value:.3f}"
@@ -164,7 +165,7 @@ for name, (value, w, b) in {
 # %% Without clipping one step leaves the picture; with it the path crosses the wall and stays near
 figure, axes = landscape_map()
 limits = axes.axis()
-for path, look in [(free, "w--x"), (roped, "r-o")]:
+for path, look in [(free, "w--x"), (clipped, "r-o")]:
     at = [(path[:, i] - a[0]) / (a[1] - a[0]) for i, a in [(1, ws), (2, bs)]]
     axes.plot(*at, look, markersize=4)
 axes.axis(limits)
@@ -175,7 +176,7 @@ figure
 # *on*, so both paths walk along the wall and now and then step on it. The gradient there is right,
 # but it holds for a ten-thousandth of the step that is taken. The white path is thrown out by one
 # update, to where the tanh is flat, and from there no gradient leads back. The red one is thrown
-# back by 0.1 at most, and goes on.
+# back by 0.1 at most, and continues.
 #
 # ## Truncation
 #

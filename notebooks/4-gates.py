@@ -25,7 +25,7 @@ from tinygrad_rnn import nn
 # ## Keep a number
 #
 # At each step the net reads a number and a flag. If the flag is 1 it has to remember the number,
-# and to say it at every step until the next flag. All other numbers are noise, which it has to
+# and to output it at every step until the next flag. All other numbers are noise, which it has to
 # ignore. A boolean could be kept in a saturated unit; a number between -1 and 1 cannot.
 
 # %%
@@ -65,9 +65,9 @@ losses = {"RNN, 4 units": of_rnn, "GRU, 4 units": of_gru}
 tg.plot.curves(losses, xlabel="updates", ylabel="squared error", yscale="log")
 
 # %% [markdown]
-# The vanilla RNN does it with a trick: its states stay so small that the tanh is almost a straight
-# line, and $W$ almost turns the state into itself. That is hard to find and easy to lose, as the
-# jumps of its curve show.
+# The vanilla RNN has no means of leaving its state alone. At each step it computes the number
+# again, through $W$ and the tanh, and the errors of thirty steps multiply: a small change of $W$
+# is enough, as the jumps of its curve show.
 #
 # ## Look inside
 #
@@ -83,9 +83,9 @@ flag = x[:, 0, 1] == 1
 tg.plot.activations(inside, symbols=["!" if f else "." for f in flag])
 
 # %% The output follows the target, a staircase with a step at each flag
-said = head(gru(x)[0]).numpy()[:, 0, 0]
+output = head(gru(x)[0]).numpy()[:, 0, 0]
 tg.plot.curves(
-    {"target": target[:, 0], "said": said}, xlabel="step t", ylabel="number"
+    {"target": target[:, 0], "output": output}, xlabel="step t", ylabel="number"
 )
 
 # %% [markdown]
@@ -104,8 +104,8 @@ print("mean z of each unit, between: ", z[~flag].mean(axis=0).round(2))
 # ## Count
 #
 # An LSTM has a second state, $c_t = f \odot c_{t-1} + i \odot g$. With $f = 1$ it is a **sum**,
-# and nothing squashes it. So an LSTM can count. It reads brackets, and says at each step how many
-# are open:
+# and nothing squashes it. So an LSTM can count. It reads brackets, and predicts at each step how
+# many are open:
 
 
 # %%

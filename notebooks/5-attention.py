@@ -112,7 +112,7 @@ def train(model):
 plain, looking = build(attends=False), build(attends=True)
 losses = {"without attention": train(plain), "with attention": train(looking)}
 
-# %% With attention the loss falls to a hundredth in a hundred updates; without, it hardly falls
+# %% With attention the loss falls below 0.01 in a hundred updates; without, it stays near 0.8
 tg.plot.curves(losses, xlabel="updates", ylabel="loss", yscale="log")
 
 # %% [markdown]
@@ -191,7 +191,7 @@ for text, hypothesis in zip(odd, translate(looking, odd), strict=True):
 # Write attention in NumPy for one query: scores $e_s = q \cdot h_s$, weights $a =
 # \operatorname{softmax}(e)$, and the context $\sum_s a_s h_s$. Only the first `length` rows of the
 # memory are real; the others are padding, and must have the weight 0. (Scores may be large:
-# $e^{1000}$ is not a number, but $e^{1000 - 1000}$ is.)
+# $e^{1000}$ overflows, $e^{1000 - 1000}$ does not.)
 
 
 # %%

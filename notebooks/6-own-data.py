@@ -33,8 +33,9 @@ folder = Path(tempfile.mkdtemp())
 # %% [markdown]
 # ## The table
 #
-# Eight people drew gestures on a tablet, fifteen of each kind. Since this file should be small, we
-# invent them: each person holds the pen at an angle, and has a size and a speed. A row is a point.
+# Eight people drew gestures on a tablet, fifteen of each kind. So that nothing has to be
+# downloaded, this cell simulates them: each person holds the pen at an angle, and has a size and a
+# speed. A row is a point.
 
 # %%
 GESTURES = ["line", "vee", "circle"]
