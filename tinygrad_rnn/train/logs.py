@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from ..errors import InvalidValueError, public
 
 if TYPE_CHECKING:
-    from .trainer import Progress, Trainer
+    from .progress import Progress
+    from .trainer import Trainer
 
 
 def figures(progress: Progress) -> dict[str, float]:
