@@ -18,7 +18,7 @@ import numpy as np
 
 from .. import io
 from ..distributed import Communicator, average_gradients
-from ..errors import InvalidTypeError, InvalidValueError, described, public
+from ..errors import InvalidTypeError, InvalidValueError, answer_in, public
 from ..io.files import fitting
 from ..nn import Module
 from ..nn.module import inference
@@ -30,6 +30,7 @@ from ..tensor.creation import as_tensor
 from ..tensor.random import Generator, default_generator
 from ..tensor.shapes import size
 from ..tensor.tensor import Tensor
+from .arguments import check_data, check_figures, check_parts, figures_of, loss_and_count
 from .display import show
 from .divergence import DivergedError, check_weights
 from .recovery import POLICIES, OnNaN, Recovery
@@ -120,12 +121,10 @@ class Trainer(Iterator[Progress]):
         explosion: float = 10.0,
         communicator: Communicator | None = None,
     ) -> None:
-        if not isinstance(model, Module) or not isinstance(optimizer, Optimizer):
-            wrong = model if not isinstance(model, Module) else optimizer
-            raise InvalidTypeError(
-                "Trainer: expected a model, which is a Module, and an optimizer of its parameters, "
-                f"got {type(wrong).__name__}"
-            )
+        check_parts(model, loss, optimizer, schedule, callbacks)
+        check_data("data", data)
+        if validation is not None and not callable(validation):
+            check_data("validation", validation)
         if (steps is None) is (epochs is None):
             raise InvalidValueError("Trainer: expected either steps or epochs")
         for name, value in (
@@ -134,11 +133,12 @@ class Trainer(Iterator[Progress]):
         ):  # fmt: skip
             if value is not None and size(value, f"Trainer: {name}") < 1:
                 raise InvalidValueError(f"Trainer: {name}: expected at least 1, got {value}")
+        check_figures(schedule, validation, patience)
         if on_nan not in POLICIES:
             raise InvalidValueError(
                 f"Trainer: on_nan: expected one of {', '.join(POLICIES)}, got {on_nan!r}"
             )
-        if not explosion > 1:
+        if not isinstance(explosion, int | float) or not explosion > 1:
             raise InvalidValueError(f"Trainer: explosion: expected more than 1, got {explosion}")
         self.model, self.data, self.loss, self.optimizer = model, data, loss, optimizer
         self.on_nan, self.explosion = on_nan, explosion
@@ -149,6 +149,8 @@ class Trainer(Iterator[Progress]):
             length: int | None = len(data)  # type: ignore[arg-type]
         except TypeError:
             length = None
+        if length == 0:
+            raise InvalidValueError("Trainer: data: expected batches in each epoch, got none")
         self.updates = None if length is None else -(-length // accumulate)  # in an epoch
         if epochs is not None and self.updates is None:
             raise InvalidValueError("Trainer: epochs: the data have no length: pass steps instead")
@@ -266,7 +268,10 @@ class Trainer(Iterator[Progress]):
                 self._batches = None
             if batches:
                 return batches
-        raise InvalidValueError("Trainer: data: expected batches in each epoch, got none")
+        raise InvalidValueError(
+            "Trainer: data: expected batches in each epoch, got none (a generator can be read only "
+            "once: make it a list, or a class with __iter__)"
+        )
 
     def _backward(self, batches: list[Any]) -> tuple[Tensor, int]:
         """Computes the gradient of the mean over batches. **Returns** the loss, and its count."""
@@ -285,6 +290,8 @@ class Trainer(Iterator[Progress]):
                 loss, count = self._batch_loss(batch)
                 (loss * count).backward()
                 total, counted = total + loss.detach() * count, counted + count
+        if not counted:
+            raise _nothing_counted()
         with no_grad():
             for p in self.model.parameters():
                 if p.grad is not None:
@@ -295,14 +302,7 @@ class Trainer(Iterator[Progress]):
         device = self.optimizer.param_groups[0]["params"][0].device
         if device != "cpu":
             batch = tree.mapped(lambda x: x.to(device) if isinstance(x, Tensor) else x, batch)
-        result = self.loss(self.model, batch)
-        loss, count = result if isinstance(result, tuple) else (result, 1)
-        if not isinstance(loss, Tensor) or loss.size != 1:
-            raise InvalidTypeError(
-                "Trainer: loss: expected a scalar Tensor, or a pair of one and a count, got "
-                f"{described(loss)}"
-            )
-        return loss, count
+        return loss_and_count(self.loss(self.model, batch))
 
     # ------------------------------------------------------------ several ranks
 
@@ -354,6 +354,8 @@ class Trainer(Iterator[Progress]):
             self.best, self.waited = (first, 0) if better else (self.best, self.waited + 1)
         else:
             check_weights(self.model)
+        if not self._count:
+            raise _nothing_counted()
         record = {"step": self.step, "epoch": epoch, "loss": self._nats / self._count, "lr": lr}
         self.history.append({n: v for n, v in record.items() if v is not None} | figures)
         self._nats, self._count = 0.0, 0
@@ -377,9 +379,7 @@ class Trainer(Iterator[Progress]):
         with inference(self.model):
             if callable(validation):
                 found = ranks.broadcast(validation(self.model) if ranks.rank == 0 else None)
-                if isinstance(found, Mapping):
-                    return {name: float(value) for name, value in found.items()}
-                return {"validation": float(found)}
+                return figures_of(found)
             if validation is not self.data:  # which is divided within each batch
                 validation = itertools.islice(validation, ranks.rank, None, ranks.size)
             total, counted = 0.0, 0
@@ -390,7 +390,10 @@ class Trainer(Iterator[Progress]):
         if ranks.size > 1:
             total, counted = ranks.sum(np.array([total, counted])).tolist()
         if not counted:
-            raise InvalidValueError("Trainer: validation: expected batches, got none")
+            raise InvalidValueError(
+                "Trainer: validation: expected batches with a count above 0, got none (a generator "
+                "can be read only once: make it a list)"
+            )
         return {"validation": total / counted}
 
     def check_learnt(self, figure: float) -> None:
@@ -527,5 +530,18 @@ class Trainer(Iterator[Progress]):
     def load_best(self, folder: str | Path) -> None:
         """Loads the weights of the best validation figure, which `fit` saved in a folder."""
         ranks = self.communicator
-        state = io.load_checkpoint(Path(folder) / BEST)["model"] if ranks.rank == 0 else None
+        at = Path(folder) / BEST
+        if ranks.rank == 0 and self.validation is None and not io.has_checkpoint(at):
+            raise io.CheckpointError(
+                f"load_best: {folder} has no best weights: fit saves them if Trainer is given "
+                "validation="
+            )
+        state = io.load_checkpoint(at)["model"] if ranks.rank == 0 else None
         self.model.load_state_dict(ranks.broadcast(state))
+
+
+answer_in(Trainer)
+
+
+def _nothing_counted() -> InvalidValueError:
+    return InvalidValueError("Trainer: loss: expected a count above 0 of some batch, got 0 of all")
