@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..distributed import average_gradients
-from ..errors import InvalidTypeError, described
 from ..optim import ReduceLROnPlateau
 from ..optim.clipping import clip_and_read, norm_and_read
 from ..tensor import tree
 from ..tensor.autodiff import no_grad
 from ..tensor.creation import as_tensor
 from ..tensor.tensor import Tensor
+from .arguments import loss_and_count, nothing_counted
 
 if TYPE_CHECKING:
     from .trainer import Trainer
@@ -84,6 +84,8 @@ class TrainStep:
                 loss, count = self.batch_loss(batch)
                 (loss * count).backward()
                 total, counted = total + loss.detach() * count, counted + count
+        if not counted:
+            raise nothing_counted()
         with no_grad():
             for p in self.trainer.model.parameters():
                 if p.grad is not None:
@@ -96,14 +98,7 @@ class TrainStep:
         device = trainer.optimizer.param_groups[0]["params"][0].device
         if device != "cpu":
             batch = tree.mapped(lambda x: x.to(device) if isinstance(x, Tensor) else x, batch)
-        result = trainer.loss(trainer.model, batch)
-        loss, count = result if isinstance(result, tuple) else (result, 1)
-        if not isinstance(loss, Tensor) or loss.size != 1:
-            raise InvalidTypeError(
-                "Trainer: loss: expected a scalar Tensor, or a pair of one and a count, got "
-                f"{described(loss)}"
-            )
-        return loss, count
+        return loss_and_count(trainer.loss(trainer.model, batch))
 
     def _averaged(self, loss: Tensor, count: float) -> tuple[Tensor, Any]:
         """Averages gradients over the ranks. **Returns** the loss and the count of all."""

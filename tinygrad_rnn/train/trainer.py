@@ -17,12 +17,13 @@ import numpy as np
 
 from .. import io
 from ..distributed import Communicator
-from ..errors import InvalidTypeError, InvalidValueError, public
+from ..errors import InvalidTypeError, InvalidValueError, answer_in, public
 from ..io.files import fitting
 from ..nn import Module
 from ..optim import Optimizer, ReduceLROnPlateau
 from ..tensor.random import Generator, default_generator
 from ..tensor.shapes import size
+from .arguments import check_data, check_figures, check_parts, nothing_counted
 from .display import show
 from .divergence import DivergedError, check_weights, diverged
 from .progress import Figures, Progress
@@ -91,12 +92,10 @@ class Trainer(Iterator[Progress]):
         explosion: float = 10.0,
         communicator: Communicator | None = None,
     ) -> None:
-        if not isinstance(model, Module) or not isinstance(optimizer, Optimizer):
-            wrong = model if not isinstance(model, Module) else optimizer
-            raise InvalidTypeError(
-                "Trainer: expected a model, which is a Module, and an optimizer of its parameters, "
-                f"got {type(wrong).__name__}"
-            )
+        check_parts(model, loss, optimizer, schedule, callbacks)
+        check_data("data", data)
+        if validation is not None and not callable(validation):
+            check_data("validation", validation)
         if (steps is None) is (epochs is None):
             raise InvalidValueError("Trainer: expected either steps or epochs")
         for name, value in (
@@ -105,11 +104,12 @@ class Trainer(Iterator[Progress]):
         ):  # fmt: skip
             if value is not None and size(value, f"Trainer: {name}") < 1:
                 raise InvalidValueError(f"Trainer: {name}: expected at least 1, got {value}")
+        check_figures(schedule, validation, patience)
         if on_nan not in POLICIES:
             raise InvalidValueError(
                 f"Trainer: on_nan: expected one of {', '.join(POLICIES)}, got {on_nan!r}"
             )
-        if not explosion > 1:
+        if not isinstance(explosion, int | float) or not explosion > 1:
             raise InvalidValueError(f"Trainer: explosion: expected more than 1, got {explosion}")
         self.model, self.data, self.loss, self.optimizer = model, data, loss, optimizer
         self.on_nan, self.explosion, self.worst = on_nan, explosion, worst
@@ -119,6 +119,8 @@ class Trainer(Iterator[Progress]):
             length: int | None = len(data)  # type: ignore[arg-type]
         except TypeError:
             length = None
+        if length == 0:
+            raise InvalidValueError("Trainer: data: expected batches in each epoch, got none")
         self.updates = None if length is None else -(-length // accumulate)  # in an epoch
         if epochs is not None and self.updates is None:
             raise InvalidValueError("Trainer: epochs: the data have no length: pass steps instead")
@@ -229,7 +231,10 @@ class Trainer(Iterator[Progress]):
                 self.batches = None
             if batches:
                 return batches
-        raise InvalidValueError("Trainer: data: expected batches in each epoch, got none")
+        raise InvalidValueError(
+            "Trainer: data: expected batches in each epoch, got none (a generator can be read only "
+            "once: make it a list, or a class with __iter__)"
+        )
 
     def _start_alike(self) -> None:
         """Gives all ranks the state of rank 0: weights, random numbers, position, all."""
@@ -251,6 +256,8 @@ class Trainer(Iterator[Progress]):
             self.best, self.waited = (first, 0) if better else (self.best, self.waited + 1)
         else:
             check_weights(self.model)
+        if not self._count:
+            raise nothing_counted()
         record = {"step": self.step, "epoch": epoch, "loss": self._nats / self._count, "lr": lr}
         self.history.append({n: v for n, v in record.items() if v is not None} | figures)
         self._nats, self._count = 0.0, 0
@@ -394,5 +401,14 @@ class Trainer(Iterator[Progress]):
     def load_best(self, folder: str | Path) -> None:
         """Loads the weights of the best validation figure, which `fit` saved in a folder."""
         ranks = self.communicator
-        state = io.load_checkpoint(Path(folder) / BEST)["model"] if ranks.rank == 0 else None
+        at = Path(folder) / BEST
+        if ranks.rank == 0 and self.validation is None and not io.has_checkpoint(at):
+            raise io.CheckpointError(
+                f"load_best: {folder} has no best weights: fit saves them if Trainer is given "
+                "validation="
+            )
+        state = io.load_checkpoint(at)["model"] if ranks.rank == 0 else None
         self.model.load_state_dict(ranks.broadcast(state))
+
+
+answer_in(Trainer)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..errors import InvalidValueError
 from ..nn.module import inference
+from .arguments import figures_of
 from .progress import Figures
 
 if TYPE_CHECKING:
@@ -28,9 +28,7 @@ def validation_figures(trainer: Trainer, validation: Any) -> Figures:
     with inference(trainer.model):
         if callable(validation):
             found = ranks.broadcast(validation(trainer.model) if ranks.rank == 0 else None)
-            if isinstance(found, Mapping):
-                return {name: float(value) for name, value in found.items()}
-            return {"validation": float(found)}
+            return figures_of(found)
         if validation is not trainer.data:  # which is divided within each batch
             validation = itertools.islice(validation, ranks.rank, None, ranks.size)
         total, counted = 0.0, 0
@@ -41,5 +39,8 @@ def validation_figures(trainer: Trainer, validation: Any) -> Figures:
     if ranks.size > 1:
         total, counted = ranks.sum(np.array([total, counted])).tolist()
     if not counted:
-        raise InvalidValueError("Trainer: validation: expected batches, got none")
+        raise InvalidValueError(
+            "Trainer: validation: expected batches with a count above 0, got none (a generator can "
+            "be read only once: make it a list)"
+        )
     return {"validation": total / counted}
