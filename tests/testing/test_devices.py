@@ -14,10 +14,8 @@ import tinygrad_rnn as tg
 from tinygrad_rnn.tensor import backend
 from tinygrad_rnn.testing import OPERATIONS, OpInfo, op_infos
 
-from ..drawing import HypothesisSampler
+from ..drawing import HypothesisSampler, share
 from ..strict import Counter, StrictArray, StrictModule, strict_device
-
-EXAMPLES = min(15, settings().max_examples)
 
 
 @pytest.fixture(scope="module", params=["strict", pytest.param("cuda:0", marks=pytest.mark.gpu)])
@@ -31,14 +29,14 @@ def device(request: pytest.FixtureRequest) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("info", op_infos(), ids=lambda info: info.name)
-@settings(max_examples=EXAMPLES, suppress_health_check=list(HealthCheck))
+@settings(share(4), suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_derivatives_on_the_device(device: str, info: OpInfo, data: st.DataObject) -> None:
     info.draw(HypothesisSampler(data)).errors(info.function, device)
 
 
 @pytest.mark.parametrize("info", OPERATIONS, ids=lambda info: info.name)
-@settings(max_examples=EXAMPLES, suppress_health_check=list(HealthCheck))
+@settings(share(4), suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_values_are_those_of_the_cpu(device: str, info: OpInfo, data: st.DataObject) -> None:
     sample = info.draw(HypothesisSampler(data))
