@@ -15,6 +15,9 @@ demo: .venv/demo
 # Two tests run at a time, each on one thread.
 quick test check deep oracles fuzz soak test-cupy: export OMP_NUM_THREADS = 1
 
+# Tests start hundreds of interpreters, each of which would compile the package.
+unexport PYTHONDONTWRITEBYTECODE
+
 # Style, the types of the files that differ from main (all, where git cannot tell), and the first test
 # of every file with those marked quick: every part, in less than a minute.
 quick: style
