@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -62,7 +61,7 @@ def _linear_loss(d: Sampler) -> Sample:
 
 
 def _pair_loss(
-    d: Sampler, loss: Callable[..., Any], parameters: Sequence[Domain], options: Options
+    d: Sampler, loss: Any, parameters: Sequence[Domain], options: Options, module: bool
 ) -> Sample:
     """A loss of two inputs of one shape, and of parameters that broadcast to it."""
     whole, given = shape(d, smallest=1), chosen(d, {"reduction": REDUCTIONS, **options})
@@ -79,7 +78,7 @@ def off_the_kinks(d: Sampler, shape: tuple[int, ...]) -> Array:
     return np.asarray(np.where(np.abs(np.abs(x) - 1) < 0.1, 1.3 * x, x))
 
 
-def _binary_loss(d: Sampler, *, module: bool) -> Sample:
+def _binary_loss(d: Sampler, loss: Callable[..., Any], *, module: bool) -> Sample:
     """The loss of two classes; the module's factor is a constant."""
     whole, reduction = shape(d, smallest=1), d.one_of(REDUCTIONS)
     inputs = [real(d, whole), real(d, whole)]
@@ -87,9 +86,7 @@ def _binary_loss(d: Sampler, *, module: bool) -> Sample:
     inputs += [factor] if factor is not None and not module else []
 
     def call(_: Any, x: Any, t: Any, p: Any = None) -> Any:
-        if module:
-            return nn.BCEWithLogitsLoss(pos_weight=factor, reduction=reduction)(x, t)
-        return nn.binary_cross_entropy_with_logits(x, t, pos_weight=p, reduction=reduction)
+        return loss(x, t, pos_weight=factor if module else p, reduction=reduction)
 
     return Sample(inputs, call)
 
@@ -99,11 +96,6 @@ def _activations_loss(d: Sampler, loss: Callable[..., Any]) -> Sample:
     lengths = d.one_of([None, [d.integer(0, steps) for _ in range(batch)]])
     y = real(d, (steps, batch, d.integer(1, 3)))
     return Sample([y], lambda _, y: loss(y, lengths=lengths))
-
-
-def _built(kind: Callable[..., Any]) -> Callable[..., Any]:
-    """A loss module as a function of its inputs and its settings."""
-    return lambda *inputs, **settings: kind(**settings)(*inputs)
 
 
 def _ctc_module(d: Sampler) -> Sample:
@@ -123,39 +115,37 @@ PAIRS: list[tuple[str, str, list[Domain], dict[str, Any]]] = [
 ]
 
 
-def _pairs() -> Iterator[OpInfo]:
-    """The losses of PAIRS, each as a function and as a module."""
-    for name, kind, parameters, options in PAIRS:
-        calls = {name: getattr(nn, name), kind: _built(getattr(nn, kind))}
-        for shown, call in calls.items():
-            draw = partial(_pair_loss, loss=call, parameters=parameters, options=options)
-            yield module_info("loss", draw, shown)
+CLASS_LOSSES: list[tuple[str, str, dict[str, Any]]] = [
+    ("cross_entropy", "CrossEntropyLoss", {**SMOOTHED, "soft": True}),
+    ("nll_loss", "NLLLoss", {**CLASSES, "soft": False}),
+]
+BINARY = "binary_cross_entropy_with_logits", "BCEWithLogitsLoss"
 
 
-def _classes() -> Iterator[OpInfo]:
-    """The losses of classes, each as a function and as a module."""
-    rows: list[tuple[str, str, bool, dict[str, Any]]] = [
-        ("cross_entropy", "CrossEntropyLoss", True, SMOOTHED),
-        ("nll_loss", "NLLLoss", False, CLASSES),
+def _both(
+    name: str, kind: str, build: Callable[..., Sample], *args: Any, **options: Any
+) -> list[OpInfo]:
+    """A loss as a function and as a module, whose factors of classes are constants."""
+    built = getattr(nn, kind)
+    calls = {name: getattr(nn, name), kind: lambda *xs, **given: built(**given)(*xs)}
+    return [
+        module_info(shown, build, call, *args, kind="loss", module=shown == kind, **options)
+        for shown, call in calls.items()
     ]
-    for name, kind, soft, options in rows:
-        plain = partial(_class_loss, loss=getattr(nn, name), soft=soft, module=False, **options)
-        yield module_info("loss", plain, name)
-        call = _built(getattr(nn, kind))
-        yield module_info(
-            "loss", partial(_class_loss, loss=call, soft=soft, module=True, **options), kind
-        )
 
 
 LOSSES = [
-    *_classes(),
-    module_info("loss", _linear_loss, "linear_cross_entropy"),
-    *_pairs(),
-    module_info("loss", partial(_binary_loss, module=False), "binary_cross_entropy_with_logits"),
-    module_info("loss", partial(_binary_loss, module=True), "BCEWithLogitsLoss"),
-    module_info("loss", _ctc_module, "CTCLoss"),
     *(
-        module_info("loss", partial(_activations_loss, loss=f), f.__name__)
+        info
+        for name, kind, options in CLASS_LOSSES
+        for info in _both(name, kind, _class_loss, **options)
+    ),
+    module_info("linear_cross_entropy", _linear_loss, kind="loss"),
+    *(info for name, kind, *rest in PAIRS for info in _both(name, kind, _pair_loss, *rest)),
+    *_both(*BINARY, _binary_loss),
+    module_info("CTCLoss", _ctc_module, kind="loss"),
+    *(
+        module_info(f.__name__, _activations_loss, f, kind="loss")
         for f in (nn.activation_regularization, nn.temporal_activation_regularization)
     ),
 ]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import runpy
-from functools import partial
 from typing import Any
 
 from ..errors import InvalidValueError
@@ -31,10 +30,10 @@ def cells_of(path: str) -> list[OpInfo]:
         raise InvalidValueError(
             f"{path}: expected a class that derives from tinygrad_rnn.nn.Cell, and found none"
         )
-    return [module_info("cell", partial(_three_steps, cell), cell.__name__) for cell in found]
+    return [module_info(cell.__name__, _three_steps, cell, kind="cell") for cell in found]
 
 
-def _three_steps(cell: Any, d: Sampler) -> Sample:
+def _three_steps(d: Sampler, cell: Any) -> Sample:
     batch, features, hidden = (d.integer(1, 3) for _ in range(3))
     module = cell(features, hidden, dtype="float64")
 
