@@ -24,8 +24,6 @@ from .op_info import (
     some_axes,
 )
 
-Options = dict[str, Sequence[Any]]  # a parameter's name, and the values to draw it from
-
 
 def op_info(name: str, draw: Callable[[Sampler], Sample], kind: str = "operation") -> OpInfo:
     """An OpInfo for the operation of a name."""
@@ -63,8 +61,8 @@ def called(module: Module, *inputs: Array) -> Sample:
     return Sample([*inputs], lambda _, *xs: module(*xs), module)
 
 
-def chosen(d: Sampler, options: Options) -> dict[str, Any]:
-    """One of the values of each option."""
+def chosen(d: Sampler, options: dict[str, Sequence[Any]]) -> dict[str, Any]:
+    """One of the values of each option, by its name."""
     return {name: d.one_of(values) for name, values in options.items()}
 
 

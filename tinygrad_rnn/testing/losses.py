@@ -8,11 +8,10 @@ from typing import Any
 import numpy as np
 
 from .. import nn
-from .builders import Options, chosen, module_info
+from .builders import chosen, module_info
 from .losses_and_tagging import REDUCTIONS
 from .op_info import (
     Array,
-    Domain,
     OpInfo,
     Sample,
     Sampler,
@@ -61,14 +60,14 @@ def _linear_loss(d: Sampler) -> Sample:
 
 
 def _pair_loss(
-    d: Sampler, loss: Any, parameters: Sequence[Domain], options: Options, module: bool
+    d: Sampler, loss: Any, *, module: bool, parameters: int = 0, **options: Sequence[Any]
 ) -> Sample:
-    """A loss of two inputs of one shape, and of parameters that broadcast to it."""
+    """A loss of two inputs of one shape, and of positive parameters that broadcast to it."""
     whole, given = shape(d, smallest=1), chosen(d, {"reduction": REDUCTIONS, **options})
     x = real(d, whole)
-    inputs = [x, x + off_the_kinks(d, whole)]
     shapes = [whole, (*whole[:-1], 1)[: len(whole)]]
-    inputs += [domain(d, d.one_of(shapes)) for domain in parameters]
+    inputs = [x, x + off_the_kinks(d, whole)]
+    inputs += [positive(d, d.one_of(shapes)) for _ in range(parameters)]
     return Sample(inputs, lambda _, *xs: loss(*xs, **given))
 
 
@@ -106,46 +105,35 @@ def _ctc_module(d: Sampler) -> Sample:
 
 CLASSES: dict[str, Any] = {"ignore_index": (-100, 0), "reduction": REDUCTIONS}
 SMOOTHED = {**CLASSES, "label_smoothing": (0.0, 0.1)}
-PAIRS: list[tuple[str, str, list[Domain], dict[str, Any]]] = [
-    ("mse_loss", "MSELoss", [], {}),
-    ("l1_loss", "L1Loss", [], {}),
-    ("huber_loss", "HuberLoss", [], {"delta": (1.0,)}),
-    ("gaussian_nll_loss", "GaussianNLLLoss", [positive], {"full": (False, True)}),
-    ("student_t_nll_loss", "StudentTNLLLoss", [positive, positive], {}),
+BOTH: list[tuple[str, str, Callable[..., Sample], dict[str, Any]]] = [
+    ("cross_entropy", "CrossEntropyLoss", _class_loss, {"soft": True, **SMOOTHED}),
+    ("nll_loss", "NLLLoss", _class_loss, {"soft": False, **CLASSES}),
+    ("mse_loss", "MSELoss", _pair_loss, {}),
+    ("l1_loss", "L1Loss", _pair_loss, {}),
+    ("huber_loss", "HuberLoss", _pair_loss, {"delta": (1.0,)}),
+    ("gaussian_nll_loss", "GaussianNLLLoss", _pair_loss, {"parameters": 1, "full": (False, True)}),
+    ("student_t_nll_loss", "StudentTNLLLoss", _pair_loss, {"parameters": 2}),
+    ("binary_cross_entropy_with_logits", "BCEWithLogitsLoss", _binary_loss, {}),
 ]
-
-
-CLASS_LOSSES: list[tuple[str, str, dict[str, Any]]] = [
-    ("cross_entropy", "CrossEntropyLoss", {**SMOOTHED, "soft": True}),
-    ("nll_loss", "NLLLoss", {**CLASSES, "soft": False}),
-]
-BINARY = "binary_cross_entropy_with_logits", "BCEWithLogitsLoss"
 
 
 def _both(
-    name: str, kind: str, build: Callable[..., Sample], *args: Any, **options: Any
+    name: str, kind: str, build: Callable[..., Sample], options: dict[str, Any]
 ) -> list[OpInfo]:
     """A loss as a function and as a module, whose factors of classes are constants."""
     built = getattr(nn, kind)
     calls = {name: getattr(nn, name), kind: lambda *xs, **given: built(**given)(*xs)}
     return [
-        module_info(shown, build, call, *args, kind="loss", module=shown == kind, **options)
+        module_info(shown, build, call, kind="loss", module=shown == kind, **options)
         for shown, call in calls.items()
     ]
 
 
+REGULARIZATIONS = nn.activation_regularization, nn.temporal_activation_regularization
+
 LOSSES = [
-    *(
-        info
-        for name, kind, options in CLASS_LOSSES
-        for info in _both(name, kind, _class_loss, **options)
-    ),
+    *(info for row in BOTH for info in _both(*row)),
     module_info("linear_cross_entropy", _linear_loss, kind="loss"),
-    *(info for name, kind, *rest in PAIRS for info in _both(name, kind, _pair_loss, *rest)),
-    *_both(*BINARY, _binary_loss),
     module_info("CTCLoss", _ctc_module, kind="loss"),
-    *(
-        module_info(f.__name__, _activations_loss, f, kind="loss")
-        for f in (nn.activation_regularization, nn.temporal_activation_regularization)
-    ),
+    *(module_info(f.__name__, _activations_loss, f, kind="loss") for f in REGULARIZATIONS),
 ]
