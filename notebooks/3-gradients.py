@@ -229,13 +229,13 @@ def horizon(norms, share=0.01):
 
 # %%
 def check(horizon):
-    for norms, expected in [
-        ([1.0, 1.0, 1.0, 1.0], 3),
-        (0.5 ** np.arange(20)[::-1], 6),
-        ([1.0, 0.001, 0.5, 2.0], 1),
+    for what, norms, expected in [
+        ("four equal norms", [1.0, 1.0, 1.0, 1.0], 3),
+        ("norms that halve", 0.5 ** np.arange(20)[::-1], 6),
+        ("1, 0.001, 0.5, 2", [1.0, 0.001, 0.5, 2.0], 1),
     ]:
-        if horizon(np.asarray(norms)) != expected:
-            return f"not yet: of {np.round(norms, 3)} it is {expected}, not {horizon(norms)}"
+        if (found := horizon(np.asarray(norms))) != expected:
+            return f"not yet: of {what} it is {expected}, not {found}"
     seen = [
         int(horizon(flow(rotated(gain), x))) for gain in (0.5, 0.8, 1.0, 1.2)
     ]
