@@ -7,7 +7,7 @@ NATIVE := tinygrad_rnn/kernels/cpu
 
 .PHONY: demo quick test deep oracles fuzz soak test-gpu test-cupy test-browser gpu-check rehearse-gpu-check check style native sanitize docs clean
 
-# Trains the demo model (or goes on with it), then writes 500 characters of it.
+# Trains the demo model (or resumes it), then writes 500 characters of it.
 demo: .venv/demo
 	@$(BIN)/tinygrad-rnn train charlm --out $(DEMO) $(if $(wildcard $(DEMO)/checkpoint.json),--resume)
 	@$(BIN)/tinygrad-rnn generate $(DEMO) --length 500 --temperature 0.7 --seed 1

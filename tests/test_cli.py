@@ -410,6 +410,23 @@ def test_gradcheck_finds_the_wrong_rule_of_a_file(tmp_path: Path) -> None:
     assert "1 of 2 pass" in result.output
 
 
+@pytest.mark.parametrize(
+    ("replaced", "by", "told"),
+    [
+        ("import tinygrad_rnn as tg", "", "line 4: NameError: name 'tg' is not defined"),
+        ("h):", "h)", "line 8: SyntaxError: expected ':'"),
+        ("self.weight_ih.mT", "self.weight_ih", "line 9: ShapeError: matmul: expected"),
+        ("return h, h", "return h", "Leaky.step: expected the output and the state, (y, state)"),
+    ],
+)
+def test_gradcheck_names_the_line_of_a_file_that_raises(
+    replaced: str, by: str, told: str, run: Run, tmp_path: Path
+) -> None:
+    file = tmp_path / "cells.py"
+    file.write_text(CELLS.replace(replaced, by), "utf-8")
+    assert told in mistake(run("gradcheck", str(file), status=2))
+
+
 def test_gradcheck_of_a_file_without_cells(run: Run) -> None:
     assert "no such file" in mistake(run("gradcheck", "nowhere.py", status=2)).lower()
 
