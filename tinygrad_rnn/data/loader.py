@@ -74,6 +74,11 @@ class DataLoader:
         num_workers: int = 0,
         device: str | None = None,
     ) -> None:
+        if isinstance(dataset, Mapping):
+            raise InvalidTypeError(
+                "DataLoader: dataset: expected samples by number, got a dict: "
+                "TensorDataset(*columns) makes samples of arrays, list(zip(*columns)) of lists"
+            )
         self.indexed = isinstance(dataset, Dataset)
         if size(batch_size, "DataLoader: batch_size") < 1:
             raise InvalidValueError(
