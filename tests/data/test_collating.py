@@ -192,3 +192,9 @@ def test_splits_by_counts_and_by_the_default_generator() -> None:
     assert sorted(i for part in parts for i in part) == list(range(10))
     with pytest.raises(ValueError, match="or counts that sum to 10"):
         random_split(range(10), [7, 4])
+
+
+def test_a_loader_says_what_it_reads() -> None:
+    loader = DataLoader(TensorDataset(np.zeros((5, 2))), 2)
+    assert repr(loader) == "DataLoader(TensorDataset, 5 samples, batch_size=2, shuffle=False)"
+    assert repr(DataLoader({1, 2}, 2)) == "DataLoader(set, batch_size=2, shuffle=False)"

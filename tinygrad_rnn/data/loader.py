@@ -142,6 +142,13 @@ class DataLoader:
                     f"{type(dataset).__name__} has an order of its own, and one reader"
                 )
 
+    def __repr__(self) -> str:
+        count = f", {len(self.dataset)} samples" if self.indexed else ""  # type: ignore[arg-type]
+        return (
+            f"DataLoader({type(self.dataset).__name__}{count}, batch_size={self.batch_size}, "
+            f"shuffle={self.shuffle})"
+        )
+
     def __len__(self) -> int:
         """The number of batches in an epoch."""
         if not self.indexed:
