@@ -106,3 +106,8 @@ def figures_of(found: Any) -> dict[str, float]:
             "Trainer: validation: expected that the function returns a number, or numbers by name, "
             f"got {described(found)}"
         ) from None
+
+
+def nothing_counted() -> InvalidValueError:
+    """The error for batches none of which the loss counts."""
+    return InvalidValueError("Trainer: loss: expected a count above 0 of some batch, got 0 of all")

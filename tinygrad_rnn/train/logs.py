@@ -12,7 +12,8 @@ from ..errors import InvalidValueError, public
 from ..io import CheckpointError
 
 if TYPE_CHECKING:
-    from .trainer import Progress, Trainer
+    from .progress import Progress
+    from .trainer import Trainer
 
 
 def figures(progress: Progress) -> dict[str, float]:
