@@ -9,8 +9,10 @@ from ..data import Subset, TensorDataset, Windows
 from ..errors import InvalidTypeError, InvalidValueError, described
 from ..nn import Module
 from ..optim import Optimizer, ReduceLROnPlateau
+from ..tensor.shapes import size
 from ..tensor.tensor import Tensor
 from ..tensor.tree import is_leaf
+from .recovery import POLICIES
 
 LOADER = "tg.data.DataLoader(tg.data.TensorDataset(x, y), 32)"
 
@@ -60,6 +62,43 @@ def check_data(name: str, data: Any) -> None:
     if samples or arrays or isinstance(data, Mapping | str) or not isinstance(data, Iterable):
         got = "a tuple of arrays" if arrays else described(data)
         raise InvalidTypeError(f"Trainer: {name}: expected batches, as {LOADER}, got {got}")
+
+
+def epoch_length(data: Iterable[Any]) -> int | None:
+    """Returns the number of batches in an epoch; None for data without a length."""
+    try:
+        length = len(data)  # type: ignore[arg-type]
+    except TypeError:
+        return None
+    if length == 0:
+        raise InvalidValueError("Trainer: data: expected batches in each epoch, got none")
+    return length
+
+
+def check_settings(
+    steps: Any,
+    epochs: Any,
+    accumulate: Any,
+    evaluate_every: Any,
+    patience: Any,
+    explosion: Any,
+    on_nan: Any,
+) -> None:
+    """Refuses settings with which no update is made, or none accepted."""
+    if (steps is None) is (epochs is None):
+        raise InvalidValueError("Trainer: expected either steps or epochs")
+    for name, value in (
+        ("steps", steps), ("epochs", epochs), ("accumulate", accumulate),
+        ("evaluate_every", evaluate_every), ("patience", patience),
+    ):  # fmt: skip
+        if value is not None and size(value, f"Trainer: {name}") < 1:
+            raise InvalidValueError(f"Trainer: {name}: expected at least 1, got {value}")
+    if not isinstance(explosion, int | float) or not explosion > 1:
+        raise InvalidValueError(f"Trainer: explosion: expected more than 1, got {explosion}")
+    if on_nan not in POLICIES:
+        raise InvalidValueError(
+            f"Trainer: on_nan: expected one of {', '.join(POLICIES)}, got {on_nan!r}"
+        )
 
 
 def check_figures(schedule: Any, validation: Any, patience: Any) -> None:

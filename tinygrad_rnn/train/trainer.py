@@ -22,12 +22,11 @@ from ..io.files import fitting
 from ..nn import Module
 from ..optim import Optimizer, ReduceLROnPlateau
 from ..tensor.random import Generator, default_generator
-from ..tensor.shapes import size
-from .arguments import check_data, check_figures, check_parts, nothing_counted
+from . import arguments
 from .display import show
 from .divergence import DivergedError, check_weights, diverged
 from .progress import Figures, Progress
-from .recovery import POLICIES, OnNaN, Recovery
+from .recovery import OnNaN, Recovery
 from .signals import stop_requests
 from .train_step import TrainStep
 from .validation import validation_figures
@@ -92,35 +91,19 @@ class Trainer(Iterator[Progress]):
         explosion: float = 10.0,
         communicator: Communicator | None = None,
     ) -> None:
-        check_parts(model, loss, optimizer, schedule, callbacks)
-        check_data("data", data)
+        arguments.check_parts(model, loss, optimizer, schedule, callbacks)
+        arguments.check_data("data", data)
         if validation is not None and not callable(validation):
-            check_data("validation", validation)
-        if (steps is None) is (epochs is None):
-            raise InvalidValueError("Trainer: expected either steps or epochs")
-        for name, value in (
-            ("steps", steps), ("epochs", epochs), ("accumulate", accumulate),
-            ("evaluate_every", evaluate_every), ("patience", patience),
-        ):  # fmt: skip
-            if value is not None and size(value, f"Trainer: {name}") < 1:
-                raise InvalidValueError(f"Trainer: {name}: expected at least 1, got {value}")
-        check_figures(schedule, validation, patience)
-        if on_nan not in POLICIES:
-            raise InvalidValueError(
-                f"Trainer: on_nan: expected one of {', '.join(POLICIES)}, got {on_nan!r}"
-            )
-        if not isinstance(explosion, int | float) or not explosion > 1:
-            raise InvalidValueError(f"Trainer: explosion: expected more than 1, got {explosion}")
+            arguments.check_data("validation", validation)
+        arguments.check_settings(
+            steps, epochs, accumulate, evaluate_every, patience, explosion, on_nan
+        )
+        arguments.check_figures(schedule, validation, patience)
         self.model, self.data, self.loss, self.optimizer = model, data, loss, optimizer
         self.on_nan, self.explosion, self.worst = on_nan, explosion, worst
         self.schedule, self.clip, self.accumulate = schedule, clip, accumulate
         self.validation, self.patience, self.callbacks = validation, patience, callbacks
-        try:
-            length: int | None = len(data)  # type: ignore[arg-type]
-        except TypeError:
-            length = None
-        if length == 0:
-            raise InvalidValueError("Trainer: data: expected batches in each epoch, got none")
+        length = arguments.epoch_length(data)
         self.updates = None if length is None else -(-length // accumulate)  # in an epoch
         if epochs is not None and self.updates is None:
             raise InvalidValueError("Trainer: epochs: the data have no length: pass steps instead")
@@ -257,7 +240,7 @@ class Trainer(Iterator[Progress]):
         else:
             check_weights(self.model)
         if not self._count:
-            raise nothing_counted()
+            raise arguments.nothing_counted()
         record = {"step": self.step, "epoch": epoch, "loss": self._nats / self._count, "lr": lr}
         self.history.append({n: v for n, v in record.items() if v is not None} | figures)
         self._nats, self._count = 0.0, 0
