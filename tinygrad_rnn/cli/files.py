@@ -52,7 +52,10 @@ def export(
     elif suffix == ".safetensors" and isinstance(state.get("model"), dict):
         io.save(file, state["model"])
     else:
-        raise SettingError(f"a model of train {recipe} cannot be exported as {suffix}")
+        raise SettingError(
+            f"a model of train {recipe} cannot be exported as {suffix}: expected .safetensors, "
+            "which every model can; .onnx is for models of charlm and translate, .h for charlm's"
+        )
     print(f"wrote {file}")
 
 
