@@ -36,12 +36,7 @@ class Executor:
     """
 
     def __init__(
-        self,
-        tape: Tape,
-        inputs: Sequence[Traced],
-        order: range,
-        every: int | None,
-        keep: bool,
+        self, tape: Tape, inputs: Sequence[Traced], order: range, every: int | None, keep: bool
     ) -> None:
         self.tape, self.inputs, self.order, self.keep = tape, inputs, order, keep
         size = every or len(order)

@@ -230,11 +230,7 @@ class CTCLoss(_Loss):
         self.blank, self.zero_infinity = _index("CTCLoss", blank, "blank"), zero_infinity
 
     def forward(
-        self,
-        log_probs: Tensor,
-        targets: Any,
-        input_lengths: Any = None,
-        target_lengths: Any = None,
+        self, log_probs: Tensor, targets: Any, input_lengths: Any = None, target_lengths: Any = None
     ) -> Tensor:
         """**Arguments** as `ctc_loss`: log_probs (T, B, C), targets (B, S), lengths (B,)."""
         return ctc_loss(log_probs, targets, input_lengths, target_lengths, **self._settings())
