@@ -16,7 +16,8 @@ import pytest
 from tinygrad_rnn.cli import loop, main
 from tinygrad_rnn.io import load_checkpoint, save_checkpoint
 
-from .test_cli import COMMAND, ENVIRONMENT, TEXT, TIMEOUT, TINY
+from .command import COMMAND, ENVIRONMENT, TIMEOUT
+from .test_cli import TEXT, TINY
 
 pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="signals of POSIX systems")
 CHARLM = ["train", "charlm", "--text", "text.txt", *TINY, "--steps", "10000000", "--out", "run"]
