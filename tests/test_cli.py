@@ -9,8 +9,7 @@ import signal
 import subprocess
 import sys
 import tomllib
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -25,15 +24,7 @@ from tinygrad_rnn.cli.app import app
 from tinygrad_rnn.io import load_checkpoint, save_checkpoint
 from tinygrad_rnn.recipes import CharLMConfig
 
-from .command import (
-    COMMAND,
-    ENVIRONMENT,
-    SOURCES,
-    TIMEOUT,
-    mistake,
-    run_process,
-    signals_itself,
-)
+from .forks import Forks
 
 TEXT = "".join(f"{n} times {n} is {n * n}, не так ли?\n" for n in range(60))
 SIZES = {
@@ -45,15 +36,62 @@ SIZES = {
     "lr": 0.01,
 }
 TINY = [p for name, n in SIZES.items() for p in (f"--{name.replace('_', '-')}", str(n))]
+COMMAND = [sys.executable, "-c", "from tinygrad_rnn.cli import main; main()"]
+SOURCES = str(Path(tg.__file__).parents[1])
+ENVIRONMENT = {**os.environ, "PYTHONPATH": SOURCES, "COLUMNS": "90", "PYTHONWARNINGS": "error"}
+TIMEOUT = 300  # seconds, of a command that takes one or two on an idle machine
+
+SIGNALS_ITSELF = """
+import os
+from tinygrad_rnn.cli import main
+from tinygrad_rnn.train.display import Lines
+update = Lines.update
+def update_and_signal(display, progress):
+    update(display, progress)
+    if progress.step == {step}:
+        os.kill(os.getpid(), {number})
+Lines.update = update_and_signal
+main()
+"""
+
+
+def signals_itself(number: signal.Signals, step: int) -> list[str]:
+    """COMMAND, whose process sends itself a signal after an update, however fast it runs."""
+    return [sys.executable, "-c", SIGNALS_ITSELF.format(step=step, number=int(number))]
+
+
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
+@pytest.fixture(scope="module")
+def forks() -> Iterator[Forks]:
+    """Starts the process whose children run commands."""
+    started = Forks(ENVIRONMENT)
+    yield started
+    started.close()
+
+
 @pytest.fixture
-def run(tmp_path: Path) -> Run:
+def run(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, forks: Forks) -> Run:
     """Returns a function that runs `tinygrad-rnn` in a new folder with `text.txt`."""
     (tmp_path / "text.txt").write_text(TEXT, "utf-8")
+    unchanged, files = ENVIRONMENT.copy(), tmp_path_factory.mktemp("files")
 
-    return partial(run_process, tmp_path)
+    def command(*arguments: str, status: int = 0) -> subprocess.CompletedProcess[str]:
+        if unchanged == ENVIRONMENT:
+            raw = forks.run(tmp_path, files, *arguments, timeout=TIMEOUT)
+        else:
+            raw = subprocess.run(
+                [*COMMAND, *arguments], cwd=tmp_path, env=ENVIRONMENT, capture_output=True,
+                timeout=TIMEOUT,
+            )  # fmt: skip
+        done = subprocess.CompletedProcess(
+            raw.args, raw.returncode, raw.stdout.decode(), raw.stderr.decode()
+        )
+        assert done.returncode == status, (done.stdout, done.stderr)
+        return done
+
+    return command
 
 
 def train(run: Run, *arguments: str, status: int = 0) -> subprocess.CompletedProcess[str]:
@@ -404,6 +442,13 @@ def test_help_names_the_commands(run: Run) -> None:
 
 
 # ---------------------------------------------------------------- mistakes
+
+
+def mistake(done: subprocess.CompletedProcess[str]) -> str:
+    assert "Traceback" not in done.stderr
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+    return done.stderr
 
 
 @pytest.mark.parametrize(

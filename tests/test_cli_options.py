@@ -7,9 +7,12 @@ The commands and their options are read from the program itself: a new command w
 from __future__ import annotations
 
 import functools
+import io
 import os
 import shutil
+import sys
 from collections.abc import Iterator
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, get_args, get_origin, get_type_hints
 
@@ -21,12 +24,12 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from tinygrad_rnn import data, testing
+from tinygrad_rnn.cli import main
 from tinygrad_rnn.cli import train as commands
 from tinygrad_rnn.cli.app import app
 from tinygrad_rnn.recipes import memory as recall
 from tinygrad_rnn.recipes.phones import split
 
-from .command import run_here
 from .recipes.test_messages import write_catalogue
 from .recipes.test_verses import write_module
 
@@ -220,8 +223,12 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 def run(arguments: list[str]) -> tuple[Any, str]:
     """Runs the command line. **Returns** its exit status, and its stderr."""
-    status, _, said = run_here(*arguments)
-    return status, said
+    said = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(io.StringIO()):
+        patch.setattr(sys, "argv", ["tinygrad-rnn", *arguments])
+        with redirect_stderr(said), pytest.raises(SystemExit) as left:
+            main()
+    return left.value.code, said.getvalue()
 
 
 def ends_well_or_in_a_line(arguments: list[str]) -> None:

@@ -16,9 +16,8 @@ from tinygrad_rnn.cli.app import app
 from tinygrad_rnn.io import load_checkpoint
 from tinygrad_rnn.recipes.phones import split
 
-from .command import ENVIRONMENT, TIMEOUT, mistake, signals_itself
-from .command import run_process as run
 from .recipes.test_verses import write_module
+from .test_cli import COMMAND, ENVIRONMENT, TIMEOUT, mistake, signals_itself
 
 WORDS = ["null", "eins", "zwei", "drei", "vier"]
 SOURCE = [f"{a} {b} {c}" for a in range(5) for b in range(5) for c in range(5)]
@@ -30,6 +29,21 @@ SIZES = [
     for name, value in {**SETTINGS, **FILES}.items()
     for part in (f"--{name.replace('_', '-')}", f"{value}")
 ]
+
+
+def run(
+    folder: Path, *arguments: str, status: int = 0, given: bytes = b""
+) -> subprocess.CompletedProcess[str]:
+    """Runs `tinygrad-rnn` in a folder."""
+    raw = subprocess.run(
+        [*COMMAND, *arguments], cwd=folder, env=ENVIRONMENT, input=given, capture_output=True,
+        timeout=TIMEOUT,
+    )  # fmt: skip
+    done = subprocess.CompletedProcess(
+        raw.args, raw.returncode, raw.stdout.decode(), raw.stderr.decode()
+    )
+    assert done.returncode == status, (done.stdout, done.stderr)
+    return done
 
 
 @pytest.fixture(scope="module")

@@ -16,8 +16,7 @@ import pytest
 from tinygrad_rnn.cli import loop, main
 from tinygrad_rnn.io import load_checkpoint, save_checkpoint
 
-from .command import COMMAND, ENVIRONMENT, TIMEOUT
-from .test_cli import TEXT, TINY
+from .test_cli import COMMAND, ENVIRONMENT, TEXT, TIMEOUT, TINY
 
 pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="signals of POSIX systems")
 CHARLM = ["train", "charlm", "--text", "text.txt", *TINY, "--steps", "10000000", "--out", "run"]

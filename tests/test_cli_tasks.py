@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
+from io import BytesIO, StringIO
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
+from tinygrad_rnn.cli import main
 from tinygrad_rnn.data.words import words
 from tinygrad_rnn.io import load_checkpoint
 from tinygrad_rnn.recipes import TASKS_BY_NAME
 from tinygrad_rnn.recipes.word_scorer import WordScorer
 from tinygrad_rnn.tensor.random import Generator
-
-from .command import run_here
 
 GOOD, BAD = ["good", "fine", "lovely", "great"], ["bad", "dull", "awful", "poor"]
 Run = Callable[..., str]
@@ -42,9 +45,13 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     monkeypatch.setenv("COLUMNS", "110")
 
     def command(*arguments: str, status: int = 0, typed: str = "") -> str:
-        code, out, err = run_here(*arguments, typed=typed)
-        assert code == status, (out, err)
-        return err if status else out
+        out, err = StringIO(), StringIO()
+        monkeypatch.setattr(sys, "argv", ["tinygrad-rnn", *arguments])
+        monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=BytesIO(typed.encode())))
+        with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as left:
+            main()
+        assert left.value.code == status, (out.getvalue(), err.getvalue())
+        return err.getvalue() if status else out.getvalue()
 
     return command
 

@@ -42,7 +42,7 @@ from tinygrad_rnn.recipes import trainer as recipe_trainer
 from tinygrad_rnn.recipes.trainer import RecipeTrainer
 from tinygrad_rnn.train import Trainer
 
-from ..command import COMMAND, TIMEOUT, signals_itself
+from ..test_cli import COMMAND, TIMEOUT, signals_itself
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="kills as POSIX does")
 
