@@ -20,7 +20,8 @@ def parameters(kind: Any) -> Mapping[str, inspect.Parameter]:
     return inspect.signature(kind.__init__).parameters
 
 
-def arguments(kind: type) -> dict[str, inspect.Parameter]:
+@cache
+def arguments(kind: Any) -> Mapping[str, inspect.Parameter]:
     """The options of a class, in the order of its constructor."""
     return {name: p for name, p in parameters(kind).items() if name not in PLACEMENT}
 

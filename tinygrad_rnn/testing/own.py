@@ -6,7 +6,6 @@ import runpy
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from typing import Any
 
 from ..errors import GradcheckError, InvalidValueError
@@ -35,10 +34,10 @@ def cells_of(path: str) -> list[OpInfo]:
         raise InvalidValueError(
             f"{path}: expected a class that derives from tinygrad_rnn.nn.Cell, and found none"
         )
-    return [module_info("cell", partial(_three_steps, cell, path), cell.__name__) for cell in found]
+    return [module_info(cell.__name__, _three_steps, cell, path, kind="cell") for cell in found]
 
 
-def _three_steps(cell: Any, path: str, d: Sampler) -> Sample:
+def _three_steps(d: Sampler, cell: Any, path: str) -> Sample:
     batch, features, hidden = (d.integer(1, 3) for _ in range(3))
     with _naming_the_line(path):
         module = cell(features, hidden, dtype="float64")
