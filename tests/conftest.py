@@ -6,11 +6,14 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 import tinygrad_rnn as tg
+
+from . import commands
 
 collect_ignore = ["sanitized"]  # what every Python process of `make sanitize` loads
 
@@ -44,3 +47,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> commands.Run:
+    """Returns a function that runs `tinygrad-rnn` in a new folder, and returns what it prints."""
+    monkeypatch.chdir(tmp_path)
+    return commands.run

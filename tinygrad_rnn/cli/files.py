@@ -15,6 +15,7 @@ from ..io.header import read_header
 from ..io.weights import description
 from ..nn import Sequential
 from ..recipes import CharLM, SettingError, Translator
+from ..recipes.runs import made_by, refuse_results
 from ..tensor.tensor import Tensor
 from .options import Checkpoint
 
@@ -38,6 +39,7 @@ def export(
         raise SettingError("--step is for .onnx: a C header is a step anyway")
     if int8 and suffix != ".h":
         raise SettingError("--int8 is for .h")
+    refuse_results(checkpoint, "export")
     state = load_checkpoint(checkpoint)
     recipe = state.get("recipe")
     if recipe == "charlm":
@@ -52,7 +54,11 @@ def export(
     elif suffix == ".safetensors" and isinstance(state.get("model"), dict):
         io.save(file, state["model"])
     else:
-        raise SettingError(f"a model of train {recipe} cannot be exported as {suffix}")
+        known = ".onnx or .safetensors" if recipe == "translate" else ".safetensors"
+        raise SettingError(
+            f"the run in {checkpoint} is of train {made_by(state)}, which export writes as "
+            f"{known}: type tinygrad-rnn export {checkpoint} {file.with_suffix('.safetensors')}"
+        )
     print(f"wrote {file}")
 
 

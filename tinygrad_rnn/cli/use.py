@@ -11,9 +11,8 @@ import typer
 
 from ..data import TextError
 from ..data.datasets import file_text
-from ..io import load_checkpoint
+from ..recipes.runs import load_run
 from ..recipes.word_scorer import WordScorer
-from ..recipes.wordlm import language_model
 from ..tensor.random import Generator
 from .options import Checkpoint, Device, as_utf8, on
 
@@ -47,7 +46,7 @@ def generate(
 ) -> None:
     """Generate text by characters or words, and print each as soon as it is drawn."""
     with on(device):
-        lm = language_model(load_checkpoint(checkpoint), checkpoint)
+        _, lm = load_run(checkpoint, "generate")
         if int8:
             lm = lm.quantized()
         symbols = lm.sample(
@@ -81,7 +80,7 @@ def score(
     if not text:
         raise TextError("the text is empty; there is nothing to score")
     with on(device):
-        lm = language_model(load_checkpoint(checkpoint), checkpoint)
+        _, lm = load_run(checkpoint, "score")
         factors = lm.score(text).tolist()
     symbols, by_words = lm.split(text), isinstance(lm, WordScorer)
     total = math.fsum(factors)
