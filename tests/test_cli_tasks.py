@@ -57,11 +57,11 @@ def test_classify_learns_what_a_bag_of_words_cannot(run: Run, texts: Path, tmp_p
         "--out",
         "run",
     )
-    table = {line.split("│")[1].strip(): line for line in said.splitlines() if "│" in line}
-    assert set(table) >= {"majority", "Naive Bayes", "lstm"}
+    rows = {line.split("│")[1].strip(): line for line in said.splitlines() if "│" in line}
+    assert set(rows) >= {"majority", "Naive Bayes", "lstm"}
     figures = table(said, 2)
     assert figures["lstm"] > 90 > 75 > figures["Naive Bayes"]
-    low = float(table["majority"].split("│")[3].split("%")[0])
+    low = float(rows["majority"].split("│")[3].split("%")[0])
     assert low > 0  # the trivial baseline is beaten beyond doubt
 
     shown = run("predict", "run", typed="it is not bad\n\nit is not good\n")

@@ -117,7 +117,8 @@ class RecipeTrainer(train.Trainer):
     def draw_history(self, losses: Any, figures: Any) -> None:
         """Draws the loss, and the validation figure, by update."""
         name = re.sub(r" \{.*?\}", "", self.figure)
-        for axes, key, label in ((losses, "loss", "training loss"), (figures, "validation", name)):
+        loss = "training loss (nats)"
+        for axes, key, label in ((losses, "loss", loss), (figures, "validation", name)):
             known = [(one["step"], one[key]) for one in self.history if key in one]
             plot.curves(
                 {label: tuple(zip(*known, strict=True))}, xlabel="updates", ylabel=label, ax=axes

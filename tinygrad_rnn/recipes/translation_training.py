@@ -163,17 +163,17 @@ class TranslationTraining(RecipeTrainer):
 
     def draw(self, path: Path, comparison: Any) -> None:
         """Draws the losses, the comparison, and the attention over a held-out source."""
-        figure, panels = plot.panels(2, 2, 12, 9)
-        self.draw_history(*panels[:2])
         source = self._median_source()
         [[best]] = self.translator.translate([source], beams=1)
+        count = 2 + (comparison is not None) + (best.attention is not None)
+        rows, columns = (2, 2) if count == 4 else (1, count)
+        figure, panels = plot.panels(rows, columns, 6 * columns, 4.5 * rows)
+        self.draw_history(*panels[:2])
         if comparison is not None:
             comparison.draw(panels[2])
         if best.attention is not None:
             read = self.translator.source_tokens(source)
-            plot.attention(best.attention, read, best.tokens, ax=panels[3])
-        for axes, used in zip(panels[2:], (comparison, best.attention), strict=True):
-            axes.set_visible(used is not None)
+            plot.attention(best.attention, read, best.tokens, ax=panels[-1])
         plot.save(figure, path)
 
     def _loss(self, batch: Batch, ratio: float, smoothing: float) -> Tensor:
