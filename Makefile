@@ -7,13 +7,16 @@ NATIVE := tinygrad_rnn/kernels/cpu
 
 .PHONY: demo quick test deep oracles fuzz soak test-gpu test-cupy test-browser gpu-check rehearse-gpu-check check style native sanitize docs clean
 
-# Trains the demo model (or goes on with it), then writes 500 characters of it.
+# Trains the demo model (or resumes it), then writes 500 characters of it.
 demo: .venv/demo
 	@$(BIN)/tinygrad-rnn train charlm --out $(DEMO) $(if $(wildcard $(DEMO)/checkpoint.json),--resume)
 	@$(BIN)/tinygrad-rnn generate $(DEMO) --length 500 --temperature 0.7 --seed 1
 
 # Two tests run at a time, each on one thread.
 quick test check deep oracles fuzz soak test-cupy: export OMP_NUM_THREADS = 1
+
+# Tests start hundreds of interpreters, each of which would compile the package.
+unexport PYTHONDONTWRITEBYTECODE
 
 # Style, the types of the files that differ from main (all, where git cannot tell), and the first test
 # of every file with those marked quick: every part, in less than a minute.

@@ -6,8 +6,10 @@
 from __future__ import annotations
 
 import os
+import zlib
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -44,6 +46,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     first = {item.path: item for item in reversed(items)}
     for item in first.values():
         item.add_marker("quick")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Seeds the generators of a test's module: it draws the same, whichever tests ran before."""
+    if isinstance(item, pytest.Function):
+        seed = [int(os.environ.get("TEST_SEED", "0")), zlib.crc32(item.nodeid.encode())]
+        for value in vars(item.module).values():
+            if isinstance(value, np.random.Generator):
+                value.bit_generator.state = np.random.default_rng(seed).bit_generator.state
 
 
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))

@@ -6,9 +6,18 @@ from collections.abc import Sequence
 from typing import Any, TypeVar
 
 import numpy as np
+from hypothesis import settings
 from hypothesis import strategies as st
 
 T = TypeVar("T")
+
+
+def share(part: int) -> settings:
+    """The settings of a test that draws a part of the profile's cases, and at least three.
+
+    For what hardly depends on the case, such as a rule of the engine, tried with every operation.
+    """
+    return settings(max_examples=max(3, settings().max_examples // part))
 
 
 class HypothesisSampler:

@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -38,6 +37,26 @@ TINY = [p for name, n in SIZES.items() for p in (f"--{name.replace('_', '-')}", 
 COMMAND = [sys.executable, "-c", "from tinygrad_rnn.cli import main; main()"]
 SOURCES = str(Path(tg.__file__).parents[1])
 ENVIRONMENT = {**os.environ, "PYTHONPATH": SOURCES, "COLUMNS": "90", "PYTHONWARNINGS": "error"}
+TIMEOUT = 300  # seconds, of a command that takes one or two on an idle machine
+
+SIGNALS_ITSELF = """
+import os
+from tinygrad_rnn.cli import main
+from tinygrad_rnn.train.display import Lines
+update = Lines.update
+def update_and_signal(display, progress):
+    update(display, progress)
+    if progress.step == {step}:
+        os.kill(os.getpid(), {number})
+Lines.update = update_and_signal
+main()
+"""
+
+
+def signals_itself(number: signal.Signals, step: int) -> list[str]:
+    """COMMAND, whose process sends itself a signal after an update, however fast it runs."""
+    return [sys.executable, "-c", SIGNALS_ITSELF.format(step=step, number=int(number))]
+
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -54,7 +73,7 @@ def run(tmp_path: Path) -> Run:
             env=ENVIRONMENT,
             capture_output=True,
             encoding="utf-8",
-            timeout=60,
+            timeout=TIMEOUT,
         )
         assert done.returncode == status, (done.stdout, done.stderr)
         return done
@@ -72,7 +91,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = tmp_path_factory.mktemp("trained")
     (folder / "text.txt").write_text(TEXT, "utf-8")
     command = ["train", "charlm", "--text", "text.txt", *TINY, "--steps", "30", "--out", "run"]
-    subprocess.run([*COMMAND, *command], cwd=folder, env=ENVIRONMENT, check=True, timeout=60)
+    subprocess.run([*COMMAND, *command], cwd=folder, env=ENVIRONMENT, check=True, timeout=TIMEOUT)
     return str(folder / "run")
 
 
@@ -159,39 +178,31 @@ def weights(folder: Path) -> dict[str, bytes]:
 
 
 def test_ctrl_c_then_resume_is_the_uninterrupted_run(run: Run, tmp_path: Path) -> None:
-    steps = "900"
+    steps = "300"
     whole = train(run, "--steps", steps, "--out", "whole")
 
     command = ["train", "charlm", "--text", "text.txt", *TINY, "--steps", steps, "--out", "cut off"]
-    process = subprocess.Popen(
-        [*COMMAND, *command],
+    done = subprocess.run(
+        [*signals_itself(signal.SIGINT, 130), *command],  # between two evaluations
         cwd=tmp_path,
         env=ENVIRONMENT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        capture_output=True,
         encoding="utf-8",
+        timeout=TIMEOUT,
     )
-    assert process.stdout is not None
-    for line in process.stdout:
-        if line.startswith("step 100/"):
-            break
-    time.sleep(0.05)  # somewhere between two evaluations
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
-    assert (process.returncode, err) == (130, "")
-    at = int(re.search(r"stopped after step (\d+) of 900 and saved", out)[1])  # type: ignore[index]
-    assert 100 <= at < 900
-    assert out.splitlines()[-1] == "tinygrad-rnn train charlm --out 'cut off' --resume"
+    assert (done.returncode, done.stderr) == (130, "")
+    assert "stopped after step 130 of 300 and saved" in done.stdout
+    assert done.stdout.splitlines()[-1] == "tinygrad-rnn train charlm --out 'cut off' --resume"
 
     resumed = run("train", "charlm", "--out", "cut off", "--resume")
-    assert f"resuming after step {at} of 900" in resumed.stdout
+    assert "resuming after step 130 of 300" in resumed.stdout
     assert weights(tmp_path / "cut off") == weights(tmp_path / "whole")
     result = [line for line in whole.stdout.splitlines() if line.startswith("held-out")]
     assert result[0] in resumed.stdout.splitlines()
 
     again = run("train", "charlm", "--out", "cut off", "--resume")  # a finished run
     assert result[0] in again.stdout.splitlines()
-    assert "tinygrad-rnn train charlm --out 'cut off' --resume --steps 1800" in again.stdout
+    assert "tinygrad-rnn train charlm --out 'cut off' --resume --steps 600" in again.stdout
     assert "chars/s" not in again.stdout
 
 
@@ -230,7 +241,7 @@ def test_generate_streams_through_a_pipe(run: Run, trained: str) -> None:
         assert process.stderr is not None
         assert len(process.stdout.read(1)) == 1
         process.stdout.close()  # as `head` does
-        assert process.wait(timeout=60) == 1
+        assert process.wait(timeout=TIMEOUT) == 1
         assert process.stderr.read() == b""
 
 
@@ -384,6 +395,23 @@ def test_gradcheck_finds_the_wrong_rule_of_a_file(tmp_path: Path) -> None:
     assert result.exit_code == 1
     assert "Wrong: gradcheck:" in result.output
     assert "1 of 2 pass" in result.output
+
+
+@pytest.mark.parametrize(
+    ("replaced", "by", "told"),
+    [
+        ("import tinygrad_rnn as tg", "", "line 4: NameError: name 'tg' is not defined"),
+        ("h):", "h)", "line 8: SyntaxError: expected ':'"),
+        ("self.weight_ih.mT", "self.weight_ih", "line 9: ShapeError: matmul: expected"),
+        ("return h, h", "return h", "Leaky.step: expected the output and the state, (y, state)"),
+    ],
+)
+def test_gradcheck_names_the_line_of_a_file_that_raises(
+    replaced: str, by: str, told: str, run: Run, tmp_path: Path
+) -> None:
+    file = tmp_path / "cells.py"
+    file.write_text(CELLS.replace(replaced, by), "utf-8")
+    assert told in mistake(run("gradcheck", str(file), status=2))
 
 
 def test_gradcheck_of_a_file_without_cells(run: Run) -> None:
@@ -613,7 +641,7 @@ def shell(script: str, folder: Path) -> subprocess.CompletedProcess[str]:
     quoted = shlex.join(COMMAND)
     return subprocess.run(
         ["sh", "-c", script.replace("$C", quoted)], cwd=folder, env=ENVIRONMENT,
-        capture_output=True, encoding="utf-8", timeout=60,
+        capture_output=True, encoding="utf-8", timeout=TIMEOUT,
     )  # fmt: skip
 
 

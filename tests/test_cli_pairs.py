@@ -6,7 +6,6 @@ import os
 import re
 import signal
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
@@ -19,7 +18,7 @@ from tinygrad_rnn.recipes.phones import split
 
 from .commands import table
 from .recipes.test_verses import write_module
-from .test_cli import COMMAND, ENVIRONMENT, mistake
+from .test_cli import COMMAND, ENVIRONMENT, TIMEOUT, mistake, signals_itself
 
 WORDS = ["null", "eins", "zwei", "drei", "vier"]
 SOURCE = [f"{a} {b} {c}" for a in range(5) for b in range(5) for c in range(5)]
@@ -39,7 +38,7 @@ def run(
     """Runs `tinygrad-rnn` in a folder."""
     raw = subprocess.run(
         [*COMMAND, *arguments], cwd=folder, env=ENVIRONMENT, input=given, capture_output=True,
-        timeout=60,
+        timeout=TIMEOUT,
     )  # fmt: skip
     done = subprocess.CompletedProcess(
         raw.args, raw.returncode, raw.stdout.decode(), raw.stderr.decode()
@@ -164,20 +163,14 @@ def test_resume(folder: Path) -> None:
 
 
 def test_ctrl_c_says_how_to_resume(tmp_path: Path) -> None:
-    process = subprocess.Popen(
-        [*COMMAND, "train", "task", "reverse", "--hidden-size", "8", "--out", "cut off"],
-        cwd=tmp_path, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        encoding="utf-8",
+    command = ["train", "task", "reverse", "--hidden-size", "8", "--out", "cut off"]
+    done = subprocess.run(
+        [*signals_itself(signal.SIGINT, 3), *command], cwd=tmp_path, env=ENVIRONMENT,
+        capture_output=True, encoding="utf-8", timeout=TIMEOUT,
     )  # fmt: skip
-    assert process.stdout is not None
-    for line in process.stdout:
-        if line.startswith("model:"):
-            break
-    time.sleep(0.3)
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
-    assert (process.returncode, err) == (130, "")
-    assert out.splitlines()[-1] == "tinygrad-rnn train task reverse --out 'cut off' --resume"
+    assert (done.returncode, done.stderr) == (130, "")
+    resume = "tinygrad-rnn train task reverse --out 'cut off' --resume"
+    assert done.stdout.splitlines()[-1] == resume
 
 
 def test_tasks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ import pytest
 from tinygrad_rnn.cli import loop, main
 from tinygrad_rnn.io import load_checkpoint, save_checkpoint
 
-from .test_cli import COMMAND, ENVIRONMENT, TEXT, TINY
+from .test_cli import COMMAND, ENVIRONMENT, TEXT, TIMEOUT, TINY
 
 pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="signals of POSIX systems")
 CHARLM = ["train", "charlm", "--text", "text.txt", *TINY, "--steps", "10000000", "--out", "run"]
@@ -39,7 +39,7 @@ def started(folder: Path, arguments: list[str], **options: Any) -> subprocess.Po
 
 def stopped(folder: Path, process: subprocess.Popen[str], status: int, again: str) -> None:
     """Asserts that the training stopped on the signal, and saved its step."""
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=TIMEOUT)
     assert (process.returncode, err) == (status, "")
     at = re.search(r"stopped after step (\d+) of 10000000 and saved; to resume:\n(.*)\n$", out)
     assert at is not None
@@ -83,7 +83,7 @@ def test_a_reader_that_goes(tmp_path: Path) -> None:
     process.stdout.close()  # as `head` does; it is found out at the next line
     assert process.stderr.read() == ""
     process.stderr.close()
-    assert process.wait(timeout=120) == 1
+    assert process.wait(timeout=TIMEOUT) == 1
     assert load_checkpoint(tmp_path / "run")["step"] >= 100
 
 

@@ -236,6 +236,10 @@ KERAS: dict[str, str] = {  # Keras's names, in the same way
     "Module.save": "tg.io.save_model(path, model)",
     "Module.save_weights": "tg.save(path, model.state_dict())",
     "Module.load_weights": "model.load_state_dict(tg.load(path))",
+    "Trainer.predict": "with tg.no_grad(): y = model.eval()(x)",
+    "Trainer.evaluate": "trainer.validate([(x, y)])",
+    "Trainer.test": "trainer.validate([(x, y)])",
+    "Trainer.train": "trainer.fit(quiet=True)",
     "nn.Dense": "tg.nn.Linear(3, 2)",
     "nn.SimpleRNN": "tg.nn.RNN(3, 4, batch_first=True)",
     "nn.Bidirectional": "tg.nn.LSTM(3, 4, batch_first=True, bidirectional=True)",
@@ -266,6 +270,12 @@ KEYWORDS = {  # arguments of PyTorch's and Keras's functions and classes
     "return_state": "leave it out: a layer returns all outputs, and the last state",
     "mask": "lengths= says how many steps of each row count",
     "training": "leave it out, and call the function in training only",
+    "max_epochs": "the keyword is epochs=",
+    "max_steps": "the keyword is steps=",
+    "metrics": "validation= may be a function of the model that returns a dict of figures",
+    "validation_data": "the keyword is validation=, batches or a function of the model",
+    "scheduler": "the keyword is schedule=",
+    "gradient_clip_val": "the keyword is clip=",
     "mask_zero": "leave it out: a layer's call takes mask= or lengths=",
 }
 

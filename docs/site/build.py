@@ -1,7 +1,8 @@
 """Builds the site: `python docs/site/build.py FOLDER` writes it to FOLDER/html.
 
 The pages are those of the repository, which read well on a plain Git host. They are copied to
-FOLDER/source, where the reference is written from the docstrings, and figures are drawn.
+FOLDER/source, where the reference is written from the docstrings, figures are drawn, and notebooks
+are executed.
 """
 
 from __future__ import annotations
@@ -23,7 +24,15 @@ GUIDE = [
     "interop", "g2p", "silero", "plots", "gpu", "performance",
 ]  # fmt: skip
 DEVELOPMENT = ["architecture", "../CONTRIBUTING", "../tests/cuda_on_cpu/README", "../CHANGELOG"]
-SECTIONS = ["lecture/index", "howto/index", "guide", "gallery", "reference/index", "development"]
+SECTIONS = [
+    "lecture/index",
+    "notebooks",
+    "howto/index",
+    "guide",
+    "gallery",
+    "reference/index",
+    "development",
+]
 
 
 def tight(page: str) -> str:
@@ -56,6 +65,10 @@ def stage(source: Path) -> None:
     for page in source.rglob("*.md"):
         text = page.read_text("utf-8")
         page.write_text(tight(text).replace("../README.md", "../index.md"), "utf-8")
+    index = source / "docs" / "notebooks.md"  # its links lead to scripts, which become pages
+    text = re.sub(r"(\.\./notebooks/[\w-]+)\.py", r"\1.md", index.read_text("utf-8"))
+    lessons = re.findall(r"\]\((\.\./notebooks/[\w-]+)\.md\)", text)
+    index.write_text(text + contents(lessons, hidden=True), "utf-8")
     (source / "_static").mkdir()
     shutil.move(source / "docs" / "site" / "conf.py", source)
     shutil.move(source / "docs" / "site" / "site.css", source / "_static" / "site.css")
@@ -107,7 +120,7 @@ def broken(html: Path) -> list[str]:
 
 
 def main(folder: Path) -> int:
-    """Stages, draws, and runs Sphinx, for which each warning is an error."""
+    """Stages, draws, executes, and runs Sphinx, for which each warning is an error."""
     shutil.rmtree(folder, ignore_errors=True)  # nothing of an earlier build
     source = folder / "source"
     stage(source)
@@ -115,6 +128,8 @@ def main(folder: Path) -> int:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     figures = source / "docs" / "lecture" / "figures.py"
     subprocess.run([sys.executable, str(figures)], env=environment, check=True)
+    notebooks = [sys.executable, str(Path(__file__).with_name("notebooks.py")), str(source)]
+    subprocess.run(notebooks, env={**environment, "OMP_NUM_THREADS": "1"}, check=True)
     command = f"-m sphinx -W --keep-going -q -b html -d {folder / 'doctrees'}".split(" ")
     failed = subprocess.call([sys.executable, *command, str(source), str(html)], env=environment)
     lost = broken(html)

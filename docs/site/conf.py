@@ -18,6 +18,7 @@ html_title = "tinygrad_rnn"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_show_sourcelink = False
+html_sidebars = {"docs/gallery": []}  # it has no pages below it
 html_copy_source = False
 html_math_renderer = "mathml"
 html_theme_options = {

@@ -49,8 +49,8 @@ def test_neither_forward_nor_backward_waits() -> None:
     run = training("cuda", cell="lstm", num_layers=2)
     next(run)
     made: list[Any] = []
-    (batch,) = run._next_batches()
-    forward = counted(lambda: made.append(run._batch_loss(batch)))
+    batch = next(iter(run.data))
+    forward = counted(lambda: made.append(run.train_step.batch_loss(batch)))
     assert (forward["waits"], forward["to_host"]) == (0, 0)
     assert forward["to_device"] == 2  # the ids that are read, and those that are to be predicted
     backward = counted(made[0][0].backward)

@@ -6,7 +6,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +21,7 @@ TEXT = "".join(f"{n} times {n} is {n * n}.\n" for n in range(60))
 SMALL = "--hidden-size 8 --embedding-dim 4 --batch-size 5 --bptt 7 --steps"
 
 
-def run(ranks: int, *command: str, timeout: float = 60.0) -> subprocess.CompletedProcess[str]:
+def run(ranks: int, *command: str) -> subprocess.CompletedProcess[str]:
     """Runs a Python program on several ranks."""
     pytest.importorskip("mpi4py")
     beside = str(Path(sys.executable).parent)
@@ -32,7 +31,7 @@ def run(ranks: int, *command: str, timeout: float = 60.0) -> subprocess.Complete
     paths = f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
     return subprocess.run(
         [*start, sys.executable, *command],
-        env={**os.environ, "PYTHONPATH": paths, communication.TIMEOUT: str(timeout)},
+        env={**os.environ, "PYTHONPATH": paths, communication.TIMEOUT: "200"},
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -64,11 +63,10 @@ def test_what_ranks_do_apart_and_together(ranks: int, tmp_path: Path) -> None:
     ],
 )
 def test_a_rank_that_fails_ends_the_job(how: str, said: str) -> None:
-    started = time.monotonic()
-    done = run(3, "tests/distributed/failing.py", how, timeout=2.0)
+    done = run(3, "tests/distributed/failing.py", how)
     assert done.returncode != 0
     assert said in done.stdout + done.stderr
-    assert time.monotonic() - started < 30  # of which imports take most
+    assert "waited 200 s" not in done.stderr
 
 
 def charlm(ranks: int, out: Path, steps: int, *more: str) -> str:

@@ -79,6 +79,7 @@ ALSO = {
     "greedy": ["getitem", "as_tensor", "log_softmax"],
     "sample": ["getitem", "as_tensor", "log_softmax"],
     "load": ["w.safetensors"],
+    "DataLoader": ["samples"],  # of the dataset, that cannot be a batch
 }
 
 

@@ -14,7 +14,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,8 @@ from tinygrad_rnn.recipes import (
 from tinygrad_rnn.recipes import trainer as recipe_trainer
 from tinygrad_rnn.recipes.trainer import RecipeTrainer
 from tinygrad_rnn.train import Trainer
+
+from ..test_cli import COMMAND, TIMEOUT, signals_itself
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="kills as POSIX does")
 
@@ -167,7 +169,7 @@ def test_killed_trainings(tmp_path: Path, request: pytest.FixtureRequest) -> Non
         holders = [life for life, line in zip(lives, first, strict=True) if line == "began\n"]
         assert len(holders) == 1, first
         [other] = [life for life in lives if life not in holders]
-        refused += other.wait(20) == 2
+        refused += other.wait(TIMEOUT) == 2
         assert re.search(rf"process {holders[0].pid} on .* saves there", "".join(first))
         until = time.monotonic() + rng.uniform(0, 0.5)
         while time.monotonic() < until:
@@ -177,7 +179,7 @@ def test_killed_trainings(tmp_path: Path, request: pytest.FixtureRequest) -> Non
                 step, reads = state["step"], reads + 1
                 assert digest(state) == expected[step]
         holders[0].send_signal(signal.SIGKILL)
-        assert holders[0].wait(20) == -signal.SIGKILL, holders[0].stderr
+        assert holders[0].wait(TIMEOUT) == -signal.SIGKILL, holders[0].stderr
         for life in lives:
             life.communicate()
         if has_checkpoint(folder):
@@ -276,22 +278,22 @@ def test_killed_runs(
     rng, step, whole = random.Random(2), 0, Uninterrupted(training())
     folder, saved = tmp_path / "run" / last, tmp_path / "run" / best
     call = f"import sys; from tests.io.test_kills import {program.__name__} as program; "
-    for _ in range(KILLS):
-        with open(tmp_path / "output", "w+", encoding="utf-8") as output:
+    for last_kill in [False] * (KILLS - 1) + [True]:
+        with open(tmp_path / "output", "w", encoding="utf-8") as output:
             life = subprocess.Popen(
                 [sys.executable, "-c", call + "program(sys.argv[1])", str(tmp_path / "run")],
                 cwd=ROOT, env=ENVIRONMENT, stdout=output,
             )  # fmt: skip
-            request.addfinalizer(life.kill)
-            until = time.monotonic() + 20
-            while time.monotonic() < until and not lock_of(folder, life.pid):
-                time.sleep(0.01)
-            time.sleep(rng.uniform(0, 0.5))
-            assert life.poll() is None
-            life.kill()
-            life.wait(20)
-            output.seek(0)
-            told = [int(line.split()[1]) for line in output if re.fullmatch(r"saved \d+\n", line)]
+        request.addfinalizer(life.kill)
+        while life.poll() is None and not (
+            any(steps_told(tmp_path / "output")) if last_kill else lock_of(folder, life.pid)
+        ):
+            time.sleep(0.01)
+        time.sleep(rng.uniform(0, 0.5))
+        assert life.poll() is None
+        life.kill()
+        life.wait(TIMEOUT)
+        told = steps_told(tmp_path / "output")
         if has_checkpoint(folder):
             state = own(load_checkpoint(folder))
             assert state["step"] >= max([step, *told])  # nothing is lost
@@ -307,6 +309,11 @@ def test_killed_runs(
             assert step == 0
     assert step
     print(f"{KILLS} kills, {step} steps")
+
+
+def steps_told(output: Path) -> list[int]:
+    """The steps that a program has reported as saved."""
+    return [int(step) for step in re.findall(r"^saved (\d+)\n", output.read_text("utf-8"), re.M)]
 
 
 def lock_of(folder: Path, process: int) -> bool:
@@ -367,18 +374,15 @@ def test_killed_writers(tmp_path: Path) -> None:
     print(f"{5 * KILLS} times two kills, {reads} reads")
 
 
-COMMAND = [sys.executable, "-c", "from tinygrad_rnn.cli import main; main()", "train", "charlm"]
-
-
 def test_two_trainings_of_one_folder(tmp_path: Path, request: pytest.FixtureRequest) -> None:
     """The second one is refused in one line, and the first one can be resumed after a kill."""
     (tmp_path / "text.txt").write_text(TEXT)
     sizes = [f"--{name.replace('_', '-')}={n}" for name, n in SIZES.items()]
-    sizes += ["--text=text.txt", "--bptt=8", "--steps=900", "--keep-last=2", "--best"]
+    sizes += ["--text=text.txt", "--bptt=8", "--steps=300", "--keep-last=2", "--best"]
 
-    def train(*options: str) -> subprocess.Popen[str]:
+    def train(*options: str, command: Sequence[str] = COMMAND) -> subprocess.Popen[str]:
         life = subprocess.Popen(
-            [*COMMAND, *options],
+            [*command, "train", "charlm", *options],
             cwd=tmp_path,
             env=ENVIRONMENT,
             stdout=subprocess.PIPE,
@@ -388,15 +392,13 @@ def test_two_trainings_of_one_folder(tmp_path: Path, request: pytest.FixtureRequ
         request.addfinalizer(life.kill)
         return life
 
-    first = train(*sizes, "--out", "run")
-    assert first.stdout is not None
-    for line in first.stdout:
-        if line.startswith("step 100/"):
-            break
-    os.kill(first.pid, signal.SIGSTOP)
+    first = train(*sizes, "--out", "run", command=signals_itself(signal.SIGSTOP, 130))
+    change = os.waitid(os.P_PID, first.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+    assert change is not None
+    assert change.si_code == os.CLD_STOPPED
     for options in (["--resume"], sizes):
         second = train(*options, "--out", "run")
-        out, err = second.communicate(timeout=60)
+        out, err = second.communicate(timeout=TIMEOUT)
         assert (second.returncode, out) == (2, "")
         assert re.fullmatch(
             rf"error: cannot save in run: process {first.pid} on .* saves there; .*\n", err
@@ -404,7 +406,7 @@ def test_two_trainings_of_one_folder(tmp_path: Path, request: pytest.FixtureRequ
     first.kill()
     first.communicate()
     whole, resumed = train(*sizes, "--out", "whole"), train("--out", "run", "--resume", "--best")
-    ends = [life.communicate(timeout=60)[0].splitlines()[-3] for life in (whole, resumed)]
+    ends = [life.communicate(timeout=TIMEOUT)[0].splitlines()[-3] for life in (whole, resumed)]
     assert ends[0] == ends[1]
     for name in (".", "best"):
         states = [load_checkpoint(tmp_path / run / name) for run in ("whole", "run")]

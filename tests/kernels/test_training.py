@@ -291,6 +291,19 @@ def test_rows_outside_of_a_table_are_refused(way: str, dtype: str) -> None:
     assert not table.any()
 
 
+@pytest.mark.parametrize("part", [-1e-9, 1 + 1e-9, 10_000_000, np.nan, -np.inf])
+def test_smoothing_is_a_part(way: str, part: float) -> None:
+    x, targets = tg.zeros((1, 2)), tg.tensor([1])
+    for call in (
+        lambda: tg.softmax_cross_entropy(x, targets, smoothing=part),
+        lambda: tg.linear_softmax_cross_entropy(x, x, targets, tg.ones((1,)), smoothing=part),
+        lambda: tg.nn.cross_entropy(x, targets, label_smoothing=part),
+        lambda: tg.nn.CrossEntropyLoss(label_smoothing=part),
+    ):
+        with pytest.raises(tg.InvalidValueError, match="smoothing"):
+            call()
+
+
 @pytest.mark.parametrize("dtype", ["float16", "float32"])
 def test_one_row_for_all_ids(way: str, dtype: str) -> None:
     found = kernels.add_rows(np, np.zeros((3, 2), dtype), np.array([0, 2]), np.ones((1, 2), dtype))

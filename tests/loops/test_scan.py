@@ -667,7 +667,7 @@ def test_associative_scan_of_trees(reverse: bool) -> None:
         (lambda a, b: a[:1], tg.ones((4, 2)), r"got \[\[1, 2\]\] of \[\[2, 2\]\]"),
         (lambda a, b: a[0] + b[0], (tg.ones((4,)),), "got tuple of 1, then Tensor"),
         (lambda a, b: None, tg.ones((4,)), "got Tensor float32.*, then None"),
-        (lambda a, b: a, None, "expected Tensors of at least one axis, got NoneType"),
+        (lambda a, b: a, None, "expected at least one sequence"),
         (lambda a, b: a, [1.0, 2.0], "expected Tensors of at least one axis, got float"),
         (lambda a, b: a, tg.ones(()), "expected Tensors of at least one axis, got Tensor without"),
     ],

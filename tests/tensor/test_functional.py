@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import tinygrad_rnn as tg
 from tinygrad_rnn.testing import OPERATIONS, OpInfo, Sample
 
-from ..drawing import HypothesisSampler
+from ..drawing import HypothesisSampler, share
 from ..strict import strict_device
 
 RNG = np.random.default_rng(0)
@@ -50,6 +50,7 @@ def energy(a: Any, b: Any) -> Any:
 
 
 @pytest.mark.parametrize("info", OPERATIONS, ids=lambda info: info.name)
+@share(3)
 @given(data=st.data())
 def test_forwards_and_backwards_are_transposes(info: OpInfo, data: st.DataObject) -> None:
     """<w, J v> = <J' w, v> for every operation, and both give the value itself."""

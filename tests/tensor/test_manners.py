@@ -79,12 +79,21 @@ def test_lists_of_tensors_that_do_not_stack_are_refused() -> None:
 # ---------------------------------------------------------------- PyTorch's names
 
 
+def mean_error(model: Any, batch: Any) -> Any:
+    """A loss, as a Trainer takes it."""
+    x, y = batch
+    return tg.nn.mse_loss(model(x), y[:, :2])
+
+
 def environment() -> dict[str, Any]:
     """The names that the remedies use."""
     p = tg.nn.Parameter(tg.ones((2, 3)))
     model = tg.nn.Linear(3, 2)
+    optimizer = tg.optim.SGD(model.parameters(), lr=0.1)
+    batches = [(tg.ones((2, 3)), tg.ones((2, 3)))]
     return {
         "tg": tg,
+        "trainer": tg.train.Trainer(model, batches, mean_error, optimizer, steps=1),
         "x": tg.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]),
         "y": tg.ones((2, 3)),
         "p": p,
@@ -92,20 +101,14 @@ def environment() -> dict[str, Any]:
         "mask": tg.tensor([[True, False, True], [False, False, True]]),
         "array": np.ones((2, 3)),
         "model": model,
-        "optimizer": tg.optim.SGD(model.parameters(), lr=0.1),
+        "optimizer": optimizer,
     }
 
 
 OWNERS = {
     "tg": tg, "Tensor": tg.zeros((2, 3)), "Module": tg.nn.Linear(3, 2), "nn": tg.nn,
-    "optim": tg.optim, "nn.utils": tg.nn.utils,
+    "optim": tg.optim, "nn.utils": tg.nn.utils, "Trainer": environment()["trainer"],
 }  # fmt: skip
-
-
-def mean_error(model: Any, batch: Any) -> Any:
-    """A loss, as a Trainer takes it."""
-    x, y = batch
-    return tg.nn.mse_loss(model(x), y[:, :2])
 
 
 ANSWERED = torch_names.REMEDIES | torch_names.KERAS

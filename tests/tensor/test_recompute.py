@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 import tinygrad_rnn as tg
 from tinygrad_rnn.testing import OpInfo, op_infos
 
-from ..drawing import HypothesisSampler
+from ..drawing import HypothesisSampler, share
 from ..strict import strict_device
 
 RNG = np.random.default_rng(0)
@@ -26,6 +26,7 @@ def outputs(y: Any) -> list[Any]:
 
 
 @pytest.mark.parametrize("info", op_infos(), ids=lambda info: info.name)
+@share(6)
 @given(data=st.data())
 def test_checkpointed_is_plain_in_value_and_both_orders(info: OpInfo, data: st.DataObject) -> None:
     """Of every operation, cell and layer; in inputs, and in parameters that it closes over."""

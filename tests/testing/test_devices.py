@@ -12,12 +12,11 @@ from hypothesis import strategies as st
 
 import tinygrad_rnn as tg
 from tinygrad_rnn.tensor import backend
-from tinygrad_rnn.testing import OPERATIONS, OpInfo, op_infos
+from tinygrad_rnn.testing import OPERATIONS, OpInfo, Sample, op_infos
+from tinygrad_rnn.testing.op_info import ORDER
 
-from ..drawing import HypothesisSampler
+from ..drawing import HypothesisSampler, share
 from ..strict import Counter, StrictArray, StrictModule, strict_device
-
-EXAMPLES = min(15, settings().max_examples)
 
 
 @pytest.fixture(scope="module", params=["strict", pytest.param("cuda:0", marks=pytest.mark.gpu)])
@@ -30,15 +29,45 @@ def device(request: pytest.FixtureRequest) -> Iterator[str]:
         yield name
 
 
+def to_third_order(info: OpInfo, sample: Sample, device: str) -> list[tg.Tensor]:
+    """The outputs, and the gradients of weighted sums of them, of these, and so on.
+
+    They are differentiated in the inputs, the parameters and the weights of the outputs.
+    """
+    with tg.device(device):
+        wanted = [tg.as_tensor(backend.to_device(x, device)) for x in sample.inputs]
+        for x in wanted:
+            x.requires_grad = True
+        if sample.module is not None:
+            wanted += sample.module.to(device).parameters()
+        ys = sample.call(info.function, *wanted[: len(sample.inputs)])
+        found = last = list(ys) if isinstance(ys, tuple) else [ys]
+        for order in range(1, ORDER + 1):
+            if not (last := [y for y in last if y.requires_grad]):
+                break
+            values = [np.cos(np.arange(y.size, dtype=float)).reshape(y.shape) for y in last]
+            weights = [tg.tensor(v, device=device, requires_grad=order == 1) for v in values]
+            if order == 1:
+                wanted += weights
+            last = list(tg.grad(last, wanted, weights, create_graph=order < ORDER))
+            found = [*found, *last]
+        return found
+
+
 @pytest.mark.parametrize("info", op_infos(), ids=lambda info: info.name)
-@settings(max_examples=EXAMPLES, suppress_health_check=list(HealthCheck))
+@settings(share(6), suppress_health_check=list(HealthCheck))
 @given(data=st.data())
-def test_derivatives_on_the_device(device: str, info: OpInfo, data: st.DataObject) -> None:
-    info.draw(HypothesisSampler(data)).errors(info.function, device)
+def test_derivatives_are_those_of_the_cpu(device: str, info: OpInfo, data: st.DataObject) -> None:
+    """Which are those of finite differences, as test_op_infos.py checks."""
+    sample = info.draw(HypothesisSampler(data))
+    here, there = (to_third_order(info, sample, where) for where in ("cpu", device))
+    for x, y in zip(here, there, strict=True):
+        assert (x.device, y.device) == ("cpu", device)
+        np.testing.assert_allclose(y.numpy(), x.numpy(), rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("info", OPERATIONS, ids=lambda info: info.name)
-@settings(max_examples=EXAMPLES, suppress_health_check=list(HealthCheck))
+@settings(share(4), suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_values_are_those_of_the_cpu(device: str, info: OpInfo, data: st.DataObject) -> None:
     sample = info.draw(HypothesisSampler(data))

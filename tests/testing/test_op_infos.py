@@ -31,7 +31,7 @@ from tinygrad_rnn.testing.movement import MOVEMENT
 from tinygrad_rnn.testing.products import PRODUCTS
 from tinygrad_rnn.testing.reductions import REDUCTIONS
 
-from ..drawing import HypothesisSampler
+from ..drawing import HypothesisSampler, share
 from .references import reference_of
 
 named = pytest.mark.parametrize("info", op_infos(), ids=lambda info: info.name)
@@ -52,11 +52,24 @@ def traced(sample: Sample) -> list[tg.Tensor]:
 
 
 @pytest.mark.quick
-@named
+@operations
+@share(2)
 @given(data=st.data())
 def test_derivatives_agree_with_finite_differences_to_third_order(
     info: OpInfo, data: st.DataObject
 ) -> None:
+    sample = info.draw(HypothesisSampler(data))
+    sample.errors(info.function)
+
+
+@pytest.mark.quick
+@pytest.mark.parametrize("info", MODULES, ids=lambda info: info.name)
+@share(4)
+@given(data=st.data())
+def test_derivatives_of_modules_agree_with_finite_differences_to_third_order(
+    info: OpInfo, data: st.DataObject
+) -> None:
+    """They are composed of the operations above, and add only how these are connected."""
     sample = info.draw(HypothesisSampler(data))
     sample.errors(info.function)
 

@@ -26,7 +26,7 @@ def test_an_executed_notebook(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("ipykernel")
     monkeypatch.setenv("PYTHONPATH", str(Path(tg.__file__).parents[1]), prepend=":")
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(CELL)])
-    nbclient.NotebookClient(notebook, timeout=60, kernel_name="python3").execute()
+    nbclient.NotebookClient(notebook, timeout=300, kernel_name="python3").execute()
     [output] = notebook.cells[0].outputs
     assert output.output_type == "display_data"
     text = output.data["text/plain"]

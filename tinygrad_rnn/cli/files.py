@@ -54,10 +54,11 @@ def export(
     elif suffix == ".safetensors" and isinstance(state.get("model"), dict):
         io.save(file, state["model"])
     else:
-        known = ".onnx or .safetensors" if recipe == "translate" else ".safetensors"
         raise SettingError(
-            f"the run in {checkpoint} is of train {made_by(state)}, which export writes as "
-            f"{known}: type tinygrad-rnn export {checkpoint} {file.with_suffix('.safetensors')}"
+            f"the run in {checkpoint} is of train {made_by(state)}, which cannot be exported as "
+            f"{suffix}: expected .safetensors, which every model can; .onnx is for models of "
+            "charlm and translate, .h for charlm's: type tinygrad-rnn export "
+            f"{checkpoint} {file.with_suffix('.safetensors')}"
         )
     print(f"wrote {file}")
 

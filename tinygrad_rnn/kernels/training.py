@@ -243,8 +243,10 @@ def adam(
 
 
 def _check_smoothing(smoothing: Any) -> None:
-    if not isinstance(smoothing, (int, float)):
+    if not isinstance(smoothing, (int, float)) or isinstance(smoothing, bool):
         raise TypeError(f"smoothing: expected a number, got {smoothing!r}")
+    if not 0 <= smoothing <= 1:
+        raise ValueError(f"smoothing: expected a part, from 0 to 1, got {smoothing!r}")
 
 
 def _check_rows(x: Array, **of_rows: Array) -> None:

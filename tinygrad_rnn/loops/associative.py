@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..errors import InvalidTypeError, ShapeError
+from ..errors import ShapeError
 from ..tensor import tree
 from ..tensor.ops.movement import concat, flip, moveaxis, stack
+from .scan import sequences_in
 
 __all__ = ["associative_scan"]
 
@@ -32,14 +33,7 @@ def associative_scan(
     >>> tg.associative_scan(then, (a, b))[1]  # h_t = h_{t-1} / 2 + 1, from 0
     tensor([1.   , 1.5  , 1.75 , 1.875])
     """
-    for x in tree.leaves(xs, xs, tree.is_item) or [None]:
-        if not tree.is_leaf(x) or not x.ndim:
-            got = type(x).__name__ + (" without axes" if tree.is_leaf(x) else "")
-            raise InvalidTypeError(
-                f"associative_scan: xs: expected Tensors of at least one axis, got {got}: "
-                "tg.tensor(...) makes one"
-            )
-    parts = [moveaxis(x, axis, 0) for x in tree.leaves(xs)]
+    parts = [moveaxis(x, axis, 0) for x in sequences_in("associative_scan", xs)]
     lengths = {len(x) for x in parts}
     if len(lengths) != 1:
         raise ShapeError(f"associative_scan: expected xs of one length, got {sorted(lengths)}")

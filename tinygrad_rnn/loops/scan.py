@@ -15,6 +15,7 @@ from ..tensor.observers import callbacks, concretize, is_tracing, loop_in_trace
 from ..tensor.ops.elementwise import alias, where
 from ..tensor.ops.indexing import remembered
 from ..tensor.ops.movement import stack, unstack
+from ..tensor.shapes import refuse_beyond
 
 __all__ = ["scan"]
 
@@ -134,16 +135,7 @@ def running_rows(steps: int, lengths: Any) -> Any:
 
 def _sequences(xs: Any) -> list[Any]:
     """The leaves of xs; refuses different lengths."""
-    for x in tree.leaves(xs, xs, tree.is_item):
-        if not tree.is_leaf(x) or not x.ndim:
-            got = type(x).__name__ + (" without axes" if tree.is_leaf(x) else "")
-            raise InvalidTypeError(
-                f"scan: xs: expected Tensors of at least one axis, the steps; got {got}: "
-                "tg.tensor(...) makes one"
-            )
-    sequences = tree.leaves(xs)
-    if not sequences:
-        raise InvalidTypeError("scan: xs: expected at least one sequence, got none: tg.arange(T)")
+    sequences = sequences_in("scan", xs)
     lengths = [len(x) for x in sequences]
     if len({*lengths}) > 1:
         raise ShapeError(
@@ -152,6 +144,21 @@ def _sequences(xs: Any) -> list[Any]:
     if not lengths[0]:
         raise ShapeError("scan: expected at least one step; got xs of none")
     return sequences
+
+
+def sequences_in(name: str, xs: Any) -> list[Any]:
+    """The leaves of a tree; refuses those without axes, and a tree without leaves."""
+    found = tree.leaves(xs, xs, tree.is_item)
+    if not found:
+        raise InvalidTypeError(f"{name}: xs: expected at least one sequence, as tg.arange(T)")
+    for x in found:
+        if not tree.is_leaf(x) or not x.ndim:
+            got = type(x).__name__ + (" without axes" if tree.is_leaf(x) else "")
+            raise InvalidTypeError(
+                f"{name}: xs: expected Tensors of at least one axis, got {got}: tg.tensor(...) "
+                "makes one"
+            )
+    return found
 
 
 def _masks(steps: int, lengths: Any, reset: Any) -> tuple[Any, Any]:
@@ -164,12 +171,7 @@ def _masks(steps: int, lengths: Any, reset: Any) -> tuple[Any, Any]:
                 f"scan: lengths: expected integers, one per row; got {raw.dtype} {list(raw.shape)}"
             )
         on_host = backend.to_host(raw).tolist()
-        for row, length in enumerate(on_host):
-            if not 0 <= length <= steps:
-                raise ShapeError(
-                    f"scan: lengths[{row}] = {length} is outside 0..{steps} (the sequence has "
-                    f"{steps} steps)"
-                )
+        refuse_beyond("scan: lengths", on_host, steps)
         running = _running(steps, *on_host) if type(raw) is np.ndarray else running_rows(steps, raw)
     if reset is not None:
         resets = _array(reset).astype(bool, copy=False)
@@ -241,8 +243,6 @@ def _zero_padding(running: Any, x: Any) -> Any:
 
 def _reset_carry(resets: Any, carry: Any) -> Any:
     """The carry, set to zero in the rows that are reset."""
-    if type(carry) is tuple:
-        return tuple([_reset_carry(resets, part) for part in carry])
 
     def one(v: Any) -> Any:
         if tree.is_leaf(v):
@@ -254,17 +254,13 @@ def _reset_carry(resets: Any, carry: Any) -> Any:
             "no rows to set to zero"
         )
 
-    if isinstance(carry, Traced):
-        return one(carry)
-    return tree.filled(carry, map(one, tree.leaves(carry, carry, tree.is_item)), tree.is_item)
+    return tree.mapped(one, carry, leaf=tree.is_item)
 
 
 def _masked_carry(running: Any, new: Any, old: Any) -> Any:
     """The new carry in the running rows, the old one in the others."""
-    if type(new) is type(old) is tuple and len(new) == len(old):
-        return tuple([_masked_carry(running, a, b) for a, b in zip(new, old, strict=True)])
 
-    def one(a: Any, b: Any) -> Any:
+    def one(b: Any, a: Any) -> Any:
         if tree.is_leaf(a):
             if tree.is_leaf(b):
                 _check_mask_fits(a, b)
@@ -276,15 +272,12 @@ def _masked_carry(running: Any, new: Any, old: Any) -> Any:
             "rows: tg.tensor(...) makes one, (B, ...)"
         )
 
-    if isinstance(new, Traced) and isinstance(old, Traced):
-        return one(new, old)
     changed = tree.difference(old, new, tree.is_item)
     if changed:
         raise InvalidTypeError(
             f"scan: lengths: expected a step that keeps the carry's structure, got {changed}"
         )
-    pairs = zip(*(tree.leaves(v, old, tree.is_item) for v in (new, old)), strict=True)
-    return tree.filled(old, [one(a, b) for a, b in pairs], tree.is_item)
+    return tree.mapped(one, old, new, leaf=tree.is_item)
 
 
 def _check_mask_fits(new: Any, old: Any) -> None:
@@ -299,8 +292,6 @@ def _check_mask_fits(new: Any, old: Any) -> None:
 
 def _masked_output(running: Any, y: Any, rows: Any) -> Any:
     """The outputs of a step, zero in ended rows."""
-    if type(y) is tuple:
-        return tuple([_masked_output(running, part, rows) for part in y])
 
     def one(v: Any) -> Any:
         if not tree.is_leaf(v):
@@ -309,29 +300,21 @@ def _masked_output(running: Any, y: Any, rows: Any) -> Any:
             _check_batch("the step's outputs", [v], rows)
         return _where(running, v, _zero(v))
 
-    if isinstance(y, Traced):
-        return one(y)
-    return tree.filled(y, map(one, tree.leaves(y, y, tree.is_item)), tree.is_item)
+    return tree.mapped(one, y, leaf=tree.is_item)
 
 
 def _stacked(ys: Any) -> Any:
     """Stacks the outputs of all steps into one tree."""
-    like = ys[0]
-    if isinstance(like, Traced) and all(isinstance(y, Traced) for y in ys):
-        return stack(ys)
-    if type(like) is tuple and all(type(y) is tuple and len(y) == len(like) for y in ys):
-        return tuple(map(_stacked, zip(*ys, strict=True)))
     for y in ys:
-        changed = tree.difference(like, y, tree.is_item)
+        changed = tree.difference(ys[0], y, tree.is_item)
         if changed:
             raise InvalidTypeError(
                 f"scan: expected outputs of one structure at all steps, got {changed}"
             )
-    columns = zip(*(tree.leaves(y, like, tree.is_item) for y in ys), strict=True)
-    return tree.filled(like, map(_column, columns), tree.is_item)
+    return tree.mapped(_column, *ys, leaf=tree.is_item)
 
 
-def _column(values: tuple[Any, ...]) -> Any:
+def _column(*values: Any) -> Any:
     for v in values:
         if not (tree.is_leaf(v) or isinstance(v, (int, float, np.generic))):
             raise InvalidTypeError(

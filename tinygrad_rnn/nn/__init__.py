@@ -6,47 +6,27 @@ import typing as _typing
 from ..errors import unknown_name as _unknown_name
 from ..tensor import ops as _ops
 from . import attention as _attention
+from . import criteria as _criteria
 from . import decoding, init, utils
+from . import loss as _loss
 from . import recurrent as _recurrent
+from . import regression as _regression
 from . import seq2seq as _seq2seq
 from .activations import GELU, Flatten, Identity, ReLU, Sigmoid, SiLU, Tanh
 from .attention import *
 from .containers import ModuleDict, ModuleList, Sequential
 from .convolution import Conv1d, Conv2d
 from .crf import CRF
-from .criteria import (
-    BCEWithLogitsLoss,
-    CrossEntropyLoss,
-    CTCLoss,
-    GaussianNLLLoss,
-    HuberLoss,
-    L1Loss,
-    MSELoss,
-    NLLLoss,
-    StudentTNLLLoss,
-)
+from .criteria import *
 from .ctc import ctc_loss
 from .dropout import Dropout, dropout
 from .embedding import Embedding
 from .linear import Linear
-from .loss import (
-    activation_regularization,
-    binary_cross_entropy_with_logits,
-    cross_entropy,
-    linear_cross_entropy,
-    nll_loss,
-    temporal_activation_regularization,
-)
+from .loss import *
 from .module import Module, Parameter
 from .normalization import BatchNorm1d, LayerNorm
 from .recurrent import *
-from .regression import (
-    gaussian_nll_loss,
-    huber_loss,
-    l1_loss,
-    mse_loss,
-    student_t_nll_loss,
-)
+from .regression import *
 from .seq2seq import *
 from .state_dict import StateDictError
 from .summary import summary
@@ -56,13 +36,11 @@ __all__ = [
     "Flatten", "GELU", "Identity", "ReLU", "SiLU", "Sigmoid", "Tanh",
     "Module", "ModuleDict", "ModuleList", "Parameter", "Sequential", "StateDictError",
     "BatchNorm1d", "Conv1d", "Conv2d", "Dropout", "Embedding", "LayerNorm", "Linear",
-    "dropout", "CRF",
-    "BCEWithLogitsLoss", "CTCLoss", "CrossEntropyLoss", "GaussianNLLLoss", "HuberLoss", "L1Loss",
-    "MSELoss", "NLLLoss", "StudentTNLLLoss",
-    "activation_regularization", "binary_cross_entropy_with_logits", "cross_entropy", "ctc_loss",
-    "gaussian_nll_loss", "huber_loss", "l1_loss", "linear_cross_entropy", "mse_loss", "nll_loss",
-    "student_t_nll_loss", "summary", "temporal_activation_regularization",
+    "dropout", "CRF", "ctc_loss", "summary",
 ]  # fmt: skip
+__all__ += _criteria.__all__
+__all__ += _loss.__all__
+__all__ += _regression.__all__
 __all__ += _recurrent.__all__
 __all__ += _attention.__all__
 __all__ += _seq2seq.__all__

@@ -13,6 +13,7 @@ from ..tensor.operation import Op
 from ..tensor.ops import elementwise
 from ..tensor.ops.indexing import in_table
 from ..tensor.random import Generator
+from ..tensor.shapes import refuse_beyond
 from ..tensor.tensor import Tensor
 
 
@@ -185,12 +186,7 @@ def lengths_of(name: str, argument: str, lengths: Any, rows: int, most: int) -> 
             f"{name}: {argument}: expected {rows} integers, one per batch row; got {on_host.dtype} "
             f"{list(on_host.shape)}" + (": .astype(int)" if on_host.dtype.kind == "f" else "")
         )
-    for row, length in enumerate(on_host.tolist()):
-        if not 0 <= length <= most:
-            raise ShapeError(
-                f"{name}: {argument}[{row}] = {length} is outside 0..{most} "
-                f"(the sequence has {most} steps)"
-            )
+    refuse_beyond(f"{name}: {argument}", on_host.tolist(), most)
     return on_host.astype("int64")
 
 

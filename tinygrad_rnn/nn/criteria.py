@@ -11,6 +11,12 @@ from . import loss, regression
 from .checks import flag, one_of
 from .ctc import ctc_loss
 from .module import Module
+from .options import arguments
+
+__all__ = [
+    "BCEWithLogitsLoss", "CTCLoss", "CrossEntropyLoss", "GaussianNLLLoss", "HuberLoss", "L1Loss",
+    "MSELoss", "NLLLoss", "StudentTNLLLoss",
+]  # fmt: skip
 
 REDUCTIONS = ("mean", "sum", "none")
 
@@ -21,6 +27,10 @@ class _Loss(Module):
     def __init__(self, reduction: str = "mean") -> None:
         one_of(type(self).__name__, "reduction", reduction, REDUCTIONS)
         self.reduction = reduction
+
+    def _settings(self) -> dict[str, Any]:
+        """The arguments of the constructor: those that the function takes, too."""
+        return {name: getattr(self, name) for name in arguments(type(self))}
 
     def _factors(self, name: str, value: Any, ndim: int | None = None) -> None:
         """Registers factors of classes or elements as a buffer; None for no factors."""
@@ -69,10 +79,7 @@ class CrossEntropyLoss(_Loss):
 
     def forward(self, logits: Tensor, targets: Any) -> Tensor:
         """**Arguments** logits: (..., C); targets: (...) integers, or (..., C) probabilities."""
-        return loss.cross_entropy(
-            logits, targets, weight=self.weight, ignore_index=self.ignore_index,
-            label_smoothing=self.label_smoothing, reduction=self.reduction,
-        )  # fmt: skip
+        return loss.cross_entropy(logits, targets, **self._settings())
 
 
 class NLLLoss(_Loss):
@@ -96,10 +103,7 @@ class NLLLoss(_Loss):
 
     def forward(self, log_probs: Tensor, targets: Any) -> Tensor:
         """**Arguments** log_probs: (..., C); targets: (...) integers below C."""
-        return loss.nll_loss(
-            log_probs, targets, weight=self.weight, ignore_index=self.ignore_index,
-            reduction=self.reduction,
-        )  # fmt: skip
+        return loss.nll_loss(log_probs, targets, **self._settings())
 
 
 class BCEWithLogitsLoss(_Loss):
@@ -122,9 +126,7 @@ class BCEWithLogitsLoss(_Loss):
 
     def forward(self, logits: Tensor, target: Any) -> Tensor:
         """**Arguments** logits and target, from 0 to 1: of one shape."""
-        return loss.binary_cross_entropy_with_logits(
-            logits, target, pos_weight=self.pos_weight, reduction=self.reduction
-        )
+        return loss.binary_cross_entropy_with_logits(logits, target, **self._settings())
 
 
 class MSELoss(_Loss):
@@ -170,7 +172,7 @@ class HuberLoss(_Loss):
 
     def forward(self, prediction: Tensor, target: Any) -> Tensor:
         """**Arguments** prediction and target: of one shape."""
-        return regression.huber_loss(prediction, target, delta=self.delta, reduction=self.reduction)
+        return regression.huber_loss(prediction, target, **self._settings())
 
 
 class GaussianNLLLoss(_Loss):
@@ -191,9 +193,7 @@ class GaussianNLLLoss(_Loss):
 
     def forward(self, prediction: Tensor, target: Any, var: Any) -> Tensor:
         """**Arguments** prediction and target: of one shape; var: the variance."""
-        return regression.gaussian_nll_loss(
-            prediction, target, var, full=self.full, eps=self.eps, reduction=self.reduction
-        )
+        return regression.gaussian_nll_loss(prediction, target, var, **self._settings())
 
 
 class StudentTNLLLoss(_Loss):
@@ -207,9 +207,7 @@ class StudentTNLLLoss(_Loss):
 
     def forward(self, prediction: Tensor, target: Any, scale: Any, df: Any) -> Tensor:
         """**Arguments** prediction and target: of one shape; scale, df: above 0."""
-        return regression.student_t_nll_loss(
-            prediction, target, scale, df, reduction=self.reduction
-        )
+        return regression.student_t_nll_loss(prediction, target, scale, df, **self._settings())
 
 
 class CTCLoss(_Loss):
@@ -239,10 +237,7 @@ class CTCLoss(_Loss):
         target_lengths: Any = None,
     ) -> Tensor:
         """**Arguments** as `ctc_loss`: log_probs (T, B, C), targets (B, S), lengths (B,)."""
-        return ctc_loss(
-            log_probs, targets, input_lengths, target_lengths, blank=self.blank,
-            reduction=self.reduction, zero_infinity=self.zero_infinity,
-        )  # fmt: skip
+        return ctc_loss(log_probs, targets, input_lengths, target_lengths, **self._settings())
 
 
 def _index(layer: str, value: Any, name: str = "ignore_index") -> int:

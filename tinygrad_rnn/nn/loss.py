@@ -12,6 +12,11 @@ from ..tensor.ops.indexing import in_table
 from ..tensor.tensor import Tensor
 from .checks import features_last, is_tensor, lengths_of, within_rows
 
+__all__ = [
+    "activation_regularization", "binary_cross_entropy_with_logits", "cross_entropy",
+    "linear_cross_entropy", "nll_loss", "temporal_activation_regularization",
+]  # fmt: skip
+
 
 def reduce(name: str, losses: Tensor, reduction: str, count: Any = None) -> Tensor:
     """The mean (over count, if given; 0 over nothing), the sum, or all of them."""

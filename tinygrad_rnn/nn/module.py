@@ -22,6 +22,7 @@ from ..errors import (
 )
 from ..tensor import creation
 from ..tensor.autodiff import no_grad
+from ..tensor.observers import register
 from ..tensor.tensor import Tensor
 from . import options, state_dict
 from .checks import flag
@@ -307,14 +308,7 @@ class Module:
             )
         if self._hooks is None:
             self._hooks = _Hooks()
-        hooks: list[Any] = getattr(self._hooks, when)
-        hooks.append(hook)
-
-        def remove() -> None:
-            if hook in hooks:
-                hooks.remove(hook)
-
-        return remove
+        return register(getattr(self._hooks, when), hook)
 
     def train(self, mode: bool = True) -> Self:
         """Sets training mode (or evaluation mode), which affects dropout and the like."""

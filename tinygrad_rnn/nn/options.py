@@ -6,7 +6,7 @@ A repr shows them, a file of a model holds them, and other libraries' layers are
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any
 
@@ -20,9 +20,13 @@ def parameters(kind: Any) -> Mapping[str, inspect.Parameter]:
     return inspect.signature(kind.__init__).parameters
 
 
-def arguments(kind: type) -> dict[str, inspect.Parameter]:
+@cache
+def _arguments(kind: Any) -> Mapping[str, inspect.Parameter]:
     """The options of a class, in the order of its constructor."""
     return {name: p for name, p in parameters(kind).items() if name not in PLACEMENT}
+
+
+arguments: Callable[[Any], Mapping[str, inspect.Parameter]] = _arguments  # mypy: classes, no hash
 
 
 def option(module: Any, name: str) -> Any:

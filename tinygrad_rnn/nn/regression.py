@@ -11,6 +11,8 @@ from ..tensor.tensor import Tensor
 from .checks import flag, real
 from .loss import like, reduce
 
+__all__ = ["gaussian_nll_loss", "huber_loss", "l1_loss", "mse_loss", "student_t_nll_loss"]
+
 
 @public
 def mse_loss(prediction: Tensor, target: Any, *, reduction: str = "mean") -> Tensor:

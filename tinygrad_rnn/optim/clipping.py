@@ -54,7 +54,7 @@ def clip_and_read(
 
 def norm_and_read(groups: list[dict[str, Any]], *scalars: Tensor) -> tuple[float, ...]:
     """Returns the norm of the gradients of an optimizer's groups, and the scalars."""
-    pairs = [(p, p.grad.data) for g in groups for p in g["params"] if p.grad is not None]
+    pairs = [(p, g.data) for group in groups for p in group["params"] if (g := p.grad) is not None]
     return _clipped(pairs, inf, scalars)
 
 
@@ -68,7 +68,7 @@ def _clipped(
         for (p, _), g in zip(gradients, scaled, strict=True):
             p.grad = wrap(Tensor, g, None)
         return tuple(_read(xp, found, scalars))
-    squares = sum(kernels.sum_of_squares(g) for g in arrays)
+    squares = sum(map(kernels.sum_of_squares, arrays))
     square, *values = _read(xp, squares, scalars)
     norm = sqrt(square)
     if isfinite(norm) and norm > max_norm:

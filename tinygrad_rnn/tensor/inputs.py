@@ -208,6 +208,8 @@ class Inputs:
             OverflowError: InvalidValueError,
         }
         kind = next((k for e, k in kinds.items() if isinstance(error, e)), InvalidTypeError)
+        if kind is ShapeError and str(error).partition(":")[0] in self.parameters:
+            kind = InvalidValueError
         of_shapes = self.expects and kind not in (InvalidTypeError, InvalidValueError)
         expected = f"expected {self.expects}; " if of_shapes else ""
         said = f"{error}{keyword_remedy(error)}"

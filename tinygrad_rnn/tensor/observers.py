@@ -54,6 +54,17 @@ tracers: dict[int, Tracer] = {}  # by thread
 hooked: weakref.WeakSet[Node] = weakref.WeakSet()  # the nodes that have hooks
 
 
+def register(hooks: list[Any], hook: Any) -> Callable[[], None]:
+    """Adds a hook to a list. **Returns** a function that removes it."""
+    hooks.append(hook)
+
+    def remove() -> None:
+        if hook in hooks:
+            hooks.remove(hook)
+
+    return remove
+
+
 def is_tracing() -> bool:
     """Whether the operations of this thread are traced."""
     return get_ident() in tracers

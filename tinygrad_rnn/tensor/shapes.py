@@ -50,6 +50,15 @@ def sizes(shape: Any, what: str) -> tuple[int, ...]:
     return tuple([size(n, f"{what}: shape") for n in each])
 
 
+def refuse_beyond(what: str, lengths: Sequence[int], most: int) -> None:
+    """Refuses lengths of rows that are not from 0 to the number of steps."""
+    for row, length in enumerate(lengths):
+        if not 0 <= length <= most:
+            raise ShapeError(
+                f"{what}[{row}] = {length} is outside 0..{most} (the sequence has {most} steps)"
+            )
+
+
 def sum_to(g: Any, shape: tuple[int, ...]) -> Any:
     """Sums g, an array or a Tensor, to `shape`: the transpose of broadcasting."""
     if g.shape == shape:

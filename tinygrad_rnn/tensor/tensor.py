@@ -19,7 +19,7 @@ from ..errors import (
 from . import autodiff, backend, conversion, interop, ops
 from .backend import Array
 from .graph import Leaf, Traced, grad_mode, wrap
-from .observers import concretize, hooked, refuse_in_trace, report_overwrite
+from .observers import concretize, hooked, refuse_in_trace, register, report_overwrite
 
 T = TypeVar("T", bound=Traced)
 
@@ -245,11 +245,12 @@ class Tensor(Traced):
 
     def item(self) -> Any:
         """Returns the only element as a Python number."""
+        return self._only("item", ": reduce it, or see tolist()", InvalidValueError)
+
+    def _only(self, what: str, remedy: str = "", error: Any = InvalidTypeError) -> Any:
+        """The only element as a Python number."""
         if self.array.size != 1:
-            raise InvalidValueError(
-                f"item: expected one element, got shape {list(self.shape)}: reduce it, or see "
-                "tolist()"
-            )
+            raise error(f"{what}: expected one element, got shape {list(self.shape)}{remedy}")
         return host(concretize(self)).item()
 
     def tolist(self) -> Any:
@@ -317,14 +318,7 @@ class Tensor(Traced):
         if node not in hooked:
             node.hooks = []
             hooked.add(node)
-        entry, hooks = (output, call), node.hooks
-        hooks.append(entry)
-
-        def remove() -> None:
-            if entry in hooks:
-                hooks.remove(entry)
-
-        return remove
+        return register(node.hooks, (output, call))
 
     def __repr__(self) -> str:
         values = np.array2string(self.numpy(), separator=", ", prefix="tensor(", threshold=100)
@@ -354,34 +348,17 @@ class Tensor(Traced):
         return iter(ops.unstack(self))
 
     def __bool__(self) -> bool:
-        if self.array.size != 1:
-            raise InvalidValueError(
-                f"bool: a tensor of shape {list(self.shape)} has no single truth "
-                "value: use x.any() or x.all()"
-            )
-        return bool(host(concretize(self)))
-
-    def _number(self, kind: str) -> Any:
-        if self.array.size != 1:
-            raise InvalidTypeError(
-                f"{kind}: expected a tensor of one element, got shape {list(self.shape)}"
-            )
-        return self.item()
+        return bool(self._only("bool", ": use x.any() or x.all()", InvalidValueError))
 
     def __float__(self) -> float:
-        return float(self._number("float"))
+        return float(self._only("float"))
 
     def __int__(self) -> int:
-        return int(self._number("int"))
+        return int(self._only("int"))
 
     def __round__(self, digits: int | None = None) -> Any:
         """The only element rounded to a Python number; `x.round()` rounds all elements."""
-        if self.array.size != 1:
-            raise InvalidTypeError(
-                f"round: expected a tensor of one element, got shape {list(self.shape)}: x.round() "
-                "rounds all elements"
-            )
-        return round(self.item(), digits)
+        return round(self._only("round", ": x.round() rounds all elements"), digits)
 
     def __index__(self) -> int:
         if self.dtype.kind not in "iu" or self.shape:

@@ -67,13 +67,14 @@ def named(tree: Any, leaf: Predicate = is_item, path: str = "") -> Iterator[tupl
         yield path, tree
 
 
-def mapped(function: Callable[[Any], Any], tree: Any) -> Any:
-    """Maps a function over the leaves of a tree."""
+def mapped(function: Callable[..., Any], tree: Any, *others: Any, leaf: Predicate = is_leaf) -> Any:
+    """Maps a function over the leaves of a tree, and of others of the same structure."""
     if isinstance(tree, Traced):
-        return function(tree)
+        return function(tree, *others)
     if type(tree) is tuple:
-        return tuple([mapped(function, part) for part in tree])
-    return filled(tree, map(function, leaves(tree)))
+        parts = zip(tree, *others, strict=True)
+        return tuple([mapped(function, *part, leaf=leaf) for part in parts])
+    return filled(tree, map(function, *(leaves(v, tree, leaf) for v in (tree, *others))), leaf)
 
 
 def filled(like: Any, parts: Iterable[Any], leaf: Predicate = is_leaf) -> Any:

@@ -7,30 +7,36 @@ from typing import Any
 import numpy as np
 
 from .. import nn
+from ..tensor import tree
 from ..tensor.random import Generator
 from ..tensor.tensor import Tensor
 from .builders import module_info
-from .op_info import Array, OpInfo, Sample, Sampler, real
+from .op_info import Array, Sample, Sampler, real
 from .reductions import off_the_edge
 
 F64: dict[str, Any] = {"dtype": "float64"}
-
-
-def _row(name: str, draw: Any, kind: str = "layer") -> OpInfo:
-    return module_info(kind, draw, name)
 
 
 def _lengths(d: Sampler, steps: int, batch: int) -> list[int] | None:
     return d.one_of([None, [d.integer(1, steps) for _ in range(batch)]])
 
 
-def _attention(d: Sampler, build: Any, same: bool = False) -> Sample:
+def _attention(d: Sampler, kind: Any, **options: Any) -> Sample:
     """Queries, and a memory with lengths."""
+    steps, batch, source, size, features = (d.integer(1, 3) for _ in range(5))
+    return _attended(d, kind(size, features, **options, **F64), (steps, batch, source))
+
+
+def _dot(d: Sampler) -> Sample:
     steps, batch, source, size = (d.integer(1, 3) for _ in range(4))
-    features = size if same else d.integer(1, 3)
-    module = build(size, features)
-    inputs = [real(d, (steps, batch, size)), real(d, (source, batch, features))]
+    return _attended(d, nn.DotAttention(size, d.one_of([True, False])), (steps, batch, source))
+
+
+def _attended(d: Sampler, module: nn.Attention, sizes: tuple[int, int, int]) -> Sample:
+    steps, batch, source = sizes
+    shapes = (steps, batch, module.query_size), (source, batch, module.memory_size)
     lengths = _lengths(d, source, batch)
+    inputs = [real(d, shape) for shape in shapes]
     return Sample(inputs, lambda _, q, m: module(q, m, lengths=lengths), module)
 
 
@@ -57,7 +63,7 @@ def _encoder(d: Sampler) -> Sample:
     module = nn.Encoder(nn.Linear(features, size, **F64), layers)
     lengths = d.one_of([None, [d.integer(0, steps) for _ in range(batch)]])
     x = real(d, (steps, batch, features))
-    return Sample([x], lambda _, x: flat(module(x, lengths=lengths)), module)
+    return Sample([x], lambda _, x: tuple(tree.leaves(module(x, lengths=lengths))), module)
 
 
 def _bridge(d: Sampler) -> Sample:
@@ -68,7 +74,7 @@ def _bridge(d: Sampler) -> Sample:
     parts = [real(d, (rows, batch, source.hidden_size))] * (2 if isinstance(source, nn.LSTM) else 1)
 
     def call(_: Any, *state: Any) -> Any:
-        return flat(module(state if len(state) > 1 else state[0]))
+        return module(state if len(state) > 1 else state[0])
 
     return Sample(parts, call, module)
 
@@ -95,7 +101,7 @@ def _decoder(d: Sampler) -> Sample:
 
     def call(_: Any, x: Any) -> Any:
         prepared = module.prepare_memory(x, symbols=copied, lengths=lengths)
-        return flat(module(target, prepared))
+        return tuple(tree.leaves(module(target, prepared)))
 
     return Sample([real(d, (source, batch, memory))], call, module)
 
@@ -129,39 +135,17 @@ def _seq2seq(d: Sampler) -> Sample:
     return Sample([real(d, (source, batch, 2))], call, module)
 
 
-def flat(parts: Any) -> Any:
-    """Flattens nested tuples, and drops None."""
-    if not isinstance(parts, tuple):
-        return () if parts is None else (parts,)
-    return tuple(leaf for part in parts for leaf in flat(part))
-
-
-def _learned(kind: Any, **options: Any) -> Any:
-    return lambda q, m: kind(q, m, **options, **F64)
-
-
 ATTENTION = [
-    _row(
-        "DotAttention",
-        lambda d: _attention(
-            d, lambda q, _: nn.DotAttention(q, d.one_of([True, False])), same=True
-        ),
-    ),
-    _row("DotAttention sparsemax", _sparse),
-    _row("GeneralAttention", lambda d: _attention(d, _learned(nn.GeneralAttention))),
-    _row("AdditiveAttention", lambda d: _attention(d, _learned(nn.AdditiveAttention))),
-    _row(
-        "MultiHeadAttention",
-        lambda d: _attention(d, _learned(nn.MultiHeadAttention, heads=2, hidden_size=4)),
-    ),
-    _row(
-        "LocationAttention",
-        lambda d: _attention(d, _learned(nn.LocationAttention, filters=2, reach=1)),
-    ),
-    _row("CoverageAttention", lambda d: _attention(d, _learned(nn.CoverageAttention))),
-    _row("Pointer", _pointer),
-    _row("Encoder", _encoder),
-    _row("Bridge", _bridge),
-    _row("Decoder", _decoder),
-    _row("Seq2Seq", _seq2seq),
+    module_info("DotAttention", _dot),
+    module_info("DotAttention sparsemax", _sparse),
+    module_info("GeneralAttention", _attention, nn.GeneralAttention),
+    module_info("AdditiveAttention", _attention, nn.AdditiveAttention),
+    module_info("MultiHeadAttention", _attention, nn.MultiHeadAttention, heads=2, hidden_size=4),
+    module_info("LocationAttention", _attention, nn.LocationAttention, filters=2, reach=1),
+    module_info("CoverageAttention", _attention, nn.CoverageAttention),
+    module_info("Pointer", _pointer),
+    module_info("Encoder", _encoder),
+    module_info("Bridge", _bridge),
+    module_info("Decoder", _decoder),
+    module_info("Seq2Seq", _seq2seq),
 ]

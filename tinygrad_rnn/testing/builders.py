@@ -8,6 +8,7 @@ from typing import Any
 
 import tinygrad_rnn as tg
 
+from ..nn import Module
 from ..tensor.random import Generator, default_generator
 from .op_info import (
     Array,
@@ -16,26 +17,26 @@ from .op_info import (
     Sample,
     Sampler,
     an_axis,
+    axis_or_none,
     broadcastable,
     real,
     shape,
     some_axes,
 )
 
-Options = dict[str, Sequence[Any]]  # a parameter's name, and the values to draw it from
 
-
-def op_info(
-    name: str, draw: Callable[[Sampler], Sample], reference: Any = None, kind: str = "operation"
-) -> OpInfo:
+def op_info(name: str, draw: Callable[[Sampler], Sample], kind: str = "operation") -> OpInfo:
     """An OpInfo for the operation of a name."""
-    return OpInfo(name, kind, attrgetter(name)(tg), draw, reference)
+    return OpInfo(name, kind, attrgetter(name)(tg), draw)
 
 
-def module_info(kind: str, build: Callable[[Sampler], Sample], name: str) -> OpInfo:
-    """An OpInfo for a cell or a layer, which the sample holds: there is no function to hand over.
+def module_info(
+    name: str, build: Callable[..., Sample], *args: Any, kind: str = "layer", **options: Any
+) -> OpInfo:
+    """An OpInfo for a cell, a layer or a loss, which the sample of `build(draw, ...)` holds.
 
-    Its weights are drawn from a seed: the same draws, the same sample.
+    There is no function to hand over. Its weights are drawn from a seed: the same draws, the same
+    sample.
     """
 
     def draw(d: Sampler) -> Sample:
@@ -43,22 +44,31 @@ def module_info(kind: str, build: Callable[[Sampler], Sample], name: str) -> OpI
         before = generator.state
         generator.state = Generator(seed).state
         try:
-            return build(d)
+            return build(d, *args, **options)
         finally:
             generator.state = before
 
     return OpInfo(name, kind, lambda: None, draw)
 
 
-def chosen(d: Sampler, options: Options) -> dict[str, Any]:
-    """One of the values of each option."""
+def applied(*inputs: Array, **parameters: Any) -> Sample:
+    """A sample of an operation."""
+    return Sample([*inputs], lambda f, *xs: f(*xs, **parameters))
+
+
+def called(module: Module, *inputs: Array) -> Sample:
+    """A sample of a module."""
+    return Sample([*inputs], lambda _, *xs: module(*xs), module)
+
+
+def chosen(d: Sampler, options: dict[str, Sequence[Any]]) -> dict[str, Any]:
+    """One of the values of each option, by its name."""
     return {name: d.one_of(values) for name, values in options.items()}
 
 
 def elementwise(
     name: str,
     *domains: Domain,
-    reference: Any = None,
     kind: str = "operation",
     **options: Sequence[Any],
 ) -> OpInfo:
@@ -67,23 +77,19 @@ def elementwise(
     def draw(d: Sampler) -> Sample:
         whole, given = shape(d), chosen(d, options)
         shapes = [whole, *(broadcastable(d, whole) for _ in domains[1:])]
-        inputs = [domain(d, s) for domain, s in zip(domains, shapes, strict=True)]
-        return Sample(inputs, lambda f, *xs: f(*xs, **given))
+        return applied(*(one(d, s) for one, s in zip(domains, shapes, strict=True)), **given)
 
-    return op_info(name, draw, reference, kind)
+    return op_info(name, draw, kind)
 
 
-def constant(
-    name: str, *domains: Domain, reference: Any = None, **options: Sequence[Any]
-) -> OpInfo:
+def constant(name: str, *domains: Domain, **options: Sequence[Any]) -> OpInfo:
     """An OpInfo for an elementwise operation that has no gradient, or none but zero."""
-    return elementwise(name, *domains, reference=reference, kind="constant", **options)
+    return elementwise(name, *domains, kind="constant", **options)
 
 
 def reduction(
     name: str,
     domain: Domain = real,
-    reference: Any = None,
     smallest: int = 0,
     kind: str = "operation",
     **options: Sequence[Any],
@@ -92,16 +98,14 @@ def reduction(
 
     def draw(d: Sampler) -> Sample:
         x, given = domain(d, shape(d, smallest=smallest)), chosen(d, options)
-        axis, keepdims = some_axes(d, x), d.one_of([True, False])
-        return Sample([x], lambda f, x: f(x, axis=axis, keepdims=keepdims, **given))
+        return applied(x, axis=some_axes(d, x), keepdims=d.one_of([True, False]), **given)
 
-    return op_info(name, draw, reference, kind)
+    return op_info(name, draw, kind)
 
 
 def along_axis(
     name: str,
     domain: Domain = real,
-    reference: Any = None,
     *,
     axes: Callable[[Sampler, Array], Any] = an_axis,
     least: int = 1,
@@ -113,7 +117,9 @@ def along_axis(
 
     def draw(d: Sampler) -> Sample:
         x, given = domain(d, shape(d, least, smallest=smallest)), chosen(d, options)
-        axis = axes(d, x)
-        return Sample([x], lambda f, x: f(x, axis=axis, **given))
+        return applied(x, axis=axes(d, x), **given)
 
-    return op_info(name, draw, reference, kind)
+    return op_info(name, draw, kind)
+
+
+FLATTENED: dict[str, Any] = {"axes": axis_or_none, "least": 0, "smallest": 0}  # without an axis

@@ -10,12 +10,16 @@ import numpy as np
 
 from .. import nn
 from ..tensor import backend
-from .builders import chosen, module_info, op_info
-from .elementwise import logistic
+from .builders import applied, chosen, module_info, op_info
 from .kinks import nearest
 from .op_info import Array, OpInfo, Sample, Sampler, positive, real
 
 # ---------------------------------------------------------------- steps
+
+
+def logistic(x: Array) -> Array:
+    """The sigmoid, as books have it."""
+    return np.asarray(1 / (1 + np.exp(-x)))
 
 
 def _step(name: str, shapes: Callable[..., Any], **options: Sequence[Any]) -> OpInfo:
@@ -25,7 +29,7 @@ def _step(name: str, shapes: Callable[..., Any], **options: Sequence[Any]) -> Op
         *rest, bias = shapes(*(d.integer(1, 3) for _ in range(3)))
         given, biased = chosen(d, options), d.one_of([True, False])
         inputs = [real(d, shape) for shape in (*rest, *([bias] if biased else []))]
-        return Sample(inputs, lambda f, *xs: f(*xs, **given))
+        return applied(*inputs, **given)
 
     return op_info(name, draw)
 
@@ -81,7 +85,7 @@ def _draw_slstm(d: Sampler) -> Sample:
     x, h, c, m = (real(d, s) for s in ((batch, features), state, state, state))
     u, w, b = (real(d, s) for s in shapes)
     m = _off_the_kink(m, *np.split(x @ u.T + h @ w.T + b, 4, axis=1)[:2])
-    return Sample([x, h, c, positive(d, state), m, u, w, b], lambda f, *xs: f(*xs))
+    return applied(x, h, c, positive(d, state), m, u, w, b)
 
 
 def _off_the_kink(m: Array, i: Array, f: Array) -> Array:
@@ -110,7 +114,7 @@ def _draw_mlstm(d: Sampler) -> Sample:
     push = 1.0
     while near_one().any():
         n, push = n + push * q * near_one(), 2 * push
-    return Sample([x, c, n, m, u, b], lambda f, *xs: f(*xs))
+    return applied(x, c, n, m, u, b)
 
 
 CELLS = [
@@ -141,16 +145,12 @@ CELLS = [
 # ---------------------------------------------------------------- modules
 
 
-def _of_one_state(cell: Any) -> OpInfo:
-    """An OpInfo for a cell whose state is one Tensor (B, H): its output and its state."""
-
-    def draw(d: Sampler) -> Sample:
-        batch, features, hidden = (d.integer(1, 3) for _ in range(3))
-        module = cell(features, hidden, d.one_of([True, False]), dtype="float64")
-        inputs = [real(d, (batch, features)), real(d, (batch, hidden))]
-        return Sample(inputs, lambda _, x, h: module.step(x, h), module)
-
-    return module_info("cell", draw, cell.__name__)
+def _of_one_state(d: Sampler, cell: Any) -> Sample:
+    """A cell whose state is one Tensor (B, H): its output and its state."""
+    batch, features, hidden = (d.integer(1, 3) for _ in range(3))
+    module = cell(features, hidden, d.one_of([True, False]), dtype="float64")
+    inputs = [real(d, (batch, features)), real(d, (batch, hidden))]
+    return Sample(inputs, lambda _, x, h: module.step(x, h), module)
 
 
 def _stepped(d: Sampler, module: Any, x: tuple[int, ...]) -> Sample:
@@ -206,16 +206,13 @@ def _parallel(d: Sampler, layer: Any) -> Sample:
     return Sample(inputs, lambda _, x, *s: module(x, *s, lengths=lengths), module)
 
 
+ONE_STATE = nn.MGUCell, nn.JANETCell, nn.IndRNNCell, nn.SRUCell, nn.MinGRUCell, nn.MinLSTMCell
+
 CELL_MODULES = [
-    _of_one_state(nn.MGUCell),
-    _of_one_state(nn.JANETCell),
-    _of_one_state(nn.IndRNNCell),
-    _of_one_state(nn.SRUCell),
-    _of_one_state(nn.MinGRUCell),
-    _of_one_state(nn.MinLSTMCell),
-    module_info("cell", _conv_lstm_cell, "ConvLSTMCell"),
-    module_info("cell", _slstm_cell, "SLSTMCell"),
-    module_info("cell", _mlstm_cell, "MLSTMCell"),
-    module_info("layer", lambda d: _parallel(d, nn.MinGRU), "MinGRU"),
-    module_info("layer", lambda d: _parallel(d, nn.MinLSTM), "MinLSTM"),
+    *(module_info(cell.__name__, _of_one_state, cell, kind="cell") for cell in ONE_STATE),
+    module_info("ConvLSTMCell", _conv_lstm_cell, kind="cell"),
+    module_info("SLSTMCell", _slstm_cell, kind="cell"),
+    module_info("MLSTMCell", _mlstm_cell, kind="cell"),
+    module_info("MinGRU", _parallel, nn.MinGRU),
+    module_info("MinLSTM", _parallel, nn.MinLSTM),
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .builders import op_info
+from .builders import applied, op_info
 from .op_info import Sample, Sampler, real, shape
 
 
@@ -23,7 +23,7 @@ def _geometry(d: Sampler, axes: int) -> tuple[tuple[int, ...], Any, Any, tuple[i
 def _sliding_windows(d: Sampler) -> Sample:
     lengths, stride, dilation, space = _geometry(d, d.integer(1, 2))
     x = real(d, (*shape(d, most=1), *space))
-    return Sample([x], lambda f, x: f(x, lengths=lengths, stride=stride, dilation=dilation))
+    return applied(x, lengths=lengths, stride=stride, dilation=dilation)
 
 
 def _overlap_add(d: Sampler) -> Sample:
@@ -33,7 +33,7 @@ def _overlap_add(d: Sampler) -> Sample:
         (n - b * (k - 1) - 1) // a + 1 for n, k, a, b in zip(space, lengths, *each, strict=True)
     ]
     windows = real(d, (*lengths, *shape(d, most=1), *counts))
-    return Sample([windows], lambda f, w: f(w, shape=space, stride=stride, dilation=dilation))
+    return applied(windows, shape=space, stride=stride, dilation=dilation)
 
 
 def _conv(d: Sampler) -> Sample:

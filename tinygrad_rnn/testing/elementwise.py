@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
 from ..tensor import backend
-from .builders import constant, elementwise, op_info
+from .builders import applied, constant, elementwise, op_info
 from .op_info import (
     Array,
     Domain,
@@ -22,11 +20,6 @@ from .op_info import (
     real,
     shape,
 )
-
-
-def logistic(x: Array) -> Array:
-    """The sigmoid, as books have it."""
-    return np.asarray(1 / (1 + np.exp(-x)))
 
 
 def within(low: float, high: float) -> Domain:
@@ -49,7 +42,7 @@ def _remainder(d: Sampler) -> Sample:
     whole = shape(d)
     b = away_from_zero(d, broadcastable(d, whole))
     a = np.asarray(off_the_steps(d, whole) * b)  # the quotient is no integer
-    return Sample([a, b], lambda f, a, b: f(a, b))
+    return applied(a, b)
 
 
 def _clip(d: Sampler) -> Sample:
@@ -58,7 +51,7 @@ def _clip(d: Sampler) -> Sample:
         low, high = d.one_of([None, -0.3, 0.3]), d.one_of([None, 0.5])
         return Sample([x], lambda f, x: f(x, low, high))
     bounds = [np.asarray(np.full(broadcastable(d, x.shape), v)) for v in (-0.3, 0.5)]
-    return Sample([x, *bounds], lambda f, x, low, high: f(x, low, high))
+    return applied(x, *bounds)
 
 
 def _where(d: Sampler) -> Sample:
@@ -75,98 +68,43 @@ def _pow(d: Sampler) -> Sample:
     x = positive(d, shape(d))
     exponent = d.one_of([2, 3, -1, 0.5, 0, 1, None])
     if exponent is None:
-        return Sample([x, real(d, broadcastable(d, x.shape))], lambda f, a, b: f(a, b))
+        return applied(x, real(d, broadcastable(d, x.shape)))
     return Sample([x], lambda f, a: f(a, exponent))
 
 
-_erf = np.vectorize(math.erf, otypes=[float])
-
+# Of one input, by where they are smooth.
+UNARY: dict[Domain, str] = {
+    real: "alias negative square exp exp2 expm1 sin cos atan sinh cosh tanh asinh erf sigmoid "
+    "softplus log_sigmoid gelu silu",
+    positive: "sqrt rsqrt log log2 log10",
+    away_from_zero: "abs relu sign",
+    off_the_steps: "floor ceil trunc round",
+    within(-0.8, 0.8): "asin acos atanh",
+    within(-0.8, 3): "log1p",
+    within(-1.2, 1.2): "tan",
+    within(1.3, 4): "acosh",
+    within(-2.9, 2.9): "hard_sigmoid",
+}
+COMPARISONS = "equal not_equal less less_equal greater greater_equal"
 
 ELEMENTWISE = [
-    # one input
-    elementwise("alias", real, reference=lambda x: x),
-    elementwise("negative", real),
-    elementwise("abs", away_from_zero),
-    elementwise("square", real),
-    elementwise("sqrt", positive),
-    elementwise("rsqrt", positive, reference=lambda x: 1 / np.sqrt(x)),
-    elementwise("exp", real),
-    elementwise("exp2", real),
-    elementwise("expm1", real),
-    elementwise("log", positive),
-    elementwise("log2", positive),
-    elementwise("log10", positive),
-    elementwise("log1p", within(-0.8, 3)),
-    elementwise("sin", real),
-    elementwise("cos", real),
-    elementwise("tan", within(-1.2, 1.2)),
-    elementwise("asin", within(-0.8, 0.8)),
-    elementwise("acos", within(-0.8, 0.8)),
-    elementwise("atan", real),
-    elementwise("sinh", real),
-    elementwise("cosh", real),
-    elementwise("tanh", real),
-    elementwise("asinh", real),
-    elementwise("acosh", within(1.3, 4)),
-    elementwise("atanh", within(-0.8, 0.8)),
-    elementwise("erf", real, reference=_erf),
-    # activations
-    elementwise("sigmoid", real, reference=logistic),
-    elementwise("relu", away_from_zero, reference=lambda x: np.maximum(x, 0)),
-    elementwise("softplus", real, reference=lambda x: np.log1p(np.exp(x))),
-    elementwise("log_sigmoid", real, reference=lambda x: np.log(logistic(x))),
-    elementwise(
-        "leaky_relu",
-        away_from_zero,
-        reference=lambda x, negative_slope: np.maximum(x, negative_slope * x),
-        negative_slope=[0.01, 0.3],
-    ),
-    elementwise(
-        "elu",
-        away_from_zero,
-        reference=lambda x, alpha: np.where(x > 0, x, alpha * (np.exp(x) - 1)),
-        alpha=[1.0, 0.5],
-    ),
-    elementwise("gelu", real, reference=lambda x: x * (1 + _erf(x / np.sqrt(2))) / 2),
-    elementwise("silu", real, reference=lambda x: x * logistic(x)),
-    elementwise(
-        "hard_sigmoid",
-        within(-2.9, 2.9),
-        reference=lambda x: np.clip(x / 6 + 0.5, 0, 1),
-    ),
+    *(elementwise(name, domain) for domain, names in UNARY.items() for name in names.split()),
+    elementwise("leaky_relu", away_from_zero, negative_slope=[0.01, 0.3]),
+    elementwise("elu", away_from_zero, alpha=[1.0, 0.5]),
     # several inputs
-    elementwise("add", real, real),
-    elementwise("subtract", real, real),
-    elementwise("multiply", real, real),
+    *(elementwise(name, real, real) for name in ("add", "subtract", "multiply", "logaddexp")),
     elementwise("divide", real, away_from_zero),
-    op_info("pow", _pow, np.power),
-    op_info("where", _where),
-    elementwise("logaddexp", real, real),
     elementwise("atan2", away_from_zero, away_from_zero),
-    elementwise("maximum", distinct, between),
-    elementwise("minimum", distinct, between),
+    *(elementwise(name, distinct, between) for name in ("maximum", "minimum")),
+    op_info("pow", _pow),
+    op_info("where", _where),
     op_info("remainder", _remainder),
-    op_info("clip", _clip),
-    # in steps
-    elementwise("sign", away_from_zero),
-    elementwise("floor", off_the_steps),
-    elementwise("ceil", off_the_steps),
-    elementwise("trunc", off_the_steps),
-    elementwise("round", off_the_steps),
     op_info("floor_divide", _remainder),
+    op_info("clip", _clip),
     # constants
-    constant("equal", distinct, distinct),
-    constant("not_equal", distinct, distinct),
-    constant("less", distinct, distinct),
-    constant("less_equal", distinct, distinct),
-    constant("greater", distinct, distinct),
-    constant("greater_equal", distinct, distinct),
-    constant("logical_and", flags, flags),
-    constant("logical_or", flags, flags),
-    constant("logical_xor", flags, flags),
-    constant("logical_not", flags),
-    constant("isfinite", flags),
-    constant("isnan", flags),
+    *(constant(name, distinct, distinct) for name in COMPARISONS.split()),
+    *(constant(f"logical_{name}", flags, flags) for name in ("and", "or", "xor")),
+    *(constant(name, flags) for name in ("logical_not", "isfinite", "isnan")),
     constant("zeros_like", real, dtype=[None, "int64"]),
     constant("ones_like", real, dtype=[None, "int64"]),
     constant("full_like", real, fill_value=[2.5], dtype=[None, "int64"]),

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..tensor import backend
-from .builders import along_axis, op_info
+from .builders import FLATTENED, along_axis, applied, op_info
 from .op_info import (
     Array,
     Sample,
@@ -48,22 +48,21 @@ def _an_index(d: Sampler, x: Array) -> Any:
 
 def _getitem(d: Sampler) -> Sample:
     x = real(d, shape(d, smallest=1))
-    index = _an_index(d, x)
-    return Sample([x], lambda f, x: f(x, index=index))
+    return applied(x, index=_an_index(d, x))
 
 
 def _place(d: Sampler) -> Sample:
     whole = shape(d, smallest=1)
     index = _an_index(d, np.zeros(whole))
     value = real(d, np.zeros(whole)[index].shape)
-    return Sample([value], lambda f, v: f(v, index=index, shape=whole))
+    return applied(value, index=index, shape=whole)
 
 
-def _index_update(d: Sampler) -> Sample:
+def _written(d: Sampler) -> Sample:
     x = real(d, shape(d, smallest=1))
     index = _an_index(d, x)
     value = real(d, broadcastable(d, x[index].shape))
-    return Sample([x, value], lambda f, x, v: f(x, v, index=index))
+    return applied(x, value, index=index)
 
 
 def _take(d: Sampler) -> Sample:
@@ -72,13 +71,6 @@ def _take(d: Sampler) -> Sample:
     n = x.size if axis is None else x.shape[axis]
     indices = np.array([[d.integer(-n, n - 1)] * 2, [0, d.integer(-n, n - 1)]])
     return Sample([x], lambda f, x: f(x, indices, axis=axis))
-
-
-def _index_add(d: Sampler) -> Sample:
-    x = real(d, shape(d, smallest=1))
-    index = _an_index(d, x)
-    value = real(d, broadcastable(d, x[index].shape))
-    return Sample([x, value], lambda f, x, v: f(x, v, index=index))
 
 
 def _take_along_axis(d: Sampler) -> Sample:
@@ -107,40 +99,21 @@ def _topk(d: Sampler) -> Sample:
 def _searchsorted(d: Sampler) -> Sample:
     whole = np.sort(d.reals((d.integer(0, 4),)))
     side = d.one_of(["left", "right"])
-    return Sample([whole, real(d, shape(d))], lambda f, x, v: f(x, v, side=side))
+    return applied(whole, real(d, shape(d)), side=side)
 
 
 INDEXING = [
-    op_info("getitem", _getitem, lambda x, index: x[index]),
+    op_info("getitem", _getitem),
     op_info("place", _place),
-    op_info("index_update", _index_update),
+    op_info("index_update", _written),
     op_info("take", _take),
-    op_info("index_add", _index_add),
+    op_info("index_add", _written),
     op_info("take_along_axis", _take_along_axis),
     # in order
-    along_axis(
-        "sort",
-        distinct,
-        axes=axis_or_none,
-        least=0,
-        smallest=0,
-        descending=[False, True],
-    ),
+    along_axis("sort", distinct, descending=[False, True], **FLATTENED),
     op_info("topk", _topk),
-    along_axis(
-        "argsort",
-        distinct,
-        axes=axis_or_none,
-        least=0,
-        smallest=0,
-        kind="constant",
-        descending=[False, True],
-    ),
+    along_axis("argsort", distinct, kind="constant", descending=[False, True], **FLATTENED),
     op_info("searchsorted", _searchsorted, kind="constant"),
-    op_info(
-        "nonzero",
-        lambda d: Sample([with_zeros(d, shape(d, least=1))], lambda f, x: f(x)),
-        kind="constant",
-    ),
+    op_info("nonzero", lambda d: applied(with_zeros(d, shape(d, least=1))), kind="constant"),
     op_info("one_hot", _one_hot, kind="constant"),
 ]

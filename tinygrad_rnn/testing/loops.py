@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..tensor import backend
-from .builders import op_info
+from .builders import applied, op_info
 from .op_info import Sample, Sampler, real
 
 
@@ -59,7 +59,7 @@ def _linear_recurrence(d: Sampler) -> Sample:
     shape = d.one_of([(), (2,), (2, 3)])
     n, reverse = d.integer(0, 5), d.one_of([False, True])
     xs = [real(d, (n, *shape)), real(d, (n, *shape)), real(d, shape)]
-    return Sample(xs, lambda f, a, b, h0: f(a, b, h0, reverse=reverse))
+    return applied(*xs, reverse=reverse)
 
 
 LOOPS = [

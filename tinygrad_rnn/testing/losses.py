@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from .. import nn
-from .builders import Options, chosen, module_info
+from .builders import chosen, module_info
 from .losses_and_tagging import REDUCTIONS
 from .op_info import (
     Array,
-    Domain,
     OpInfo,
     Sample,
     Sampler,
@@ -62,14 +60,14 @@ def _linear_loss(d: Sampler) -> Sample:
 
 
 def _pair_loss(
-    d: Sampler, loss: Callable[..., Any], parameters: Sequence[Domain], options: Options
+    d: Sampler, loss: Any, *, module: bool, parameters: int = 0, **options: Sequence[Any]
 ) -> Sample:
-    """A loss of two inputs of one shape, and of parameters that broadcast to it."""
+    """A loss of two inputs of one shape, and of positive parameters that broadcast to it."""
     whole, given = shape(d, smallest=1), chosen(d, {"reduction": REDUCTIONS, **options})
     x = real(d, whole)
-    inputs = [x, x + off_the_kinks(d, whole)]
     shapes = [whole, (*whole[:-1], 1)[: len(whole)]]
-    inputs += [domain(d, d.one_of(shapes)) for domain in parameters]
+    inputs = [x, x + off_the_kinks(d, whole)]
+    inputs += [positive(d, d.one_of(shapes)) for _ in range(parameters)]
     return Sample(inputs, lambda _, *xs: loss(*xs, **given))
 
 
@@ -79,7 +77,7 @@ def off_the_kinks(d: Sampler, shape: tuple[int, ...]) -> Array:
     return np.asarray(np.where(np.abs(np.abs(x) - 1) < 0.1, 1.3 * x, x))
 
 
-def _binary_loss(d: Sampler, *, module: bool) -> Sample:
+def _binary_loss(d: Sampler, loss: Callable[..., Any], *, module: bool) -> Sample:
     """The loss of two classes; the module's factor is a constant."""
     whole, reduction = shape(d, smallest=1), d.one_of(REDUCTIONS)
     inputs = [real(d, whole), real(d, whole)]
@@ -87,9 +85,7 @@ def _binary_loss(d: Sampler, *, module: bool) -> Sample:
     inputs += [factor] if factor is not None and not module else []
 
     def call(_: Any, x: Any, t: Any, p: Any = None) -> Any:
-        if module:
-            return nn.BCEWithLogitsLoss(pos_weight=factor, reduction=reduction)(x, t)
-        return nn.binary_cross_entropy_with_logits(x, t, pos_weight=p, reduction=reduction)
+        return loss(x, t, pos_weight=factor if module else p, reduction=reduction)
 
     return Sample(inputs, call)
 
@@ -101,11 +97,6 @@ def _activations_loss(d: Sampler, loss: Callable[..., Any]) -> Sample:
     return Sample([y], lambda _, y: loss(y, lengths=lengths))
 
 
-def _built(kind: Callable[..., Any]) -> Callable[..., Any]:
-    """A loss module as a function of its inputs and its settings."""
-    return lambda *inputs, **settings: kind(**settings)(*inputs)
-
-
 def _ctc_module(d: Sampler) -> Sample:
     reduction = d.one_of(REDUCTIONS)
     x = real(d, (d.integer(2, 4), 2, 3))
@@ -114,48 +105,35 @@ def _ctc_module(d: Sampler) -> Sample:
 
 CLASSES: dict[str, Any] = {"ignore_index": (-100, 0), "reduction": REDUCTIONS}
 SMOOTHED = {**CLASSES, "label_smoothing": (0.0, 0.1)}
-PAIRS: list[tuple[str, str, list[Domain], dict[str, Any]]] = [
-    ("mse_loss", "MSELoss", [], {}),
-    ("l1_loss", "L1Loss", [], {}),
-    ("huber_loss", "HuberLoss", [], {"delta": (1.0,)}),
-    ("gaussian_nll_loss", "GaussianNLLLoss", [positive], {"full": (False, True)}),
-    ("student_t_nll_loss", "StudentTNLLLoss", [positive, positive], {}),
+BOTH: list[tuple[str, str, Callable[..., Sample], dict[str, Any]]] = [
+    ("cross_entropy", "CrossEntropyLoss", _class_loss, {"soft": True, **SMOOTHED}),
+    ("nll_loss", "NLLLoss", _class_loss, {"soft": False, **CLASSES}),
+    ("mse_loss", "MSELoss", _pair_loss, {}),
+    ("l1_loss", "L1Loss", _pair_loss, {}),
+    ("huber_loss", "HuberLoss", _pair_loss, {"delta": (1.0,)}),
+    ("gaussian_nll_loss", "GaussianNLLLoss", _pair_loss, {"parameters": 1, "full": (False, True)}),
+    ("student_t_nll_loss", "StudentTNLLLoss", _pair_loss, {"parameters": 2}),
+    ("binary_cross_entropy_with_logits", "BCEWithLogitsLoss", _binary_loss, {}),
 ]
 
 
-def _pairs() -> Iterator[OpInfo]:
-    """The losses of PAIRS, each as a function and as a module."""
-    for name, kind, parameters, options in PAIRS:
-        calls = {name: getattr(nn, name), kind: _built(getattr(nn, kind))}
-        for shown, call in calls.items():
-            draw = partial(_pair_loss, loss=call, parameters=parameters, options=options)
-            yield module_info("loss", draw, shown)
-
-
-def _classes() -> Iterator[OpInfo]:
-    """The losses of classes, each as a function and as a module."""
-    rows: list[tuple[str, str, bool, dict[str, Any]]] = [
-        ("cross_entropy", "CrossEntropyLoss", True, SMOOTHED),
-        ("nll_loss", "NLLLoss", False, CLASSES),
+def _both(
+    name: str, kind: str, build: Callable[..., Sample], options: dict[str, Any]
+) -> list[OpInfo]:
+    """A loss as a function and as a module, whose factors of classes are constants."""
+    built = getattr(nn, kind)
+    calls = {name: getattr(nn, name), kind: lambda *xs, **given: built(**given)(*xs)}
+    return [
+        module_info(shown, build, call, kind="loss", module=shown == kind, **options)
+        for shown, call in calls.items()
     ]
-    for name, kind, soft, options in rows:
-        plain = partial(_class_loss, loss=getattr(nn, name), soft=soft, module=False, **options)
-        yield module_info("loss", plain, name)
-        call = _built(getattr(nn, kind))
-        yield module_info(
-            "loss", partial(_class_loss, loss=call, soft=soft, module=True, **options), kind
-        )
 
+
+REGULARIZATIONS = nn.activation_regularization, nn.temporal_activation_regularization
 
 LOSSES = [
-    *_classes(),
-    module_info("loss", _linear_loss, "linear_cross_entropy"),
-    *_pairs(),
-    module_info("loss", partial(_binary_loss, module=False), "binary_cross_entropy_with_logits"),
-    module_info("loss", partial(_binary_loss, module=True), "BCEWithLogitsLoss"),
-    module_info("loss", _ctc_module, "CTCLoss"),
-    *(
-        module_info("loss", partial(_activations_loss, loss=f), f.__name__)
-        for f in (nn.activation_regularization, nn.temporal_activation_regularization)
-    ),
+    *(info for row in BOTH for info in _both(*row)),
+    module_info("linear_cross_entropy", _linear_loss, kind="loss"),
+    module_info("CTCLoss", _ctc_module, kind="loss"),
+    *(module_info(f.__name__, _activations_loss, f, kind="loss") for f in REGULARIZATIONS),
 ]

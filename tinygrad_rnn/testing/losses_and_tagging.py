@@ -51,6 +51,6 @@ def _crf(d: Sampler) -> Sample:
 
 
 LOSSES_AND_TAGGING = [
-    module_info("loss", _ctc_loss, "ctc_loss"),
-    module_info("layer", _crf, "CRF"),
+    module_info("ctc_loss", _ctc_loss, kind="loss"),
+    module_info("CRF", _crf),
 ]

@@ -9,24 +9,24 @@ import numpy as np
 
 from .. import nn
 from ..tensor.random import Generator
-from .builders import module_info
+from .builders import called, chosen, module_info
 from .losses import LOSSES
 from .losses_and_tagging import LOSSES_AND_TAGGING
 from .op_info import Sample, Sampler, away_from_zero, distinct, real, shape
 from .recurrent import RECURRENT
 
 
-def _simple(d: Sampler, build: Callable[[int], Any]) -> Sample:
+def _linear(d: Sampler) -> Sample:
     features = d.integer(1, 4)
-    module = build(features)
-    return Sample([real(d, (*shape(d, most=2), features))], lambda _, x: module(x), module)
+    x = real(d, (*shape(d, most=2), features))
+    return called(nn.Linear(features, 2, dtype="float64"), x)
 
 
 def _layer_norm(d: Sampler) -> Sample:
     features = d.integer(2, 4)  # of one feature nothing is left
     module = nn.LayerNorm(features, dtype="float64")
     x = distinct(d, (d.integer(1, 3), features))
-    return Sample([x], lambda _, x: module(x), module)
+    return called(module, x)
 
 
 def _batch_norm(d: Sampler) -> Sample:
@@ -36,7 +36,7 @@ def _batch_norm(d: Sampler) -> Sample:
         dtype="float64",
     ).train(d.one_of([True, False]))  # fmt: skip
     x = distinct(d, (d.integer(2, 3), features, *([2] if d.one_of([True, False]) else [])))
-    return Sample([x], lambda _, x: module(x), module)
+    return called(module, x)
 
 
 def _convolution(d: Sampler, layer: Callable[..., Any], axes: int) -> Sample:
@@ -47,7 +47,7 @@ def _convolution(d: Sampler, layer: Callable[..., Any], axes: int) -> Sample:
     )  # fmt: skip
     space = [d.integer(3, 5) for _ in range(axes)]
     batch = [d.integer(1, 2)] if d.one_of([True, False]) else []
-    return Sample([real(d, (*batch, groups * channels, *space))], lambda _, x: module(x), module)
+    return called(module, real(d, (*batch, groups * channels, *space)))
 
 
 def _embedding(d: Sampler) -> Sample:
@@ -84,40 +84,29 @@ def _dropout(d: Sampler) -> Sample:
 
 
 def _activation(d: Sampler, layer: Callable[..., Any], **options: Sequence[Any]) -> Sample:
-    module = layer(**{name: d.one_of(values) for name, values in options.items()})
-    return Sample([away_from_zero(d, shape(d))], lambda _, x: module(x))
+    return called(layer(**chosen(d, options)), away_from_zero(d, shape(d)))
 
 
 def _flatten(d: Sampler) -> Sample:
     x = real(d, shape(d, least=1))
     start = d.integer(0, x.ndim - 1)
-    module = nn.Flatten(start, d.integer(start, x.ndim - 1))
-    return Sample([x], lambda _, x: module(x))
+    return called(nn.Flatten(start, d.integer(start, x.ndim - 1)), x)
 
 
 ACTIVATIONS = (nn.ReLU, nn.Tanh, nn.Sigmoid, nn.SiLU, nn.Identity)
 
 MODULES = [
     *RECURRENT,
-    module_info(
-        "layer", lambda d: _simple(d, lambda n: nn.Linear(n, 2, dtype="float64")), "Linear"
-    ),
-    module_info("layer", _layer_norm, "LayerNorm"),
-    module_info("layer", _batch_norm, "BatchNorm1d"),
-    module_info("layer", lambda d: _convolution(d, nn.Conv1d, 1), "Conv1d"),
-    module_info("layer", lambda d: _convolution(d, nn.Conv2d, 2), "Conv2d"),
-    module_info("layer", _embedding, "Embedding"),
-    module_info("layer", _dropout, "Dropout"),
-    *(
-        module_info(
-            "layer",
-            lambda d, layer=layer: _activation(d, layer),  # type: ignore[misc]
-            layer.__name__,
-        )
-        for layer in ACTIVATIONS
-    ),
-    module_info("layer", lambda d: _activation(d, nn.GELU, approximate=("none", "tanh")), "GELU"),
-    module_info("layer", _flatten, "Flatten"),
+    module_info("Linear", _linear),
+    module_info("LayerNorm", _layer_norm),
+    module_info("BatchNorm1d", _batch_norm),
+    module_info("Conv1d", _convolution, nn.Conv1d, 1),
+    module_info("Conv2d", _convolution, nn.Conv2d, 2),
+    module_info("Embedding", _embedding),
+    module_info("Dropout", _dropout),
+    *(module_info(layer.__name__, _activation, layer) for layer in ACTIVATIONS),
+    module_info("GELU", _activation, nn.GELU, approximate=("none", "tanh")),
+    module_info("Flatten", _flatten),
     *LOSSES,
     *LOSSES_AND_TAGGING,
 ]

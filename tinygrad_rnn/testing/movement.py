@@ -5,8 +5,18 @@ from __future__ import annotations
 import numpy as np
 
 from ..tensor import backend, ops
-from .builders import op_info
-from .op_info import Sample, Sampler, an_axis, axis_or_none, broadcastable, real, shape, some_axes
+from .builders import along_axis, applied, op_info
+from .op_info import (
+    Array,
+    Sample,
+    Sampler,
+    an_axis,
+    axis_or_none,
+    broadcastable,
+    real,
+    shape,
+    some_axes,
+)
 
 
 def _reshape(d: Sampler) -> Sample:
@@ -18,14 +28,12 @@ def _reshape(d: Sampler) -> Sample:
 def _permute_dims(d: Sampler) -> Sample:
     x = real(d, shape(d))
     axes = tuple(int(i) for i in np.argsort(d.reals((x.ndim,)), kind="stable"))
-    chosen = d.one_of([None, axes])
-    return Sample([x], lambda f, x: f(x, axes=chosen))
+    return applied(x, axes=d.one_of([None, axes]))
 
 
 def _swapaxes(d: Sampler) -> Sample:
     x = real(d, shape(d, least=1))
-    one, other = an_axis(d, x), an_axis(d, x)
-    return Sample([x], lambda f, x: f(x, axis1=one, axis2=other))
+    return applied(x, axis1=an_axis(d, x), axis2=an_axis(d, x))
 
 
 def _concat(d: Sampler) -> Sample:
@@ -52,20 +60,20 @@ def _unstack(d: Sampler) -> Sample:
 
 def _broadcast_to(d: Sampler) -> Sample:
     whole = shape(d)
-    x = real(d, broadcastable(d, whole))
-    return Sample([x], lambda f, x: f(x, shape=whole))
+    return applied(real(d, broadcastable(d, whole)), shape=whole)
 
 
-def _expand_dims(d: Sampler) -> Sample:
-    x = real(d, shape(d))
-    axis = d.integer(-x.ndim - 1, x.ndim)
-    return Sample([x], lambda f, x: f(x, axis=axis))
+def _a_new_axis(d: Sampler, x: Array) -> int:
+    return d.integer(-x.ndim - 1, x.ndim)
+
+
+def _to_device(d: Sampler) -> Sample:
+    return Sample([real(d, shape(d))], lambda f, x: f(x, backend.default_device()))
 
 
 def _squeeze(d: Sampler) -> Sample:
     x = real(d, (1, *shape(d, most=2), 1))
-    axis = d.one_of([None, 0, -1, (0, -1)])
-    return Sample([x], lambda f, x: f(x, axis=axis))
+    return applied(x, axis=d.one_of([None, 0, -1, (0, -1)]))
 
 
 def _moveaxis(d: Sampler) -> Sample:
@@ -74,12 +82,6 @@ def _moveaxis(d: Sampler) -> Sample:
     several = tuple(range(x.ndim)), tuple(range(-x.ndim, 0))[::-1]
     source, destination = d.one_of([(one, other), several])
     return Sample([x], lambda f, x: f(x, source, destination))
-
-
-def _flip(d: Sampler) -> Sample:
-    x = real(d, shape(d))
-    axis = some_axes(d, x)
-    return Sample([x], lambda f, x: f(x, axis=axis))
 
 
 def _roll(d: Sampler) -> Sample:
@@ -133,8 +135,7 @@ def _pad(d: Sampler) -> Sample:
 
 
 def _triangle(d: Sampler) -> Sample:
-    x, k = real(d, shape(d, least=2)), d.integer(-3, 3)
-    return Sample([x], lambda f, x: f(x, k=k))
+    return applied(real(d, shape(d, least=2)), k=d.integer(-3, 3))
 
 
 def _diagonal(d: Sampler) -> Sample:
@@ -145,31 +146,19 @@ def _diagonal(d: Sampler) -> Sample:
 
 MOVEMENT = [
     op_info("reshape", _reshape),
-    op_info("permute_dims", _permute_dims, np.transpose),
-    op_info("swapaxes", _swapaxes, lambda x, axis1, axis2: np.swapaxes(x, axis1, axis2)),
-    op_info(
-        "matrix_transpose",
-        lambda d: Sample([real(d, shape(d, least=2))], lambda f, x: f(x)),
-        lambda x: np.swapaxes(x, -1, -2),
-    ),
-    op_info("concat", _concat, np.concatenate),
+    op_info("permute_dims", _permute_dims),
+    op_info("swapaxes", _swapaxes),
+    op_info("matrix_transpose", lambda d: applied(real(d, shape(d, least=2)))),
+    op_info("concat", _concat),
     op_info("stack", _stack),
-    op_info("unstack", _unstack, lambda x, axis: tuple(np.moveaxis(x, axis, 0))),
+    op_info("unstack", _unstack),
     op_info("broadcast_to", _broadcast_to),
-    op_info("expand_dims", _expand_dims),
+    along_axis("expand_dims", axes=_a_new_axis, least=0, smallest=0),
     op_info("squeeze", _squeeze),
-    op_info(
-        "astype",
-        lambda d: Sample([real(d, shape(d))], lambda f, x: f(x, "float64")),
-        lambda x, dtype: x.astype(dtype),
-    ),
-    op_info(
-        "to_device",
-        lambda d: Sample([real(d, shape(d))], lambda f, x: f(x, backend.default_device())),
-        lambda x, device: x,
-    ),
+    op_info("astype", lambda d: applied(real(d, shape(d)), dtype="float64")),
+    op_info("to_device", _to_device),
     op_info("moveaxis", _moveaxis),
-    op_info("flip", _flip),
+    along_axis("flip", axes=some_axes, least=0, smallest=0),
     op_info("roll", _roll),
     op_info("split", _split),
     op_info("broadcast_arrays", _broadcast_arrays),

@@ -71,17 +71,12 @@ class Sample:
 
 @dataclass(frozen=True)
 class OpInfo:
-    """An operation, cell, layer or loss with its checks.
-
-    `draw` makes a sample. `reference` computes the same on arrays where NumPy has no function of
-    that name; the tests compare with it.
-    """
+    """An operation, cell, layer or loss with its checks; `draw` makes a sample."""
 
     name: str
     kind: str
     function: Callable[..., Any]
     draw: Callable[[Sampler], Sample]
-    reference: Callable[..., Any] | None = None
 
     def check(self, seed: int = 0, device: str = "cpu", samples: int = 5) -> list[float]:
         """Checks drawn samples to third order.

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .builders import op_info
+from .builders import applied, op_info
 from .op_info import (
     Array,
     Sample,
@@ -36,7 +36,7 @@ def _matmul(d: Sampler) -> Sample:
             ((*stack, n, k), (*broadcastable(d, stack), k, m)),
         ]
     )
-    return Sample([real(d, left), real(d, right)], lambda f, a, b: f(a, b))
+    return applied(real(d, left), real(d, right))
 
 
 def _einsum(d: Sampler) -> Sample:
@@ -80,19 +80,19 @@ def _tensordot(d: Sampler) -> Sample:
 
 
 def _outer(d: Sampler) -> Sample:
-    return Sample([real(d, shape(d, most=2)), real(d, shape(d, most=2))], lambda f, a, b: f(a, b))
+    return applied(real(d, shape(d, most=2)), real(d, shape(d, most=2)))
 
 
 def _vecdot(d: Sampler) -> Sample:
     whole = (*shape(d, most=2), d.integer(0, 3))
     other = (*broadcastable(d, whole[:-1]), whole[-1])
-    return Sample([real(d, whole), real(d, other)], lambda f, a, b: f(a, b))
+    return applied(real(d, whole), real(d, other))
 
 
 def _linear(d: Sampler) -> Sample:
     n, m = d.integer(0, 3), d.integer(0, 3)
     inputs = [real(d, (*shape(d, most=2), n)), real(d, (m, n)), real(d, (m,))]
-    return Sample(inputs[: d.integer(2, 3)], lambda f, *xs: f(*xs))
+    return applied(*inputs[: d.integer(2, 3)])
 
 
 # ---------------------------------------------------------------- tg.linalg
@@ -106,7 +106,7 @@ def _regular(d: Sampler, stack: tuple[int, ...], n: int) -> Array:
 
 def _square(d: Sampler) -> Sample:
     x = _regular(d, shape(d, most=2), d.integer(0, 3))
-    return Sample([x], lambda f, x: f(x))
+    return applied(x)
 
 
 def _cholesky(d: Sampler) -> Sample:
@@ -118,7 +118,7 @@ def _cholesky(d: Sampler) -> Sample:
 def _solve(d: Sampler) -> Sample:
     stack, n = shape(d, most=2), d.integer(0, 3)
     b = d.one_of([(n,), (n, d.integer(0, 2)), (*broadcastable(d, stack), n, d.integer(0, 2))])
-    return Sample([_regular(d, stack, n), real(d, b)], lambda f, a, b: f(a, b))
+    return applied(_regular(d, stack, n), real(d, b))
 
 
 def _apart(d: Sampler, stack: tuple[int, ...], m: int, n: int) -> Array:
@@ -129,9 +129,7 @@ def _apart(d: Sampler, stack: tuple[int, ...], m: int, n: int) -> Array:
 
 
 def _svdvals(d: Sampler) -> Sample:
-    return Sample(
-        [_apart(d, shape(d, most=1), d.integer(0, 3), d.integer(1, 3))], lambda f, x: f(x)
-    )
+    return applied(_apart(d, shape(d, most=1), d.integer(0, 3), d.integer(1, 3)))
 
 
 def _norm(d: Sampler) -> Sample:

@@ -10,11 +10,12 @@ import numpy as np
 
 from .. import nn
 from ..nn.recurrent.layer import RecurrentLayer
+from ..tensor import tree
 from ..tensor.random import Generator
 from ..tensor.tensor import Tensor
 from .builders import chosen, module_info
 from .kinks import nearest
-from .op_info import OpInfo, Sample, Sampler, real
+from .op_info import Sample, Sampler, real
 
 
 def _cell(d: Sampler, cell: Any, states: int, **options: Sequence[Any]) -> Sample:
@@ -66,7 +67,7 @@ def _spread(module: nn.Module, d: Sampler) -> None:
         p.data = p.numpy() * (0.5 if "gain" in name else scale) + 0.2 * d.reals(p.shape)
 
 
-STACKING: dict[str, Sequence[Any]] = {
+STACKING: dict[str, Any] = {
     "num_layers": [1, 2],
     "bidirectional": [False, True],
     "batch_first": [False, True],
@@ -75,18 +76,19 @@ STACKING: dict[str, Sequence[Any]] = {
     "zoneout": [0.0, 0.3],
     "merge": ["concat", "sum", "mean", "mul", None],
 }
-FUSED: dict[str, Sequence[Any]] = {
+FUSED: dict[str, Any] = {
     "bias": [True, False],
     "recurrent_dropout": [0.0, 0.4],
     "weight_dropout": [0.0, 0.4],
     "layer_norm": [False, True],
     "learn_initial": [False, True],
+    "dtype": ["float64"],
 }
-ACTIVATIONS: dict[str, Sequence[Any]] = {
+ACTIVATIONS: dict[str, Any] = {
     "activation": ["tanh", "softplus"],
     "recurrent_activation": ["sigmoid", "softplus"],
 }
-LSTM: dict[str, Sequence[Any]] = {
+LSTM: dict[str, Any] = {
     "cell_clip": [None, 0.3],
     "peephole": [False, True],
     "coupled_gates": [False, True],
@@ -132,28 +134,16 @@ def _layer(d: Sampler, build: Callable[..., Any], **options: Sequence[Any]) -> S
             first = None if not known else state if len(sizes) > 1 else state[0]
             swap = given["batch_first"]
             rows = None if table is None else np.array(ids).T if swap else ids
-            return tuple(
-                _flat(
-                    module(
-                        x.swapaxes(0, 1) if swap and table is None else x,
-                        first,
-                        ids=rows,
-                        lengths=lengths,
-                        mask=mask.T if swap and mask is not None else mask,
-                        reset=reset.T if swap and reset is not None else reset,
-                        return_states=return_states,
-                    )
-                )
-            )
+            y = module(
+                x.swapaxes(0, 1) if swap and table is None else x, first, ids=rows, lengths=lengths,
+                mask=mask.T if swap and mask is not None else mask,
+                reset=reset.T if swap and reset is not None else reset, return_states=return_states,
+            )  # fmt: skip
+            return tuple(tree.leaves(y))
 
         return Sample(inputs, call, module)
 
     return _smooth(sample, given)
-
-
-def _flat(values: Any) -> list[Any]:
-    """The tensors in tuples of tuples."""
-    return [v for part in values for v in _flat(part)] if isinstance(values, tuple) else [values]
 
 
 def _recurrent(features: int, hidden: int, **options: Any) -> nn.Recurrent:
@@ -179,34 +169,19 @@ def _recurrent(features: int, hidden: int, **options: Any) -> nn.Recurrent:
     return nn.Recurrent(made, features, **options)
 
 
-def _layer_info(build: Callable[..., Any], name: str, **options: Sequence[Any]) -> OpInfo:
-    if name != "Recurrent":
-        options["dtype"] = ["float64"]
-    return module_info("layer", lambda d: _layer(d, build, **options), name)
-
+NORMED: dict[str, Any] = {"layer_norm": [False, True], "kind": "cell"}
+FREE: dict[str, Any] = {"nonlinearity": ["tanh", "sin"]}
 
 RECURRENT = [
+    module_info("RNNCell", _cell, nn.RNNCell, 1, **FREE, **NORMED),
+    module_info("GRUCell", _cell, nn.GRUCell, 1, reset_after=[False], **ACTIVATIONS, **NORMED),
     module_info(
-        "cell",
-        lambda d: _cell(d, nn.RNNCell, 1, nonlinearity=["tanh", "sin"], layer_norm=[False, True]),
-        "RNNCell",
+        "GRUCell reset_after", _cell, nn.GRUCell, 1, reset_after=[True], **ACTIVATIONS, **NORMED
     ),
-    *(
-        module_info(
-            "cell",
-            lambda d, r=r: _cell(  # type: ignore[misc]
-                d, nn.GRUCell, 1, reset_after=[r], layer_norm=[False, True], **ACTIVATIONS
-            ),
-            f"GRUCell{' reset_after' if r else ''}",
-        )
-        for r in (False, True)
-    ),
-    module_info(
-        "cell", lambda d: _cell(d, nn.LSTMCell, 2, layer_norm=[False, True], **LSTM), "LSTMCell"
-    ),
-    _layer_info(nn.RNN, "RNN", nonlinearity=["tanh", "sin"], **FUSED),
-    _layer_info(nn.GRU, "GRU", **FUSED, **ACTIVATIONS),
-    _layer_info(nn.GRU, "GRU reset_after", reset_after=[True], **FUSED, **ACTIVATIONS),
-    _layer_info(nn.LSTM, "LSTM", **FUSED, **LSTM),
-    _layer_info(_recurrent, "Recurrent"),
+    module_info("LSTMCell", _cell, nn.LSTMCell, 2, **LSTM, **NORMED),
+    module_info("RNN", _layer, nn.RNN, **FREE, **FUSED),
+    module_info("GRU", _layer, nn.GRU, **ACTIVATIONS, **FUSED),
+    module_info("GRU reset_after", _layer, nn.GRU, reset_after=[True], **ACTIVATIONS, **FUSED),
+    module_info("LSTM", _layer, nn.LSTM, **LSTM, **FUSED),
+    module_info("Recurrent", _layer, _recurrent),
 ]

@@ -8,12 +8,11 @@ import numpy as np
 
 from ..tensor import backend
 from ..tensor.shapes import count
-from .builders import along_axis, op_info, reduction
+from .builders import FLATTENED, along_axis, applied, op_info, reduction
 from .op_info import (
     Array,
     Sample,
     Sampler,
-    axis_or_none,
     distinct,
     real,
     shape,
@@ -54,8 +53,10 @@ def _spread(d: Sampler, smallest: int) -> Sample:
     x = distinct(d, shape(d, least=smallest - 1, smallest=smallest))
     axis, keepdims = some_axes(d, x), d.one_of([True, False])
     correction = d.one_of([0, 0.5, 1] if count(x.shape, axis) > 1 else [0])
-    return Sample([x], lambda f, x: f(x, axis=axis, correction=correction, keepdims=keepdims))
+    return applied(x, axis=axis, correction=correction, keepdims=keepdims)
 
+
+NOT_EMPTY: dict[str, Any] = {**FLATTENED, "smallest": 1}
 
 REDUCTIONS = [
     reduction("sum"),
@@ -65,33 +66,17 @@ REDUCTIONS = [
     op_info("std", lambda d: _spread(d, smallest=2)),
     reduction("max", distinct, smallest=1),
     reduction("min", distinct, smallest=1),
-    reduction("logsumexp", smallest=1, reference=lambda x, **k: np.log(np.sum(np.exp(x), **k))),
-    along_axis("cumsum", axes=axis_or_none, least=0, smallest=0),
-    along_axis("cumprod", with_zeros, axes=axis_or_none, least=0, smallest=0),
-    along_axis("cummax", distinct, axes=axis_or_none, least=0, smallest=0),
+    reduction("logsumexp", smallest=1),
+    along_axis("cumsum", **FLATTENED),
+    along_axis("cumprod", with_zeros, **FLATTENED),
+    along_axis("cummax", distinct, **FLATTENED),
     along_axis("softmax"),
     along_axis("log_softmax"),
     along_axis("sparsemax", off_the_edge),
     op_info("softmax_cross_entropy", _softmax_cross_entropy),
     op_info("linear_softmax_cross_entropy", _linear_cross_entropy),
     # without a gradient
-    reduction("any", with_zeros, kind="constant"),
-    reduction("all", with_zeros, kind="constant"),
-    reduction("count_nonzero", with_zeros, kind="constant"),
-    along_axis(
-        "argmax",
-        distinct,
-        axes=axis_or_none,
-        least=0,
-        kind="constant",
-        keepdims=[False, True],
-    ),
-    along_axis(
-        "argmin",
-        distinct,
-        axes=axis_or_none,
-        least=0,
-        kind="constant",
-        keepdims=[False, True],
-    ),
+    *(reduction(name, with_zeros, kind="constant") for name in ("any", "all", "count_nonzero")),
+    along_axis("argmax", distinct, kind="constant", keepdims=[False, True], **NOT_EMPTY),
+    along_axis("argmin", distinct, kind="constant", keepdims=[False, True], **NOT_EMPTY),
 ]

@@ -4,8 +4,9 @@ from ..nn.module import inference
 from .display import Display, show
 from .divergence import DivergedError, check_weights, worst_bits
 from .logs import CSVLog, TensorBoard
+from .progress import Progress
 from .signals import stop_requests
-from .trainer import Progress, Trainer
+from .trainer import Trainer
 
 __all__ = [
     "CSVLog",

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
 
-    from .trainer import Progress, Trainer
+    from .progress import Progress
+    from .trainer import Trainer
 
 SAMPLE_EVERY = 20.0  # seconds
 LINE_EVERY = 10.0  # seconds, where there is no bar

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 from ..errors import TinygradRnnError
 from ..nn import Module
 from ..tensor import ops
 from ..tensor.tensor import Tensor
+
+if TYPE_CHECKING:
+    from .trainer import Trainer
 
 # Bits by which float32 can express a certainty: a model that needs more per symbol than guessing
 # does, by this much, is surer of what is wrong than its numbers can express.
@@ -45,3 +49,12 @@ def check_weights(model: Module) -> None:
                 f"the weight {name} has entries that are not finite: training has diverged; train "
                 "again with a lower `lr` or `clip`"
             )
+
+
+def diverged(trainer: Trainer, how: str, why: str = "") -> DivergedError:
+    """Describes a divergence, what to change, and what caused it."""
+    lr, clip = trainer.optimizer.param_groups[0]["lr"], trainer.clip
+    limit = "pass `clip`" if clip is None else f"lower `clip` (it is {clip})"
+    return DivergedError(
+        f"training has diverged: {how}: lower `lr` (it is {lr:.4g}) or {limit}{why}"
+    )

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import csv
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..errors import InvalidValueError, public
+from ..io import CheckpointError
 
 if TYPE_CHECKING:
-    from .trainer import Progress, Trainer
+    from .progress import Progress
+    from .trainer import Trainer
 
 
 def figures(progress: Progress) -> dict[str, float]:
@@ -50,23 +52,31 @@ class CSVLog:
 
     def __call__(self, trainer: Trainer | None, progress: Progress) -> None:
         """Writes a row."""
-        if not self._started:
-            self._start(progress.step)
-        row = {"step": progress.step, **figures(progress)}
-        with open(self.path, "a", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, self.columns, extrasaction="ignore", lineterminator="\n")
-            writer.writerow(row)
+        try:
+            if not self._started:
+                self._start(progress.step)
+            self._write("a", [{"step": progress.step, **figures(progress)}])
+        except OSError as error:
+            raise CheckpointError(f"CSVLog: cannot write {self.path}: {error.strerror}") from None
+        except (KeyError, ValueError):
+            raise CheckpointError(
+                f"CSVLog: {self.path} is no log of a training, whose rows could be kept: choose "
+                "another file, or remove it"
+            ) from None
 
     def _start(self, step: int) -> None:
-        rows: list[dict[str, str]] = []
+        rows: list[dict[str, Any]] = []
         if step > 1 and self.path.exists():
             with open(self.path, newline="", encoding="utf-8") as file:
                 rows = [row for row in csv.DictReader(file) if int(row["step"] or 0) < step]
-        with open(self.path, "w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, self.columns, extrasaction="ignore", lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._write("w", [{name: name for name in self.columns}, *rows])
         self._started = True
+
+    def _write(self, mode: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        with open(self.path, mode, newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, self.columns, extrasaction="ignore", lineterminator="\n")
+            writer.writerows(rows)
 
 
 class TensorBoard:

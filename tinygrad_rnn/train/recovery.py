@@ -12,7 +12,7 @@ import numpy as np
 from ..errors import AnomalyError
 from ..tensor.anomaly import detect_anomaly
 from ..tensor.random import Generator
-from .divergence import DivergedError, is_finite
+from .divergence import DivergedError, diverged, is_finite
 
 if TYPE_CHECKING:
     from .trainer import Trainer
@@ -73,9 +73,9 @@ class Recovery:
         found = trainer.communicator.gather(self._explained(batches))
         why = next(filter(None, found), "")  # the first rank's that knows
         if trainer.on_nan == "stop":
-            raise trainer.diverged(how, why)
+            raise diverged(trainer, how, why)
         if self._failures == IN_A_ROW:
-            raise trainer.diverged(f"{how}, the {IN_A_ROW + 1}th failure in a row", why)
+            raise diverged(trainer, f"{how}, the {IN_A_ROW + 1}th failure in a row", why)
         self._undo(how, why)
 
     def handle_evaluation(self, error: DivergedError) -> None:
@@ -105,11 +105,11 @@ class Recovery:
         """Restores a state, but not the position in the data and in the random numbers."""
         trainer = self.trainer
         now = trainer.state_dict()
-        batches, failures = trainer._batches, self._failures
+        batches, failures = trainer.batches, self._failures
         state = copy.deepcopy(saved)
         trainer.load_state_dict(state | {n: now[n] for n in ("position", "generators")})
         if now["position"] is None:  # the iterator alone knows it
-            trainer._batches = batches
+            trainer.batches = batches
         self._saved, self._failures = saved, failures
 
     def _explained(self, batches: list[Any]) -> str:
@@ -130,7 +130,7 @@ class Recovery:
         trainer.carried = self._carried
         try:
             with detect_anomaly(), np.errstate(all="ignore"):
-                trainer._backward(batches)
+                trainer.train_step.backward(batches)
         except AnomalyError as error:
             found.insert(0, str(error))
         finally:

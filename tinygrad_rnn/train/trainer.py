@@ -9,59 +9,31 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from .. import io
-from ..distributed import Communicator, average_gradients
-from ..errors import InvalidTypeError, InvalidValueError, described, public
+from ..distributed import Communicator
+from ..errors import InvalidTypeError, InvalidValueError, answer_in, public
 from ..io.files import fitting
 from ..nn import Module
-from ..nn.module import inference
 from ..optim import Optimizer, ReduceLROnPlateau
-from ..optim.clipping import clip_and_read, norm_and_read
-from ..tensor import tree
-from ..tensor.autodiff import no_grad
-from ..tensor.creation import as_tensor
 from ..tensor.random import Generator, default_generator
 from ..tensor.shapes import size
-from ..tensor.tensor import Tensor
+from .arguments import check_data, check_figures, check_parts, nothing_counted
 from .display import show
-from .divergence import DivergedError, check_weights
+from .divergence import DivergedError, check_weights, diverged
+from .progress import Figures, Progress
 from .recovery import POLICIES, OnNaN, Recovery
 from .signals import stop_requests
+from .train_step import TrainStep
+from .validation import validation_figures
 
 Loss = Callable[[Module, Any], Any]
-Figures = dict[str, float]
 LAST, BEST = "last", "best"  # folders of checkpoints
-
-
-@dataclass(frozen=True)
-class Progress:
-    """The figures of one update.
-
-    >>> import tinygrad_rnn as tg
-    >>> model = tg.nn.Linear(1, 1)
-    >>> batches = [(tg.ones((4, 1)), tg.zeros((4, 1)))]
-    >>> loss = lambda model, batch: tg.nn.mse_loss(model(batch[0]), batch[1])
-    >>> optimizer = tg.optim.SGD(model.parameters(), lr=0.1)
-    >>> trainer = tg.train.Trainer(model, batches, loss, optimizer, steps=2)
-    >>> [(progress.step, progress.lr) for progress in trainer]
-    [(1, 0.1), (2, 0.1)]
-    """
-
-    step: int  # updates so far
-    epoch: float | None  # epochs so far; None if the data have no length
-    loss: float  # before the update
-    norm: float | None  # of the gradient, before clipping; None without clipping
-    lr: float  # of the first group of parameters
-    count: int  # of what the loss averages over, such as symbols or samples
-    validation: float | None = None  # the first figure, on the steps that evaluate
-    figures: Figures | None = None  # all of them
 
 
 class Trainer(Iterator[Progress]):
@@ -120,12 +92,10 @@ class Trainer(Iterator[Progress]):
         explosion: float = 10.0,
         communicator: Communicator | None = None,
     ) -> None:
-        if not isinstance(model, Module) or not isinstance(optimizer, Optimizer):
-            wrong = model if not isinstance(model, Module) else optimizer
-            raise InvalidTypeError(
-                "Trainer: expected a model, which is a Module, and an optimizer of its parameters, "
-                f"got {type(wrong).__name__}"
-            )
+        check_parts(model, loss, optimizer, schedule, callbacks)
+        check_data("data", data)
+        if validation is not None and not callable(validation):
+            check_data("validation", validation)
         if (steps is None) is (epochs is None):
             raise InvalidValueError("Trainer: expected either steps or epochs")
         for name, value in (
@@ -134,21 +104,23 @@ class Trainer(Iterator[Progress]):
         ):  # fmt: skip
             if value is not None and size(value, f"Trainer: {name}") < 1:
                 raise InvalidValueError(f"Trainer: {name}: expected at least 1, got {value}")
+        check_figures(schedule, validation, patience)
         if on_nan not in POLICIES:
             raise InvalidValueError(
                 f"Trainer: on_nan: expected one of {', '.join(POLICIES)}, got {on_nan!r}"
             )
-        if not explosion > 1:
+        if not isinstance(explosion, int | float) or not explosion > 1:
             raise InvalidValueError(f"Trainer: explosion: expected more than 1, got {explosion}")
         self.model, self.data, self.loss, self.optimizer = model, data, loss, optimizer
-        self.on_nan, self.explosion = on_nan, explosion
+        self.on_nan, self.explosion, self.worst = on_nan, explosion, worst
         self.schedule, self.clip, self.accumulate = schedule, clip, accumulate
         self.validation, self.patience, self.callbacks = validation, patience, callbacks
-        self.worst = worst
         try:
             length: int | None = len(data)  # type: ignore[arg-type]
         except TypeError:
             length = None
+        if length == 0:
+            raise InvalidValueError("Trainer: data: expected batches in each epoch, got none")
         self.updates = None if length is None else -(-length // accumulate)  # in an epoch
         if epochs is not None and self.updates is None:
             raise InvalidValueError("Trainer: epochs: the data have no length: pass steps instead")
@@ -158,9 +130,10 @@ class Trainer(Iterator[Progress]):
         self.best: float | None = None
         self.waited = 0  # evaluations without a better figure
         self.history: list[dict[str, float]] = []
-        self._batches: Iterator[Any] | None = None
+        self.batches: Iterator[Any] | None = None  # the rest of this epoch; None before one begins
         self._position = data.state_dict() if hasattr(data, "state_dict") else None
         self._nats, self._count = 0.0, 0  # since the last evaluation
+        self.train_step = TrainStep(self)
         self._recovery = Recovery(self)
         self.requests: list[int] = []  # to stop, such as signals
         self._asked = False  # whether any rank has such a request
@@ -186,8 +159,7 @@ class Trainer(Iterator[Progress]):
     @property
     def done(self) -> bool:
         """Whether all updates are made, or the validation figure has not improved for too long."""
-        waited = self.patience is not None and self.waited >= self.patience
-        return self.step >= self.steps or waited
+        return self.step >= self.steps or self.waited >= (self.patience or math.inf)
 
     @property
     def stopped(self) -> bool:
@@ -220,23 +192,16 @@ class Trainer(Iterator[Progress]):
         """Makes an update. **Returns** None if it went wrong and has been undone."""
         self._recovery.before()
         batches = self._next_batches()
-        loss, count = self._backward(batches)
+        loss, count, norm = self.train_step.gradients(batches)
         if self.communicator.size > 1:
-            loss, count = self._averaged(loss, count)
-        if self.clip is None:
-            norm, value = norm_and_read(self.optimizer.param_groups, loss)
-        else:
-            norm, value = clip_and_read(self.model.parameters(), self.clip, loss)
-        if fault := self._recovery.fault(value, norm):
+            self._asked = bool(self.communicator.sum(np.array([len(self.requests)]))[0])
+        if fault := self._recovery.fault(loss, norm):
             self._recovery.handle(f"step {self.step + 1} {fault}", batches)
             return None
         lr = self.optimizer.param_groups[0]["lr"]
-        self.optimizer.step()
-        plateau = isinstance(self.schedule, ReduceLROnPlateau)
-        if self.schedule is not None and not plateau:
-            self.schedule.step()
+        self.train_step.apply()
         self.step += 1
-        self._nats, self._count = self._nats + value * count, self._count + count
+        self._nats, self._count = self._nats + loss * count, self._count + count
         epoch = None if self.updates is None else self.step / self.updates
         figures = None
         if self.step % self.every == 0 or self.step == self.steps:
@@ -247,100 +212,37 @@ class Trainer(Iterator[Progress]):
                 return None
             self._recovery.evaluated()
         first = next(iter(figures.values()), None) if figures is not None else None
-        if plateau and first is not None:
+        if first is not None and isinstance(self.schedule, ReduceLROnPlateau):
             self.schedule.observe(first)
-        shown = None if self.clip is None else norm
-        return Progress(self.step, epoch, value, shown, lr, count, first, figures)
+        shown = norm if self.clip else None
+        return Progress(self.step, epoch, loss, shown, lr, count, first, figures)
 
     def _next_batches(self) -> list[Any]:
         """Reads the batches of an update; those of one update are of one epoch."""
         for _ in range(2):
-            if self._batches is None:
+            if self.batches is None:
                 if self._position is not None:  # a validation may have read the data meanwhile
                     self.data.load_state_dict(self._position)  # type: ignore[attr-defined]
-                self._batches = iter(self.data)
-            batches = list(itertools.islice(self._batches, self.accumulate))
+                self.batches = iter(self.data)
+            batches = list(itertools.islice(self.batches, self.accumulate))
             if hasattr(self.data, "state_dict"):
                 self._position = self.data.state_dict()
             if len(batches) < self.accumulate:
-                self._batches = None
+                self.batches = None
             if batches:
                 return batches
-        raise InvalidValueError("Trainer: data: expected batches in each epoch, got none")
-
-    def _backward(self, batches: list[Any]) -> tuple[Tensor, int]:
-        """Computes the gradient of the mean over batches. **Returns** the loss, and its count."""
-        self.optimizer.zero_grad()
-        batches = [batch for batch in batches if batch is not None]  # None: all of other ranks
-        with self._own_numbers():
-            if not batches:
-                return as_tensor(0.0), 0
-            if len(batches) == 1:
-                loss, count = self._batch_loss(batches[0])
-                loss.backward()
-                return loss.detach(), count
-            total: Any = 0.0
-            counted = 0
-            for batch in batches:
-                loss, count = self._batch_loss(batch)
-                (loss * count).backward()
-                total, counted = total + loss.detach() * count, counted + count
-        with no_grad():
-            for p in self.model.parameters():
-                if p.grad is not None:
-                    p.grad = p.grad * (1 / counted)
-        return total / counted, counted
-
-    def _batch_loss(self, batch: Any) -> tuple[Tensor, int]:
-        device = self.optimizer.param_groups[0]["params"][0].device
-        if device != "cpu":
-            batch = tree.mapped(lambda x: x.to(device) if isinstance(x, Tensor) else x, batch)
-        result = self.loss(self.model, batch)
-        loss, count = result if isinstance(result, tuple) else (result, 1)
-        if not isinstance(loss, Tensor) or loss.size != 1:
-            raise InvalidTypeError(
-                "Trainer: loss: expected a scalar Tensor, or a pair of one and a count, got "
-                f"{described(loss)}"
-            )
-        return loss, count
-
-    # ------------------------------------------------------------ several ranks
+        raise InvalidValueError(
+            "Trainer: data: expected batches in each epoch, got none (a generator can be read only "
+            "once: make it a list, or a class with __iter__)"
+        )
 
     def _start_alike(self) -> None:
         """Gives all ranks the state of rank 0: weights, random numbers, position, all."""
         rank = self.communicator.rank
         state = self.communicator.broadcast(None if rank else self.state_dict())
-        if rank:
-            assert state is not None
+        if rank and state is not None:
             self.load_state_dict(state)
         self._alike = True
-
-    def _averaged(self, loss: Tensor, count: float) -> tuple[Tensor, Any]:
-        """Averages gradients over the ranks. **Returns** the loss and the count of all."""
-        asked = self.communicator.sum(np.array([len(self.requests)]))
-        self._asked = bool(asked[0])
-        groups = self.optimizer.param_groups
-        parameters = [*self.model.parameters(), *(p for g in groups for p in g["params"])]
-        total, mean = average_gradients(parameters, count, loss, ranks=self.communicator)
-        return as_tensor(np.array(mean), device="cpu"), int(total) if total.is_integer() else total
-
-    @contextmanager
-    def _own_numbers(self) -> Iterator[None]:
-        """Gives each rank other random numbers (dropout's), then all ranks the same again."""
-        ranks = self.communicator
-        if ranks.size == 1:
-            yield
-            return
-        generators = self.generators()
-        forks = [generator.fork(ranks.rank) for generator in generators]
-        common = [generator.state for generator in generators]
-        for generator, fork in zip(generators, forks, strict=True):
-            generator.state = fork.state
-        try:
-            yield
-        finally:
-            for generator, state in zip(generators, common, strict=True):
-                generator.state = state
 
     # ------------------------------------------------------------ evaluation
 
@@ -354,6 +256,8 @@ class Trainer(Iterator[Progress]):
             self.best, self.waited = (first, 0) if better else (self.best, self.waited + 1)
         else:
             check_weights(self.model)
+        if not self._count:
+            raise nothing_counted()
         record = {"step": self.step, "epoch": epoch, "loss": self._nats / self._count, "lr": lr}
         self.history.append({n: v for n, v in record.items() if v is not None} | figures)
         self._nats, self._count = 0.0, 0
@@ -370,46 +274,16 @@ class Trainer(Iterator[Progress]):
         validation = self.validation if batches is None else batches
         if validation is None:
             return {}
-        ranks = self.communicator
-        if ranks.size > 1:  # running statistics are those of each rank's part
-            for _, buffer in self.model.named_buffers():
-                buffer.data = ranks.broadcast(buffer.data)
-        with inference(self.model):
-            if callable(validation):
-                found = ranks.broadcast(validation(self.model) if ranks.rank == 0 else None)
-                if isinstance(found, Mapping):
-                    return {name: float(value) for name, value in found.items()}
-                return {"validation": float(found)}
-            if validation is not self.data:  # which is divided within each batch
-                validation = itertools.islice(validation, ranks.rank, None, ranks.size)
-            total, counted = 0.0, 0
-            for batch in validation:
-                if batch is not None:
-                    loss, count = self._batch_loss(batch)
-                    total, counted = total + float(loss.item()) * count, counted + count
-        if ranks.size > 1:
-            total, counted = ranks.sum(np.array([total, counted])).tolist()
-        if not counted:
-            raise InvalidValueError("Trainer: validation: expected batches, got none")
-        return {"validation": total / counted}
+        return validation_figures(self, validation)
 
     def check_learnt(self, figure: float) -> None:
         """Refuses a figure or weights that show divergence. **Raises** DivergedError."""
         worst = self.worst if self.step == self.steps else math.inf
         if not (math.isfinite(figure) and figure <= worst):
-            raise self.diverged(
-                f"step {self.step} left {figure:.6g} as the validation figure"
-                + f", worse than {worst:.4g}" * math.isfinite(worst)
-            )
+            worse = f", worse than {worst:.4g}" * math.isfinite(worst)
+            how = f"step {self.step} left {figure:.6g} as the validation figure{worse}"
+            raise diverged(self, how)
         check_weights(self.model)
-
-    def diverged(self, how: str, why: str = "") -> DivergedError:
-        """Describes a divergence, what to change, and what caused it."""
-        lr, clip = self.optimizer.param_groups[0]["lr"], self.clip
-        limit = "pass `clip`" if clip is None else f"lower `clip` (it is {clip})"
-        return DivergedError(
-            f"training has diverged: {how}: lower `lr` (it is {lr:.4g}) or {limit}{why}"
-        )
 
     # ------------------------------------------------------------ state
 
@@ -464,7 +338,7 @@ class Trainer(Iterator[Progress]):
             self.history = [dict(record) for record in state["history"]]
             for generator, saved in zip(generators, state["generators"], strict=True):
                 generator.state = saved
-        self._batches = None
+        self.batches = None
 
     # ------------------------------------------------------------ the whole training
 
@@ -527,5 +401,14 @@ class Trainer(Iterator[Progress]):
     def load_best(self, folder: str | Path) -> None:
         """Loads the weights of the best validation figure, which `fit` saved in a folder."""
         ranks = self.communicator
-        state = io.load_checkpoint(Path(folder) / BEST)["model"] if ranks.rank == 0 else None
+        at = Path(folder) / BEST
+        if ranks.rank == 0 and self.validation is None and not io.has_checkpoint(at):
+            raise io.CheckpointError(
+                f"load_best: {folder} has no best weights: fit saves them if Trainer is given "
+                "validation="
+            )
+        state = io.load_checkpoint(at)["model"] if ranks.rank == 0 else None
         self.model.load_state_dict(ranks.broadcast(state))
+
+
+answer_in(Trainer)

@@ -247,6 +247,8 @@ class AdditiveAttention(Attention):
     ((2, 1, 5), (2, 1, 4))
     """
 
+    count: int = 0  # of features of the earlier weights in the score
+
     def __init__(
         self,
         query_size: int,
@@ -270,6 +272,8 @@ class AdditiveAttention(Attention):
         self.query = linear(query_size, size, True)
         self.key = linear(memory_size, size, False)
         self.energy = linear(size, 1, False)
+        if self.count:
+            self.place = linear(self.count, size, False)
 
     def keys(self, memory: Tensor) -> Tensor:
         """U memory."""

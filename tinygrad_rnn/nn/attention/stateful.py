@@ -22,23 +22,7 @@ class StatefulAttention(AdditiveAttention):
     score = v . tanh(W query + U memory + F features(state) + b)
     """
 
-    count = 1  # of features
-
-    def __init__(
-        self,
-        query_size: int,
-        memory_size: int,
-        hidden_size: int | None = None,
-        normalize: str = "softmax",
-        device: str | None = None,
-        dtype: Any = "float32",
-        *,
-        generator: Generator | None = None,
-    ) -> None:
-        super().__init__(
-            query_size, memory_size, hidden_size, normalize, device, dtype, generator=generator
-        )
-        self.place = Linear(self.count, self.hidden_size, False, device, dtype, generator=generator)
+    count = 1
 
     def features(self, state: Tensor) -> Tensor:
         """Features of the state for the score: (B, S) -> (B, S, features)."""

@@ -57,6 +57,7 @@ class Cell(Module):
     """
 
     gates: ClassVar[int] = 1
+    absent: ClassVar[tuple[str, ...]] = ()  # weights that a subclass does not have
 
     weight_ih: Parameter
     weight_hh: Parameter
@@ -93,12 +94,13 @@ class Cell(Module):
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """The weights' names and shapes, in the order in which they are drawn."""
         rows = self.gates * self.hidden_size
-        return {
+        shapes: dict[str, tuple[int, ...]] = {
             "weight_ih": (rows, self.input_size),
             "weight_hh": (rows, self.hidden_size),
             "bias_ih": (rows,),
             "bias_hh": (rows,),
         }
+        return {name: shape for name, shape in shapes.items() if name not in self.absent}
 
     def initial(self, x: Tensor) -> Any:
         """The state before the first step: zeros."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from ... import cells
 from ...tensor.random import Generator
@@ -16,12 +16,8 @@ from .states import CellCall
 class OneBiasCell(Cell):
     """The base of cells whose gates have one bias each."""
 
+    absent: ClassVar[tuple[str, ...]] = ("bias_hh",)
     bias_hh = None
-
-    def shapes(self) -> dict[str, tuple[int, ...]]:
-        shapes = super().shapes()
-        del shapes["bias_hh"]
-        return shapes
 
 
 class MGUCell(OneBiasCell):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from ... import cells
 from ...errors import ShapeError
@@ -24,11 +24,7 @@ class MinGRUCell(OneBiasCell):
     """
 
     gates = 2
-
-    def shapes(self) -> dict[str, tuple[int, ...]]:
-        shapes = super().shapes()
-        del shapes["weight_hh"]
-        return shapes
+    absent: ClassVar = ("weight_hh", "bias_hh")
 
     def step(self, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
         h = cells.min_gru_step(x, h, self.weight_ih, self.bias_ih)

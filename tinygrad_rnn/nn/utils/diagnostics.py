@@ -127,10 +127,15 @@ def _parts(layer: RecurrentLayer, row: int, captured: Capture) -> dict[str, Tens
 
 def _valid(captured: Capture) -> Tensor:
     """Whether each row has a step, (T, B)."""
-    steps, batch = captured.x.shape[:2]
+    times, lengths = _times_and_lengths(captured)
+    return ops.broadcast_to(times < lengths, shape=captured.x.shape[:2])
+
+
+def _times_and_lengths(captured: Capture) -> tuple[Tensor, Any]:
+    """The number of each step, (T, 1), and the steps of each row."""
+    steps, lengths = len(captured.x), captured.options.lengths
     times = creation.arange(steps, device=captured.x.device).expand_dims(axis=1)
-    lengths = steps if captured.options.lengths is None else captured.options.lengths
-    return ops.broadcast_to(times < lengths, shape=(steps, batch))
+    return times, steps if lengths is None else lengths
 
 
 @public
@@ -194,8 +199,7 @@ def _activations(
     for name, (letters, lower) in cell.gate_names.items():
         setattr(cell, name, recorded(getattr(cell, name), list(letters), lower))
     steps, batch = captured.x.shape[:2]
-    times = creation.arange(steps, device=captured.x.device).expand_dims(axis=1)
-    lengths = steps if captured.options.lengths is None else captured.options.lengths
+    times, lengths = _times_and_lengths(captured)
     with no_grad():
         x, *before = (
             part.reshape((steps * batch, -1))

@@ -6,49 +6,28 @@ from . import (
     cumulative,
     elementwise,
     indexing,
+    linalg,
+    linear,
     matrices,
     movement,
     products,
     reductions,
+    softmax,
     sorting,
     tiling,
     windows,
 )
-from . import linalg as linalg
-from . import linear as linear_family
-from . import softmax as softmax_family
-from .cumulative import *
-from .elementwise import *
-from .indexing import *
-from .linear import *
-from .matrices import *
-from .movement import *
-from .products import *
-from .reductions import *
-from .softmax import *
-from .sorting import *
-from .tiling import *
-from .windows import *
 
-__all__: list[str] = []
-__all__ += cumulative.__all__
-__all__ += elementwise.__all__
-__all__ += indexing.__all__
-__all__ += linear_family.__all__
-__all__ += matrices.__all__
-__all__ += movement.__all__
-__all__ += products.__all__
-__all__ += reductions.__all__
-__all__ += softmax_family.__all__
-__all__ += sorting.__all__
-__all__ += tiling.__all__
-__all__ += windows.__all__
+_FAMILIES = (
+    cumulative, elementwise, indexing, linear, matrices, movement, products, reductions, softmax,
+    sorting, tiling, windows,
+)  # fmt: skip
 
-for (
-    _name
-) in __all__:  # an operation says itself what was wrong with a call; here functions of them do
-    if not isinstance(globals()[_name], _Op):
-        globals()[_name] = _public(globals()[_name])
-for _name in linalg.__all__:
-    if not isinstance(vars(linalg)[_name], _Op):
-        setattr(linalg, _name, _public(vars(linalg)[_name]))
+__all__ = [_name for _family in _FAMILIES for _name in _family.__all__]
+
+# An operation says itself what was wrong with a call; here functions of them do.
+for _family in (*_FAMILIES, linalg):
+    for _name in _family.__all__:
+        _found = getattr(_family, _name)
+        _home = vars(linalg) if _family is linalg else globals()
+        _home[_name] = _found if isinstance(_found, _Op) else _public(_found)
