@@ -74,6 +74,11 @@ class DataLoader:
         num_workers: int = 0,
         device: str | None = None,
     ) -> None:
+        if isinstance(dataset, Mapping):
+            raise InvalidTypeError(
+                "DataLoader: dataset: expected samples by number, got a dict: "
+                "TensorDataset(*columns) makes samples of arrays, list(zip(*columns)) of lists"
+            )
         self.indexed = isinstance(dataset, Dataset)
         if size(batch_size, "DataLoader: batch_size") < 1:
             raise InvalidValueError(
@@ -136,6 +141,13 @@ class DataLoader:
                     f"DataLoader: {name}: needs a dataset with __len__ and __getitem__; "
                     f"{type(dataset).__name__} has an order of its own, and one reader"
                 )
+
+    def __repr__(self) -> str:
+        count = f", {len(self.dataset)} samples" if self.indexed else ""  # type: ignore[arg-type]
+        return (
+            f"DataLoader({type(self.dataset).__name__}{count}, batch_size={self.batch_size}, "
+            f"shuffle={self.shuffle})"
+        )
 
     def __len__(self) -> int:
         """The number of batches in an epoch."""
