@@ -11,9 +11,8 @@ import typer
 
 from ..data import TextError, VocabularyError
 from ..data.datasets import file_text
-from ..io import load_checkpoint
+from ..recipes.runs import load_run
 from ..recipes.word_scorer import WordScorer
-from ..recipes.wordlm import language_model
 from ..tensor.random import Generator
 from .options import Checkpoint, Device, as_utf8, on
 
@@ -48,7 +47,7 @@ def generate(
 ) -> None:
     """Generate text by characters or words, and print each as soon as it is drawn."""
     with on(device):
-        lm = language_model(load_checkpoint(checkpoint), checkpoint)
+        _, lm = load_run(checkpoint, "generate")
         if int8:
             lm = lm.quantized()
         symbols = lm.sample(
@@ -82,7 +81,7 @@ def score(
     if not text:
         raise TextError("the text is empty; there is nothing to score")
     with on(device):
-        lm = language_model(load_checkpoint(checkpoint), checkpoint)
+        _, lm = load_run(checkpoint, "score")
         try:
             factors = lm.score(text).tolist()
         except VocabularyError as error:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import multiprocessing
 import numbers
+import pickle
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
@@ -369,7 +370,15 @@ def _start_worker(dataset: Any, collate: Collate) -> None:
 
 def _load_in_worker(indices: list[int]) -> Any:
     dataset, collate = _worker
-    return _load(dataset, collate, indices)
+    try:
+        return _load(dataset, collate, indices)
+    except Exception as error:
+        try:
+            pickle.loads(pickle.dumps(error))
+        except Exception:  # such an error would end the processes, unseen
+            what = f"DataLoader: a worker process raised {type(error).__name__}: {error}"
+            raise InvalidValueError(what) from error
+        raise
 
 
 def _chunks(items: list[int], length: int) -> list[list[int]]:

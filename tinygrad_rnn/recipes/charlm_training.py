@@ -64,7 +64,7 @@ class CharLMTraining(RecipeTrainer):
     """
 
     recipe, unit, check = "charlm", "char", staticmethod(checked)
-    use = "generate"
+    uses, predictor = ("generate", "score", "look"), CharLM
 
     def __init__(self, text: str, config: CharLMConfig, device: str | None = None) -> None:
         if not text:
