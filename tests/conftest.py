@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import os
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 
 import tinygrad_rnn as tg
+
+from . import commands
 
 collect_ignore = ["sanitized"]  # what every Python process of `make sanitize` loads
 
@@ -55,3 +58,10 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> commands.Run:
+    """Returns a function that runs `tinygrad-rnn` in a new folder, and returns what it prints."""
+    monkeypatch.chdir(tmp_path)
+    return commands.run

@@ -109,7 +109,7 @@ def test_training_prints_lines_and_its_result(run: Run, tmp_path: Path) -> None:
     assert [line.split()[1] for line in steps] == ["100/210", "200/210", "210/210"]
     assert all(re.fullmatch(rf"step \d+/210  {figures}", line) for line in steps)
     assert any(line.startswith("    | ") for line in lines)  # a sample
-    assert re.fullmatch(r"held-out: \d\.\d{3} bits/char", lines[-3])
+    assert re.search(r"^held-out: \d\.\d{3} bits/char$", done.stdout, re.M)
     assert lines[-2:] == ["to use it:", "tinygrad-rnn generate runs/charlm"]
     assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f]", done.stdout)  # no control codes
     assert (tmp_path / "runs/charlm/checkpoint.json").exists()
@@ -391,7 +391,7 @@ def test_gradcheck_finds_the_wrong_rule_of_a_file(tmp_path: Path) -> None:
     file.write_text(WRONG, "utf-8")
     result = CliRunner().invoke(app, ["gradcheck", str(file)])
     assert result.exit_code == 1
-    assert "Wrong: gradcheck:" in result.output
+    assert "Wrong: gradcheck: steps: derivative of order 1" in result.output.replace("\n", "")
     assert "1 of 2 pass" in result.output
 
 

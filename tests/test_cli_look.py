@@ -19,7 +19,8 @@ from typer.testing import CliRunner
 import tinygrad_rnn as tg
 from tinygrad_rnn.cli.app import app
 from tinygrad_rnn.cli.look import page
-from tinygrad_rnn.recipes import CharLM, CharLMConfig, CharLMTraining, SettingError
+from tinygrad_rnn.io import CheckpointError
+from tinygrad_rnn.recipes import CharLM, CharLMConfig, CharLMTraining
 from tinygrad_rnn.recipes import look as looking
 from tinygrad_rnn.recipes.look import look
 from tinygrad_rnn.recipes.tagger import Tagger
@@ -185,7 +186,7 @@ def test_what_cannot_be_looked_at(runs: Path, tmp_path: Path) -> None:
         done = CliRunner().invoke(app, ["look", str(runs / "gru"), "the", *out])
         assert said in str(done.exception)
     tg.io.save_checkpoint(tmp_path / "other", {"recipe": "forecast"})
-    with pytest.raises(SettingError, match="is of train forecast; look takes one of"):
+    with pytest.raises(CheckpointError, match="of train forecast, which look does not take"):
         look(tmp_path / "other", ["text"])
 
 

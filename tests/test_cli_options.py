@@ -211,9 +211,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.setattr(commands.programs, "messages", messages)
         rows = [info for info in testing.op_infos() if info.name == "tanh"]
         patch.setattr(testing, "op_infos", lambda: rows)
-        patch.setattr("tinygrad_rnn.cli.task._drawing", lambda: False)
-        for study in ("memory", "gates"):
-            patch.setattr(f"tinygrad_rnn.cli.{study}.can_draw", lambda: False)
+        patch.setattr("tinygrad_rnn.cli.studies.can_draw", lambda: False)
         brief = functools.partial(recall.explosion, steps=1)
         patch.setattr(recall, "explosion", lambda **_: brief())
         for name, out in MODELS:

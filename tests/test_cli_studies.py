@@ -51,7 +51,7 @@ def test_a_study_prints_a_table_and_writes_a_log_and_a_picture(name: str, run: R
     table = done.output[done.output.index("━") :]
     assert table == resumed.output[resumed.output.index("━") :]
     other = run(COMMANDS[name], "--resume", "--seed", "9")
-    assert "not those of train" in str(other.exception)
+    assert "are those of other settings" in str(other.exception)
 
 
 def test_a_study_that_is_interrupted_continues(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,26 +4,21 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
-from collections.abc import Callable
-from contextlib import redirect_stderr, redirect_stdout
-from io import BytesIO, StringIO
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from tinygrad_rnn.cli import main
 from tinygrad_rnn.data.words import words
 from tinygrad_rnn.io import load_checkpoint
 from tinygrad_rnn.recipes import TASKS_BY_NAME
 from tinygrad_rnn.recipes.word_scorer import WordScorer
 from tinygrad_rnn.tensor.random import Generator
 
+from .commands import Run, predictions, table
+
 GOOD, BAD = ["good", "fine", "lovely", "great"], ["bad", "dull", "awful", "poor"]
-Run = Callable[..., str]
 
 
 def reviews(count: int) -> list[tuple[str, str]]:
@@ -36,24 +31,6 @@ def reviews(count: int) -> list[tuple[str, str]]:
         text = f"it is {'not ' if negated else 'very '}{word} film number {rng.integers(9)}"
         rows.append((text, "yes" if good ^ negated else "no"))
     return rows
-
-
-@pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Returns a function that runs `tinygrad-rnn` in a folder, and returns what it prints."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "110")
-
-    def command(*arguments: str, status: int = 0, typed: str = "") -> str:
-        out, err = StringIO(), StringIO()
-        monkeypatch.setattr(sys, "argv", ["tinygrad-rnn", *arguments])
-        monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=BytesIO(typed.encode())))
-        with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as left:
-            main()
-        assert left.value.code == status, (out.getvalue(), err.getvalue())
-        return err.getvalue() if status else out.getvalue()
-
-    return command
 
 
 @pytest.fixture
@@ -80,18 +57,16 @@ def test_classify_learns_what_a_bag_of_words_cannot(run: Run, texts: Path, tmp_p
         "--out",
         "run",
     )
-    table = {line.split("│")[1].strip(): line for line in said.splitlines() if "│" in line}
-    assert set(table) >= {"majority", "Naive Bayes", "lstm"}
-    figures = cells(said, 2)
+    rows = {line.split("│")[1].strip(): line for line in said.splitlines() if "│" in line}
+    assert set(rows) >= {"majority", "Naive Bayes", "lstm"}
+    figures = table(said, 2)
     assert figures["lstm"] > 90 > 75 > figures["Naive Bayes"]
-    low = float(table["majority"].split("│")[3].split("%")[0])
+    low = float(rows["majority"].split("│")[3].split("%")[0])
     assert low > 0  # the trivial baseline is beaten beyond doubt
-    assert (tmp_path / "run" / "classify.png").read_bytes().startswith(b"\x89PNG")
-    assert (tmp_path / "run" / "log.csv").read_text().startswith("step,epoch,loss,")
 
     shown = run("predict", "run", typed="it is not bad\n\nit is not good\n")
     assert [line.split()[0] for line in shown.splitlines()] == ["yes", "no"]
-    records = [json.loads(line) for line in run("predict", "run", "own.csv", "--json").splitlines()]
+    records = predictions("own.csv", "run")
     assert len(records) == 400
     assert np.mean([r["label"] == y for r, (_, y) in zip(records, reviews(400), strict=True)]) > 0.9
     assert [word for word, _ in records[0]["words"]] == reviews(1)[0][0].split()
@@ -113,47 +88,10 @@ def test_contributions_are_the_gradients_times_the_inputs(run: Run, texts: Path)
 
     record, before = odds()
     at = predictor.index.places["lovely"]
-    for table in (predictor.model.embedding, predictor.model.single):
-        table.weight.data[at] *= 1 + small
+    for embedding in (predictor.model.embedding, predictor.model.single):
+        embedding.weight.data[at] *= 1 + small
     share = dict(map(tuple, record["words"]))["lovely"]
     assert (odds()[1] - before) / small == pytest.approx(share, rel=0.05, abs=2e-3)
-
-
-def plain(state: Any) -> Any:
-    """A state with arrays as bytes."""
-    if isinstance(state, dict):
-        return {name: plain(value) for name, value in state.items()}
-    if isinstance(state, list):
-        return [plain(value) for value in state]
-    return state.tobytes() if hasattr(state, "tobytes") else state
-
-
-@pytest.mark.parametrize("stop", [7, 14])
-def test_a_stopped_training_resumes_to_the_same_bits(
-    run: Run, texts: Path, monkeypatch: pytest.MonkeyPatch, stop: int
-) -> None:
-    arguments = ["train", "classify", "--data", "own.csv", *SMALL, "--epochs", "2"]
-    whole = run(*arguments, "--out", "whole")
-    task = TASKS_BY_NAME["classify"]
-    update = task.__next__
-
-    def stopping(self: Any) -> Any:
-        progress = update(self)
-        if progress.step == stop:
-            raise KeyboardInterrupt
-        return progress
-
-    with monkeypatch.context() as patch:
-        patch.setattr(task, "__next__", stopping)
-        run(*arguments, "--out", "part", status=130)
-    resumed = run("train", "classify", "--out", "part", "--resume")
-    states = [load_checkpoint(folder) for folder in ("whole", "part")]
-    assert plain(states[0]) == plain(states[1])
-    assert (
-        whole.split("on 40 held-out")[1].replace("whole", "part")
-        == resumed.split("on 40 held-out")[1]
-    )
-    assert Path("whole/log.csv").read_text() == Path("part/log.csv").read_text()
 
 
 @pytest.mark.parametrize(
@@ -174,9 +112,7 @@ def test_a_stopped_training_resumes_to_the_same_bits(
 def test_files_that_cannot_be_learnt_from(run: Run, content: str, message: str) -> None:
     Path("own.csv").write_bytes(content.encode("latin-1"))
     said = run("train", "classify", "--data", "own.csv", "--out", "run", status=2)
-    assert said.startswith("error: ")
     assert message in said
-    assert said.count("\n") == 1
     assert "got path=" not in said
 
 
@@ -208,13 +144,6 @@ def test_training_test_and_unknown_labels(run: Run, texts: Path) -> None:
     assert "test.csv: row 2, column 'label': the first file has no label 'maybe'" in said
 
 
-def test_predict_refuses_other_checkpoints(run: Run, tmp_path: Path) -> None:
-    (tmp_path / "t.txt").write_text("to be or not to be\n" * 20)
-    run("train", "charlm", "--text", "t.txt", "--hidden-size", "4", "--steps", "1", "--out", "c")
-    said = run("predict", "c", "t.txt", status=2)
-    assert "the checkpoint in c is of train charlm; predict takes one of train classify" in said
-
-
 def test_data_lists_every_set(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("TINYGRAD_RNN_DATA", str(tmp_path))
     said = run("data")
@@ -243,12 +172,6 @@ TAGGING = [
 ]
 
 
-def cells(said: str, column: int) -> dict[str, float]:
-    """Reads a column of the table that a command has printed."""
-    rows = [line.split("│") for line in said.splitlines() if line.startswith("│")]
-    return {row[1].strip(): float(row[column].strip(" %")) for row in rows}
-
-
 def test_both_directions_know_the_bank(run: Run) -> None:
     """The words that tell the two banks apart follow: a model in one direction has to guess."""
     said = run(
@@ -264,7 +187,7 @@ def test_both_directions_know_the_bank(run: Run) -> None:
         "--out",
         "run",
     )
-    f1 = cells(said, 4)
+    f1 = table(said, 4)
     assert f1["gru, both ways"] == 100
     assert f1["gru, one way"] < 75
     assert f1["most frequent tag"] < 75
@@ -290,7 +213,7 @@ def test_entities_of_a_conll_file(run: Run) -> None:
     small = [*TAGGING, "--epochs", "14", "--no-bidirectional"]
     said = run("train", "tag", "--data", "names.conll", *small, "--out", "run")
     assert "entity F1" in said
-    f1 = cells(said, 4)
+    f1 = table(said, 4)
     assert f1["lstm"] > 90 > f1["most frequent tag"]
     [record] = run("predict", "run", "--json", typed="then near Paris France left\n").splitlines()
     assert json.loads(record) == {
@@ -300,24 +223,6 @@ def test_entities_of_a_conll_file(run: Run) -> None:
     Path("new.conll").write_text("then X O\nMister X O\nBond X O\nleft X O\n")
     typed = run("predict", "run", typed="then Mister Bond left\n")
     assert run("predict", "run", "new.conll") == typed
-
-
-def test_a_tagger_resumes_to_the_same_bits(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    arguments = ["train", "tag", "--example", "bank", *TAGGING, "--limit", "60", "--no-crf"]
-    run(*arguments, "--epochs", "2", "--out", "whole")
-    task = TASKS_BY_NAME["tag"]
-    update = task.__next__
-
-    def stopping(self: Any) -> Any:
-        if self.step == 5:
-            raise KeyboardInterrupt
-        return update(self)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(task, "__next__", stopping)
-        run(*arguments, "--epochs", "2", "--out", "part", status=130)
-    run("train", "tag", "--out", "part", "--resume")
-    assert plain(load_checkpoint("whole")) == plain(load_checkpoint("part"))
 
 
 @pytest.mark.parametrize(
@@ -333,7 +238,6 @@ def test_files_without_tags_to_learn(run: Run, content: str, message: str) -> No
     Path("own.conll").write_bytes(content.encode("latin-1"))
     said = run("train", "tag", "--data", "own.conll", "--out", "run", status=2)
     assert message in said
-    assert said.count("\n") == 1
 
 
 # ---------------------------------------------------------------- language models
@@ -362,7 +266,7 @@ def test_words_are_remembered_longer_than_by_ngrams(run: Run, tmp_path: Path) ->
     write_rhymes(tmp_path / "t.txt")
     command = ["train", "wordlm", "--data", "t.txt", *WORDS, "--dropout", "0", "--order", "3"]
     command += ["--steps", "200", "--hidden-size", "24", "--bptt", "32", "--cell", "gru"]
-    perplexity = cells(run(*command, "--out", "run"), 2)
+    perplexity = table(run(*command, "--out", "run"), 2)
     assert perplexity["gru"] < 1.25  # 3 ** (1 / 6) = 1.20
     assert perplexity["Kneser-Ney, order 3"] > 1.35  # 3 ** (2 / 6) = 1.44
     assert perplexity["unigrams"] > 4
@@ -376,38 +280,9 @@ def test_words_are_remembered_longer_than_by_ngrams(run: Run, tmp_path: Path) ->
     shown = run("score", "run", "the cat and a dog")
     assert "' dog'" in shown
     assert "over 5 words" in shown
-    records = [json.loads(row) for row in run("predict", "run", "t.txt", "--json").splitlines()]
+    records = predictions("t.txt", "run")
     assert records[0]["words"][0][0] == " the"
     assert run("predict", "run", typed="the cat and\n").endswith(" the cat and\n")
-
-
-REGULARISED = [
-    *("--cell", "gru", "--num-layers", "2", "--dropout", "0.2", "--weight-dropout", "0.2"),
-    *("--ar", "1", "--tar", "1", "--average", "0.5", "--optimizer", "sgd", "--lr", "1"),
-]
-
-
-@pytest.mark.parametrize("more", [[], REGULARISED, ["--no-tied"]])
-def test_word_models_resume_to_the_same_bits(
-    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: list[str]
-) -> None:
-    write_rhymes(tmp_path / "t.txt")
-    monkeypatch.setattr("tinygrad_rnn.recipes.trainer.EVALUATE_EVERY", 5)
-    arguments = ["train", "wordlm", "--data", "t.txt", *WORDS, *more, "--steps", "12"]
-    run(*arguments, "--out", "whole")
-    task = TASKS_BY_NAME["wordlm"]
-    update = task.__next__
-
-    def stopping(self: Any) -> Any:
-        if self.step == 8:
-            raise KeyboardInterrupt
-        return update(self)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(task, "__next__", stopping)
-        run(*arguments, "--out", "part", status=130)
-    run("train", "wordlm", "--out", "part", "--resume")
-    assert plain(load_checkpoint("whole")) == plain(load_checkpoint("part"))
 
 
 def test_words_are_generated(run: Run, tmp_path: Path) -> None:
@@ -449,7 +324,7 @@ def test_averaged_weights_are_the_mean(run: Run, tmp_path: Path) -> None:
 def test_a_character_model_beside_ngrams_and_other_cells(run: Run, tmp_path: Path) -> None:
     write_rhymes(tmp_path / "t.txt")
     small = ["--text", "t.txt", "--hidden-size", "8", "--embedding-dim", "4", "--batch-size", "4"]
-    bits = cells(run("train", "charlm", *small, "--steps", "5", "--compare"), 2)
+    bits = table(run("train", "charlm", *small, "--steps", "5", "--compare"), 2)
     assert bits["Kneser-Ney, order 8"] < 1 < bits["single characters"]
     assert "gru" in bits
     said = run("train", "cells", *small, "--steps", "2", "--layers", "2").splitlines()

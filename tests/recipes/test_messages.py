@@ -15,6 +15,8 @@ from tinygrad_rnn.data import TextError
 from tinygrad_rnn.recipes import messages as programs
 from tinygrad_rnn.recipes.scores import bleu_and_chrf, chrf, chrf_counts
 
+from ..commands import table
+
 NUMBERS = "一二三四五六七八九"
 WORDS = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
 
@@ -96,12 +98,11 @@ def test_the_command(folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     done = CliRunner().invoke(app, ["train", "messages", *options, "--out", out])
     assert done.exit_code == 0, (done.output, done.exception)
     assert "messages: 649" in done.output
-    rows = [line.split("│") for line in done.output.splitlines() if "│" in line]
-    figures = {row[1].strip(): float(row[2]) for row in rows}
+    figures = table(done.output, 2)
     assert list(figures) == ["untranslated", "word by word", "most similar message", "lstm"]
     assert figures["untranslated"] < figures["most similar message"] < figures["lstm"]
     again = CliRunner().invoke(app, ["train", "messages", "--resume", "--out", out])
     assert again.exit_code == 0  # the folder is remembered
-    assert again.output[again.output.index("│") :] == done.output[done.output.index("│") :]
+    assert table(again.output, 2) == figures
     systems = bleu_and_chrf(["one two"], ["one two"])
     assert systems[1] == pytest.approx(100)

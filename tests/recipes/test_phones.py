@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from tinygrad_rnn.recipes import TranslationTraining
-from tinygrad_rnn.recipes.phones import CONFIG, TEST, VALIDATION, phone_error_rates, phones, split
+from tinygrad_rnn.recipes.phones import CONFIG, TEST, VALIDATION, compare, phones, split
 
 ENTRIES = """a AH0
 a(2) EY1
@@ -71,10 +71,10 @@ def test_a_small_model_learns_to_speak() -> None:
     }
     config = replace(CONFIG, **{**sizes, "dropout": 0.0, "label_smoothing": 0.0})  # type: ignore[arg-type]
     run = TranslationTraining(parts.training, config, heldout=parts.validation)
-    before = phone_error_rates(run.translator, parts.test)
+    assert compare(run, parts).best()["word error"] == 1
     for _ in run:
         pass
-    after = phone_error_rates(run.translator, parts.test)
-    assert before.sequences == 1
-    assert after.sequences < 0.3
-    assert after.symbols < 0.1
+    figures = compare(run, parts).figures()
+    assert figures["lstm"]["word error"] < 0.3
+    assert figures["lstm"]["phone error"] < 0.1
+    assert figures["letter by letter"]["phone error"] < 0.2  # each letter has one sound

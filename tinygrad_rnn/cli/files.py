@@ -15,6 +15,7 @@ from ..io.header import read_header
 from ..io.weights import description
 from ..nn import Sequential
 from ..recipes import CharLM, SettingError, Translator
+from ..recipes.runs import made_by, refuse_results
 from ..tensor.tensor import Tensor
 from .options import Checkpoint
 
@@ -38,6 +39,7 @@ def export(
         raise SettingError("--step is for .onnx: a C header is a step anyway")
     if int8 and suffix != ".h":
         raise SettingError("--int8 is for .h")
+    refuse_results(checkpoint, "export")
     state = load_checkpoint(checkpoint)
     recipe = state.get("recipe")
     if recipe == "charlm":
@@ -53,8 +55,10 @@ def export(
         io.save(file, state["model"])
     else:
         raise SettingError(
-            f"a model of train {recipe} cannot be exported as {suffix}: expected .safetensors, "
-            "which every model can; .onnx is for models of charlm and translate, .h for charlm's"
+            f"the run in {checkpoint} is of train {made_by(state)}, which cannot be exported as "
+            f"{suffix}: expected .safetensors, which every model can; .onnx is for models of "
+            "charlm and translate, .h for charlm's: type tinygrad-rnn export "
+            f"{checkpoint} {file.with_suffix('.safetensors')}"
         )
     print(f"wrote {file}")
 
@@ -82,6 +86,8 @@ def import_(
     target = file.with_suffix(".safetensors") if out is None else out
     if target == file:
         raise SettingError(f"{file} is to be written, too: choose another --out")
+    if out is None and target.exists():
+        raise SettingError(f"{target} exists: --out {target} replaces it, another --out keeps it")
     tensors = {name: value for name, value in _tensors(file) if isinstance(value, Tensor)}
     if not tensors:
         raise CheckpointError(f"{file} has no tensors")

@@ -18,7 +18,7 @@ from ..recipes import gates as machine
 from ..recipes import parallel as scans
 from ..recipes.settings import check
 from .options import Device, Out, Resume, on, options
-from .studies import Quick, Results, can_draw, show_table, write_log
+from .studies import Quick, Results, report, show_table, write_log
 
 SENTENCE = "1..!.!!.0..!.1.0!!!."
 QUICK_GATES: dict[str, Any] = {"steps": 150, "restarts": 2}
@@ -57,13 +57,14 @@ def gates(
     for name, one in found.items():
         print(f"{name}: {one['accuracy']:.2%} of the bits are right, in sentences of 120 symbols")
     write_log(out / "log.csv", ["gates", "symbol", "equation", "reset", "update", "off by"], rows)
-    print(f"log in {out / 'log.csv'}")
-    if can_draw():
+
+    def draw(path: Path) -> None:
         figure, panels = plot.panels(len(found), 1, 2.5 + 0.28 * len(sentence), 7)
         for (name, one), ax in zip(found.items(), panels, strict=True):
             plot.activations(one["parts"], symbols=sentence, title=f"gates {name}", ax=ax)
-        plot.save(figure, out / "gates.png")
-        print(f"picture in {out / 'gates.png'}")
+        plot.save(figure, path)
+
+    report(out, "gates", draw)
 
 
 def _gates(build: Callable[[], machine.Machine], ids: Any) -> dict[str, Any]:
@@ -132,8 +133,8 @@ def parallel(
         [[f"{t}", w, f"{ms:.1f}", f"{x:.1%}", f"{n}", f"{s:.0f}"] for t, w, ms, x, n, s in rows],
     )
     write_log(out / "log.csv", header, rows)
-    print(f"log in {out / 'log.csv'}")
-    if can_draw():
+
+    def draw(path: Path) -> None:
         figure, (times, quality) = plot.panels(1, 2, 12, 4.5)
         series = {way: (steps, [one["ms"] for one in ones]) for way, ones in found.items()}
         labels: dict[str, Any] = {"xlabel": "sequence length T (steps)", "xscale": "log"}
@@ -143,5 +144,6 @@ def parallel(
         series = {way: (steps, [100 * one["wrong"] for one in ones]) for way, ones in found.items()}
         title = f"quality after at most {config.steps} updates"
         plot.curves(series, ylabel="wrong sequences (%)", title=title, ax=quality, **labels)
-        plot.save(figure, out / "parallel.png")
-        print(f"picture in {out / 'parallel.png'}")
+        plot.save(figure, path)
+
+    report(out, "parallel", draw)

@@ -15,9 +15,12 @@ import typer
 
 from .. import distributed, io
 from ..recipes import RecipeTrainer, SettingError
-from ..train import show, stop_requests
+from ..recipes.comparison import Comparison
+from ..recipes.runs import made_by, refuse_other, refuse_results
+from ..train import CSVLog, show, stop_requests
 from ..train.trainer import BEST
 from .options import Care, on
+from .studies import report
 
 MANY = 100  # weights for each symbol to learn from
 
@@ -73,9 +76,10 @@ class Session(Generic[T]):
         if not resume or io.has_checkpoint(out):  # else there is nothing to guard
             stack.enter_context(io.lock_checkpoint(out))
         if resume:
-            self.saved = self.recipe.check(io.load_checkpoint(out), out)
-            if self.saved.get("command", command) != command:
-                raise io.CheckpointError(f"the checkpoint in {out} is not one of train {command}")
+            refuse_results(out, f"train {command}")
+            saved = io.load_checkpoint(out)
+            refuse_other(out, made_by(saved), command)
+            self.saved = self.recipe.check(saved, out)
         elif io.has_checkpoint(out):
             raise io.CheckpointError(
                 f"{out} holds a checkpoint already: add --resume to continue it, or choose another "
@@ -123,11 +127,14 @@ class Session(Generic[T]):
         print(f"resuming after step {trainer.step} of {trainer.steps}")
         return trainer
 
-    def train(self, trainer: T) -> None:
-        """Runs the remaining updates, saves at each evaluation, and reports the result."""
+    def train(self, trainer: T, compare: Callable[[], Comparison] | None = None) -> None:
+        """Runs the remaining updates, saves at each evaluation, and reports the result.
 
+        **Arguments** compare: the table of a finished training, also of one that was finished
+        before.
+        """
         first = trainer.step
-
+        trainer.callbacks = [CSVLog(self.out / "log.csv")]
         trainer.on_nan, trainer.explosion = self.care.on_nan, self.care.explosion
         trainer.distribute(self.ranks)
         if self.ranks.size > 1:
@@ -172,13 +179,22 @@ class Session(Generic[T]):
                 if self.care.best:
                     print(f"the best model is in {self.out / BEST}")
                 print(trainer.summary)
+                self._report(trainer, compare)
                 if first == trainer.step:
                     print(f"all {first} updates were made before; to make more:")
                     more = 2 * getattr(trainer.config, trainer.span)
                     print(self._typed("train", self.command, "--resume", f"--{trainer.span}", more))
-                print(f"to use it:\n{self._typed(trainer.use)}")
+                print(f"to use it:\n{self._typed(trainer.uses[0])}")
         if requests:
             raise typer.Exit(128 + requests[0])
+
+    def _report(self, trainer: T, compare: Callable[[], Comparison] | None) -> None:
+        """Shows the comparison, and draws the picture."""
+        comparison = compare() if compare is not None else None
+        if comparison is not None:
+            comparison.show()
+        name = self.command.split()[0]
+        report(self.out, name, lambda picture: trainer.draw(picture, comparison))
 
     def _typed(self, name: str, task: str = "", *more: object) -> str:
         """Returns a command as the user types it, for this folder and device."""

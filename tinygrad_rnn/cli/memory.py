@@ -19,7 +19,7 @@ from ..recipes import memory as recall
 from ..recipes.problems import PROBLEMS
 from ..recipes.settings import check
 from .options import Device, Out, Resume, on, options
-from .studies import Quick, Results, can_draw, listed, show_table, write_log
+from .studies import Quick, Results, listed, report, show_table, write_log
 
 QUICK_MEMORY: dict[str, Any] = {"length": 10, "hidden_size": 24, "steps": 200}
 
@@ -96,10 +96,7 @@ def memory(
             for step, share in one["errors"]
         ],
     )
-    print(f"log in {out / 'log.csv'}")
-    if can_draw():
-        _draw_memory(out / "memory.png", names[0], kinds, found, burst)
-        print(f"picture in {out / 'memory.png'}")
+    report(out, "memory", lambda path: _draw_memory(path, names[0], kinds, found, burst))
 
 
 def _updates(burst: dict[str, Any]) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import importlib.util
 import json
 import os
 from collections.abc import Callable
@@ -11,11 +12,11 @@ from typing import Annotated, Any
 
 import typer
 
-from ..io import CheckpointError
+from ..io import CheckpointError, has_checkpoint, load_checkpoint
+from ..recipes.runs import RESULTS, made_by, refuse_other
 from ..recipes.settings import check
 
 Quick = Annotated[bool, typer.Option("--quick", help="Small trainings, which end in a minute.")]
-RESULTS = "results.json"
 
 
 class Results:
@@ -28,16 +29,19 @@ class Results:
     def __init__(self, out: Path, command: str, settings: dict[str, Any], resume: bool) -> None:
         self.path, self.command, self.settings = out / RESULTS, command, settings
         self.found: dict[str, Any] = {}
-        if self.path.exists() and not resume:
+        if not resume and (self.path.exists() or has_checkpoint(out)):
             raise CheckpointError(
                 f"{out} holds results already: add --resume to continue, or choose another --out"
             )
+        if has_checkpoint(out):
+            refuse_other(out, made_by(load_checkpoint(out)), command)
         if self.path.exists():
             saved = json.loads(self.path.read_text("utf-8"))
-            if (saved["command"], saved["settings"]) != (command, settings):
+            refuse_other(out, saved["command"], command)
+            if saved["settings"] != settings:
                 raise CheckpointError(
-                    f"the results in {out} are not those of train {command} with these settings: "
-                    "type the same ones to resume, or choose another --out"
+                    f"the results in {out} are those of other settings: type the same ones to "
+                    "resume, or choose another --out"
                 )
             self.found = saved["results"]
         out.mkdir(parents=True, exist_ok=True)
@@ -80,10 +84,15 @@ def write_log(path: Path, header: list[str], rows: list[list[Any]]) -> None:
 
 
 def can_draw() -> bool:
-    """Whether a picture can be drawn; says how, if not."""
-    import importlib.util
+    """Whether matplotlib is there."""
+    return importlib.util.find_spec("matplotlib") is not None
 
-    if importlib.util.find_spec("matplotlib") is not None:
-        return True
-    print("a picture needs pip install 'tinygrad_rnn[plot]'")
-    return False
+
+def report(out: Path, name: str, draw: Callable[[Path], None]) -> None:
+    """Draws a picture, if that is possible, and says where it and the log are."""
+    picture = out / f"{name}.png"
+    if can_draw():
+        draw(picture)
+        print(f"picture in {picture}, log in {out / 'log.csv'}")
+    else:
+        print(f"log in {out / 'log.csv'}; a picture needs pip install 'tinygrad_rnn[plot]'")

@@ -10,10 +10,8 @@ from typing import Annotated, Any
 import typer
 
 from ..data.sets import SETS, cache_folder
-from ..io import CheckpointError, load_checkpoint
-from ..recipes import TASKS_BY_NAME
+from ..recipes.runs import load_run
 from ..recipes.task import Task
-from ..train import CSVLog
 from .loop import opened
 from .options import Care, Checkpoint, Device, Out, Resume, on, options
 
@@ -49,26 +47,11 @@ def train_command(task: type[Task]) -> Callable[..., None]:
             content = task.read(session.sources, replace(config, **session.settings))
             training = session.start(content, task.settings())
             print(training.describe())
-            training.callbacks = [CSVLog(out / "log.csv")]
-            session.train(training)
-            comparison = training.compare()
-            comparison.show()
-            if _drawing():
-                training.draw(out / f"{task.recipe}.png", comparison)
-                print(f"picture in {out / f'{task.recipe}.png'}, log in {out / 'log.csv'}")
-            else:
-                print(f"log in {out / 'log.csv'}; a picture needs pip install 'tinygrad_rnn[plot]'")
+            session.train(training, training.compare)
 
     command.__name__ = command.__qualname__ = task.recipe
     command.__doc__ = (task.__doc__ or "").split("\n\n")[0]
     return options(task.settings())(command)
-
-
-def _drawing() -> bool:
-    """Whether matplotlib is there."""
-    import importlib.util
-
-    return importlib.util.find_spec("matplotlib") is not None
 
 
 def predict(
@@ -82,20 +65,12 @@ def predict(
     """Predict with a model of `train` classify, tag, caption, forecast, speech or wordlm."""
     from rich.console import Console
 
-    state = load_checkpoint(checkpoint)
-    recipe = state.get("recipe")
-    if recipe not in TASKS_BY_NAME:
-        raise CheckpointError(
-            f"the checkpoint in {checkpoint} is of train {recipe}; predict takes one of train "
-            + ", ".join(TASKS_BY_NAME)
-        )
-    task = TASKS_BY_NAME[recipe]
     console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
     with on(device):
-        predictor = task.predictor.from_state(task.check(state, checkpoint))
+        _, predictor = load_run(checkpoint, "predict")
         items = predictor.read(file)
-        if task.header and not as_json:
-            print(task.header)
+        if predictor.header and not as_json:
+            print(predictor.header)
         for start in range(0, len(items), AT_A_TIME):
             for record in predictor.predict(items[start : start + AT_A_TIME]):
                 if as_json:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,7 +19,6 @@ from ..recipes import (
     SettingError,
     TranslateConfig,
     TranslationTraining,
-    bleu_and_chrf,
     fitted,
     letters,
 )
@@ -27,11 +27,10 @@ from ..recipes import phones as dictionary
 from ..recipes import verses as bibles
 from ..recipes.charlm_table import against_ngrams, cells_and_layers
 from ..recipes.translation_training import Texts
-from ..recipes.word_by_word import WordByWord
 from .loop import opened
 from .options import Care, Device, Out, Resume, on, options
 
-EXAMPLES, TESTED = 20_000, 1_000  # of a task
+EXAMPLES, TESTED = 20_000, 1_000  # of a task; of users' pairs, too
 
 
 @options(CharLMConfig())
@@ -59,9 +58,7 @@ def charlm(
         training = session.start(content, CharLMConfig())
         symbols = len(training.lm.vocabulary)
         print(f"text: {title}, {len(content):,} characters, {symbols} symbols")
-        session.train(training)
-        if compare:
-            against_ngrams(training, content).show()
+        session.train(training, partial(against_ngrams, training, content) if compare else None)
 
 
 TABLE = ("hidden_size", "embedding_dim", "dropout", "batch_size", "bptt", "steps", "lr", "seed")
@@ -125,7 +122,8 @@ def translate(
         symbols = f"{len(translator.source)} and {len(translator.target)} symbols"
         print(f"text: {len(pairs):,} pairs{_omitted(training)}, {symbols}")
         _hint(training.config, pairs)
-        session.train(training)
+        test = training.heldout_texts[:TESTED]
+        session.train(training, lambda: training.compare("lines", training.pairs, test))
 
 
 def _hint(config: TranslateConfig, pairs: Sequence[Texts]) -> None:
@@ -168,22 +166,9 @@ def verses(
         defaults = [bibles.ENGLISH, bibles.SPANISH, str(bibles.MODULES)]
         modules = session.locate(source, target, _absolute(folder), defaults=defaults)
         parts = bibles.verses(*modules)
-        sources, references = ([pair[side] for pair in parts.test] for side in (0, 1))
         training = session.start(parts.training, bibles.CONFIG, heldout=parts.validation)
-        if session.saved is None:
-            print(f"verses: {len(parts.training):,}{_omitted(training)}")
-            print(f"baselines on {len(references):,} more:")
-            _print_scores("untranslated", sources, references)
-            word_by_word = WordByWord(parts.training)
-            _print_scores("word by word", list(map(word_by_word.translate, sources)), references)
-        session.train(training)
-        translations = [best.text for best, *_ in training.translator.translate(sources)]
-    _print_scores("the model", translations, references)
-
-
-def _print_scores(system: str, translations: list[str], references: list[str]) -> None:
-    bleu, chrf = bleu_and_chrf(translations, references)
-    print(f"  BLEU {bleu:4.1f}, chrF {chrf:4.1f}: {system}")
+        print(f"verses: {len(parts.training):,}{_omitted(training)}")
+        session.train(training, lambda: training.compare("verses", parts.training, parts.test))
 
 
 @options(programs.CONFIG, "hidden_size", "batch_size", "steps", "lr", "seed")
@@ -212,10 +197,7 @@ def messages(
         parts = programs.messages(*session.locate(language, _absolute(folder), defaults=defaults))
         training = session.start(parts.training, programs.CONFIG, heldout=parts.validation)
         print(f"messages: {len(parts.training):,}{_omitted(training)}")
-        session.train(training)
-        sources = [source for source, _ in parts.test]
-        found = [best.text for best, *_ in training.translator.translate(sources)]
-        programs.compare(parts, training.config.cell, found).show()
+        session.train(training, lambda: programs.compare(training, parts))
 
 
 @options(dictionary.CONFIG, "hidden_size", "num_layers", "batch_size", "steps", "lr", "seed")
@@ -236,11 +218,7 @@ def phones(
         parts = dictionary.phones()
         training = session.start(parts.training, dictionary.CONFIG, heldout=parts.validation)
         print(f"words: {len(parts.training):,} pronunciations, {len(parts.test):,} words to test")
-        session.train(training)
-        test = dict(list(parts.test.items())[:words])
-        rates = dictionary.phone_error_rates(training.translator, test)
-    print(f"word error rate: {rates.sequences:.2%} of {len(test):,} words")
-    print(f"phone error rate: {rates.symbols:.2%}")
+        session.train(training, lambda: dictionary.compare(training, parts, words))
 
 
 @options(letters.CONFIG, "hidden_size", "attention", "steps", "seed")

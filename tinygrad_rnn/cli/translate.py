@@ -16,6 +16,7 @@ from ..data import TextError, read_lines
 from ..data.datasets import decoded
 from ..data.vocabulary import SHOWN
 from ..recipes import SettingError, Translation, Translator, bleu_and_chrf
+from ..recipes.runs import load_run
 from ..recipes.settings import check
 from .options import Checkpoint, Device, on
 
@@ -53,7 +54,8 @@ def translate(
     if attention is not None:
         plot.check_file(attention)
     with on(device):
-        translator = Translator.load(checkpoint)
+        translator: Translator
+        _, translator = load_run(checkpoint, "translate")
         translations: list[str] = []
         unknown: Counter[str] = Counter()
         for texts in _chunks(file, batch_size):

@@ -33,6 +33,7 @@ class Classify(LabelTask):
     """Train a classifier of texts, and compare it with Naive Bayes and logistic regression."""
 
     recipe, unit, shown = "classify", "text", "validation error {:.1%}"
+    uses = ("predict", "look")
     settings, predictor = ClassifyConfig, Classifier
     quick: ClassVar = {"limit": 3000, "epochs": 2, "hidden_size": 32, "embedding_dim": 32}
     data_help = (

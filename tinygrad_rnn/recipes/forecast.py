@@ -17,7 +17,7 @@ from ..tensor.creation import arange, as_tensor
 from ..tensor.random import Generator
 from ..tensor.tensor import Tensor
 from .comparison import Comparison, Measure, paired_bootstrap, share
-from .forecaster import EXAMPLES, QUANTILES, ForecastConfig, Forecaster
+from .forecaster import EXAMPLES, ForecastConfig, Forecaster
 from .series import Array, Panel, classical_fit, read_series, split
 from .task import Task
 from .volatility import (
@@ -48,7 +48,6 @@ class Forecast(Task):
         "split by date. Several files are several series."
     )
     default = "daily prices of four stocks"
-    header = ",".join(["series", "date", "step", *(f"{100 * q:g}%" for q in QUANTILES)])
 
     @classmethod
     def read(cls, files: Sequence[str], config: Any) -> Panel:

@@ -117,6 +117,7 @@ class Forecaster(Predictor):
     """Forecasts series: a model, with the classical models and the covariates' scales."""
 
     settings = ForecastConfig
+    header = ",".join(["series", "date", "step", *(f"{100 * q:g}%" for q in QUANTILES)])
     kinds: ClassVar = {"fits": dict, "known": list, "period": int}
     fits: dict[str, list[Any]]  # `classical_fit` by series
     known: list[list[float]]  # mean and deviation of each covariate

@@ -16,15 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..data import TextError
-from ..io import load_checkpoint
 from ..nn.utils import activations
 from ..tensor.creation import as_tensor
 from ..tensor.ops import log_softmax
-from . import translate
 from .charlm import CharModel
-from .settings import SettingError
+from .language_model import LanguageModel
+from .runs import load_run
+from .tagger import Tagger
 from .translate import Translator
-from .wordlm import language_model
 
 LIKELIEST = 5  # next symbols that are shown
 WINDOW = 1024  # symbols that a language model reads at a time
@@ -39,31 +38,20 @@ def look(folder: str | Path, texts: Sequence[str], device: str | None = None) ->
     """Reads texts with the model of a checkpoint, and returns the content of a page.
 
     **Arguments** folder: of the checkpoint. texts: one for a language model, or lines. **Raises**
-    SettingError for a recipe whose models cannot be looked at, TextError if there is no text.
+    CheckpointError for a run that cannot be looked at, TextError if there is no text.
     """
-    from . import TASKS_BY_NAME
-
     if not any(texts):
         raise TextError("the text is empty; there is nothing to look at")
-    state = load_checkpoint(folder)
-    recipe = state.get("recipe")
-    if recipe in ("charlm", "wordlm"):
-        lm, text = language_model(state, folder, device), "\n".join(texts)
-        return surprises(lm.model, lm.encode(text), lm.split(text), list(lm.symbols))
+    recipe, found = load_run(folder, "look", device)
+    if isinstance(found, LanguageModel):
+        text = "\n".join(texts)
+        return surprises(found.model, found.encode(text), found.split(text), list(found.symbols))
     lines = [text for text in texts if text.strip()]
-    if recipe == "translate":
-        translator = Translator.from_state(translate.checked(state, folder), device)
-        return translation(translator, lines)
-    if recipe in ("classify", "tag"):
-        task = TASKS_BY_NAME[recipe]
-        predictor: Any = task.predictor.from_state(task.check(state, folder), device)
-        if recipe == "classify":
-            return {"kind": recipe, "texts": list(predictor.predict(lines))}
-        return {"kind": recipe, "texts": list(predictor.explain([line.split() for line in lines]))}
-    raise SettingError(
-        f"the checkpoint in {folder} is of train {recipe}; look takes one of train charlm, "
-        "wordlm, translate, verses, phones, task, classify or tag"
-    )
+    if isinstance(found, Translator):
+        return translation(found, lines)
+    tagging = isinstance(found, Tagger)
+    texts = found.explain([line.split() for line in lines]) if tagging else found.predict(lines)
+    return {"kind": recipe.recipe, "texts": list(texts)}
 
 
 def surprises(

@@ -18,13 +18,11 @@ from pathlib import Path
 
 from ..data import TextError
 from ..data.sets import SETS, cache_folder
-from .comparison import Comparison, Measure
-from .scores import bleu_and_chrf, chrf, chrf_counts
+from .comparison import Comparison
 from .task import Parts
 from .translate import TranslateConfig
-from .translation_training import Texts
+from .translation_training import Texts, TranslationTraining
 from .verses import split
-from .word_by_word import WordByWord
 
 CHINESE = "zh_CN"
 TEST, VALIDATION = 1_000, 500  # messages
@@ -120,25 +118,11 @@ class TranslationMemory:
         return self.targets[best]
 
 
+def compare(training: TranslationTraining, parts: Parts) -> Comparison:
+    """Compares translations of the test's messages with those of the most similar messages."""
+    memory = {"most similar message": TranslationMemory(parts.training).translate}
+    return training.compare("messages", parts.training, parts.test, **memory)
+
+
 def _letters(text: str) -> set[str]:
     return {f" {text} "[i : i + 2] for i in range(len(text) + 1)}
-
-
-def compare(parts: Parts, name: str, translations: Sequence[str]) -> Comparison:
-    """Compares translations of the test's messages with baselines. **Arguments** name: of ours."""
-    sources, references = ([pair[side] for pair in parts.test] for side in (0, 1))
-    systems = {
-        "untranslated": sources,
-        "word by word": list(map(WordByWord(parts.training).translate, sources)),
-        "most similar message": list(map(TranslationMemory(parts.training).translate, sources)),
-        name: translations,
-    }
-    comparison = Comparison("messages", [Measure("chrF", chrf, "{:.1f}"), Measure("exact")])
-    bleu = []
-    for system, texts in systems.items():
-        pairs = list(zip(texts, references, strict=True))
-        exact = [(text == right, 1) for text, right in pairs]
-        comparison.add(system, chrF=[chrf_counts(*pair) for pair in pairs], exact=exact)
-        bleu.append(f"{bleu_and_chrf(texts, references)[0]:.1f} {system}")
-    comparison.notes.append(f"BLEU: {', '.join(bleu)}")
-    return comparison

@@ -12,10 +12,14 @@ import importlib.util
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ..data import TextError
-from .scores import ErrorRates, error_rates
-from .translate import TranslateConfig, Translator
+from .comparison import Comparison, Measure
+from .scores import edits_to
+from .translate import TranslateConfig
+from .translation_training import TranslationTraining
+from .word_by_word import WordByWord
 
 TEST, VALIDATION = 12_000, 2_670  # words
 
@@ -77,9 +81,19 @@ def split(entries: str, test: int, validation: int) -> Phones:
     )
 
 
-def phone_error_rates(
-    translator: Translator, test: dict[str, list[str]], beams: int = 5
-) -> ErrorRates:
-    """Computes the word and the phone error rate on words with their pronunciations."""
-    results = translator.translate(list(test), beams=beams, batch_size=256)
-    return error_rates([best.text for best, *_ in results], list(test.values()))
+def compare(training: TranslationTraining, parts: Phones, words: int | None = None) -> Comparison:
+    """Compares the pronunciations of the test's first words with those of each letter alone."""
+    test = dict(list(parts.test.items())[:words])
+    spelt = WordByWord([(" ".join(word), spoken) for word, spoken in parts.training])
+    results = training.translator.translate(list(test), batch_size=256)
+    systems = {
+        "letter by letter": [spelt.translate(" ".join(word)) for word in test],
+        training.config.cell: [best.text for best, *_ in results],
+    }
+    measures = [Measure(name, shown="{:.2%}") for name in ("word error", "phone error")]
+    comparison = Comparison("words", measures)
+    for system, found in systems.items():
+        counts = [edits_to(*pair) for pair in zip(found, test.values(), strict=True)]
+        wrong: Any = [(edits > 0, 1) for edits, _ in counts]
+        comparison.add(system, **{"word error": wrong, "phone error": counts})
+    return comparison

@@ -27,6 +27,7 @@ class Predictor:
 
     settings: ClassVar[type[Settings]]
     kinds: ClassVar[dict[str, Any]]  # the types of its own entries of a checkpoint
+    header: ClassVar[str] = ""  # the line before the predictions, such as the names of columns
     config: Any
     model: Any
     build: Callable[[Generator], Module]

@@ -82,15 +82,18 @@ def error_rates(results: Sequence[str], references: Sequence[Sequence[str]]) -> 
     >>> error_rates(["K AE T", "D AO"], [["K AE T"], ["D AO G", "D AA G"]])
     ErrorRates(sequences=0.5, symbols=0.16666666666666666)
     """
-    wrong = edits = symbols = 0
-    for text, right in zip(results, references, strict=True):
-        distance, length = min(
-            (edit_distance(text.split(), one.split()), len(one.split())) for one in right
-        )
-        wrong += distance > 0
-        edits += distance
-        symbols += length
-    return ErrorRates(wrong / len(results), edits / symbols)
+    counts = [edits_to(*pair) for pair in zip(results, references, strict=True)]
+    edits, symbols = map(sum, zip(*counts, strict=True))
+    return ErrorRates(sum(edits > 0 for edits, _ in counts) / len(results), edits / symbols)
+
+
+def edits_to(text: str, references: Sequence[str]) -> tuple[int, int]:
+    """Counts the edits to the nearest reference, and its symbols.
+
+    >>> edits_to("D AO", ["D AO G", "K AE T"])
+    (1, 3)
+    """
+    return min((edit_distance(text.split(), one.split()), len(one.split())) for one in references)
 
 
 def edit_distance(a: Sequence[str], b: Sequence[str]) -> int:

@@ -31,6 +31,7 @@ class Tag(Task):
     """Train a tagger of words, and compare it with a CRF on features, and with one direction."""
 
     recipe, unit, shown = "tag", "word", "validation error {:.2%}"
+    uses = ("predict", "look")
     settings, predictor = TagConfig, Tagger
     quick: ClassVar = {"epochs": 8, "hidden_size": 64, "letter_dim": 24}
     data_help = (

@@ -10,10 +10,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ClassVar
 
-from .. import plot
 from ..data import TextError
 from ..errors import InvalidTypeError
 from ..tensor.random import Generator
@@ -107,14 +105,12 @@ class Task(RecipeTrainer):
 
     settings: ClassVar[type[Settings]]  # the predictor's
     quick: ClassVar[dict[str, Any]]  # settings with which a training ends in a minute
-    predictor: ClassVar[type[Predictor]]
     current: Any  # the predictor, with the weights as they are
     kinds: ClassVar[dict[str, Any]] = {}  # of further entries of a checkpoint
     data_help: ClassVar[str]  # what --data takes, for `--help`
     default: ClassVar[str]  # the data without --data
-    header: ClassVar[str] = ""  # the line before the predictions, such as the names of columns
     shown: ClassVar[str]  # a format of the validation figure
-    use: ClassVar[str] = "predict"
+    uses: ClassVar[tuple[str, ...]] = ("predict",)
     span: ClassVar[str] = "epochs"
 
     def __init__(
@@ -142,21 +138,6 @@ class Task(RecipeTrainer):
     def describe(self) -> str:
         """The data in a line."""
         raise InvalidTypeError(f"{type(self).__name__} defines no describe()")
-
-    def draw(self, path: Path, comparison: Comparison) -> None:
-        """Draws the losses, the validation figures and the comparison, as a PNG file."""
-        figure, (*left, right) = plot.panels(1, 3, 14, 4)
-        self.draw_history(*left)
-        comparison.draw(right)
-        plot.save(figure, path)
-
-    def draw_history(self, losses: Any, figures: Any) -> None:
-        """Draws the loss, and the validation figure, by update."""
-        steps = [record["step"] for record in self.history]
-        name = self.shown.split(" {")[0]
-        for axes, key, label in ((losses, "loss", "training loss"), (figures, "validation", name)):
-            values = [record[key] for record in self.history]
-            plot.curves({label: (steps, values)}, xlabel="updates", ylabel=label, ax=axes)
 
     def sample(self) -> str:
         """Shows nothing."""

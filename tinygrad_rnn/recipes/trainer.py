@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, is_dataclass, replace
+from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from .. import train
+from .. import plot, train
 from ..data import TextError
 from ..distributed import Communicator
 from ..errors import InvalidTypeError
@@ -43,7 +45,8 @@ class RecipeTrainer(train.Trainer):
     check: ClassVar[staticmethod[[dict[str, Any], Any], dict[str, Any]]]  # of a checkpoint's state
     fingerprint: dict[str, Any]  # of the training data
     symbols: int  # to learn from
-    use: ClassVar[str]  # the command that uses the model
+    uses: ClassVar[tuple[str, ...]]  # the commands that take its runs
+    predictor: ClassVar[Any]  # a class with from_state(state, device)
     span: ClassVar[str] = "steps"  # the setting that says how long to train: or epochs
 
     def __init__(
@@ -102,6 +105,24 @@ class RecipeTrainer(train.Trainer):
     def sample(self) -> str:
         """Shows what the model can do so far."""
         raise InvalidTypeError(f"{type(self).__name__} defines no sample()")
+
+    def draw(self, path: Path, comparison: Any) -> None:
+        """Draws the losses, the figures and the comparison, if there is one, as a PNG file."""
+        figure, panels = plot.panels(1, 3 if comparison else 2, 14 if comparison else 10, 4)
+        self.draw_history(*panels[:2])
+        if comparison is not None:
+            comparison.draw(panels[2])
+        plot.save(figure, path)
+
+    def draw_history(self, losses: Any, figures: Any) -> None:
+        """Draws the loss, and the validation figure, by update."""
+        name = re.sub(r" \{.*?\}", "", self.figure)
+        loss = "training loss (nats)"
+        for axes, key, label in ((losses, "loss", loss), (figures, "validation", name)):
+            known = [(one["step"], one[key]) for one in self.history if key in one]
+            plot.curves(
+                {label: tuple(zip(*known, strict=True))}, xlabel="updates", ylabel=label, ax=axes
+            )
 
     def finish(self) -> float:
         """Computes the bits per symbol on all held-out data, once after the last update."""

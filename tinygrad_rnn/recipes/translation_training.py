@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
+from .. import plot
 from ..data import (
     PAD,
     VOCABULARIES,
@@ -22,8 +24,12 @@ from ..tensor.creation import as_tensor
 from ..tensor.random import Generator
 from ..tensor.tensor import Tensor
 from ..train import inference, worst_bits
+from .comparison import Comparison, Measure
+from .scores import bleu_and_chrf, chrf, chrf_counts
+from .settings import SettingError
 from .trainer import RecipeTrainer, fingerprint
 from .translate import TranslateConfig, Translator, checked, settings, translation_model
+from .word_by_word import WordByWord
 
 SLICE = 500  # held-out pairs that a quick evaluation reads
 
@@ -50,7 +56,7 @@ class TranslationTraining(RecipeTrainer):
     """
 
     recipe, unit, check = "translate", "symbol", staticmethod(checked)
-    use = "translate"
+    uses, predictor = ("translate", "look"), Translator
 
     def __init__(
         self,
@@ -81,7 +87,8 @@ class TranslationTraining(RecipeTrainer):
         )
         batches.seed = config.seed
         super().__init__(model, batches, config, generator, device, worst_bits(len(target)))
-        self.heldout_texts, self.heldout = heldout, self._encode(heldout)
+        self.pairs, self.heldout_texts = pairs, heldout
+        self.heldout = self._encode(heldout)
         self.teacher_forcing = config.schedule()
 
     @property
@@ -112,10 +119,62 @@ class TranslationTraining(RecipeTrainer):
 
     def sample(self) -> str:
         """Translates the held-out source of median length."""
-        sources = sorted((source for source, _ in self.heldout_texts), key=len)
-        source = sources[len(sources) // 2]
+        source = self._median_source()
         [[best]] = self.translator.translate([source], beams=1)
         return f"{source}\n{best.text}"
+
+    def _median_source(self) -> str:
+        sources = sorted((source for source, _ in self.heldout_texts), key=len)
+        return sources[len(sources) // 2]
+
+    def compare(
+        self,
+        items: str,
+        learnt: Sequence[Texts],
+        test: Sequence[Texts],
+        **more: Callable[[str], str],
+    ) -> Comparison:
+        """Compares translations of test pairs with baselines.
+
+        **Arguments** items: what they are. learnt: the pairs of the training. more: functions that
+        translate a text, by name, besides none at all and `WordByWord`.
+        """
+        sources, references = zip(*test, strict=True)
+        baselines: dict[str, Callable[[str], str]] = {
+            "untranslated": str,
+            "word by word": WordByWord(learnt).translate,
+            **more,
+        }
+        systems = {name: list(map(translate, sources)) for name, translate in baselines.items()}
+        ours = self.translator.translate(sources)
+        systems[self.config.cell] = [best.text for best, *_ in ours]
+        comparison = Comparison(items, [Measure("chrF", chrf, "{:.1f}"), Measure("exact")])
+        for system, texts in systems.items():
+            pairs = list(zip(texts, references, strict=True))
+            exact = [(text == right, 1) for text, right in pairs]
+            comparison.add(system, chrF=[chrf_counts(*pair) for pair in pairs], exact=exact)
+        try:
+            bleu = {name: bleu_and_chrf(texts, references)[0] for name, texts in systems.items()}
+            note = "BLEU: " + ", ".join(f"{value:.1f} {name}" for name, value in bleu.items())
+        except SettingError as error:  # the package is missing
+            note = str(error)
+        comparison.notes.append(note)
+        return comparison
+
+    def draw(self, path: Path, comparison: Any) -> None:
+        """Draws the losses, the comparison, and the attention over a held-out source."""
+        source = self._median_source()
+        [[best]] = self.translator.translate([source], beams=1)
+        count = 2 + (comparison is not None) + (best.attention is not None)
+        rows, columns = (2, 2) if count == 4 else (1, count)
+        figure, panels = plot.panels(rows, columns, 6 * columns, 4.5 * rows)
+        self.draw_history(*panels[:2])
+        if comparison is not None:
+            comparison.draw(panels[2])
+        if best.attention is not None:
+            read = self.translator.source_tokens(source)
+            plot.attention(best.attention, read, best.tokens, ax=panels[-1])
+        plot.save(figure, path)
 
     def _loss(self, batch: Batch, ratio: float, smoothing: float) -> Tensor:
         """Computes the mean cross-entropy of a batch, with a teacher forcing ratio."""

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -22,10 +21,9 @@ from ..tensor import tree
 from ..tensor.creation import as_tensor
 from ..tensor.random import Generator
 from ..tensor.tensor import Tensor
-from .charlm import CharLM, State, checked
+from .charlm import State
 from .comparison import Comparison, Measure, perplexity
 from .kneser_ney import KneserNey
-from .language_model import LanguageModel
 from .predictor import Index
 from .task import Task
 from .word_scorer import WordLMConfig, WordScorer
@@ -40,6 +38,7 @@ class WordLM(Task):
 
     recipe, unit, shown = "wordlm", "word", "validation perplexity {:.1f}"
     settings, predictor, span = WordLMConfig, WordScorer, "steps"
+    uses = ("predict", "generate", "score", "look")
     kinds: ClassVar = {"hidden": (list, type(None))}
     quick: ClassVar = {
         "limit": 60_000, "vocab_size": 1000, "hidden_size": 64, "steps": 300, "batch_size": 16,
@@ -162,12 +161,3 @@ class WordLM(Task):
         if saved["hidden"] is not None:
             state = tuple(as_tensor(array, device=self.device) for array in saved["hidden"])
             self.carried = state if len(state) > 1 else state[0]
-
-
-def language_model(
-    state: dict[str, Any], folder: str | Path, device: str | None = None
-) -> LanguageModel:
-    """Builds the model of a checkpoint of `train` wordlm, or else charlm."""
-    if state.get("recipe") == WordLM.recipe:
-        return WordScorer.from_state(WordLM.check(state, folder), device)
-    return CharLM.from_state(checked(state, folder), device)

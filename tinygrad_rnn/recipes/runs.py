@@ -1,0 +1,72 @@
+"""Runs: the folders that `tinygrad-rnn train` writes, and the commands that take them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from ..io import CheckpointError, has_checkpoint, load_checkpoint
+from . import TASKS_BY_NAME
+from .charlm_training import CharLMTraining
+from .trainer import RecipeTrainer
+from .translation_training import TranslationTraining
+
+RECIPES: dict[str, type[RecipeTrainer]] = {
+    CharLMTraining.recipe: CharLMTraining,
+    TranslationTraining.recipe: TranslationTraining,
+    **TASKS_BY_NAME,
+}
+RESULTS = "results.json"  # of the commands that compare trainings of their own
+
+
+def load_run(
+    folder: str | Path, command: str, device: str | None = None
+) -> tuple[type[RecipeTrainer], Any]:
+    """Loads a run for a command, such as `predict`.
+
+    **Returns** the recipe that made it, and its predictor. **Raises** CheckpointError for a run
+    that the command does not take; the error names a command that does.
+    """
+    refuse_results(folder, command)
+    state = load_checkpoint(folder)
+    made = made_by(state)
+    recipe = RECIPES.get(str(state.get("recipe")))
+    if recipe is None:
+        known = ", ".join(name for name, one in RECIPES.items() if command in one.uses)
+        raise CheckpointError(
+            f"the checkpoint in {folder} is of no recipe: {command} takes those of train {known}"
+        )
+    if command not in recipe.uses:
+        first, *others = recipe.uses
+        more = f" (or {', '.join(others)})" if others else ""
+        raise CheckpointError(
+            f"the run in {folder} is of train {made}, which {command} does not take: type "
+            f"tinygrad-rnn {first} {folder}{more}"
+        )
+    return recipe, recipe.predictor.from_state(recipe.check(state, folder), device)
+
+
+def made_by(state: dict[str, Any]) -> str:
+    """Returns the `train` command of a checkpoint, such as `task copy`, or else its recipe."""
+    return str(state.get("command") or state.get("recipe"))
+
+
+def refuse_other(folder: str | Path, made: str, command: str) -> None:
+    """Refuses to resume a run of another `train` command. **Raises** CheckpointError."""
+    if made != command:
+        raise CheckpointError(
+            f"the run in {folder} is of train {made}, not of train {command}: type tinygrad-rnn "
+            f"train {made} --out {folder} --resume"
+        )
+
+
+def refuse_results(folder: str | Path, command: str) -> None:
+    """Refuses a folder with a table of results in place of a model. **Raises** CheckpointError."""
+    path = Path(folder) / RESULTS
+    if path.exists() and not has_checkpoint(folder):
+        made = json.loads(path.read_text("utf-8"))["command"]
+        raise CheckpointError(
+            f"the run in {folder} is of train {made}, which keeps no model for {command}: type "
+            f"tinygrad-rnn train {made} --out {folder} --resume to see its table"
+        )
