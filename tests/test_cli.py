@@ -451,7 +451,7 @@ def mistake(done: subprocess.CompletedProcess[str]) -> str:
         ("--text .", "is a folder"),
         ("--text empty.txt", "empty.txt is empty"),
         ("--text latin.txt", "not UTF-8: byte 0xE9 at offset 3"),
-        ("--text short.txt", "one window needs --batch-size x --bptt + 1 = 2: lower one"),
+        ("--text short.txt", "one window needs --batch-size x --bptt + 1 = 2: add more text"),
         ("--device tpu", "unknown device 'tpu'"),
         ("--batch-size 2 --out text.txt/run", "cannot save in text.txt/run"),
         ("--resume --out nowhere", "no checkpoint in nowhere: there is no such folder"),
