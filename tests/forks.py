@@ -1,15 +1,16 @@
-"""The command `tinygrad-rnn` in children of one process, which has imported it: a fork takes
-milliseconds, and a new interpreter most of a second, several hundred times.
+"""Runs `tinygrad-rnn` in children of one process that has imported it.
 
-A child exits as an interpreter does. What depends on the environment, on a terminal or on signals
-needs a process of its own.
+A fork takes milliseconds, a new interpreter most of a second, and tests run hundreds of commands.
+A child exits as an interpreter does. What a terminal or a signal changes needs its own interpreter.
 """
 
 from __future__ import annotations
 
+import atexit
 import json
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -32,38 +33,52 @@ for line in iter(sys.stdin.readline, ""):
     break
 """
 
+Server = subprocess.Popen[str]
+_servers: list[tuple[Mapping[str, str], Server]] = []  # one at a time, with its environment
 
-class Forks:
-    """Starts the process, in an environment."""
 
-    def __init__(self, environment: Mapping[str, str]) -> None:
-        self._server = subprocess.Popen(
-            [sys.executable, "-c", SERVER],
-            env={"OMP_NUM_THREADS": "1", **environment},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            encoding="utf-8",
-        )
+def run_forked(
+    environment: Mapping[str, str],
+    folder: Path,
+    *arguments: str,
+    given: bytes = b"",
+    timeout: int = 300,
+) -> subprocess.CompletedProcess[bytes]:
+    """Runs a command in a folder.
 
-    def run(
-        self, folder: Path, files: Path, *arguments: str, given: bytes = b"", timeout: int
-    ) -> subprocess.CompletedProcess[bytes]:
-        """Runs the command in a folder. `files` is one for its input and its outputs."""
-        texts = [files / name for name in ("stdin", "stdout", "stderr")]
-        for text, contents in zip(texts, (given, b"", b""), strict=True):
-            text.write_bytes(contents)
+    **Arguments** given: its input. timeout: seconds, after which a signal ends it.
+    """
+    server = _server_in({"OMP_NUM_THREADS": "1", **environment})
+    assert server.stdin is not None
+    assert server.stdout is not None
+    with tempfile.TemporaryDirectory() as place:
+        files = [Path(place, name) for name in ("stdin", "stdout", "stderr")]
+        for file, contents in zip(files, (given, b"", b""), strict=True):
+            file.write_bytes(contents)
         order = {
-            "folder": str(folder), "arguments": arguments, "files": [*map(str, texts)],
+            "folder": str(folder),
+            "arguments": arguments,
+            "files": [*map(str, files)],
             "timeout": timeout,
-        }  # fmt: skip
-        assert self._server.stdin is not None
-        assert self._server.stdout is not None
-        self._server.stdin.write(json.dumps(order) + "\n")
-        self._server.stdin.flush()
-        status = int(self._server.stdout.readline())
-        _, out, err = (text.read_bytes() for text in texts)
-        return subprocess.CompletedProcess(["tinygrad-rnn", *arguments], status, out, err)
+        }
+        print(json.dumps(order), file=server.stdin, flush=True)
+        status = int(server.stdout.readline())
+        _, out, err = (file.read_bytes() for file in files)
+    return subprocess.CompletedProcess(["tinygrad-rnn", *arguments], status, out, err)
 
-    def close(self) -> None:
-        """Ends the process."""
-        self._server.communicate()
+
+def _server_in(environment: Mapping[str, str]) -> Server:
+    if not _servers or _servers[0][0] != environment:
+        _close()
+        server = subprocess.Popen(
+            [sys.executable, "-c", SERVER], env=environment, stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE, encoding="utf-8",
+        )  # fmt: skip
+        _servers.append((environment, server))
+    return _servers[0][1]
+
+
+@atexit.register
+def _close() -> None:
+    while _servers:
+        _servers.pop()[1].communicate()

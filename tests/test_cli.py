@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -24,7 +24,7 @@ from tinygrad_rnn.cli.app import app
 from tinygrad_rnn.io import load_checkpoint, save_checkpoint
 from tinygrad_rnn.recipes import CharLMConfig
 
-from .forks import Forks
+from .forks import run_forked
 
 TEXT = "".join(f"{n} times {n} is {n * n}, не так ли?\n" for n in range(60))
 SIZES = {
@@ -63,28 +63,13 @@ def signals_itself(number: signal.Signals, step: int) -> list[str]:
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
-@pytest.fixture(scope="module")
-def forks() -> Iterator[Forks]:
-    """Starts the process whose children run commands."""
-    started = Forks(ENVIRONMENT)
-    yield started
-    started.close()
-
-
 @pytest.fixture
-def run(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, forks: Forks) -> Run:
+def run(tmp_path: Path) -> Run:
     """Returns a function that runs `tinygrad-rnn` in a new folder with `text.txt`."""
     (tmp_path / "text.txt").write_text(TEXT, "utf-8")
-    unchanged, files = ENVIRONMENT.copy(), tmp_path_factory.mktemp("files")
 
     def command(*arguments: str, status: int = 0) -> subprocess.CompletedProcess[str]:
-        if unchanged == ENVIRONMENT:
-            raw = forks.run(tmp_path, files, *arguments, timeout=TIMEOUT)
-        else:
-            raw = subprocess.run(
-                [*COMMAND, *arguments], cwd=tmp_path, env=ENVIRONMENT, capture_output=True,
-                timeout=TIMEOUT,
-            )  # fmt: skip
+        raw = run_forked(ENVIRONMENT, tmp_path, *arguments)
         done = subprocess.CompletedProcess(
             raw.args, raw.returncode, raw.stdout.decode(), raw.stderr.decode()
         )
@@ -466,7 +451,7 @@ def mistake(done: subprocess.CompletedProcess[str]) -> str:
         ("--text .", "is a folder"),
         ("--text empty.txt", "empty.txt is empty"),
         ("--text latin.txt", "not UTF-8: byte 0xE9 at offset 3"),
-        ("--text short.txt", "one window needs --batch-size x --bptt + 1 = 2: lower one"),
+        ("--text short.txt", "one window needs --batch-size x --bptt + 1 = 2: add more text"),
         ("--device tpu", "unknown device 'tpu'"),
         ("--batch-size 2 --out text.txt/run", "cannot save in text.txt/run"),
         ("--resume --out nowhere", "no checkpoint in nowhere: there is no such folder"),

@@ -19,7 +19,7 @@ from typing import Annotated, Any, NamedTuple, get_args, get_origin, get_type_hi
 import numpy as np
 import pytest
 import typer
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -30,6 +30,7 @@ from tinygrad_rnn.cli.app import app
 from tinygrad_rnn.recipes import memory as recall
 from tinygrad_rnn.recipes.phones import split
 
+from .drawing import share
 from .recipes.test_messages import write_catalogue
 from .recipes.test_verses import write_module
 
@@ -253,7 +254,7 @@ def test_what_works(name: str, place: Path) -> None:
 
 @pytest.mark.parametrize("option", OPTIONS, ids=lambda o: f"{o.command} {o.flag or o.place}")
 @given(drawn=st.data())
-@settings(max_examples=max(2, settings.default.max_examples // 10))
+@share(20)
 def test_every_option(option: Option, place: Path, drawn: st.DataObject) -> None:
     value = drawn.draw(st.sampled_from(values(option)))
     try:

@@ -17,8 +17,9 @@ from tinygrad_rnn.io import load_checkpoint
 from tinygrad_rnn.recipes.phones import split
 
 from .commands import table
+from .forks import run_forked
 from .recipes.test_verses import write_module
-from .test_cli import COMMAND, ENVIRONMENT, TIMEOUT, mistake, signals_itself
+from .test_cli import ENVIRONMENT, TIMEOUT, mistake, signals_itself
 
 WORDS = ["null", "eins", "zwei", "drei", "vier"]
 SOURCE = [f"{a} {b} {c}" for a in range(5) for b in range(5) for c in range(5)]
@@ -36,10 +37,7 @@ def run(
     folder: Path, *arguments: str, status: int = 0, given: bytes = b""
 ) -> subprocess.CompletedProcess[str]:
     """Runs `tinygrad-rnn` in a folder."""
-    raw = subprocess.run(
-        [*COMMAND, *arguments], cwd=folder, env=ENVIRONMENT, input=given, capture_output=True,
-        timeout=TIMEOUT,
-    )  # fmt: skip
+    raw = run_forked(ENVIRONMENT, folder, *arguments, given=given)
     done = subprocess.CompletedProcess(
         raw.args, raw.returncode, raw.stdout.decode(), raw.stderr.decode()
     )

@@ -7,7 +7,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +23,19 @@ CHARLM = ["train", "charlm", "--text", "text.txt", *TINY, "--steps", "10000000",
 TASK = ["train", "task", "copy", "--hidden-size", "8", "--steps", "10000000", "--out", "run"]
 
 
-def started(folder: Path, arguments: list[str], **options: Any) -> subprocess.Popen[str]:
+def hear() -> None:
+    """Ends at SIGHUP by default, also where the tests run under nohup."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
+def started(
+    folder: Path, arguments: list[str], preexec_fn: Callable[[], None] = hear
+) -> subprocess.Popen[str]:
     """Starts a training, and waits for its first line of progress."""
     (folder / "text.txt").write_text(TEXT, "utf-8")
     process = subprocess.Popen(
         [*COMMAND, *arguments], cwd=folder, env=ENVIRONMENT, stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE, encoding="utf-8", **options,
+        stderr=subprocess.PIPE, encoding="utf-8", preexec_fn=preexec_fn,
     )  # fmt: skip
     assert process.stdout is not None
     for line in process.stdout:
