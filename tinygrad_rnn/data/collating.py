@@ -104,12 +104,20 @@ def pad_sequence(
     return as_tensor(table if batch_first else np.ascontiguousarray(table.swapaxes(0, 1)))
 
 
+def _array(sequence: Any) -> Any:
+    """Whole numbers as NumPy reads them, which is quick; others as a Tensor has them."""
+    array = np.asarray(sequence)
+    return array if array.dtype.kind in "biu" else as_tensor(sequence, device="cpu").data
+
+
 def _arrays(sequences: Sequence[Any]) -> list[Any]:
     """Sequences as arrays: lists of numbers in the dtypes of a Tensor of them.
 
     An empty list has the dtype of the others.
     """
-    items = [s if is_leaf(s) else as_tensor(s, device="cpu").data for s in sequences]
+    if all(map(is_leaf, sequences)):
+        return list(sequences)
+    items = [s if is_leaf(s) else _array(s) for s in sequences]
     empty = [isinstance(s, list | tuple) and not len(s) for s in sequences]
     dtypes = {item.dtype for item, none in zip(items, empty, strict=True) if not none}
     if any(empty) and dtypes:
