@@ -1,7 +1,5 @@
 # ---
 # jupyter:
-#   jupytext:
-#     formats: ipynb,py:percent
 #   kernelspec:
 #     display_name: Python 3
 #     language: python
@@ -45,7 +43,9 @@ class Number:
 
     def __mul__(self, other):
         other = number(other)
-        return Number(self.value * other.value, [(self, other.value), (other, self.value)])
+        return Number(
+            self.value * other.value, [(self, other.value), (other, self.value)]
+        )
 
     def tanh(self):
         y = math.tanh(self.value)
@@ -125,7 +125,10 @@ draw = random.Random(0)
 
 
 def example(length=8):
-    xs = [1.0, *(draw.choice([1.0, -1.0, 0.0, 0.0, 0.0]) for _ in range(length - 1))]
+    xs = [
+        1.0,
+        *(draw.choice([1.0, -1.0, 0.0, 0.0, 0.0]) for _ in range(length - 1)),
+    ]
     return xs, [x for x in xs if x][-1]
 
 
@@ -145,7 +148,9 @@ for _ in range(150):
 
 # %% Left: the loss falls from 0.7 to near 0. Right: w and u grow, and b returns to 0
 figure, (left, right) = tg.plot.panels(1, 2, 10, 3.6)
-tg.plot.curves({"loss": losses}, xlabel="updates", ylabel="squared error", ax=left)
+tg.plot.curves(
+    {"loss": losses}, xlabel="updates", ylabel="squared error", ax=left
+)
 named = dict(zip("wub", np.transpose(path), strict=True))
 tg.plot.curves(named, xlabel="updates", ylabel="weight", ax=right)
 figure
@@ -153,7 +158,7 @@ figure
 # %% [markdown]
 # Why did $w$ grow beyond 1? For $x = 0$ the state has to keep itself, $h = \tanh(w h)$, and only
 # with $w > 1$ this has solutions other than 0: one for *on*, one for *off*. The training found it.
-# On the way, near update 20, the loss jumps: where the two solutions part, a small step of the
+# Near update 20 the loss jumps and $b$ swings: where the two solutions part, a small step of the
 # weights changes the outcome most. [Lesson 3](3-gradients.py) looks at such a place.
 #
 # ## Can we trust it?
@@ -186,12 +191,14 @@ tg.plot.curves(
 # %% [markdown]
 # From the right, the error falls with $\epsilon^2$: that is the curvature that the difference
 # ignores. From the left, it falls with growing $\epsilon$: two values that are nearly equal are
-# subtracted, and rounding is all that is left. The best place is between, and in float32 no place
-# is good. This is why `tg.gradcheck` computes in float64:
+# subtracted, and rounding is all that is left. The best place is between; in float32 even there
+# only five digits are right. This is why `tg.gradcheck` computes in float64:
 
 # %%
 latch = [np.array(weight) for weight in (1.5, 1.0, 0.0)]
-tg.gradcheck(lambda w, u, b: unit(w, u, b, [1.0, 0.0, -1.0], 0.1 * w), latch, order=2)
+tg.gradcheck(
+    lambda w, u, b: unit(w, u, b, [1.0, 0.0, -1.0], 0.1 * w), latch, order=2
+)
 
 # %% [markdown]
 # ## Exercise
@@ -225,7 +232,9 @@ check(divide)
 
 # %% jupyter={"source_hidden": true}
 def divide(a, b):
-    return Number(a.value / b.value, [(a, 1 / b.value), (b, -a.value / b.value**2)])
+    return Number(
+        a.value / b.value, [(a, 1 / b.value), (b, -a.value / b.value**2)]
+    )
 
 
 check(divide)

@@ -1,7 +1,5 @@
 # ---
 # jupyter:
-#   jupytext:
-#     formats: ipynb,py:percent
 #   kernelspec:
 #     display_name: Python 3
 #     language: python
@@ -123,7 +121,9 @@ bits = surprise(line)
 # %% Two high bars, at the c and the a of "cat"; almost none elsewhere
 figure, (axes,) = tg.plot.panels(1, 1, 11, 3)
 axes.bar(range(len(bits)), bits)
-axes.set_xticks(range(len(bits)), [symbol.replace("\n", "¶") for symbol in line[1:]])
+axes.set_xticks(
+    range(len(bits)), [symbol.replace("\n", "¶") for symbol in line[1:]]
+)
 axes.set(ylabel="surprise, bits", xlabel="character")
 figure
 
@@ -143,7 +143,11 @@ figure
 window = line[16:46]
 ids = np.asarray(vocabulary.encode(window))[:, None]
 layer = model.rnn
-weights = layer.weight_ih_l0, layer.weight_hh_l0, layer.bias_ih_l0 + layer.bias_hh_l0
+weights = (
+    layer.weight_ih_l0,
+    layer.weight_hh_l0,
+    layer.bias_ih_l0 + layer.bias_hh_l0,
+)
 states, losses = [tg.zeros((1, 96))], []
 for x, target in zip(model.embedding(ids[:-1]), ids[1:], strict=True):
     states.append(tg.rnn_step(x, states[-1], *weights))
@@ -165,10 +169,10 @@ tg.plot.heat_map(
 
 # %% [markdown]
 # Below the diagonal there is nothing: a loss does not depend on later states. Up a column lies the
-# past. The window begins at the last letter of "cat", and a lonely `t` does not tell which verb
-# will follow: at `k` and `l` the net is wrong, and these two losses want to change every state
-# since the window's beginning. A dark column is a character that the net is sure of: its loss has
-# hardly a gradient, at any distance.
+# past. The window begins at the last letter of "cat", and a `t` alone does not tell which verb
+# will follow: at `k` and `l` the net is wrong, and these two losses have a large gradient at every
+# state since the window's beginning. A dark column is a character that the net is sure of: its
+# loss has hardly a gradient, at any distance.
 #
 # A weight is used at every step, so its gradient is a **sum over time**. If each step had a copy
 # $W_t$ of its own, the gradients of the copies would show what each step contributes:
@@ -176,7 +180,9 @@ tg.plot.heat_map(
 # %%
 copies = [tg.tensor(weights[1].numpy(), requires_grad=True) for _ in losses]
 h, total = tg.zeros((1, 96)), 0.0
-for x, target, copy in zip(model.embedding(ids[:-1]), ids[1:], copies, strict=True):
+for x, target, copy in zip(
+    model.embedding(ids[:-1]), ids[1:], copies, strict=True
+):
     h = tg.rnn_step(x, h, weights[0], copy, weights[2])
     total = total + tg.nn.cross_entropy(model.head(h), target)
 parts = tg.grad(total, copies)
@@ -186,15 +192,17 @@ np.allclose(sum(part.numpy() for part in parts), whole.numpy(), atol=1e-4)
 # %% What each step contributes to the gradient of W: much before the surprises, little after them
 figure, (axes,) = tg.plot.panels(1, 1, 9, 3)
 axes.bar(range(len(parts)), [np.linalg.norm(part.numpy()) for part in parts])
-axes.set_xticks(range(len(parts)), [symbol.replace("\n", "¶") for symbol in window[:-1]])
+axes.set_xticks(
+    range(len(parts)), [symbol.replace("\n", "¶") for symbol in window[:-1]]
+)
 axes.set(xlabel="character that is read", ylabel="norm of dL/dW_t")
 figure
 
 # %% [markdown]
 # The first step contributes nothing, since the state before it is 0; the steps after the last
-# surprise contribute little, since no loss comes after them that wants a change.
+# surprise contribute little, since all losses that come after them are small.
 #
-# ## It writes
+# ## Generating
 #
 # Each character that is drawn is the next input. With `temperature` below 1 the net takes fewer
 # risks.
@@ -232,10 +240,17 @@ def perplexity(p):
 
 # %%
 def check(perplexity):
-    for p, expected in [([0.1, 0.1], 10), ([1.0, 0.25], 2), ([0.5, 0.125, 1.0], 16 ** (1 / 3))]:
+    for p, expected in [
+        ([0.1, 0.1], 10),
+        ([1.0, 0.25], 2),
+        ([0.5, 0.125, 1.0], 16 ** (1 / 3)),
+    ]:
         if abs(perplexity(p) - expected) > 1e-9:
             return f"not yet: that of {p} is {expected:.2f}, not {perplexity(p):.2f}"
-    if abs(perplexity(0.5 ** surprise(rhyme)) - 2 ** surprise(rhyme).mean()) > 1e-6:
+    if (
+        abs(perplexity(0.5 ** surprise(rhyme)) - 2 ** surprise(rhyme).mean())
+        > 1e-6
+    ):
         return "not yet: of the rhyme it must be 2 to the mean surprise"
     return "right"
 

@@ -1,7 +1,5 @@
 # ---
 # jupyter:
-#   jupytext:
-#     formats: ipynb,py:percent
 #   kernelspec:
 #     display_name: Python 3
 #     language: python
@@ -27,7 +25,7 @@ from tinygrad_rnn import nn
 # ## Keep a number
 #
 # At each step the net reads a number and a flag. If the flag is 1 it has to remember the number,
-# and to say it at every step until the next flag. All other numbers are noise, which it has to
+# and to output it at every step until the next flag. All other numbers are noise, which it has to
 # ignore. A boolean could be kept in a saturated unit; a number between -1 and 1 cannot.
 
 # %%
@@ -40,7 +38,8 @@ def numbers(steps, rows):
     flag[0] = True
     last = np.maximum.accumulate(np.where(flag, np.arange(steps)[:, None], 0))
     target = np.take_along_axis(value, last, axis=0)
-    return np.stack([value, flag], -1).astype("float32"), target.astype("float32")
+    x = np.stack([value, flag], -1)
+    return x.astype("float32"), target.astype("float32")
 
 
 def train(layer, updates=400):
@@ -66,9 +65,9 @@ losses = {"RNN, 4 units": of_rnn, "GRU, 4 units": of_gru}
 tg.plot.curves(losses, xlabel="updates", ylabel="squared error", yscale="log")
 
 # %% [markdown]
-# The vanilla RNN does it with a trick: its states stay so small that the tanh is almost a straight
-# line, and $W$ almost turns the state into itself. That is hard to find and easy to lose, as the
-# jumps of its curve show.
+# The vanilla RNN has no means of leaving its state alone. At each step it computes the number
+# again, through $W$ and the tanh, and the errors of thirty steps multiply: a small change of $W$
+# is enough, as the jumps of its curve show.
 #
 # ## Look inside
 #
@@ -84,8 +83,10 @@ flag = x[:, 0, 1] == 1
 tg.plot.activations(inside, symbols=["!" if f else "." for f in flag])
 
 # %% The output follows the target, a staircase with a step at each flag
-said = head(gru(x)[0]).numpy()[:, 0, 0]
-tg.plot.curves({"target": target[:, 0], "said": said}, xlabel="step t", ylabel="number")
+output = head(gru(x)[0]).numpy()[:, 0, 0]
+tg.plot.curves(
+    {"target": target[:, 0], "output": output}, xlabel="step t", ylabel="number"
+)
 
 # %% [markdown]
 # The state is $h_t = z \odot h_{t-1} + (1 - z) \odot \tilde h_t$: with $z = 1$ it is kept, with $z
@@ -103,8 +104,8 @@ print("mean z of each unit, between: ", z[~flag].mean(axis=0).round(2))
 # ## Count
 #
 # An LSTM has a second state, $c_t = f \odot c_{t-1} + i \odot g$. With $f = 1$ it is a **sum**,
-# and nothing squashes it. So an LSTM can count. It reads brackets, and says at each step how many
-# are open:
+# and nothing squashes it. So an LSTM can count. It reads brackets, and predicts at each step how
+# many are open:
 
 
 # %%
@@ -119,7 +120,8 @@ def brackets(steps, rows, deepest=8):
 
 
 draw, start = tg.Generator(0), tg.Generator(1)
-embedding, head = nn.Embedding(2, 2, generator=start), nn.Linear(4, 1, generator=start)
+embedding = nn.Embedding(2, 2, generator=start)
+head = nn.Linear(4, 1, generator=start)
 lstm = nn.LSTM(2, 4, forget_bias=2.0, generator=start)
 weights = [*embedding.parameters(), *lstm.parameters(), *head.parameters()]
 optimizer = tg.optim.Adam(weights, lr=0.03)
@@ -153,7 +155,10 @@ print("correlation of each cell with the depth:", np.round(straight, 3))
 
 # %% The depth of the brackets, and the cell state on the depth's scale: both lines agree
 tg.plot.curves(
-    {"open brackets": depth[:, 0], f"c of unit {best}, scaled": slope * cells[:, best] + offset},
+    {
+        "open brackets": depth[:, 0],
+        f"c of unit {best}, scaled": slope * cells[:, best] + offset,
+    },
     xlabel="step t",
 )
 
@@ -180,7 +185,9 @@ def check(counter):
     bits = np.random.default_rng(0).integers(0, 2, 50)
     h = c = tg.zeros((1, 1))
     for bit in bits:
-        h, c = tg.lstm_step(tg.full((1, 1), bit), h, c, w_ih[:, None], tg.zeros((4, 1)), b)
+        h, c = tg.lstm_step(
+            tg.full((1, 1), bit), h, c, w_ih[:, None], tg.zeros((4, 1)), b
+        )
     if abs(c.item() - bits.sum()) > 1e-3:
         return f"not yet: after {bits.sum()} ones c is {c.item():.3f}"
     return "right"

@@ -1,7 +1,5 @@
 # ---
 # jupyter:
-#   jupytext:
-#     formats: ipynb,py:percent
 #   kernelspec:
 #     display_name: Python 3
 #     language: python
@@ -49,8 +47,13 @@ def spoken(day, form):
     ][form]
 
 
-days = [date(1950, 1, 1) + timedelta(days=int(n)) for n in draw.integers(0, 27_000, (2200,))]
-pairs = [(spoken(day, int(draw.integers(0, 6, ()))), day.isoformat()) for day in days]
+days = [
+    date(1950, 1, 1) + timedelta(days=int(n))
+    for n in draw.integers(0, 27_000, (2200,))
+]
+pairs = [
+    (spoken(day, int(draw.integers(0, 6, ()))), day.isoformat()) for day in days
+]
 pairs[:4]
 
 # %% [markdown]
@@ -77,9 +80,15 @@ def build(attends, units=48):
         nn.Embedding(len(source), 16, generator=g),
         nn.GRU(16, units, bidirectional=True, generator=g),
     )
-    attention = nn.AdditiveAttention(units, encoder.memory_size, generator=g) if attends else None
+    attention = (
+        nn.AdditiveAttention(units, encoder.memory_size, generator=g)
+        if attends
+        else None
+    )
     embedding = nn.Embedding(len(target), 16, generator=g)
-    decoder = nn.Decoder(embedding, nn.GRU(16, units, generator=g), attention, generator=g)
+    decoder = nn.Decoder(
+        embedding, nn.GRU(16, units, generator=g), attention, generator=g
+    )
     return nn.Seq2Seq(encoder, decoder, generator=g)
 
 
@@ -103,7 +112,7 @@ def train(model):
 plain, looking = build(attends=False), build(attends=True)
 losses = {"without attention": train(plain), "with attention": train(looking)}
 
-# %% With attention the loss falls to a hundredth in a hundred updates; without, it hardly falls
+# %% With attention the loss falls below 0.01 in a hundred updates; without, it stays near 0.8
 tg.plot.curves(losses, xlabel="updates", ylabel="loss", yscale="log")
 
 # %% [markdown]
@@ -113,7 +122,9 @@ tg.plot.curves(losses, xlabel="updates", ylabel="loss", yscale="log")
 
 # %%
 def translate(model, texts):
-    batch = tg.data.collate_pairs([(source.encode(text), [tg.data.END]) for text in texts])
+    batch = tg.data.collate_pairs(
+        [(source.encode(text), [tg.data.END]) for text in texts]
+    )
     with tg.no_grad():
         return nn.decoding.greedy(
             model.step,
@@ -126,13 +137,20 @@ def translate(model, texts):
 
 
 def written(hypothesis):
-    return target.decode([token for token in hypothesis.tokens if token != tg.data.END])
+    return target.decode(
+        [token for token in hypothesis.tokens if token != tg.data.END]
+    )
 
 
 texts, wanted = zip(*pairs[2000:], strict=True)
-for name, model in {"without attention": plain, "with attention": looking}.items():
+for name, model in {
+    "without attention": plain,
+    "with attention": looking,
+}.items():
     found = [written(hypothesis) for hypothesis in translate(model, texts)]
-    print(f"{name}: {np.mean(np.array(found) == wanted):.0%} right; {texts[0]!r} is {found[0]!r}")
+    print(
+        f"{name}: {np.mean(np.array(found) == wanted):.0%} right; {texts[0]!r} is {found[0]!r}"
+    )
 
 # %% [markdown]
 # ## Where it looks
@@ -140,14 +158,14 @@ for name, model in {"without attention": plain, "with attention": looking}.items
 # A hypothesis carries its attention: for each character that was written, a weight for each
 # character of the source. The same date in two forms:
 
-# %%
+# %% Rows are the characters written. The year's digits look at the year, the month's at its name
 some = ["in 1976, on the 4 of july", "july 4, 1976"]
 figure, places = tg.plot.panels(2, 1, 9, 8.5)
-for text, place, hypothesis in zip(some, places, translate(looking, some), strict=True):
+for text, place, hypothesis in zip(
+    some, places, translate(looking, some), strict=True
+):
     weights = hypothesis.attention[:10, : len(text)]
     tg.plot.attention(weights, text, written(hypothesis), ax=place)
-
-# %% Rows are the characters written. The year's digits look at the year, the month's at its name
 figure
 
 # %% [markdown]
@@ -173,7 +191,7 @@ for text, hypothesis in zip(odd, translate(looking, odd), strict=True):
 # Write attention in NumPy for one query: scores $e_s = q \cdot h_s$, weights $a =
 # \operatorname{softmax}(e)$, and the context $\sum_s a_s h_s$. Only the first `length` rows of the
 # memory are real; the others are padding, and must have the weight 0. (Scores may be large:
-# $e^{1000}$ is not a number, but $e^{1000 - 1000}$ is.)
+# $e^{1000}$ overflows, $e^{1000 - 1000}$ does not.)
 
 
 # %%
@@ -189,7 +207,9 @@ def check(attend):
         query, memory = scale * rng.normal(size=4), rng.normal(size=(7, 4))
         context, weights = attend(query, memory, length)
         right = nn.DotAttention(4)(
-            tg.tensor(query)[None, None], tg.tensor(memory)[:, None], lengths=[length]
+            tg.tensor(query)[None, None],
+            tg.tensor(memory)[:, None],
+            lengths=[length],
         )
         if not np.allclose(weights, right[1].numpy()[0, 0]):
             return f"not yet: the weights for length {length} are {right[1].numpy()[0, 0].round(2)}"

@@ -1,7 +1,5 @@
 # ---
 # jupyter:
-#   jupytext:
-#     formats: ipynb,py:percent
 #   kernelspec:
 #     display_name: Python 3
 #     language: python
@@ -35,8 +33,9 @@ folder = Path(tempfile.mkdtemp())
 # %% [markdown]
 # ## The table
 #
-# Eight people drew gestures on a tablet, fifteen of each kind. Since this file should be small, we
-# invent them: each person holds the pen at an angle, and has a size and a speed. A row is a point.
+# Eight people drew gestures on a tablet, fifteen of each kind. So that nothing has to be
+# downloaded, this cell simulates them: each person holds the pen at an angle, and has a size and a
+# speed. A row is a point.
 
 # %%
 GESTURES = ["line", "vee", "circle"]
@@ -45,7 +44,8 @@ with open(folder / "gestures.csv", "w", newline="", encoding="utf-8") as file:
     table = csv.writer(file)
     table.writerow(["recording", "person", "gesture", "x", "y"])
     for person in range(8):
-        angle, size, speed = draw.normal(0, 0.7), draw.uniform(0.5, 2), draw.uniform(20, 40)
+        angle, size = draw.normal(0, 0.7), draw.uniform(0.5, 2)
+        speed = draw.uniform(20, 40)
         for recording in range(45):
             gesture = GESTURES[recording % 3]
             t = np.linspace(0, 1, int(speed * draw.uniform(0.8, 1.2)))
@@ -54,13 +54,13 @@ with open(folder / "gestures.csv", "w", newline="", encoding="utf-8") as file:
                 "vee": (2 * t - 1, abs(2 * t - 1)),
                 "circle": (np.sin(6 * t), np.cos(6 * t)),
             }[gesture]
-            turn = np.exp(1j * (angle + draw.normal(0, 0.1)))
-            for point in size * turn * (x + 1j * y) + 0.1 * draw.normal(size=(2, len(t))).T @ [
-                1,
-                1j,
-            ]:
-                row = [person, gesture, f"{point.real:.3f}", f"{point.imag:.3f}"]
-                table.writerow([f"{person}-{recording}", *row])
+            turn = size * np.exp(1j * (angle + draw.normal(0, 0.1)))
+            noise = draw.normal(0, 0.1, (2, len(t)))
+            for point in turn * (x + 1j * y) + noise[0] + 1j * noise[1]:
+                place = f"{point.real:.3f}", f"{point.imag:.3f}"
+                table.writerow(
+                    [f"{person}-{recording}", person, gesture, *place]
+                )
 
 print(*(folder / "gestures.csv").read_text("utf-8").split("\n")[:4], sep="\n")
 
@@ -75,7 +75,9 @@ recordings = {}
 with open(folder / "gestures.csv", newline="", encoding="utf-8") as file:
     for row in csv.DictReader(file):
         key = row["recording"], row["person"], row["gesture"]
-        recordings.setdefault(key, []).append([float(row["x"]), float(row["y"])])
+        recordings.setdefault(key, []).append(
+            [float(row["x"]), float(row["y"])]
+        )
 
 people = [person for _, person, _ in recordings]
 samples = [
@@ -114,7 +116,11 @@ def fit(training, held_out):
     def batches(samples, size, shuffle=False):
         collate = tg.data.PadSequences()
         return tg.data.DataLoader(
-            samples, size, shuffle=shuffle, generator=tg.Generator(0), collate=collate
+            samples,
+            size,
+            shuffle=shuffle,
+            generator=tg.Generator(0),
+            collate=collate,
         )
 
     model = Classifier(seed=1)
@@ -137,7 +143,9 @@ def predict(model, points):
         return int(tg.argmax(model(points[:, None], [len(points)])).item())
 
 
-training, held_out = tg.data.random_split(samples, [0.75, 0.25], tg.Generator(0))
+training, held_out = tg.data.random_split(
+    samples, [0.75, 0.25], tg.Generator(0)
+)
 model, history = fit(training, held_out)
 
 # %% Training and validation loss fall together
@@ -152,7 +160,9 @@ tg.plot.losses(history)
 matrix = np.zeros((3, 3), int)
 for points, label in held_out:
     matrix[label, predict(model, points)] += 1
-print(f"right: {np.trace(matrix) / matrix.sum():.1%} of {matrix.sum()} held-out recordings")
+print(
+    f"right: {np.trace(matrix) / matrix.sum():.1%} of {matrix.sum()} held-out recordings"
+)
 
 # %% Rows are the true gestures, columns the predicted ones: almost all are on the diagonal
 tg.plot.confusion(matrix, GESTURES)
@@ -189,13 +199,25 @@ int main(void) {
 }
 """
 points, label = held_out[0]
-print("Python:", *(f"{score:.4f}" for score in copy(points[:, None], [len(points)]).numpy()[0]))
+print(
+    "Python:",
+    *(
+        f"{score:.4f}"
+        for score in copy(points[:, None], [len(points)]).numpy()[0]
+    ),
+)
 if compiler := shutil.which("cc"):
     (folder / "main.c").write_text(PROGRAM, "utf-8")
-    subprocess.run([compiler, "-O2", "main.c", "-lm", "-o", "main"], cwd=folder, check=True)
+    subprocess.run(
+        [compiler, "-O2", "main.c", "-lm", "-o", "main"], cwd=folder, check=True
+    )
     typed = "\n".join(f"{x} {y}" for x, y in points)
     done = subprocess.run(
-        [folder / "main"], input=typed, capture_output=True, text=True, check=True
+        [folder / "main"],
+        input=typed,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     print("C:     ", done.stdout.strip())
 
@@ -227,7 +249,9 @@ def check(split):
             return f"not yet: {len(both)} people are in both parts"
     first, second = ([samples[i] for i in part] for part in split(people))
     model, _ = fit(first, second)
-    share = np.mean([predict(model, points) == label for points, label in second])
+    share = np.mean(
+        [predict(model, points) == label for points, label in second]
+    )
     return f"right: for new people the share is {share:.1%}"
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -115,3 +117,34 @@ def test_mistakes_are_named(arguments: list[str], words: str, charlm: Path, tmp_
     given = [a.format(charlm=charlm, tmp=tmp_path) for a in arguments]
     with pytest.raises(tg.TinygradRnnError, match=words):
         command(*given)
+
+
+def test_a_file_that_was_not_named_is_not_replaced(tmp_path: Path) -> None:
+    from tests.io.test_pickles import tensor, write
+
+    path, other = write(tmp_path / "m.pt", {"w": tensor()}), tmp_path / "m.safetensors"
+    tg.save(other, {"mine": tg.ones((2,))})
+    with pytest.raises(tg.TinygradRnnError, match=r"m\.safetensors exists: --out"):
+        command("import", path)
+    assert list(tg.load(other)) == ["mine"]
+    command("import", path, "--out", other)
+    assert list(tg.load(other)) == ["w"]
+
+
+def test_a_text_that_is_a_files_name(charlm: Path, tmp_path: Path) -> None:
+    path = tmp_path / "\u6587.txt"
+    path.write_text("x")
+    with pytest.raises(tg.TinygradRnnError, match=r"is a file: --file .* scores what is in it"):
+        command("score", charlm, path)
+
+
+def test_a_file_without_its_option() -> None:
+    for words, expected in (
+        (["train", "charlm", "a.txt"], "(a.txt): files follow --text (see --help)"),
+        (["export", "run", "m.h", "more"], "(more) (see --help)"),
+    ):
+        done = subprocess.run(
+            [sys.executable, "-m", "tinygrad_rnn", *words], capture_output=True, text=True
+        )
+        assert done.returncode == 2
+        assert done.stderr.endswith(expected + "\n")

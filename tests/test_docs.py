@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import os
 import re
 import shlex
@@ -86,6 +87,8 @@ def test_the_places_that_pages_name_exist(file: str, name: str) -> None:
     found = importlib.import_module(f"tinygrad_rnn.{module}")
     for part in name.split("."):
         found = getattr(found, part)
+    if inspect.isclass(found) or inspect.isfunction(found):  # and are not only imported there
+        assert found.__module__ == f"tinygrad_rnn.{module}"
 
 
 @pages
@@ -111,15 +114,17 @@ def options(command: Any) -> set[str]:
     return own.union(*(options(below) for below in getattr(command, "commands", {}).values()))
 
 
-LECTURE = sorted(str(page.relative_to(ROOT)) for page in (ROOT / "docs" / "lecture").glob("*.md"))
+OF_OTHERS = {  # of tests.gpu_check, bench and pip
+    "--architecture", "--kernels", "--save-kernels", "--only", "--threads", "--no-binary",
+}  # fmt: skip
 
 
-@pytest.mark.parametrize("name", ["README.md", "docs/translation.md", "docs/training.md", *LECTURE])
-def test_the_options_that_pages_name_exist(name: str) -> None:
-    text = (ROOT / name).read_text("utf-8")
+@pages
+def test_the_options_that_pages_name_exist(page: Path) -> None:
+    text = page.read_text("utf-8")
     named = re.findall(r"^.*tinygrad-rnn .*|`[^`\n]*--[^`\n]*`", text, re.M)
     said = {option for part in named for option in re.findall(r"--[a-z][\w-]*", part)}
-    assert said <= options(get_command(app)) | {"--help"}
+    assert said <= options(get_command(app)) | {"--help"} | OF_OTHERS
 
 
 @pytest.mark.parametrize(

@@ -25,14 +25,9 @@ GUIDE = [
 ]  # fmt: skip
 DEVELOPMENT = ["architecture", "../CONTRIBUTING", "../tests/cuda_on_cpu/README", "../CHANGELOG"]
 SECTIONS = [
-    "lecture/index",
-    "notebooks",
-    "howto/index",
-    "guide",
-    "gallery",
-    "reference/index",
+    "lecture/index", "notebooks", "howto/index", "guide", "reference/index", "gallery",
     "development",
-]
+]  # fmt: skip
 
 
 def tight(page: str) -> str:

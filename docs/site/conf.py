@@ -24,7 +24,7 @@ html_math_renderer = "mathml"
 html_theme_options = {
     "show_toc_level": 2,
     "navigation_with_keys": False,
-    "header_links_before_dropdown": 6,
+    "header_links_before_dropdown": 5,  # the gallery and development are under "More"
     "footer_start": [],
     "footer_end": [],
     "pygments_light_style": "a11y-high-contrast-light",

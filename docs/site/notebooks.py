@@ -32,6 +32,10 @@ def shown(output: Any, folder: Path, name: str, caption: str) -> str:
         return block(output.text, "text")
     if "image/png" not in output.data:
         return block(output.data["text/plain"], "text")
+    if not caption:
+        raise SystemExit(
+            f"{name}: a cell that draws needs a title, as in '# %% What is to be seen'"
+        )
     (folder / f"{name}.png").write_bytes(base64.b64decode(output.data["image/png"]))
     return f"![{caption}]({name}.png)\n\n*{caption}.*\n"
 
@@ -54,6 +58,12 @@ def execute(script: Path, folder: Path) -> None:
     client = NotebookClient(notebook, timeout=300, resources=place, extra_arguments=quiet)
     client.coalesce_streams = True
     client.execute()
+    verdicts = [cell.outputs[-1].data["text/plain"] for cell in notebook.cells[-2:]]
+    if not (verdicts[0].startswith("'not yet") and verdicts[1].startswith("'right")):
+        raise SystemExit(
+            f"{script}: expected the check to say 'not yet' before the solution and 'right' after "
+            f"it, got {verdicts}"
+        )
     nbformat.write(notebook, folder / f"{script.stem}.ipynb")
     shutil.copy(script, folder)
     title, *cells = "\n".join(

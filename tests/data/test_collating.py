@@ -129,3 +129,72 @@ def test_parts_are_disjoint_and_complete() -> None:
     parts = random_split(range(11), [0.5, 0.3, 0.2], tg.Generator(0))
     assert sorted(i for part in parts for i in part) == list(range(11))
     assert [len(part) for part in parts] == [6, 3, 2]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_lists_of_numbers_have_the_dtype_of_a_tensor_of_them(seed: int) -> None:
+    """Some are empty: ids stay whole numbers, and Python's floats are float32."""
+    rng = np.random.default_rng(seed)
+    lengths = rng.integers(0, 4, 5).tolist()
+    lengths[int(rng.integers(5))] += 1
+    number = (int, float)[seed % 2]
+    sequences = [[number(n) for n in rng.integers(0, 9, length)] for length in lengths]
+    padded = pad_sequence(sequences, batch_first=True)
+    assert padded.dtype == tg.tensor([number(1)]).dtype
+    assert [s.tolist() for s in unpad_sequence(padded, lengths, True)] == sequences
+    batch, counts, labels = PadSequences()([(sequence, 1) for sequence in sequences])
+    assert batch.dtype == padded.dtype
+    assert counts.tolist() == lengths
+    assert labels.tolist() == [1] * 5
+
+
+def test_empty_lists_beside_sequences_of_vectors() -> None:
+    assert pad_sequence([[], [[1.0, 2.0]], np.zeros((2, 2), "float64")]).shape == (2, 3, 2)
+    assert pad_sequence([[], []]).dtype == "float32"
+
+
+@pytest.mark.parametrize("value", [0.5, float("nan"), float("inf"), -1])
+@pytest.mark.parametrize("kind", [np.asarray, tg.tensor])
+def test_padding_that_the_dtype_cannot_represent(value: float, kind: Any) -> None:
+    ids = [kind(np.array([1, 2], "uint8")), kind(np.array([3], "uint8"))]
+    with pytest.raises(ValueError, match=r"padding_value|out of bounds"):
+        pad_sequence(ids, padding_value=value)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: PadSequences()([(None, 1)]), "sample 0: expected a sequence, or a tuple"),
+        (lambda: PadSequences()([([1], 1), 3]), "sample 1: expected a sequence, or a tuple"),
+        (lambda: PadSequences(3)([([1], [1])]), "a tuple that begins with 3 of them"),
+        (lambda: PadSequences(0), "sequences: expected at least 1"),
+        (lambda: PadSequences(2, padding_value=(0,)), "padding_value: expected 2"),
+        (lambda: pad_sequence(x for x in [[1]]), "expected a list of them, got generator"),
+        (lambda: unpad_sequence([[1, 2]], [1, 1]), "padded: expected an array or a Tensor"),
+        (lambda: unpad_sequence(np.zeros(3), [1]), "padded: expected an array or a Tensor"),
+        (lambda: unpad_sequence(np.zeros((3, 2)), [1.5, 2]), "lengths: expected whole numbers"),
+        (lambda: collate([]), "expected a list of samples"),
+        (lambda: collate([{"a": 1}, {"b": 1}]), "the same structure"),
+        (lambda: DataLoader({"x": [1], "y": [2]}, 1), "expected samples by number, got a dict"),
+    ],
+)
+def test_what_cannot_be_padded_or_stacked(call: Any, message: str) -> None:
+    with pytest.raises(tg.TinygradRnnError, match=message):
+        call()
+
+
+def test_splits_by_counts_and_by_the_default_generator() -> None:
+    tg.manual_seed(3)
+    parts = random_split(range(10), [7, 3])
+    assert [len(part) for part in parts] == [7, 3]
+    tg.manual_seed(3)
+    assert [[*part] for part in random_split(range(10), [0.7, 0.3])] == [[*part] for part in parts]
+    assert sorted(i for part in parts for i in part) == list(range(10))
+    with pytest.raises(ValueError, match="or counts that sum to 10"):
+        random_split(range(10), [7, 4])
+
+
+def test_a_loader_says_what_it_reads() -> None:
+    loader = DataLoader(TensorDataset(np.zeros((5, 2))), 2)
+    assert repr(loader) == "DataLoader(TensorDataset, 5 samples, batch_size=2, shuffle=False)"
+    assert repr(DataLoader({1, 2}, 2)) == "DataLoader(set, batch_size=2, shuffle=False)"

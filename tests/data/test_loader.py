@@ -126,6 +126,23 @@ def test_processes_give_the_same_batches_and_their_errors() -> None:
         epoch(DataLoader(Squares(), 4, num_workers=1, collate=lambda batch: batch))
 
 
+class UnpicklableError(Exception):
+    """Cannot be sent from a process to another."""
+
+    def __init__(self, path: str, line: int) -> None:
+        super().__init__(f"{path}, line {line}")
+
+
+class Unreadable(Squares):
+    def __getitem__(self, index: int) -> Any:
+        raise UnpicklableError("a.csv", index)
+
+
+def test_an_error_that_cannot_be_pickled_is_told_by_the_process() -> None:
+    with pytest.raises(ValueError, match=r"raised UnpicklableError: a\.csv, line 0"):
+        epoch(DataLoader(Unreadable(), 4, num_workers=1))
+
+
 @pytest.mark.parametrize("prefetch", [0, 2])
 def test_errors_of_a_dataset_reach_the_loop(prefetch: int) -> None:
     loader = DataLoader(Endless(), 4, prefetch=prefetch)

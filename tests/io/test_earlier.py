@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from tinygrad_rnn.errors import InvalidValueError
 from tinygrad_rnn.io import CheckpointError, has_checkpoint, load_checkpoint, save_checkpoint
 from tinygrad_rnn.io import checkpoint as module
+from tinygrad_rnn.io.index import read_index
 
 from .test_checkpoint import Killed, equal, kill_after
 
@@ -138,7 +139,7 @@ def test_drawn_damage_falls_back(
     folder = tmp_path_factory.mktemp("damaged")
     for name, raw in saved.items():
         (folder / name).write_bytes(raw)
-    newest = {f["name"] for f in module._read_index(folder)["files"].values()} | {"checkpoint.json"}
+    newest = {f["name"] for f in read_index(folder)["files"].values()} | {"checkpoint.json"}
     for name in data.draw(st.sets(st.sampled_from(sorted(newest)), min_size=1)):
         raw = bytearray(saved[name])
         match data.draw(st.sampled_from(["lost", "cut", "flipped"])):

@@ -216,7 +216,7 @@ def layer(kind: str, **config: Any) -> dict[str, Any]:
 
 GRU = {"use_bias": True, "reset_after": True, "return_sequences": True, "activation": "tanh"}
 REFUSED: list[tuple[Any, str]] = [
-    ([layer("Conv2D")], "layer one: tg.nn has no Conv2D"),
+    ([layer("Conv2D")], "layer one: a Conv2D is not converted"),
     ([layer("GRU", **GRU)], "the file has no layers/gru"),
     ([layer("Dense", use_bias=True, activation="mish")], "tg has no activation='mish'"),
     ([layer("Dense", use_bias=True, activation={"class_name": "Own"})], "activation={'class_name'"),
@@ -260,6 +260,27 @@ def test_what_keras_lacks_is_named(chain: Any, words: str, tmp_path: Path) -> No
     with pytest.raises(tg.InvalidValueError, match=f"to_keras: .*{words}"):
         to_keras(chain, tmp_path / "m.keras")
     assert not list(tmp_path.iterdir())
+
+
+def test_what_to_type_for_other_files_and_models(tmp_path: Path) -> None:
+    chain = KerasChain([nn.Linear(2, 3)])
+    to_keras(chain, tmp_path / "m.weights.h5")
+    with pytest.raises(CheckpointError, match=r"from_keras\(path, chain\).*model\.save"):
+        from_keras(tmp_path / "m.weights.h5")
+    with pytest.raises(ValueError, match=r"ends in \.keras or \.weights\.h5, got 'm\.h4'"):
+        to_keras(chain, tmp_path / "m.h4")
+    wrong: Any = nn.Sequential(nn.Linear(2, 3))
+    with pytest.raises(TypeError, match=r"got Sequential: tg\.io\.KerasChain\("):
+        to_keras(wrong, tmp_path / "m.keras")
+
+
+@pytest.mark.filterwarnings("ignore:__array__")
+def test_a_functional_model_with_two_outputs_is_no_chain(tmp_path: Path, keras: Any) -> None:
+    x = keras.Input((5, 3))
+    first = keras.layers.Dense(4)(x)
+    keras.Model(x, [first, keras.layers.Dense(2)(first)]).save(tmp_path / "m.keras")
+    with pytest.raises(CheckpointError, match="a chain has one output, and this model 2"):
+        from_keras(tmp_path / "m.keras")
 
 
 def test_links_to_other_files_are_not_followed(tmp_path: Path) -> None:

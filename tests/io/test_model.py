@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -159,6 +160,45 @@ def test_options_that_are_no_attributes_are_passed(tmp_path: Path) -> None:
         save_model(tmp_path / "m", model, config={})
     save_model(tmp_path / "m", model, config={"depth": 2})
     same(load_model(tmp_path / "m", cls=Forgetful), model)
+
+
+class ByName(nn.Module):
+    """Its options are of any name."""
+
+    def __init__(self, **sizes: int) -> None:
+        self.sizes = sizes
+        self.layers = {name: nn.Linear(2, size) for name, size in sizes.items()}
+
+
+class ByPosition(nn.Module):
+    def __init__(self, *sizes: int) -> None:
+        self.sizes = sizes
+        self.layers = [nn.Linear(a, b) for a, b in pairwise(sizes)]
+
+
+def test_constructors_that_take_any_number_of_arguments(tmp_path: Path) -> None:
+    path, model = tmp_path / "m.safetensors", ByName(a=1, b=3)
+    tg.io.save_model(path, model)
+    back = tg.io.load_model(path, cls=ByName)
+    assert back.sizes == model.sizes
+    assert back.state_dict().keys() == model.state_dict().keys()
+    with pytest.raises(tg.InvalidTypeError, match=r"ByPosition: 'sizes' cannot be passed by name"):
+        tg.io.save_model(path, ByPosition(2, 3))
+    assert tg.io.load_model(path, cls=ByName).sizes == model.sizes
+    wrong: Any = [3]
+    with pytest.raises(tg.InvalidTypeError, match=r"config: expected .* as a dict, got list"):
+        tg.io.save_model(path, model, config=wrong)
+
+
+def test_the_order_of_arguments_is_said(tmp_path: Path) -> None:
+    model: Any = nn.Linear(1, 2)
+    path: Any = tmp_path / "m"
+    for call, message in (
+        (lambda: tg.save(model.state_dict(), path), r"tg\.save\(path, tensors\)"),
+        (lambda: tg.io.save_model(model, path), r"tg\.io\.save_model\(path, model\)"),
+    ):
+        with pytest.raises(tg.InvalidTypeError, match=message):
+            call()
 
 
 def test_what_a_file_cannot_hold_is_named(tmp_path: Path) -> None:

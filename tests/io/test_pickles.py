@@ -63,6 +63,12 @@ def tensor(
     return Called(TENSOR, storage, offset, shape, strides, False, OrderedDict())
 
 
+def marked(marks: Any) -> Called:
+    """A tensor that PyTorch has saved as a conjugated or negated view."""
+    storage = Storage("FloatStorage", "0", 6)
+    return Called(TENSOR, storage, 0, (6,), (1,), False, OrderedDict(), marks)
+
+
 def write(path: Path, value: Any, storages: Any = None, compress: int = zipfile.ZIP_STORED) -> Path:
     from io import BytesIO
 
@@ -87,6 +93,54 @@ def test_a_dict_of_tensors_and_more(tmp_path: Path) -> None:
     assert found["t"].tolist() == [[0, 3], [1, 4], [2, 5]]
     assert found["deep"]["row"].tolist() == [3, 4, 5]
     assert (found["epoch"], found["rest"]) == (3, [1.5, "word", None, True, (2**40,)])
+
+
+def test_marked_views(tmp_path: Path) -> None:
+    path = write(tmp_path / "m.pt", {"w": marked({"neg": True})})
+    assert tg.load(path)["w"].tolist() == [0, -1, -2, -3, -4, -5]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_checkpoints_with_numbers_of_numpy_and_views(seed: int, tmp_path: Path) -> None:
+    """What a training script saves beside the weights: the best figure, seen ids, conjugates."""
+    torch: Any = pytest.importorskip("torch")
+    rng = np.random.default_rng(seed)
+    kinds = ["f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "?"]
+    number = np.dtype(kinds[seed % len(kinds)]).type(rng.integers(0, 100))
+    z = torch.tensor(rng.normal(size=3) + 1j * rng.normal(size=3), dtype=torch.complex64)
+    checkpoint = {
+        "best": number, "seen": set(rng.integers(0, 9, 4).tolist()), "raw": rng.bytes(5),
+        "conj": z.clone().conj(), "neg": z.clone().conj().imag, "both": -z.conj().imag,
+        "rows": torch.arange(12).reshape(3, 4)[int(rng.integers(3)), ::2],
+    }  # fmt: skip
+    torch.save(checkpoint, tmp_path / "m.pt")
+    found = tg.load(tmp_path / "m.pt")
+    for name in ("seen", "raw"):
+        assert found[name] == checkpoint[name]
+    assert found["best"] == number.item()
+    assert type(found["best"]) is type(number.item())
+    for name in ("conj", "neg", "both", "rows"):
+        expected = checkpoint[name].resolve_conj().resolve_neg().numpy()
+        np.testing.assert_array_equal(found[name].numpy(), expected, strict=True)
+
+
+def test_files_of_other_kinds_name_their_reader(tmp_path: Path) -> None:
+    torch: Any = pytest.importorskip("torch")
+    torch.save(torch.nn.Linear(2, 3).state_dict(), tmp_path / "m.pt")
+    with pytest.raises(CheckpointError, match=r"a file of torch\.save: tg\.load\(path\)"):
+        tg.io.load_model(tmp_path / "m.pt")
+    with zipfile.ZipFile(tmp_path / "m.keras", "w") as archive:
+        archive.writestr("config.json", "{}")
+    with pytest.raises(CheckpointError, match=r"tg\.io\.from_keras\(path\)"):
+        tg.load(tmp_path / "m.keras")
+    with zipfile.ZipFile(tmp_path / "jit.pt", "w") as archive:
+        archive.writestr("m/data.pkl", "")
+        archive.writestr("m/constants.pkl", "")
+    with pytest.raises(CheckpointError, match=r"TorchScript: .*torch\.jit\.load"):
+        tg.load(tmp_path / "jit.pt")
+    (tmp_path / "m.onnx").write_bytes(b"\x08\x09" + bytes(20))
+    with pytest.raises(CheckpointError, match=r"tg\.io\.import_onnx\(path\)"):
+        tg.load(tmp_path / "m.onnx")
 
 
 def test_other_dtypes(tmp_path: Path) -> None:
@@ -122,7 +176,11 @@ class Runs:
         ({"w": tensor(strides=(3, -1))}, "the strides"),
         ({"w": tensor(shape=(10**9, 10**9), strides=(0, 0))}, "repeats its elements"),
         ({"w": tensor("../../etc/passwd")}, "damaged, or no file"),
-        ({"w": {1, 2}}, r"builtin(s|__)\.set"),
+        ({"w": frozenset({1, 2})}, r"builtin(s|__)\.frozenset"),
+        ({"w": Called(Global("numpy", "dtype"), "O8", False, True)}, r"holds numpy\.dtype"),
+        ({"w": Called(Global("_codecs", "encode"), "x", "zip")}, r"holds _codecs\.encode"),
+        ({"w": marked({"conj": 1})}, "marked 'conj'"),
+        ({"w": marked({"lazy": True})}, "marked 'lazy'"),
     ],
 )
 def test_what_is_no_data_is_refused(value: Any, words: str, tmp_path: Path) -> None:

@@ -9,15 +9,7 @@ from .. import kernels
 from ..errors import InvalidValueError
 from ..kernels import SequenceOptions
 from ..tensor.operation import Op
-from .common import (
-    SHAPES,
-    affine,
-    by_steps,
-    function,
-    gates,
-    selected,
-    sequence_options,
-)
+from .common import SHAPES, affine, by_steps, function, gates, selected, sequence_options
 
 __all__ = ["gru", "gru_step"]
 
@@ -111,10 +103,6 @@ def _by_steps(
 
 
 fused_gru = Op(
-    "gru",
-    kernels.gru_forward,
-    decomposition=_by_steps,
-    expects=SHAPES.format(3),
-    fresh=True,
+    "gru", kernels.gru_forward, decomposition=_by_steps, expects=SHAPES.format(3), fresh=True
 )
 fused_gru.vjp(kernels.gru_backward)

@@ -133,10 +133,6 @@ def _by_steps(
 
 
 fused_lstm = Op(
-    "lstm",
-    kernels.lstm_forward,
-    decomposition=_by_steps,
-    expects=SHAPES.format(4),
-    fresh=True,
+    "lstm", kernels.lstm_forward, decomposition=_by_steps, expects=SHAPES.format(4), fresh=True
 )
 fused_lstm.vjp(kernels.lstm_backward)

@@ -8,14 +8,7 @@ from typing import Any
 from .. import kernels
 from ..kernels import SequenceOptions
 from ..tensor.operation import Op
-from .common import (
-    SHAPES,
-    affine,
-    by_steps,
-    function,
-    selected,
-    sequence_options,
-)
+from .common import SHAPES, affine, by_steps, function, selected, sequence_options
 
 __all__ = ["rnn", "rnn_step"]
 
@@ -85,10 +78,6 @@ def _by_steps(
 
 
 fused_rnn = Op(
-    "rnn",
-    kernels.rnn_forward,
-    decomposition=_by_steps,
-    expects=SHAPES.format(""),
-    fresh=True,
+    "rnn", kernels.rnn_forward, decomposition=_by_steps, expects=SHAPES.format(""), fresh=True
 )
 fused_rnn.vjp(kernels.rnn_backward)

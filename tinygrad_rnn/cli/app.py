@@ -94,7 +94,7 @@ def main() -> NoReturn:
             status = app(prog_name="tinygrad-rnn", standalone_mode=False) or 0
         sys.stdout.flush()
     except typer.TyperException as error:  # an unknown option, a value that is no number, ...
-        _fail(f"{error.format_message()} (see --help)", 2)
+        _fail(f"{error.format_message()}{_options_of_files(error)} (see --help)", 2)
     except DivergedError as error:
         _fail(str(error), 1)
     except TinygradRnnError as error:
@@ -111,6 +111,18 @@ def main() -> NoReturn:
     except OSError as error:
         _fail(_reason(error), 1 if error.filename is None else 2)
     _leave(status, failed=False)
+
+
+def _options_of_files(error: Any) -> str:
+    """The options that take files, if one was given without its option."""
+    context = getattr(error, "ctx", None)
+    callback = getattr(getattr(context, "command", None), "callback", None)
+    if callback is None or "unexpected extra argument" not in error.format_message():
+        return ""
+    known = inspect.signature(callback).parameters
+    words = {n: str(p.annotation) for n, p in known.items() if n != "out"}
+    names = [n for n, of in words.items() if "Path" in of and "Option" in of]
+    return f": files follow --{', --'.join(names)}".replace("_", "-") * bool(names)
 
 
 def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:

@@ -86,6 +86,8 @@ def import_(
     target = file.with_suffix(".safetensors") if out is None else out
     if target == file:
         raise SettingError(f"{file} is to be written, too: choose another --out")
+    if out is None and target.exists():
+        raise SettingError(f"{target} exists: --out {target} replaces it, another --out keeps it")
     tensors = {name: value for name, value in _tensors(file) if isinstance(value, Tensor)}
     if not tensors:
         raise CheckpointError(f"{file} has no tensors")

@@ -9,13 +9,14 @@ from typing import Annotated, Any
 
 import typer
 
-from ..data import TextError
+from ..data import TextError, VocabularyError
 from ..data.datasets import file_text
 from ..recipes.runs import load_run
 from ..recipes.word_scorer import WordScorer
 from ..tensor.random import Generator
 from .options import Checkpoint, Device, as_utf8, on
 
+NAME = 4096  # characters that the name of a file may have
 ROWS = 1000  # characters of a text that are shown one by one
 NARROW, LEAST = 56, 40  # columns: with room for the table's borders, and without
 
@@ -81,7 +82,14 @@ def score(
         raise TextError("the text is empty; there is nothing to score")
     with on(device):
         _, lm = load_run(checkpoint, "score")
-        factors = lm.score(text).tolist()
+        try:
+            factors = lm.score(text).tolist()
+        except VocabularyError as error:
+            if file is None and len(text) < NAME and Path(text).is_file():
+                raise TextError(
+                    f"{text} is a file: --file {text} scores what is in it ({error})"
+                ) from None
+            raise
     symbols, by_words = lm.split(text), isinstance(lm, WordScorer)
     total = math.fsum(factors)
     bits = -total / len(text) / math.log(2)

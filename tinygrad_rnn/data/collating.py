@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InvalidTypeError, InvalidValueError, ShapeError, public
+from ..errors import InvalidTypeError, InvalidValueError, ShapeError, described, public
 from ..tensor import ops
 from ..tensor.creation import as_tensor
+from ..tensor.shapes import size
 from ..tensor.tensor import Tensor
 from ..tensor.tree import is_leaf
 
@@ -29,10 +30,17 @@ def collate(samples: Sequence[Any]) -> Any:
     >>> collate([{"name": "a", "x": 1.5}, {"name": "b", "x": 2.5}])
     {'name': ['a', 'b'], 'x': tensor([1.5, 2.5])}
     """
+    if not (isinstance(samples, Sequence) or is_leaf(samples)) or not len(samples):
+        raise InvalidTypeError(f"collate: samples: expected a list of samples, got {samples!r}")
     first = samples[0]
     if isinstance(first, (tuple, dict)):
         keys: Any = first.keys() if isinstance(first, dict) else range(len(first))
-        if any(type(s) is not type(first) or len(s) != len(first) for s in samples):
+        if any(
+            type(s) is not type(first)
+            or len(s) != len(first)
+            or (isinstance(s, dict) and s.keys() != keys)
+            for s in samples
+        ):
             raise InvalidTypeError("collate: samples: expected the same structure in each of them")
         columns = [collate([sample[key] for sample in samples]) for key in keys]
         if isinstance(first, dict):
@@ -64,15 +72,24 @@ def pad_sequence(
     >>> pad_sequence([np.array([1, 2, 3]), np.array([4])], batch_first=True).tolist()
     [[1, 2, 3], [4, 0, 0]]
     """
+    if not isinstance(sequences, Sequence) and not is_leaf(sequences):
+        raise InvalidTypeError(
+            f"pad_sequence: sequences: expected a list of them, got {type(sequences).__name__}"
+        )
     if not len(sequences):
         raise InvalidValueError("pad_sequence: sequences: expected at least one, got none")
-    items = [s if is_leaf(s) else np.asarray(s) for s in sequences]
+    items = _arrays(sequences)
     if len({item.shape[1:] for item in items}) > 1 or not all(item.shape for item in items):
         raise ShapeError(
             "pad_sequence: sequences: expected (T_i, ...) that differ in T_i only, got shapes "
             + ", ".join(str(list(item.shape)) for item in items[:9])
         )
-    longest = max(len(item) for item in items)
+    longest, dtype = max(len(item) for item in items), np.result_type(*(i.dtype for i in items))
+    if dtype.kind in "biu" and np.array(padding_value, dtype) != padding_value:
+        raise InvalidValueError(
+            f"pad_sequence: padding_value: {dtype} cannot represent {padding_value}: pass a whole "
+            "number, or sequences of reals"
+        )
     if any(isinstance(item, Tensor) for item in items):
         rest = [(0, 0)] * (len(items[0].shape) - 1)
         tensors = [as_tensor(item) for item in items]
@@ -81,11 +98,26 @@ def pad_sequence(
             for item in tensors
         ]
         return ops.stack(padded, axis=0 if batch_first else 1)
-    shape, dtype = items[0].shape[1:], np.result_type(*(item.dtype for item in items))
-    table = np.full((len(items), longest, *shape), padding_value, dtype)
+    table = np.full((len(items), longest, *items[0].shape[1:]), padding_value, dtype)
     for row, item in zip(table, items, strict=True):
         row[: len(item)] = item
     return as_tensor(table if batch_first else np.ascontiguousarray(table.swapaxes(0, 1)))
+
+
+def _arrays(sequences: Sequence[Any]) -> list[Any]:
+    """Sequences as arrays: lists of numbers in the dtypes of a Tensor of them.
+
+    An empty list has the dtype of the others.
+    """
+    items = [s if is_leaf(s) else as_tensor(s, device="cpu").data for s in sequences]
+    empty = [isinstance(s, list | tuple) and not len(s) for s in sequences]
+    dtypes = {item.dtype for item, none in zip(items, empty, strict=True) if not none}
+    if any(empty) and dtypes:
+        common = np.result_type(*dtypes)
+        shape = next(i.shape[1:] for i, none in zip(items, empty, strict=True) if not none)
+        nothing = np.zeros((0, *shape), common)
+        items = [nothing if none else i for i, none in zip(items, empty, strict=True)]
+    return items
 
 
 @public
@@ -98,7 +130,17 @@ def unpad_sequence(padded: Any, lengths: Any, batch_first: bool = False) -> list
     [[1, 2], [4]]
     """
     axis = 0 if batch_first else 1
-    counts = [int(n) for n in lengths]
+    if not is_leaf(padded) or len(padded.shape) < 2:
+        raise ShapeError(
+            "unpad_sequence: padded: expected an array or a Tensor (T, B, ...), or with "
+            f"batch_first (B, T, ...), got {described(padded)}"
+        )
+    given = as_tensor(lengths, device="cpu").data
+    if given.dtype.kind not in "iu" or given.ndim != 1:
+        raise InvalidTypeError(
+            f"unpad_sequence: lengths: expected whole numbers (B,), got {described(lengths)}"
+        )
+    counts = given.tolist()
     if len(counts) != padded.shape[axis] or not all(
         0 <= n <= padded.shape[1 - axis] for n in counts
     ):
@@ -129,17 +171,31 @@ class PadSequences:
     batch_first: bool = False
     padding_value: float | tuple[float, ...] = 0.0
 
+    def __post_init__(self) -> None:
+        many, values = self.sequences, self.padding_value
+        if size(many, "PadSequences: sequences") < 1:
+            raise InvalidValueError(f"PadSequences: sequences: expected at least 1, got {many}")
+        if isinstance(values, tuple) and len(values) != many:
+            raise InvalidValueError(
+                f"PadSequences: padding_value: expected {many}, one for each sequence, got {values}"
+            )
+
     def __call__(self, samples: Sequence[Any]) -> tuple[Any, ...]:
         """Returns (padded, lengths, ...)."""
         fields = [sample if isinstance(sample, tuple) else (sample,) for sample in samples]
         many, values = self.sequences, self.padding_value
-        lengths: NDArray[np.int64] = np.array([len(sample[0]) for sample in fields], np.int64)
         for i, sample in enumerate(fields):
+            if len(sample) < many or not all(isinstance(s, Sized) for s in sample[:many]):
+                raise InvalidTypeError(
+                    f"PadSequences: sample {i}: expected a sequence, or a tuple that begins with "
+                    f"{many} of them, got {described(samples[i])}"
+                )
             if any(len(sample[k]) != len(sample[0]) for k in range(many)):
                 got = [len(sample[k]) for k in range(many)]
                 raise ShapeError(
                     f"PadSequences: sample {i}: expected {many} sequences of one length, got {got}"
                 )
+        lengths: NDArray[np.int64] = np.array([len(sample[0]) for sample in fields], np.int64)
         padded = [
             pad_sequence(
                 [sample[k] for sample in fields],

@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import multiprocessing
 import numbers
+import pickle
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
@@ -74,6 +75,11 @@ class DataLoader:
         num_workers: int = 0,
         device: str | None = None,
     ) -> None:
+        if isinstance(dataset, Mapping):
+            raise InvalidTypeError(
+                "DataLoader: dataset: expected samples by number, got a dict: "
+                "TensorDataset(*columns) makes samples of arrays, list(zip(*columns)) of lists"
+            )
         self.indexed = isinstance(dataset, Dataset)
         if size(batch_size, "DataLoader: batch_size") < 1:
             raise InvalidValueError(
@@ -136,6 +142,13 @@ class DataLoader:
                     f"DataLoader: {name}: needs a dataset with __len__ and __getitem__; "
                     f"{type(dataset).__name__} has an order of its own, and one reader"
                 )
+
+    def __repr__(self) -> str:
+        count = f", {len(self.dataset)} samples" if self.indexed else ""  # type: ignore[arg-type]
+        return (
+            f"DataLoader({type(self.dataset).__name__}{count}, batch_size={self.batch_size}, "
+            f"shuffle={self.shuffle})"
+        )
 
     def __len__(self) -> int:
         """The number of batches in an epoch."""
@@ -357,7 +370,15 @@ def _start_worker(dataset: Any, collate: Collate) -> None:
 
 def _load_in_worker(indices: list[int]) -> Any:
     dataset, collate = _worker
-    return _load(dataset, collate, indices)
+    try:
+        return _load(dataset, collate, indices)
+    except Exception as error:
+        try:
+            pickle.loads(pickle.dumps(error))
+        except Exception:  # such an error would end the processes, unseen
+            what = f"DataLoader: a worker process raised {type(error).__name__}: {error}"
+            raise InvalidValueError(what) from error
+        raise
 
 
 def _chunks(items: list[int], length: int) -> list[list[int]]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
+from numbers import Integral
 from typing import Any, Protocol, runtime_checkable
 
 from ..errors import InvalidTypeError, InvalidValueError, OutOfRangeError, public
-from ..tensor.random import Generator
+from ..tensor.random import Generator, given_or_default
 from ..tensor.shapes import size
 from ..tensor.tree import is_leaf
 
@@ -96,22 +97,27 @@ class Subset:
 
 @public
 def random_split(
-    dataset: Dataset, fractions: Sequence[float], generator: Generator
+    dataset: Dataset, fractions: Sequence[float], generator: Generator | None = None
 ) -> list[Subset]:
     """Splits a dataset at random into disjoint parts, such as training and validation data.
 
-    **Arguments** fractions: of the samples, which sum to 1. **Returns** a part for each fraction.
+    **Arguments** fractions: of the samples, which sum to 1; or counts of samples, which sum to
+    their number. generator: the default one, if None. **Returns** a part for each fraction.
 
     >>> import tinygrad_rnn as tg
     >>> [len(part) for part in random_split(range(10), [0.8, 0.2], tg.Generator(0))]
     [8, 2]
     """
-    if not fractions or min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-9:
+    count, total = len(dataset), sum(fractions)
+    counted = count > 1 and total == count and all(isinstance(n, Integral) for n in fractions)
+    if not fractions or min(fractions) < 0 or not (counted or abs(total - 1) <= 1e-9):
         raise InvalidValueError(
-            f"random_split: fractions: expected numbers from 0 on that sum to 1, got {fractions}"
+            "random_split: fractions: expected numbers from 0 on that sum to 1, or counts that sum "
+            f"to {count}; got {fractions}"
         )
-    order = generator.permutation(len(dataset)).tolist()
-    ends = [round(sum(fractions[:i]) * len(order)) for i in range(len(fractions) + 1)]
+    order = given_or_default(generator, "random_split").permutation(count).tolist()
+    share = 1 if counted else count
+    ends = [round(sum(fractions[:i]) * share) for i in range(len(fractions) + 1)]
     return [Subset(dataset, order[a:b]) for a, b in pairwise(ends)]
 
 

@@ -26,7 +26,6 @@ does not exist any more, there is a newer state to read.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import re
 import warnings
@@ -39,22 +38,13 @@ from ..errors import InvalidTypeError, InvalidValueError, public
 from ..tensor.shapes import size
 from .earlier import INDEX, UNFINISHED, drop_indexes, earlier, keep_index, list_earlier
 from .files import CheckpointError, cannot_save, check_stored, open_to_read, sync_folder, write_new
+from .index import ENTRY, NAME, NO_FIT, format_index, names_in, read_index, state_in, state_of
 from .lock import saving
 from .trees import put_arrays, take_arrays
 from .weights import Arrays, from_bytes, to_bytes
 
-FORMAT = 2
-
-_ENTRY = r"[^\W\d]\w{0,39}"  # an entry's name, which begins its file's name
-_NAME = re.compile(_ENTRY + r"-[0-9a-f]{12}\.safetensors")
-_TEMPORARY = re.compile(_NAME.pattern + r"\.tmp")
-_HEADER = '{{\n  "format": {},\n  "bytes": {},\n  "sha256": "{}",\n'  # of the rest of the file
-_HEADER_READ = re.compile(rf"\{_HEADER.format(FORMAT, '([0-9]+)', '([0-9a-f]{64})')}".encode())
-
-_UTF8 = "utf-8", "surrogatepass"  # file names may have surrogates
-_FILES = b'\n  "files": '  # begins the part of an index that is the state's
+_TEMPORARY = re.compile(NAME.pattern + r"\.tmp")
 _OPEN = 100  # files at a time; systems have limits
-_NO_FIT = (KeyError, TypeError, AttributeError, ValueError)  # an intact index with wrong entries
 _TRIES = 100  # of reading a checkpoint that other processes replace
 
 
@@ -111,7 +101,7 @@ def save_checkpoint(
     for entry, value in state.items():
         if not isinstance(entry, str):
             raise InvalidTypeError(f"save_checkpoint: an entry's name must be a str, not {entry!r}")
-        if not re.fullmatch(_ENTRY, entry):
+        if not re.fullmatch(ENTRY, entry):
             raise InvalidValueError(
                 "save_checkpoint: an entry's name must be a word of at most 40 letters, digits "
                 f"and underscores that does not begin with a digit, not {entry!r}"
@@ -167,7 +157,7 @@ def _load(folder: Path, name: str) -> dict[str, Any]:
     """Loads the state of an index."""
     before: Any = None
     for _ in range(_TRIES):
-        index = _read_index(folder, name)
+        index = read_index(folder, name)
         try:
             return _read_state(folder, name, index)
         except FileNotFoundError as error:
@@ -177,7 +167,7 @@ def _load(folder: Path, name: str) -> dict[str, Any]:
             before = index  # try again: there may be a newer one
         except OSError as error:
             raise CheckpointError(f"cannot read {error.filename}: {error.strerror}") from None
-        except _NO_FIT:
+        except NO_FIT:
             raise CheckpointError(f"{folder / name} is damaged: its entries do not fit") from None
     raise CheckpointError(
         f"other processes replace the checkpoint in {folder} too often to read it"
@@ -197,20 +187,20 @@ def _replace(
 ) -> None:
     """Replaces the old state by a new one, and keeps so many before it."""
     pending = folder / (INDEX + ".tmp")
-    newest, superseded = _names(folder / INDEX)
-    current = newest.union(*(_names(path)[0] for path in list_earlier(folder)))
+    newest, superseded = names_in(folder / INDEX)
+    current = newest.union(*(names_in(path)[0] for path in list_earlier(folder)))
     left = _remove_leftovers(folder, current, superseded)
     _remove(folder, {pending.name})
-    new, old = _state_in(_index(plain, files, set())), _state_of(folder / INDEX)
-    if keep and old and old not in (new, *map(_state_of, list_earlier(folder)[:1])):
+    new, old = state_in(format_index(plain, files, set())), state_of(folder / INDEX)
+    if keep and old and old not in (new, *map(state_of, list_earlier(folder)[:1])):
         keep_index(folder)
     indexes = list_earlier(folder)
-    same = indexes[:1] if new in map(_state_of, indexes[:1]) else []  # kept by a killed save
+    same = indexes[:1] if new in map(state_of, indexes[:1]) else []  # kept by a killed save
     kept, dropped = indexes[len(same) :][:keep], same + indexes[len(same) :][keep:]
-    needed = set[str]().union(*(_names(path)[0] for path in kept))
+    needed = set[str]().union(*(names_in(path)[0] for path in kept))
     superseded = (current | left) - contents.keys() - needed
     try:
-        index = _index(plain, files, superseded)
+        index = format_index(plain, files, superseded)
         write_new(pending, index)
         sync_folder(folder)
         for name, raw in contents.items():
@@ -238,7 +228,7 @@ def _remove_leftovers(folder: Path, current: set[str], superseded: set[str]) -> 
 
     **Returns** those that the system does not remove.
     """
-    written, _ = _names(folder / (INDEX + ".tmp"))
+    written, _ = names_in(folder / (INDEX + ".tmp"))
     left = (written | superseded) - current
     temporary = {
         name
@@ -255,102 +245,14 @@ def _remove(folder: Path, names: set[str]) -> None:
             (folder / name).unlink()
 
 
-def _names(path: Path) -> tuple[set[str], set[str]]:
-    """Returns the files of an index, and those that it supersedes; none if it is damaged.
-
-    **Raises** OSError if it cannot be read: a save that does not know its files removes none.
-    """
-    try:
-        index = json.loads(_index_text(path))
-        names = {file["name"] for file in index["files"].values()}, set(index["superseded"])
-    except (CheckpointError, FileNotFoundError, RecursionError, *_NO_FIT):
-        return set(), set()
-    if not all(isinstance(n, str) and _NAME.fullmatch(n) for n in names[0] | names[1]):
-        return set(), set()
-    return names
-
-
-def _state_of(path: Path) -> bytes:
-    """Returns the part of an index that is the state's, or nothing if it is damaged."""
-    try:
-        return _state_in(_index_text(path).encode(*_UTF8))
-    except (CheckpointError, FileNotFoundError):
-        return b""
-
-
-def _state_in(index: bytes) -> bytes:
-    return index.partition(_FILES)[2]
-
-
-def _index(plain: dict[str, Any], files: dict[str, Any], superseded: set[str]) -> bytes:
-    """Formats the contents of `checkpoint.json`."""
-    index = {"superseded": sorted(superseded), "files": files, "state": plain}
-    body = _readable(index).removeprefix("{\n").encode(*_UTF8)
-    digest = hashlib.sha256(body).hexdigest()
-    return _HEADER.format(FORMAT, len(body), digest).encode() + body
-
-
-def _readable(tree: dict[str, Any], margin: str = "\n  ") -> str:
-    """Formats a tree as JSON, with a line for each entry of the outer two levels.
-
-    With `indent`, `json.dumps` is slower, and leaves cycles of functions to the garbage collector.
-    """
-    lines = []
-    for name, value in tree.items():
-        inner = isinstance(value, dict) and len(margin) == 3
-        text = _readable(value, margin + "  ") if inner else _json(value)
-        lines.append(f"{margin}{_json(name)}: {text}")
-    return f"{{{','.join(lines)}{margin[:-2] if lines else ''}}}"
-
-
-def _json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, allow_nan=False)
-
-
 # ---------------------------------------------------------------- reading
-
-
-def _read_index(folder: Path, name: str = INDEX) -> dict[str, Any]:
-    path = folder / name
-    try:
-        index: dict[str, Any] = json.loads(_index_text(path))
-    except FileNotFoundError:
-        missing = f"it has no {name}" if folder.is_dir() else "there is no such folder"
-        raise CheckpointError(f"no checkpoint in {folder}: {missing}") from None
-    except OSError as error:
-        raise CheckpointError(f"cannot read {path}: {error.strerror}") from None
-    except (ValueError, RecursionError):  # not from a file of ours
-        raise CheckpointError(f"{path} is damaged: it is not JSON") from None
-    return index
-
-
-def _index_text(path: Path) -> str:
-    """Reads an index, and checks the size and the digest in its first lines."""
-    with open_to_read(path) as file:
-        size, start = os.fstat(file.fileno()).st_size, file.read(1000)
-        header = _HEADER_READ.match(start)
-        other = re.match(rb'\{\s*"format": (\d+)', start)
-        if other and other[1] != b"%d" % FORMAT:
-            raise CheckpointError(
-                f"{path} has format {other[1].decode()}; this version reads format {FORMAT}"
-            )
-        if header is None:
-            raise CheckpointError(f"{path} is damaged or not a checkpoint of tinygrad_rnn")
-        wanted = header.end() + int(header[1])
-        if size != wanted:
-            lines = "its last lines are missing" if size < wanted else "it has additional lines"
-            raise CheckpointError(f"{path} is damaged: {lines}, {size:,} bytes for {wanted:,}")
-        body = start[header.end() :] + file.read(wanted)
-    if hashlib.sha256(body).hexdigest().encode() != header[2]:
-        raise CheckpointError(f"{path} is damaged: its contents have changed")
-    return "{\n" + body.decode(*_UTF8)
 
 
 def _read_state(folder: Path, name: str, index: dict[str, Any]) -> dict[str, Any]:
     """Reads the state of an index. **Raises** FileNotFoundError if one of its files is missing."""
     state: dict[str, Any] = {**index["state"]}
     for file in index["files"].values():
-        if not _NAME.fullmatch(file["name"]):  # never a path to another folder
+        if not NAME.fullmatch(file["name"]):  # never a path to another folder
             raise CheckpointError(
                 f"{folder / name} is damaged: {file['name']!r} is not a file of a checkpoint"
             )

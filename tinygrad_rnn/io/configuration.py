@@ -79,6 +79,11 @@ def described(module: Module, config: Mapping[str, Any] | None = None) -> Tree:
     own = CLASSES.get(kind.__name__) is not kind
     tree: Tree = {"class": kind.__name__, **({"own": True} if own else {})}
     if config is not None:
+        if not isinstance(config, Mapping):
+            raise InvalidTypeError(
+                "save_model: config: expected the constructor's arguments by name, as a dict, got "
+                f"{type(config).__name__}"
+            )
         try:
             inspect.signature(kind).bind(**config)
         except TypeError as error:
@@ -96,12 +101,21 @@ def described(module: Module, config: Mapping[str, Any] | None = None) -> Tree:
             value = option(module, name)
         except AttributeError:
             if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
-                continue
+                continue  # no attribute: they are passed on to a base class
             raise InvalidTypeError(
                 f"save_model: {kind.__name__}: the constructor takes {name!r}, but there is no "
                 f"attribute of that name to read it from: assign self.{name} in __init__, or pass "
                 f"config={{{name!r}: ...}}"
             ) from None
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.POSITIONAL_ONLY):
+            raise InvalidTypeError(
+                f"save_model: {kind.__name__}: {name!r} cannot be passed by name, as load_model "
+                f"does: let __init__ take {name}, a list"
+            )
+        if parameter.kind is parameter.VAR_KEYWORD:
+            options_by_name = value if isinstance(value, Mapping) else {name: value}
+            found |= {n: _encoded(v, f"{kind.__name__}: {n}") for n, v in options_by_name.items()}
+            continue
         found[name] = _encoded(value, f"{kind.__name__}: {name}")
     return {**tree, "options": found}
 

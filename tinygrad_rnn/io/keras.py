@@ -113,6 +113,12 @@ def from_keras(path: str | Path, chain: KerasChain | None = None) -> KerasChain:
         with open_to_read(at) as file:
             raw = file.read()
         if chain is None:
+            if raw.startswith(b"\x89HDF"):
+                raise CheckpointError(
+                    f"from_keras: {path} is an HDF5 file: pass the layers for weights alone, "
+                    "from_keras(path, chain); a whole model is saved in Keras by "
+                    "model.save('model.keras')"
+                )
             config, raw = _archive(raw, at)
             specifications = _specifications(config)
         else:
@@ -149,7 +155,14 @@ def to_keras(chain: KerasChain, path: str | Path) -> None:
     """
     at = as_path("to_keras", path)
     if not isinstance(chain, KerasChain):
-        raise InvalidTypeError(f"to_keras: chain: expected a KerasChain, got {chain!r}")
+        raise InvalidTypeError(
+            f"to_keras: chain: expected a KerasChain, got {type(chain).__name__}: "
+            "tg.io.KerasChain([layer, ...], sequences=[False]) makes one"
+        )
+    if not at.name.endswith((".keras", ".weights.h5")):
+        raise InvalidValueError(
+            f"to_keras: path: expected one that ends in .keras or .weights.h5, got {at.name!r}"
+        )
     h5py = package("h5py", "to_keras", LIBRARY)
     specifications = [
         part for stage in chain.stages() for part in to_layer(stage.what, stage.sequences)
@@ -197,6 +210,9 @@ def _specifications(config: Any) -> list[Specification]:
     kind, layers = config["class_name"], config["config"]["layers"]
     if kind not in ("Sequential", "Functional"):
         raise CheckpointError(f"from_keras: a {kind} is no chain of layers")
+    outputs = config["config"].get("output_layers", [])
+    if len(outputs) > 1 and isinstance(outputs[0], list):
+        raise CheckpointError(f"from_keras: a chain has one output, and this model {len(outputs)}")
     before = None
     found: list[Specification] = []
     for layer in layers:
@@ -242,7 +258,10 @@ def _built(layers: list[Specification], file: Any, h5py: Any, size: int) -> Kera
 
     for kind, config, _ in layers:
         if kind not in SNAKE:
-            raise CheckpointError(f"from_keras: layer {config.get('name')}: tg.nn has no {kind}")
+            raise CheckpointError(
+                f"from_keras: layer {config.get('name')}: a {kind} is not converted: expected a "
+                f"chain of {', '.join(sorted({*SNAKE} - {'InputLayer'}))}"
+            )
         folder = f"layers/{_folder(kind, counts)}"
         who = f"from_keras: layer {config.get('name')} ({kind})"
         found, whole = from_layer(kind, config, partial(read, folder), who)

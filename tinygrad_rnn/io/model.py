@@ -106,7 +106,7 @@ def _loaded(at: Path, own: Mapping[str, type]) -> Module:
         raise CheckpointError(f"cannot build the model in {at}: {type(model).__name__} is none")
     for first, *others in tied:
         for other in others:
-            _tie(model, first, other, at)
+            tie(model, first, other, f"build the model in {at}")
     arrays = mapped(at, header.entries)
     try:
         _fill(model, arrays)
@@ -154,8 +154,8 @@ def _metadata(path: Path, header: Header) -> tuple[Any, list[list[str]]]:
     return tree, tied
 
 
-def _tie(model: Module, first: str, other: str, path: Any) -> None:
-    """Makes the parameter of one name that of another."""
+def tie(model: Module, first: str, other: str, task: str) -> None:
+    """Makes the parameter of one name that of another. **Raises** CheckpointError."""
     named = model._named()
     holder: Any = model
     *above, last = other.split(".")
@@ -170,9 +170,7 @@ def _tie(model: Module, first: str, other: str, path: Any) -> None:
         else:
             holder[int(last) if isinstance(holder, list) else last] = p
     except (LookupError, AttributeError, TypeError, ValueError):
-        raise CheckpointError(
-            f"cannot build the model in {path}: {first!r} and {other!r} cannot be tied"
-        ) from None
+        raise CheckpointError(f"cannot {task}: {first!r} and {other!r} cannot be tied") from None
 
 
 def _member(holder: Any, key: str) -> Any:

@@ -2,8 +2,9 @@
 
 Such a file is a zip archive, not compressed: `data.pkl` is a pickle, a program for a stack machine,
 and `data/0`, `data/1`, ... are the elements of the tensors. The machine here knows the instructions
-for numbers, words, containers and references, and the four functions that build tensors and ordered
-dicts; everything else is refused. It imports nothing and calls nothing by a name in the file.
+for numbers, words, containers and references, and the functions that build tensors, ordered dicts,
+sets, bytes and NumPy's numbers; everything else is refused. It imports nothing and calls nothing by
+a name in the file.
 """
 
 from __future__ import annotations
@@ -38,6 +39,8 @@ PLAIN = frozenset(
     }
 )
 CONSTANTS: dict[str, Any] = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, "EMPTY_TUPLE": ()}
+NUMPY_SCALARS = ("numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar")
+SCALARS = ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "b1")  # their dtypes
 TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 
 
@@ -70,13 +73,25 @@ def read_torch(file: BinaryIO, path: Path, device: str | None) -> dict[str, Any]
         raise CheckpointError(f"{path} is damaged, or no file of torch.save ({why})") from None
     if not isinstance(found, dict):
         raise CheckpointError(
-            f"{path} holds {_kind(found)}, not a dict of tensors: save model.state_dict()"
+            f"{path} holds {_kind(found)}, not a dict of tensors: torch.save({{'name': it}}, path)"
         )
     return {str(name): _converted(value, device, path) for name, value in found.items()}
 
 
+def is_torch(file: BinaryIO) -> bool:
+    """Whether a zip archive begins with a file of `torch.save`."""
+    found = b"data.pkl" in file.read(1000)
+    file.seek(0)
+    return found
+
+
 def _read(archive: zipfile.ZipFile, path: Path) -> Any:
     entries = {info.filename: info for info in archive.infolist()}
+    if any(name.endswith("/constants.pkl") for name in entries):
+        raise CheckpointError(
+            f"{path} is a program of TorchScript: convert its weights once, with PyTorch: "
+            "state = torch.jit.load(path).state_dict(); torch.save(state, new)"
+        )
     total = sum(info.file_size for info in entries.values())
     if any(info.compress_type != zipfile.ZIP_STORED for info in entries.values()):
         raise CheckpointError(f"{path} is compressed, which torch.save never does")
@@ -94,7 +109,10 @@ def _read(archive: zipfile.ZipFile, path: Path) -> Any:
         what, kind, key, _, count = reference
         letters = STORAGES.get(kind.name.removeprefix("torch."))
         if what != "storage" or letters is None:
-            raise CheckpointError(f"{path} has tensors of {kind.name}, which is not supported")
+            raise CheckpointError(
+                f"{path} has tensors of {kind.name}, which is not supported: in PyTorch, .float() "
+                "converts them"
+            )
         if key not in storages:
             raw = archive.read(f"{folder}data/{key}")
             dtype = np.dtype(letters).newbyteorder(">" if big else "<")
@@ -165,6 +183,9 @@ class _Machine:
             stack.append(self.call(stack.pop(), arguments))
         elif name == "BUILD" and type(stack[-2]) is OrderedDict:
             stack.pop()  # the versions of PyTorch's modules
+        elif name == "BUILD" and isinstance(stack[-2], np.dtype):
+            if stack.pop()[1] == ">":
+                stack[-1] = stack[-1].newbyteorder(">")
         elif name == "NEWOBJ":
             self.refuse(_kind(stack[-2]))
         elif name not in ("PROTO", "FRAME"):
@@ -191,9 +212,17 @@ class _Machine:
         if name == "torch._utils._rebuild_parameter":
             return arguments[0]
         if name == "torch._utils._rebuild_tensor_v2":
-            return _tensor(*arguments[:4])
+            return _marked(_tensor(*arguments[:4]), *arguments[6:])
         if name == "torch.Size":
             return tuple(*arguments)
+        if name in ("__builtin__.set", "builtins.set"):
+            return set(*arguments)
+        if name in NUMPY_SCALARS:
+            return _scalar(*arguments)
+        if name == "numpy.dtype" and arguments[0] in SCALARS:
+            return np.dtype(arguments[0])
+        if name == "_codecs.encode" and arguments[1:] == ("latin1",):
+            return str(arguments[0]).encode("latin1")
         self.refuse(name)
         return None
 
@@ -201,8 +230,26 @@ class _Machine:
         raise CheckpointError(
             f"{self.path} holds {what[:80]}, which may run code when PyTorch loads it: only "
             "tensors, numbers, words and containers are read. If you trust it, with PyTorch: "
-            "model = torch.load(path, weights_only=False); torch.save(model.state_dict(), new)"
+            "found = torch.load(path, weights_only=False); torch.save(state, new), where state is "
+            "found.state_dict() of a module, or the entry of found with the weights"
         )
+
+
+def _marked(array: np.ndarray[Any, Any], marks: Any = None) -> np.ndarray[Any, Any]:
+    """A tensor of which PyTorch has saved views: conjugated or negated when it is read."""
+    known = {"conj": np.conj, "neg": np.negative}
+    for name, value in (marks or {}).items():
+        if value is not True or name not in known:
+            raise ValueError(f"a tensor is marked {str(name)[:20]!r}")
+        array = known[name](array)
+    return array
+
+
+def _scalar(dtype: Any, raw: Any) -> Any:
+    """A number that NumPy has saved, as Python's."""
+    if not isinstance(dtype, np.dtype) or not isinstance(raw, bytes) or len(raw) != dtype.itemsize:
+        raise ValueError("a number of NumPy's has another size than its dtype")
+    return np.frombuffer(raw, dtype)[0].item()
 
 
 def _tensor(
@@ -242,4 +289,6 @@ def _converted(value: Any, device: str | None, path: Path, depth: int = 0) -> An
 
 
 def _kind(value: Any) -> str:
+    if isinstance(value, np.ndarray):
+        return "a tensor"
     return value.name if isinstance(value, _Global) else f"a {type(value).__name__.strip('_')}"

@@ -22,6 +22,7 @@ from ..tensor.backend import to_host
 from ..tensor.tensor import Tensor
 from .configuration import operation_name
 from .extras import package
+from .model import tie
 
 ACTIVATIONS = {  # PyTorch's modules without options, and our operations
     "Tanh": "tanh", "ReLU": "relu", "Sigmoid": "sigmoid", "SiLU": "silu",
@@ -58,10 +59,11 @@ ROWS = {
     ),
     "LayerNorm": Row(("features", "eps")),
     "Dropout": Row(("p",)),
-    "Conv1d": Row(
+    **dict.fromkeys(("Conv1d", "Conv2d"), Row(
         ("in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups",
          "bias"), {}, {"padding_mode": "zeros"},
-    ),
+    )),
+    "Flatten": Row(("start_dim", "end_dim")),
     "BatchNorm1d": Row(("num_features", "eps", "momentum", "affine", "track_running_stats")),
     "GELU": Row(("approximate",)),
     **dict.fromkeys(("Tanh", "ReLU", "Sigmoid", "SiLU", "Identity"), Row()),
@@ -70,7 +72,7 @@ ROWS = {
         {"bias_k": None, "bias_v": None, "add_zero_attn": False, "dropout": 0.0}
     ),
 }  # fmt: skip
-CHAINS = ("Sequential", "ModuleList")
+CHAINS = ("Sequential", "ModuleList", "ModuleDict")
 
 
 @public
@@ -78,8 +80,9 @@ def from_torch(source: Any) -> Any:
     """Builds our module from PyTorch's, or converts a state dict.
 
     **Arguments** source: a module of `torch.nn`: RNN, GRU, LSTM and their cells, Linear, Embedding,
-    LayerNorm, Dropout, MultiheadAttention, activations, Sequential and ModuleList of these; or a
-    state dict of a module or an optimizer. It stays as it is.
+    LayerNorm, BatchNorm1d, Conv1d, Conv2d, Flatten, Dropout, MultiheadAttention, activations, and
+    Sequential, ModuleList and ModuleDict of these; or a state dict. It stays as it is. Shared
+    modules and tied parameters are so here, too.
 
     **Returns** the module, with copies of the weights and in the same mode; or the dict, with
     Tensors. **Raises** InvalidTypeError, InvalidValueError naming the class or the option that
@@ -92,12 +95,21 @@ def from_torch(source: Any) -> Any:
     torch = package("torch", "from_torch", "pip install torch")
     if isinstance(source, torch.Tensor | Mapping):
         return _states(dict(source) if isinstance(source, Mapping) else source, torch)
+    if isinstance(source, torch.optim.Optimizer):
+        raise InvalidTypeError(
+            "from_torch: source: an optimizer's state loads as it is: "
+            "optimizer.load_state_dict(theirs.state_dict())"
+        )
     if not isinstance(source, torch.nn.Module):
         raise InvalidTypeError(
             f"from_torch: source: expected a module of torch.nn or a state dict, got {source!r}"
         )
-    made = _from(source, torch, "")
-    return made.train(source.training) if isinstance(made, Module) else made
+    made: dict[int, Any] = {}
+    ours = _from(source, torch, "", made)
+    if isinstance(ours, Module):
+        _tie(dict(source.named_parameters(remove_duplicate=False)), ours)
+        ours.train(source.training)
+    return ours
 
 
 @public
@@ -124,16 +136,44 @@ def to_torch(source: Any) -> Any:
             "to_torch: source: expected a module of tg.nn, an optimizer or a state dict, got "
             f"{source!r}"
         )
-    return _to(source, torch, "").train(source.training)
+    theirs = _to(source, torch, "", {})
+    _tie(source._named(), theirs)
+    return theirs.train(source.training)
 
 
 # ---------------------------------------------------------------- from PyTorch
 
 
-def _from(theirs: Any, torch: Any, name: str) -> Any:
-    """Our module, or operation, for theirs."""
+def _tie(named: Mapping[str, Any], made: Any) -> None:
+    """Ties those parameters of the other side's module that are one parameter of this side's."""
+    first: dict[int, str] = {}
+    for name, p in named.items():
+        earlier = first.setdefault(id(p), name)
+        if earlier == name:
+            continue
+        if isinstance(made, Module):
+            tie(made, earlier, name, "convert the module")
+            continue
+        above, _, last = name.rpartition(".")
+        try:
+            setattr(made.get_submodule(above), last, made.get_parameter(earlier))
+        except AttributeError:
+            raise InvalidValueError(
+                f"to_torch: {earlier!r} and {name!r} are one parameter, and PyTorch's module has "
+                "them in a larger one: untie them"
+            ) from None
+
+
+def _from(theirs: Any, torch: Any, name: str, made: dict[int, Any]) -> Any:
+    """Our module, or operation, for theirs: one for each of theirs, however often it occurs."""
+    if id(theirs) not in made:
+        made[id(theirs)] = _converted_from(theirs, torch, name, made)
+    return made[id(theirs)]
+
+
+def _converted_from(theirs: Any, torch: Any, name: str, made: dict[int, Any]) -> Any:
     kind = type(theirs).__name__
-    at = f"{name} " if name else ""
+    at = f"{name} " if name else "source "
     if type(theirs) is not getattr(torch.nn, kind, None) or kind not in {
         *ROWS,
         *CHAINS,
@@ -141,16 +181,20 @@ def _from(theirs: Any, torch: Any, name: str) -> Any:
     }:
         where = f"{type(theirs).__module__}.{kind}"
         raise InvalidTypeError(
-            f"from_torch: {at}is a {where}, which tg.nn does not have: build it of modules of "
+            f"from_torch: {at}is a {where}, which is not converted: build it of modules of "
             "tg.nn, and load its weights: model.load_state_dict(tg.io.from_torch("
             "theirs.state_dict()))"
         )
     if kind in CHAINS:
-        parts = [_from(part, torch, f"{name}[{i}]") for i, part in enumerate(theirs)]
+        if kind == "ModuleDict":
+            return nn.ModuleDict(
+                {n: _from(m, torch, f"{name}[{n!r}]", made) for n, m in theirs.items()}
+            )
+        parts = [_from(part, torch, f"{name}[{i}]", made) for i, part in enumerate(theirs)]
         return nn.Sequential(*parts) if kind == "Sequential" else nn.ModuleList(parts)
     if kind not in ROWS:
         return getattr(ops, ACTIVATIONS[kind])
-    who, row = f"from_torch: {at}{kind}", ROWS[kind]
+    who, row = f"from_torch: {name} {kind}".replace("  ", " "), ROWS[kind]
     wrong = [f"{n}={v!r}" for n, want in row.theirs.items() if (v := getattr(theirs, n)) != want]
     if wrong:
         raise InvalidValueError(f"{who}: tg.nn has no {', '.join(wrong)}")
@@ -206,25 +250,35 @@ def _attention_from(theirs: Any, who: str) -> Any:
 # ---------------------------------------------------------------- to PyTorch
 
 
-def _to(ours: Any, torch: Any, name: str) -> Any:
-    """Their module for ours, or for an operation."""
+def _to(ours: Any, torch: Any, name: str, made: dict[int, Any]) -> Any:
+    """Their module for ours, or for an operation: one for each of ours."""
+    if id(ours) not in made:
+        made[id(ours)] = _converted_to(ours, torch, name, made)
+    return made[id(ours)]
+
+
+def _converted_to(ours: Any, torch: Any, name: str, made: dict[int, Any]) -> Any:
     operation = operation_name(ours)
     for theirs_name, known in ACTIVATIONS.items():
         if operation == known:
             return getattr(torch.nn, theirs_name)()
-    at = f"{name} " if name else ""
+    at = f"{name} " if name else "source "
     kind = "MultiheadAttention" if type(ours) is nn.MultiHeadAttention else type(ours).__name__
     if type(ours) is not getattr(nn, type(ours).__name__, None) or kind not in {*ROWS, *CHAINS}:
         got = f"a {type(ours).__name__}" if isinstance(ours, Module) else f"{ours!r}"
         raise InvalidTypeError(
-            f"to_torch: {at}is {got}, which torch.nn does not have: build it of modules of "
+            f"to_torch: {at}is {got}, which is not converted: build it of modules of "
             "torch.nn, and load its weights: theirs.load_state_dict(tg.io.to_torch("
             "model.state_dict()))"
         )
     if kind in CHAINS:
-        parts = [_to(part, torch, f"{name}[{i}]") for i, part in enumerate(ours)]
+        if kind == "ModuleDict":
+            named = {n: _to(m, torch, f"{name}[{n!r}]", made) for n, m in ours.items()}
+            return torch.nn.ModuleDict(named)
+        parts = [_to(part, torch, f"{name}[{i}]", made) for i, part in enumerate(ours)]
         return torch.nn.Sequential(*parts) if kind == "Sequential" else torch.nn.ModuleList(parts)
-    _check_options(ours, f"to_torch: {at}{type(ours).__name__}", ROWS[kind])
+    who = f"to_torch: {name} {type(ours).__name__}".replace("  ", " ")
+    _check_options(ours, who, ROWS[kind])
     if kind == "MultiheadAttention":
         theirs, state = _attention_to(ours, torch)
     else:
@@ -282,6 +336,12 @@ def _attention_to(ours: Any, torch: Any) -> Any:
 
 def _array(theirs: Any) -> np.ndarray[Any, Any]:
     """A copy of a tensor of PyTorch's; bfloat16 becomes float32."""
+    if theirs.is_meta or str(theirs.layout) != "torch.strided":
+        kind = "no elements (device 'meta')" if theirs.is_meta else f"layout {theirs.layout}"
+        raise InvalidValueError(
+            f"from_torch: a tensor {list(theirs.shape)} has {kind}: expected a dense one with "
+            "elements"
+        )
     found = theirs.detach().cpu()
     if str(found.dtype) == "torch.bfloat16":
         found = found.float()

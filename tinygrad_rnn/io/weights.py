@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from secrets import token_hex
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from ..errors import InvalidTypeError, public
 from ..tensor.backend import default_device, is_array, to_host
 from ..tensor.tensor import Tensor
 from .files import CheckpointError, open_to_read, sync_folder, write_new
-from .pickles import REMEDY, read_torch
+from .pickles import REMEDY, is_torch, read_torch
 
 Arrays = dict[str, np.ndarray[Any, Any]]
 
@@ -30,7 +30,21 @@ OTHER_FORMATS = {  # by their first bytes
     b"\x80": TORCH,
     b"PK": "is a zip archive, as np.savez writes them: np.load reads those",
     b"\x93NUMPY": "is an array of NumPy's: np.load reads it",
-    b"\x89HDF": "is in the HDF5 format: h5py reads it",
+    b"\x89HDF": "is in the HDF5 format: h5py reads it, and tg.io.from_keras Keras's",
+    b"\x08": "may be in the ONNX format, which tg.io.import_onnx(path) reads",
+}
+ARCHIVES = {  # zip archives, by the name of a file in them
+    b"data.pkl": "is a file of torch.save: tg.load(path) reads the tensors",
+    b"config.json": "is a model of Keras: tg.io.from_keras(path) reads it",
+}
+
+CALLS = {  # in which order arguments come differs between libraries
+    "save": "tg.save(path, tensors)",
+    "save_model": "tg.io.save_model(path, model)",
+    "export_onnx": "tg.io.export_onnx(model, path, example)",
+    "export_c": "tg.io.export_c(model, path)",
+    "to_keras": "tg.io.to_keras(chain, path)",
+    "from_keras": "model.save(path) in Keras, and tg.io.from_keras(path)",
 }
 
 
@@ -84,7 +98,7 @@ def load(path: str | Path) -> dict[str, Any]:
         with open_to_read(at) as file:
             start = file.read(4)
             file.seek(0)
-            if start == b"PK\x03\x04" and _is_torch(file):
+            if start == b"PK\x03\x04" and is_torch(file):
                 return read_torch(file, at, default_device())
             raw = file.read()
     except OSError as error:
@@ -93,13 +107,6 @@ def load(path: str | Path) -> dict[str, Any]:
         name: Tensor(array, device=default_device())
         for name, array in sorted(from_bytes(raw, str(path)).items())  # a file has no order
     }
-
-
-def _is_torch(file: BinaryIO) -> bool:
-    """Whether a zip archive begins with a file of `torch.save`."""
-    found = b"data.pkl" in file.read(1000)
-    file.seek(0)
-    return found
 
 
 def to_bytes(tensors: Mapping[str, Any], metadata: Mapping[str, str] | None = None) -> bytes:
@@ -153,8 +160,9 @@ def as_path(function: str, path: Any) -> Path:
     try:
         converted = Path(path)
     except TypeError:
+        call = f": {CALLS[function]}" if function in CALLS else ""
         raise InvalidTypeError(
-            f"{function}: path: expected a file's name, got {type(path).__name__}"
+            f"{function}: path: expected a file's name, got {type(path).__name__}{call}"
         ) from None
     if "\0" in str(converted):
         raise CheckpointError(f"{function}: path: {str(converted)!r} is not a file's name")
@@ -196,6 +204,10 @@ def description(raw: bytes) -> str:
     """Describes a file that is not in the safetensors format."""
     if not raw:
         return "is empty"
+    if raw.startswith(b"PK"):
+        for name, what in ARCHIVES.items():
+            if name in raw[:1000]:
+                return what
     return next(
         (words for begin, words in OTHER_FORMATS.items() if raw.startswith(begin)),
         "is damaged or not a safetensors file",

@@ -36,12 +36,7 @@ class Executor:
     """
 
     def __init__(
-        self,
-        tape: Tape,
-        inputs: Sequence[Traced],
-        order: range,
-        every: int | None,
-        keep: bool,
+        self, tape: Tape, inputs: Sequence[Traced], order: range, every: int | None, keep: bool
     ) -> None:
         self.tape, self.inputs, self.order, self.keep = tape, inputs, order, keep
         size = every or len(order)
@@ -162,7 +157,11 @@ class Executor:
                 ys = [None if at is None else at(t) for at in by_step]
                 found = [*rest, *kept.pop()]
                 slots = [buffer.slot(t) for buffer in buffers]
-                _backward_step(tape.backward.seeds, rules, found, (*carry, *ys), totals, slots)
+                owned: set[int] = set()  # registers whose arrays may be overwritten
+                for at, g in zip(tape.backward.seeds, (*carry, *ys), strict=True):
+                    if at is not None and g is not None:
+                        _accumulate(found, owned, at, g)
+                _run_backward(rules, found, owned, totals, slots)
                 carry = [None if at is None else found[at] for at in tape.carry_at]
                 for buffer, at in zip(buffers, tape.sequences_at, strict=True):
                     buffer.write(t, None if at is None else found[at])
@@ -232,22 +231,6 @@ def _as_matmul(multiplier: Multiplier) -> Callable[[Any, Any], Any]:
     return lambda a, _: multiplier(a)
 
 
-def _backward_step(
-    seeds: Sequence[int | None],
-    rules: Sequence[Any],
-    values: list[Any],
-    gs: Sequence[Any],
-    totals: list[SumOfProducts],
-    slots: Sequence[Any],
-) -> None:
-    """Backward through one step: runs its rules and stores each cotangent in its register."""
-    owned: set[int] = set()  # registers whose arrays may be overwritten
-    for at, g in zip(seeds, gs, strict=True):
-        if at is not None and g is not None:
-            _accumulate(values, owned, at, g)
-    _run_backward(rules, values, owned, totals, slots)
-
-
 def _run_backward(
     rules: Sequence[Any],
     values: list[Any],
@@ -255,6 +238,7 @@ def _run_backward(
     totals: list[SumOfProducts],
     slots: Sequence[Any] = (),
 ) -> None:
+    """Runs rules of one step; stores each cotangent in its register."""
     for instruction in rules:
         if type(instruction) is FusedKernel:
             if not instruction.run(values, slots):

@@ -49,9 +49,6 @@ def _backward(
 
 
 linear_recurrence = Op(
-    "linear_recurrence",
-    _forward,
-    expects="a and b (T, ...) of one shape, and h0 (...)",
-    fresh=True,
+    "linear_recurrence", _forward, expects="a and b (T, ...) of one shape, and h0 (...)", fresh=True
 )
 linear_recurrence.vjp(_backward)

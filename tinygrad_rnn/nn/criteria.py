@@ -79,7 +79,10 @@ class CrossEntropyLoss(_Loss):
 
     def forward(self, logits: Tensor, targets: Any) -> Tensor:
         """**Arguments** logits: (..., C); targets: (...) integers, or (..., C) probabilities."""
-        return loss.cross_entropy(logits, targets, **self._settings())
+        return loss.cross_entropy(
+            logits, targets, weight=self.weight, ignore_index=self.ignore_index,
+            label_smoothing=self.label_smoothing, reduction=self.reduction,
+        )  # fmt: skip
 
 
 class NLLLoss(_Loss):
@@ -230,11 +233,7 @@ class CTCLoss(_Loss):
         self.blank, self.zero_infinity = _index("CTCLoss", blank, "blank"), zero_infinity
 
     def forward(
-        self,
-        log_probs: Tensor,
-        targets: Any,
-        input_lengths: Any = None,
-        target_lengths: Any = None,
+        self, log_probs: Tensor, targets: Any, input_lengths: Any = None, target_lengths: Any = None
     ) -> Tensor:
         """**Arguments** as `ctc_loss`: log_probs (T, B, C), targets (B, S), lengths (B,)."""
         return ctc_loss(log_probs, targets, input_lengths, target_lengths, **self._settings())

@@ -78,11 +78,7 @@ class Dropout(Module):
     """
 
     def __init__(
-        self,
-        p: float = 0.5,
-        *,
-        shared_axis: int | None = None,
-        generator: Generator | None = None,
+        self, p: float = 0.5, *, shared_axis: int | None = None, generator: Generator | None = None
     ) -> None:
         probability("Dropout: p", p)
         placement("Dropout", generator=generator)

@@ -12,14 +12,7 @@ from threading import local
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, Self, TypeVar
 
-from ..errors import (
-    InvalidTypeError,
-    InvalidValueError,
-    answer_in,
-    boundaries,
-    public,
-    raise_named,
-)
+from ..errors import InvalidTypeError, InvalidValueError, answer_in, boundaries, public, raise_named
 from ..tensor import creation
 from ..tensor.autodiff import no_grad
 from ..tensor.observers import register

@@ -24,11 +24,7 @@ class LayerNorm(Module):
     """
 
     def __init__(
-        self,
-        features: int,
-        eps: float = 1e-5,
-        device: str | None = None,
-        dtype: Any = "float32",
+        self, features: int, eps: float = 1e-5, device: str | None = None, dtype: Any = "float32"
     ) -> None:
         positive("LayerNorm", features=features)
         real("LayerNorm", "eps", eps, least=0)

@@ -78,9 +78,10 @@ class CharLMTraining(RecipeTrainer):
             streams = Streams(ids[:first], config.batch_size, config.bptt)
         except ValueError:
             needed = config.batch_size * config.bptt + 1
+            remedy = "lower one of them" if needed > 2 else "add more text"
             raise TextError(
                 f"the text is too short: without its held-out end it has {first} characters, and "
-                f"one window needs `batch_size` x `bptt` + 1 = {needed}: lower one of them"
+                f"one window needs `batch_size` x `bptt` + 1 = {needed}: {remedy}"
             ) from None
         states = config.batch_size * config.bptt * config.hidden_size * (config.num_layers + 1)
         check_memory("a window of this size (`batch_size`, `bptt`, `hidden_size`)", 8 * states)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -157,10 +157,7 @@ def to_device(array: Array, device: str | None = None) -> Array:
     kind, index = parse(device)
     if kind == here and array.device.id == index:
         return array
-    module = _module(kind)
-    if index is None:
-        return module.asarray(to_host(array))
-    with _gpu(module, index):
+    with placed(device) as module:
         return module.asarray(to_host(array))
 
 
@@ -191,10 +188,7 @@ def placed(device: str) -> Iterator[Any]:
         return
     kind, index = parse(device)
     module = _module(kind)
-    if index is None:
-        yield module
-        return
-    with _gpu(module, index):
+    with nullcontext() if index is None else _gpu(module, index):
         yield module
 
 
@@ -327,10 +321,7 @@ def device(name: str) -> Iterator[None]:
     module = _module(kind)
     before, _inside.stack = _inside.stack, (*_inside.stack, name)
     try:
-        if index is None:
+        with nullcontext() if index is None else _gpu(module, index):
             yield
-        else:
-            with _gpu(module, index):
-                yield
     finally:
         _inside.stack = before

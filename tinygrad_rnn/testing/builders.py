@@ -67,10 +67,7 @@ def chosen(d: Sampler, options: dict[str, Sequence[Any]]) -> dict[str, Any]:
 
 
 def elementwise(
-    name: str,
-    *domains: Domain,
-    kind: str = "operation",
-    **options: Sequence[Any],
+    name: str, *domains: Domain, kind: str = "operation", **options: Sequence[Any]
 ) -> OpInfo:
     """An OpInfo for an operation that broadcasts; a domain for each input."""
 

@@ -50,7 +50,4 @@ def _crf(d: Sampler) -> Sample:
     return Sample([real(d, (*shape, tags))], call, crf)
 
 
-LOSSES_AND_TAGGING = [
-    module_info("ctc_loss", _ctc_loss, kind="loss"),
-    module_info("CRF", _crf),
-]
+LOSSES_AND_TAGGING = [module_info("ctc_loss", _ctc_loss, kind="loss"), module_info("CRF", _crf)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
@@ -63,10 +64,13 @@ class Sample:
             inputs += self.module.to(device).parameters()
         if not any(x.size for x in inputs):
             return [0.0] * ORDER
+
+        @functools.wraps(self.call)  # errors name it
+        def call(*xs: Any) -> Any:
+            return self.call(function, *xs[: len(self.inputs)])
+
         with backend.device(device):
-            return gradient_errors(
-                lambda *xs: self.call(function, *xs[: len(self.inputs)]), inputs, order=ORDER
-            )
+            return gradient_errors(call, inputs, order=ORDER)
 
 
 @dataclass(frozen=True)

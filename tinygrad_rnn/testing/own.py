@@ -42,12 +42,12 @@ def _three_steps(d: Sampler, cell: Any, path: str) -> Sample:
     with _naming_the_line(path):
         module = cell(features, hidden, dtype="float64")
 
-    def steps_of_the_cell(_: Any, x: Any) -> Any:
+    def steps(_: Any, x: Any) -> Any:
         with _naming_the_line(path):
             y, state = Recurrent(module)(x)
         return y[-1], state
 
-    return Sample([real(d, (3, batch, features))], steps_of_the_cell, module)
+    return Sample([real(d, (3, batch, features))], steps, module)
 
 
 @contextmanager

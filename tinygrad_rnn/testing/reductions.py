@@ -9,16 +9,7 @@ import numpy as np
 from ..tensor import backend
 from ..tensor.shapes import count
 from .builders import FLATTENED, along_axis, applied, op_info, reduction
-from .op_info import (
-    Array,
-    Sample,
-    Sampler,
-    distinct,
-    real,
-    shape,
-    some_axes,
-    with_zeros,
-)
+from .op_info import Array, Sample, Sampler, distinct, real, shape, some_axes, with_zeros
 
 
 def _softmax_cross_entropy(d: Sampler) -> Sample:

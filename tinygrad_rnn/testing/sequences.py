@@ -19,6 +19,24 @@ Given = dict[str, Any]
 FUSED = {"rnn": fused_rnn, "gru": fused_gru, "lstm": fused_lstm}
 
 
+def weight_shapes(
+    d: Sampler, name: str, features: int, hidden: int, options: Given
+) -> tuple[int, dict[str, tuple[int, ...]]]:
+    """The features of h, and the shapes of weights of `rnn`, `gru` or `lstm`, some left out."""
+    lstm = name == "lstm"
+    gates = {"rnn": 1, "gru": 3, "lstm": 3 if options.get("coupled_gates") else 4}[name]
+    out = d.integer(1, hidden) if lstm and d.one_of([False, True]) else hidden
+    rows = gates * hidden
+    optional: dict[str, tuple[int, ...]] = {"b_ih": (rows,), "b_hh": (rows,)}
+    if lstm:
+        optional |= {"w_ch": ((gates - 1) * hidden,), "w_hr": (out, hidden)}
+    if name == "gru" and not options["reset_after"]:
+        del optional["b_hh"]
+    projected = {"w_hr"} if out != hidden else {}
+    drawn = {k: s for k, s in optional.items() if k in projected or d.one_of([True, False])}
+    return out, {"w_ih": (rows, features), "w_hh": (rows, out), **drawn}
+
+
 def sequence(d: Sampler, name: str, *sizes: int) -> tuple[Given, Given, Given]:
     """Inputs to differentiate in, constants and options for `rnn`, `gru` or `lstm`.
 
@@ -31,24 +49,11 @@ def sequence(d: Sampler, name: str, *sizes: int) -> tuple[Given, Given, Given]:
     if name == "lstm":
         options["coupled_gates"] = d.one_of([False, True])
         options["every_cell"] = d.one_of([False, True])
-    gates = {"rnn": 1, "gru": 3, "lstm": 3 if options.get("coupled_gates") else 4}[name]
-    out = d.integer(1, hidden) if name == "lstm" and d.one_of([False, True]) else hidden
-    rows = gates * hidden
-    shapes = {"x": (steps, batch, features), "h0": (batch, out)}
-    if name == "lstm":
-        shapes["c0"] = (batch, hidden)
-    shapes |= {"w_ih": (rows, features), "w_hh": (rows, out)}
-    optional = {"b_ih": (rows,), "b_hh": (rows,), "w_ch": ((gates - 1) * hidden,)}
-    if name != "lstm":
-        del optional["w_ch"]
-    if name == "gru" and not options["reset_after"]:
-        del optional["b_hh"]
-    shapes |= {k: shape for k, shape in optional.items() if d.one_of([True, False])}
-    if out != hidden or (name == "lstm" and d.one_of([False, True])):
-        shapes["w_hr"] = (out, hidden)
+    out, weights = weight_shapes(d, name, features, hidden, options)
     table = d.one_of([None, d.integer(1, 9)])  # of so many rows, which are read
-    if table is not None:
-        shapes["x"] = (table, features)
+    x = (steps, batch, features) if table is None else (table, features)
+    states = {"c0": (batch, hidden)} if name == "lstm" else {}
+    shapes = {"x": x, "h0": (batch, out), **states, **weights}
     inputs = {k: real(d, shape) for k, shape in shapes.items()}
     for k in ("w_ih", "w_hh"):
         inputs[k] = inputs[k] / np.sqrt(hidden)

@@ -11,6 +11,7 @@ from ..tensor import ops
 from .builders import chosen, op_info
 from .kinks import nearest
 from .op_info import Array, OpInfo, Sample, Sampler, real
+from .sequences import weight_shapes
 
 
 def _step(name: str, **options: Sequence[Any]) -> OpInfo:
@@ -24,21 +25,12 @@ def _step(name: str, **options: Sequence[Any]) -> OpInfo:
         batch, features, hidden = (d.integer(1, 3) for _ in range(3))
         normed = hidden > 1 and d.one_of([True, True, False])  # few have enough that varies
         given: dict[str, Any] = chosen(d, options)
-        gates = {"rnn": 1, "gru": 3, "lstm": 3 if given.get("coupled_gates") else 4}[name]
         lstm = name == "lstm"
-        out = d.integer(1, 3) if lstm and d.one_of([False, True]) else hidden
-        rows = gates * hidden
-        shapes: dict[str, tuple[int, ...]] = {"x": (batch, features), "h": (batch, out)}
+        out, weights = weight_shapes(d, name, features, hidden, given)
+        rows = weights["w_ih"][0]
+        shapes = {"x": (batch, features), "h": (batch, out), **weights}
         shapes |= {"c": (batch, hidden)} if lstm else {}
-        shapes |= {"w_ih": (rows, features), "w_hh": (rows, out)}
-        optional: dict[str, tuple[int, ...]] = {"b_ih": (rows,), "b_hh": (rows,)}
-        optional["h_mask"] = (batch, out)
-        optional |= {"w_ch": ((gates - 1) * hidden,), "w_hr": (out, hidden)} if lstm else {}
-        if name == "gru" and not given["reset_after"]:
-            del optional["b_hh"]
-        for k, shape in optional.items():
-            if (k == "w_hr" and out != hidden) or d.one_of([False, True]):
-                shapes[k] = shape
+        shapes |= {"h_mask": (batch, out)} if d.one_of([False, True]) else {}
         inputs = {k: real(d, shape) for k, shape in shapes.items()}
         norms: dict[str, Array] = {}
         if normed:

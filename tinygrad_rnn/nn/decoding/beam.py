@@ -206,12 +206,7 @@ class _Search(NamedTuple):
         ]
 
     def grow(
-        self,
-        beam: _Beam,
-        candidates: list[_Candidate],
-        start: int,
-        terms: list[float],
-        length: int,
+        self, beam: _Beam, candidates: list[_Candidate], start: int, terms: list[float], length: int
     ) -> list[int]:
         """Sorts the candidates of a group into finished and live. **Returns** the tokens chosen."""
         before, beam.live = beam.live, []

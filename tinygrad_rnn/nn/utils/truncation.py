@@ -116,9 +116,5 @@ def _windows(
                 ys.append(y)
             if b == following:
                 later = detach(now)
-        yield (
-            slice(old, end),
-            ys[0] if len(ys) == 1 else ops.concat(ys, axis=axis),
-            detach(now),
-        )
+        yield (slice(old, end), ys[0] if len(ys) == 1 else ops.concat(ys, axis=axis), detach(now))
         start, old, state = following, end, later

@@ -243,8 +243,7 @@ add = Op("add", lambda xp, a, b: a + b).vjp(a=lambda g: g, b=lambda g: g)
 subtract = Op("subtract", lambda xp, a, b: a - b).vjp(a=lambda g: g, b=lambda g: -g)
 multiply = Op("multiply", lambda xp, a, b: a * b).vjp(a=lambda g, b: g * b, b=lambda g, a: g * a)
 divide = Op("divide", lambda xp, a, b: a / b).vjp(
-    a=lambda g, b: g / b,
-    b=lambda g, y, b: -g * y / b,
+    a=lambda g, b: g / b, b=lambda g, y, b: -g * y / b
 )
 where = Op("where", lambda xp, condition, a, b: xp.where(condition, _float32(a, b), b)).vjp(
     a=lambda xp, g, condition: xp.where(condition, g, 0),
@@ -274,8 +273,7 @@ def _lead(xp: Any, a: Any, b: Any) -> Any:
 
 
 remainder = Op("remainder", lambda xp, a, b: xp.remainder(a, b)).vjp(
-    a=lambda g: g,
-    b=lambda xp, g, a, b: -g * xp.floor_divide(a, b),
+    a=lambda g: g, b=lambda xp, g, a, b: -g * xp.floor_divide(a, b)
 )
 
 

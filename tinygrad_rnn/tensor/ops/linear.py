@@ -53,8 +53,4 @@ linear = Op(
     decomposition=_by_product,
     expects="x (..., I), w (O, I) and b (O,)",
     fresh=True,
-).vjp(
-    x=lambda g, w: matmul(g, w),
-    w=lambda g, x: matmul(_flat(g).mT, _flat(x)),
-    b=lambda g: g,
-)
+).vjp(x=lambda g, w: matmul(g, w), w=lambda g, x: matmul(_flat(g).mT, _flat(x)), b=lambda g: g)

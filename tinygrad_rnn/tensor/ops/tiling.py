@@ -103,8 +103,7 @@ def _unpad(g: Any, shapes: Any, pad_width: Any) -> Any:
 
 
 _pad = Op(
-    "pad",
-    lambda xp, x, *, pad_width, value: xp.pad(x, pad_width, constant_values=value),
+    "pad", lambda xp, x, *, pad_width, value: xp.pad(x, pad_width, constant_values=value)
 ).vjp(x=_unpad)
 
 
