@@ -101,11 +101,11 @@ def test_a_script_without_blanks_is_hinted_at(folder: Path) -> None:
     sizes = ["--hidden-size", "8", "--embedding-dim", "4", "--batch-size", "4", "--steps", "1"]
     thai = ["train", "translate", "--source", "thai", "--target", "b", *sizes]
     done = run(folder, *thai, "--out", "words of Thai")
-    assert re.fullmatch(
-        r"hint: the source is .*\(Thai\).* --source-symbols chars or .*\n", done.stderr
+    assert re.search(
+        r"^hint: the source is .*\(Thai\).* --source-symbols chars or ", done.stderr, re.MULTILINE
     )
     done = run(folder, *thai, "--source-symbols", "chars", "--out", "letters of Thai")
-    assert done.stderr == ""
+    assert "the source is" not in done.stderr
 
 
 def test_several_translations_have_scores(folder: Path) -> None:
