@@ -129,7 +129,7 @@ def test_ctrl_c_where_nothing_is_saved(
     def interrupt(*arguments: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("tinygrad_rnn.cli.use.load_checkpoint", interrupt)
+    monkeypatch.setattr("tinygrad_rnn.recipes.runs.load_checkpoint", interrupt)
     monkeypatch.setattr("tinygrad_rnn.cli.memory._learn", interrupt)
     monkeypatch.setattr(sys, "argv", ["tinygrad-rnn", *command.split()])
     with pytest.raises(SystemExit) as left:
