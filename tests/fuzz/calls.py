@@ -607,6 +607,7 @@ UNTOUCHED = {
     "load_model",
     "LoadReport",
     "import_onnx",
+    "from_keras",
     "OnnxModel",
 }  # their draws are the damage
 
