@@ -1,4 +1,4 @@
-"""What holds for every `train` command: table, picture and log; the same bits; whose run it is."""
+"""Tests of every `train` command: table, picture and log; the same bits; whose run it is."""
 
 from __future__ import annotations
 

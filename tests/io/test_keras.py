@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -281,6 +282,17 @@ def test_a_functional_model_with_two_outputs_is_no_chain(tmp_path: Path, keras: 
     keras.Model(x, [first, keras.layers.Dense(2)(first)]).save(tmp_path / "m.keras")
     with pytest.raises(CheckpointError, match="a chain has one output, and this model 2"):
         from_keras(tmp_path / "m.keras")
+
+
+def test_a_file_has_the_same_bytes_at_another_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chain, files = KerasChain([nn.Linear(2, 3)]), [tmp_path / "a.keras", tmp_path / "b.keras"]
+    for year, file in zip((2001, 2031), files, strict=True):
+        moment = time.struct_time((year, 1, 1, 0, 0, 0, 0, 1, 0))
+        monkeypatch.setattr(time, "localtime", lambda *_, moment=moment: moment)
+        to_keras(chain, file)
+    assert files[0].read_bytes() == files[1].read_bytes()
 
 
 def test_links_to_other_files_are_not_followed(tmp_path: Path) -> None:

@@ -102,7 +102,7 @@ def test_marked_views(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("seed", range(20))
 def test_checkpoints_with_numbers_of_numpy_and_views(seed: int, tmp_path: Path) -> None:
-    """What a training script saves beside the weights: the best figure, seen ids, conjugates."""
+    """Values beside the weights that a training script saves: a best figure, ids, conjugates."""
     torch: Any = pytest.importorskip("torch")
     rng = np.random.default_rng(seed)
     kinds = ["f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "?"]

@@ -58,7 +58,7 @@ def to_third_order(info: OpInfo, sample: Sample, device: str) -> list[tg.Tensor]
 @settings(share(6), suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_derivatives_are_those_of_the_cpu(device: str, info: OpInfo, data: st.DataObject) -> None:
-    """Which are those of finite differences, as test_op_infos.py checks."""
+    """Compares with derivatives on the CPU, which test_op_infos.py compares with differences."""
     sample = info.draw(HypothesisSampler(data))
     here, there = (to_third_order(info, sample, where) for where in ("cpu", device))
     for x, y in zip(here, there, strict=True):

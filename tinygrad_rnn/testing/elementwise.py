@@ -11,11 +11,11 @@ from .op_info import (
     Domain,
     Sample,
     Sampler,
+    away_from_integers,
     away_from_zero,
     broadcastable,
     distinct,
     laid_out,
-    off_the_steps,
     positive,
     real,
     shape,
@@ -41,7 +41,7 @@ def flags(d: Sampler, shape: tuple[int, ...]) -> Array:
 def _remainder(d: Sampler) -> Sample:
     whole = shape(d)
     b = away_from_zero(d, broadcastable(d, whole))
-    a = np.asarray(off_the_steps(d, whole) * b)  # the quotient is no integer
+    a = np.asarray(away_from_integers(d, whole) * b)  # the quotient is no integer
     return applied(a, b)
 
 
@@ -78,7 +78,7 @@ UNARY: dict[Domain, str] = {
     "softplus log_sigmoid gelu silu",
     positive: "sqrt rsqrt log log2 log10",
     away_from_zero: "abs relu sign",
-    off_the_steps: "floor ceil trunc round",
+    away_from_integers: "floor ceil trunc round",
     within(-0.8, 0.8): "asin acos atanh",
     within(-0.8, 3): "log1p",
     within(-1.2, 1.2): "tan",

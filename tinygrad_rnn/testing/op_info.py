@@ -130,7 +130,7 @@ def away_from_zero(draw: Sampler, shape: tuple[int, ...]) -> Array:
     return laid_out(draw, x + np.where(x < 0, -0.2, 0.2))
 
 
-def off_the_steps(draw: Sampler, shape: tuple[int, ...]) -> Array:
+def away_from_integers(draw: Sampler, shape: tuple[int, ...]) -> Array:
     """Reals away from integers, and from what lies halfway between two."""
     x = draw.reals(shape)
     return laid_out(draw, np.floor(x) + 0.1 + (x - np.floor(x)) * 0.3)
