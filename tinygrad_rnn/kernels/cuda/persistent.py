@@ -17,8 +17,7 @@ import numpy as np
 
 from ...errors import DeviceError
 from . import sequence
-from .rows import TYPES
-from .sources import cuda_source
+from .sources import TYPES, cuda_source
 
 Array = Any
 
