@@ -94,4 +94,4 @@ fused_gru = Op(
     "gru", kernels.gru_forward, decomposition=decomposition(gru_step), fresh=True,
     expects=SHAPES.format(3),
 )  # fmt: skip
-fused_gru.vjp(kernels.gru_backward)
+fused_gru.vjp(kernels.backward)

@@ -119,4 +119,4 @@ fused_lstm = Op(
     "lstm", kernels.lstm_forward, decomposition=decomposition(lstm_step, 2), fresh=True,
     expects=SHAPES.format(4),
 )  # fmt: skip
-fused_lstm.vjp(kernels.lstm_backward)
+fused_lstm.vjp(kernels.backward)

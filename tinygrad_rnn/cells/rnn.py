@@ -69,4 +69,4 @@ fused_rnn = Op(
     "rnn", kernels.rnn_forward, decomposition=decomposition(rnn_step), fresh=True,
     expects=SHAPES.format(""),
 )  # fmt: skip
-fused_rnn.vjp(kernels.rnn_backward)
+fused_rnn.vjp(kernels.backward)

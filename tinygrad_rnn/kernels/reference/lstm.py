@@ -96,22 +96,13 @@ def lstm_forward(
             xp.multiply(o, tanh_of[t], out=work)
             xp.matmul(work, w_hr.T, out=hs.new[t])
     outputs = (hs.output(), hs.last(), cs.last(), *((cs.output(),) if options.every else ()))
-    return outputs, ((hs, cs, gates, tanh_c, clipped) if keep else None)
+    saved = hs, cs, gates, tanh_c, clipped, x, w_ih, w_hh, w_hr, w_ch
+    return outputs, (saved if keep else None)
 
 
-def lstm_backward(
-    xp: Any,
-    g: Arrays,
-    saved: Any,
-    needs: Sequence[bool],
-    x: Array,
-    w_ih: Array,
-    w_hh: Array,
-    w_hr: Array | None,
-    w_ch: Array | None,
-) -> Arrays:
+def lstm_backward(xp: Any, g: Arrays, saved: Any, needs: Sequence[bool]) -> Arrays:
     """Computes the cotangents of all inputs."""
-    hs, cs, gates, tanh_c, clipped = saved
+    hs, cs, gates, tanh_c, clipped, x, w_ih, w_hh, w_hr, w_ch = saved
     loop, width = hs.loop, tanh_c.shape[-1]
     gy, gh, gc, *gcs = g
     dh, dc = Cotangent(hs, gh, gy), Cotangent(cs, gc, gcs[0] if gcs else None)
