@@ -259,7 +259,7 @@ def test_a_kernel_that_does_not_compile(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(cupy, "RawModule", lambda code: compiled(code=code + "\nnonsense"))
     x = tg.ones((2, 3), device="cuda")
     fails(
-        tg.DeviceError, "cross_entropy: a CUDA kernel does not compile",
+        tg.DeviceError, "cross_entropy: .*a CUDA kernel does not compile",
         lambda: tg.nn.cross_entropy(x, [0, 1]),
     )  # fmt: skip
     sources.kernel.cache_clear()

@@ -73,13 +73,11 @@ def lstm_forward(
         affine_tanh_(xp, early[t], scale, shift)
         if f:
             xp.multiply(f[0], c, out=new)
-            xp.multiply(i, g, out=work)
-            new += work
         else:
             xp.subtract(1, i, out=new)
             new *= c
-            xp.multiply(i, g, out=work)
-            new += work
+        xp.multiply(i, g, out=work)
+        new += work
         if cell_clip is not None:
             xp.abs(new, out=work)
             xp.greater(work, cell_clip, out=clipped_of[t])
