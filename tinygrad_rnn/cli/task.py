@@ -13,7 +13,7 @@ from ..data.sets import SETS, cache_folder
 from ..recipes.runs import load_run
 from ..recipes.task import Task
 from .loop import opened
-from .options import Care, Checkpoint, Device, Out, Resume, on, options
+from .options import Checkpoint, Device, Run, on, options
 
 AT_A_TIME = 256  # items of a prediction
 
@@ -30,14 +30,11 @@ def train_command(task: type[Task]) -> Callable[..., None]:
         quick: Annotated[
             bool, typer.Option("--quick", help="A training of a minute: few data, few updates.")
         ] = False,
-        device: Device = None,
-        out: Out = Path("runs") / task.recipe,
-        resume: Resume = False,
-        care: Care,
+        run: Run,
     ) -> None:
-        if quick and not resume:
+        if quick and not run.resume:
             settings = {**task.quick, **settings}
-        with opened(task, task.recipe, settings, device, out, resume, care) as session:
+        with opened(task, task.recipe, settings, run) as session:
             config = task.settings()
             if session.saved is not None:
                 config = task.settings(**session.saved["config"])
