@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InvalidTypeError, public
-from ..tensor.backend import default_device, is_array, to_host
+from ..tensor.backend import LINE, default_device, is_array, to_host
 from ..tensor.tensor import Tensor
 from .files import CheckpointError, open_to_read, reading, sync_folder, write_new
 from .header import header_of, placed
@@ -103,7 +103,7 @@ def to_bytes(tensors: Mapping[str, Any], metadata: Mapping[str, str] | None = No
     size = int.from_bytes(raw[:8], "little")
     header = {"__metadata__": dict(metadata), **json.loads(raw[8 : 8 + size])}
     text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)  # the tensors stay aligned
+    text += b" " * (-(8 + len(text)) % LINE)  # so that the tensors begin at one, if mapped, too
     return b"".join([len(text).to_bytes(8, "little"), text, memoryview(raw)[8 + size :]])
 
 
