@@ -16,7 +16,7 @@ from ..io import CheckpointError, has_checkpoint, load_checkpoint
 from ..recipes.runs import RESULTS, made_by, refuse_other
 from ..recipes.settings import check
 
-Quick = Annotated[bool, typer.Option("--quick", help="Small trainings, which end in a minute.")]
+Quick = Annotated[bool, typer.Option("--quick", help="Train for a minute: few data, few updates.")]
 
 
 class Results:

@@ -14,6 +14,7 @@ from ..recipes.runs import load_run
 from ..recipes.task import Task
 from .loop import opened
 from .options import Checkpoint, Device, Run, on, options
+from .studies import Quick
 
 AT_A_TIME = 256  # items of a prediction
 
@@ -27,9 +28,7 @@ def train_command(task: type[Task]) -> Callable[..., None]:
             list[Path] | None, typer.Option(help=task.data_help, show_default=task.default)
         ] = None,
         settings: dict[str, Any],
-        quick: Annotated[
-            bool, typer.Option("--quick", help="A training of a minute: few data, few updates.")
-        ] = False,
+        quick: Quick = False,
         run: Run,
     ) -> None:
         if quick and not run.resume:

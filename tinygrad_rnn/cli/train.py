@@ -29,17 +29,19 @@ from ..recipes.charlm_table import against_ngrams, cells_and_layers
 from ..recipes.translation_training import Texts
 from .loop import opened
 from .options import Device, Run, on, options
+from .studies import Quick
 
 EXAMPLES, TESTED = 20_000, 1_000  # of a task; of users' pairs, too
+Text = Annotated[
+    Path | None,
+    typer.Option(help="UTF-8 text in any script.", show_default="Shakespeare's plays"),
+]
 
 
 @options(CharLMConfig())
 def charlm(
     *,
-    text: Annotated[
-        Path | None,
-        typer.Option(help="UTF-8 text in any script.", show_default="Shakespeare's plays"),
-    ] = None,
+    text: Text = None,
     settings: dict[str, Any],
     compare: Annotated[
         bool, typer.Option("--compare", help="Show Kneser-Ney of order 8 on the same text, too.")
@@ -64,10 +66,7 @@ TABLE = ("hidden_size", "embedding_dim", "dropout", "batch_size", "bptt", "steps
 @options(CharLMConfig(), *TABLE)
 def cells(
     *,
-    text: Annotated[
-        Path | None,
-        typer.Option(help="UTF-8 text in any script.", show_default="Shakespeare's plays"),
-    ] = None,
+    text: Text = None,
     layers: Annotated[int, typer.Option(help="Most layers.", min=1, max=16)] = 4,
     settings: dict[str, Any],
     device: Device = None,
@@ -172,9 +171,7 @@ def messages(
         Path | None, typer.Option(help="The folder of the languages.", show_default="Debian's")
     ] = None,
     settings: dict[str, Any],
-    quick: Annotated[
-        bool, typer.Option("--quick", help="A training of a minute: few updates.")
-    ] = False,
+    quick: Quick = False,
     run: Run,
 ) -> None:
     """Train a model on a program's messages in another language and English, and test it."""
