@@ -34,13 +34,10 @@ def train_command(task: type[Task]) -> Callable[..., None]:
         if quick and not run.resume:
             settings = {**task.quick, **settings}
         with opened(task, task.recipe, settings, run) as session:
-            config = task.settings()
-            if session.saved is not None:
-                config = task.settings(**session.saved["config"])
-                session.sources = session.saved["sources"]
-            if data:
-                session.sources = [str(path.resolve()) for path in data]
-            content = task.read(session.sources, replace(config, **session.settings))
+            saved = session.saved or {"config": {}, "sources": []}
+            session.sources = [str(path.resolve()) for path in data or ()] or saved["sources"]
+            config = replace(task.settings(**saved["config"]), **session.settings)
+            content = task.read(session.sources, config)
             training = session.start(content, task.settings())
             print(training.describe())
             session.train(training, training.compare)
