@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import Field, dataclass, fields
 from pathlib import Path
@@ -49,12 +49,22 @@ class Care:
 
 
 Command = Callable[..., None]
-
+SPANS = ("steps", "epochs")  # the settings that say how long to train
 
 CARE = [
     one.replace(kind=inspect.Parameter.KEYWORD_ONLY)
     for one in inspect.signature(Care, eval_str=True).parameters.values()
 ]
+
+
+QUICK = inspect.Parameter(
+    "quick",
+    inspect.Parameter.KEYWORD_ONLY,
+    default=False,
+    annotation=Annotated[
+        bool, typer.Option("--quick", help="A small training that ends in a minute.")
+    ],
+)
 
 
 def as_utf8(typed: str | None) -> str | None:
@@ -72,35 +82,50 @@ def on(device: str | None) -> AbstractContextManager[None]:
     return backend.device(backend.default_device() if device is None else device)
 
 
-def options(config: Settings, *names: str) -> Callable[[Command], Command]:
+def options(
+    config: Settings, *names: str, quick: Mapping[str, Any]
+) -> Callable[[Command], Command]:
     """Replaces a command's parameters `settings` and `care` by one option for each field.
 
     The command receives the settings that the user typed, as a dictionary: the others come from a
-    configuration, or from the checkpoint that it resumes.
+    configuration, or from the checkpoint that it resumes. With `--quick`, which every command has,
+    those of `quick` count as typed, unless the user types others or resumes a run.
 
     **Arguments** config: its fields carry the help texts and ranges, its values are the defaults
     that `--help` shows. names: the settings that become options; all of them, if there are none.
+    quick: the settings of a training that ends in a minute on one core, and values for options of
+    the command's own that are None.
     """
     types = get_type_hints(type(config))
-    derived = [
-        inspect.Parameter(
-            one.name,
-            inspect.Parameter.KEYWORD_ONLY,
-            default=None,
-            annotation=Annotated[types[one.name] | None, _option(one, getattr(config, one.name))],
-        )
-        for one in fields(config)
-        if not names or one.name in names
-    ]
 
     def decorate(command: Command) -> Command:
         own = inspect.signature(command, eval_str=True)
         careful = [one.name for one in CARE] if "care" in own.parameters else []
+        derived = [
+            inspect.Parameter(
+                one.name,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=None,
+                annotation=Annotated[
+                    types[one.name] | None,
+                    _option(one, getattr(config, one.name), bool(careful) and one.name in SPANS),
+                ],
+            )
+            for one in fields(config)
+            if not names or one.name in names
+        ]
 
         @functools.wraps(command)
         def run(**arguments: Any) -> None:
             values = {one.name: arguments.pop(one.name) for one in derived}
             settings = {name: value for name, value in values.items() if value is not None}
+            if arguments.pop("quick"):
+                for name, value in quick.items():
+                    if name not in own.parameters:
+                        if not arguments.get("resume"):
+                            settings.setdefault(name, value)
+                    elif arguments[name] is None:
+                        arguments[name] = value
             if careful:
                 arguments["care"] = Care(**{name: arguments.pop(name) for name in careful})
             elif communicator().size > 1:
@@ -110,7 +135,7 @@ def options(config: Settings, *names: str) -> Callable[[Command], Command]:
                 )
             command(settings=settings, **arguments)
 
-        parts = {"settings": derived, "care": CARE}
+        parts = {"settings": [*derived, QUICK], "care": CARE}
         parameters = [
             parameter for one in own.parameters.values() for parameter in parts.get(one.name, [one])
         ]
@@ -121,10 +146,15 @@ def options(config: Settings, *names: str) -> Callable[[Command], Command]:
     return decorate
 
 
-def _option(field: Field[Any], default: Any) -> Any:
-    """Describes a setting to typer: choices follow the help text, a range follows the default."""
+def _option(field: Field[Any], default: Any, raised: bool) -> Any:
+    """Describes a setting to typer: choices follow the help text, a range follows the default.
+
+    **Arguments** raised: whether a run that resumes may have a larger value.
+    """
     text, limits = field.metadata["help"], dict(field.metadata["limits"])
     if choices := list(limits.pop("one_of", ())):
         text = f"{text.removesuffix('.')}: {', '.join(choices[:-1])} or {choices[-1]}."
+    if raised:
+        text = f"{text.removesuffix('.')}; --resume may raise it."
     shown = f"{default}; {bounds(limits)}" if limits else str(default)
     return typer.Option(help=text, show_default=shown)
