@@ -27,13 +27,8 @@ def train_command(task: type[Task]) -> Callable[..., None]:
             list[Path] | None, typer.Option(help=task.data_help, show_default=task.default)
         ] = None,
         settings: dict[str, Any],
-        quick: Annotated[
-            bool, typer.Option("--quick", help="A training of a minute: few data, few updates.")
-        ] = False,
         run: Run,
     ) -> None:
-        if quick and not run.resume:
-            settings = {**task.quick, **settings}
         with opened(task, task.recipe, settings, run) as session:
             config = task.settings()
             if session.saved is not None:
@@ -48,7 +43,7 @@ def train_command(task: type[Task]) -> Callable[..., None]:
 
     command.__name__ = command.__qualname__ = task.recipe
     command.__doc__ = (task.__doc__ or "").split("\n\n")[0]
-    return options(task.settings())(command)
+    return options(task.settings(), quick=task.quick)(command)
 
 
 def predict(
