@@ -14,9 +14,9 @@ from typing import Any, Generic, TypeVar
 import typer
 
 from .. import distributed, io
-from ..recipes import RecipeTrainer, SettingError
+from ..recipes import RecipeTrainer
 from ..recipes.comparison import Comparison
-from ..recipes.runs import made_by, refuse_other, refuse_results
+from ..recipes.runs import made_by, refuse_changes, refuse_other, refuse_results
 from ..train import CSVLog, show, stop_requests
 from ..train.trainer import BEST
 from .options import Run, on
@@ -113,13 +113,8 @@ class Session(Generic[T]):
                     f"fewer --{trainer.span}"
                 )
             return trainer
-        for name, value in self.settings.items():
-            if name != self.recipe.span and value != self.saved["config"][name]:
-                raise SettingError(
-                    f"`{name}` is {value}, but {self.saved['config'][name]} in the checkpoint: "
-                    f"leave it out to resume, or start a new training in another --out"
-                )
-        span = self.settings.get(self.recipe.span)
+        span = self.settings.pop(self.recipe.span, None)
+        refuse_changes(self.settings, self.saved["config"], "checkpoint")
         trainer = self.recipe.resume(self.saved, data, span, self.run.device, **more)
         print(f"resuming after step {trainer.step} of {trainer.steps}")
         return trainer

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import Field, dataclass, fields
 from pathlib import Path
@@ -52,6 +52,7 @@ class Run:
 
 
 Command = Callable[..., None]
+SPANS = ("steps", "epochs")  # the settings that say how long to train
 
 
 def _run_parameters(folder: str) -> list[inspect.Parameter]:
@@ -62,6 +63,16 @@ def _run_parameters(folder: str) -> list[inspect.Parameter]:
         one.replace(kind=one.KEYWORD_ONLY, annotation=annotations.get(one.name, one.annotation))
         for one in inspect.signature(Run, eval_str=True).parameters.values()
     ]
+
+
+QUICK = inspect.Parameter(
+    "quick",
+    inspect.Parameter.KEYWORD_ONLY,
+    default=False,
+    annotation=Annotated[
+        bool, typer.Option("--quick", help="A small training that ends in a minute.")
+    ],
+)
 
 
 def as_utf8(typed: str | None) -> str | None:
@@ -79,36 +90,51 @@ def on(device: str | None) -> AbstractContextManager[None]:
     return backend.device(backend.default_device() if device is None else device)
 
 
-def options(config: Settings, *names: str) -> Callable[[Command], Command]:
+def options(
+    config: Settings, *names: str, quick: Mapping[str, Any]
+) -> Callable[[Command], Command]:
     """Replaces a command's parameters `settings` and `run` by one option for each field.
 
     The command receives the settings that the user typed, as a dictionary: the others come from a
-    configuration, or from the checkpoint that it resumes.
+    configuration, or from the checkpoint that it resumes. With `--quick`, which every command has,
+    those of `quick` count as typed, unless the user types others or resumes a run.
 
     **Arguments** config: its fields carry the help texts and ranges, its values are the defaults
     that `--help` shows. names: the settings that become options; all of them, if there are none.
+    quick: the settings of a training that ends in a minute on one core, and values for options of
+    the command's own that are None.
     """
     types = get_type_hints(type(config))
-    derived = [
-        inspect.Parameter(
-            one.name,
-            inspect.Parameter.KEYWORD_ONLY,
-            default=None,
-            annotation=Annotated[types[one.name] | None, _option(one, getattr(config, one.name))],
-        )
-        for one in fields(config)
-        if not names or one.name in names
-    ]
 
     def decorate(command: Command) -> Command:
         own = inspect.signature(command, eval_str=True)
         folder = "NAME" if "name" in own.parameters else command.__name__
         places = _run_parameters(folder) if "run" in own.parameters else []
+        derived = [
+            inspect.Parameter(
+                one.name,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=None,
+                annotation=Annotated[
+                    types[one.name] | None,
+                    _option(one, getattr(config, one.name), bool(places) and one.name in SPANS),
+                ],
+            )
+            for one in fields(config)
+            if not names or one.name in names
+        ]
 
         @functools.wraps(command)
         def typed(**arguments: Any) -> None:
             values = {one.name: arguments.pop(one.name) for one in derived}
             settings = {name: value for name, value in values.items() if value is not None}
+            if arguments.pop("quick"):
+                for name, value in quick.items():
+                    if name not in own.parameters:
+                        if not arguments.get("resume"):
+                            settings.setdefault(name, value)
+                    elif arguments[name] is None:
+                        arguments[name] = value
             if places:
                 arguments["run"] = Run(**{one.name: arguments.pop(one.name) for one in places})
             elif communicator().size > 1:
@@ -118,7 +144,7 @@ def options(config: Settings, *names: str) -> Callable[[Command], Command]:
                 )
             command(settings=settings, **arguments)
 
-        parts = {"settings": derived, "run": places}
+        parts = {"settings": [*derived, QUICK], "run": places}
         parameters = [
             parameter for one in own.parameters.values() for parameter in parts.get(one.name, [one])
         ]
@@ -129,10 +155,15 @@ def options(config: Settings, *names: str) -> Callable[[Command], Command]:
     return decorate
 
 
-def _option(field: Field[Any], default: Any) -> Any:
-    """Describes a setting to typer: choices follow the help text, a range follows the default."""
+def _option(field: Field[Any], default: Any, raised: bool) -> Any:
+    """Describes a setting to typer: choices follow the help text, a range follows the default.
+
+    **Arguments** raised: whether a run that resumes may have a larger value.
+    """
     text, limits = field.metadata["help"], dict(field.metadata["limits"])
     if choices := list(limits.pop("one_of", ())):
         text = f"{text.removesuffix('.')}: {', '.join(choices[:-1])} or {choices[-1]}."
+    if raised:
+        text = f"{text.removesuffix('.')}; --resume may raise it."
     shown = f"{default}; {bounds(limits)}" if limits else str(default)
     return typer.Option(help=text, show_default=shown)

@@ -14,7 +14,6 @@ from ..recipes.runs import load_run
 from ..recipes.task import Task
 from .loop import opened
 from .options import Checkpoint, Device, Run, on, options
-from .studies import Quick
 
 AT_A_TIME = 256  # items of a prediction
 
@@ -28,11 +27,8 @@ def train_command(task: type[Task]) -> Callable[..., None]:
             list[Path] | None, typer.Option(help=task.data_help, show_default=task.default)
         ] = None,
         settings: dict[str, Any],
-        quick: Quick = False,
         run: Run,
     ) -> None:
-        if quick and not run.resume:
-            settings = {**task.quick, **settings}
         with opened(task, task.recipe, settings, run) as session:
             saved = session.saved or {"config": {}, "sources": []}
             session.sources = [str(path.resolve()) for path in data or ()] or saved["sources"]
@@ -44,7 +40,7 @@ def train_command(task: type[Task]) -> Callable[..., None]:
 
     command.__name__ = command.__qualname__ = task.recipe
     command.__doc__ = (task.__doc__ or "").split("\n\n")[0]
-    return options(task.settings())(command)
+    return options(task.settings(), quick=task.quick)(command)
 
 
 def predict(

@@ -19,17 +19,16 @@ from ..recipes import (
     SettingError,
     TranslateConfig,
     TranslationTraining,
+    charlm_table,
     fitted,
     letters,
 )
 from ..recipes import messages as programs
 from ..recipes import phones as dictionary
 from ..recipes import verses as bibles
-from ..recipes.charlm_table import against_ngrams, cells_and_layers
 from ..recipes.translation_training import Texts
 from .loop import opened
 from .options import Device, Run, on, options
-from .studies import Quick
 
 EXAMPLES, TESTED = 20_000, 1_000  # of a task; of users' pairs, too
 Text = Annotated[
@@ -38,7 +37,7 @@ Text = Annotated[
 ]
 
 
-@options(CharLMConfig())
+@options(CharLMConfig(), quick=CharLMTraining.quick)
 def charlm(
     *,
     text: Text = None,
@@ -57,17 +56,20 @@ def charlm(
         training = session.start(content, CharLMConfig())
         symbols = len(training.lm.vocabulary)
         print(f"text: {title}, {len(content):,} characters, {symbols} symbols")
-        session.train(training, partial(against_ngrams, training, content) if compare else None)
+        comparison = partial(charlm_table.against_ngrams, training, content)
+        session.train(training, comparison if compare else None)
 
 
 TABLE = ("hidden_size", "embedding_dim", "dropout", "batch_size", "bptt", "steps", "lr", "seed")
 
 
-@options(CharLMConfig(), *TABLE)
+@options(CharLMConfig(), *TABLE, quick=charlm_table.QUICK)
 def cells(
     *,
     text: Text = None,
-    layers: Annotated[int, typer.Option(help="Most layers.", min=1, max=16)] = 4,
+    layers: Annotated[
+        int | None, typer.Option(help="Most layers.", show_default="4", min=1, max=16)
+    ] = None,
     settings: dict[str, Any],
     device: Device = None,
 ) -> None:
@@ -76,7 +78,9 @@ def cells(
     _shrink(settings, len(content))
     print("cell  layers    weights  seconds  held-out bits/char")
     with on(device):
-        for row in cells_and_layers(content, replace(CharLMConfig(), **settings), layers):
+        for row in charlm_table.cells_and_layers(
+            content, replace(CharLMConfig(), **settings), layers or 4
+        ):
             print(
                 f"{row.cell:4}  {row.num_layers:6}  {row.weights:9,}  {row.seconds:7.1f}  "
                 f"{row.bits:18.3f}",
@@ -96,7 +100,7 @@ def _shrink(settings: dict[str, Any], characters: int) -> None:
         )
 
 
-@options(TranslateConfig())
+@options(TranslateConfig(), quick=TranslationTraining.quick)
 def translate(
     *,
     source: Annotated[Path | None, typer.Option(help="UTF-8 text, a sentence a line.")] = None,
@@ -135,7 +139,7 @@ def _hint(config: TranslateConfig, pairs: Sequence[Texts]) -> None:
             )
 
 
-@options(bibles.CONFIG, "hidden_size", "batch_size", "steps", "lr", "seed")
+@options(bibles.CONFIG, "hidden_size", "batch_size", "steps", "lr", "seed", quick=bibles.QUICK)
 def verses(
     *,
     source: Annotated[
@@ -161,7 +165,7 @@ def verses(
         session.train(training, lambda: training.compare("verses", parts.training, parts.test))
 
 
-@options(programs.CONFIG, "hidden_size", "batch_size", "steps", "lr", "seed")
+@options(programs.CONFIG, "hidden_size", "batch_size", "steps", "lr", "seed", quick=programs.QUICK)
 def messages(
     *,
     language: Annotated[
@@ -171,12 +175,9 @@ def messages(
         Path | None, typer.Option(help="The folder of the languages.", show_default="Debian's")
     ] = None,
     settings: dict[str, Any],
-    quick: Quick = False,
     run: Run,
 ) -> None:
     """Train a model on a program's messages in another language and English, and test it."""
-    if quick and not run.resume:
-        settings = {**programs.QUICK, **settings}
     with opened(TranslationTraining, "messages", settings, run) as session:
         defaults = [programs.CHINESE, None]
         parts = programs.messages(*session.locate(language, _absolute(folder), defaults=defaults))
@@ -185,7 +186,10 @@ def messages(
         session.train(training, lambda: programs.compare(training, parts))
 
 
-@options(dictionary.CONFIG, "hidden_size", "num_layers", "batch_size", "steps", "lr", "seed")
+@options(
+    *(dictionary.CONFIG, "hidden_size", "num_layers", "batch_size", "steps", "lr", "seed"),
+    quick=dictionary.QUICK,
+)
 def phones(
     *,
     settings: dict[str, Any],
@@ -203,7 +207,7 @@ def phones(
         session.train(training, lambda: dictionary.compare(training, parts, words))
 
 
-@options(letters.CONFIG, "hidden_size", "attention", "steps", "seed")
+@options(letters.CONFIG, "hidden_size", "attention", "steps", "seed", quick=letters.QUICK)
 def task(
     *,
     name: Annotated[str, typer.Argument(help="copy, reverse or sort.")],

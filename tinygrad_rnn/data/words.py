@@ -25,7 +25,7 @@ _WITHOUT_BLANKS = {
 
 
 class WordVocabulary(Vocabulary):
-    """Words and punctuation, each with the blank before it.
+    """A vocabulary of words and punctuation marks, each with the blank before it.
 
     Unicode defines where a word ends (UAX #29), in every script with blanks between words. In one
     without, such as Chinese and Thai, a word is a letter: characters or byte pairs serve better.

@@ -183,7 +183,7 @@ def _member(holder: Any, key: str) -> Any:
 
 
 class LoadReport(NamedTuple):
-    """Names that a partial loading matched, and those that it did not.
+    """The names that `load_matching` matched, and those that it did not.
 
     >>> import tinygrad_rnn as tg
     >>> report = tg.io.load_matching(tg.nn.Linear(2, 3), {"weight": tg.zeros((3, 2))})
