@@ -22,8 +22,6 @@ from .pickles import is_torch, read_torch
 
 Arrays = dict[str, np.ndarray[Any, Any]]
 
-DTYPES = frozenset("?bBhHiIlLqQefdF")  # the format's dtypes, by NumPy's characters
-
 CALLS = {  # in which order arguments come differs between libraries
     "save": "tg.save(path, tensors)",
     "save_model": "tg.io.save_model(path, model)",
@@ -41,8 +39,8 @@ def save(path: str | Path, tensors: Mapping[str, Any]) -> None:
     **Arguments** path: the file; by custom it ends in `.safetensors`. tensors: Tensors or arrays of
     any device, by name, such as a module's `state_dict()`.
 
-    **Raises** TypeError that names an entry of another type; CheckpointError for a dtype that the
-    format does not have, and if writing fails: an existing file keeps its contents.
+    **Raises** TypeError that names an entry of another type, or of a dtype that the format does not
+    have; CheckpointError if writing fails: an existing file keeps its contents.
 
     >>> import tempfile, tinygrad_rnn as tg
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -160,12 +158,16 @@ def _array(name: Any, value: Any) -> np.ndarray[Any, Any]:
             f"save: {name!r}: expected a Tensor or an array, got {got}: tg.tensor(...) converts "
             "numbers to a Tensor"
         )
+    check_array(array, f"save: {name!r}")
+    return np.asarray(to_host(array), array.dtype.newbyteorder("="), order="C")
+
+
+def check_array(array: Any, where: str) -> None:
+    """Refuses an array that the format cannot hold."""
     if isinstance(array, np.ma.MaskedArray):
-        raise InvalidTypeError(f"save: {name!r}: saving would lose the mask of a masked array")
-    array = to_host(array)
-    if array.dtype.char not in DTYPES:
-        raise CheckpointError(
-            f"save: {name!r} has dtype {array.dtype}, which the safetensors format does not have: "
-            "convert it to another dtype"
+        raise InvalidTypeError(f"{where}: a masked array would lose its mask: save both apart")
+    if array.dtype.kind not in "biufc" or array.dtype.itemsize > 8:
+        raise InvalidTypeError(
+            f"{where}: an array of dtype {array.dtype} cannot be saved: expected booleans, "
+            "integers, reals of up to 64 bits, or complex64"
         )
-    return np.asarray(array, array.dtype.newbyteorder("="), order="C")
