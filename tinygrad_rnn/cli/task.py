@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from ..data import TextError
 from ..data.sets import SETS, cache_folder
 from ..recipes.runs import load_run
 from ..recipes.task import Task
@@ -39,6 +40,11 @@ def train_command(task: type[Task]) -> Callable[..., None]:
                 session.sources = session.saved["sources"]
             if data:
                 session.sources = [str(path.resolve()) for path in data]
+                if twice := [one for one in session.sources if session.sources.count(one) > 1]:
+                    raise TextError(
+                        f"`data` names {twice[0]} twice: the model would be tested with what it "
+                        "has learnt from"
+                    )
             content = task.read(session.sources, replace(config, **session.settings))
             training = session.start(content, task.settings())
             print(training.describe())
