@@ -55,7 +55,7 @@ class OutOfMemoryError(TinygradRnnError, MemoryError):
 
 
 class GraphError(TinygradRnnError, RuntimeError):
-    """A graph that cannot be differentiated: freed, changed since, or never recorded."""
+    """A graph that cannot be differentiated: freed, changed, or never recorded."""
 
 
 class ExportError(TinygradRnnError, BufferError):

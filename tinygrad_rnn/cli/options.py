@@ -24,9 +24,12 @@ Resume = Annotated[bool, typer.Option("--resume", help="Resume from the checkpoi
 
 
 @dataclass(frozen=True)
-class Care:
-    """Options of `train` commands against damaged disks and numbers that are not finite."""
+class Run:
+    """Where a `train` command computes and saves, and its guards against what may go wrong."""
 
+    device: Device = None
+    out: Path | None = None  # runs/NAME, if None
+    resume: Resume = False
     keep_last: Annotated[int, typer.Option(help="Checkpoints to keep in --out.", min=1)] = 1
     best: Annotated[
         bool, typer.Option("--best", help="Save the best model so far in the folder best of --out.")
@@ -51,10 +54,15 @@ class Care:
 Command = Callable[..., None]
 SPANS = ("steps", "epochs")  # the settings that say how long to train
 
-CARE = [
-    one.replace(kind=inspect.Parameter.KEYWORD_ONLY)
-    for one in inspect.signature(Care, eval_str=True).parameters.values()
-]
+
+def _run_parameters(folder: str) -> list[inspect.Parameter]:
+    """The fields of `Run` as parameters. **Arguments** folder: the default of --out, for --help."""
+    shown = typer.Option(help="The checkpoint folder.", show_default=f"runs/{folder}")
+    annotations = {"out": Annotated[Path | None, shown]}
+    return [
+        one.replace(kind=one.KEYWORD_ONLY, annotation=annotations.get(one.name, one.annotation))
+        for one in inspect.signature(Run, eval_str=True).parameters.values()
+    ]
 
 
 QUICK = inspect.Parameter(
@@ -85,7 +93,7 @@ def on(device: str | None) -> AbstractContextManager[None]:
 def options(
     config: Settings, *names: str, quick: Mapping[str, Any]
 ) -> Callable[[Command], Command]:
-    """Replaces a command's parameters `settings` and `care` by one option for each field.
+    """Replaces a command's parameters `settings` and `run` by one option for each field.
 
     The command receives the settings that the user typed, as a dictionary: the others come from a
     configuration, or from the checkpoint that it resumes. With `--quick`, which every command has,
@@ -100,7 +108,8 @@ def options(
 
     def decorate(command: Command) -> Command:
         own = inspect.signature(command, eval_str=True)
-        careful = [one.name for one in CARE] if "care" in own.parameters else []
+        folder = "NAME" if "name" in own.parameters else command.__name__
+        places = _run_parameters(folder) if "run" in own.parameters else []
         derived = [
             inspect.Parameter(
                 one.name,
@@ -108,7 +117,7 @@ def options(
                 default=None,
                 annotation=Annotated[
                     types[one.name] | None,
-                    _option(one, getattr(config, one.name), bool(careful) and one.name in SPANS),
+                    _option(one, getattr(config, one.name), bool(places) and one.name in SPANS),
                 ],
             )
             for one in fields(config)
@@ -116,7 +125,7 @@ def options(
         ]
 
         @functools.wraps(command)
-        def run(**arguments: Any) -> None:
+        def typed(**arguments: Any) -> None:
             values = {one.name: arguments.pop(one.name) for one in derived}
             settings = {name: value for name, value in values.items() if value is not None}
             if arguments.pop("quick"):
@@ -126,8 +135,8 @@ def options(
                             settings.setdefault(name, value)
                     elif arguments[name] is None:
                         arguments[name] = value
-            if careful:
-                arguments["care"] = Care(**{name: arguments.pop(name) for name in careful})
+            if places:
+                arguments["run"] = Run(**{one.name: arguments.pop(one.name) for one in places})
             elif communicator().size > 1:
                 raise SettingError(
                     f"train {command.__name__} makes several trainings, which ranks do not divide: "
@@ -135,13 +144,13 @@ def options(
                 )
             command(settings=settings, **arguments)
 
-        parts = {"settings": [*derived, QUICK], "care": CARE}
+        parts = {"settings": [*derived, QUICK], "run": places}
         parameters = [
             parameter for one in own.parameters.values() for parameter in parts.get(one.name, [one])
         ]
-        run.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined]
-        run.__annotations__ = {one.name: one.annotation for one in parameters}
-        return run
+        typed.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined]
+        typed.__annotations__ = {one.name: one.annotation for one in parameters}
+        return typed
 
     return decorate
 

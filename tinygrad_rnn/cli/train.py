@@ -29,7 +29,7 @@ from ..recipes import phones as dictionary
 from ..recipes import verses as bibles
 from ..recipes.translation_training import Texts
 from .loop import opened
-from .options import Care, Device, Out, Resume, on, options
+from .options import Device, Run, on, options
 
 EXAMPLES, TESTED = 20_000, 1_000  # of a task; of users' pairs, too
 
@@ -45,13 +45,10 @@ def charlm(
     compare: Annotated[
         bool, typer.Option("--compare", help="Show Kneser-Ney of order 8 on the same text, too.")
     ] = False,
-    device: Device = None,
-    out: Out = Path("runs/charlm"),
-    resume: Resume = False,
-    care: Care,
+    run: Run,
 ) -> None:
     """Train a character language model, and evaluate it on held-out text."""
-    with opened(CharLMTraining, "charlm", settings, device, out, resume, care) as session:
+    with opened(CharLMTraining, "charlm", settings, run) as session:
         [path] = session.locate(_absolute(text))
         title, content = (text or path, file_text(text or path)) if path else default_text()
         if session.saved is None:
@@ -112,13 +109,10 @@ def translate(
     source: Annotated[Path | None, typer.Option(help="UTF-8 text, a sentence a line.")] = None,
     target: Annotated[Path | None, typer.Option(help="Its translation, line for line.")] = None,
     settings: dict[str, Any],
-    device: Device = None,
-    out: Out = Path("runs/translate"),
-    resume: Resume = False,
-    care: Care,
+    run: Run,
 ) -> None:
     """Train a model that translates the lines of one text to the lines of another."""
-    with opened(TranslationTraining, "translate", settings, device, out, resume, care) as session:
+    with opened(TranslationTraining, "translate", settings, run) as session:
         files = session.locate(_absolute(source), _absolute(target))
         if files[0] is None or files[1] is None:
             raise SettingError("a translation needs `source` and `target`, the texts to learn from")
@@ -162,13 +156,10 @@ def verses(
         Path | None, typer.Option(help="The modules' folder.", show_default=str(bibles.MODULES))
     ] = None,
     settings: dict[str, Any],
-    device: Device = None,
-    out: Out = Path("runs/verses"),
-    resume: Resume = False,
-    care: Care,
+    run: Run,
 ) -> None:
     """Train a model on a Bible in two languages, and test it on held-out verses."""
-    with opened(TranslationTraining, "verses", settings, device, out, resume, care) as session:
+    with opened(TranslationTraining, "verses", settings, run) as session:
         defaults = [bibles.ENGLISH, bibles.SPANISH, str(bibles.MODULES)]
         modules = session.locate(source, target, _absolute(folder), defaults=defaults)
         parts = bibles.verses(*modules)
@@ -187,13 +178,10 @@ def messages(
         Path | None, typer.Option(help="The folder of the languages.", show_default="Debian's")
     ] = None,
     settings: dict[str, Any],
-    device: Device = None,
-    out: Out = Path("runs/messages"),
-    resume: Resume = False,
-    care: Care,
+    run: Run,
 ) -> None:
     """Train a model on a program's messages in another language and English, and test it."""
-    with opened(TranslationTraining, "messages", settings, device, out, resume, care) as session:
+    with opened(TranslationTraining, "messages", settings, run) as session:
         defaults = [programs.CHINESE, None]
         parts = programs.messages(*session.locate(language, _absolute(folder), defaults=defaults))
         training = session.start(parts.training, programs.CONFIG, heldout=parts.validation)
@@ -212,13 +200,10 @@ def phones(
         int | None,
         typer.Option(help="Words of the test.", show_default=str(dictionary.TEST), min=1),
     ] = None,
-    device: Device = None,
-    out: Out = Path("runs/phones"),
-    resume: Resume = False,
-    care: Care,
+    run: Run,
 ) -> None:
     """Train a model that pronounces words, and test it on held-out words."""
-    with opened(TranslationTraining, "phones", settings, device, out, resume, care) as session:
+    with opened(TranslationTraining, "phones", settings, run) as session:
         parts = dictionary.phones()
         training = session.start(parts.training, dictionary.CONFIG, heldout=parts.validation)
         print(f"words: {len(parts.training):,} pronunciations, {len(parts.test):,} words to test")
@@ -230,22 +215,14 @@ def task(
     *,
     name: Annotated[str, typer.Argument(help="copy, reverse or sort.")],
     settings: dict[str, Any],
-    device: Device = None,
-    out: Annotated[
-        Path | None, typer.Option(help="The checkpoint folder.", show_default="runs/NAME")
-    ] = None,
-    resume: Resume = False,
-    care: Care,
+    run: Run,
 ) -> None:
     """Train a model to copy, reverse or sort letters, and test it on longer sequences.
 
     Sorting has defaults of its own: twice the units, and three times the steps.
     """
     config = letters.config(name)
-    out = out or Path("runs") / name
-    with opened(
-        TranslationTraining, f"task {name}", settings, device, out, resume, care
-    ) as session:
+    with opened(TranslationTraining, f"task {name}", settings, run) as session:
         train, validation, longer = (
             letters.examples(name, count, lengths, seed)
             for seed, (count, lengths) in enumerate(

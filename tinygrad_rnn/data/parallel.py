@@ -39,7 +39,7 @@ class Batch(NamedTuple):
 
 @public
 def read_pairs(source: str | Path, target: str | Path) -> list[tuple[str, str]]:
-    """Reads two files of which each line translates the other's, with `read_lines`.
+    """Reads two files whose lines translate each other, with `read_lines`.
 
     **Returns** the pairs without an empty side. **Raises** TextError as `read_text` does, and if
     the files have different numbers of lines, or no pair.

@@ -46,7 +46,7 @@ def axes_of(ax: Any, width: float, height: float) -> tuple[Any, Any]:
 
 
 def panels(rows: int, columns: int, width: float, height: float) -> tuple[Any, list[Any]]:
-    """Returns a new figure of a size in inches, and its axes, row by row.
+    """Creates a figure of a size in inches, and returns it with its axes, row by row.
 
     >>> import tinygrad_rnn as tg
     >>> figure, axes = tg.plot.panels(2, 3, 9, 4)
@@ -166,7 +166,7 @@ def points_of(axes: Any) -> tuple[float, float]:
 
 @public
 def check_file(path: str | Path) -> None:
-    """Refuses a file that cannot become a plot, before the work that it would show.
+    """Refuses a file name to which no plot can be saved, before the plotted work begins.
 
     **Raises** ValueError if the package matplotlib is missing, the name does not end in `.png`, or
     the file cannot be written.
