@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from ..data import TextError
 from ..data.sets import SETS, cache_folder
 from ..recipes.runs import load_run
 from ..recipes.task import Task
@@ -32,6 +33,11 @@ def train_command(task: type[Task]) -> Callable[..., None]:
         with opened(task, task.recipe, settings, run) as session:
             saved = session.saved or {"config": {}, "sources": []}
             session.sources = [str(path.resolve()) for path in data or ()] or saved["sources"]
+            if twice := [one for one in session.sources if session.sources.count(one) > 1]:
+                raise TextError(
+                    f"`data` names {twice[0]} twice: the model would be tested with what it has "
+                    "learnt from"
+                )
             config = replace(task.settings(**saved["config"]), **session.settings)
             content = task.read(session.sources, config)
             training = session.start(content, task.settings())

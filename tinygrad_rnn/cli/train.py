@@ -11,8 +11,9 @@ from typing import Annotated, Any
 
 import typer
 
-from ..data import default_text, read_pairs, without_blanks
+from ..data import default_text, without_blanks
 from ..data.datasets import file_text
+from ..data.parallel import file_pairs
 from ..recipes import (
     CharLMConfig,
     CharLMTraining,
@@ -113,7 +114,7 @@ def translate(
         files = session.locate(_absolute(source), _absolute(target))
         if files[0] is None or files[1] is None:
             raise SettingError("a translation needs `source` and `target`, the texts to learn from")
-        pairs = read_pairs(files[0], files[1])
+        pairs = file_pairs(files[0], files[1])
         training = session.start(pairs, TranslateConfig())
         translator = training.translator
         symbols = f"{len(translator.source)} and {len(translator.target)} symbols"

@@ -56,6 +56,8 @@ def parse_conll(text: str, name: str, column: str = "", tagged: bool = True) -> 
         tag = fields[at] if tagged else ""
         if tagged and tag in ("", "_"):
             raise TableError(f"{name}: row {row}, column {column or 'upos'}: missing tag")
+        if not fields[word_at].strip():
+            raise TableError(f"{name}: row {row}, column form: missing word")
         sentences[-1].append((fields[word_at], tag))
     found = [sentence for sentence in sentences if sentence]
     if not found:

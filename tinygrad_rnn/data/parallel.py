@@ -52,6 +52,11 @@ def read_pairs(source: str | Path, target: str | Path) -> list[tuple[str, str]]:
     ...     tg.data.read_pairs(en, es)
     [('a cat', 'un gato')]
     """
+    return file_pairs(source, target)
+
+
+def file_pairs(source: str | Path, target: str | Path) -> list[tuple[str, str]]:
+    """Reads pairs as `read_pairs` does, for the command, whose errors name no function."""
     sides = [read_lines(path) for path in (source, target)]
     if len(sides[0]) != len(sides[1]):
         raise TextError(

@@ -76,7 +76,8 @@ class Parts:
             drawn[0] = first[count:]
         if not all(drawn):
             raise TextError(
-                f"{sum(map(len, files))} items are too few to learn from and to test with"
+                f"{' and '.join(str(len(items)) for items in files)} items are too few to learn "
+                "from, to validate and to test with: expected three at least"
             )
         return cls(*drawn)
 

@@ -213,7 +213,7 @@ def _vocabularies(pairs: Sequence[Texts], config: TranslateConfig) -> tuple[Voca
 def split(pairs: Sequence[Texts], seed: int) -> tuple[list[Texts], list[Texts]]:
     """Splits pairs into training data and one of twenty held out, drawn by a seed."""
     if len(pairs) < 2:
-        raise TextError(f"{len(pairs)} pairs are too few: one part trains, another is held out")
+        raise TextError(f"{len(pairs)} pairs are too few: expected two, of which one is held out")
     order = Generator(seed).permutation(len(pairs)).tolist()
     heldout = set(order[: max(1, len(pairs) // 20)])
     return (
