@@ -112,13 +112,14 @@ def over_time(name: str) -> Callable[..., Any]:
     """Forwards, and natively backwards."""
 
     def run(*arrays: Any) -> list[Any]:
-        forward, backward = (getattr(kernels, f"{name}_{way}") for way in ("forward", "backward"))
+        forward = getattr(kernels, f"{name}_forward")
         count = 9 if name == "lstm" else 6
         inputs, (lengths, reset, h_mask, *zoneout) = arrays[:count], arrays[count:]
         options = kernels.SequenceOptions(lengths, reset, h_mask, tuple(zoneout))
         ys, saved = forward(np, *inputs, options=options)
         needs = [True] * count
-        return [*ys, *(backward(np, ys, saved, needs) if saved[0] is cpu else ())]
+        native = saved[0].__module__ == cpu.functions.__name__
+        return [*ys, *(kernels.backward(np, ys, saved, needs) if native else ())]
 
     return run
 

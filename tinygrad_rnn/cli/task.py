@@ -13,7 +13,7 @@ from ..data.sets import SETS, cache_folder
 from ..recipes.runs import load_run
 from ..recipes.task import Task
 from .loop import opened
-from .options import Care, Checkpoint, Device, Out, Resume, on, options
+from .options import Checkpoint, Device, Run, on, options
 
 AT_A_TIME = 256  # items of a prediction
 
@@ -27,17 +27,9 @@ def train_command(task: type[Task]) -> Callable[..., None]:
             list[Path] | None, typer.Option(help=task.data_help, show_default=task.default)
         ] = None,
         settings: dict[str, Any],
-        quick: Annotated[
-            bool, typer.Option("--quick", help="A training of a minute: few data, few updates.")
-        ] = False,
-        device: Device = None,
-        out: Out = Path("runs") / task.recipe,
-        resume: Resume = False,
-        care: Care,
+        run: Run,
     ) -> None:
-        if quick and not resume:
-            settings = {**task.quick, **settings}
-        with opened(task, task.recipe, settings, device, out, resume, care) as session:
+        with opened(task, task.recipe, settings, run) as session:
             config = task.settings()
             if session.saved is not None:
                 config = task.settings(**session.saved["config"])
@@ -51,7 +43,7 @@ def train_command(task: type[Task]) -> Callable[..., None]:
 
     command.__name__ = command.__qualname__ = task.recipe
     command.__doc__ = (task.__doc__ or "").split("\n\n")[0]
-    return options(task.settings())(command)
+    return options(task.settings(), quick=task.quick)(command)
 
 
 def predict(

@@ -60,12 +60,6 @@ class BPEVocabulary(Vocabulary):
 
     @classmethod
     @public
-    def restored(cls, symbols: Any) -> Self:
-        """Restores a vocabulary from its symbols."""
-        return cls(symbols)
-
-    @classmethod
-    @public
     def of(cls, texts: Iterable[str], vocab_size: int | None = None) -> Self:
         """Learns the merges of texts.
 

@@ -139,8 +139,7 @@ class Windows:
     @public
     def __init__(self, series: Any, length: int, horizon: int = 1, stride: int = 1) -> None:
         for name, value in (("length", length), ("horizon", horizon), ("stride", stride)):
-            if size(value, f"Windows: {name}") < 1:
-                raise InvalidValueError(f"Windows: {name}: expected at least 1, got {value}")
+            size(value, f"Windows: {name}", 1)
         if len(series) < length + horizon:
             raise InvalidValueError(
                 f"Windows: series: {len(series)} steps are too few for a window of length + horizon"

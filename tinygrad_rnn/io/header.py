@@ -19,7 +19,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .files import CheckpointError, open_to_read
+from .files import CheckpointError, open_to_read, reading
+from .weights import description
 
 TYPES = {  # of the format, and NumPy's
     "BOOL": "?", "I8": "i1", "U8": "u1", "I16": "<i2", "U16": "<u2", "I32": "<i4", "U32": "<u4",
@@ -45,22 +46,14 @@ class Header(NamedTuple):
     metadata: dict[str, str]
 
 
-def read_header(path: Path, described: Any = None) -> Header:
-    """Reads and checks a header.
-
-    **Arguments** described: a function of the file's first bytes, which says what the file is if it
-    is not in the format. **Raises** CheckpointError for a missing, damaged or other file.
-    """
-    try:
-        with open_to_read(path) as file:
-            size, start = os.fstat(file.fileno()).st_size, file.read(8)
-            length = int.from_bytes(start, "little")
-            if len(start) < 8 or length > min(MOST, size - 8):
-                what = described(start + file.read(1 << 16)) if described else ""
-                raise CheckpointError(f"{path} {what or 'is damaged or not a safetensors file'}")
-            raw = file.read(length)
-    except OSError as error:
-        raise CheckpointError(f"cannot read {path}: {error.strerror}") from None
+def read_header(path: Path) -> Header:
+    """Reads and checks a header. **Raises** CheckpointError for a damaged file, and for others."""
+    with reading(path), open_to_read(path) as file:
+        size, start = os.fstat(file.fileno()).st_size, file.read(8)
+        length = int.from_bytes(start, "little")
+        if len(start) < 8 or length > min(MOST, size - 8):
+            raise CheckpointError(f"{path} {description(start + file.read(1 << 16))}")
+        raw = file.read(length)
     try:
         return _checked(json.loads(raw, object_pairs_hook=_once), 8 + length, size)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
@@ -114,11 +107,8 @@ def mapped(path: Path, entries: Mapping[str, Entry]) -> dict[str, np.ndarray[Any
                 f"{path} has {name!r} of dtype {entry.dtype}, which NumPy does not have: convert "
                 "it to float32 in the program that wrote it"
             )
-    try:
-        with open_to_read(path) as file:
-            memory = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
-    except OSError as error:
-        raise CheckpointError(f"cannot read {path}: {error.strerror}") from None
+    with reading(path), open_to_read(path) as file:
+        memory = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
     arrays: dict[str, np.ndarray[Any, Any]] = {}
     for name, entry in entries.items():
         if entry.start + entry.size > len(memory):

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from ..errors import InvalidTypeError, public
-from ..tensor.backend import default_device, is_array, to_host
+from ..tensor.backend import LINE, default_device, is_array, to_host
 from ..tensor.tensor import Tensor
-from .files import CheckpointError, open_to_read, sync_folder, write_new
+from .files import CheckpointError, open_to_read, reading, sync_folder, write_new
 from .pickles import REMEDY, is_torch, read_torch
 
 Arrays = dict[str, np.ndarray[Any, Any]]
@@ -94,15 +94,12 @@ def load(path: str | Path) -> dict[str, Any]:
     {'w': tensor([1., 1.])}
     """
     at = as_path("load", path)
-    try:
-        with open_to_read(at) as file:
-            start = file.read(4)
-            file.seek(0)
-            if start == b"PK\x03\x04" and is_torch(file):
-                return read_torch(file, at, default_device())
-            raw = file.read()
-    except OSError as error:
-        raise CheckpointError(f"cannot read {path}: {error.strerror}") from None
+    with reading(path), open_to_read(at) as file:
+        start = file.read(4)
+        file.seek(0)
+        if start == b"PK\x03\x04" and is_torch(file):
+            return read_torch(file, at, default_device())
+        raw = file.read()
     return {
         name: Tensor(array, device=default_device())
         for name, array in sorted(from_bytes(raw, str(path)).items())  # a file has no order
@@ -120,7 +117,7 @@ def to_bytes(tensors: Mapping[str, Any], metadata: Mapping[str, str] | None = No
     size = int.from_bytes(raw[:8], "little")
     header = {"__metadata__": dict(metadata), **json.loads(raw[8 : 8 + size])}
     text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)  # the tensors stay aligned
+    text += b" " * (-(8 + len(text)) % LINE)  # so that the tensors begin at one, if mapped, too
     return b"".join([len(text).to_bytes(8, "little"), text, memoryview(raw)[8 + size :]])
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from .. import plot
 from ..data import (
@@ -57,6 +57,7 @@ class TranslationTraining(RecipeTrainer):
 
     recipe, unit, check = "translate", "symbol", staticmethod(checked)
     uses, predictor = ("translate", "look"), Translator
+    quick: ClassVar = {"hidden_size": 64, "embedding_dim": 64, "steps": 300}
 
     def __init__(
         self,

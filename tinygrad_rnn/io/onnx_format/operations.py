@@ -153,10 +153,6 @@ def _composed(function: Callable[[Graph, str, Callable[[float], str]], str]) -> 
     return emitted
 
 
-def _log_sigmoid(g: Graph, x: str, c: Any) -> str:
-    return g.add("Neg", g.add("Softplus", g.add("Neg", x)))
-
-
 def _gelu(g: Graph, x: str, c: Any) -> str:
     share = g.add("Add", g.add("Erf", g.add("Mul", x, c(0.5**0.5))), c(1))
     return g.add("Mul", g.add("Mul", x, share), c(0.5))
@@ -164,10 +160,6 @@ def _gelu(g: Graph, x: str, c: Any) -> str:
 
 def _hard_sigmoid(g: Graph, x: str, c: Any) -> str:
     return g.add("Min", g.add("Max", g.add("Add", g.add("Div", x, c(6)), c(0.5)), c(0)), c(1))
-
-
-def _trunc(g: Graph, x: str, c: Any) -> str:
-    return g.add("Mul", g.add("Sign", x), g.add("Floor", g.add("Abs", x)))
 
 
 def _isfinite(call: Call) -> str:
@@ -427,8 +419,10 @@ TABLE: dict[str, Callable[[Call], Any]] = {
     "log2": _composed(lambda g, x, c: g.add("Div", g.add("Log", x), c(np.log(2)))),
     "log10": _composed(lambda g, x, c: g.add("Div", g.add("Log", x), c(np.log(10)))),
     "silu": _composed(lambda g, x, c: g.add("Mul", x, g.add("Sigmoid", x))),
-    "log_sigmoid": _composed(_log_sigmoid), "gelu": _composed(_gelu),
-    "hard_sigmoid": _composed(_hard_sigmoid), "trunc": _composed(_trunc),
+    "log_sigmoid": _composed(lambda g, x, c: g.add("Neg", g.add("Softplus", g.add("Neg", x)))),
+    "trunc": _composed(lambda g, x, c: g.add("Mul", g.add("Sign", x), g.add("Floor",
+                       g.add("Abs", x)))),
+    "gelu": _composed(_gelu), "hard_sigmoid": _composed(_hard_sigmoid),
     "leaky_relu": lambda call: call.graph.add(
         "LeakyRelu", call.arg(0), alpha=float(call.params["negative_slope"])
     ),

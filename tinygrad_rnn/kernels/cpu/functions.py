@@ -173,7 +173,7 @@ def lstm_forward(
     return _forward(cell, keep, *inputs, options, cell_clip)
 
 
-def rnn_backward(xp: Any, g: Arrays, saved: Any, needs: Sequence[bool], *_: Any) -> Arrays:
+def rnn_backward(xp: Any, g: Arrays, saved: Any, needs: Sequence[bool]) -> Arrays:
     """See `kernels`."""
     needs = (*needs[:2], False, *needs[2:])  # there is no c0
     dx, dh0, _none, *dw = _backward((*g, None, None), saved, needs)
@@ -183,7 +183,7 @@ def rnn_backward(xp: Any, g: Arrays, saved: Any, needs: Sequence[bool], *_: Any)
 gru_backward = rnn_backward
 
 
-def lstm_backward(xp: Any, g: Arrays, saved: Any, needs: Sequence[bool], *_: Any) -> Arrays:
+def lstm_backward(xp: Any, g: Arrays, saved: Any, needs: Sequence[bool]) -> Arrays:
     """See `kernels`."""
     return _backward((*g, None)[:4], saved, needs)
 

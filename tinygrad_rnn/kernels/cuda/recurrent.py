@@ -64,22 +64,14 @@ def rnn_forward(
             for n, m, z in s.forwards():
                 times(m, z)
                 step(n)
-        return (s.output, s.arrays["h_last"]), (s if keep else None)
+        return (s.output, s.arrays["h_last"]), ((s, x, w_ih, w_hh) if keep else None)
 
 
-def rnn_backward(
-    xp: Any,
-    g: Arrays,
-    saved: Any,
-    needs: Sequence[bool],
-    x: Array,
-    w_ih: Array,
-    w_hh: Array,
-    activation: str,
-) -> Arrays:
+def rnn_backward(xp: Any, g: Arrays, saved: Any, needs: Sequence[bool]) -> Arrays:
     """As in array code: `reference.rnn_backward`."""
+    s, x, w_ih, w_hh = saved
     with x.device:
-        s, w_hh = saved.backward(g), xp.ascontiguousarray(w_hh)
+        s = s.backward(g)
         times = s.product(w_hh, transposed=False)
         step, dm = s.launcher("rnn_back", s.width), s.arrays["dm"].data.ptr
         if not persistent.run(s, "rnn", "backward", w_hh):
@@ -138,22 +130,15 @@ def gru_forward(
                 step_rz(n)
                 times_n(part, z + to_n)
                 step(n)
-        return (s.output, s.arrays["h_last"]), (s if keep else None)
+        saved = s, x, w_ih, w_hh, reset_after
+        return (s.output, s.arrays["h_last"]), (saved if keep else None)
 
 
-def gru_backward(
-    xp: Any,
-    g: Arrays,
-    saved: Any,
-    needs: Sequence[bool],
-    x: Array,
-    w_ih: Array,
-    w_hh: Array,
-    reset_after: bool,
-) -> Arrays:
+def gru_backward(xp: Any, g: Arrays, saved: Any, needs: Sequence[bool]) -> Arrays:
     """As in array code: `reference.gru_backward`."""
+    s, x, w_ih, w_hh, reset_after = saved
     with x.device:
-        s, w_hh = saved.backward(g), xp.ascontiguousarray(w_hh)
+        s = s.backward(g)
         width, dm, rec = s.width, s.arrays["dm"].data.ptr, "dz"
         if reset_after:
             rec = "dz_rec"
@@ -241,23 +226,14 @@ def lstm_forward(
                 carry(n)
         every = (s.arrays.get("c_every", s.after("cs")),) if options.every else ()
         outputs = (s.output, s.arrays["h_last"], s.arrays["c_last"], *every)
-        return outputs, (s if keep else None)
+        return outputs, ((s, x, w_ih, w_hh, w_hr, w_ch) if keep else None)
 
 
-def lstm_backward(
-    xp: Any,
-    g: Arrays,
-    saved: Any,
-    needs: Sequence[bool],
-    x: Array,
-    w_ih: Array,
-    w_hh: Array,
-    w_hr: Array | None,
-    w_ch: Array | None,
-) -> Arrays:
+def lstm_backward(xp: Any, g: Arrays, saved: Any, needs: Sequence[bool]) -> Arrays:
     """As in array code: `reference.lstm_backward`."""
+    s, x, w_ih, w_hh, w_hr, w_ch = saved
     with x.device:
-        s, w_hh = saved.backward(g), xp.ascontiguousarray(w_hh)
+        s = s.backward(g)
         width, dm = s.width, s.arrays["dm"].data.ptr
         times = s.product(w_hh, transposed=False)
         if w_hr is None:
@@ -269,7 +245,6 @@ def lstm_backward(
         else:
             s.make(d_projected=s.each_step(s.out), part=(s.loop.batch, width))
             carry, step = s.launcher("carry_back", s.out), s.launcher("lstm_back", width)
-            w_hr = xp.ascontiguousarray(w_hr)
             times_hr, part = s.product(w_hr, transposed=False), s.arrays["part"].data.ptr
             for n, d, dz in s.backwards("d_projected", "dz"):
                 carry(n)
