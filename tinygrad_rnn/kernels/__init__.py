@@ -55,12 +55,10 @@ from . import cuda
 from .contract import NO_OPTIONS, SequenceOptions
 from .cpu import infer_stack
 from .dispatch import (
-    IMPLEMENTATIONS,
     backward,
     describe,
     gru_forward,
     lstm_forward,
-    pick,
     rnn_forward,
 )
 from .linear import linear_recurrence
@@ -76,7 +74,6 @@ from .training import (
 )
 
 __all__ = [
-    "IMPLEMENTATIONS",
     "NO_OPTIONS",
     "SequenceOptions",
     "adam",
@@ -92,7 +89,6 @@ __all__ = [
     "keep_mask",
     "linear_cross_entropy",
     "lstm_forward",
-    "pick",
     "quantize_int8",
     "rnn_forward",
     "sum_of_squares",
