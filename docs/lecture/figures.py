@@ -328,15 +328,11 @@ def sequential() -> Drawing:
     xs = [96, 192, 288, 384]
     d.text(WIDTH / 2, 20, "sequential: a state reads the state before it", "soft")
     for t, x in enumerate(xs, 1):
-        d.box(x, 74, f"h_{t}", "h")
-        d.box(x, 138, f"x_{t}", "x")
-        d.path((x, 120), (x, 93))
+        column(d, x, 74, f"h_{t}", f"x_{t}", gap=64)
     chain(d, xs, 74)
     d.text(WIDTH / 2, 200, "parallel: a state reads what is known beforehand", "soft")
     for t, x in enumerate(xs, 1):
-        d.box(x, 254, f"h_{t}", "h")
-        d.box(x, 328, f"x_{t}", "x")
-        d.path((x, 310), (x, 273))
+        column(d, x, 254, f"h_{t}", f"x_{t}", gap=74)
         if t > 1:
             d.path((xs[t - 2] + 18, 310), (x - 20, 273))
     d.text(WIDTH / 2, 376, "no arrow between states: all at once", "soft")

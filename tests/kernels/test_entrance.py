@@ -19,10 +19,9 @@ import pytest
 import tinygrad_rnn as tg
 from tinygrad_rnn import kernels
 from tinygrad_rnn.kernels import cpu, products
-from tinygrad_rnn.kernels.cpu import functions
 from tinygrad_rnn.kernels.elementwise import Symbol, compile_elementwise
 
-native = pytest.mark.skipif(functions.native is None, reason=cpu.describe())
+native = pytest.mark.skipif(cpu.native is None, reason=cpu.describe())
 T, B, I, H, V, C = 3, 2, 4, 5, 6, 7
 
 
@@ -118,7 +117,7 @@ def over_time(name: str) -> Callable[..., Any]:
         options = kernels.SequenceOptions(lengths, reset, h_mask, tuple(zoneout))
         ys, saved = forward(np, *inputs, options=options)
         needs = [True] * count
-        native = saved[0].__module__ == cpu.functions.__name__
+        native = saved[0].__module__ == cpu.__name__
         return [*ys, *(kernels.backward(np, ys, saved, needs) if native else ())]
 
     return run
@@ -217,8 +216,8 @@ def flat(found: Any) -> list[Any]:
 
 @pytest.fixture
 def spy(monkeypatch: pytest.MonkeyPatch) -> Spy:
-    spy = Spy(functions.native)
-    monkeypatch.setattr(functions, "native", spy)
+    spy = Spy(cpu.native)
+    monkeypatch.setattr(cpu, "native", spy)
     return spy
 
 
@@ -297,7 +296,7 @@ def test_arrays_that_share_memory_are_left_to_array_code(spy: Spy) -> None:
         kernels.adam(np, p, g, m, v, **{**ADAM, "decay": 0.0})
         assert spy.ran == []
         with pytest.raises(ValueError, match="shares memory"):
-            functions.native.adam(p, g, m, v, *[0.5] * 9)
+            cpu.native.adam(p, g, m, v, *[0.5] * 9)
         spy.ran.clear()
     c = drawn(8, 8)
     expected = c + c @ c

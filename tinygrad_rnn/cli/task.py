@@ -31,18 +31,15 @@ def train_command(task: type[Task]) -> Callable[..., None]:
         run: Run,
     ) -> None:
         with opened(task, task.recipe, settings, run) as session:
-            config = task.settings()
-            if session.saved is not None:
-                config = task.settings(**session.saved["config"])
-                session.sources = session.saved["sources"]
-            if data:
-                session.sources = [str(path.resolve()) for path in data]
-                if twice := [one for one in session.sources if session.sources.count(one) > 1]:
-                    raise TextError(
-                        f"`data` names {twice[0]} twice: the model would be tested with what it "
-                        "has learnt from"
-                    )
-            content = task.read(session.sources, replace(config, **session.settings))
+            saved = session.saved or {"config": {}, "sources": []}
+            session.sources = [str(path.resolve()) for path in data or ()] or saved["sources"]
+            if twice := [one for one in session.sources if session.sources.count(one) > 1]:
+                raise TextError(
+                    f"`data` names {twice[0]} twice: the model would be tested with what it has "
+                    "learnt from"
+                )
+            config = replace(task.settings(**saved["config"]), **session.settings)
+            content = task.read(session.sources, config)
             training = session.start(content, task.settings())
             print(training.describe())
             session.train(training, training.compare)

@@ -32,15 +32,16 @@ from .loop import opened
 from .options import Device, Run, on, options
 
 EXAMPLES, TESTED = 20_000, 1_000  # of a task; of users' pairs, too
+Text = Annotated[
+    Path | None,
+    typer.Option(help="UTF-8 text in any script.", show_default="Shakespeare's plays"),
+]
 
 
 @options(CharLMConfig(), quick=CharLMTraining.quick)
 def charlm(
     *,
-    text: Annotated[
-        Path | None,
-        typer.Option(help="UTF-8 text in any script.", show_default="Shakespeare's plays"),
-    ] = None,
+    text: Text = None,
     settings: dict[str, Any],
     compare: Annotated[
         bool, typer.Option("--compare", help="Show Kneser-Ney of order 8 on the same text, too.")
@@ -66,10 +67,7 @@ TABLE = ("hidden_size", "embedding_dim", "dropout", "batch_size", "bptt", "steps
 @options(CharLMConfig(), *TABLE, quick=charlm_table.QUICK)
 def cells(
     *,
-    text: Annotated[
-        Path | None,
-        typer.Option(help="UTF-8 text in any script.", show_default="Shakespeare's plays"),
-    ] = None,
+    text: Text = None,
     layers: Annotated[
         int | None, typer.Option(help="Most layers.", show_default="4", min=1, max=16)
     ] = None,

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import needs
 from .datasets import TextError, read_bytes
 from .sets import SETS
 from .tables import STANDARD_INPUT, Table
@@ -41,15 +42,11 @@ class Captioned(NamedTuple):
 
 def pillow() -> Any:
     """Returns the package PIL. **Raises** TextError if it is missing."""
-    try:
+    with needs("Pillow", "an image", "pip install 'tinygrad_rnn[images]'", TextError):
         import PIL.Image
         import PIL.ImageDraw
         import PIL.ImageFont
         import PIL.ImageOps
-    except ImportError:
-        raise TextError(
-            "images need the package Pillow: pip install 'tinygrad_rnn[images]'"
-        ) from None
     return PIL
 
 

@@ -30,7 +30,7 @@ class _Refused:
 
 
 if wanted and wanted not in IMPLEMENTATIONS:
-    cpu.functions.native = _Refused()
+    cpu.native = _Refused()
 
 
 def pick(xp: Any, floats: Sequence[Any]) -> ModuleType:
@@ -127,7 +127,7 @@ rnn_forward, gru_forward, lstm_forward = map(_forward, ("rnn", "gru", "lstm"))
 
 def describe() -> str:
     """Which implementation runs, and why."""
-    if cpu.functions.native is None:
+    if cpu.native is None:
         return f"reference (array code); native code: {cpu.describe()}"
     from .cuda import recurrent
 

@@ -20,23 +20,14 @@ Array = backend.Array
 Group = dict[str, Any]
 
 
-def _unbounded(name: str) -> Callable[[Any, str], Any]:
-    return lambda value, what: between(value, f"{what}: {name}")
-
-
-def _fraction(name: str) -> Callable[[Any, str], Any]:
-    return lambda value, what: between(value, f"{what}: {name}", 0, 1)
+def _fraction(value: Any, what: str) -> float:
+    return between(value, what, 0, 1)
 
 
 SETTINGS: dict[str, Callable[[Any, str], Any]] = {  # their checks, in any optimizer
-    "lr": _unbounded("lr"),
-    "weight_decay": _unbounded("weight_decay"),
-    "eps": _unbounded("eps"),
-    "momentum": _fraction("momentum"),
-    "alpha": _fraction("alpha"),
-    "betas": pair,
-    "nesterov": lambda value, what: flag(value, f"{what}: nesterov"),
-}
+    "lr": between, "weight_decay": between, "eps": between,
+    "momentum": _fraction, "alpha": _fraction, "betas": pair, "nesterov": flag,
+}  # fmt: skip
 
 # Further settings in PyTorch's state dicts: those that do not exist here, and those that do not
 # change the result.
@@ -98,7 +89,8 @@ class Optimizer:
     def _settings(self, group: Mapping[str, Any], what: str) -> Group:
         """Checks a group's settings by name, except those of a user's own optimizer."""
         settings = {k: v for k, v in group.items() if k != "params"}
-        settings |= {k: check(settings[k], what) for k, check in SETTINGS.items() if k in settings}
+        known = [name for name in SETTINGS if name in settings]
+        settings |= {name: SETTINGS[name](settings[name], f"{what}: {name}") for name in known}
         if settings.get("nesterov") and not settings.get("momentum"):
             raise InvalidValueError(f"{what}: nesterov needs a momentum above 0")
         return settings

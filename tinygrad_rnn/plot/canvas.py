@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InvalidTypeError, InvalidValueError, ShapeError, public
+from ..errors import InvalidTypeError, InvalidValueError, ShapeError, needs, public
 from ..tensor.tensor import Tensor
 
 PIXELS, SIDE = 50e6, 60_000  # upper bounds of a PNG: a large figure gets a lower resolution
@@ -58,12 +58,8 @@ def panels(rows: int, columns: int, width: float, height: float) -> tuple[Any, l
 
 
 def _picture_class() -> Any:
-    try:
+    with needs("matplotlib", "a plot", "pip install 'tinygrad_rnn[plot]'", InvalidValueError):
         import matplotlib.figure  # noqa: F401
-    except ImportError:
-        raise InvalidValueError(
-            "a plot needs the package matplotlib: pip install 'tinygrad_rnn[plot]'"
-        ) from None
     from .picture import Picture
 
     return Picture

@@ -45,7 +45,7 @@ class Call:
     def arg(self, i: int, dtype: Any = None) -> str:
         """The value of an input, in a dtype if one is asked for."""
         first, second = self.pair
-        return self.value(first.args[i], second.args[i], self.what, dtype, self.inputs[i])
+        return self.value(first.args[i], second.args[i], self.what, dtype)
 
     def axis(self, i: int = 0, name: str = "axis") -> int:
         """An axis of an input, from the front."""
@@ -325,7 +325,7 @@ def _getitem(call: Call) -> str:
         return _basic(call, call.arg(0), pairs)
     places = [i for i, (first, _) in enumerate(pairs) if _is_array(first)]
     g, x = call.graph, call.arg(0)
-    values = [call.value(*pairs[i], call.what, np.int64, None) for i in places]
+    values = [call.value(*pairs[i], call.what, np.int64) for i in places]
     before = [first for i, (first, _) in enumerate(pairs) if i not in places]
     if before != [slice(None)] * len(before) or places != [*range(places[0], places[-1] + 1)]:
         raise InvalidValueError(
@@ -387,9 +387,7 @@ def _index_add(call: Call) -> str:
     first, second = (_parts(event.params["index"]) for event in call.pair)
     if not all(_is_array(part) for part in first):
         raise InvalidValueError(f"export_onnx: {call.what}: expected an index of arrays")
-    values = [
-        call.value(a, b, call.what, np.int64, None) for a, b in zip(first, second, strict=True)
-    ]
+    values = [call.value(a, b, call.what, np.int64) for a, b in zip(first, second, strict=True)]
     shapes = [
         np.broadcast_shapes(*(np.shape(recorder.array(part)) for part in parts))
         for recorder, parts in zip(call.recorders, (first, second), strict=True)
