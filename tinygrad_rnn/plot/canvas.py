@@ -143,10 +143,36 @@ def symbol_ticks(axis: Any, symbols: Sequence[Any], count: int, rotation: float 
     letters = 0.6 * max(map(len, labels)) + 0.3 if ahead else 1.1
     size = points_of(axis.axes)[axis.axis_name == "y"] / count / letters
     every = max(1, math.ceil(SMALLEST_FONT / size))
+    if not ahead:  # long labels leave room for the cells
+        across = points_of(axis.axes)[axis.axis_name == "x"]
+        size = min(
+            size, max(SMALLEST_FONT / every, font_size("x" * max(map(len, labels)), across / 4))
+        )
     axis.set_ticks(
         range(0, count, every), labels[::every], rotation=rotation, fontfamily=font,
         fontsize=min(10.0, size * every),
     )  # fmt: skip
+
+
+def font_size(text: str, points: float) -> float:
+    """Returns the size of a font, 10 at most, in which a line of text has so many points."""
+    return float(np.clip(points / (0.6 * max(1, len(text))), SMALLEST_FONT, 10.0))
+
+
+def name_axes(axes: Any, xlabel: str, ylabel: str, title: str = "") -> None:
+    """Writes the labels of the axes and the title, smaller where there is little room."""
+    across, up = points_of(axes)
+    axes.set_xlabel(xlabel, fontsize=font_size(xlabel, across))
+    axes.set_ylabel(ylabel, fontsize=font_size(ylabel, up))
+    axes.set_title(title, fontsize=1.2 * font_size(title, across))
+
+
+def add_legend(axes: Any, **options: Any) -> None:
+    """Adds a legend that covers half the axes at most, in either direction, if it can."""
+    names = axes.get_legend_handles_labels()[1]
+    across, up = points_of(axes)
+    size = min(font_size("x" * (max(map(len, names)) + 6), across / 2), up / 2 / 1.5 / len(names))
+    axes.legend(fontsize=max(SMALLEST_FONT, size), **options)
 
 
 def points_of(axes: Any) -> tuple[float, float]:
