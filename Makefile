@@ -97,20 +97,23 @@ native: build/native/build.ninja
 	cmake --build build/native
 	cmake --install build/native --prefix . > build/native/install.log
 
-# The kernels under the address, undefined-behaviour and thread sanitizers: a program in C++, and the tests of
-# kernels/ in Python, which preloads the sanitizers. These need more memory than a test of scarce memory leaves.
+# The kernels of every instruction set that this machine runs, under the address, undefined-behaviour and thread
+# sanitizers: a program in C++, and the tests of kernels/ in Python, which preloads the sanitizers. These need
+# more memory than a test of scarce memory leaves. One set: make sanitize LEVELS=x86-64-v3
+LEVELS ?= $(or $(shell /lib64/ld-linux-x86-64.so.2 --help 2> /dev/null | sed -n 's/^ *\(x86-64-v[234]\) .supported.*/\1/p'),generic)
 sanitize: export OMP_NUM_THREADS = 2
 sanitize: export HYPOTHESIS_PROFILE = quick
 sanitize: export ASAN_OPTIONS = detect_leaks=0:allocator_may_return_null=1
 sanitize: export TSAN_OPTIONS = ignore_noninstrumented_modules=1:die_after_fork=0:allocator_may_return_null=1
 sanitize: .venv/test
-	for s in address,undefined thread; do \
-	  cmake -S $(NATIVE) -B build/$$s -G Ninja -DSANITIZE=$$s -DPython_EXECUTABLE=$(CURDIR)/$(BIN)/python > /dev/null && \
-	  cmake --build build/$$s --target check _native && build/$$s/check && \
+	for s in address,undefined thread; do for level in $(LEVELS); do \
+	  build=$(CURDIR)/build/$$s/$$level && \
+	  cmake -S $(NATIVE) -B $$build -G Ninja -DSANITIZE=$$s -DMARCH=$$(echo $$level | sed 's/generic//') -DPython_EXECUTABLE=$(CURDIR)/$(BIN)/python > /dev/null && \
+	  cmake --build $$build --target check _native && $$build/check && \
 	  case $$s in thread) loaded=libtsan.so;; *) loaded='libasan.so libubsan.so';; esac && \
-	  NATIVE_BUILD=$(CURDIR)/build/$$s PYTHONPATH=$(CURDIR)/tests/sanitized LD_PRELOAD=$$(for l in $$loaded; do printf '%s:' $$(gcc -print-file-name=$$l); done) \
+	  NATIVE_BUILD=$$build PYTHONPATH=$(CURDIR)/tests/sanitized LD_PRELOAD=$$(for l in $$loaded; do printf '%s:' $$(gcc -print-file-name=$$l); done) \
 	    $(BIN)/python -m pytest -n 0 tests/kernels -k 'not fewer_threads' || exit 1; \
-	done
+	done; done
 
 build/%/build.ninja: $(NATIVE)/CMakeLists.txt
 	cmake -S $(NATIVE) -B build/$* -G Ninja -DPython_EXECUTABLE=$$(command -v $(PYTHON))

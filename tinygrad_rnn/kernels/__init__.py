@@ -54,15 +54,7 @@ Kernels for training (losses, embedding gradients, Adam) are in `training.py`.
 from . import cuda
 from .contract import NO_OPTIONS, SequenceOptions
 from .cpu import infer_stack
-from .dispatch import (
-    IMPLEMENTATIONS,
-    backward,
-    describe,
-    gru_forward,
-    lstm_forward,
-    pick,
-    rnn_forward,
-)
+from .dispatch import backward, describe, gru_forward, lstm_forward, rnn_forward
 from .linear import linear_recurrence
 from .philox import keep_mask
 from .quantize import quantize_int8
@@ -76,7 +68,6 @@ from .training import (
 )
 
 __all__ = [
-    "IMPLEMENTATIONS",
     "NO_OPTIONS",
     "SequenceOptions",
     "adam",
@@ -92,7 +83,6 @@ __all__ = [
     "keep_mask",
     "linear_cross_entropy",
     "lstm_forward",
-    "pick",
     "quantize_int8",
     "rnn_forward",
     "sum_of_squares",

@@ -48,6 +48,9 @@ def axes_of(ax: Any, width: float, height: float) -> tuple[Any, Any]:
 def panels(rows: int, columns: int, width: float, height: float) -> tuple[Any, list[Any]]:
     """Creates a figure of a size in inches, and returns it with its axes, row by row.
 
+    **Arguments** rows, columns: of axes. width, height: of the figure, in inches. **Returns** the
+    Figure, and a list of rows * columns Axes.
+
     >>> import tinygrad_rnn as tg
     >>> figure, axes = tg.plot.panels(2, 3, 9, 4)
     >>> len(axes), figure.get_size_inches().tolist()
