@@ -9,12 +9,12 @@
 # %% [markdown]
 # # An engine from scratch
 #
-# A derivative is a number that says how much an output moves when an input moves. A program of a
-# thousand operations has such a number for every input, and **reverse-mode differentiation** finds
-# all of them in one pass. This lesson builds it for single numbers, in one cell of code, trains a
-# recurrent unit with it, and finds out how far a gradient check can be trusted.
+# A derivative says how much an output changes when an input changes. A program with a thousand
+# inputs has a thousand derivatives, and **reverse-mode differentiation** computes all of them in
+# one backward pass. This lesson builds an engine for single numbers in one cell of code, trains a
+# recurrent unit with it, and measures how far a gradient check can be trusted.
 #
-# [The engine on one page](../docs/engine.md) is the same idea for arrays, as the package has it.
+# [The engine on one page](../docs/engine.md) does the same for arrays, as the package does.
 
 # %%
 import math
@@ -25,11 +25,12 @@ import numpy as np
 import tinygrad_rnn as tg
 
 # %% [markdown]
-# ## A number that remembers
+# ## A number that remembers its parents
 #
-# Each result keeps its **parents** with the **local derivative** by each of them. That is all that
-# an engine has to record. `backward` visits the results from the last to the first, and hands to
-# each parent its own gradient times the local derivative: the chain rule, summed over all paths.
+# Each result keeps its **parents**, each with the **local derivative** with respect to it. An
+# engine has to record nothing else. `backward` visits the results from the last to the first, and
+# adds to each parent's gradient the result's gradient times the local derivative: the chain rule,
+# summed over all paths.
 
 
 # %%
@@ -73,8 +74,8 @@ def number(value):
 
 
 # %% [markdown]
-# $y = x \cdot x + 3x$ has the derivative $2x + 3$. At 2 that is 7, and $x$ gets it over three
-# edges:
+# $y = x \cdot x + 3x$ has the derivative $2x + 3$, which is 7 at $x = 2$. Three edges lead to $x$,
+# and each contributes: $2 + 2 + 3$.
 
 # %%
 x = Number(2.0)
@@ -85,9 +86,9 @@ y.value, x.grad
 # %% [markdown]
 # ## A recurrent unit
 #
-# One number of memory: $h_t = \tanh(w\,h_{t-1} + u\,x_t + b)$. Two steps make this graph. The
-# package draws its own, which has the same operations: `w`, `u` and `b` are read once a step, so
-# two gradients arrive at each of them, and the engine adds them.
+# A recurrent unit with one number of memory is $h_t = \tanh(w\,h_{t-1} + u\,x_t + b)$. Below is the
+# graph of two steps, drawn by the package, whose graph has the same operations as ours. Each step
+# reads `w`, `u` and `b`, so two gradients arrive at each of them, and the engine adds them.
 
 
 # %%
@@ -102,7 +103,7 @@ leaves = {name: tg.tensor(0.5, requires_grad=True) for name in "wub"}
 tg.plot.graph(unit(*leaves.values(), [1.0, -1.0], tg.tensor(0.1)), leaves)
 
 # %% [markdown]
-# `unit` does not know which engine it runs on. Both give the same three derivatives:
+# `unit` works with either engine, and both give the same three derivatives:
 
 # %%
 ours = [Number(0.5) for _ in "wub"]
@@ -115,10 +116,11 @@ for name, a, b in zip("wub", ours, theirs, strict=True):
     print(name, f"{a.grad:.12f}", f"{b.grad.item():.12f}")
 
 # %% [markdown]
-# ## It learns
+# ## Training
 #
-# The unit is to be a **latch**: an input of 1 switches it on, -1 switches it off, and 0 leaves it
-# as it is. The target is the last input that was not 0. A weight moves against its gradient:
+# The unit is to become a **latch**: an input of 1 switches it on, -1 switches it off, and 0 leaves
+# it as it is. The target is the last input that was not 0. Gradient descent moves each weight
+# against its gradient:
 
 # %%
 draw = random.Random(0)
@@ -156,16 +158,16 @@ tg.plot.curves(named, xlabel="updates", ylabel="weight", ax=right)
 figure
 
 # %% [markdown]
-# Why did $w$ grow beyond 1? For $x = 0$ the state has to keep itself, $h = \tanh(w h)$, and only
-# with $w > 1$ this has solutions other than 0: one for *on*, one for *off*. The training found it.
-# Near update 20 the loss jumps and $b$ swings: where the two solutions part, a small step of the
+# Why did $w$ grow beyond 1? When $x = 0$, the state must not change: $h = \tanh(w h)$. This
+# equation has solutions other than 0 only if $w > 1$: one for *on*, one for *off*. Near update 20
+# the loss jumps and $b$ swings: while the two solutions are separating, a small change of the
 # weights changes the outcome most. [Lesson 3](3-gradients.py) looks at such a place.
 #
-# ## Can we trust it?
+# ## Can we trust a gradient?
 #
-# A rule with a wrong sign trains, too, only worse. So gradients are compared with **finite
-# differences**, $(f(x + \epsilon) - f(x - \epsilon)) / 2 \epsilon$. How small should $\epsilon$
-# be?
+# A net can train even if one of its rules has the wrong sign; it only trains worse. So we compare
+# gradients with **finite differences**, $(f(x + \epsilon) - f(x - \epsilon)) / 2 \epsilon$. How
+# small should $\epsilon$ be?
 
 
 # %%
@@ -189,10 +191,11 @@ tg.plot.curves(
 )
 
 # %% [markdown]
-# From the right, the error falls with $\epsilon^2$: that is the curvature that the difference
-# ignores. From the left, it falls with growing $\epsilon$: two values that are nearly equal are
-# subtracted, and rounding is all that is left. The best place is between; in float32 even there
-# only five digits are right. This is why `tg.gradcheck` computes in float64:
+# Read the curves from the right. First the error falls as $\epsilon^2$: this is the **truncation
+# error**, from the third derivative, which the difference ignores. Then it rises again: the two
+# values are nearly equal, their leading digits cancel, and the **rounding error** remains. The best
+# $\epsilon$ lies between; in float32 only five digits are right even there. This is why
+# `tg.gradcheck` computes in float64:
 
 # %%
 latch = [np.array(weight) for weight in (1.5, 1.0, 0.0)]
@@ -203,8 +206,8 @@ tg.gradcheck(
 # %% [markdown]
 # ## Exercise
 #
-# Give the engine a division. For $a / b$, what are the local derivatives by $a$ and by $b$? Change
-# the last line, then run the check.
+# Give the engine a division. What are the local derivatives of $a / b$ with respect to $a$ and $b$?
+# Replace the two 1.0, then run the check.
 
 
 # %%
@@ -217,13 +220,13 @@ def check(divide):
     for a, b in [(3.0, 2.0), (-1.0, 0.5), (2.0, -4.0)]:
         inputs = Number(a), Number(b)
         divide(*inputs).backward()
-        for what, got, ahead, behind in [
+        for name, got, ahead, behind in [
             ("a", inputs[0].grad, (a + 1e-5) / b, (a - 1e-5) / b),
             ("b", inputs[1].grad, a / (b + 1e-5), a / (b - 1e-5)),
         ]:
             slope = (ahead - behind) / 2e-5
             if abs(got - slope) > 1e-6:
-                return f"not yet: at {a} / {b}, the slope by {what} is {slope:.3f}, not {got:.3f}"
+                return f"not yet: at {a} / {b}, d/d{name} is {slope:.3f}, not {got:.3f}"
     return "right"
 
 

@@ -10,8 +10,8 @@
 # # Gradients that vanish and explode
 #
 # On its way back through time a gradient is multiplied by the same matrix again and again. This
-# lesson shows what that does to its norm, draws the cliff in the loss where it explodes, and
-# trains across it, once without clipping and once with it.
+# lesson shows what that does to the norm of the gradient, draws the cliff in the loss where the
+# gradient explodes, and trains across the cliff, once without clipping and once with it.
 #
 # [Chapter 9](../docs/lecture/09-gradients.md) has the equations.
 
@@ -24,8 +24,8 @@ from tinygrad_rnn import nn
 # %% [markdown]
 # ## Fifty steps back
 #
-# Five nets that have learned nothing yet. They read the same noise, and the loss is the sum of the
-# last output. $W$ is a rotation times a **gain**.
+# Five untrained nets read the same noise, and the loss is the sum of the last output. The recurrent
+# matrix $W$ of each is a random orthogonal matrix times a **gain**.
 
 
 # %%
@@ -47,15 +47,16 @@ flows = {
     f"gain {gain}": flow(rotated(gain), x) for gain in (0.5, 0.8, 1.0, 1.2, 1.5)
 }
 
-# %% From the last step back: straight lines down for gains up to 1, nearly level for 1.2 and 1.5
+# %% From the last step back: straight lines down for gains up to 1.2, and a level one for 1.5
 tg.plot.curves(flows, xlabel="step t", ylabel="norm of dL/dh_t", yscale="log")
 
 # %% [markdown]
 # On a logarithmic axis a product of nearly equal factors is a straight line. Read from right to
-# left, a gain of 0.5 loses a factor of two in each step, and more, as even a gain of 1 does: the
-# tanh has a slope of $1 - h^2 < 1$. This also holds back the gains above 1, whose large states
-# saturate it. Take the tanh away (rectified units have slope 1 wherever they are on), and the
-# explosion is there:
+# left. With a gain of 0.5 the norm more than halves at each step, and even with a gain of 1 it
+# shrinks: besides $W$, each step multiplies the gradient by the slope of the tanh, $1 - h^2 < 1$.
+# For gains above 1 the states are large and saturate the tanh, so its small slope prevents the
+# explosion. Rectified units have slope 1 wherever they are active, and with them the gradient
+# explodes:
 
 # %%
 ramps = {}
@@ -77,9 +78,10 @@ tg.plot.curves(ramps, xlabel="step t", ylabel="norm of dL/dh_t", yscale="log")
 # %% [markdown]
 # ## The cliff
 #
-# What does a loss look like whose gradient explodes? Take the smallest recurrent net, $h_t =
-# \tanh(w h_{t-1} + b)$, let it run for twenty steps from $h_0 = 0.5$, and ask it to end at $-0.7$.
-# Two weights make a landscape that can be drawn:
+# What does a loss look like whose gradient explodes? Take the smallest recurrent net,
+# $h_t = \tanh(w h_{t-1} + b)$, run it for twenty steps from $h_0 = 0.5$, and let the loss be the
+# squared distance of the last state from $-0.7$. It has two weights, so we can draw the loss as a
+# landscape:
 
 
 # %%
@@ -108,8 +110,8 @@ def landscape_map():
 landscape_map()[0]
 
 # %% [markdown]
-# On the plateau the unit stays *on*, on the plain it falls to *off*, and $b$ decides which. Here
-# is a cut through the wall, at $w = 2$:
+# On the plateau the unit stays *on*, on the plain it falls to *off*. Here is a cut through the wall
+# between them, at $w = 2$:
 
 # %%
 cut = tg.tensor(np.linspace(-0.5, -0.4, 4001), requires_grad=True)
@@ -133,8 +135,8 @@ figure
 # ## With and without clipping
 #
 # Gradient descent starts on the plateau, above the wall. **Clipping** keeps the direction of the
-# gradient and limits its length: $g \leftarrow g\, v / \lVert g \rVert$ where $\lVert g \rVert >
-# v$.
+# gradient and limits its length: if $\lVert g \rVert > v$, then
+# $g \leftarrow g\, v / \lVert g \rVert$.
 
 
 # %%
@@ -155,7 +157,7 @@ def descend(v, start=(2.0, -0.35), updates=100):
 
 free, clipped = descend(v=float("inf")), descend(v=1.0)
 for name, (value, w, b) in {
-    "free": free[-1],
+    "without clipping": free[-1],
     "with clipping": clipped[-1],
 }.items():
     print(
@@ -172,17 +174,18 @@ axes.axis(limits)
 figure
 
 # %% [markdown]
-# The best place is at the foot of the wall, where the end passes $-0.7$ on its way from *off* to
-# *on*, so both paths walk along the wall and now and then step on it. The gradient there is right,
-# but it holds for a ten-thousandth of the step that is taken. The white path is thrown out by one
-# update, to where the tanh is flat, and from there no gradient leads back. The red one is thrown
-# back by 0.1 at most, and continues.
+# The minimum lies in the wall, where the last state passes $-0.7$ on its way from *off* to *on*.
+# So both paths run along the foot of the wall, and now and then an update lands on it. The
+# gradient there is right, but only within a tiny distance, and a step in proportion to it goes
+# much too far. One such step throws the white path to a place where the tanh is flat, from which
+# no gradient leads back. The red path moves by at most 0.1 (the learning rate times $v$), and
+# continues.
 #
 # ## Truncation
 #
-# The other remedy ends the gradient $\tau$ steps back. It is then the gradient of another
-# function. How far does it point from the true one? We compare the directions, by the cosine
-# between both, for three gains:
+# The other remedy stops the gradient after $\tau$ steps back. What it gives is no longer the
+# gradient of the loss. How close are the directions of the two? We compute the cosine of the angle
+# between them, for three gains:
 
 
 # %%
@@ -204,22 +207,22 @@ for gain in (0.5, 1.0, 1.5):
     ]
     cosines[f"gain {gain}"] = (taus, close / np.linalg.norm(true))
 
-# %% For a gain of 0.5 two steps are enough; for 1.5 even thirty point elsewhere
+# %% For a gain of 0.5 two steps are enough; for 1.5 even thirty are not
 tg.plot.curves(
     cosines, xlabel="steps that the gradient goes back", ylabel="cosine with the true gradient",
     xscale="log",
 )  # fmt: skip
 
 # %% [markdown]
-# Where gradients vanish, truncation costs nothing: there was nothing left to cut. Where they do
-# not, it trades the direction for a bounded length. Neither remedy makes a net remember; that is
-# the subject of [lesson 4](4-gates.py).
+# Where gradients vanish, truncation costs nothing: nothing was left to cut off. Where they do not,
+# truncation bounds the length of the gradient and changes its direction. Neither remedy makes a net
+# remember; that is the subject of [lesson 4](4-gates.py).
 #
 # ## Exercise
 #
-# How far back does a net see? Write `horizon(norms, share)`: the number of steps back from the
-# last one for which the norm is still at least `share` of the norm at the last step, without a
-# gap. `norms` is an array over time, as `flow` returns it.
+# How far back does a gradient reach? Write `horizon(norms, share)`: the largest number $k$ such
+# that at each of the last $k$ steps before the final one the norm is at least `share` times the
+# norm at the final step. `norms` is an array over time, as `flow` returns it.
 
 
 # %%
@@ -235,11 +238,13 @@ def check(horizon):
         ("1, 0.001, 0.5, 2", [1.0, 0.001, 0.5, 2.0], 1),
     ]:
         if (found := horizon(np.asarray(norms))) != expected:
-            return f"not yet: of {what} it is {expected}, not {found}"
-    seen = [
+            return f"not yet: for {what} it is {expected}, not {found}"
+    reached = [
         int(horizon(flow(rotated(gain), x))) for gain in (0.5, 0.8, 1.0, 1.2)
     ]
-    return f"right: the gains 0.5, 0.8, 1.0 and 1.2 see {seen} steps"
+    return (
+        f"right: with gains of 0.5, 0.8, 1.0 and 1.2 it reaches {reached} steps"
+    )
 
 
 check(horizon)

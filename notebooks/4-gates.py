@@ -9,9 +9,9 @@
 # %% [markdown]
 # # What gates learn to do
 #
-# A gate is a number between 0 and 1 that a net computes for itself at each step. Nobody tells it
-# when to open. In this lesson a GRU learns to keep a number, an LSTM learns to count, and we look
-# at their gates while they do it.
+# A gate is a number between 0 and 1 that a net computes at each step. The targets do not say when
+# it should open; the net learns that. In this lesson a GRU learns to store a number, an LSTM
+# learns to count, and we look at their gates while they do so.
 #
 # Chapters [10](../docs/lecture/10-gru.md) and [11](../docs/lecture/11-lstm.md) have the equations.
 
@@ -22,11 +22,11 @@ import tinygrad_rnn as tg
 from tinygrad_rnn import nn
 
 # %% [markdown]
-# ## Keep a number
+# ## Storing a number
 #
-# At each step the net reads a number and a flag. If the flag is 1 it has to remember the number,
-# and to output it at every step until the next flag. All other numbers are noise, which it has to
-# ignore. A boolean could be kept in a saturated unit; a number between -1 and 1 cannot.
+# At each step the net reads a number and a flag. If the flag is 1, it must store the number and
+# output it at every step until the next flag. All other numbers are noise, which it must ignore. A
+# vanilla RNN could store a boolean in a saturated unit, but not a number between -1 and 1.
 
 # %%
 draw = tg.Generator(0)
@@ -60,16 +60,15 @@ def train(layer, updates=400):
 rnn, gru = (kind(2, 4, generator=tg.Generator(1)) for kind in (nn.RNN, nn.GRU))
 (_, of_rnn), (head, of_gru) = train(rnn), train(gru)
 
-# %% Both errors fall; that of the GRU falls sooner, and ends several times lower
+# %% Both errors fall; the GRU's falls sooner, and ends several times lower
 losses = {"RNN, 4 units": of_rnn, "GRU, 4 units": of_gru}
 tg.plot.curves(losses, xlabel="updates", ylabel="squared error", yscale="log")
 
 # %% [markdown]
-# The vanilla RNN has no means of leaving its state alone. At each step it computes the number
-# again, through $W$ and the tanh, and the errors of thirty steps multiply: a small change of $W$
-# is enough, as the jumps of its curve show.
+# The vanilla RNN cannot leave its state unchanged. Each step passes the number through $W$ and the
+# tanh again, so a small change of $W$ is amplified over thirty steps: its curve jumps.
 #
-# ## Look inside
+# ## Inside the GRU
 #
 # `activations` returns the gates and states of every step. Here are those of a new sequence; `!`
 # marks the steps with a flag.
@@ -89,9 +88,9 @@ tg.plot.curves(
 )
 
 # %% [markdown]
-# The state is $h_t = z \odot h_{t-1} + (1 - z) \odot \tilde h_t$: with $z = 1$ it is kept, with $z
-# = 0$ it is replaced. So $z$ has to be low where there is a flag, and high elsewhere. It is, for
-# each unit:
+# The state is $h_t = z \odot h_{t-1} + (1 - z) \odot \tilde h_t$: with $z = 1$ the GRU keeps it,
+# with $z = 0$ it replaces it. So $z$ should be low at the flags and high elsewhere. It is, in each
+# unit:
 
 # %%
 many = numbers(40, 200)[0]
@@ -101,10 +100,10 @@ print("mean z of each unit, at flags:", z[flag].mean(axis=0).round(2))
 print("mean z of each unit, between: ", z[~flag].mean(axis=0).round(2))
 
 # %% [markdown]
-# ## Count
+# ## Counting
 #
 # An LSTM has a second state, $c_t = f \odot c_{t-1} + i \odot g$. With $f = 1$ it is a **sum**,
-# and nothing squashes it. So an LSTM can count. It reads brackets, and predicts at each step how
+# and no tanh bounds it. So an LSTM can count. Ours reads brackets, and predicts at each step how
 # many are open:
 
 
@@ -138,22 +137,22 @@ print(f"squared error at the last update: {loss.item():.3f}")
 ids, depth = brackets(60, 1)
 [inside] = nn.utils.activations(lstm, lambda: lstm(embedding(ids)))[""]
 
-# %% Forget gate and cell state: where f is near 1 throughout, c rises and falls with the brackets
+# %% Forget gate and cell state: in a unit whose f stays near 1, c rises and falls with the brackets
 parts = {name: inside[name][:40] for name in "fc"}
 tg.plot.activations(parts, symbols=[")("[i] for i in ids[:40, 0]])
 
 # %% [markdown]
-# Which of the four cells is the counter? The one whose $c$ is a straight function of the depth. It
-# was trained on thirty steps, and here it runs for sixty:
+# Which of the four units is the counter? The one whose $c$ is a linear function of the depth. The
+# LSTM was trained on sequences of thirty steps, and counts here over sixty:
 
 # %%
 cells = inside["c"].numpy()[:, 0]
-straight = [np.corrcoef(cell, depth[:, 0])[0, 1] for cell in cells.T]
-best = int(np.argmax(np.abs(straight)))
+linear = [np.corrcoef(cell, depth[:, 0])[0, 1] for cell in cells.T]
+best = int(np.argmax(np.abs(linear)))
 slope, offset = np.polyfit(cells[:, best], depth[:, 0], 1)
-print("correlation of each cell with the depth:", np.round(straight, 3))
+print("correlation of each unit's c with the depth:", np.round(linear, 3))
 
-# %% The depth of the brackets, and the cell state on the depth's scale: both lines agree
+# %% The number of open brackets, and the cell state scaled to it: the two lines agree
 tg.plot.curves(
     {
         "open brackets": depth[:, 0],
@@ -165,9 +164,9 @@ tg.plot.curves(
 # %% [markdown]
 # ## Exercise
 #
-# Build a counter without any training. One cell reads bits; $c$ is to be the number of ones so
-# far. Fill in the weights of the four gates in the order i, f, g, o: `w_ih` multiplies the bit,
-# `b` is added. A gate whose sum is 40 is 1, one whose sum is -40 is 0. (`w_hh`, which multiplies
+# Build a counter without training. An LSTM of one unit reads bits, and $c$ must be the number of
+# ones so far. Fill in the weights in the order i, f, g, o: `w_ih` multiplies the bit, and `b` is
+# added. The sigmoid of 40 is 1, and that of -40 is 0, up to rounding. (`w_hh`, which multiplies
 # $h$, stays 0.)
 
 

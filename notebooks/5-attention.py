@@ -7,12 +7,13 @@
 # ---
 
 # %% [markdown]
-# # Translating dates, and where a decoder looks
+# # Translating dates with attention
 #
-# "march 5, 1950" and "5/3/1950" mean 1950-03-05. An encoder-decoder learns this from two thousand
-# examples, once without attention and once with it. Then we draw where it looks while it writes.
+# "march 5, 1950" and "5/3/1950" mean 1950-03-05. An encoder-decoder learns this translation from
+# two thousand examples, once without attention and once with it. Then we draw the attention
+# weights.
 #
-# [Chapter 14](../docs/lecture/14-encoder-decoder.md) has the equations of both.
+# [Chapter 14](../docs/lecture/14-encoder-decoder.md) has the equations.
 
 # %%
 from datetime import date, timedelta
@@ -27,8 +28,8 @@ updates = 200  # with 2000, does the net without attention catch up?
 # %% [markdown]
 # ## Two languages
 #
-# The source has six ways to write a date, the target one. Lengths differ, the order differs, and
-# the name of a month has to become two digits.
+# The source writes a date in one of six ways, the target in one. The two differ in length and in
+# order, and the name of a month becomes two digits.
 
 # %%
 draw = tg.Generator(0)
@@ -57,8 +58,8 @@ pairs = [
 pairs[:4]
 
 # %% [markdown]
-# Characters become ids; with `marks` the vocabulary has ids for padding, start and end. The last
-# 200 pairs are held out.
+# A vocabulary turns characters into ids; with `marks` it has ids for padding, start and end, too.
+# We hold out the last 200 pairs.
 
 # %%
 source = tg.data.CharVocabulary("".join(text for text, _ in pairs), marks=True)
@@ -69,8 +70,8 @@ training, held_out = samples[:2000], samples[2000:]
 # %% [markdown]
 # ## Two models
 #
-# They differ in one argument. Without attention all that the decoder knows of the source is its
-# first state.
+# The models differ in one argument. Without attention, the decoder knows the source only through
+# its initial state.
 
 
 # %%
@@ -112,12 +113,12 @@ def train(model):
 plain, looking = build(attends=False), build(attends=True)
 losses = {"without attention": train(plain), "with attention": train(looking)}
 
-# %% With attention the loss falls below 0.01 in a hundred updates; without, it stays near 0.8
+# %% With attention the loss falls below 0.01 in a hundred updates; without it, it stays near 0.8
 tg.plot.curves(losses, xlabel="updates", ylabel="loss", yscale="log")
 
 # %% [markdown]
-# For training, the decoder reads the true characters. To translate, it reads its own, until it
-# writes the end. How many of the 200 dates are right in all ten characters?
+# In training the decoder reads the true characters. In translation it reads its own, until it
+# writes the end symbol. What fraction of the 200 dates is right in all ten characters?
 
 
 # %%
@@ -153,12 +154,12 @@ for name, model in {
     )
 
 # %% [markdown]
-# ## Where it looks
+# ## Where the decoder looks
 #
-# A hypothesis carries its attention: for each character that was written, a weight for each
-# character of the source. The same date in two forms:
+# A hypothesis has its attention weights: for each character that the decoder wrote, one weight for
+# each character of the source. Here is the same date in two forms:
 
-# %% Rows are the characters written. The year's digits look at the year, the month's at its name
+# %% A row for each character written: the year's digits attend to the year, the month's to its name
 some = ["in 1976, on the 4 of july", "july 4, 1976"]
 figure, places = tg.plot.panels(2, 1, 9, 8.5)
 for text, place, hypothesis in zip(
@@ -169,13 +170,16 @@ for text, place, hypothesis in zip(
 figure
 
 # %% [markdown]
-# Nobody told it what a year is. Two things are worth a discussion: the hyphens, which carry no
-# information, look somewhere, too, since weights sum to 1. And a character is not always looked at
-# itself: the encoder reads in both directions, so the state beside it knows it as well.
+# The training data do not say what a year is, only which date belongs to which. Two observations
+# are worth a discussion. The hyphens carry no information, and yet they attend to something, since
+# the weights of a row sum to 1. And the decoder sometimes attends to the neighbour of the
+# character that it needs: the encoder reads in both directions, so that the neighbour's state
+# knows the character, too.
 #
-# ## What it has not learned
+# ## What the model has not learned
 #
-# It has seen the years 1950 to 2023, days that exist, and nothing but dates. Now something else:
+# In training it saw only dates, only days that exist, and only the years 1950 to 2023. What does
+# it do with other inputs?
 
 # %%
 odd = ["4 july 1976", "4 july 1776", "31 february 2000", "july 1976", "hello"]
@@ -183,15 +187,15 @@ for text, hypothesis in zip(odd, translate(looking, odd), strict=True):
     print(f"{text:20} {written(hypothesis)}")
 
 # %% [markdown]
-# Digits are copied, whatever they say. Beyond that it always answers, and never says that it does
-# not know.
+# It copies digits, whether the date exists or not. And it writes a date for every input: it has no
+# way to say that it does not know.
 #
 # ## Exercise
 #
 # Write attention in NumPy for one query: scores $e_s = q \cdot h_s$, weights $a =
 # \operatorname{softmax}(e)$, and the context $\sum_s a_s h_s$. Only the first `length` rows of the
-# memory are real; the others are padding, and must have the weight 0. (Scores may be large:
-# $e^{1000}$ overflows, $e^{1000 - 1000}$ does not.)
+# memory belong to the source; the others are padding, and must get the weight 0. (Scores may be
+# large: $\exp(1000)$ overflows, $\exp(1000 - 1000)$ does not.)
 
 
 # %%

@@ -9,12 +9,12 @@
 # %% [markdown]
 # # Your own data, from a CSV file to C
 #
-# A table of measurements, a row for each point in time. This lesson reads it, trains a classifier
-# of sequences with the `Trainer`, looks at its mistakes, and ships it as a C header that runs
-# without Python. To use a table of your own, change the cell that reads it.
+# Measurements often come as a table with one row for each point in time. This lesson reads such a
+# table, trains a classifier of sequences with the `Trainer`, looks at its mistakes, and exports it
+# as a C header that runs without Python. For a table of your own, change the cell that reads it.
 #
-# Details: [your own data](../docs/howto/data.md), [the Trainer](../docs/training.md),
-# [deploying](../docs/howto/deploy.md).
+# Details are in [Your own data](../docs/howto/data.md), [the Trainer](../docs/training.md) and
+# [Deploying](../docs/howto/deploy.md).
 
 # %%
 import csv
@@ -33,9 +33,9 @@ folder = Path(tempfile.mkdtemp())
 # %% [markdown]
 # ## The table
 #
-# Eight people drew gestures on a tablet, fifteen of each kind. So that nothing has to be
-# downloaded, this cell simulates them: each person holds the pen at an angle, and has a size and a
-# speed. A row is a point.
+# Eight people draw gestures on a tablet, fifteen of each kind. This cell simulates them, so that
+# you need not download anything: each person holds the pen at an angle of their own, and draws in
+# a size and at a speed of their own. A row of the table is a point.
 
 # %%
 GESTURES = ["line", "vee", "circle"]
@@ -55,7 +55,7 @@ with open(folder / "gestures.csv", "w", newline="", encoding="utf-8") as file:
                 "circle": (np.sin(6 * t), np.cos(6 * t)),
             }[gesture]
             turn = size * np.exp(1j * (angle + draw.normal(0, 0.1)))
-            noise = draw.normal(0, 0.1, (2, len(t)))
+            noise = draw.normal(0, 0.35, (2, len(t)))
             for point in turn * (x + 1j * y) + noise[0] + 1j * noise[1]:
                 place = f"{point.real:.3f}", f"{point.imag:.3f}"
                 table.writerow(
@@ -67,8 +67,8 @@ print(*(folder / "gestures.csv").read_text("utf-8").split("\n")[:4], sep="\n")
 # %% [markdown]
 # ## Rows become sequences
 #
-# Points with the same recording belong together. A sample is a sequence, (steps, 2), and a label;
-# we keep the person for later.
+# Points of the same recording form a sequence. A sample is a pair of a sequence, (steps, 2), and a
+# label. We keep the persons for the exercise.
 
 # %%
 recordings = {}
@@ -90,9 +90,9 @@ print(f"{len(samples)} recordings of {min(lengths)} to {max(lengths)} points")
 # %% [markdown]
 # ## Training
 #
-# `PadSequences` makes a batch of sequences of different lengths, and the layer reads each up to
-# its own end. The `Trainer` validates after every epoch, and stops when validation has not
-# improved for five.
+# `PadSequences` pads sequences of different lengths to a batch, and the layer reads each one up to
+# its own end. The `Trainer` computes the validation loss after every epoch, and stops when it has
+# not improved for five epochs.
 
 
 # %%
@@ -154,24 +154,25 @@ tg.plot.losses(history)
 # %% [markdown]
 # ## Mistakes
 #
-# A share of right answers is one number; a confusion matrix says what is taken for what.
+# Accuracy is a single number; a confusion matrix shows which classes the model confuses.
 
 # %%
 matrix = np.zeros((3, 3), int)
 for points, label in held_out:
     matrix[label, predict(model, points)] += 1
 print(
-    f"right: {np.trace(matrix) / matrix.sum():.1%} of {matrix.sum()} held-out recordings"
+    f"accuracy: {np.trace(matrix) / matrix.sum():.1%} of {matrix.sum()} held-out recordings"
 )
 
 # %% Rows are the true gestures, columns the predicted ones: almost all are on the diagonal
 tg.plot.confusion(matrix, GESTURES)
 
 # %% [markdown]
-# ## Ship it
+# ## Export
 #
-# One file that this package reads; one header in C99 that needs nothing, takes a point at a time,
-# and allocates no memory. (`tg.io.export_onnx` writes ONNX, with the extra `onnx`.)
+# `save_model` writes one file, which this package reads. `export_c` writes one header in C99, which
+# needs no library but `math.h`, reads one point at a time, and allocates no memory.
+# (`tg.io.export_onnx` writes ONNX, with the extra `onnx`.)
 
 # %%
 tg.io.save_model(folder / "gestures.safetensors", model, config={"seed": 1})
@@ -181,7 +182,8 @@ for file in sorted(folder.iterdir()):
     print(f"{file.name:22} {file.stat().st_size:7} bytes")
 
 # %% [markdown]
-# A program around it: it reads points, and prints the scores after the last one.
+# This program includes the header, reads points, and prints the scores after the last one. If
+# there is a C compiler, the cell compiles and runs it:
 
 # %%
 PROGRAM = r"""
@@ -224,10 +226,11 @@ if compiler := shutil.which("cc"):
 # %% [markdown]
 # ## Exercise
 #
-# The share above is too good. Each person has recordings in both halves, so the model has seen
-# everyone's hand, and the app will meet new people. Write `split(people)`: the numbers of the
-# recordings to train on, and of those to test on, so that **nobody is in both**, and about a
-# quarter is for testing. `people[i]` is the person of recording `i`.
+# The accuracy above is too optimistic. Each person has recordings in both parts, so the model has
+# seen everyone's hand; but an app will meet new people. Write `split(people)`, which returns the
+# indices of the recordings for training and of those for testing, so that **no person is in both
+# parts** and about a quarter of the recordings is for testing. `people[i]` is the person of
+# recording `i`.
 
 
 # %%
@@ -246,13 +249,13 @@ def check(split):
             return f"not yet: {len(second)} of {len(table)} recordings are not about a quarter"
         both = {table[i] for i in first} & {table[i] for i in second}
         if both:
-            return f"not yet: {len(both)} people are in both parts"
+            return f"not yet: {len(both)} persons are in both parts"
     first, second = ([samples[i] for i in part] for part in split(people))
     model, _ = fit(first, second)
-    share = np.mean(
+    accuracy = np.mean(
         [predict(model, points) == label for points, label in second]
     )
-    return f"right: for new people the share is {share:.1%}"
+    return f"right: for new people the accuracy is {accuracy:.1%}"
 
 
 check(split)

@@ -6,8 +6,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -65,3 +68,16 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> commands.Run:
     """Returns a function that runs `tinygrad-rnn` in a new folder, and returns what it prints."""
     monkeypatch.chdir(tmp_path)
     return commands.run
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Chromium, for tests of pages; they are skipped where it is not installed."""
+    api = pytest.importorskip("playwright.sync_api")
+    path = shutil.which("chromium")
+    if path is None:
+        pytest.skip("chromium is not installed")
+    with api.sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield chromium
+        chromium.close()

@@ -120,6 +120,7 @@ def test_an_image_from_the_standard_input(
         ("file,caption\n0.png,a\n1.png,a\n2.png,a\n", "has the caption 'a': use more images"),
         ("file,caption\n0.png,a\n0.png,b\n", "1 items are too few"),
         ("file,caption\n0.png,\xe9\n", "is not UTF-8"),
+        ("\x89PNG\r\n", "it looks like an image"),
     ],
 )
 def test_captions_that_cannot_be_learnt_from(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import importlib.util
 import json
+import re
 from dataclasses import replace
 from datetime import date, datetime, timedelta
 from io import StringIO
@@ -120,7 +121,7 @@ def rows(*values: object) -> str:
         (rows(1, 2, -3), "row 4, column 'value': returns need values above 0, got -3: --period 1"),
         (rows(*[7] * 300), "row 2, column 'value': series 'own' is constant: every value is 7"),
         (rows(*range(1, 31)), "series 'own' is too short: 20 steps before 2020-01-22"),
-        (rows(*(1.5**i for i in range(200))), "series 'own' follows from its last values without"),
+        (rows(*(1.2**i for i in range(200))), "series 'own' follows from its last values without"),
         ("2020-01-01,1,2\n", "row 2 has 3 fields, but the header has 2"),
         ("2020-01-01\xe9,1\n", "own.csv is not UTF-8"),
     ],
@@ -133,7 +134,8 @@ def test_series_that_cannot_be_learnt_from(run: Run, content: str, message: str)
 
 def test_errors_of_several_series(run: Run) -> None:
     write_prices(200)
-    twice = ["train", "forecast", "--data", "prices.csv", "--data", "prices.csv", "--out", "run"]
+    Path("more.csv").write_text(Path("prices.csv").read_text())
+    twice = ["train", "forecast", "--data", "prices.csv", "--data", "more.csv", "--out", "run"]
     said = run(*twice, "--series", "name", status=2)
     assert "two series are named 'one'" in said
     said = run(*twice, "--series", "names", status=2)
@@ -156,7 +158,7 @@ def test_values_of_any_size_and_json(run: Run) -> None:
         Path(file).write_text("\n".join(map(json.dumps, lines)))
     small = ["train", "forecast", "--period", "1", *SMALL]
     said = run(*small, "--data", "large.jsonl", "--out", "a", status=2)
-    assert "series 'large' has values that are too large: scale them down" in said
+    assert re.search(r"row 1, column 'value': .*e\+20. is too large: scale the column down", said)
     run(*small, "--data", "small.jsonl", "--out", "b")
     records = predictions("small.jsonl", "b")
     assert [record["step"] for record in records] == [1, 2, 3, 4]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import io
 import os
+import re
 import shutil
 import sys
 from collections.abc import Iterator
@@ -22,11 +23,14 @@ import typer
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from typer.main import get_command
 
 from tinygrad_rnn import data, testing
 from tinygrad_rnn.cli import main
 from tinygrad_rnn.cli import train as commands
 from tinygrad_rnn.cli.app import app
+from tinygrad_rnn.io import load_checkpoint
+from tinygrad_rnn.recipes import CharLMConfig, CharLMTraining
 from tinygrad_rnn.recipes import memory as recall
 from tinygrad_rnn.recipes.phones import split
 
@@ -42,7 +46,7 @@ COMMANDS = {
     "train translate": f"--source a --target b --embedding-dim 2 {PAIRS}",
     "train phones": f"--num-layers 1 {PAIRS}",
     "train verses": f"--source en --target xx --folder . {PAIRS}",
-    "train messages": f"--folder . {PAIRS} --quick",
+    "train messages": f"--folder . {PAIRS}",
     "train task": f"copy {SIZES} --out out",
     "train classify": f"--data rows.csv --embedding-dim 2 {TASK}",
     "train caption": f"--data shown.csv --embedding-dim 2 --channels 2 --image-size 16 {TASK}",
@@ -51,9 +55,9 @@ COMMANDS = {
     "train tag": f"--data rows.conll --embedding-dim 2 --letter-dim 2 {TASK}",
     "train forecast": f"--data series.csv --window 20 --horizon 2 --paths 2 {TASK}",
     "train speech": f"--data waves.ts --embedding-dim 2 {TASK}",
-    "train memory": f"--length 4 --problems adding --cells rnn --trials 1 {SIZES} --quick",
-    "train gates": f"{SIZES} --quick",
-    "train parallel": f"--lengths 10 --batch-size 2 {SIZES} --quick",
+    "train memory": f"--length 4 --problems adding --cells rnn --trials 1 {SIZES}",
+    "train gates": f"{SIZES} --restarts 1",
+    "train parallel": f"--lengths 10 --batch-size 2 {SIZES}",
     "generate": "charlm --length 3 --seed 0",
     "score": "charlm the",
     "predict": "classified line",
@@ -248,8 +252,42 @@ def test_every_command_is_tried() -> None:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_what_works(name: str, place: Path) -> None:
-    assert run([*name.split(), *COMMANDS[name].split()]) == (0, "")
+    quick = ["--quick"] * name.startswith("train ")  # where what is typed counts more
+    assert run([*name.split(), *COMMANDS[name].split(), *quick]) == (0, "")
     clean(place)
+
+
+def test_quick_sets_what_is_not_typed(place: Path) -> None:
+    charlm = ["train", "charlm", "--quick", "--out", "out"]
+    assert run([*charlm, "--text", "text", "--batch-size=4", "--bptt=4", "--steps=2"]) == (0, "")
+    config = load_checkpoint("out")["config"]
+    assert config["hidden_size"] == CharLMTraining.quick["hidden_size"] != CharLMConfig.hidden_size
+    assert (config["batch_size"], config["steps"]) == (4, 2)
+    # A run that resumes keeps its settings, with --quick and without.
+    assert run([*charlm, "--resume", "--steps=3"]) == (0, "")
+    assert load_checkpoint("out")["config"] == config | {"steps": 3}
+    clean(place)
+
+
+def test_a_help_text_names_options_that_its_command_has() -> None:
+    commands = dict(click_commands(get_command(app)))
+    assert len(commands) == len(COMMANDS)
+    for name, command in commands.items():
+        texts = [command.help or "", *(getattr(p, "help", None) or "" for p in command.params)]
+        for text in texts:
+            for option in re.findall(r"--[a-z][a-z-]+", text):
+                named = [command, *(commands[n] for n in commands if f"`{n}`" in text)]
+                known = {o for one in named for p in one.params for o in p.opts}
+                assert option in known, f"{name}: {text}"
+
+
+def click_commands(group: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Yields the names and the commands of a group."""
+    for name, one in group.commands.items():
+        if hasattr(one, "commands"):
+            yield from click_commands(one, f"{path}{name} ")
+        else:
+            yield f"{path}{name}", one
 
 
 @pytest.mark.parametrize("option", OPTIONS, ids=lambda o: f"{o.command} {o.flag or o.place}")

@@ -23,6 +23,7 @@ COMMANDS = {
     "gates": "gates --quick --steps 3",
     "parallel": "parallel --quick --steps 2",
 }
+MORE = {"memory": " --problems adding,reber --trials 1"}  # what results do not hold
 Run = Callable[..., Any]
 
 
@@ -50,8 +51,13 @@ def test_a_study_prints_a_table_and_writes_a_log_and_a_picture(name: str, run: R
     assert resumed.exit_code == 0
     table = done.output[done.output.index("━") :]
     assert table == resumed.output[resumed.output.index("━") :]
+    plain = run(name + MORE.get(name, ""), "--resume")  # the other settings are the saved ones
+    assert table == plain.output[plain.output.index("━") :]
     other = run(COMMANDS[name], "--resume", "--seed", "9")
-    assert "are those of other settings" in str(other.exception)
+    assert "`seed` is 9, but 0 in the results: leave it out to resume" in str(other.exception)
+    (folder / "results.json").write_text('{"command": "gates"}')
+    broken = run(COMMANDS[name], "--resume")
+    assert "results.json is damaged: delete it" in str(broken.exception)
 
 
 def test_a_study_that_is_interrupted_continues(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -139,6 +139,9 @@ def test_training_test_and_unknown_labels(run: Run, texts: Path) -> None:
     said = run("train", "classify", "--data", "own.csv", "--data", "test.csv", *small, "--out", "a")
     assert "36 to learn from, 4 for validation, 40 for the test" in said
     Path("test.csv").write_text("text,label\na,maybe\nb,no\n")
+    same = ["--data", "own.csv", "--data", "./own.csv"]
+    said = run("train", "classify", *same, *small, "--out", "b", status=2)
+    assert "own.csv twice: the model would be tested with what it has learnt from" in said
     two = ["--data", "own.csv", "--data", "test.csv"]
     said = run("train", "classify", *two, *small, "--out", "b", status=2)
     assert "test.csv: row 2, column 'label': the first file has no label 'maybe'" in said

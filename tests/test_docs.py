@@ -98,6 +98,43 @@ def test_links_between_pages_lead_somewhere(page: Path) -> None:
             assert (page.parent / link.split("#")[0]).exists(), link
 
 
+def equivalents() -> list[tuple[str, str]]:
+    """What the tables of From PyTorch, From Keras and From JAX say to type: (page, code)."""
+    found = []
+    for name in ("pytorch", "keras", "jax"):
+        page = (ROOT / "docs" / "howto" / f"{name}.md").read_text("utf-8")
+        rows = re.findall(r"^\| .+ \| (.+) \|$", page, re.M)
+        spans = [code for row in rows for code in re.findall(r"`([^`]+)`", row)]
+        found += [(name, code) for code in spans if "(" in code or "=" in code or code[:3] == "tg."]
+    return [(name, code) for name, code in found if not re.fullmatch(r"\w+=\S+", code)]
+
+
+@pytest.mark.parametrize(("page", "code"), equivalents())
+def test_the_tables_of_equivalents_run(page: str, code: str, tmp_path: Path) -> None:
+    if "onnx" in code:
+        pytest.importorskip("onnx")
+    nn, generator = tg.nn, tg.Generator(0)
+    x = tg.randn(5, 2, 3, generator=generator, requires_grad=True)
+    lstm, path = nn.LSTM(3, 4), str(tmp_path / "model.safetensors")
+    y, state = lstm(x)
+    w = lstm.weight_ih_l0
+    tg.io.save_model(path, lstm)
+    names = {
+        "tg": tg, "nn": nn, "np": np, "x": x, "w": w, "lstm": lstm, "model": lstm, "path": path,
+        "state": state, "h": y.detach(), "head": nn.Linear(4, 6), "generator": generator,
+        "rows": [np.ones((n, 3), "float32") for n in (5, 2)], "series": np.arange(50.0),
+        "ids": np.ones((5, 2), "int64"), "embedding": nn.Embedding(10, 3), "loss": y.sum(),
+        "table": np.zeros((10, 3), "float32"), "queries": tg.randn(3, 2, 4),
+        "memory": tg.randn(5, 2, 4), "logits": tg.randn(5, 2, 6), "p": tg.full((2, 4), 0.25),
+        "targets": np.ones((5, 2), "int64")[: 2 if "ctc" in code else 5], "texts": ["a text"],
+        "optimizer": tg.optim.Adam(lstm.parameters()), "f": lambda x: tg.sum(x * x),
+        "step": lambda h, x: (h + x.sum(), h),
+    }  # fmt: skip
+    if ".scan(" in code:
+        names["h"] = tg.zeros(())
+    exec(code, names)
+
+
 def test_the_drawings_of_the_lecture_are_those_of_their_script(tmp_path: Path) -> None:
     folder = ROOT / "docs" / "lecture"
     shutil.copy(folder / "figures.py", tmp_path)

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import wraps
 from inspect import getattr_static, signature
 from types import CodeType, FrameType, MappingProxyType
@@ -55,7 +56,7 @@ class OutOfMemoryError(TinygradRnnError, MemoryError):
 
 
 class GraphError(TinygradRnnError, RuntimeError):
-    """A graph that cannot be differentiated: freed, changed since, or never recorded."""
+    """A graph that cannot be differentiated: freed, changed, or never recorded."""
 
 
 class ExportError(TinygradRnnError, BufferError):
@@ -68,6 +69,15 @@ class AnomalyError(TinygradRnnError, FloatingPointError):
 
 class GradcheckError(TinygradRnnError, AssertionError):
     """A gradient that differs from the finite differences of its function."""
+
+
+@contextmanager
+def needs(package: str, who: str, remedy: str, kind: type[TinygradRnnError]) -> Iterator[None]:
+    """Turns a failed import of a package into an error of a kind that says how to install it."""
+    try:
+        yield
+    except ImportError as error:
+        raise kind(f"{who} needs the package {package} ({error}): {remedy}") from None
 
 
 # ---------------------------------------------------------------- errors at public functions

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from html import escape
 from itertools import pairwise
 from pathlib import Path
@@ -217,21 +217,34 @@ def loss() -> Drawing:
     return d
 
 
-@figure
-def next_character() -> Drawing:
-    d = Drawing("next-character", "The net reads h, e, l, l and is to predict e, l, l, o", 255)
-    xs = [96, 192, 288, 384]
-    for x, read, wanted in zip(xs, "hell", "ello", strict=True):
-        column(d, x, 150, "", read, None)
-        d.text(x, 150, "h_" + str(xs.index(x) + 1))
+def predicts_next(name: str, title: str, symbols: Sequence[str], style: str) -> Drawing:
+    """A net that reads all symbols but the last, and predicts all but the first."""
+    d = Drawing(name, title, 255)
+    xs = [96 + 96 * t for t in range(len(symbols) - 1)]
+    for t, (x, (read, target)) in enumerate(zip(xs, pairwise(symbols), strict=True), 1):
+        d.box(x, 150, f"h_{t}", "h")
+        d.box(x, 212, read, "x", 62, 36, style)
+        d.path((x, 194), (x, 169))
         d.box(x, 88, "softmax", "y", 76, 32, "")
         d.path((x, 132), (x, 105))
-        d.text(x, 40, wanted)
+        d.text(x, 40, target, style)
         d.path((x, 52), (x, 71), kind="line dash")
     chain(d, xs, 150)
     d.text(36, 40, "target", "soft")
     d.text(36, 212, "input", "soft")
     return d
+
+
+@figure
+def next_word() -> Drawing:
+    title = "The net reads The, cat, is, black and predicts cat, is, black, end"
+    return predicts_next("next-word", title, ("The", "cat", "is", "black", "end"), "")
+
+
+@figure
+def next_character() -> Drawing:
+    title = "The net reads h, e, l, l and predicts e, l, l, o"
+    return predicts_next("next-character", title, "hello", "m")
 
 
 @figure
@@ -315,15 +328,11 @@ def sequential() -> Drawing:
     xs = [96, 192, 288, 384]
     d.text(WIDTH / 2, 20, "sequential: a state reads the state before it", "soft")
     for t, x in enumerate(xs, 1):
-        d.box(x, 74, f"h_{t}", "h")
-        d.box(x, 138, f"x_{t}", "x")
-        d.path((x, 120), (x, 93))
+        column(d, x, 74, f"h_{t}", f"x_{t}", gap=64)
     chain(d, xs, 74)
     d.text(WIDTH / 2, 200, "parallel: a state reads what is known beforehand", "soft")
     for t, x in enumerate(xs, 1):
-        d.box(x, 254, f"h_{t}", "h")
-        d.box(x, 328, f"x_{t}", "x")
-        d.path((x, 310), (x, 273))
+        column(d, x, 254, f"h_{t}", f"x_{t}", gap=74)
         if t > 1:
             d.path((xs[t - 2] + 18, 310), (x - 20, 273))
     d.text(WIDTH / 2, 376, "no arrow between states: all at once", "soft")

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tinygrad_rnn.kernels.cuda import linear, losses, many, philox, rows, sequence
+from tinygrad_rnn.kernels.cuda import sequence, sources
 
 from . import driver
 
@@ -24,10 +24,7 @@ def cp(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     monkeypatch.setattr(
         cupy, "RawModule", lambda code, options=(): compiled(code=code, options=("-DCHECKED",))
     )
-    caches = [
-        sequence._module,
-        *(m._kernel for m in (linear, losses, many, philox, rows, sequence)),
-    ]
+    caches = [sequence._module, sequence._kernel, sources.kernel]
     for cache in caches:
         cache.cache_clear()
     cupy.cuda.set_allocator(None)

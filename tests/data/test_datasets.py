@@ -120,6 +120,8 @@ def test_read_text(tmp_path: Path, raw: bytes, text: str) -> None:
         ("text".encode("utf-16-le"), "byte 0x00 at offset 1, in line 1; it looks like UTF-16"),
         ("text".encode("utf-16-be"), "byte 0x00 at offset 0, in line 1; it looks like UTF-16"),
         ("text".encode("utf-32"), "byte 0xFF at offset 0, in line 1; it looks like UTF-16"),
+        (b"\x1f\x8b\x08", "it looks like a file compressed by gzip: uncompress it"),
+        (b"\x89PNG\r\n\x1a\n\0", "it looks like an image: expected a text"),
     ],
 )
 def test_bad_contents(tmp_path: Path, raw: bytes, said: str) -> None:

@@ -171,7 +171,7 @@ def test_buckets_are_alike_and_mixed() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"batch_size": 0}, "batch_size: expected at least 1"),
+        ({"batch_size": 0}, "batch_size: expected 1 or more"),
         ({"dataset": []}, "dataset: expected at least one sample"),
         ({"dataset": iter([1])}, "read once an epoch"),
         ({"dataset": Counting(3), "shuffle": True}, "shuffle: needs a dataset with __len__"),

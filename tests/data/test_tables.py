@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import sys
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from tinygrad_rnn.data import TextError
 from tinygrad_rnn.data.tables import Table, TableError
@@ -99,6 +103,28 @@ def test_values_that_are_refused(read: str, name: str, text: str, message: str) 
     with pytest.raises(TableError) as caught:
         getattr(Table.parse(text, name), read)("c")
     assert str(caught.value).startswith(message)
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.text(max_size=5) | st.integers()
+    | st.sampled_from([10**400, -(10**4000), 1e30, -1e308, "1e999", "2020-01-01", "a.png"]),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=2), inner),
+    max_leaves=3,
+)  # fmt: skip
+
+
+@given(rows=st.lists(st.dictionaries(st.sampled_from("cd"), VALUES), min_size=1, max_size=5))
+@example([{"c": "a"}, {}, {"c": 1}])
+def test_any_json_is_read_or_refused_by_row_and_column(rows: list[dict[str, Any]]) -> None:
+    with suppress(TableError):
+        table = Table.parse("\n".join(map(json.dumps, rows)), "x.jsonl")
+        for read in (table.texts, table.numbers, table.dates):
+            said = ""
+            try:
+                assert len(read("c")) == len(rows)
+            except TableError as error:
+                said = str(error)
+            assert re.match(r"$|x.jsonl: (row \d+, column 'c': |no column 'c')", said)
 
 
 def test_other_encodings(tmp_path: Path) -> None:

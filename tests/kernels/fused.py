@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import tinygrad_rnn as tg
+from tinygrad_rnn import kernels
 from tinygrad_rnn.testing.sequences import FUSED, packed
 
 
@@ -12,9 +13,9 @@ class Fused:
     """`tg.rnn`, `tg.gru` or `tg.lstm`, with their arguments."""
 
     def __init__(self, module: Any, name: str) -> None:
-        forward, backward = (getattr(module, f"{name}_{way}") for way in ("forward", "backward"))
+        forward = getattr(module, f"{name}_forward")
         self.op = tg.Op(name, forward, decomposition=FUSED[name].decomposition)
-        self.op.vjp(backward)
+        self.op.vjp(getattr(module, f"{name}_backward", kernels.backward))
 
     def __call__(self, *xs: Any, **arguments: Any) -> Any:
         named = dict(zip(self.op.inputs, xs, strict=False))

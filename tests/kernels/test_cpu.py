@@ -15,13 +15,12 @@ from hypothesis import strategies as st
 
 import tinygrad_rnn as tg
 from tinygrad_rnn.kernels import cpu, dispatch, reference
-from tinygrad_rnn.kernels.cpu import functions
 from tinygrad_rnn.testing import sequence
 
 from ..drawing import HypothesisSampler
 from .fused import Fused
 
-pytestmark = pytest.mark.skipif(functions.native is None, reason=cpu.describe())
+pytestmark = pytest.mark.skipif(cpu.native is None, reason=cpu.describe())
 
 CELLS: dict[str, tuple[str, int, dict[str, Any]]] = {
     "rnn tanh": ("rnn", 1, {"activation": "tanh"}),
@@ -215,7 +214,7 @@ def test_any_number_of_threads_in_the_environment(
 ) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", given)
     everything = min(len(os.sched_getaffinity(0)), 1024)
-    assert functions._threads_at_start() == (everything if expected is None else expected)
+    assert cpu._threads_at_start() == (everything if expected is None else expected)
 
 
 THREADS = """

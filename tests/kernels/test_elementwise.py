@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tinygrad_rnn.kernels import cpu
-from tinygrad_rnn.kernels.cpu import functions
 from tinygrad_rnn.kernels.elementwise import (
     FUNCTIONS,
     ElementwiseProgram,
@@ -21,7 +20,7 @@ from tinygrad_rnn.kernels.elementwise import (
 
 from ..drawing import HypothesisSampler
 
-pytestmark = pytest.mark.skipif(functions.native is None, reason=cpu.describe())
+pytestmark = pytest.mark.skipif(cpu.native is None, reason=cpu.describe())
 dtypes = pytest.mark.parametrize("dtype", ["float32", "float64"])
 
 ODD = [0.0, -0.0, np.inf, -np.inf, np.nan, 1e-40, 1.0]
@@ -225,7 +224,7 @@ def test_memory_is_safe_whatever_the_code() -> None:
     ]:
         widths = bytes([1] * len(results))
         with pytest.raises(ValueError, match="registers"):
-            functions.native.evaluate(steps, registers, (), results, widths, 0, b"", (x,), ())
+            cpu.native.evaluate(steps, registers, (), results, widths, 0, b"", (x,), ())
     step = bytes([0, 0, 0, 1])
     for results, widths, columns, starts in [
         (b"\x01", b"\x02", 0, b""),
@@ -234,10 +233,10 @@ def test_memory_is_safe_whatever_the_code() -> None:
         (b"\x01", b"\x01", 2, b"\x00"),
     ]:
         with pytest.raises(ValueError, match="layout"):
-            functions.native.evaluate(step, 2, (), results, widths, columns, starts, (x,), ())
+            cpu.native.evaluate(step, 2, (), results, widths, columns, starts, (x,), ())
     for columns, start in [(2, 2), (4, 0), (2, 2**62), (2, -1), (0, 1)]:
         starts = array("l", [start]).tobytes()
-        found = functions.native.evaluate(step, 2, (), b"\x01", b"\x01", columns, starts, (x,), ())
+        found = cpu.native.evaluate(step, 2, (), b"\x01", b"\x01", columns, starts, (x,), ())
         assert found is None, (columns, start)
     one = np.ones(())
-    assert functions.native.evaluate(step, 2, (), b"\x01\x01", b"\x02", 0, b"", (one,), ()) is None
+    assert cpu.native.evaluate(step, 2, (), b"\x01\x01", b"\x02", 0, b"", (one,), ()) is None

@@ -19,10 +19,9 @@ import pytest
 import tinygrad_rnn as tg
 from tinygrad_rnn import kernels
 from tinygrad_rnn.kernels import cpu, products
-from tinygrad_rnn.kernels.cpu import functions
 from tinygrad_rnn.kernels.elementwise import Symbol, compile_elementwise
 
-native = pytest.mark.skipif(functions.native is None, reason=cpu.describe())
+native = pytest.mark.skipif(cpu.native is None, reason=cpu.describe())
 T, B, I, H, V, C = 3, 2, 4, 5, 6, 7
 
 
@@ -112,13 +111,14 @@ def over_time(name: str) -> Callable[..., Any]:
     """Forwards, and natively backwards."""
 
     def run(*arrays: Any) -> list[Any]:
-        forward, backward = (getattr(kernels, f"{name}_{way}") for way in ("forward", "backward"))
+        forward = getattr(kernels, f"{name}_forward")
         count = 9 if name == "lstm" else 6
         inputs, (lengths, reset, h_mask, *zoneout) = arrays[:count], arrays[count:]
         options = kernels.SequenceOptions(lengths, reset, h_mask, tuple(zoneout))
         ys, saved = forward(np, *inputs, options=options)
         needs = [True] * count
-        return [*ys, *(backward(np, ys, saved, needs) if saved[0] is cpu else ())]
+        native = saved[0].__module__ == cpu.__name__
+        return [*ys, *(kernels.backward(np, ys, saved, needs) if native else ())]
 
     return run
 
@@ -216,8 +216,8 @@ def flat(found: Any) -> list[Any]:
 
 @pytest.fixture
 def spy(monkeypatch: pytest.MonkeyPatch) -> Spy:
-    spy = Spy(functions.native)
-    monkeypatch.setattr(functions, "native", spy)
+    spy = Spy(cpu.native)
+    monkeypatch.setattr(cpu, "native", spy)
     return spy
 
 
@@ -296,7 +296,7 @@ def test_arrays_that_share_memory_are_left_to_array_code(spy: Spy) -> None:
         kernels.adam(np, p, g, m, v, **{**ADAM, "decay": 0.0})
         assert spy.ran == []
         with pytest.raises(ValueError, match="shares memory"):
-            functions.native.adam(p, g, m, v, *[0.5] * 9)
+            cpu.native.adam(p, g, m, v, *[0.5] * 9)
         spy.ran.clear()
     c = drawn(8, 8)
     expected = c + c @ c

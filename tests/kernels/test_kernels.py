@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 
 import tinygrad_rnn as tg
 from tinygrad_rnn.kernels import cpu, dispatch, reference
-from tinygrad_rnn.kernels.cpu import functions
 from tinygrad_rnn.kernels.cuda import recurrent
 from tinygrad_rnn.tensor import backend
 from tinygrad_rnn.testing import sequence
@@ -33,7 +32,7 @@ IMPLEMENTATIONS = [
         cpu,
         "cpu",
         id="native",
-        marks=pytest.mark.skipif(functions.native is None, reason=cpu.describe()),
+        marks=pytest.mark.skipif(cpu.native is None, reason=cpu.describe()),
     ),
     pytest.param(dispatch, "cpu", id="picked"),
 ]
@@ -222,7 +221,7 @@ def test_reset_forgets_what_is_not_finite(
     array_code: bool, kind: str, options: Any, dtype: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if array_code:
-        monkeypatch.setattr(functions, "native", None)
+        monkeypatch.setattr(cpu, "native", None)
     x = tg.ones((3, 2, 2), dtype=dtype)
     bad = tg.full((1, 2, 3), float("nan"), dtype=dtype)
     reset = np.array([[True, True], [False, True], [False, False]])
@@ -235,7 +234,7 @@ def test_reset_forgets_what_is_not_finite(
     assert all(np.isfinite(p.grad.numpy()).all() for p in layer.parameters())
 
 
-@pytest.mark.skipif(functions.native is None, reason=cpu.describe())
+@pytest.mark.skipif(cpu.native is None, reason=cpu.describe())
 @given(st.data())
 def test_an_infinite_cell_is_the_same_in_every_implementation(data: st.DataObject) -> None:
     r = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
@@ -258,7 +257,7 @@ def test_an_infinite_cell_is_the_same_in_every_implementation(data: st.DataObjec
 # ---------------------------------------------------------------- what is selected away
 
 
-@pytest.mark.skipif(functions.native is None, reason=cpu.describe())
+@pytest.mark.skipif(cpu.native is None, reason=cpu.describe())
 @operations
 @given(data=st.data())
 def test_what_a_mask_drops_may_be_infinite(name: str, data: st.DataObject) -> None:

@@ -9,7 +9,6 @@ import pytest
 
 import tinygrad_rnn as tg
 from tinygrad_rnn.kernels import cpu, philox
-from tinygrad_rnn.kernels.cpu import functions
 from tinygrad_rnn.tensor import backend
 
 from ..strict import strict_device
@@ -24,7 +23,7 @@ VECTORS = [
      "d16cfe09 94fdcceb 5001e420 24126ea1"),
 ]  # fmt: skip
 
-NATIVE = pytest.mark.skipif(functions.native is None, reason=cpu.describe())
+NATIVE = pytest.mark.skipif(cpu.native is None, reason=cpu.describe())
 IMPLEMENTATIONS = [
     "numpy",
     pytest.param("native", marks=NATIVE),
@@ -37,7 +36,7 @@ IMPLEMENTATIONS = [
 def xp(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Any:
     """The array module of an implementation."""
     if request.param == "numpy":
-        monkeypatch.setattr(functions, "native", None)
+        monkeypatch.setattr(cpu, "native", None)
     device = request.param if request.param in ("strict", "cuda") else "cpu"
     with strict_device(), backend.placed(device) as module:
         yield module
@@ -95,7 +94,7 @@ def test_threads_do_not_change_the_bits() -> None:
 )
 def test_native_code_refuses_wrong_arguments(wrong: Any) -> None:
     with pytest.raises((TypeError, ValueError, OverflowError)):
-        functions.native.philox(*wrong)
+        cpu.native.philox(*wrong)
 
 
 def test_masks_keep_what_they_should_and_differ_from_each_other() -> None:

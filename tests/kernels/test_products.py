@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 import tinygrad_rnn as tg
 from tinygrad_rnn.kernels import cpu
-from tinygrad_rnn.kernels.cpu import functions
 from tinygrad_rnn.kernels.products import Multiplier, add_product, product, sum_of_products
 
 from ..drawing import HypothesisSampler
@@ -19,7 +18,7 @@ from ..drawing import HypothesisSampler
 Matrix = np.ndarray[Any, Any]
 
 dtypes = pytest.mark.parametrize("dtype", ["float32", "float64"])
-native = pytest.mark.skipif(functions.native is None, reason=cpu.describe())
+native = pytest.mark.skipif(cpu.native is None, reason=cpu.describe())
 
 
 @pytest.fixture(autouse=True)
@@ -124,7 +123,7 @@ def test_bits_depend_neither_on_the_run_nor_on_the_threads(
         runs = []
         for threads in (1, 3, 3):
             tg.set_num_threads(threads)
-            runs.append([functions.native.product(left, b), Multiplier(np, b)(left)])
+            runs.append([cpu.native.product(left, b), Multiplier(np, b)(left)])
             assert runs[-1][0] is not None
         for found in runs[1:]:
             for one, other in zip(runs[0], found, strict=True):
@@ -167,9 +166,9 @@ def test_native_code_runs_where_it_pays() -> None:
     a, b = np.ones((32, 64), "float32"), np.ones((64, 32), "float32")
     for left in (a, a.astype("float64"), np.asfortranarray(a), a[::-1]):
         right = b.astype(left.dtype)
-        assert functions.native.product(left, right) is not None
-        assert functions.native.product(left, np.asfortranarray(right)) is not None
-        assert functions.native.pack(right) is not None
-    assert functions.native.sum_of_products((a, a), (a, a)) is not None
-    assert functions.native.product(a, b[:, ::2]) is not None  # of a copy
-    assert functions.native.product(a[:1].repeat(4096, 1), b.repeat(64, 0)) is None
+        assert cpu.native.product(left, right) is not None
+        assert cpu.native.product(left, np.asfortranarray(right)) is not None
+        assert cpu.native.pack(right) is not None
+    assert cpu.native.sum_of_products((a, a), (a, a)) is not None
+    assert cpu.native.product(a, b[:, ::2]) is not None  # of a copy
+    assert cpu.native.product(a[:1].repeat(4096, 1), b.repeat(64, 0)) is None

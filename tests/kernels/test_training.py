@@ -12,17 +12,16 @@ from hypothesis import strategies as st
 import tinygrad_rnn as tg
 from tinygrad_rnn import kernels
 from tinygrad_rnn.kernels import cpu
-from tinygrad_rnn.kernels.cpu import functions
 
-WAYS = ["reference", "cpu"] if functions.native is not None else ["reference"]
-native = pytest.mark.skipif(functions.native is None, reason=cpu.describe())
+WAYS = ["reference", "cpu"] if cpu.native is not None else ["reference"]
+native = pytest.mark.skipif(cpu.native is None, reason=cpu.describe())
 TOLERANCE = {"float32": 3e-6, "float64": 1e-13}
 
 
 @pytest.fixture(params=WAYS)
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     if request.param == "reference":
-        monkeypatch.setattr(functions, "native", None)
+        monkeypatch.setattr(cpu, "native", None)
     return str(request.param)
 
 
@@ -210,7 +209,7 @@ def test_a_target_outside_the_classes_is_refused(target: int) -> None:
 @native
 def test_memory_is_safe_without_the_contract() -> None:
     x, targets, out = np.zeros((2, 3)), np.zeros(2, np.int64), np.zeros(2)
-    call = functions.native.cross_entropy
+    call = cpu.native.cross_entropy
     for wrong in (
         (x, targets, None, 0.0, out[:1].copy(), None, None),
         (x, targets, None, 0.0, np.zeros(2, "float32"), None, None),
@@ -231,11 +230,11 @@ def test_memory_is_safe_without_the_contract() -> None:
     with pytest.raises(TypeError, match="expected 7"):
         call(x, targets)
     with pytest.raises(ValueError, match="rows: its shape does not fit"):
-        functions.native.add_rows(x, targets, np.zeros((2, 2)))
+        cpu.native.add_rows(x, targets, np.zeros((2, 2)))
     with pytest.raises(ValueError, match="ids: expected whole numbers"):
-        functions.native.add_rows(x, targets > 0, x)
+        cpu.native.add_rows(x, targets > 0, x)
     with pytest.raises(ValueError, match="g: its shape does not fit"):
-        functions.native.adam(np.zeros(3), np.zeros(2), np.zeros(3), np.zeros(3), *[0.5] * 9)
+        cpu.native.adam(np.zeros(3), np.zeros(2), np.zeros(3), np.zeros(3), *[0.5] * 9)
 
 
 def step(p: Any, g: Any, m: Any, v: Any, decay: float = 0.0, decoupled: bool = False) -> None:

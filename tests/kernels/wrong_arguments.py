@@ -14,8 +14,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_rnn import kernels
-from tinygrad_rnn.kernels import products
-from tinygrad_rnn.kernels.cpu import functions
+from tinygrad_rnn.kernels import cpu, products
 
 Random = np.random.Generator
 T, B, I, H, V, C = 3, 2, 4, 5, 6, 7
@@ -56,7 +55,7 @@ def sequence(name: str, *given: Any) -> Any:
 
 def backward(rng: Random) -> list[Any]:
     given = positions("lstm", layer(rng, "lstm", 4))
-    y, h, c, _, *saved = functions.native.forward(*given, True)
+    y, h, c, _, *saved = cpu.native.forward(*given, True)
     return [*given, 511, reals(rng, T, B, H), h, c, None, y, *saved]
 
 
@@ -88,7 +87,7 @@ NATIVE: dict[str, Callable[[Random], list[Any]]] = {
     "adam": lambda rng: [*(reals(rng, 3, 4) for _ in range(4)), *[0.5] * 9],
     "product": lambda rng: [reals(rng, 9, 8), reals(rng, 8, 7), 0, reals(rng, 7)],
     "product ": lambda rng: [
-        reals(rng, 9, 8), functions.native.pack(reals(rng, 8, 7)), 7, reals(rng, 7),
+        reals(rng, 9, 8), cpu.native.pack(reals(rng, 8, 7)), 7, reals(rng, 7),
     ],
     "add_product": lambda rng: [reals(rng, 9, 7), reals(rng, 9, 8), reals(rng, 8, 7)],
     "sum_of_products": lambda rng: [
@@ -242,14 +241,14 @@ def either(name: str, rng: Random) -> None:
     """One call natively and in array code."""
     function, right = EITHER[name]
     given = corrupted(rng, right(rng), raw=False)
-    native, copies = functions.native, [copied(a) for a in given]
+    native, copies = cpu.native, [copied(a) for a in given]
     with np.errstate(all="ignore"):
         found = outcome(function, given)
         try:
-            functions.native = None
+            cpu.native = None
             true = outcome(function, copies)
         finally:
-            functions.native = native
+            cpu.native = native
     what = [
         (a.dtype, a.shape, a.flags.writeable) if isinstance(a, np.ndarray) else a for a in given
     ]
@@ -267,9 +266,7 @@ def main(seed: int, count: int) -> None:
             either(list(EITHER)[k // 2 % len(EITHER)], rng)
         else:
             name = list(NATIVE)[k // 2 % len(NATIVE)]
-            outcome(
-                getattr(functions.native, name.strip()), corrupted(rng, NATIVE[name](rng), True)
-            )
+            outcome(getattr(cpu.native, name.strip()), corrupted(rng, NATIVE[name](rng), True))
     print("done")
 
 

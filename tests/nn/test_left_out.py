@@ -19,8 +19,7 @@ from hypothesis import strategies as st
 import tinygrad_rnn as tg
 from tinygrad_rnn import nn
 from tinygrad_rnn.cells.common import by_steps
-from tinygrad_rnn.kernels import SequenceOptions
-from tinygrad_rnn.kernels.cpu import functions
+from tinygrad_rnn.kernels import SequenceOptions, cpu
 from tinygrad_rnn.tensor import tree
 
 from ..drawing import HypothesisSampler
@@ -382,7 +381,7 @@ def test_padding_gets_no_gradient_through_weights_that_are_not_finite(
     kind: Any, way: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if way == "reference":
-        monkeypatch.setattr(functions, "native", None)
+        monkeypatch.setattr(cpu, "native", None)
     layer = kind(3, 4)
     with tg.no_grad():
         layer.weight_ih_l0[1, 2] = float("nan")

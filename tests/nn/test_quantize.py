@@ -13,8 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tinygrad_rnn as tg
-from tinygrad_rnn.kernels import quantize_int8
-from tinygrad_rnn.kernels.cpu import functions
+from tinygrad_rnn.kernels import cpu, quantize_int8
 
 from ..drawing import HypothesisSampler
 from .layers import flat
@@ -173,14 +172,14 @@ def test_weights_that_are_not_finite_are_refused(bad: float) -> None:
 @native
 def test_a_pickled_copy_reads_its_whole_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
     layer, x, seen = tg.nn.utils.quantized(made("lstm", 3, 4)), drawn(3, 2, 3), list[Any]()
-    true, plain = generated(layer, x), functions.native.infer_stack
+    true, plain = generated(layer, x), cpu.native.infer_stack
 
     def noted(*args: Any) -> Any:
         seen.append(args[-1])
         return plain(*args)
 
     monkeypatch.setattr(
-        functions, "native", SimpleNamespace(**{**vars(functions.native), "infer_stack": noted})
+        cpu, "native", SimpleNamespace(**{**vars(cpu.native), "infer_stack": noted})
     )
     copy = pickle.loads(pickle.dumps(layer))
     np.testing.assert_array_equal(generated(copy, x), true)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tinygrad_rnn as tg
-from tinygrad_rnn.kernels.cpu import functions
+from tinygrad_rnn.kernels import cpu
 
 from ..drawing import HypothesisSampler
 from .layers import KINDS, as_state, drawn_layer, flat
@@ -264,7 +264,7 @@ def test_wrong_input_is_told_what_was_expected(
 @pytest.mark.parametrize("way", ["native", "reference"])
 def test_rows_outside_a_table_are_refused(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if way == "reference":
-        monkeypatch.setattr(functions, "native", None)
+        monkeypatch.setattr(cpu, "native", None)
     for outside in (5, -1, -6):
         with pytest.raises(IndexError, match=f"LSTM: ids: .*{outside} is outside 0 to 4"):
             tg.nn.LSTM(3, 4)(tg.zeros((5, 3)), ids=[[0], [outside]])

@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import kernels
-from tinygrad_rnn.kernels.cpu import functions
+from tinygrad_rnn.kernels import cpu
 
 from ..drawing import HypothesisSampler
 from .layers import flat
 
-native = pytest.mark.skipif(functions.native is None, reason=functions.describe())
+native = pytest.mark.skipif(cpu.native is None, reason=cpu.describe())
 
 CELLS: dict[str, Callable[..., Any]] = {
     "rnn tanh": tg.nn.RNN,
@@ -272,7 +272,7 @@ def test_reference_kernels_run_everything_if_so_asked(monkeypatch: pytest.Monkey
     layer, x = made("lstm", 3, 4), drawn(2, 3)
     state = begun(layer, x)
     y = layer.step(x, state)[0].numpy()
-    monkeypatch.setattr(functions, "native", None)
+    monkeypatch.setattr(cpu, "native", None)
     assert layer._at_once(x, state, training=False) is None
     np.testing.assert_allclose(layer.step(x, state)[0].numpy(), y, atol=1e-6)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -159,3 +160,43 @@ def test_what_cannot_be_drawn_is_refused(draw: Draw, said: str) -> None:
     with pytest.raises((ValueError, TypeError), match=said) as raised:
         draw()
     assert isinstance(raised.value, tg.TinygradRnnError)
+
+
+SIZES = [(3.5, 2.5), (12.0, 8.0)]  # inches: a phone or a quarter of a slide, and a slide
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("seed", range(3))
+def test_labels_have_room_at_any_size(size: tuple[float, float], seed: int) -> None:
+    drawn = np.random.default_rng(seed)
+    names = [f"{'class ' * (seed > 1)}{i}" for i in range(drawn.integers(2, 10))]
+    label = "loss, mean of all words (nats)"[: drawn.integers(1, 31)]
+    days = np.arange(60).astype("datetime64[D]") + seed * 900
+    draws: list[Callable[[Any], Any]] = [
+        lambda ax: plot.curves(
+            {n: drawn.normal(size=9) for n in names}, xlabel=label, ylabel=label, ax=ax
+        ),
+        lambda ax: plot.fan(
+            drawn.normal(size=(9, 20)), np.zeros(40), times=days, ylabel=label, ax=ax
+        ),
+        lambda ax: plot.confusion(drawn.integers(0, 9999, (len(names),) * 2), names, ax=ax),
+    ]
+    for draw in draws:
+        figure, [axes] = plot.panels(1, 1, *size)
+        draw(axes)
+        figure.draw_without_rendering()
+        whole, inside = figure.bbox, axes.get_window_extent()
+        for text in (axes.xaxis.label, axes.yaxis.label):
+            box = text.get_window_extent()
+            assert box.x0 >= -1
+            assert box.y0 >= -1
+            assert box.x1 <= whole.x1 + 1
+            assert box.y1 <= whole.y1 + 1
+        if (legend := axes.get_legend()) is not None:
+            assert legend.get_window_extent().width <= 0.75 * inside.width
+            assert legend.get_window_extent().height <= 0.75 * inside.height
+        ticks = [t.get_window_extent() for t in axes.get_xticklabels() if t.get_text()]
+        texts = [t.get_window_extent() for t in axes.texts]
+        for boxes in (ticks, texts):
+            for one, other in itertools.combinations(boxes, 2):
+                assert not one.shrunk(0.9, 0.9).overlaps(other.shrunk(0.9, 0.9))

@@ -90,17 +90,19 @@ def test_a_setting_that_is_not_typed_is_absent(command: Any) -> None:
 def test_an_option_describes_its_setting() -> None:
     received: dict[str, Any] = {}
 
-    @options(Example(units=7), "units", "kind")
-    def command(*, first: int = 1, settings: dict[str, Any], last: int = 2) -> None:
+    @options(Example(units=7), "units", "kind", quick={"units": 2, "kind": "a", "last": 5})
+    def command(*, first: int = 1, settings: dict[str, Any], last: int | None = None) -> None:
         received.update(settings, first=first, last=last)
 
     parameters = inspect.signature(command).parameters
-    assert list(parameters) == ["first", "units", "kind", "last"]
+    assert list(parameters) == ["first", "units", "kind", "quick", "last"]
     assert get_origin(parameters["units"].annotation) is Annotated
     shown = [get_args(parameters[name].annotation)[1] for name in ("units", "kind")]
     assert [(option.help, option.show_default) for option in shown] == [
         ("Units.", "7; at least 1"),
         ("Kind: a or b.", "a"),
     ]
-    command(first=3, units=None, kind="b", last=4)
+    command(first=3, units=None, kind="b", quick=False, last=4)
     assert received == {"kind": "b", "first": 3, "last": 4}
+    command(first=3, units=None, kind="b", quick=True, last=None)
+    assert received == {"units": 2, "kind": "b", "first": 3, "last": 5}

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tinygrad_rnn as tg
-from tinygrad_rnn.kernels.cpu import functions
+from tinygrad_rnn.kernels import cpu
 from tinygrad_rnn.tensor.ops.indexing import Part
 
 
@@ -53,7 +53,7 @@ def test_a_gradient_that_is_not_copied_is_nobody_elses(
     kind: str, native: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not native:
-        monkeypatch.setattr(functions, "native", None)
+        monkeypatch.setattr(cpu, "native", None)
     of = {
         "rnn": tg.nn.RNN, "gru": tg.nn.GRU, "lstm": tg.nn.LSTM, "rows": tg.nn.Linear,
         "row": tg.nn.Linear, "gru after": lambda i, h: tg.nn.GRU(i, h, reset_after=True),

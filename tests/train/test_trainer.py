@@ -283,8 +283,8 @@ def test_divergence_names_the_step_and_changes_nothing() -> None:
     ("settings", "message"),
     [
         ({"epochs": None}, "either steps or epochs"),
-        ({"epochs": 0}, "epochs: expected at least 1"),
-        ({"patience": 0}, "patience: expected at least 1"),
+        ({"epochs": 0}, "epochs: expected 1 or more"),
+        ({"patience": 0}, "patience: expected 1 or more"),
         ({"loss": lambda model, batch: 3.0}, "loss: expected a scalar Tensor"),
         ({"validation": []}, "validation: expected batches"),
     ],

@@ -1,4 +1,4 @@
-"""A search of settings by Optuna, which resumes where it stopped: python search.py [trials]."""
+"""A search for settings by Optuna, which resumes where it stopped: python search.py [trials]."""
 
 import sys
 

@@ -111,6 +111,25 @@ def sequence_options(
     )  # fmt: skip
 
 
+def decomposition(step: Callable[..., Any], leaves: int = 1) -> Callable[..., tuple[Any, ...]]:
+    """The decomposition of a fused operation: a scan of the cell's step.
+
+    **Arguments** leaves: of the state: h, or h and c.
+    """
+
+    def run(x: Any, *given: Any, options: SequenceOptions, **settings: Any) -> tuple[Any, ...]:
+        def one(x: Any, state: Any) -> tuple[Any, Any]:
+            found = step(x, *state, *given[leaves:], options.h_mask, **settings)
+            state = found if leaves > 1 else (found,)
+            return state[0], state
+
+        every = options.every and leaves > 1
+        y, last, states = by_steps(one, x, given[:leaves], options._replace(every=every))
+        return (y, *last, *(states[1:] if every else ()))
+
+    return run
+
+
 def by_steps(
     step: Callable[[Any, Any], tuple[Any, Any]],
     x: Any,

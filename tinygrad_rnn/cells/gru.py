@@ -7,9 +7,8 @@ from typing import Any
 
 from .. import kernels
 from ..errors import InvalidValueError
-from ..kernels import SequenceOptions
 from ..tensor.operation import Op
-from .common import SHAPES, affine, by_steps, function, gates, selected, sequence_options
+from .common import SHAPES, affine, decomposition, function, gates, selected, sequence_options
 
 __all__ = ["gru", "gru_step"]
 
@@ -91,18 +90,8 @@ def gru(
     return y, h
 
 
-def _by_steps(
-    x: Any, h0: Any, w_ih: Any, w_hh: Any, b_ih: Any, b_hh: Any,
-    *, reset_after: bool, options: SequenceOptions,
-) -> tuple[Any, Any]:  # fmt: skip
-    def step(x: Any, h: Any) -> tuple[Any, Any]:
-        h = gru_step(x, h, w_ih, w_hh, b_ih, b_hh, options.h_mask, reset_after=reset_after)
-        return h, h
-
-    return by_steps(step, x, h0, options._replace(every=False))[:2]
-
-
 fused_gru = Op(
-    "gru", kernels.gru_forward, decomposition=_by_steps, expects=SHAPES.format(3), fresh=True
-)
-fused_gru.vjp(kernels.gru_backward)
+    "gru", kernels.gru_forward, decomposition=decomposition(gru_step), fresh=True,
+    expects=SHAPES.format(3),
+)  # fmt: skip
+fused_gru.vjp(kernels.backward)

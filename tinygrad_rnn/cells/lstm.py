@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from .. import kernels
-from ..kernels import SequenceOptions
 from ..tensor.operation import Op
 from ..tensor.ops.elementwise import clip
 from .common import (
     SHAPES,
     affine,
-    by_steps,
+    decomposition,
     function,
     gates,
     normalised,
@@ -116,23 +115,8 @@ def lstm(
     return result
 
 
-def _by_steps(
-    x: Any, h0: Any, c0: Any, w_ih: Any, w_hh: Any, b_ih: Any, b_hh: Any, w_hr: Any, w_ch: Any,
-    *, coupled_gates: bool, cell_clip: float | None, options: SequenceOptions,
-) -> tuple[Any, ...]:  # fmt: skip
-    def step(x: Any, state: Any) -> tuple[Any, Any]:
-        h, c = state
-        h, c = lstm_step(
-            x, h, c, w_ih, w_hh, b_ih, b_hh, w_hr, w_ch, options.h_mask,
-            coupled_gates=coupled_gates, cell_clip=cell_clip,
-        )  # fmt: skip
-        return h, (h, c)
-
-    y, (h, c), states = by_steps(step, x, (h0, c0), options)
-    return (y, h, c, states[1]) if options.every else (y, h, c)
-
-
 fused_lstm = Op(
-    "lstm", kernels.lstm_forward, decomposition=_by_steps, expects=SHAPES.format(4), fresh=True
-)
-fused_lstm.vjp(kernels.lstm_backward)
+    "lstm", kernels.lstm_forward, decomposition=decomposition(lstm_step, 2), fresh=True,
+    expects=SHAPES.format(4),
+)  # fmt: skip
+fused_lstm.vjp(kernels.backward)

@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from .. import kernels
-from ..kernels import SequenceOptions
 from ..tensor.operation import Op
-from .common import SHAPES, affine, by_steps, function, selected, sequence_options
+from .common import SHAPES, affine, decomposition, function, selected, sequence_options
 
 __all__ = ["rnn", "rnn_step"]
 
@@ -66,18 +65,8 @@ def rnn(
     return y, h
 
 
-def _by_steps(
-    x: Any, h0: Any, w_ih: Any, w_hh: Any, b_ih: Any, b_hh: Any,
-    *, activation: str, options: SequenceOptions,
-) -> tuple[Any, Any]:  # fmt: skip
-    def step(x: Any, h: Any) -> tuple[Any, Any]:
-        h = rnn_step(x, h, w_ih, w_hh, b_ih, b_hh, options.h_mask, activation=activation)
-        return h, h
-
-    return by_steps(step, x, h0, options._replace(every=False))[:2]
-
-
 fused_rnn = Op(
-    "rnn", kernels.rnn_forward, decomposition=_by_steps, expects=SHAPES.format(""), fresh=True
-)
-fused_rnn.vjp(kernels.rnn_backward)
+    "rnn", kernels.rnn_forward, decomposition=decomposition(rnn_step), fresh=True,
+    expects=SHAPES.format(""),
+)  # fmt: skip
+fused_rnn.vjp(kernels.backward)

@@ -49,7 +49,7 @@ def slstm_step(
 def mlstm_step(
     x: Any, c: Any, n: Any, m: Any, w_ih: Any, b_ih: Any = None
 ) -> tuple[Any, Any, Any, Any]:
-    """One step of the LSTM with a matrix for a memory (Beck et al. 2024), in N heads of width D.
+    """One step of the LSTM with a matrix memory (Beck et al. 2024), in N heads of width D.
 
         q, k, v = U_q x + b_q, (U_k x + b_k) / sqrt(D), U_v x + b_v
         i = exp(U_i x + b_i), f = sigmoid(U_f x + b_f), a number a head; o = sigmoid(U_o x + b_o)

@@ -12,7 +12,6 @@ import typer
 from .. import io
 from ..io import CheckpointError, load_checkpoint
 from ..io.header import read_header
-from ..io.weights import description
 from ..nn import Sequential
 from ..recipes import CharLM, SettingError, Translator
 from ..recipes.runs import made_by, refuse_results
@@ -136,7 +135,7 @@ def _rows(file: Path, notes: list[str]) -> Iterator[tuple[str, Any, str, int]]:
             else:
                 notes.append(f"{name}: {str(value)[:500]}")
         return
-    header = read_header(file, description)
+    header = read_header(file)
     for name, entry in sorted(header.entries.items()):
         yield name, entry.shape, entry.dtype, entry.size
     notes += [f"{name}: {words[:2000]}" for name, words in sorted(header.metadata.items())]

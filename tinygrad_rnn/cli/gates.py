@@ -7,43 +7,34 @@ from dataclasses import asdict
 from functools import partial
 from itertools import product
 from pathlib import Path
-from typing import Annotated, Any
-
-import typer
+from typing import Any
 
 from .. import plot
 from ..io import lock_checkpoint
-from ..recipes import GatesConfig, ParallelConfig, SettingError
+from ..recipes import GatesConfig, ParallelConfig
 from ..recipes import gates as machine
 from ..recipes import parallel as scans
-from ..recipes.settings import check
 from .options import Device, Out, Resume, on, options
-from .studies import Quick, Results, report, show_table, write_log
-
-SENTENCE = "1..!.!!.0..!.1.0!!!."
-QUICK_GATES: dict[str, Any] = {"steps": 150, "restarts": 2}
+from .studies import Results, report, show_table, write_log
 
 
-@options(GatesConfig())
+@options(GatesConfig(), quick=machine.QUICK)
 def gates(
     *,
-    sentence: Annotated[
-        str, typer.Option(help="Symbols to read: . keeps the bit, ! inverts it, 0 and 1 set it.")
-    ] = SENTENCE,
     settings: dict[str, Any],
-    quick: Quick = False,
     out: Out = Path("runs/gates"),
     resume: Resume = False,
 ) -> None:
     """Show what a GRU's gates do: set to 0 and 1 by hand, and as it learns them."""
-    config = GatesConfig(**({**QUICK_GATES, **settings} if quick else settings))
-    ids = machine.encode(sentence)
-    runs: dict[str, Callable[[], machine.Machine]] = {
-        "set by hand": machine.forced,
-        "learned": lambda: machine.learned(config)[0],
-    }
+    config = GatesConfig(**settings)
     with lock_checkpoint(out):
-        results = Results(out, "gates", {**asdict(config), "sentence": sentence}, resume)
+        results = Results(out, "gates", config, settings, resume)
+        config = results.config
+        runs: dict[str, Callable[[], machine.Machine]] = {
+            "set by hand": machine.forced,
+            "learned": lambda: machine.learned(config)[0],
+        }
+        ids = machine.encode(config.sentence)
         found = {
             name: results.of(name, partial(_gates, build, ids)) for name, build in runs.items()
         }
@@ -59,9 +50,9 @@ def gates(
     write_log(out / "log.csv", ["gates", "symbol", "equation", "reset", "update", "off by"], rows)
 
     def draw(path: Path) -> None:
-        figure, panels = plot.panels(len(found), 1, 2.5 + 0.28 * len(sentence), 7)
+        figure, panels = plot.panels(len(found), 1, 2.5 + 0.28 * len(config.sentence), 7)
         for (name, one), ax in zip(found.items(), panels, strict=True):
-            plot.activations(one["parts"], symbols=sentence, title=f"gates {name}", ax=ax)
+            plot.activations(one["parts"], symbols=config.sentence, title=f"gates {name}", ax=ax)
         plot.save(figure, path)
 
     report(out, "gates", draw)
@@ -79,39 +70,22 @@ def _gates(build: Callable[[], machine.Machine], ids: Any) -> dict[str, Any]:
 
 # ---------------------------------------------------------------- parallel
 
-QUICK_PARALLEL: dict[str, Any] = {"hidden_size": 16, "batch_size": 16, "steps": 20}
 
-
-@options(ParallelConfig())
+@options(ParallelConfig(), quick=scans.QUICK)
 def parallel(
     *,
-    lengths: Annotated[
-        str | None,
-        typer.Option(
-            help="Steps of the sequences, separated by commas.", show_default="32,...,512"
-        ),
-    ] = None,
     settings: dict[str, Any],
-    quick: Quick = False,
     device: Device = None,
     out: Out = Path("runs/parallel"),
     resume: Resume = False,
 ) -> None:
     """Compare an LSTM, step by step, with a minGRU, all steps at once: time and quality."""
-    config = ParallelConfig(**({**QUICK_PARALLEL, **settings} if quick else settings))
-    typed = lengths or ("16,32" if quick else "32,64,128,256,512")
-    try:
-        steps = [int(one) for one in typed.split(",")]
-    except ValueError:
-        raise SettingError(
-            f"`lengths` must be numbers separated by commas, not {typed!r}"
-        ) from None
-    for length in steps:
-        check("lengths", length, at_least=10)
-        config.refuse_too_large(length)
+    config = ParallelConfig(**settings)
     found: dict[str, list[dict[str, Any]]] = {way: [] for way in scans.WAYS}
     with on(device), lock_checkpoint(out):
-        results = Results(out, "parallel", {**asdict(config), "lengths": steps}, resume)
+        results = Results(out, "parallel", config, settings, resume)
+        config = results.config
+        steps = config.all_lengths
         for length, way in product(steps, scans.WAYS):
             one = results.of(f"{length} {way}", partial(scans.compare, way, length, config))
             found[way].append(one)

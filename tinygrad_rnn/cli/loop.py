@@ -14,12 +14,12 @@ from typing import Any, Generic, TypeVar
 import typer
 
 from .. import distributed, io
-from ..recipes import RecipeTrainer, SettingError
+from ..recipes import RecipeTrainer
 from ..recipes.comparison import Comparison
-from ..recipes.runs import made_by, refuse_other, refuse_results
+from ..recipes.runs import made_by, refuse_changes, refuse_other, refuse_results
 from ..train import CSVLog, show, stop_requests
 from ..train.trainer import BEST
-from .options import Care, on
+from .options import Run, on
 from .studies import report
 
 MANY = 100  # weights for each symbol to learn from
@@ -29,13 +29,7 @@ T = TypeVar("T", bound=RecipeTrainer)
 
 @contextmanager
 def opened(
-    recipe: type[T],
-    command: str,
-    settings: dict[str, Any],
-    device: str | None,
-    out: Path,
-    resume: bool,
-    care: Care,
+    recipe: type[T], command: str, settings: dict[str, Any], run: Run
 ) -> Iterator[Session[T]]:
     """Opens the session of a `train` command, which computes on a device for a `with` block.
 
@@ -43,13 +37,13 @@ def opened(
     process saves in the folder.
 
     **Arguments** recipe: the class of the trainer. command: what follows `tinygrad-rnn train`,
-    without options. settings: those that the user typed. device, out, resume, care: the options.
+    without options. settings: those that the user typed. run: the options.
     """
     with ExitStack() as stack:
-        stack.enter_context(on(device))
-        session = Session(recipe, command, settings, device, out, care)
+        stack.enter_context(on(run.device))
+        session = Session(recipe, command, settings, run)
         if session.ranks.rank == 0:
-            session.open(stack, resume)
+            session.open(stack)
         else:
             stack.enter_context(redirect_stdout(stack.enter_context(open(os.devnull, "w"))))
         session.saved = session.ranks.broadcast(session.saved)
@@ -63,19 +57,22 @@ class Session(Generic[T]):
     recipe: type[T]
     command: str
     settings: dict[str, Any]
-    device: str | None
-    out: Path
-    care: Care
+    run: Run
     saved: dict[str, Any] | None = None  # None for a new training
     sources: list[Any] = field(default_factory=list)  # where the texts are
     ranks: distributed.Communicator = field(default_factory=distributed.communicator)
 
-    def open(self, stack: ExitStack, resume: bool) -> None:
+    @property
+    def out(self) -> Path:
+        """The checkpoint folder."""
+        return self.run.out or Path("runs") / self.command.split()[-1]
+
+    def open(self, stack: ExitStack) -> None:
         """Locks the folder, and loads the checkpoint to resume."""
         out, command = self.out, self.command
-        if not resume or io.has_checkpoint(out):  # else there is nothing to guard
+        if not self.run.resume or io.has_checkpoint(out):  # else there is nothing to guard
             stack.enter_context(io.lock_checkpoint(out))
-        if resume:
+        if self.run.resume:
             refuse_results(out, f"train {command}")
             saved = io.load_checkpoint(out)
             refuse_other(out, made_by(saved), command)
@@ -105,7 +102,7 @@ class Session(Generic[T]):
         """
         if self.saved is None:
             create: Callable[..., T] = self.recipe
-            trainer = create(data, replace(config, **self.settings), self.device, **more)
+            trainer = create(data, replace(config, **self.settings), self.run.device, **more)
             parameters = list(trainer.model.parameters())
             size = sum(parameter.size for parameter in parameters)
             print(f"model: {trainer.title} with {size:,} weights on {parameters[0].device}")
@@ -116,14 +113,9 @@ class Session(Generic[T]):
                     f"fewer --{trainer.span}"
                 )
             return trainer
-        for name, value in self.settings.items():
-            if name != self.recipe.span and value != self.saved["config"][name]:
-                raise SettingError(
-                    f"`{name}` is {value}, but {self.saved['config'][name]} in the checkpoint: "
-                    f"leave it out to resume, or start a new training in another --out"
-                )
-        span = self.settings.get(self.recipe.span)
-        trainer = self.recipe.resume(self.saved, data, span, self.device, **more)
+        span = self.settings.pop(self.recipe.span, None)
+        refuse_changes(self.settings, self.saved["config"], "checkpoint")
+        trainer = self.recipe.resume(self.saved, data, span, self.run.device, **more)
         print(f"resuming after step {trainer.step} of {trainer.steps}")
         return trainer
 
@@ -135,17 +127,17 @@ class Session(Generic[T]):
         """
         first = trainer.step
         trainer.callbacks = [CSVLog(self.out / "log.csv")]
-        trainer.on_nan, trainer.explosion = self.care.on_nan, self.care.explosion
+        trainer.on_nan, trainer.explosion = self.run.on_nan, self.run.explosion
         trainer.distribute(self.ranks)
         if self.ranks.size > 1:
             print(f"{self.ranks.size} ranks divide each batch")
 
-        def save(place: Path = self.out, keep_last: int = self.care.keep_last) -> None:
+        def save(place: Path = self.out, keep_last: int = self.run.keep_last) -> None:
             state = trainer.whole_checkpoint()
             if self.ranks.rank > 0:
                 return
             state |= {"command": self.command, "sources": self.sources}
-            io.save_checkpoint(place, state, keep_last=keep_last, verify=self.care.verify)
+            io.save_checkpoint(place, state, keep_last=keep_last, verify=self.run.verify)
 
         with stop_requests() as requests:
             trainer.requests = requests
@@ -154,7 +146,7 @@ class Session(Generic[T]):
                 with show(trainer) as display:
                     for progress in trainer:
                         if progress.validation is not None:
-                            if self.care.best and trainer.improved:
+                            if self.run.best and trainer.improved:
                                 save(self.out / BEST, 1)
                             save()
                         display.update(progress)
@@ -176,7 +168,7 @@ class Session(Generic[T]):
                 print(self._typed("train", self.command, "--resume"))
             else:
                 print(f"saved in {self.out}")
-                if self.care.best:
+                if self.run.best:
                     print(f"the best model is in {self.out / BEST}")
                 print(trainer.summary)
                 self._report(trainer, compare)
@@ -198,6 +190,6 @@ class Session(Generic[T]):
 
     def _typed(self, name: str, task: str = "", *more: object) -> str:
         """Returns a command as the user types it, for this folder and device."""
-        device = ["--device", self.device] if self.device else []
+        device = ["--device", self.run.device] if self.run.device else []
         out = ["--out", str(self.out)] if task else [str(self.out)]
         return shlex.join(["tinygrad-rnn", name, *task.split(), *out, *device, *map(str, more)])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -19,14 +19,13 @@ from ..recipes import memory as recall
 from ..recipes.problems import PROBLEMS
 from ..recipes.settings import check
 from .options import Device, Out, Resume, on, options
-from .studies import Quick, Results, listed, report, show_table, write_log
-
-QUICK_MEMORY: dict[str, Any] = {"length": 10, "hidden_size": 24, "steps": 200}
+from .studies import Results, listed, report, show_table, write_log
 
 
 @options(
     *(MemoryConfig(), "length", "hidden_size", "num_layers", "batch_size"),
     *("steps", "lr", "clip", "seed"),
+    quick=recall.QUICK,
 )
 def memory(
     *,
@@ -36,35 +35,34 @@ def memory(
     cells: Annotated[str, typer.Option(help="Recurrent cells, separated by commas.")] = ",".join(
         recall.CELLS
     ),
-    trials: Annotated[int, typer.Option(help="Trainings of each, with other seeds.")] = 2,
+    trials: Annotated[
+        int | None, typer.Option(help="Trainings of each, with other seeds.", show_default="2")
+    ] = None,
     settings: dict[str, Any],
-    quick: Quick = False,
     device: Device = None,
     out: Out = Path("runs/memory"),
     resume: Resume = False,
 ) -> None:
     """Compare cells on problems with long dependencies, and see how far gradients reach."""
+    trials = 2 if trials is None else trials
     check("trials", trials, at_least=1)
     names, kinds = (
         listed("problems", problems, PROBLEMS),
         listed("cells", cells, recall.CELLS),
     )
-    if quick:
-        settings, trials = {**QUICK_MEMORY, **settings}, min(trials, 1)
     base = MemoryConfig(**settings)
     with on(device), lock_checkpoint(out):
-        results = Results(out, "memory", asdict(base), resume)
+        results = Results(out, "memory", base, settings, resume)
+        base = results.config
         found: dict[tuple[str, str], list[dict[str, Any]]] = {}
         for name, cell, trial in product(names, kinds, range(trials)):
-            config = MemoryConfig(
-                **{**settings, "problem": name, "cell": cell, "seed": base.seed + 2 * trial}
-            )
+            config = replace(base, problem=name, cell=cell, seed=base.seed + 2 * trial)
             key = f"{name} {cell} {config.seed}"
             one = results.of(key, partial(_learn, config))
             found.setdefault((name, cell), []).append(one)
             print(f"{key}: {_outcome(one)}", flush=True)
-        short = {"steps": 40} if quick else {}
-        burst = results.of("explosion", lambda: asdict(recall.explosion(**short)))
+        updates = min(base.steps, recall.EXPLODING)
+        burst = results.of("explosion", lambda: asdict(recall.explosion(steps=updates)))
     rows = []
     for (name, cell), trainings in found.items():
         solved = [one["solved"] for one in trainings if one["solved"]]

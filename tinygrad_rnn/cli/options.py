@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import Field, dataclass, fields
 from pathlib import Path
@@ -24,9 +24,12 @@ Resume = Annotated[bool, typer.Option("--resume", help="Resume from the checkpoi
 
 
 @dataclass(frozen=True)
-class Care:
-    """Options of `train` commands against damaged disks and numbers that are not finite."""
+class Run:
+    """Where a `train` command computes and saves, and its guards against what may go wrong."""
 
+    device: Device = None
+    out: Path | None = None  # runs/NAME, if None
+    resume: Resume = False
     keep_last: Annotated[int, typer.Option(help="Checkpoints to keep in --out.", min=1)] = 1
     best: Annotated[
         bool, typer.Option("--best", help="Save the best model so far in the folder best of --out.")
@@ -49,12 +52,27 @@ class Care:
 
 
 Command = Callable[..., None]
+SPANS = ("steps", "epochs")  # the settings that say how long to train
 
 
-CARE = [
-    one.replace(kind=inspect.Parameter.KEYWORD_ONLY)
-    for one in inspect.signature(Care, eval_str=True).parameters.values()
-]
+def _run_parameters(folder: str) -> list[inspect.Parameter]:
+    """The fields of `Run` as parameters. **Arguments** folder: the default of --out, for --help."""
+    shown = typer.Option(help="The checkpoint folder.", show_default=f"runs/{folder}")
+    annotations = {"out": Annotated[Path | None, shown]}
+    return [
+        one.replace(kind=one.KEYWORD_ONLY, annotation=annotations.get(one.name, one.annotation))
+        for one in inspect.signature(Run, eval_str=True).parameters.values()
+    ]
+
+
+QUICK = inspect.Parameter(
+    "quick",
+    inspect.Parameter.KEYWORD_ONLY,
+    default=False,
+    annotation=Annotated[
+        bool, typer.Option("--quick", help="A small training that ends in a minute.")
+    ],
+)
 
 
 def as_utf8(typed: str | None) -> str | None:
@@ -72,37 +90,53 @@ def on(device: str | None) -> AbstractContextManager[None]:
     return backend.device(backend.default_device() if device is None else device)
 
 
-def options(config: Settings, *names: str) -> Callable[[Command], Command]:
-    """Replaces a command's parameters `settings` and `care` by one option for each field.
+def options(
+    config: Settings, *names: str, quick: Mapping[str, Any]
+) -> Callable[[Command], Command]:
+    """Replaces a command's parameters `settings` and `run` by one option for each field.
 
     The command receives the settings that the user typed, as a dictionary: the others come from a
-    configuration, or from the checkpoint that it resumes.
+    configuration, or from the checkpoint that it resumes. With `--quick`, which every command has,
+    those of `quick` count as typed, unless the user types others or resumes a run.
 
     **Arguments** config: its fields carry the help texts and ranges, its values are the defaults
     that `--help` shows. names: the settings that become options; all of them, if there are none.
+    quick: the settings of a training that ends in a minute on one core, and values for options of
+    the command's own that are None.
     """
     types = get_type_hints(type(config))
-    derived = [
-        inspect.Parameter(
-            one.name,
-            inspect.Parameter.KEYWORD_ONLY,
-            default=None,
-            annotation=Annotated[types[one.name] | None, _option(one, getattr(config, one.name))],
-        )
-        for one in fields(config)
-        if not names or one.name in names
-    ]
 
     def decorate(command: Command) -> Command:
         own = inspect.signature(command, eval_str=True)
-        careful = [one.name for one in CARE] if "care" in own.parameters else []
+        folder = "NAME" if "name" in own.parameters else command.__name__
+        places = _run_parameters(folder) if "run" in own.parameters else []
+        derived = [
+            inspect.Parameter(
+                one.name,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=None,
+                annotation=Annotated[
+                    types[one.name] | None,
+                    _option(one, getattr(config, one.name), bool(places) and one.name in SPANS),
+                ],
+            )
+            for one in fields(config)
+            if not names or one.name in names
+        ]
 
         @functools.wraps(command)
-        def run(**arguments: Any) -> None:
+        def typed(**arguments: Any) -> None:
             values = {one.name: arguments.pop(one.name) for one in derived}
             settings = {name: value for name, value in values.items() if value is not None}
-            if careful:
-                arguments["care"] = Care(**{name: arguments.pop(name) for name in careful})
+            if arguments.pop("quick"):
+                for name, value in quick.items():
+                    if name not in own.parameters:
+                        if not arguments.get("resume"):
+                            settings.setdefault(name, value)
+                    elif arguments[name] is None:
+                        arguments[name] = value
+            if places:
+                arguments["run"] = Run(**{one.name: arguments.pop(one.name) for one in places})
             elif communicator().size > 1:
                 raise SettingError(
                     f"train {command.__name__} makes several trainings, which ranks do not divide: "
@@ -110,21 +144,26 @@ def options(config: Settings, *names: str) -> Callable[[Command], Command]:
                 )
             command(settings=settings, **arguments)
 
-        parts = {"settings": derived, "care": CARE}
+        parts = {"settings": [*derived, QUICK], "run": places}
         parameters = [
             parameter for one in own.parameters.values() for parameter in parts.get(one.name, [one])
         ]
-        run.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined]
-        run.__annotations__ = {one.name: one.annotation for one in parameters}
-        return run
+        typed.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined]
+        typed.__annotations__ = {one.name: one.annotation for one in parameters}
+        return typed
 
     return decorate
 
 
-def _option(field: Field[Any], default: Any) -> Any:
-    """Describes a setting to typer: choices follow the help text, a range follows the default."""
+def _option(field: Field[Any], default: Any, raised: bool) -> Any:
+    """Describes a setting to typer: choices follow the help text, a range follows the default.
+
+    **Arguments** raised: whether a run that resumes may have a larger value.
+    """
     text, limits = field.metadata["help"], dict(field.metadata["limits"])
     if choices := list(limits.pop("one_of", ())):
         text = f"{text.removesuffix('.')}: {', '.join(choices[:-1])} or {choices[-1]}."
+    if raised:
+        text = f"{text.removesuffix('.')}; --resume may raise it."
     shown = f"{default}; {bounds(limits)}" if limits else str(default)
     return typer.Option(help=text, show_default=shown)

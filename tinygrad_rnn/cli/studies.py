@@ -7,27 +7,32 @@ import importlib.util
 import json
 import os
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
-
-import typer
+from typing import Any, Generic, TypeVar
 
 from ..io import CheckpointError, has_checkpoint, load_checkpoint
-from ..recipes.runs import RESULTS, made_by, refuse_other
-from ..recipes.settings import check
+from ..recipes.runs import RESULTS, made_by, read_results, refuse_changes, refuse_other
+from ..recipes.saved import restored_settings
+from ..recipes.settings import Settings, check
 
-Quick = Annotated[bool, typer.Option("--quick", help="Small trainings, which end in a minute.")]
+S = TypeVar("S", bound=Settings)
 
 
-class Results:
+class Results(Generic[S]):
     """The results of a study's trainings, in a folder: a study that resumes skips those.
 
     Each training is a function of its settings and its seed, so that one that was interrupted, and
     starts again, ends as if it had not been.
+
+    **Arguments** config: all settings; a study that resumes has those of its first run instead.
+    typed: those that the user typed. **Raises** SettingError for one that contradicts the results.
     """
 
-    def __init__(self, out: Path, command: str, settings: dict[str, Any], resume: bool) -> None:
-        self.path, self.command, self.settings = out / RESULTS, command, settings
+    def __init__(
+        self, out: Path, command: str, config: S, typed: dict[str, Any], resume: bool
+    ) -> None:
+        self.path, self.command, self.config = out / RESULTS, command, config
         self.found: dict[str, Any] = {}
         if not resume and (self.path.exists() or has_checkpoint(out)):
             raise CheckpointError(
@@ -36,13 +41,11 @@ class Results:
         if has_checkpoint(out):
             refuse_other(out, made_by(load_checkpoint(out)), command)
         if self.path.exists():
-            saved = json.loads(self.path.read_text("utf-8"))
+            saved = read_results(out)
             refuse_other(out, saved["command"], command)
-            if saved["settings"] != settings:
-                raise CheckpointError(
-                    f"the results in {out} are those of other settings: type the same ones to "
-                    "resume, or choose another --out"
-                )
+            where = f"the table in {self.path}"
+            self.config = restored_settings(saved["settings"], type(config), where, command)
+            refuse_changes(typed, saved["settings"], "results")
             self.found = saved["results"]
         out.mkdir(parents=True, exist_ok=True)
 
@@ -50,7 +53,8 @@ class Results:
         """Returns the result of a training: one that was saved, or that of running it now."""
         if key not in self.found:
             self.found[key] = run()
-            state = {"command": self.command, "settings": self.settings, "results": self.found}
+            settings = asdict(self.config)
+            state = {"command": self.command, "settings": settings, "results": self.found}
             pending = self.path.with_suffix(".new")
             pending.write_text(json.dumps(state), "utf-8")
             os.replace(pending, self.path)

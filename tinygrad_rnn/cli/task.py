@@ -9,11 +9,12 @@ from typing import Annotated, Any
 
 import typer
 
+from ..data import TextError
 from ..data.sets import SETS, cache_folder
 from ..recipes.runs import load_run
 from ..recipes.task import Task
 from .loop import opened
-from .options import Care, Checkpoint, Device, Out, Resume, on, options
+from .options import Checkpoint, Device, Run, on, options
 
 AT_A_TIME = 256  # items of a prediction
 
@@ -27,31 +28,25 @@ def train_command(task: type[Task]) -> Callable[..., None]:
             list[Path] | None, typer.Option(help=task.data_help, show_default=task.default)
         ] = None,
         settings: dict[str, Any],
-        quick: Annotated[
-            bool, typer.Option("--quick", help="A training of a minute: few data, few updates.")
-        ] = False,
-        device: Device = None,
-        out: Out = Path("runs") / task.recipe,
-        resume: Resume = False,
-        care: Care,
+        run: Run,
     ) -> None:
-        if quick and not resume:
-            settings = {**task.quick, **settings}
-        with opened(task, task.recipe, settings, device, out, resume, care) as session:
-            config = task.settings()
-            if session.saved is not None:
-                config = task.settings(**session.saved["config"])
-                session.sources = session.saved["sources"]
-            if data:
-                session.sources = [str(path.resolve()) for path in data]
-            content = task.read(session.sources, replace(config, **session.settings))
+        with opened(task, task.recipe, settings, run) as session:
+            saved = session.saved or {"config": {}, "sources": []}
+            session.sources = [str(path.resolve()) for path in data or ()] or saved["sources"]
+            if twice := [one for one in session.sources if session.sources.count(one) > 1]:
+                raise TextError(
+                    f"`data` names {twice[0]} twice: the model would be tested with what it has "
+                    "learnt from"
+                )
+            config = replace(task.settings(**saved["config"]), **session.settings)
+            content = task.read(session.sources, config)
             training = session.start(content, task.settings())
             print(training.describe())
             session.train(training, training.compare)
 
     command.__name__ = command.__qualname__ = task.recipe
     command.__doc__ = (task.__doc__ or "").split("\n\n")[0]
-    return options(task.settings())(command)
+    return options(task.settings(), quick=task.quick)(command)
 
 
 def predict(

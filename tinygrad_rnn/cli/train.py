@@ -11,46 +11,45 @@ from typing import Annotated, Any
 
 import typer
 
-from ..data import default_text, read_pairs, without_blanks
+from ..data import default_text, without_blanks
 from ..data.datasets import file_text
+from ..data.parallel import file_pairs
 from ..recipes import (
     CharLMConfig,
     CharLMTraining,
     SettingError,
     TranslateConfig,
     TranslationTraining,
+    charlm_table,
     fitted,
     letters,
 )
 from ..recipes import messages as programs
 from ..recipes import phones as dictionary
 from ..recipes import verses as bibles
-from ..recipes.charlm_table import against_ngrams, cells_and_layers
 from ..recipes.translation_training import Texts
 from .loop import opened
-from .options import Care, Device, Out, Resume, on, options
+from .options import Device, Run, on, options
 
 EXAMPLES, TESTED = 20_000, 1_000  # of a task; of users' pairs, too
+Text = Annotated[
+    Path | None,
+    typer.Option(help="UTF-8 text in any script.", show_default="Shakespeare's plays"),
+]
 
 
-@options(CharLMConfig())
+@options(CharLMConfig(), quick=CharLMTraining.quick)
 def charlm(
     *,
-    text: Annotated[
-        Path | None,
-        typer.Option(help="UTF-8 text in any script.", show_default="Shakespeare's plays"),
-    ] = None,
+    text: Text = None,
     settings: dict[str, Any],
     compare: Annotated[
         bool, typer.Option("--compare", help="Show Kneser-Ney of order 8 on the same text, too.")
     ] = False,
-    device: Device = None,
-    out: Out = Path("runs/charlm"),
-    resume: Resume = False,
-    care: Care,
+    run: Run,
 ) -> None:
     """Train a character language model, and evaluate it on held-out text."""
-    with opened(CharLMTraining, "charlm", settings, device, out, resume, care) as session:
+    with opened(CharLMTraining, "charlm", settings, run) as session:
         [path] = session.locate(_absolute(text))
         title, content = (text or path, file_text(text or path)) if path else default_text()
         if session.saved is None:
@@ -58,20 +57,20 @@ def charlm(
         training = session.start(content, CharLMConfig())
         symbols = len(training.lm.vocabulary)
         print(f"text: {title}, {len(content):,} characters, {symbols} symbols")
-        session.train(training, partial(against_ngrams, training, content) if compare else None)
+        comparison = partial(charlm_table.against_ngrams, training, content)
+        session.train(training, comparison if compare else None)
 
 
 TABLE = ("hidden_size", "embedding_dim", "dropout", "batch_size", "bptt", "steps", "lr", "seed")
 
 
-@options(CharLMConfig(), *TABLE)
+@options(CharLMConfig(), *TABLE, quick=charlm_table.QUICK)
 def cells(
     *,
-    text: Annotated[
-        Path | None,
-        typer.Option(help="UTF-8 text in any script.", show_default="Shakespeare's plays"),
+    text: Text = None,
+    layers: Annotated[
+        int | None, typer.Option(help="Most layers.", show_default="4", min=1, max=16)
     ] = None,
-    layers: Annotated[int, typer.Option(help="Most layers.", min=1, max=16)] = 4,
     settings: dict[str, Any],
     device: Device = None,
 ) -> None:
@@ -80,7 +79,9 @@ def cells(
     _shrink(settings, len(content))
     print("cell  layers    weights  seconds  held-out bits/char")
     with on(device):
-        for row in cells_and_layers(content, replace(CharLMConfig(), **settings), layers):
+        for row in charlm_table.cells_and_layers(
+            content, replace(CharLMConfig(), **settings), layers or 4
+        ):
             print(
                 f"{row.cell:4}  {row.num_layers:6}  {row.weights:9,}  {row.seconds:7.1f}  "
                 f"{row.bits:18.3f}",
@@ -100,23 +101,20 @@ def _shrink(settings: dict[str, Any], characters: int) -> None:
         )
 
 
-@options(TranslateConfig())
+@options(TranslateConfig(), quick=TranslationTraining.quick)
 def translate(
     *,
     source: Annotated[Path | None, typer.Option(help="UTF-8 text, a sentence a line.")] = None,
     target: Annotated[Path | None, typer.Option(help="Its translation, line for line.")] = None,
     settings: dict[str, Any],
-    device: Device = None,
-    out: Out = Path("runs/translate"),
-    resume: Resume = False,
-    care: Care,
+    run: Run,
 ) -> None:
     """Train a model that translates the lines of one text to the lines of another."""
-    with opened(TranslationTraining, "translate", settings, device, out, resume, care) as session:
+    with opened(TranslationTraining, "translate", settings, run) as session:
         files = session.locate(_absolute(source), _absolute(target))
         if files[0] is None or files[1] is None:
             raise SettingError("a translation needs `source` and `target`, the texts to learn from")
-        pairs = read_pairs(files[0], files[1])
+        pairs = file_pairs(files[0], files[1])
         training = session.start(pairs, TranslateConfig())
         translator = training.translator
         symbols = f"{len(translator.source)} and {len(translator.target)} symbols"
@@ -142,7 +140,7 @@ def _hint(config: TranslateConfig, pairs: Sequence[Texts]) -> None:
             )
 
 
-@options(bibles.CONFIG, "hidden_size", "batch_size", "steps", "lr", "seed")
+@options(bibles.CONFIG, "hidden_size", "batch_size", "steps", "lr", "seed", quick=bibles.QUICK)
 def verses(
     *,
     source: Annotated[
@@ -156,13 +154,10 @@ def verses(
         Path | None, typer.Option(help="The modules' folder.", show_default=str(bibles.MODULES))
     ] = None,
     settings: dict[str, Any],
-    device: Device = None,
-    out: Out = Path("runs/verses"),
-    resume: Resume = False,
-    care: Care,
+    run: Run,
 ) -> None:
     """Train a model on a Bible in two languages, and test it on held-out verses."""
-    with opened(TranslationTraining, "verses", settings, device, out, resume, care) as session:
+    with opened(TranslationTraining, "verses", settings, run) as session:
         defaults = [bibles.ENGLISH, bibles.SPANISH, str(bibles.MODULES)]
         modules = session.locate(source, target, _absolute(folder), defaults=defaults)
         parts = bibles.verses(*modules)
@@ -171,7 +166,7 @@ def verses(
         session.train(training, lambda: training.compare("verses", parts.training, parts.test))
 
 
-@options(programs.CONFIG, "hidden_size", "batch_size", "steps", "lr", "seed")
+@options(programs.CONFIG, "hidden_size", "batch_size", "steps", "lr", "seed", quick=programs.QUICK)
 def messages(
     *,
     language: Annotated[
@@ -181,18 +176,10 @@ def messages(
         Path | None, typer.Option(help="The folder of the languages.", show_default="Debian's")
     ] = None,
     settings: dict[str, Any],
-    quick: Annotated[
-        bool, typer.Option("--quick", help="A training of a minute: few updates.")
-    ] = False,
-    device: Device = None,
-    out: Out = Path("runs/messages"),
-    resume: Resume = False,
-    care: Care,
+    run: Run,
 ) -> None:
     """Train a model on a program's messages in another language and English, and test it."""
-    if quick and not resume:
-        settings = {**programs.QUICK, **settings}
-    with opened(TranslationTraining, "messages", settings, device, out, resume, care) as session:
+    with opened(TranslationTraining, "messages", settings, run) as session:
         defaults = [programs.CHINESE, None]
         parts = programs.messages(*session.locate(language, _absolute(folder), defaults=defaults))
         training = session.start(parts.training, programs.CONFIG, heldout=parts.validation)
@@ -200,7 +187,10 @@ def messages(
         session.train(training, lambda: programs.compare(training, parts))
 
 
-@options(dictionary.CONFIG, "hidden_size", "num_layers", "batch_size", "steps", "lr", "seed")
+@options(
+    *(dictionary.CONFIG, "hidden_size", "num_layers", "batch_size", "steps", "lr", "seed"),
+    quick=dictionary.QUICK,
+)
 def phones(
     *,
     settings: dict[str, Any],
@@ -208,40 +198,29 @@ def phones(
         int | None,
         typer.Option(help="Words of the test.", show_default=str(dictionary.TEST), min=1),
     ] = None,
-    device: Device = None,
-    out: Out = Path("runs/phones"),
-    resume: Resume = False,
-    care: Care,
+    run: Run,
 ) -> None:
     """Train a model that pronounces words, and test it on held-out words."""
-    with opened(TranslationTraining, "phones", settings, device, out, resume, care) as session:
+    with opened(TranslationTraining, "phones", settings, run) as session:
         parts = dictionary.phones()
         training = session.start(parts.training, dictionary.CONFIG, heldout=parts.validation)
         print(f"words: {len(parts.training):,} pronunciations, {len(parts.test):,} words to test")
         session.train(training, lambda: dictionary.compare(training, parts, words))
 
 
-@options(letters.CONFIG, "hidden_size", "attention", "steps", "seed")
+@options(letters.CONFIG, "hidden_size", "attention", "steps", "seed", quick=letters.QUICK)
 def task(
     *,
     name: Annotated[str, typer.Argument(help="copy, reverse or sort.")],
     settings: dict[str, Any],
-    device: Device = None,
-    out: Annotated[
-        Path | None, typer.Option(help="The checkpoint folder.", show_default="runs/NAME")
-    ] = None,
-    resume: Resume = False,
-    care: Care,
+    run: Run,
 ) -> None:
     """Train a model to copy, reverse or sort letters, and test it on longer sequences.
 
     Sorting has defaults of its own: twice the units, and three times the steps.
     """
     config = letters.config(name)
-    out = out or Path("runs") / name
-    with opened(
-        TranslationTraining, f"task {name}", settings, device, out, resume, care
-    ) as session:
+    with opened(TranslationTraining, f"task {name}", settings, run) as session:
         train, validation, longer = (
             letters.examples(name, count, lengths, seed)
             for seed, (count, lengths) in enumerate(

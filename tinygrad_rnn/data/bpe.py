@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import public
+from ..errors import needs, public
 from .vocabulary import MARKS, Vocabulary, VocabularyError
 
 if TYPE_CHECKING:
@@ -60,12 +60,6 @@ class BPEVocabulary(Vocabulary):
 
     @classmethod
     @public
-    def restored(cls, symbols: Any) -> Self:
-        """Restores a vocabulary from its symbols."""
-        return cls(symbols)
-
-    @classmethod
-    @public
     def of(cls, texts: Iterable[str], vocab_size: int | None = None) -> Self:
         """Learns the merges of texts.
 
@@ -108,13 +102,9 @@ class BPEVocabulary(Vocabulary):
 
 
 def _tokenizer(pieces: dict[str, int], merges: list[tuple[str, str]]) -> Tokenizer:
-    try:
+    remedy = "pip install 'tinygrad_rnn[translate]'; or choose chars or words"
+    with needs("tokenizers", "byte-pair encoding", remedy, VocabularyError):
         from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
-    except ImportError:
-        raise VocabularyError(
-            "byte-pair encoding needs the package tokenizers: "
-            "pip install 'tinygrad_rnn[translate]'; or choose chars or words"
-        ) from None
     tokenizer = Tokenizer(models.BPE(vocab=pieces, merges=merges))
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [

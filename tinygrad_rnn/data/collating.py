@@ -181,8 +181,7 @@ class PadSequences:
 
     def __post_init__(self) -> None:
         many, values = self.sequences, self.padding_value
-        if size(many, "PadSequences: sequences") < 1:
-            raise InvalidValueError(f"PadSequences: sequences: expected at least 1, got {many}")
+        size(many, "PadSequences: sequences", 1)
         if isinstance(values, tuple) and len(values) != many:
             raise InvalidValueError(
                 f"PadSequences: padding_value: expected {many}, one for each sequence, got {values}"

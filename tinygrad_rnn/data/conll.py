@@ -6,18 +6,11 @@ universal part of speech is the default. A blank line ends a sentence.
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from .datasets import lines
-from .tables import TableError, read_input
+from .tables import TableError
 
 Sentence = list[tuple[str, str]]  # words and tags
 COLUMNS = ("lemma", "upos", "xpos", "feats", "head", "deprel")  # of CoNLL-U, from the third on
-
-
-def read_conll(path: str | Path, column: str = "") -> list[Sentence]:
-    """Reads the sentences of a file. **Arguments** column: as `parse_conll`."""
-    return parse_conll(read_input(path), str(path), column)
 
 
 def parse_conll(text: str, name: str, column: str = "", tagged: bool = True) -> list[Sentence]:
@@ -63,6 +56,8 @@ def parse_conll(text: str, name: str, column: str = "", tagged: bool = True) -> 
         tag = fields[at] if tagged else ""
         if tagged and tag in ("", "_"):
             raise TableError(f"{name}: row {row}, column {column or 'upos'}: missing tag")
+        if not fields[word_at].strip():
+            raise TableError(f"{name}: row {row}, column form: missing word")
         sentences[-1].append((fields[word_at], tag))
     found = [sentence for sentence in sentences if sentence]
     if not found:

@@ -12,7 +12,15 @@ from pathlib import Path
 from ..errors import TinygradRnnError, public
 from .memory import too_large
 
-SPREADSHEET = b"PK\x03\x04"  # the beginning of a zip archive, which .xlsx and .ods are
+NO_TEXTS = {  # by how their files begin
+    b"PK\x03\x04": "a spreadsheet or an archive: export it as CSV",
+    b"\xd0\xcf\x11\xe0": "a spreadsheet or a document of old: export it as CSV or as a text",
+    b"\x1f\x8b": "a file compressed by gzip: uncompress it",
+    b"%PDF": "a PDF: export it as a text",
+    b"\x89PNG": "an image: expected a text",
+    b"\xff\xd8\xff": "an image: expected a text",
+    b"GIF8": "an image: expected a text",
+}
 NO_UTF_8 = "is not UTF-8"
 BYTES = 16  # of memory for each byte of a file: the text, its copies, and its symbols as integers
 
@@ -160,8 +168,8 @@ def decoded(raw: bytes, name: str, line: int = 1, offset: int = 0) -> str:
         return text
     line += raw.count(b"\n", 0, at)
     hint = ": save it as UTF-8, or convert it, such as by iconv -f windows-1252 -t utf-8"
-    if raw.startswith(SPREADSHEET):
-        hint = "; it looks like a spreadsheet or an archive: export it as CSV"
+    if found := [kind for start, kind in NO_TEXTS.items() if raw.startswith(start)]:
+        hint = f"; it looks like {found[0]}"
     elif raw[:2] in (b"\xff\xfe", b"\xfe\xff") or b"\0" in raw[:4]:
         hint = "; it looks like UTF-16 or UTF-32: convert it, as iconv does"
     elif what != NO_UTF_8:

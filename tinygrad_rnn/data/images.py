@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import needs
 from .datasets import TextError, read_bytes
 from .sets import SETS
 from .tables import STANDARD_INPUT, Table
@@ -41,15 +42,11 @@ class Captioned(NamedTuple):
 
 def pillow() -> Any:
     """Returns the package PIL. **Raises** TextError if it is missing."""
-    try:
+    with needs("Pillow", "an image", "pip install 'tinygrad_rnn[images]'", TextError):
         import PIL.Image
         import PIL.ImageDraw
         import PIL.ImageFont
         import PIL.ImageOps
-    except ImportError:
-        raise TextError(
-            "images need the package Pillow: pip install 'tinygrad_rnn[images]'"
-        ) from None
     return PIL
 
 
@@ -96,7 +93,9 @@ def read_images(path: str | Path, size: int, file: str) -> list[Captioned]:
         table, items = Table.read(path), {}
         for row, name in enumerate(table.texts(file)):
             if name not in items:
-                items[name] = Captioned(name, _beside(table, row, file, place, size), [])
+                items[name] = Captioned(
+                    name, _beside(table, row, file, place.parent / name, size), []
+                )
         return list(items.values())
     if not place.is_dir():
         return [Captioned(str(path), read_image(path, size), [])]
@@ -119,16 +118,16 @@ def read_captioned(path: str | Path, size: int, file: str, caption: str) -> list
     items: dict[str, Captioned] = {}
     for row, (name, text) in enumerate(zip(table.texts(file), table.texts(caption), strict=True)):
         if name not in items:
-            items[name] = Captioned(name, _beside(table, row, file, place, size), [])
+            items[name] = Captioned(name, _beside(table, row, file, place.parent / name, size), [])
         items[name].captions.append(" ".join(text.lower().split()))
     return list(items.values())
 
 
-def _beside(table: Table, row: int, file: str, place: Path, size: int) -> Pixels:
+def _beside(table: Table, row: int, file: str, path: Path, size: int) -> Pixels:
     """Reads the image that a row of a table names. **Raises** TableError."""
     pillow()
     try:
-        return read_image(place.parent / table.rows[row][file], size)
+        return read_image(path, size)
     except TextError as error:
         raise table.error(row, file, str(error)) from None
 

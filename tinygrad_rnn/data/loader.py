@@ -81,10 +81,7 @@ class DataLoader:
                 "TensorDataset(*columns) makes samples of arrays, list(zip(*columns)) of lists"
             )
         self.indexed = isinstance(dataset, Dataset)
-        if size(batch_size, "DataLoader: batch_size") < 1:
-            raise InvalidValueError(
-                f"DataLoader: batch_size: expected at least 1, got {batch_size}"
-            )
+        size(batch_size, "DataLoader: batch_size", 1)
         if not self.indexed:
             self._check_iterable(dataset, shuffle, lengths, num_workers)
         elif not len(dataset):  # type: ignore[arg-type]

@@ -39,7 +39,7 @@ class Batch(NamedTuple):
 
 @public
 def read_pairs(source: str | Path, target: str | Path) -> list[tuple[str, str]]:
-    """Reads two files of which each line translates the other's, with `read_lines`.
+    """Reads two files whose lines translate each other, with `read_lines`.
 
     **Returns** the pairs without an empty side. **Raises** TextError as `read_text` does, and if
     the files have different numbers of lines, or no pair.
@@ -52,6 +52,11 @@ def read_pairs(source: str | Path, target: str | Path) -> list[tuple[str, str]]:
     ...     tg.data.read_pairs(en, es)
     [('a cat', 'un gato')]
     """
+    return file_pairs(source, target)
+
+
+def file_pairs(source: str | Path, target: str | Path) -> list[tuple[str, str]]:
+    """Reads pairs as `read_pairs` does, for the command, whose errors name no function."""
     sides = [read_lines(path) for path in (source, target)]
     if len(sides[0]) != len(sides[1]):
         raise TextError(

@@ -15,7 +15,7 @@ from ..tensor.tree import is_leaf
 
 @runtime_checkable
 class Dataset(Protocol):
-    """Samples by index (map-style): whatever has a length and can be indexed, such as a list.
+    """A map-style dataset: an object with a length and samples by index, such as a list.
 
     >>> import tinygrad_rnn as tg
     >>> class Squares:
@@ -35,7 +35,7 @@ class Dataset(Protocol):
 
 @runtime_checkable
 class IterableDataset(Protocol):
-    """Samples in an order of their own: whatever can be iterated over, again for each epoch.
+    """A dataset in an order of its own: an iterable, which each epoch iterates over again.
 
     >>> import tinygrad_rnn as tg
     >>> class Countdown:
@@ -49,7 +49,7 @@ class IterableDataset(Protocol):
 
 
 class TensorDataset:
-    """Samples from arrays or Tensors: sample i consists of the i-th row of each.
+    """A dataset of arrays or Tensors: sample i consists of the i-th row of each.
 
     >>> import numpy as np
     >>> data = TensorDataset(np.arange(6).reshape(3, 2), np.array([7, 8, 9]))
@@ -79,7 +79,7 @@ class TensorDataset:
 
 
 class Subset:
-    """The samples of a dataset at some indices.
+    """A subset of a dataset: its samples at given indices.
 
     >>> [*Subset("abcdef", [4, 0])]
     ['e', 'a']
@@ -122,7 +122,7 @@ def random_split(
 
 
 class Windows:
-    """Windows over a long series: some steps, and those that follow them, to be forecast.
+    """Windows of a long series, each with the steps after it, which are to be forecast.
 
     Sample i is `(series[s : s + length], series[s + length : s + length + horizon])` with
     s = i * stride.
@@ -139,8 +139,7 @@ class Windows:
     @public
     def __init__(self, series: Any, length: int, horizon: int = 1, stride: int = 1) -> None:
         for name, value in (("length", length), ("horizon", horizon), ("stride", stride)):
-            if size(value, f"Windows: {name}") < 1:
-                raise InvalidValueError(f"Windows: {name}: expected at least 1, got {value}")
+            size(value, f"Windows: {name}", 1)
         if len(series) < length + horizon:
             raise InvalidValueError(
                 f"Windows: series: {len(series)} steps are too few for a window of length + horizon"

@@ -24,6 +24,7 @@ JSON_LINES = (".jsonl", ".ndjson", ".json")
 TABLES = (".csv", ".tsv", *JSON_LINES)
 LONGEST = 2**24  # letters of a field
 STANDARD_INPUT = "-"
+LARGEST = 1e30  # float32 holds it, and float64 its square
 
 T = TypeVar("T")
 
@@ -94,31 +95,33 @@ class Table:
     def texts(self, column: str) -> list[str]:
         """Returns a column of strings, none of them blank; whole numbers become strings."""
 
-        def text(value: Any) -> str:
-            if isinstance(value, int) and not isinstance(value, bool):
-                return str(value)
-            if not isinstance(value, str):
-                raise ValueError(f"expected a string, got {_shown(value)}")
-            return value
+        first: type | None = None
 
-        kinds = {type(row.get(column)) for row in self.rows}
-        if {int, str} <= kinds:
-            first = type(self.rows[0][column])
-            at = next(i for i, row in enumerate(self.rows) if type(row[column]) is not first)
-            raise self.error(
-                at, column, f"mixed types: {_shown(self.rows[at][column])} is no "
-                f"{first.__name__}, as the values above are",
-            )  # fmt: skip
+        def text(value: Any) -> str:
+            nonlocal first
+            if not isinstance(value, int | str) or isinstance(value, bool):
+                raise ValueError(f"expected a string, got {_shown(value)}")
+            first = first or type(value)
+            if type(value) is not first:
+                raise ValueError(
+                    f"mixed types: {_shown(value)} is no {first.__name__}, as the values above are"
+                )
+            return str(value)
+
         return self._column(column, text)
 
     def numbers(self, column: str) -> list[float]:
-        """Returns a column of finite numbers."""
+        """Returns a column of numbers, each smaller than LARGEST in size."""
 
         def number(value: Any) -> float:
             try:
                 found = math.nan if isinstance(value, bool) else float(value)
+            except OverflowError:  # a whole number of JSON
+                found = LARGEST
             except (TypeError, ValueError):
                 found = math.nan
+            if math.isfinite(found) and abs(found) >= LARGEST:
+                raise ValueError(f"{_shown(value)} is too large: scale the column down")
             if not math.isfinite(found):
                 raise ValueError(f"expected a number, got {_shown(value)}")
             return found

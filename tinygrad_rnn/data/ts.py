@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .datasets import lines
-from .tables import TableError, read_input
+from .tables import LARGEST, TableError, read_input
 
 Case = tuple[NDArray[np.float32], str]  # values (T, channels), and a label
 
@@ -84,7 +84,7 @@ def _numbers(channel: str, at: str) -> NDArray[np.float64]:
     fields = channel.split(",")
     for step, field in enumerate(fields, 1):
         try:
-            if not abs(float(field)) < 1e30:
+            if not abs(float(field)) < LARGEST:
                 raise ValueError(field)
         except ValueError:
             shown = field.strip() if len(field) < 30 else f"{field[:27]}..."

@@ -59,7 +59,7 @@ class Vocabulary:
     @public
     def restored(cls, symbols: Any) -> Self:
         """Restores a vocabulary with marks from its symbols."""
-        raise InvalidTypeError(f"{cls.__name__} defines no restored(symbols)")
+        return cls(symbols)
 
     def __len__(self) -> int:
         return len(self.symbols) + self._first
@@ -144,7 +144,7 @@ class Vocabulary:
 
 
 class CharVocabulary(Vocabulary):
-    r"""The distinct characters of a text, in the order of their code points.
+    r"""A vocabulary of the distinct characters of a text, in the order of their code points.
 
     A character is a Unicode code point, whatever its script or plane. `symbols` holds all of them
     as one string, so `CharVocabulary(vocabulary.symbols)` is the same vocabulary.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import islice
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import regex
@@ -25,7 +25,7 @@ _WITHOUT_BLANKS = {
 
 
 class WordVocabulary(Vocabulary):
-    """Words and punctuation, each with the blank before it.
+    """A vocabulary of words and punctuation marks, each with the blank before it.
 
     Unicode defines where a word ends (UAX #29), in every script with blanks between words. In one
     without, such as Chinese and Thai, a word is a letter: characters or byte pairs serve better.
@@ -54,12 +54,6 @@ class WordVocabulary(Vocabulary):
         self._place = {symbol: i for i, symbol in enumerate(self.symbols)}
         if len(self._place) < max(1, len(self.symbols)):
             raise VocabularyError("a vocabulary needs at least one word, and each of them once")
-
-    @classmethod
-    @public
-    def restored(cls, symbols: Any) -> Self:
-        """Restores a vocabulary from its words."""
-        return cls(symbols)
 
     @classmethod
     @public

@@ -27,7 +27,7 @@ FIRST = 1.0  # seconds that rank 0 has to report a failure that all ranks have
 
 
 class Communicator:
-    """A process alone: rank 0 of 1. `communicator()` returns it where there are no other ranks.
+    """A single process, rank 0 of 1: `communicator()` returns it where there are no other ranks.
 
     All ranks call the same methods in the same order; each call returns when all have made it.
 

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from ..errors import InvalidValueError
+from ..errors import InvalidValueError, needs
 from ..kernels.cpu import set_num_threads
 from ..tensor import backend
 from ..tensor.backend import Array
@@ -35,14 +35,12 @@ class MPI(Communicator):
     """
 
     def __init__(self, timeout: float) -> None:
-        try:
+        remedy = (
+            "pip install 'tinygrad_rnn[mpi]', which brings an MPI along; on a cluster with its "
+            "own, pip install --no-binary mpi4py mpi4py"
+        )
+        with needs("mpi4py", "communicator: mpiexec", remedy, InvalidValueError):
             from mpi4py import MPI as mpi
-        except ImportError as error:
-            raise InvalidValueError(
-                f"communicator: mpiexec needs the package mpi4py ({error}): pip install "
-                "'tinygrad_rnn[mpi]', which brings an MPI along; on a cluster with its own, pip "
-                "install --no-binary mpi4py mpi4py"
-            ) from None
         self._mpi, self.timeout = mpi, timeout
         self._world: Any = mpi.COMM_WORLD
         self.rank, self.size = self._world.rank, self._world.size

@@ -50,7 +50,7 @@ _TRIES = 100  # of reading a checkpoint that other processes replace
 
 @public
 def has_checkpoint(folder: str | Path) -> bool:
-    """Tells whether a folder holds a checkpoint, intact or damaged.
+    """Tests whether a folder has a checkpoint, intact or damaged.
 
     >>> import tempfile, tinygrad_rnn as tg
     >>> with tempfile.TemporaryDirectory() as folder:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+from ..errors import needs
 from .files import CheckpointError
 
 
 def package(name: str, function: str, install: str) -> Any:
     """Imports a package. **Raises** CheckpointError that says how to install it."""
-    try:
+    with needs(name, function, install, CheckpointError):
         return importlib.import_module(name)
-    except ImportError as error:
-        raise CheckpointError(f"{function} needs the package {name} ({error}): {install}") from None

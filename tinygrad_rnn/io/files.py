@@ -29,6 +29,26 @@ def fitting() -> Iterator[None]:
         raise CheckpointError(f"the checkpoint's entries do not fit together: {what}") from None
 
 
+@contextmanager
+def reading(path: str | Path, who: str = "", kind: str = "") -> Iterator[None]:
+    """Turns the errors of reading a file into a CheckpointError that names it.
+
+    **Arguments** who: begins the error, such as `from_keras: `. kind: what a damaged file may be,
+    whose readers raise whatever they like; empty leaves all but the system's errors.
+    """
+    try:
+        yield
+    except CheckpointError:
+        raise
+    except OSError as error:
+        raise CheckpointError(f"{who}cannot read {path}: {error.strerror or error}") from None
+    except Exception as error:
+        if not kind:
+            raise
+        why = str(error)[:300] or type(error).__name__
+        raise CheckpointError(f"{who}{path} is damaged or {kind}: {why}") from None
+
+
 def cannot_save(folder: Path, error: OSError) -> CheckpointError:
     """Describes a system error in one line, with the folder and the file in it."""
     named = error.filename2 or error.filename

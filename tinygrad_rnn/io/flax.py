@@ -105,29 +105,20 @@ def to_flax(cell: Module, style: str = "linen") -> dict[str, Any]:
     state = {n: converted(layer, w, OURS, FLAX) for n, w in state.items()}
     x, h = state["weight_ih"], state["weight_hh"]
     b_x, b_h = (state.get(n, np.zeros(x.shape[1], x.dtype)) for n in ("bias_ih", "bias_hh"))
-    if kind == "RNNCell":
-        names = "ih" if style == "linen" else ("dense_i", "dense_h")
-        return {names[0]: {"kernel": x, "bias": b_x + b_h}, names[1]: {"kernel": h}}
-    count = len(GATES[kind])
-    if kind == "GRUCell" and style != "linen":
-        b = np.split(b_h, 3)[2]
-        if np.any(b):
+    names = [("i", "h")] if kind == "RNNCell" else [(f"i{g}", f"h{g}") for g in GATES[kind]]
+    if style == "nnx-optimized" or (style == "nnx" and kind != "LSTMCell"):
+        names = [("dense_i", "dense_h")]
+        if kind == "GRUCell" and np.any(np.split(b_h, 3)[2]):
             raise InvalidValueError(
                 "to_flax: GRUCell: nnx has no recurrent bias of n: style='linen' has it"
             )
-        return {"dense_i": {"kernel": x, "bias": b_x + b_h}, "dense_h": {"kernel": h}}
-    if style == "nnx-optimized":
-        return {"dense_i": {"kernel": x}, "dense_h": {"kernel": h, "bias": b_x + b_h}}
     tree: dict[str, Any] = {}
-    parts = zip(GATES[kind], *(np.split(v, count, axis=-1) for v in (x, h, b_x, b_h)), strict=True)
-    for gate, w, u, a, b in parts:
-        inner = "if_" if style == "nnx" and gate == "f" else f"i{gate}"
-        if kind == "LSTMCell":
-            tree |= {inner: {"kernel": w}, f"h{gate}": {"kernel": u, "bias": a + b}}
-        elif gate == "n":
-            tree |= {inner: {"kernel": w, "bias": a}, "hn": {"kernel": u, "bias": b}}
-        else:
-            tree |= {inner: {"kernel": w, "bias": a + b}, f"h{gate}": {"kernel": u}}
+    parts = zip(names, *(np.split(v, len(names), axis=-1) for v in (x, h, b_x, b_h)), strict=True)
+    for (inner, outer), w, u, a, b in parts:
+        biases = {"i": a, "h": b} if inner == "in" else {"h" if kind == "LSTMCell" else "i": a + b}
+        for side, name, kernel in (("i", inner, w), ("h", outer, u)):
+            bias = {"bias": biases[side]} if side in biases else {}
+            tree["if_" if name == "if" and style == "nnx" else name] = {"kernel": kernel, **bias}
     return tree
 
 

@@ -15,11 +15,12 @@ import mmap
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
-from .files import CheckpointError, open_to_read
+from .files import CheckpointError, open_to_read, reading
+from .pickles import REMEDY
 
 TYPES = {  # of the format, and NumPy's
     "BOOL": "?", "I8": "i1", "U8": "u1", "I16": "<i2", "U16": "<u2", "I32": "<i4", "U32": "<u4",
@@ -27,6 +28,22 @@ TYPES = {  # of the format, and NumPy's
 }  # fmt: skip
 MOST = 100_000_000  # bytes of a header, as the format has it
 AXES = 32  # of an array; NumPy has a limit of 64
+
+TORCH = (
+    "is a bare pickle, as torch.save wrote them before PyTorch 1.6, which can run any code when "
+    f"loaded: {REMEDY}"
+)
+OTHER_FORMATS = {  # by their first bytes
+    b"\x80": TORCH,
+    b"PK": "is a zip archive, as np.savez writes them: np.load reads those",
+    b"\x93NUMPY": "is an array of NumPy's: np.load reads it",
+    b"\x89HDF": "is in the HDF5 format: h5py reads it, and tg.io.from_keras Keras's",
+    b"\x08": "may be in the ONNX format, which tg.io.import_onnx(path) reads",
+}
+ARCHIVES = {  # zip archives, by the name of a file in them
+    b"data.pkl": "is a file of torch.save: tg.load(path) reads the tensors",
+    b"config.json": "is a model of Keras: tg.io.from_keras(path) reads it",
+}
 
 
 class Entry(NamedTuple):
@@ -45,27 +62,23 @@ class Header(NamedTuple):
     metadata: dict[str, str]
 
 
-def read_header(path: Path, described: Any = None) -> Header:
-    """Reads and checks a header.
+def read_header(path: Path) -> Header:
+    """Reads and checks a file's header. **Raises** CheckpointError for other and damaged files."""
+    with reading(path), open_to_read(path) as file:
+        return header_of(file, os.fstat(file.fileno()).st_size, str(path))
 
-    **Arguments** described: a function of the file's first bytes, which says what the file is if it
-    is not in the format. **Raises** CheckpointError for a missing, damaged or other file.
-    """
+
+def header_of(file: BinaryIO, size: int, source: str) -> Header:
+    """Reads and checks the header of an open file of a size; errors call it `source`."""
+    start = file.read(8)
+    length = int.from_bytes(start, "little")
+    if len(start) < 8 or length > min(MOST, size - 8):
+        raise CheckpointError(f"{source} {description(start + file.read(1 << 16))}")
     try:
-        with open_to_read(path) as file:
-            size, start = os.fstat(file.fileno()).st_size, file.read(8)
-            length = int.from_bytes(start, "little")
-            if len(start) < 8 or length > min(MOST, size - 8):
-                what = described(start + file.read(1 << 16)) if described else ""
-                raise CheckpointError(f"{path} {what or 'is damaged or not a safetensors file'}")
-            raw = file.read(length)
-    except OSError as error:
-        raise CheckpointError(f"cannot read {path}: {error.strerror}") from None
-    try:
-        return _checked(json.loads(raw, object_pairs_hook=_once), 8 + length, size)
+        return _checked(json.loads(file.read(length), object_pairs_hook=_once), 8 + length, size)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         why = str(error) or type(error).__name__
-        raise CheckpointError(f"{path} is damaged: its header does not fit: {why}") from None
+        raise CheckpointError(f"{source} is damaged: its header does not fit: {why}") from None
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -108,23 +121,40 @@ def mapped(path: Path, entries: Mapping[str, Entry]) -> dict[str, np.ndarray[Any
 
     Writing to them does not change the file. What is not aligned is copied at once.
     """
+    with reading(path), open_to_read(path) as file:
+        memory = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+    return placed(memory, entries, str(path))
+
+
+def placed(
+    memory: Any, entries: Mapping[str, Entry], source: str
+) -> dict[str, np.ndarray[Any, Any]]:
+    """The arrays in the bytes of a file, which share them where they are aligned."""
+    arrays: dict[str, np.ndarray[Any, Any]] = {}
     for name, entry in entries.items():
         if entry.dtype not in TYPES:
             raise CheckpointError(
-                f"{path} has {name!r} of dtype {entry.dtype}, which NumPy does not have: convert "
+                f"{source} has {name!r} of dtype {entry.dtype}, which NumPy does not have: convert "
                 "it to float32 in the program that wrote it"
             )
-    try:
-        with open_to_read(path) as file:
-            memory = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
-    except OSError as error:
-        raise CheckpointError(f"cannot read {path}: {error.strerror}") from None
-    arrays: dict[str, np.ndarray[Any, Any]] = {}
-    for name, entry in entries.items():
         if entry.start + entry.size > len(memory):
-            raise CheckpointError(f"{path} has become shorter while it was read")
+            raise CheckpointError(f"{source} has become shorter while it was read")
         dtype = np.dtype(TYPES[entry.dtype])
         array: np.ndarray[Any, Any] = np.ndarray(entry.shape, dtype, memory, entry.start)
         native = np.dtype(dtype.type)  # the same object everywhere, and so of the kernels
         arrays[name] = array.astype(native, copy=array.dtype != native or not array.flags.aligned)
     return arrays
+
+
+def description(raw: bytes) -> str:
+    """Describes a file that is not in the safetensors format."""
+    if not raw:
+        return "is empty"
+    if raw.startswith(b"PK"):
+        for name, what in ARCHIVES.items():
+            if name in raw[:1000]:
+                return what
+    return next(
+        (words for begin, words in OTHER_FORMATS.items() if raw.startswith(begin)),
+        "is damaged or not a safetensors file",
+    )

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from io import BytesIO
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -23,20 +23,14 @@ from ..nn import Module
 from ..nn.recurrent.layer import merged
 from ..tensor import ops
 from .extras import package
-from .files import CheckpointError, open_to_read
+from .files import CheckpointError, open_to_read, reading
 from .keras_layers import SNAKE, Specification, described, from_layer, to_layer
 from .weights import as_path, write
 
 Array = np.ndarray[Any, Any]
 
 LIBRARY = "pip install 'tinygrad_rnn[keras]'"
-
-
-class Stage(NamedTuple):
-    """A layer of a chain: ours, or an operation."""
-
-    what: Any
-    sequences: bool  # a recurrent layer: whether it returns all outputs, or the last
+RECURRENT = (nn.RNN, nn.GRU, nn.LSTM)
 
 
 class KerasChain(Module):
@@ -55,7 +49,7 @@ class KerasChain(Module):
 
     def __init__(self, layers: Sequence[Any], sequences: Sequence[bool] = ()) -> None:
         self.layers = list(layers)
-        recurrent = [layer for layer in layers if isinstance(layer, (nn.RNN, nn.GRU, nn.LSTM))]
+        recurrent = [layer for layer in layers if isinstance(layer, RECURRENT)]
         self.sequences = list(sequences)
         if len(self.sequences) != len(recurrent):
             raise InvalidValueError(
@@ -65,17 +59,16 @@ class KerasChain(Module):
         if not all(layer.batch_first for layer in recurrent):
             raise InvalidValueError("KerasChain: layers: expected batch_first=True")
 
-    def stages(self) -> Iterator[Stage]:
-        """The layers, and whether each returns sequences."""
+    def stages(self) -> Iterator[tuple[Any, bool | None]]:
+        """The layers; of a recurrent one, whether it returns all outputs, or the last."""
         sequences = iter(self.sequences)
         for layer in self.layers:
-            recurrent = isinstance(layer, (nn.RNN, nn.GRU, nn.LSTM))
-            yield Stage(layer, next(sequences) if recurrent else True)
+            yield layer, next(sequences) if isinstance(layer, RECURRENT) else None
 
     def forward(self, x: Any) -> Any:
         """**Arguments** x: ids, (B, T), or features, (B, T, F). **Returns** the last output."""
         for layer, sequences in self.stages():
-            if not isinstance(layer, (nn.RNN, nn.GRU, nn.LSTM)):
+            if sequences is None:
                 x = layer(x)
                 continue
             x, state = layer(x)
@@ -108,8 +101,10 @@ def from_keras(path: str | Path, chain: KerasChain | None = None) -> KerasChain:
     (5, 7, 3)
     """
     at = as_path("from_keras", path)
+    if not (chain is None or isinstance(chain, KerasChain)):
+        raise InvalidTypeError(f"from_keras: chain: expected a KerasChain, got {chain!r}")
     h5py = package("h5py", "from_keras", LIBRARY)
-    try:
+    with reading(path, "from_keras: ", "of another kind"):
         with open_to_read(at) as file:
             raw = file.read()
         if chain is None:
@@ -122,21 +117,9 @@ def from_keras(path: str | Path, chain: KerasChain | None = None) -> KerasChain:
             config, raw = _archive(raw, at)
             specifications = _specifications(config)
         else:
-            if not isinstance(chain, KerasChain):
-                raise InvalidTypeError(f"from_keras: chain: expected a KerasChain, got {chain!r}")
-            specifications = [
-                part for stage in chain.stages() for part in to_layer(stage.what, stage.sequences)
-            ]
+            specifications = [to_layer(*stage) for stage in chain.stages()]
         with h5py.File(BytesIO(raw), "r") as weights:
             return _built(specifications, weights, h5py, len(raw)).eval()
-    except (CheckpointError, InvalidTypeError):
-        raise
-    except OSError as error:
-        why = error.strerror or str(error)
-        raise CheckpointError(f"from_keras: cannot read {path}: {why}") from None
-    except Exception as error:  # readers of damaged archives and HDF5 raise what they like
-        why = str(error)[:300] or type(error).__name__
-        raise CheckpointError(f"from_keras: {path} is damaged or of another kind: {why}") from None
 
 
 @public
@@ -164,13 +147,10 @@ def to_keras(chain: KerasChain, path: str | Path) -> None:
             f"to_keras: path: expected one that ends in .keras or .weights.h5, got {at.name!r}"
         )
     h5py = package("h5py", "to_keras", LIBRARY)
-    specifications = [
-        part for stage in chain.stages() for part in to_layer(stage.what, stage.sequences)
-    ]
     held, counts, layers = BytesIO(), dict[str, int](), [_input(chain)]
     with h5py.File(held, "w") as file:
-        for specification in specifications:
-            kind, options, weights = specification
+        for stage in chain.stages():
+            kind, options, weights = to_layer(*stage)
             name = _folder(kind, counts)
             layers.append(described(kind, {"name": name, **options}))
             for place, arrays in weights.items():

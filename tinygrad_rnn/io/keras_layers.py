@@ -144,33 +144,33 @@ def _recurrent(
 # ---------------------------------------------------------------- to Keras
 
 
-def to_layer(layer: Any, sequences: bool) -> list[Specification]:
+def to_layer(layer: Any, sequences: bool | None) -> Specification:
     """Keras's layer for a module or an operation: its class, its options, its weights by folder."""
     kind = type(layer).__name__
     if name := operation_name(layer):
         if name not in ACTIVATIONS:
             raise InvalidValueError(f"to_keras: Keras has no activation {name!r}")
-        return [("Activation", {"activation": name}, {})]
+        return "Activation", {"activation": name}, {}
     if kind == "Dropout" and layer.shared_axis is None:
-        return [("Dropout", {"rate": layer.p}, {})]
+        return "Dropout", {"rate": layer.p}, {}
     if kind == "Embedding" and layer.padding_idx is None and not layer.dropout:
         table = layer.weight.numpy()
         config = {"input_dim": table.shape[0], "output_dim": table.shape[1]}
-        return [("Embedding", config, {"": [table]})]
+        return "Embedding", config, {"": [table]}
     if kind == "Linear":
         arrays = [layer.weight.numpy().T] + ([] if layer.bias is None else [layer.bias.numpy()])
         config = {"units": layer.out_features, "use_bias": len(arrays) == 2}
-        return [("Dense", config, {"": arrays})]
+        return "Dense", config, {"": arrays}
     if kind == "LayerNorm":
         arrays = [layer.weight.numpy(), layer.bias.numpy()]
-        return [("LayerNormalization", {"epsilon": layer.eps}, {"": arrays})]
+        return "LayerNormalization", {"epsilon": layer.eps}, {"": arrays}
     if kind in KINDS.values():
-        return [_recurrent_specification(layer, sequences)]
+        return _recurrent_specification(layer, sequences)
     got = f"{layer!r}".split("\n")[0]
     raise InvalidValueError(f"to_keras: Keras has no {got}")
 
 
-def _recurrent_specification(layer: Any, sequences: bool) -> Specification:
+def _recurrent_specification(layer: Any, sequences: bool | None) -> Specification:
     kind = next(theirs for theirs, ours in KINDS.items() if ours == type(layer).__name__)
     changed = plain_options(layer, changed=True).items()
     wrong = [f"{name}={value!r}" for name, value in changed if name not in RECURRENT]

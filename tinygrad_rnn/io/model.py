@@ -19,7 +19,7 @@ from ..tensor.tensor import Tensor
 from .configuration import built, classes, described
 from .files import CheckpointError
 from .header import Header, mapped, read_header
-from .weights import as_path, description, load, to_bytes, write
+from .weights import as_path, load, to_bytes, write
 
 FORMAT = "tinygrad_rnn.model"
 VERSION = 1
@@ -94,7 +94,7 @@ def load_model(path: str | Path, *, cls: Any = None, device: str | None = None) 
 
 
 def _loaded(at: Path, own: Mapping[str, type]) -> Module:
-    header = read_header(at, description)
+    header = read_header(at)
     tree, tied = _metadata(at, header)
     try:
         with limited(size := 8 * sum(entry.size for entry in header.entries.values())):
@@ -183,7 +183,7 @@ def _member(holder: Any, key: str) -> Any:
 
 
 class LoadReport(NamedTuple):
-    """Names that a partial loading matched, and those that it did not.
+    """The names that `load_matching` matched, and those that it did not.
 
     >>> import tinygrad_rnn as tg
     >>> report = tg.io.load_matching(tg.nn.Linear(2, 3), {"weight": tg.zeros((3, 2))})

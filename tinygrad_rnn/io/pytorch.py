@@ -6,7 +6,8 @@ Each class is a row of a table: the options that both sides have, and those that
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -104,8 +105,7 @@ def from_torch(source: Any) -> Any:
         raise InvalidTypeError(
             f"from_torch: source: expected a module of torch.nn or a state dict, got {source!r}"
         )
-    made: dict[int, Any] = {}
-    ours = _from(source, torch, "", made)
+    ours = _converted(source, (torch.nn, nn), partial(_from, torch=torch), "", {})
     if isinstance(ours, Module):
         _tie(dict(source.named_parameters(remove_duplicate=False)), ours)
         ours.train(source.training)
@@ -136,12 +136,33 @@ def to_torch(source: Any) -> Any:
             "to_torch: source: expected a module of tg.nn, an optimizer or a state dict, got "
             f"{source!r}"
         )
-    theirs = _to(source, torch, "", {})
+    theirs = _converted(source, (nn, torch.nn), partial(_to, torch=torch), "", {})
     _tie(source._named(), theirs)
     return theirs.train(source.training)
 
 
-# ---------------------------------------------------------------- from PyTorch
+def _converted(
+    source: Any, sides: tuple[Any, Any], one: Callable[..., Any], name: str, made: dict[int, Any]
+) -> Any:
+    """The other side's module for one of this side: one for each, however often it occurs.
+
+    **Arguments** sides: `nn` and `torch.nn`, this one first. one: converts what is no container.
+    """
+    if id(source) in made:
+        return made[id(source)]
+    kind, (here, there) = type(source).__name__, sides
+    if kind not in CHAINS or type(source) is not getattr(here, kind):
+        found = one(source, name)
+    else:
+        items = source.items() if kind == "ModuleDict" else enumerate(source)
+        parts = {k: _converted(p, sides, one, f"{name}[{k!r}]", made) for k, p in items}
+        if kind == "ModuleDict":
+            found = there.ModuleDict(parts)
+        else:
+            each = parts.values()
+            found = there.Sequential(*each) if kind == "Sequential" else there.ModuleList(each)
+    made[id(source)] = found
+    return found
 
 
 def _tie(named: Mapping[str, Any], made: Any) -> None:
@@ -164,34 +185,20 @@ def _tie(named: Mapping[str, Any], made: Any) -> None:
             ) from None
 
 
-def _from(theirs: Any, torch: Any, name: str, made: dict[int, Any]) -> Any:
-    """Our module, or operation, for theirs: one for each of theirs, however often it occurs."""
-    if id(theirs) not in made:
-        made[id(theirs)] = _converted_from(theirs, torch, name, made)
-    return made[id(theirs)]
+# ---------------------------------------------------------------- from PyTorch
 
 
-def _converted_from(theirs: Any, torch: Any, name: str, made: dict[int, Any]) -> Any:
+def _from(theirs: Any, name: str, torch: Any) -> Any:
+    """Our module, or operation, for theirs."""
     kind = type(theirs).__name__
     at = f"{name} " if name else "source "
-    if type(theirs) is not getattr(torch.nn, kind, None) or kind not in {
-        *ROWS,
-        *CHAINS,
-        *ACTIVATIONS,
-    }:
+    if type(theirs) is not getattr(torch.nn, kind, None) or kind not in ROWS | ACTIVATIONS:
         where = f"{type(theirs).__module__}.{kind}"
         raise InvalidTypeError(
             f"from_torch: {at}is a {where}, which is not converted: build it of modules of "
             "tg.nn, and load its weights: model.load_state_dict(tg.io.from_torch("
             "theirs.state_dict()))"
         )
-    if kind in CHAINS:
-        if kind == "ModuleDict":
-            return nn.ModuleDict(
-                {n: _from(m, torch, f"{name}[{n!r}]", made) for n, m in theirs.items()}
-            )
-        parts = [_from(part, torch, f"{name}[{i}]", made) for i, part in enumerate(theirs)]
-        return nn.Sequential(*parts) if kind == "Sequential" else nn.ModuleList(parts)
     if kind not in ROWS:
         return getattr(ops, ACTIVATIONS[kind])
     who, row = f"from_torch: {name} {kind}".replace("  ", " "), ROWS[kind]
@@ -250,33 +257,21 @@ def _attention_from(theirs: Any, who: str) -> Any:
 # ---------------------------------------------------------------- to PyTorch
 
 
-def _to(ours: Any, torch: Any, name: str, made: dict[int, Any]) -> Any:
-    """Their module for ours, or for an operation: one for each of ours."""
-    if id(ours) not in made:
-        made[id(ours)] = _converted_to(ours, torch, name, made)
-    return made[id(ours)]
-
-
-def _converted_to(ours: Any, torch: Any, name: str, made: dict[int, Any]) -> Any:
+def _to(ours: Any, name: str, torch: Any) -> Any:
+    """Their module for ours, or for an operation."""
     operation = operation_name(ours)
     for theirs_name, known in ACTIVATIONS.items():
         if operation == known:
             return getattr(torch.nn, theirs_name)()
     at = f"{name} " if name else "source "
     kind = "MultiheadAttention" if type(ours) is nn.MultiHeadAttention else type(ours).__name__
-    if type(ours) is not getattr(nn, type(ours).__name__, None) or kind not in {*ROWS, *CHAINS}:
+    if type(ours) is not getattr(nn, type(ours).__name__, None) or kind not in ROWS:
         got = f"a {type(ours).__name__}" if isinstance(ours, Module) else f"{ours!r}"
         raise InvalidTypeError(
             f"to_torch: {at}is {got}, which is not converted: build it of modules of "
             "torch.nn, and load its weights: theirs.load_state_dict(tg.io.to_torch("
             "model.state_dict()))"
         )
-    if kind in CHAINS:
-        if kind == "ModuleDict":
-            named = {n: _to(m, torch, f"{name}[{n!r}]", made) for n, m in ours.items()}
-            return torch.nn.ModuleDict(named)
-        parts = [_to(part, torch, f"{name}[{i}]", made) for i, part in enumerate(ours)]
-        return torch.nn.Sequential(*parts) if kind == "Sequential" else torch.nn.ModuleList(parts)
     who = f"to_torch: {name} {type(ours).__name__}".replace("  ", " ")
     _check_options(ours, who, ROWS[kind])
     if kind == "MultiheadAttention":

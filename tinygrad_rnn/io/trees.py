@@ -11,7 +11,7 @@ import numpy as np
 from ..errors import InvalidTypeError, InvalidValueError
 from ..tensor.backend import is_array
 from ..tensor.tensor import Tensor
-from .weights import Arrays
+from .weights import Arrays, check_array
 
 _ARRAY = "$array"  # {"$array": "w"} in the JSON stands for the array "w" in the entry's file
 _DEPTH = 100  # of nested dicts and lists; readers of JSON have limits
@@ -26,7 +26,7 @@ def take_arrays(value: Any, path: str, arrays: dict[str, Any], depth: int = 0) -
     if depth > _DEPTH:
         raise InvalidValueError(f"at {path[:30]!r}...: dicts and lists are over {_DEPTH} deep")
     if isinstance(value, Tensor) or is_array(value):
-        _check_array(value, path)
+        check_array(value, f"at {path!r}")
         if not path:
             raise InvalidValueError("an array needs a name: put it in a dict")
         if path in arrays:
@@ -49,17 +49,6 @@ def take_arrays(value: Any, path: str, arrays: dict[str, Any], depth: int = 0) -
             for i, inner in enumerate(value)
         ]
     return _leaf(value, path)
-
-
-def _check_array(value: Any, path: str) -> None:
-    if isinstance(value, np.ma.MaskedArray):
-        raise InvalidTypeError(f"at {path!r}: a masked array would lose its mask: save both apart")
-    dtype = value.dtype
-    if dtype.kind not in "biufc" or dtype.itemsize > 8:
-        raise InvalidTypeError(
-            f"at {path!r}: an array of dtype {dtype} cannot be saved: expected booleans, integers, "
-            "reals of up to 64 bits, or complex64"
-        )
 
 
 def _leaf(value: Any, path: str) -> Any:

@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Mapping
 from contextlib import suppress
+from io import BytesIO
 from pathlib import Path
 from secrets import token_hex
 from typing import Any
@@ -13,30 +14,13 @@ from typing import Any
 import numpy as np
 
 from ..errors import InvalidTypeError, public
-from ..tensor.backend import default_device, is_array, to_host
+from ..tensor.backend import LINE, default_device, is_array, to_host
 from ..tensor.tensor import Tensor
-from .files import CheckpointError, open_to_read, sync_folder, write_new
-from .pickles import REMEDY, is_torch, read_torch
+from .files import CheckpointError, open_to_read, reading, sync_folder, write_new
+from .header import header_of, placed
+from .pickles import is_torch, read_torch
 
 Arrays = dict[str, np.ndarray[Any, Any]]
-
-DTYPES = frozenset("?bBhHiIlLqQefdF")  # the format's dtypes, by NumPy's characters
-
-TORCH = (
-    "is a bare pickle, as torch.save wrote them before PyTorch 1.6, which can run any code when "
-    f"loaded: {REMEDY}"
-)
-OTHER_FORMATS = {  # by their first bytes
-    b"\x80": TORCH,
-    b"PK": "is a zip archive, as np.savez writes them: np.load reads those",
-    b"\x93NUMPY": "is an array of NumPy's: np.load reads it",
-    b"\x89HDF": "is in the HDF5 format: h5py reads it, and tg.io.from_keras Keras's",
-    b"\x08": "may be in the ONNX format, which tg.io.import_onnx(path) reads",
-}
-ARCHIVES = {  # zip archives, by the name of a file in them
-    b"data.pkl": "is a file of torch.save: tg.load(path) reads the tensors",
-    b"config.json": "is a model of Keras: tg.io.from_keras(path) reads it",
-}
 
 CALLS = {  # in which order arguments come differs between libraries
     "save": "tg.save(path, tensors)",
@@ -55,8 +39,8 @@ def save(path: str | Path, tensors: Mapping[str, Any]) -> None:
     **Arguments** path: the file; by custom it ends in `.safetensors`. tensors: Tensors or arrays of
     any device, by name, such as a module's `state_dict()`.
 
-    **Raises** TypeError that names an entry of another type; CheckpointError for a dtype that the
-    format does not have, and if writing fails: an existing file keeps its contents.
+    **Raises** TypeError that names an entry of another type, or of a dtype that the format does not
+    have; CheckpointError if writing fails: an existing file keeps its contents.
 
     >>> import tempfile, tinygrad_rnn as tg
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -94,15 +78,12 @@ def load(path: str | Path) -> dict[str, Any]:
     {'w': tensor([1., 1.])}
     """
     at = as_path("load", path)
-    try:
-        with open_to_read(at) as file:
-            start = file.read(4)
-            file.seek(0)
-            if start == b"PK\x03\x04" and is_torch(file):
-                return read_torch(file, at, default_device())
-            raw = file.read()
-    except OSError as error:
-        raise CheckpointError(f"cannot read {path}: {error.strerror}") from None
+    with reading(path), open_to_read(at) as file:
+        start = file.read(4)
+        file.seek(0)
+        if start == b"PK\x03\x04" and is_torch(file):
+            return read_torch(file, at, default_device())
+        raw = file.read()
     return {
         name: Tensor(array, device=default_device())
         for name, array in sorted(from_bytes(raw, str(path)).items())  # a file has no order
@@ -120,26 +101,14 @@ def to_bytes(tensors: Mapping[str, Any], metadata: Mapping[str, str] | None = No
     size = int.from_bytes(raw[:8], "little")
     header = {"__metadata__": dict(metadata), **json.loads(raw[8 : 8 + size])}
     text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)  # the tensors stay aligned
+    text += b" " * (-(8 + len(text)) % LINE)  # so that the tensors begin at one, if mapped, too
     return b"".join([len(text).to_bytes(8, "little"), text, memoryview(raw)[8 + size :]])
 
 
 def from_bytes(raw: bytes, source: str) -> Arrays:
     """Deserializes named arrays; errors call the file `source`."""
-    from safetensors import SafetensorError
-    from safetensors.numpy import load as deserialize
-
-    try:
-        return {name: array.copy() for name, array in deserialize(raw).items()}  # writable
-    except SafetensorError as error:
-        raise CheckpointError(f"{source} {description(raw)} ({error})") from None
-    except ValueError as error:  # more axes than NumPy has
-        raise CheckpointError(f"{source} is damaged: {error}") from None
-    except KeyError as error:
-        raise CheckpointError(
-            f"{source} has dtype {error}, which NumPy does not have: convert it to float32 in the "
-            "program that wrote it"
-        ) from None
+    entries = header_of(BytesIO(raw), len(raw), source).entries
+    return {name: array.copy() for name, array in placed(raw, entries, source).items()}  # writable
 
 
 def write(path: Path, contents: bytes) -> None:
@@ -189,26 +158,16 @@ def _array(name: Any, value: Any) -> np.ndarray[Any, Any]:
             f"save: {name!r}: expected a Tensor or an array, got {got}: tg.tensor(...) converts "
             "numbers to a Tensor"
         )
+    check_array(array, f"save: {name!r}")
+    return np.asarray(to_host(array), array.dtype.newbyteorder("="), order="C")
+
+
+def check_array(array: Any, where: str) -> None:
+    """Refuses an array that the format cannot hold."""
     if isinstance(array, np.ma.MaskedArray):
-        raise InvalidTypeError(f"save: {name!r}: saving would lose the mask of a masked array")
-    array = to_host(array)
-    if array.dtype.char not in DTYPES:
-        raise CheckpointError(
-            f"save: {name!r} has dtype {array.dtype}, which the safetensors format does not have: "
-            "convert it to another dtype"
+        raise InvalidTypeError(f"{where}: a masked array would lose its mask: save both apart")
+    if array.dtype.kind not in "biufc" or array.dtype.itemsize > 8:
+        raise InvalidTypeError(
+            f"{where}: an array of dtype {array.dtype} cannot be saved: expected booleans, "
+            "integers, reals of up to 64 bits, or complex64"
         )
-    return np.asarray(array, array.dtype.newbyteorder("="), order="C")
-
-
-def description(raw: bytes) -> str:
-    """Describes a file that is not in the safetensors format."""
-    if not raw:
-        return "is empty"
-    if raw.startswith(b"PK"):
-        for name, what in ARCHIVES.items():
-            if name in raw[:1000]:
-                return what
-    return next(
-        (words for begin, words in OTHER_FORMATS.items() if raw.startswith(begin)),
-        "is damaged or not a safetensors file",
-    )

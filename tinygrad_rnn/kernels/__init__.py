@@ -39,13 +39,14 @@ where c~ meets the bound by itself, it does.
 A forward function gives `((y, h_n[, c_n][, cs]), saved)`. y is (T, B, P), h' of every step, and cs
 (T, B, H), c' of every step, both zero past a row's length; the final states are those after the
 row's last step in running order, the initial ones where a row is empty. `saved` is what its
-backward function needs, None if `keep` is false. A backward function takes the cotangents g of the
-outputs (None where absent) and gives one for each input, in order, in new arrays;
-None for those that `needs` does not ask for. The options are constants and have none.
+backward function needs, inputs among it, None if `keep` is false. A backward function takes the
+cotangents g of the outputs (None where absent) and gives one for each input, in order, in new
+arrays; None for those that `needs` does not ask for. The options are constants and have none.
 
 The signatures are those of `reference`, and an implementation is a module with the same six
 functions. The functions here check what they are given (`contract.py`) and hand it to the
-implementation that `pick` chooses (`dispatch.py`).
+implementation that `pick` chooses (`dispatch.py`); `backward` is of all three, as `saved` says
+whose backward function it is for.
 
 Kernels for training (losses, embedding gradients, Adam) are in `training.py`.
 """
@@ -53,17 +54,7 @@ Kernels for training (losses, embedding gradients, Adam) are in `training.py`.
 from . import cuda
 from .contract import NO_OPTIONS, SequenceOptions
 from .cpu import infer_stack
-from .dispatch import (
-    IMPLEMENTATIONS,
-    describe,
-    gru_backward,
-    gru_forward,
-    lstm_backward,
-    lstm_forward,
-    pick,
-    rnn_backward,
-    rnn_forward,
-)
+from .dispatch import backward, describe, gru_forward, lstm_forward, rnn_forward
 from .linear import linear_recurrence
 from .philox import keep_mask
 from .quantize import quantize_int8
@@ -77,26 +68,22 @@ from .training import (
 )
 
 __all__ = [
-    "IMPLEMENTATIONS",
     "NO_OPTIONS",
     "SequenceOptions",
     "adam",
     "add_rows",
+    "backward",
     "cross_entropy",
     "cross_entropy_gradient",
     "cuda",
     "describe",
-    "gru_backward",
     "gru_forward",
     "infer_stack",
     "linear_recurrence",
     "keep_mask",
     "linear_cross_entropy",
-    "lstm_backward",
     "lstm_forward",
-    "pick",
     "quantize_int8",
-    "rnn_backward",
     "rnn_forward",
     "sum_of_squares",
 ]

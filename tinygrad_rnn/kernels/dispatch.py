@@ -30,7 +30,7 @@ class _Refused:
 
 
 if wanted and wanted not in IMPLEMENTATIONS:
-    cpu.functions.native = _Refused()
+    cpu.native = _Refused()
 
 
 def pick(xp: Any, floats: Sequence[Any]) -> ModuleType:
@@ -79,7 +79,7 @@ def _option_shapes(options: SequenceOptions) -> tuple[tuple[str, tuple[int, ...]
 
 
 def _forward(operation: str) -> Callable[..., Any]:
-    """A forward function that picks an implementation, and saves which it was."""
+    """A forward function that picks an implementation, and saves its backward function."""
     name = f"{operation}_forward"
     forward = getattr(reference, name)
     inputs, needed = _inputs(forward)
@@ -100,7 +100,7 @@ def _forward(operation: str) -> Callable[..., Any]:
         if picked is not cpu:  # native code looks for itself
             _check_numbers(given[0], options)
         outputs, saved = getattr(picked, name)(xp, *given, options=options, keep=keep, **settings)
-        return outputs, (picked, saved) if keep else None
+        return outputs, (getattr(picked, f"{operation}_backward"), saved) if keep else None
 
     return run
 
@@ -116,26 +116,18 @@ def _check_numbers(x: Any, options: SequenceOptions) -> None:
         check_whole("ids", ids, 0, len(x) - 1, IndexError)
 
 
-def _backward(operation: str) -> Callable[..., Any]:
-    """The backward function of the implementation that ran forwards."""
-    name = f"{operation}_backward"
-
-    @wraps(getattr(reference, name))
-    def run(xp: Any, g: Any, saved: Any, needs: Sequence[bool], *given: Any) -> Any:
-        picked, kept = saved
-        return getattr(picked, name)(xp, g, kept, needs, *given)
-
-    return run
+def backward(xp: Any, g: Any, saved: Any, needs: Sequence[bool]) -> Any:
+    """The cotangents of all inputs, by the implementation that ran forwards."""
+    function, kept = saved
+    return function(xp, g, kept, needs)
 
 
-rnn_forward, rnn_backward = _forward("rnn"), _backward("rnn")
-gru_forward, gru_backward = _forward("gru"), _backward("gru")
-lstm_forward, lstm_backward = _forward("lstm"), _backward("lstm")
+rnn_forward, gru_forward, lstm_forward = map(_forward, ("rnn", "gru", "lstm"))
 
 
 def describe() -> str:
     """Which implementation runs, and why."""
-    if cpu.functions.native is None:
+    if cpu.native is None:
         return f"reference (array code); native code: {cpu.describe()}"
     from .cuda import recurrent
 

@@ -9,8 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
-from . import cuda
-from .cpu import functions
+from . import cpu, cuda
 
 Array = Any
 
@@ -24,7 +23,7 @@ REGISTERS = 255
 
 def is_native(xp: Any) -> bool:
     """Whether native code supports arrays of a module."""
-    return functions.native is not None and xp is np
+    return cpu.native is not None and xp is np
 
 
 def fuses(xp: Any) -> bool:
@@ -78,7 +77,7 @@ class ElementwiseProgram(NamedTuple):
         """
         if type(arrays[0]) is not np.ndarray and type(arrays[0]).__module__ == "cupy":
             return cuda.evaluate(self.native_args, self.kernels, arrays, out)
-        found: tuple[Array, ...] | None = functions.native.evaluate(*self.native_args, arrays, out)
+        found: tuple[Array, ...] | None = cpu.native.evaluate(*self.native_args, arrays, out)
         return found
 
 

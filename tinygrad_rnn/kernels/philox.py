@@ -32,8 +32,8 @@ def fill(xp: Any, out: Array, key: int, call: int, *, first: int = 0, least: int
 
     **Arguments** key, call, first: of 64 bits.
     """
-    if xp is np and cpu.functions.native is not None:
-        cpu.functions.native.philox(out, key, call, first, least)
+    if xp is np and cpu.native is not None:
+        cpu.native.philox(out, key, call, first, least)
     elif xp is not np and cuda.compiles(xp):
         cuda.random_words(xp, out, key, call, first, least)
     else:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .cpu import functions
+from . import cpu
 
 Array = Any
 
@@ -22,7 +22,7 @@ def product(a: Array, b: Array, bias: Array | None = None) -> Any:
     >>> product(np.ones((2, 3)), np.ones((3, 4))).shape
     (2, 4)
     """
-    native = functions.native
+    native = cpu.native
     found = None if native is None else native.product(a, b, 0, bias)
     return _biased(a @ b, bias) if found is None else found
 
@@ -46,14 +46,14 @@ def add_product(c: Array, a: Array, b: Array) -> None:
     >>> c[0]
     array([4., 4., 4., 4.])
     """
-    native = functions.native
+    native = cpu.native
     if native is None or not native.add_product(c, a, b):
         c += a @ b
 
 
 def sum_of_products(xp: Any, a: Sequence[Array], b: Sequence[Array]) -> Array:
     """The sum of a_i^T b_i, for matrices a_i and b_i of equally many rows."""
-    native = functions.native
+    native = cpu.native
     found = None if native is None else native.sum_of_products(tuple(a), tuple(b))
     return product(xp.concat(a).mT, xp.concat(b)) if found is None else found
 
@@ -70,7 +70,7 @@ class Multiplier:
 
     def __init__(self, xp: Any, b: Array) -> None:
         self.columns = b.shape[1]
-        self.native = functions.native
+        self.native = cpu.native
         self.panels = None if self.native is None else self.native.pack(b)
         # NumPy's products with contiguous rows are up to twice as fast.
         self.b = xp.ascontiguousarray(b) if self.panels is None and xp is np else b

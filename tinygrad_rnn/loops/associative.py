@@ -16,7 +16,7 @@ __all__ = ["associative_scan"]
 def associative_scan(
     fn: Callable[[Any, Any], Any], xs: Any, axis: int = 0, reverse: bool = False
 ) -> Any:
-    """x_1, fn(x_1, x_2), fn(fn(x_1, x_2), x_3), ... along an axis, for a function that associates.
+    """Prefix scan x_1, fn(x_1, x_2), fn(fn(x_1, x_2), x_3), ... with an associative function.
 
     Combines neighbouring pairs, scans the results recursively, and combines these with the
     elements between: about 2 n applications in 2 log2(n) vectorised calls (Blelloch 1990).

@@ -79,10 +79,7 @@ class CrossEntropyLoss(_Loss):
 
     def forward(self, logits: Tensor, targets: Any) -> Tensor:
         """**Arguments** logits: (..., C); targets: (...) integers, or (..., C) probabilities."""
-        return loss.cross_entropy(
-            logits, targets, weight=self.weight, ignore_index=self.ignore_index,
-            label_smoothing=self.label_smoothing, reduction=self.reduction,
-        )  # fmt: skip
+        return loss.cross_entropy(logits, targets, **self._settings())
 
 
 class NLLLoss(_Loss):

@@ -27,7 +27,7 @@ M = TypeVar("M", bound=Module)
 
 @public
 def uniform_(x: T, low: float = 0.0, high: float = 1.0, *, generator: Generator | None = None) -> T:
-    """Fills with reals in [low, high).
+    """Fills a tensor with uniform numbers in [low, high).
 
     >>> import tinygrad_rnn as tg
     >>> bool((abs(tg.nn.init.uniform_(tg.zeros((9,)), -0.1, 0.1)) <= 0.1).numpy().all())
@@ -47,7 +47,7 @@ def drawn(
 
 @public
 def normal_(x: T, mean: float = 0.0, std: float = 1.0, *, generator: Generator | None = None) -> T:
-    """Fills with normal numbers.
+    """Fills a tensor with normal numbers.
 
     >>> import tinygrad_rnn as tg
     >>> w = tg.nn.init.normal_(tg.zeros((100, 100)), std=0.1, generator=tg.Generator(0))
@@ -60,7 +60,7 @@ def normal_(x: T, mean: float = 0.0, std: float = 1.0, *, generator: Generator |
 
 @public
 def constant_(x: T, value: float) -> T:
-    """Fills with one number.
+    """Fills a tensor with a number.
 
     >>> import tinygrad_rnn as tg
     >>> tg.nn.init.constant_(tg.zeros((2,)), 0.5)
@@ -86,7 +86,7 @@ def xavier_uniform_(x: T, gain: float = 1.0, *, generator: Generator | None = No
 
 @public
 def xavier_normal_(x: T, gain: float = 1.0, *, generator: Generator | None = None) -> T:
-    """As `xavier_uniform_`, of normal numbers.
+    """As `xavier_uniform_`, with normal numbers.
 
     >>> import tinygrad_rnn as tg
     >>> w = tg.nn.init.xavier_normal_(tg.zeros((100, 50)), generator=tg.Generator(0))
@@ -112,7 +112,7 @@ def kaiming_uniform_(x: T, gain: float = sqrt(2), *, generator: Generator | None
 
 @public
 def kaiming_normal_(x: T, gain: float = sqrt(2), *, generator: Generator | None = None) -> T:
-    """As `kaiming_uniform_`, of normal numbers.
+    """As `kaiming_uniform_`, with normal numbers.
 
     >>> import tinygrad_rnn as tg
     >>> w = tg.nn.init.kaiming_normal_(tg.zeros((100, 50)), generator=tg.Generator(0))
@@ -125,7 +125,7 @@ def kaiming_normal_(x: T, gain: float = sqrt(2), *, generator: Generator | None 
 
 @public
 def orthogonal_(x: T, gain: float = 1.0, *, generator: Generator | None = None) -> T:
-    """Fills with an orthogonal matrix, which keeps a state's norm over time (Saxe et al. 2014).
+    """Fills a tensor with an orthogonal matrix, which keeps a state's norm (Saxe et al. 2014).
 
     Of stacked gates, fill each gate's own block. More rows than columns: the columns are
     orthonormal.

@@ -64,7 +64,7 @@ _budget = _Budget()
 
 @contextmanager
 def inference(model: Module) -> Iterator[None]:
-    """Evaluates without dropout and without a graph; restores the mode of every module after.
+    """Evaluates without dropout and without a graph, then restores the mode of every module.
 
     >>> import tinygrad_rnn as tg
     >>> model = tg.nn.Dropout(0.5)

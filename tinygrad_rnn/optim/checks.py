@@ -86,7 +86,7 @@ def flag(value: Any, what: str) -> bool:
 def pair(value: Any, what: str) -> list[float]:
     """Checks that a value is a pair of numbers from 0 to below 1."""
     if not isinstance(value, Sequence) or isinstance(value, str) or len(value) != 2:
-        raise InvalidTypeError(f"{what}: betas: expected two numbers, got {value!r}")
+        raise InvalidTypeError(f"{what}: expected two numbers, got {value!r}")
     return [between(v, f"{what}: beta{i}", 0, 1) for i, v in enumerate(value, 1)]
 
 

@@ -20,23 +20,14 @@ Array = backend.Array
 Group = dict[str, Any]
 
 
-def _unbounded(name: str) -> Callable[[Any, str], Any]:
-    return lambda value, what: between(value, f"{what}: {name}")
-
-
-def _fraction(name: str) -> Callable[[Any, str], Any]:
-    return lambda value, what: between(value, f"{what}: {name}", 0, 1)
+def _fraction(value: Any, what: str) -> float:
+    return between(value, what, 0, 1)
 
 
 SETTINGS: dict[str, Callable[[Any, str], Any]] = {  # their checks, in any optimizer
-    "lr": _unbounded("lr"),
-    "weight_decay": _unbounded("weight_decay"),
-    "eps": _unbounded("eps"),
-    "momentum": _fraction("momentum"),
-    "alpha": _fraction("alpha"),
-    "betas": pair,
-    "nesterov": lambda value, what: flag(value, f"{what}: nesterov"),
-}
+    "lr": between, "weight_decay": between, "eps": between,
+    "momentum": _fraction, "alpha": _fraction, "betas": pair, "nesterov": flag,
+}  # fmt: skip
 
 # Further settings in PyTorch's state dicts: those that do not exist here, and those that do not
 # change the result.
@@ -98,7 +89,8 @@ class Optimizer:
     def _settings(self, group: Mapping[str, Any], what: str) -> Group:
         """Checks a group's settings by name, except those of a user's own optimizer."""
         settings = {k: v for k, v in group.items() if k != "params"}
-        settings |= {k: check(settings[k], what) for k, check in SETTINGS.items() if k in settings}
+        known = [name for name in SETTINGS if name in settings]
+        settings |= {name: SETTINGS[name](settings[name], f"{what}: {name}") for name in known}
         if settings.get("nesterov") and not settings.get("momentum"):
             raise InvalidValueError(f"{what}: nesterov needs a momentum above 0")
         return settings
@@ -289,13 +281,8 @@ class SGD(Optimizer):
 
     def update_together(self, items: list[Any], group: Group, xp: Any) -> bool:
         """On a GPU in one launch, where the parameters have one dtype."""
-        columns = _columns(xp, items, *["momentum_buffer"] * bool(group["momentum"]))
-        if columns:
-            kernels.cuda.sgd(
-                xp, *columns, lr=group["lr"], momentum=group["momentum"],
-                nesterov=group["nesterov"], decay=group["weight_decay"],
-            )  # fmt: skip
-        return bool(columns)
+        states = ["momentum_buffer"] * bool(group["momentum"])
+        return _at_once(kernels.cuda.sgd, xp, items, states, group)
 
 
 class RMSprop(Optimizer):
@@ -348,14 +335,8 @@ class RMSprop(Optimizer):
 
     def update_together(self, items: list[Any], group: Group, xp: Any) -> bool:
         """On a GPU in one launch, where the parameters have one dtype."""
-        momentum = ["momentum_buffer"] * bool(group["momentum"])
-        columns = _columns(xp, items, "square_avg", *momentum)
-        if columns:
-            kernels.cuda.rmsprop(
-                xp, *columns, lr=group["lr"], alpha=group["alpha"], eps=group["eps"],
-                momentum=group["momentum"], decay=group["weight_decay"],
-            )  # fmt: skip
-        return bool(columns)
+        states = ["square_avg", *["momentum_buffer"] * bool(group["momentum"])]
+        return _at_once(kernels.cuda.rmsprop, xp, items, states, group)
 
 
 class Adam(Optimizer):
@@ -397,18 +378,14 @@ class Adam(Optimizer):
 
     def update_together(self, items: list[Any], group: Group, xp: Any) -> bool:
         """On a GPU in one launch, where the parameters have one dtype and age."""
-        if len({state.get("step", 0) for _, state in items}) > 1:
-            return False
-        columns = _columns(xp, items, "exp_avg", "exp_avg_sq")
-        if not columns:
-            return False
-        for _, state in items:
-            state["step"] = state.get("step", 0) + 1
-        kernels.cuda.adam(
-            xp, *columns, step=items[0][1]["step"], lr=group["lr"], betas=group["betas"],
-            eps=group["eps"], decay=group["weight_decay"], decoupled=self.decoupled,
+        steps = {state.get("step", 0) + 1 for _, state in items}
+        launched = len(steps) == 1 and _at_once(
+            kernels.cuda.adam, xp, items, ["exp_avg", "exp_avg_sq"], group,
+            step=max(steps), decoupled=self.decoupled,
         )  # fmt: skip
-        return True
+        for _, state in items if launched else ():
+            state |= {"step": max(steps)}
+        return launched
 
 
 class AdamW(Adam):
@@ -456,10 +433,17 @@ def _running(state: dict[str, Any], name: str, p: Array, xp: Any) -> Array:
     return state[name]
 
 
-def _columns(xp: Any, items: list[Any], *names: str) -> list[list[Array]]:
-    """The parameters, gradients and named states; none if one launch cannot update them."""
+def _at_once(
+    launch: Callable[..., None], xp: Any, items: list[Any], names: list[str], group: Group,
+    **more: Any,
+) -> bool:  # fmt: skip
+    """Updates parameters with the named states in one launch; False if that cannot be."""
     ps = [p.data for p, _ in items]
     gs = [xp.ascontiguousarray(p.grad.data) for p, _ in items]
     states = [[_running(state, name, p.data, xp) for p, state in items] for name in names]
     columns = [ps, gs, *states]
-    return columns if kernels.cuda.fits(xp, [a for column in columns for a in column]) else []
+    if not kernels.cuda.fits(xp, [a for column in columns for a in column]):
+        return False
+    settings = {name: value for name, value in group.items() if name in SETTINGS}
+    launch(xp, *columns, decay=settings.pop("weight_decay"), **settings, **more)
+    return True

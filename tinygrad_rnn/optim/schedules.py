@@ -205,7 +205,7 @@ class LambdaLR(Schedule):
 
 
 class OneCycleLR(Schedule):
-    """Raises the rate to max_lr, and then lowers it to almost zero (Smith and Topin 2019).
+    """Raises the rate to max_lr, then lowers it to almost zero (Smith and Topin 2019).
 
     The momentum (`momentum` or the first of `betas`) falls and rises in turn.
 

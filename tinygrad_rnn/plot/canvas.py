@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InvalidTypeError, InvalidValueError, ShapeError, public
+from ..errors import InvalidTypeError, InvalidValueError, ShapeError, needs, public
 from ..tensor.tensor import Tensor
 
 PIXELS, SIDE = 50e6, 60_000  # upper bounds of a PNG: a large figure gets a lower resolution
@@ -46,7 +46,10 @@ def axes_of(ax: Any, width: float, height: float) -> tuple[Any, Any]:
 
 
 def panels(rows: int, columns: int, width: float, height: float) -> tuple[Any, list[Any]]:
-    """Returns a new figure of a size in inches, and its axes, row by row.
+    """Creates a figure of a size in inches, and returns it with its axes, row by row.
+
+    **Arguments** rows, columns: of axes. width, height: of the figure, in inches. **Returns** the
+    Figure, and a list of rows * columns Axes.
 
     >>> import tinygrad_rnn as tg
     >>> figure, axes = tg.plot.panels(2, 3, 9, 4)
@@ -58,12 +61,8 @@ def panels(rows: int, columns: int, width: float, height: float) -> tuple[Any, l
 
 
 def _picture_class() -> Any:
-    try:
+    with needs("matplotlib", "a plot", "pip install 'tinygrad_rnn[plot]'", InvalidValueError):
         import matplotlib.figure  # noqa: F401
-    except ImportError:
-        raise InvalidValueError(
-            "a plot needs the package matplotlib: pip install 'tinygrad_rnn[plot]'"
-        ) from None
     from .picture import Picture
 
     return Picture
@@ -147,10 +146,36 @@ def symbol_ticks(axis: Any, symbols: Sequence[Any], count: int, rotation: float 
     letters = 0.6 * max(map(len, labels)) + 0.3 if ahead else 1.1
     size = points_of(axis.axes)[axis.axis_name == "y"] / count / letters
     every = max(1, math.ceil(SMALLEST_FONT / size))
+    if not ahead:  # long labels leave room for the cells
+        across = points_of(axis.axes)[axis.axis_name == "x"]
+        size = min(
+            size, max(SMALLEST_FONT / every, font_size("x" * max(map(len, labels)), across / 4))
+        )
     axis.set_ticks(
         range(0, count, every), labels[::every], rotation=rotation, fontfamily=font,
         fontsize=min(10.0, size * every),
     )  # fmt: skip
+
+
+def font_size(text: str, points: float) -> float:
+    """Returns the size of a font, 10 at most, in which a line of text has so many points."""
+    return float(np.clip(points / (0.6 * max(1, len(text))), SMALLEST_FONT, 10.0))
+
+
+def name_axes(axes: Any, xlabel: str, ylabel: str, title: str = "") -> None:
+    """Writes the labels of the axes and the title, smaller where there is little room."""
+    across, up = points_of(axes)
+    axes.set_xlabel(xlabel, fontsize=font_size(xlabel, across))
+    axes.set_ylabel(ylabel, fontsize=font_size(ylabel, up))
+    axes.set_title(title, fontsize=1.2 * font_size(title, across))
+
+
+def add_legend(axes: Any, **options: Any) -> None:
+    """Adds a legend that covers half the axes at most, in either direction, if it can."""
+    names = axes.get_legend_handles_labels()[1]
+    across, up = points_of(axes)
+    size = min(font_size("x" * (max(map(len, names)) + 6), across / 2), up / 2 / 1.5 / len(names))
+    axes.legend(fontsize=max(SMALLEST_FONT, size), **options)
 
 
 def points_of(axes: Any) -> tuple[float, float]:
@@ -166,7 +191,7 @@ def points_of(axes: Any) -> tuple[float, float]:
 
 @public
 def check_file(path: str | Path) -> None:
-    """Refuses a file that cannot become a plot, before the work that it would show.
+    """Refuses a file name to which no plot can be saved, before the plotted work begins.
 
     **Raises** ValueError if the package matplotlib is missing, the name does not end in `.png`, or
     the file cannot be written.

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from ..errors import InvalidValueError, ShapeError, public
-from .canvas import COLORS, array_of, axes_of
+from .canvas import COLORS, add_legend, array_of, axes_of, name_axes, points_of
 
+DATE = 45  # points of a date's label
 NORMAL = 1.96  # standard errors on either side of a 95 % interval
 
 
@@ -63,10 +64,21 @@ def fan(
     if actual is not None:
         line = array_of("fan: actual", actual, 1)
         axes.plot(later[: len(line)], line, ":", color=COLORS[1], marker=".", label="actual")
-    axes.set(xlabel=xlabel, ylabel=ylabel)
+    name_axes(axes, xlabel, ylabel)
+    if when.dtype.kind == "M":
+        _date_ticks(axes)
     axes.grid(alpha=0.3, linewidth=0.5)
-    axes.legend()
+    add_legend(axes)
     return figure
+
+
+def _date_ticks(axes: Any) -> None:
+    """Labels as many dates as there is room for."""
+    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+
+    places = AutoDateLocator(minticks=2, maxticks=max(3, int(points_of(axes)[0] / DATE)))
+    axes.xaxis.set_major_locator(places)
+    axes.xaxis.set_major_formatter(ConciseDateFormatter(places))
 
 
 @public
@@ -104,10 +116,8 @@ def calibration(probabilities: Any, outcomes: Any, *, bins: int = 10, ax: Any = 
     axes.errorbar(
         predicted, observed, yerr=error, color=COLORS[0], marker="o", capsize=3, label="observed"
     )
-    axes.set(
-        xlabel="predicted probability", ylabel="observed frequency", xlim=(-0.02, 1.02),
-        ylim=(-0.02, 1.02), aspect="equal",
-    )  # fmt: skip
+    axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
+    name_axes(axes, "predicted probability", "observed frequency")
     axes.grid(alpha=0.3, linewidth=0.5)
-    axes.legend(loc="upper left")
+    add_legend(axes, loc="upper left")
     return figure

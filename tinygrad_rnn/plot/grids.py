@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InvalidValueError, ShapeError, public
-from .canvas import array_of, axes_of, symbol_ticks
+from .canvas import array_of, axes_of, font_size, name_axes, points_of, symbol_ticks
 
 MAP = "cividis"  # from dark to light, also in grey and to colour-blind readers
 CELL = 0.22  # inches
@@ -53,7 +53,7 @@ def heat_map(
         axes.set_ylabel("unit")
     else:
         symbol_ticks(axes.yaxis, units, grid.shape[0])
-    figure.colorbar(image, ax=axes, label=label, fraction=0.05, pad=0.02)
+    _color_bar(axes, image, label, 0.02)
     return figure
 
 
@@ -104,7 +104,7 @@ def activations(
     figure, axes = axes_of(ax, _side(whole.shape[1], 2.2), _side(len(whole), 1.3, 0.06))
     heat_map(whole.T, symbols=symbols, low=low, high=bound, label="activation", ax=axes)
     axes.set_yticks(places, list(parts))
-    axes.set(ylabel="gate or state, by unit", title=title)
+    name_axes(axes, axes.get_xlabel(), "gate or state, by unit", title)
     return figure
 
 
@@ -141,7 +141,7 @@ def attention(weights: Any, source: Sequence[Any], target: Sequence[Any], *, ax:
     axes.xaxis.tick_top()
     axes.xaxis.set_label_position("top")
     axes.set(xlabel="source", ylabel="target")
-    figure.colorbar(image, ax=axes, label="attention weight", fraction=0.05, pad=0.03)
+    _color_bar(axes, image, "attention weight", 0.03)
     return figure
 
 
@@ -169,8 +169,22 @@ def confusion(matrix: Any, labels: Sequence[Any], *, ax: Any = None) -> Any:
     symbol_ticks(axes.xaxis, labels, len(counts), rotation=90 if len(counts) > 3 else 0)
     symbol_ticks(axes.yaxis, labels, len(counts))
     axes.set(xlabel="predicted class", ylabel="true class")
-    for (i, j), count in np.ndenumerate(counts):
-        shade = "white" if shares[i, j] > 0.5 else "black"
-        axes.text(j, i, f"{count:g}", ha="center", va="center", color=shade)
-    figure.colorbar(image, ax=axes, label="share of the true class", fraction=0.05, pad=0.03)
+    _color_bar(axes, image, "share of the true class", 0.03)
+    texts = [
+        axes.text(
+            j, i, f"{count:g}", ha="center", va="center",
+            color="white" if shares[i, j] > 0.5 else "black",
+        )
+        for (i, j), count in np.ndenumerate(counts)
+    ]  # fmt: skip
+    figure.draw_without_rendering()  # chooses the place of the axes
+    cell = points_of(axes)[0] / len(counts)
+    size = min(0.8 * cell, font_size("0" * max(len(one.get_text()) for one in texts), 0.9 * cell))
+    for one in texts:
+        one.set_fontsize(size)
     return figure
+
+
+def _color_bar(axes: Any, image: Any, label: str, pad: float) -> None:
+    bar = axes.get_figure().colorbar(image, ax=axes, fraction=0.05, pad=pad)
+    bar.set_label(label, fontsize=font_size(label, points_of(axes)[1]))

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..errors import InvalidTypeError, InvalidValueError, ShapeError, public
 from ..tensor import tree
-from .canvas import array_of, axes_of, styles
+from .canvas import add_legend, array_of, axes_of, name_axes, styles
 
 FEW = 10  # positions, which a logarithmic axis then names
 LEFT_OUT = ("step", "epoch", "lr")  # of a loss curve
@@ -54,14 +54,17 @@ def curves(
     looks = styles(max(len(y) for _, y in lines.values()))
     for (name, (x, y)), look in zip(lines.items(), looks, strict=False):
         axes.plot(x, y, label=name, **look)
-    axes.set(xlabel=xlabel, ylabel=ylabel, title=title, xscale=xscale, yscale=yscale)
+    name_axes(axes, xlabel, ylabel, title)
+    axes.set(xscale=xscale, yscale=yscale)
     places = sorted({position for x, _ in lines.values() for position in x.tolist()})
     if xscale == "log" and len(places) <= FEW:
         axes.set_xticks(places, [f"{position:g}" for position in places])
         axes.set_xticks([], minor=True)
+    elif xscale == "linear" and all(x.dtype.kind in "iu" for x, _ in lines.values()):
+        axes.xaxis.get_major_locator().set_params(integer=True)
     axes.grid(alpha=0.3, linewidth=0.5)
     if len(lines) > 1:
-        axes.legend(handlelength=3.5)
+        add_legend(axes, handlelength=3.5)
     return figure
 
 

@@ -45,7 +45,7 @@ class CharLMConfig(Settings):
     )
     batch_size: int = setting(64, "Streams of text that are read in parallel.", at_least=1)
     bptt: int = setting(32, "BPTT truncation length in steps.", at_least=1)
-    steps: int = setting(2500, "Updates in all; --resume may raise it.", at_least=1)
+    steps: int = setting(2500, "Updates in all.", at_least=1)
     lr: float = setting(5e-3, "Peak learning rate of Adam.", above=0)
     clip: float = setting(1.0, "Clip the gradient's norm at this value.", above=0)
     seed: int = setting(0, "Seed of the initial weights and of dropout.", at_least=0)

@@ -16,6 +16,7 @@ from .kneser_ney import KneserNey
 
 BLOCK = 500  # characters that the bootstrap draws together
 ORDER = 8  # of Kneser-Ney
+QUICK = {"hidden_size": 64, "steps": 300, "layers": 2}  # of the table of cells and layers
 
 
 def against_ngrams(training: CharLMTraining, text: str, order: int = ORDER) -> Comparison:

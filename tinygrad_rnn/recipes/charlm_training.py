@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,6 +65,7 @@ class CharLMTraining(RecipeTrainer):
 
     recipe, unit, check = "charlm", "char", staticmethod(checked)
     uses, predictor = ("generate", "score", "look"), CharLM
+    quick: ClassVar = {"hidden_size": 128, "steps": 2000}
 
     def __init__(self, text: str, config: CharLMConfig, device: str | None = None) -> None:
         if not text:

@@ -229,7 +229,6 @@ class Forecast(Task):
             paths, one.values[past], one.values[at:], times=times, xlabel="date",
             ylabel=f"{one.name}: {self.panel.unit}", ax=axes[0],
         )  # fmt: skip
-        axes[0].tick_params(axis="x", rotation=30)
         below = self.ranks[None] < LEVELS[:, None]
         plot.calibration(np.repeat(LEVELS, len(self.ranks)), below.ravel(), ax=axes[1])
         plot.save(figure, path)

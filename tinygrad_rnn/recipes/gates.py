@@ -30,6 +30,7 @@ SYMBOLS = ".!01"
 OFTEN = (0.4, 0.3, 0.15, 0.15)  # how often each is drawn
 SHUT, STRONG = 40.0, 3.0  # before the sigmoid: 0 or 1 in float32; before the tanh: almost -1 or 1
 STEPS, BATCH = 30, 32  # of the sentences in training
+QUICK = {"steps": 150, "restarts": 2}
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,13 @@ class GatesConfig(Settings):
     restarts: int = setting(4, "Trainings, of which the best is shown.", at_least=1)
     lr: float = setting(0.03, "Learning rate of Adam.", above=0)
     seed: int = setting(0, "Seed of the weights and the sentences.", at_least=0)
+    sentence: str = setting(
+        "1..!.!!.0..!.1.0!!!.", "Symbols to read: . keeps the bit, ! inverts it, 0 and 1 set it."
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        encode(self.sentence)
 
 
 class Machine(Module):

@@ -28,6 +28,7 @@ CONFIG = TranslateConfig(
     dropout=0.0, attention="location", bridge=False, label_smoothing=0.0, batch_size=64, steps=1000,
     lr=5e-3,
 )  # fmt: skip
+QUICK = {"steps": 600}
 SORTING = replace(CONFIG, hidden_size=128, steps=3000)  # it is harder
 
 

@@ -29,6 +29,7 @@ from .problems import IGNORED, PROBLEMS, Sample
 from .settings import Settings, check_memory, setting
 from .trainer import RecipeTrainer
 
+QUICK = {"length": 10, "hidden_size": 24, "steps": 200, "trials": 1}
 NEAR = 0.08  # of a sum of two numbers, a 25th of its range, as in the paper
 
 
@@ -49,6 +50,7 @@ CELLS: dict[str, Callable[..., Module]] = {
     "lstm": LSTM,
     "mingru": _min_gru,
 }
+EXPLODING = 1200  # updates of the training whose gradient explodes
 HELD_OUT = 1000  # sequences for evaluation
 WORST = 100.0  # loss, of sums that miss by five times their range, or of symbols
 SOLVED = 0.01  # of the held-out sequences, those that are processed wrongly
@@ -232,7 +234,9 @@ class Explosion:
     wrong: dict[str, float]  # the final share of the held-out sequences
 
 
-def explosion(length: int = 20, steps: int = 1200, clip: float = 0.2, seed: int = 0) -> Explosion:
+def explosion(
+    length: int = 20, steps: int = EXPLODING, clip: float = 0.2, seed: int = 0
+) -> Explosion:
     """Trains rectified linear units (Le et al. 2015) on temporal order, clipped or not.
 
     Their recurrent matrix starts as a multiple of the identity, so that a gradient grows by one

@@ -33,7 +33,7 @@ CONFIG = TranslateConfig(
     source_symbols="chars", target_symbols="bpe", vocab_size=3000, max_length=80, tied=True,
     batch_size=64, steps=3_000, lr=2e-3,
 )  # fmt: skip
-QUICK = {"hidden_size": 64, "steps": 150}
+QUICK = {"hidden_size": 64, "steps": 400}
 
 _KEY = re.compile(r"\s*\([_~]\w\)|[_~](?=\w)")  # the mark of the letter that chooses an entry
 

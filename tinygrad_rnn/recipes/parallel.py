@@ -18,10 +18,11 @@ from ..tensor.random import Generator
 from ..train import check_weights
 from .memory import HELD_OUT, SOLVED, MemoryConfig, Reader, evaluated, loss_of, outputs
 from .problems import PROBLEMS
-from .settings import Settings, check_memory, setting
+from .settings import SettingError, Settings, check, check_memory, setting
 
 PROBLEM = PROBLEMS["order"]
 EVALUATE_EVERY = 50
+QUICK = {"hidden_size": 32, "steps": 200, "lengths": "16,32"}
 
 
 WAYS = {"lstm": "lstm", "mingru": "mingru", "mingru by steps": "mingru"}  # and the cell
@@ -40,18 +41,31 @@ def _model(way: str, length: int, config: ParallelConfig, generator: Generator) 
 
 @dataclass(frozen=True)
 class ParallelConfig(Settings):
-    """All that determines a comparison, except the lengths."""
+    """All that determines a comparison."""
 
     hidden_size: int = setting(64, "Units.", at_least=1)
     batch_size: int = setting(32, "Sequences in an update.", at_least=1)
     steps: int = setting(400, "Maximal number of updates.", at_least=1)
     lr: float = setting(5e-3, "Learning rate of Adam.", above=0)
     seed: int = setting(0, "Seed of the weights and the sequences.", at_least=0)
+    lengths: str = setting("32,64,128,256,512", "Steps of the sequences, separated by commas.")
 
-    def refuse_too_large(self, length: int) -> None:
-        """Refuses sequences that cannot fit in memory."""
-        states = (HELD_OUT + 8 * self.batch_size) * length * (self.hidden_size + 8)
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for length in self.all_lengths:
+            check("lengths", length, at_least=10)
+        states = (HELD_OUT + 8 * self.batch_size) * max(self.all_lengths) * (self.hidden_size + 8)
         check_memory("sequences of these `lengths`", 4 * states)
+
+    @property
+    def all_lengths(self) -> list[int]:
+        """The lengths as numbers. **Raises** SettingError."""
+        try:
+            return [int(one) for one in self.lengths.split(",")]
+        except ValueError:
+            raise SettingError(
+                f"`lengths` must be numbers separated by commas, not {self.lengths!r}"
+            ) from None
 
 
 def compare(way: str, length: int, config: ParallelConfig) -> dict[str, Any]:

@@ -30,6 +30,7 @@ CONFIG = TranslateConfig(
     embedding_dim=128, dropout=0.3, attention="additive", batch_size=128, steps=12_000, lr=2e-3,
     max_length=40,
 )  # fmt: skip
+QUICK = {"hidden_size": 64, "num_layers": 1, "steps": 1000, "words": 1_000}
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from typing import Any
 from ..io import CheckpointError, has_checkpoint, load_checkpoint
 from . import TASKS_BY_NAME
 from .charlm_training import CharLMTraining
+from .settings import SettingError
 from .trainer import RecipeTrainer
 from .translation_training import TranslationTraining
 
@@ -61,11 +62,36 @@ def refuse_other(folder: str | Path, made: str, command: str) -> None:
         )
 
 
+def refuse_changes(typed: dict[str, Any], saved: dict[str, Any], where: str) -> None:
+    """Refuses settings other than those of a run to resume. **Raises** SettingError.
+
+    **Arguments** where: the saved ones are.
+    """
+    for name, value in typed.items():
+        if value != saved[name]:
+            raise SettingError(
+                f"`{name}` is {value}, but {saved[name]} in the {where}: leave it out to resume, "
+                "or start a new training in another --out"
+            )
+
+
+def read_results(folder: str | Path) -> dict[str, Any]:
+    """Reads a table of results. **Raises** CheckpointError for a damaged one."""
+    path = Path(folder) / RESULTS
+    try:
+        found = json.loads(path.read_text("utf-8"))
+        kinds = [type(found[name]) for name in ("command", "settings", "results")]
+    except (ValueError, TypeError, LookupError):
+        kinds = []
+    if kinds != [str, dict, dict]:
+        raise CheckpointError(f"{path} is damaged: delete it, or choose another --out")
+    return dict(found)
+
+
 def refuse_results(folder: str | Path, command: str) -> None:
     """Refuses a folder with a table of results in place of a model. **Raises** CheckpointError."""
-    path = Path(folder) / RESULTS
-    if path.exists() and not has_checkpoint(folder):
-        made = json.loads(path.read_text("utf-8"))["command"]
+    if (Path(folder) / RESULTS).exists() and not has_checkpoint(folder):
+        made = read_results(folder)["command"]
         raise CheckpointError(
             f"the run in {folder} is of train {made}, which keeps no model for {command}: type "
             f"tinygrad-rnn train {made} --out {folder} --resume to see its table"

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ..io import CheckpointError
 from .settings import SettingError, Settings
 
+S = TypeVar("S", bound=Settings)
 Kinds = Mapping[str, type | tuple[type, ...]]
 
 ENTRIES: Kinds = {  # of all recipes
@@ -29,18 +30,26 @@ def check_entries(
     settings = state.get("config")
     if state.get("recipe") != recipe or not isinstance(settings, dict):
         raise other
-    if differing := sorted({field.name for field in fields(config)} ^ settings.keys()):
-        raise CheckpointError(
-            f"the checkpoint in {folder} is of another version of train {recipe}, with other "
-            f"settings ({', '.join(differing)}): train the model again"
-        )
+    restored_settings(settings, config, f"the checkpoint in {folder}", recipe)
     if not all(isinstance(state.get(n, ...), kind) for n, kind in {**ENTRIES, **kinds}.items()):
         raise other
-    try:
-        config(**settings)
-    except SettingError as error:
-        raise CheckpointError(f"the checkpoint in {folder}: {error}") from None
     return state
+
+
+def restored_settings(saved: dict[str, Any], config: type[S], where: str, recipe: str) -> S:
+    """Creates the configuration of saved settings.
+
+    **Arguments** where: they are, in words. recipe: that made them. **Raises** CheckpointError.
+    """
+    if differing := sorted({field.name for field in fields(config)} ^ saved.keys()):
+        raise CheckpointError(
+            f"{where} is of another version of train {recipe}, with other settings "
+            f"({', '.join(differing)}): train the model again"
+        )
+    try:
+        return config(**saved)
+    except SettingError as error:
+        raise CheckpointError(f"{where}: {error}") from None
 
 
 def check_sizes(arrays: Mapping[str, Any], expected: Mapping[str, tuple[int | None, ...]]) -> None:

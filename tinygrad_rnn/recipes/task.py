@@ -35,7 +35,7 @@ class TaskSettings(Settings):
     num_layers: int = setting(1, "Recurrent layers.", at_least=1)
     dropout: float = setting(0.5, "Dropout probability.", at_least=0, below=1)
     batch_size: int = setting(16, "Items in an update.", at_least=1)
-    epochs: int = setting(40, "Passes over the items; --resume may raise it.", at_least=1)
+    epochs: int = setting(40, "Passes over the items.", at_least=1)
     lr: float = setting(3e-3, "Peak learning rate of Adam.", above=0)
     clip: float = setting(1.0, "Clip the gradient's norm at this value.", above=0)
     limit: int = setting(0, "Items to use at most; all, if 0.", at_least=0)
@@ -76,7 +76,8 @@ class Parts:
             drawn[0] = first[count:]
         if not all(drawn):
             raise TextError(
-                f"{sum(map(len, files))} items are too few to learn from and to test with"
+                f"{' and '.join(str(len(items)) for items in files)} items are too few to learn "
+                "from, to validate and to test with: expected three at least"
             )
         return cls(*drawn)
 
@@ -104,7 +105,6 @@ class Task(RecipeTrainer):
     """
 
     settings: ClassVar[type[Settings]]  # the predictor's
-    quick: ClassVar[dict[str, Any]]  # settings with which a training ends in a minute
     current: Any  # the predictor, with the weights as they are
     kinds: ClassVar[dict[str, Any]] = {}  # of further entries of a checkpoint
     data_help: ClassVar[str]  # what --data takes, for `--help`

@@ -47,6 +47,7 @@ class RecipeTrainer(train.Trainer):
     symbols: int  # to learn from
     uses: ClassVar[tuple[str, ...]]  # the commands that take its runs
     predictor: ClassVar[Any]  # a class with from_state(state, device)
+    quick: ClassVar[dict[str, Any]]  # settings of a training that ends in a minute on one core
     span: ClassVar[str] = "steps"  # the setting that says how long to train: or epochs
 
     def __init__(

@@ -81,7 +81,7 @@ class TranslateConfig(Settings):
         "inverse-sigmoid:K.",
     )
     batch_size: int = setting(64, "Pairs in an update.", at_least=1)
-    steps: int = setting(2500, "Updates in all; --resume may raise it.", at_least=1)
+    steps: int = setting(2500, "Updates in all.", at_least=1)
     lr: float = setting(2e-3, "Peak learning rate of Adam.", above=0)
     clip: float = setting(1.0, "Clip the gradient's norm at this value.", above=0)
     seed: int = setting(0, "Seed of all random numbers.", at_least=0)

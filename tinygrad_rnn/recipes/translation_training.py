@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from .. import plot
 from ..data import (
@@ -57,6 +57,7 @@ class TranslationTraining(RecipeTrainer):
 
     recipe, unit, check = "translate", "symbol", staticmethod(checked)
     uses, predictor = ("translate", "look"), Translator
+    quick: ClassVar = {"hidden_size": 64, "embedding_dim": 64, "steps": 300}
 
     def __init__(
         self,
@@ -212,7 +213,7 @@ def _vocabularies(pairs: Sequence[Texts], config: TranslateConfig) -> tuple[Voca
 def split(pairs: Sequence[Texts], seed: int) -> tuple[list[Texts], list[Texts]]:
     """Splits pairs into training data and one of twenty held out, drawn by a seed."""
     if len(pairs) < 2:
-        raise TextError(f"{len(pairs)} pairs are too few: one part trains, another is held out")
+        raise TextError(f"{len(pairs)} pairs are too few: expected two, of which one is held out")
     order = Generator(seed).permutation(len(pairs)).tolist()
     heldout = set(order[: max(1, len(pairs) // 20)])
     return (

@@ -33,6 +33,7 @@ CONFIG = TranslateConfig(
     source_symbols="bpe", target_symbols="bpe", vocab_size=2000, max_length=80, tied=True,
     batch_size=64, steps=6_000, lr=2e-3,
 )  # fmt: skip
+QUICK = {"hidden_size": 64, "steps": 100}
 
 _ASIDE = re.compile(r"<(note|title)\b.*?</\1>", re.S)  # about the verse, not part of it
 _MARK = re.compile(r"<[^>]*>")

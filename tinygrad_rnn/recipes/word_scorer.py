@@ -58,7 +58,7 @@ class WordLMConfig(Settings):
     )
     batch_size: int = setting(32, "Streams of text that are read in parallel.", at_least=1)
     bptt: int = setting(35, "BPTT truncation length in steps.", at_least=1)
-    steps: int = setting(4000, "Updates in all; --resume may raise it.", at_least=1)
+    steps: int = setting(4000, "Updates in all.", at_least=1)
     lr: float = setting(2e-3, "Peak learning rate.", above=0)
     clip: float = setting(1.0, "Clip the gradient's norm at this value.", above=0)
     order: int = setting(5, "Order of the Kneser-Ney baseline.", at_least=1, at_most=20)

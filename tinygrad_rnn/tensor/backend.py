@@ -26,6 +26,9 @@ from ..kernels import cuda
 
 Array: TypeAlias = Any  # an array of NumPy or CuPy
 
+LINE = 64  # bytes of a cache line
+WORTH_ALIGNING = 256  # elements; fewer are copied faster than aligned
+
 INSTALL_CUPY = "pip install 'tinygrad_rnn[cuda13]' (or [cuda12], as your driver has it)"
 
 
@@ -139,6 +142,20 @@ def _with_findings(array: Array) -> np.ndarray[Any, Any]:
             f"{name}: {number} is outside {low} to {high} (found on the device, by an earlier call)"
         )
     return result
+
+
+def copied(array: Array, dtype: Any) -> Array:
+    """A copy in C order. One of NumPy's begins at a cache line, so that no vector that a kernel
+    loads from it lies across two.
+    """
+    if type(array) is not np.ndarray or array.size < WORTH_ALIGNING:
+        return array.astype(dtype, order="C")
+    dtype = np.dtype(dtype)
+    room = np.empty(array.size * dtype.itemsize + LINE, np.uint8)
+    start = -room.__array_interface__["data"][0] % LINE
+    copy = room[start : start - LINE].view(dtype).reshape(array.shape)
+    copy[...] = array
+    return copy
 
 
 def pinned(length: int) -> np.ndarray[Any, Any]:

@@ -13,7 +13,7 @@ __all__ = [
 
 
 def is_available() -> bool:
-    """Whether device `cuda` can be used: CuPy is installed and finds a GPU.
+    """Tests whether device `cuda` can be used: CuPy is installed and finds a GPU.
 
     >>> import tinygrad_rnn as tg
     >>> tg.cuda.is_available() in (True, False)
@@ -71,7 +71,7 @@ def memory_stats() -> dict[str, int]:
 
 @public
 def empty_cache() -> None:
-    """Gives memory that no array takes back to the GPU, for other programs.
+    """Frees GPU memory that no array uses, for other programs.
 
     **Raises** DeviceError without a GPU.
 

@@ -99,7 +99,7 @@ class Tensor(Traced):
             data = data if device is None else ops.to_device(data, device)
             self.array, self.edge = data.array, data.edge
         else:
-            array = array.astype(wanted or array.dtype, order="C")  # a copy
+            array = backend.copied(array, wanted or array.dtype)
             self.array = array if device is None else backend.to_device(array, device)
             self.edge = None
         if edge is None or requires_grad:
@@ -190,7 +190,7 @@ class Tensor(Traced):
             value = conversion.from_python(value, what=doing)
         value = backend.to_device(conversion.normalized(value, doing), self.device)
         conversion.check_cast(value.dtype, self.dtype, doing)
-        return backend.module_of(value).array(value, dtype=self.dtype, order="C")
+        return backend.copied(value, self.dtype)
 
     def _leaf(self, doing: str) -> Leaf | None:
         """The leaf node of the tensor, if it requires grad; refuses a computed tensor."""
@@ -275,7 +275,10 @@ class Tensor(Traced):
     def move_(self, target: Any) -> Self:
         """Moves this leaf in place to another device or dtype, without its gradient."""
         report_overwrite(self)
-        self._overwrite(self._leaf("move_"), self.detach().to(target).array, None)
+        leaf, moved = self._leaf("move_"), self.detach().to(target).array
+        if moved is not self.array:
+            moved = backend.copied(moved, moved.dtype)
+        self._overwrite(leaf, moved, None)
         return self
 
     def backward(self, gradient: Any = None, *, retain_graph: bool = False) -> None:
@@ -421,7 +424,7 @@ class Tensor(Traced):
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         self._leaf("copy.deepcopy")
-        return _restored(type(self), self.array.copy(), self.requires_grad)
+        return _restored(type(self), self.array, self.requires_grad)
 
     def __reduce__(self) -> Any:
         self._leaf("pickle")
@@ -592,4 +595,6 @@ def host(array: Array) -> Array:
 def _restored(cls: type[T], array: Array, requires_grad: bool) -> T:
     """Restores a leaf or a constant from a pickle or a copy."""
     array = conversion.normalized(array)
-    return wrap(cls, array, (Leaf(array), 0) if requires_grad else None)
+    return wrap(
+        cls, backend.copied(array, array.dtype), (Leaf(array), 0) if requires_grad else None
+    )

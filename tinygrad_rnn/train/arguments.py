@@ -91,8 +91,8 @@ def check_settings(
         ("steps", steps), ("epochs", epochs), ("accumulate", accumulate),
         ("evaluate_every", evaluate_every), ("patience", patience),
     ):  # fmt: skip
-        if value is not None and size(value, f"Trainer: {name}") < 1:
-            raise InvalidValueError(f"Trainer: {name}: expected at least 1, got {value}")
+        if value is not None:
+            size(value, f"Trainer: {name}", 1)
     if not isinstance(explosion, int | float) or not explosion > 1:
         raise InvalidValueError(f"Trainer: explosion: expected more than 1, got {explosion}")
     if on_nan not in POLICIES:

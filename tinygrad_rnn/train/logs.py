@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import InvalidValueError, public
+from ..errors import InvalidValueError, needs, public
 from ..io import CheckpointError
 
 if TYPE_CHECKING:
@@ -95,15 +95,11 @@ class TensorBoard:
 
     @public
     def __init__(self, folder: str | Path) -> None:
-        try:
+        remedy = "pip install 'tinygrad_rnn[tensorboard]'"
+        with needs("tensorboard", "TensorBoard", remedy, InvalidValueError):
             from tensorboard.compat.proto.event_pb2 import Event
             from tensorboard.compat.proto.summary_pb2 import Summary
             from tensorboard.summary.writer.event_file_writer import EventFileWriter
-        except ImportError:
-            raise InvalidValueError(
-                "TensorBoard: needs the package tensorboard: pip install "
-                "'tinygrad_rnn[tensorboard]'"
-            ) from None
         self._event, self._summary = Event, Summary
         self._writer = EventFileWriter(str(folder))
 

@@ -36,7 +36,7 @@ LAST, BEST = "last", "best"  # folders of checkpoints
 
 
 class Trainer(Iterator[Progress]):
-    """Trains a model; iterating makes the remaining updates, and `fit` shows and saves them.
+    """Trains a model: iterating yields the remaining updates, `fit` also shows and saves them.
 
     **Arguments** data: a `DataLoader`, or any iterable of batches. loss: `loss(model, batch)`
     returns a scalar Tensor, or `(scalar, count)` if it is a mean over `count` symbols or samples:

@@ -180,13 +180,12 @@ def _example(
 
     def drawn(name: str, leaf: Any) -> Any:
         array = leaf.numpy() if isinstance(leaf, Tensor) else np.asarray(leaf)
-        axes = named.get(name) or AXES.get(name) or ("time", "batch")
-        if name not in named and stepwise and name != "state":
-            axes = ("batch",)
-        elif name not in named and batch_first and name not in AXES:
-            axes = ("batch", "time")
-        features = array.dtype.kind == "f"  # which come last
-        if name not in named and array.ndim == (2 if name == "state" or features else 1):
+        features = name == "state" or array.dtype.kind == "f"  # which come last
+        usual = ("batch", "time") if batch_first else ("time", "batch")
+        axes = named.get(name) or AXES.get(name, usual)
+        if name not in named and (
+            (stepwise and name != "state") or array.ndim == (2 if features else 1)
+        ):
             axes = ("batch",)
         shape = list(array.shape)
         for i, axis in enumerate(axes[: len(shape)]):

@@ -112,7 +112,7 @@ class Exporter:
 
     # ------------------------------------------------------------ values
 
-    def value(self, first: Any, second: Any, what: str, dtype: Any = None, like: Any = None) -> str:
+    def value(self, first: Any, second: Any, what: str, dtype: Any = None) -> str:
         """The name of a value, in a dtype if one is asked for."""
         if isinstance(first, Ref):
             name = self.named(first.number)

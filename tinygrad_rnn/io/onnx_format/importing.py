@@ -13,7 +13,7 @@ from ...nn import Module, Parameter
 from ...tensor.creation import as_tensor
 from ...tensor.tensor import Tensor
 from ..extras import package
-from ..files import CheckpointError, open_to_read
+from ..files import CheckpointError, open_to_read, reading
 from ..weights import as_path
 from .operators import OPERATORS, Node, host
 from .recurrences import RECURRENT
@@ -117,7 +117,7 @@ def import_onnx(path: str | Path) -> OnnxModel:
     """
     at = as_path("import_onnx", path)
     onnx = package("onnx", "import_onnx", "pip install 'tinygrad_rnn[onnx]'")
-    try:
+    with reading(path, "import_onnx: ", "not in the ONNX format"):
         with open_to_read(at) as file:
             model = onnx.ModelProto.FromString(file.read())
         opset = max(
@@ -128,15 +128,6 @@ def import_onnx(path: str | Path) -> OnnxModel:
         weights, constants = reader.weights, graph.constants
         inputs = [v.name for v in model.graph.input if v.name not in weights.keys() | constants]
         faults = list(_faults(graph, {"", *inputs}))
-    except OSError as error:
-        raise CheckpointError(f"import_onnx: cannot read {path}: {error.strerror}") from None
-    except CheckpointError:
-        raise
-    except Exception as error:  # the readers of a damaged file raise what they like
-        why = str(error)[:200] or type(error).__name__
-        raise CheckpointError(
-            f"import_onnx: {path} is damaged or not in the ONNX format: {why}"
-        ) from None
     if reader.count > MOST:
         raise CheckpointError(f"import_onnx: {path} has over {MOST:,} nodes")
     if not graph.outputs:

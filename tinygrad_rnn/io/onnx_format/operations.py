@@ -45,7 +45,7 @@ class Call:
     def arg(self, i: int, dtype: Any = None) -> str:
         """The value of an input, in a dtype if one is asked for."""
         first, second = self.pair
-        return self.value(first.args[i], second.args[i], self.what, dtype, self.inputs[i])
+        return self.value(first.args[i], second.args[i], self.what, dtype)
 
     def axis(self, i: int = 0, name: str = "axis") -> int:
         """An axis of an input, from the front."""
@@ -153,10 +153,6 @@ def _composed(function: Callable[[Graph, str, Callable[[float], str]], str]) -> 
     return emitted
 
 
-def _log_sigmoid(g: Graph, x: str, c: Any) -> str:
-    return g.add("Neg", g.add("Softplus", g.add("Neg", x)))
-
-
 def _gelu(g: Graph, x: str, c: Any) -> str:
     share = g.add("Add", g.add("Erf", g.add("Mul", x, c(0.5**0.5))), c(1))
     return g.add("Mul", g.add("Mul", x, share), c(0.5))
@@ -164,10 +160,6 @@ def _gelu(g: Graph, x: str, c: Any) -> str:
 
 def _hard_sigmoid(g: Graph, x: str, c: Any) -> str:
     return g.add("Min", g.add("Max", g.add("Add", g.add("Div", x, c(6)), c(0.5)), c(0)), c(1))
-
-
-def _trunc(g: Graph, x: str, c: Any) -> str:
-    return g.add("Mul", g.add("Sign", x), g.add("Floor", g.add("Abs", x)))
 
 
 def _isfinite(call: Call) -> str:
@@ -333,7 +325,7 @@ def _getitem(call: Call) -> str:
         return _basic(call, call.arg(0), pairs)
     places = [i for i, (first, _) in enumerate(pairs) if _is_array(first)]
     g, x = call.graph, call.arg(0)
-    values = [call.value(*pairs[i], call.what, np.int64, None) for i in places]
+    values = [call.value(*pairs[i], call.what, np.int64) for i in places]
     before = [first for i, (first, _) in enumerate(pairs) if i not in places]
     if before != [slice(None)] * len(before) or places != [*range(places[0], places[-1] + 1)]:
         raise InvalidValueError(
@@ -395,9 +387,7 @@ def _index_add(call: Call) -> str:
     first, second = (_parts(event.params["index"]) for event in call.pair)
     if not all(_is_array(part) for part in first):
         raise InvalidValueError(f"export_onnx: {call.what}: expected an index of arrays")
-    values = [
-        call.value(a, b, call.what, np.int64, None) for a, b in zip(first, second, strict=True)
-    ]
+    values = [call.value(a, b, call.what, np.int64) for a, b in zip(first, second, strict=True)]
     shapes = [
         np.broadcast_shapes(*(np.shape(recorder.array(part)) for part in parts))
         for recorder, parts in zip(call.recorders, (first, second), strict=True)
@@ -427,8 +417,10 @@ TABLE: dict[str, Callable[[Call], Any]] = {
     "log2": _composed(lambda g, x, c: g.add("Div", g.add("Log", x), c(np.log(2)))),
     "log10": _composed(lambda g, x, c: g.add("Div", g.add("Log", x), c(np.log(10)))),
     "silu": _composed(lambda g, x, c: g.add("Mul", x, g.add("Sigmoid", x))),
-    "log_sigmoid": _composed(_log_sigmoid), "gelu": _composed(_gelu),
-    "hard_sigmoid": _composed(_hard_sigmoid), "trunc": _composed(_trunc),
+    "log_sigmoid": _composed(lambda g, x, c: g.add("Neg", g.add("Softplus", g.add("Neg", x)))),
+    "trunc": _composed(lambda g, x, c: g.add("Mul", g.add("Sign", x), g.add("Floor",
+                       g.add("Abs", x)))),
+    "gelu": _composed(_gelu), "hard_sigmoid": _composed(_hard_sigmoid),
     "leaky_relu": lambda call: call.graph.add(
         "LeakyRelu", call.arg(0), alpha=float(call.params["negative_slope"])
     ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import reduce
 from math import prod
 from typing import Any, NamedTuple
 
@@ -84,24 +85,10 @@ def _mod(node: Node, a: Any, b: Any) -> Any:
     return ops.remainder(a, b)
 
 
-def _folded(kind: str, function: Callable[..., Any]) -> None:
-    def fold(node: Node, first: Any, *others: Any) -> Any:
-        for other in others:
-            first = function(first, other)
-        return first
-
-    operator(kind)(fold)
-
-
-_folded("Max", ops.maximum)
-_folded("Min", ops.minimum)
-_folded("Sum", ops.add)
-
-
-@operator("Mean")
-def _mean_of(node: Node, *xs: Any) -> Any:
-    return OPERATORS["Sum"](node, *xs) / len(xs)
-
+elementwise("Max", lambda *xs: reduce(ops.maximum, xs))
+elementwise("Min", lambda *xs: reduce(ops.minimum, xs))
+elementwise("Sum", lambda *xs: reduce(ops.add, xs))
+elementwise("Mean", lambda *xs: reduce(ops.add, xs) / len(xs))
 
 ACTIVATIONS: dict[str, Callable[..., Any]] = {  # of x, alpha, beta
     "Tanh": lambda x, a, b: ops.tanh(x),

@@ -46,9 +46,8 @@ class Run:
         self.leaves: list[Any] = []  # of a row's state
         self.every = bool(self.given.get("return_states"))
         self.stepwise = layer.method == "step"
-        first_first = getattr(self.module, "batch_first", False) and not self.stepwise
-        self.batch_first = first_first
-        self.x_arrays = [self._arrays(e, "x", k) for k, e in enumerate((self.given, self.second))]
+        self.batch_first = getattr(self.module, "batch_first", False) and not self.stepwise
+        self.x_arrays = self._arrays("x")
         table = self.given.get("ids") is not None
         if self.x_arrays[0].ndim == 2 and not (self.stepwise or table):
             axes = "(B, T, features)" if self.batch_first else "(T, B, features)"
@@ -61,8 +60,10 @@ class Run:
         self.lengths = self.value("lengths", np.int32) if varied else None
         self.resets = self._resets()
 
-    def _arrays(self, given: Any, name: str, trace: int) -> Any:
-        return self.exporter.recorders[trace].array(given[name])
+    def _arrays(self, name: str) -> list[Any]:
+        """An argument's array in both traces."""
+        pairs = zip(self.exporter.recorders, (self.given, self.second), strict=True)
+        return [recorder.array(given[name]) for recorder, given in pairs]
 
     def value(self, name: str, dtype: Any = None) -> str:
         """An argument's value."""
@@ -72,22 +73,15 @@ class Run:
 
     def _input(self) -> str:
         """x with time first; what `ids` read of a table."""
-        g, x = self.graph, self.value("x")
+        g, table = self.graph, self.given.get("ids") is not None
+        x = self.value("ids", np.int64) if table else self.value("x")
+        arrays = self._arrays("ids") if table else self.x_arrays
+        self.batches = [a.shape[0 if self.batch_first or self.stepwise else 1] for a in arrays]
         if self.stepwise:
-            self.batches = [a.shape[0] for a in self.x_arrays]
             return g.axes_on(x, 0)
-        if self.given.get("ids") is not None:
-            arrays = [self._arrays(e, "ids", k) for k, e in enumerate((self.given, self.second))]
-            ids = self.value("ids", np.int64)
-            if self.batch_first:
-                ids = g.add("Transpose", ids, perm=[1, 0])
-            self.batches = [a.shape[0 if self.batch_first else 1] for a in arrays]
-            return g.add("Gather", x, ids, axis=0)
-        self.batches = [a.shape[0 if self.batch_first else 1] for a in self.x_arrays]
         if self.batch_first:
-            rest = range(2, self.x_arrays[0].ndim)
-            return g.add("Transpose", x, perm=[1, 0, *rest])
-        return x
+            x = g.add("Transpose", x, perm=[1, 0, *range(2, arrays[0].ndim)])
+        return g.add("Gather", self.value("x"), x, axis=0) if table else x
 
     def _resets(self) -> tuple[str | None, str | None]:
         """The reset masks, (T, B): true at the first step of an episode; backwards, the last."""
@@ -127,7 +121,8 @@ def emit_layer(exporter: Exporter, first: Event, second: Event) -> list[str]:
     if isinstance(run.module, RecurrentLayer):
         return _stack(run)
     g, module = run.graph, run.module  # of the parallel layers, which have one state (B, H)
-    begin = run.states() or [_zeros(run, (module.hidden_size,), module.weight_ih.dtype)]
+    zero, size = g.constant(0, module.weight_ih.dtype), g.shape([run.batch, module.hidden_size])
+    begin = run.states() or [g.add("Expand", zero, size)]
     y, last, _ = _looped(run, module.step, run.x, begin, module.reverse, module.initial)
     return [g.add("Transpose", y, perm=[1, 0, 2]) if run.batch_first else y, *last]
 
@@ -206,11 +201,6 @@ def _merged(g: Graph, ys: list[str], merge: str | None) -> str:
     if merge == "mul":
         return g.add("Mul", *ys)
     return g.add("Mean" if merge == "mean" else "Sum", *ys)
-
-
-def _zeros(run: Run, features: Sequence[int], dtype: Any, rows: tuple[int, ...] = ()) -> str:
-    g = run.graph
-    return g.add("Expand", g.constant(0, dtype), g.shape([*rows, run.batch, *features]))
 
 
 # ---------------------------------------------------------------- the operators

@@ -53,18 +53,9 @@ template <class T> inline Vector<T> some_lanes(Vector<T> v, int from, int to) {
   return (Vector<T>)((Bits<T>)v & (at >= from) & (at < to));
 }
 
-// Lane i gets that of lane i + By, counted round.
-template <class T, int By> struct Later {
-  static constexpr int from(int i) { return (i + By) % lanes<T>; }
-};
-
 // to[m * ld_to + n] = a[m] . w[n * ld] for M rows a and `count` <= 4 rows w.
-//
-// For one or two rows the time is that of reading the weights, which is shorter if no load crosses
-// a cache line. So loads are aligned: the lanes before the first aligned address, and those left at
-// the end, come from whole vectors that overlap their neighbours, with the other lanes masked. The
-// sums are rotated in between, so that each lane adds the same elements in the same order, whatever
-// the address: else equal trainings would differ in their last bits.
+// The time is that of reading the weights, half as long again where loads cross cache lines: the
+// arrays of Tensors begin at one.
 template <class T, int M>
 __attribute__((always_inline)) inline void dots_of(const T *const *a, const T *w, int count,
                                                    long ld, long depth, T *to, long ld_to) {
@@ -89,31 +80,8 @@ __attribute__((always_inline)) inline void dots_of(const T *const *a, const T *w
     for (long k = 0; k < depth; k += V)
       add([&](const T *p) { return load(p + k, (int)min(V, depth - k)); });
   } else {
-    constexpr int quarter = V >= 4 ? V / 4 : 1;
-    const int offset = (int)(-(reinterpret_cast<uintptr_t>(w) / sizeof(T)) % V);
-    const bool aligned = M <= 2 && ld % V == 0 && depth % V == 0 && depth >= 8 * V;
-    const int before = aligned && offset % quarter == 0 ? offset : 0;
-    const auto rotate_by = [&](auto by) __attribute__((always_inline)) {
-#pragma GCC unroll 4
-      for (int m = 0; m < M; m++)
-#pragma GCC unroll 4
-        for (int n = 0; n < N; n++)
-          sum[m][n] = shuffle<T, Later<T, decltype(by)::value>>(sum[m][n], sum[m][n]);
-    };
-    const auto rotate = [&](int quarters) __attribute__((always_inline)) {
-      switch (quarters) {
-      case 1: rotate_by(std::integral_constant<int, quarter>{}); break;
-      case 2: rotate_by(std::integral_constant<int, 2 * quarter>{}); break;
-      case 3: rotate_by(std::integral_constant<int, 3 * quarter>{}); break;
-      }
-    };
-    if (before) {
-      add([&](const T *p) { return some_lanes<T>(load(p), 0, before); });
-      rotate(before / quarter);
-    }
-    long k = before;
+    long k = 0;
     for (; k + V <= depth; k += V) add([&](const T *p) { return load(p + k); });
-    if (before) rotate((V - before) / quarter);
     if (k < depth)
       add([&](const T *p) { return some_lanes<T>(load(p + depth - V), (int)(V - depth + k), V); });
   }

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from .rows import TYPES
+from .sources import TYPES
 
 Array = Any
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
-from .rows import TYPES, enabled
-from .sources import cuda_source
+from .rows import enabled
+from .sources import kernel
 
 Array = Any
 
@@ -23,13 +22,6 @@ def has_cross_entropy(xp: Any, x: Array, *others: Array | None) -> bool:
     if not (enabled(xp) and x.size and str(x.dtype) in ("float32", "float64")):
         return False
     return all(a is None or a.dtype == x.dtype for a in others)
-
-
-@lru_cache
-def _kernel(xp: Any, name: str, real: str, ids: str) -> Any:
-    source = cuda_source("losses.cu")
-    types = f"typedef {TYPES[real]} Real;\ntypedef {TYPES[ids]} Id;\n"
-    return xp.RawModule(code=types + source).get_function(name)
 
 
 def cross_entropy(
@@ -50,7 +42,7 @@ def cross_entropy(
     """
     x, targets = xp.ascontiguousarray(x), xp.ascontiguousarray(targets)
     arrays = [None if a is None else xp.ascontiguousarray(a) for a in (weights, counts)]
-    _kernel(xp, "cross_entropy", str(x.dtype), str(targets.dtype))(
+    kernel(xp, "losses.cu", "cross_entropy", Real=str(x.dtype), Id=str(targets.dtype))(
         (targets.size,), (THREADS,),
         (
             x, targets, *(a if a is not None else np.uintp(0) for a in arrays),
@@ -67,7 +59,7 @@ def weighted_sum(xp: Any, weights: Array, losses: Array) -> Array:
     **Arguments** losses: contiguous, of the dtype of weights, not empty.
     """
     total = xp.empty((), losses.dtype)
-    _kernel(xp, "weighted_sum", str(losses.dtype), "int64")(
+    kernel(xp, "losses.cu", "weighted_sum", Real=str(losses.dtype), Id="int64")(
         (1,), (THREADS,), (xp.ascontiguousarray(weights), losses, total, np.int64(losses.size))
     )
     return total

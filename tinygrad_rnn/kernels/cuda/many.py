@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 from math import inf
 from typing import Any
 
 import numpy as np
 
-from .rows import TYPES, compiles
-from .sources import cuda_source
+from .rows import compiles
+from .sources import kernel
 
 Array = Any
 
@@ -29,12 +28,6 @@ def fits(xp: Any, arrays: Sequence[Array]) -> bool:
         and str(arrays[0].dtype) in ("float32", "float64")
         and all(a.flags.c_contiguous for a in arrays)
     )
-
-
-@lru_cache
-def _kernel(xp: Any, name: str, dtype: str) -> Any:
-    source = cuda_source("many.cu")
-    return xp.RawModule(code=f"typedef {TYPES[dtype]} Real;\n{source}").get_function(name)
 
 
 def _table(xp: Any, *columns: Sequence[Array] | None) -> tuple[int, Array]:
@@ -59,12 +52,14 @@ def clip_norm(xp: Any, gradients: Sequence[Array], most: float) -> tuple[Array, 
         blocks, table = _table(xp, parts, [s for s in scaled if s.size])
         sums, dtype = xp.empty(blocks, "float64"), str(parts[0].dtype)
         lines = np.int32(len(parts))
-        _kernel(xp, "sum_squares", dtype)((blocks,), (THREADS,), (table, lines, sums))
-        _kernel(xp, "norm_factor", dtype)(
+        kernel(xp, "many.cu", "sum_squares", Real=dtype)(
+            (blocks,), (THREADS,), (table, lines, sums)
+        )
+        kernel(xp, "many.cu", "norm_factor", Real=dtype)(
             (1,), (THREADS,), (sums, np.int64(blocks), np.float64(most), found)
         )
         if most < inf:
-            _kernel(xp, "scale", dtype)((blocks,), (THREADS,), (table, lines, found))
+            kernel(xp, "many.cu", "scale", Real=dtype)((blocks,), (THREADS,), (table, lines, found))
     return found[:1], scaled
 
 
@@ -97,7 +92,7 @@ def adam(
 
 
 def _step(
-    xp: Any, kernel: str, columns: Sequence[Sequence[Array] | None], numbers: Sequence[float],
+    xp: Any, name: str, columns: Sequence[Sequence[Array] | None], numbers: Sequence[float],
     *flags: Any,
 ) -> None:  # fmt: skip
     """Launches a step of parameters, whose arrays all together are as `fits` wants them."""
@@ -106,6 +101,6 @@ def _step(
         return
     blocks, table = _table(xp, *parts)
     dtype, lines = parts[0][0].dtype, np.int32(len(parts[0]))
-    _kernel(xp, kernel, str(dtype))(
+    kernel(xp, "many.cu", name, Real=str(dtype))(
         (blocks,), (THREADS,), (table, lines, *map(dtype.type, numbers), *flags)
     )

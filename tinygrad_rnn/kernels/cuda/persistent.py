@@ -17,8 +17,7 @@ import numpy as np
 
 from ...errors import DeviceError
 from . import sequence
-from .rows import TYPES
-from .sources import cuda_source
+from .sources import TYPES, cuda_source
 
 Array = Any
 
@@ -167,7 +166,6 @@ def _small_case(xp: Any, cell: str, gates: int, dtype: str) -> list[Array]:
     outputs, saved = forward(xp, x, *states, w_ih, w_hh, **settings)
     g = tuple(xp.ones_like(y) for y in outputs)
     needs = [True] * (3 + len(states)) + [False, False]
-    last: tuple[Any, ...] = {"rnn": ("tanh",), "gru": (True,), "lstm": (None, None)}[name]
     needs += [False, False] if name == "lstm" else []
-    gradients = backward(xp, g, saved, needs, x, w_ih, w_hh, *last)
+    gradients = backward(xp, g, saved, needs)
     return [*outputs, *(d for d in gradients if d is not None)]

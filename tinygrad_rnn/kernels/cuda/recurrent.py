@@ -7,14 +7,14 @@ with a projection, and a GRU whose reset gate comes before its product. The loop
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..contract import NO_OPTIONS, SequenceOptions
 from ..reference.time_loop import add_biases, product_over_time, split, weight_gradients
 from . import persistent
 from .rows import enabled
-from .sequence import Array, Arrays, Pass
+from .sequence import Array, Arrays, Pass, Step
 
 
 def supports(xp: Any, floats: Sequence[Array | None]) -> bool:
@@ -34,6 +34,31 @@ def supports(xp: Any, floats: Sequence[Array | None]) -> bool:
 def describe() -> str:
     """Names the kernels that run a sequence, and the reason."""
     return persistent.describe()
+
+
+def _forwards(
+    s: Pass, cell: str, w_hh: Array, product: Callable[[int, int], None], step: Step, part: int = 0
+) -> None:
+    """Runs all steps in one launch, or each as a product and a kernel.
+
+    **Arguments** part: the address of the products, if they are kept apart from the gates.
+    """
+    if not persistent.run(s, cell, "forward", w_hh):
+        for n, m, z in s.forwards():
+            product(m, part or z)
+            step(n)
+
+
+def _backwards(
+    s: Pass, cell: str, w_hh: Array, product: Callable[[int, int], None], step: Step,
+    name: str = "dz",
+) -> None:  # fmt: skip
+    """As `_forwards`, from the last step. **Arguments** name: of what the products read."""
+    if not persistent.run(s, cell, "backward", w_hh):
+        dm = s.arrays["dm"].data.ptr
+        for n, dz in s.backwards(name):
+            step(n)
+            product(dz, dm)
 
 
 # ---------------------------------------------------------------- RNN
@@ -60,32 +85,18 @@ def rnn_forward(
         times = s.product(w_hh, transposed=True, add=True)
         step = s.launcher("rnn", s.width)
         s.start()
-        if not persistent.run(s, "rnn", "forward", w_hh):
-            for n, m, z in s.forwards():
-                times(m, z)
-                step(n)
-        return (s.output, s.arrays["h_last"]), (s if keep else None)
+        _forwards(s, "rnn", w_hh, times, step)
+        return (s.output, s.arrays["h_last"]), ((s, x, w_ih, w_hh) if keep else None)
 
 
-def rnn_backward(
-    xp: Any,
-    g: Arrays,
-    saved: Any,
-    needs: Sequence[bool],
-    x: Array,
-    w_ih: Array,
-    w_hh: Array,
-    activation: str,
-) -> Arrays:
+def rnn_backward(xp: Any, g: Arrays, saved: Any, needs: Sequence[bool]) -> Arrays:
     """As in array code: `reference.rnn_backward`."""
+    s, x, w_ih, w_hh = saved
     with x.device:
-        s, w_hh = saved.backward(g), xp.ascontiguousarray(w_hh)
+        s = s.backward(g)
         times = s.product(w_hh, transposed=False)
-        step, dm = s.launcher("rnn_back", s.width), s.arrays["dm"].data.ptr
-        if not persistent.run(s, "rnn", "backward", w_hh):
-            for n, dz in s.backwards("dz"):
-                step(n)
-                times(dz, dm)
+        step = s.launcher("rnn_back", s.width)
+        _backwards(s, "rnn", w_hh, times, step)
         s.finish()
         need_x, need_h, *rest = needs
         dz = s.arrays["dz"]
@@ -122,10 +133,7 @@ def gru_forward(
                 s.make(aside=s.each_step(width))
             times, step = s.product(w_hh, transposed=True), s.launcher("gru_after", width)
             s.start()
-            if not persistent.run(s, "gru_after", "forward", w_hh):
-                for n, m, _ in s.forwards():
-                    times(m, part)
-                    step(n)
+            _forwards(s, "gru_after", w_hh, times, step, part)
         else:
             wide: dict[str, Any] = {"transposed": True, "add": True, "out_row": 3 * width}
             times_rz = s.product(w_hh[: 2 * width], **wide)
@@ -138,31 +146,21 @@ def gru_forward(
                 step_rz(n)
                 times_n(part, z + to_n)
                 step(n)
-        return (s.output, s.arrays["h_last"]), (s if keep else None)
+        saved = s, x, w_ih, w_hh, reset_after
+        return (s.output, s.arrays["h_last"]), (saved if keep else None)
 
 
-def gru_backward(
-    xp: Any,
-    g: Arrays,
-    saved: Any,
-    needs: Sequence[bool],
-    x: Array,
-    w_ih: Array,
-    w_hh: Array,
-    reset_after: bool,
-) -> Arrays:
+def gru_backward(xp: Any, g: Arrays, saved: Any, needs: Sequence[bool]) -> Arrays:
     """As in array code: `reference.gru_backward`."""
+    s, x, w_ih, w_hh, reset_after = saved
     with x.device:
-        s, w_hh = saved.backward(g), xp.ascontiguousarray(w_hh)
+        s = s.backward(g)
         width, dm, rec = s.width, s.arrays["dm"].data.ptr, "dz"
         if reset_after:
             rec = "dz_rec"
             s.make(dz_rec=s.arrays["gates"].shape)
             times, step = s.product(w_hh, transposed=False), s.launcher("gru_after_back", width)
-            if not persistent.run(s, "gru_after", "backward", w_hh):
-                for n, dz in s.backwards(rec):
-                    step(n)
-                    times(dz, dm)
+            _backwards(s, "gru_after", w_hh, times, step, rec)
         else:
             s.make(part=(s.loop.batch, width))
             part, to_n = s.arrays["part"].data.ptr, 2 * width * s.dtype.itemsize
@@ -223,10 +221,7 @@ def lstm_forward(
         if w_hr is None:
             step = s.launcher("lstm", width)
             s.start()
-            if not persistent.run(s, "lstm", "forward", w_hh):
-                for n, m, z in s.forwards():
-                    times(m, z)
-                    step(n)
+            _forwards(s, "lstm", w_hh, times, step)
         else:
             s.make(part=(batch, width), projected=(batch, s.out))
             part, projected = s.arrays["part"].data.ptr, s.arrays["projected"].data.ptr
@@ -241,35 +236,22 @@ def lstm_forward(
                 carry(n)
         every = (s.arrays.get("c_every", s.after("cs")),) if options.every else ()
         outputs = (s.output, s.arrays["h_last"], s.arrays["c_last"], *every)
-        return outputs, (s if keep else None)
+        return outputs, ((s, x, w_ih, w_hh, w_hr, w_ch) if keep else None)
 
 
-def lstm_backward(
-    xp: Any,
-    g: Arrays,
-    saved: Any,
-    needs: Sequence[bool],
-    x: Array,
-    w_ih: Array,
-    w_hh: Array,
-    w_hr: Array | None,
-    w_ch: Array | None,
-) -> Arrays:
+def lstm_backward(xp: Any, g: Arrays, saved: Any, needs: Sequence[bool]) -> Arrays:
     """As in array code: `reference.lstm_backward`."""
+    s, x, w_ih, w_hh, w_hr, w_ch = saved
     with x.device:
-        s, w_hh = saved.backward(g), xp.ascontiguousarray(w_hh)
+        s = s.backward(g)
         width, dm = s.width, s.arrays["dm"].data.ptr
         times = s.product(w_hh, transposed=False)
         if w_hr is None:
             step = s.launcher("lstm_back", width)
-            if not persistent.run(s, "lstm", "backward", w_hh):
-                for n, dz in s.backwards("dz"):
-                    step(n)
-                    times(dz, dm)
+            _backwards(s, "lstm", w_hh, times, step)
         else:
             s.make(d_projected=s.each_step(s.out), part=(s.loop.batch, width))
             carry, step = s.launcher("carry_back", s.out), s.launcher("lstm_back", width)
-            w_hr = xp.ascontiguousarray(w_hr)
             times_hr, part = s.product(w_hr, transposed=False), s.arrays["part"].data.ptr
             for n, d, dz in s.backwards("d_projected", "dz"):
                 carry(n)

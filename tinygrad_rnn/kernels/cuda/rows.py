@@ -4,21 +4,13 @@ from __future__ import annotations
 
 import math
 import os
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
-from .sources import cuda_source
+from .sources import kernel
 
 Array = Any
-
-TYPES = {
-    "float32": "float", "float64": "double", "bool": "bool",
-    "int8": "signed char", "int16": "short", "int32": "int", "int64": "long long",
-    "uint8": "unsigned char", "uint16": "unsigned short", "uint32": "unsigned",
-    "uint64": "unsigned long long",
-}  # fmt: skip
 
 
 def compiles(xp: Any) -> bool:
@@ -29,13 +21,6 @@ def compiles(xp: Any) -> bool:
 def enabled(xp: Any) -> bool:
     """Whether CUDA kernels run in place of array code; not if the environment says no."""
     return compiles(xp) and os.environ.get("TINYGRAD_RNN_KERNELS") != "reference"
-
-
-@lru_cache
-def _kernel(xp: Any, name: str, real: str, ids: str) -> Any:
-    source = cuda_source("rows.cu")
-    types = f"typedef {TYPES[real]} Real;\ntypedef {TYPES[ids]} Id;\n"
-    return xp.RawModule(code=types + source).get_function(name)
 
 
 def scatter_add(xp: Any, buffer: Array, index: Any, value: Array) -> None:
@@ -57,7 +42,7 @@ def scatter_add(xp: Any, buffer: Array, index: Any, value: Array) -> None:
     rows, columns = xp.ascontiguousarray(rows, dtype=buffer.dtype), math.prod(row)
     ids = ids.reshape(-1).astype("int64", copy=False)
     order = xp.argsort(ids, kind="stable")
-    _kernel(xp, "add_rows", str(buffer.dtype), "int64")(
+    kernel(xp, "rows.cu", "add_rows", Real=str(buffer.dtype), Id="int64")(
         (ids.size, min(-(-columns // 32), 65535)), (32, 8),
         (order, ids[order], rows, table, np.int64(ids.size), np.int64(columns)),
     )  # fmt: skip
@@ -69,7 +54,7 @@ def refuse_outside(xp: Any, ids: Array, low: int, high: int, code: int, found: A
     """Notes (code, number) in two words on the device if a number is not from low to high."""
     if ids.size:
         ids = xp.ascontiguousarray(ids)
-        _kernel(xp, "refuse_outside", "float32", str(ids.dtype))(
+        kernel(xp, "rows.cu", "refuse_outside", Real="float32", Id=str(ids.dtype))(
             (-(-ids.size // 256),), (256,),
             (ids, np.int64(ids.size), np.int64(low), np.int64(high), np.uint64(code), found),
         )  # fmt: skip

@@ -14,8 +14,7 @@ import numpy as np
 
 from ..contract import SequenceOptions
 from ..reference.time_loop import TimeLoop, project
-from .rows import TYPES
-from .sources import cuda_source
+from .sources import TYPES, cuda_source
 
 Array = Any
 Arrays = tuple[Array | None, ...]

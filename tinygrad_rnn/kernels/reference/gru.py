@@ -64,22 +64,13 @@ def gru_forward(
         xp.subtract(h, n, out=new)
         new *= z
         new += n
-    return (hs.output(), hs.last()), ((hs, gates, ns) if keep else None)
+    return (hs.output(), hs.last()), ((hs, gates, ns, x, w_ih, w_hh) if keep else None)
 
 
-def gru_backward(
-    xp: Any,
-    g: Arrays,
-    saved: Any,
-    needs: Sequence[bool],
-    x: Array,
-    w_ih: Array,
-    w_hh: Array,
-    reset_after: bool,
-) -> Arrays:
+def gru_backward(xp: Any, g: Arrays, saved: Any, needs: Sequence[bool]) -> Arrays:
     """Computes the cotangents of x, h0, w_ih, w_hh, b_ih, b_hh."""
-    hs, gates, ns = saved
-    loop, width, (gy, gh) = hs.loop, hs.before.shape[-1], g
+    hs, gates, ns, x, w_ih, w_hh = saved
+    loop, width, reset_after, (gy, gh) = hs.loop, hs.before.shape[-1], ns is not None, g
     dh = Cotangent(hs, gh, gy)
     h_in = loop.masked(hs.before)
     dz = xp.empty_like(gates)  # of the pre-activations, on the side of the input

@@ -73,13 +73,11 @@ def lstm_forward(
         affine_tanh_(xp, early[t], scale, shift)
         if f:
             xp.multiply(f[0], c, out=new)
-            xp.multiply(i, g, out=work)
-            new += work
         else:
             xp.subtract(1, i, out=new)
             new *= c
-            xp.multiply(i, g, out=work)
-            new += work
+        xp.multiply(i, g, out=work)
+        new += work
         if cell_clip is not None:
             xp.abs(new, out=work)
             xp.greater(work, cell_clip, out=clipped_of[t])
@@ -96,22 +94,13 @@ def lstm_forward(
             xp.multiply(o, tanh_of[t], out=work)
             xp.matmul(work, w_hr.T, out=hs.new[t])
     outputs = (hs.output(), hs.last(), cs.last(), *((cs.output(),) if options.every else ()))
-    return outputs, ((hs, cs, gates, tanh_c, clipped) if keep else None)
+    saved = hs, cs, gates, tanh_c, clipped, x, w_ih, w_hh, w_hr, w_ch
+    return outputs, (saved if keep else None)
 
 
-def lstm_backward(
-    xp: Any,
-    g: Arrays,
-    saved: Any,
-    needs: Sequence[bool],
-    x: Array,
-    w_ih: Array,
-    w_hh: Array,
-    w_hr: Array | None,
-    w_ch: Array | None,
-) -> Arrays:
+def lstm_backward(xp: Any, g: Arrays, saved: Any, needs: Sequence[bool]) -> Arrays:
     """Computes the cotangents of all inputs."""
-    hs, cs, gates, tanh_c, clipped = saved
+    hs, cs, gates, tanh_c, clipped, x, w_ih, w_hh, w_hr, w_ch = saved
     loop, width = hs.loop, tanh_c.shape[-1]
     gy, gh, gc, *gcs = g
     dh, dc = Cotangent(hs, gh, gy), Cotangent(cs, gc, gcs[0] if gcs else None)

@@ -46,21 +46,12 @@ def rnn_forward(
             xp.tanh(part, out=hs.new[t])
         else:
             xp.maximum(part, 0, out=hs.new[t])
-    return (hs.output(), hs.last()), (hs if keep else None)
+    return (hs.output(), hs.last()), ((hs, x, w_ih, w_hh, activation) if keep else None)
 
 
-def rnn_backward(
-    xp: Any,
-    g: Arrays,
-    saved: Any,
-    needs: Sequence[bool],
-    x: Array,
-    w_ih: Array,
-    w_hh: Array,
-    activation: str,
-) -> Arrays:
+def rnn_backward(xp: Any, g: Arrays, saved: Any, needs: Sequence[bool]) -> Arrays:
     """Computes the cotangents of x, h0, w_ih, w_hh, b_ih, b_hh."""
-    hs: Carry = saved
+    hs, x, w_ih, w_hh, activation = saved
     loop, (gy, gh) = hs.loop, g
     dh = Cotangent(hs, gh, gy)
     dz = loop.empty(hs.width)

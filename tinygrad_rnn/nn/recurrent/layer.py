@@ -348,41 +348,37 @@ class RecurrentLayer(Module):
     ) -> tuple[Tensor, Tensor | None, Tensor | None, Order | None]:
         """The input, or a table and ids, with time as the first axis; lengths, and steps' order."""
         is_tensor(self.name, "x", x)
-        axes = "(B, T" if self.batch_first else "(T, B"
+        axes, read = "(B, T" if self.batch_first else "(T, B", x
         if ids is not None:
-            ids = creation.as_tensor(ids, device=x.device)
+            ids = read = creation.as_tensor(ids, device=x.device)
             if ids.ndim != 2 or ids.size == 0 or x.ndim != 2:
                 raise ShapeError(
                     f"{self.name}: ids: expected {axes}), none empty, and x a table (V, features); "
                     f"got {list(ids.shape)} and {list(x.shape)}"
                 )
-            if self.batch_first:
-                ids = ids.swapaxes(0, 1)
-            lengths, order = lengths_and_order(
-                self.name, lengths, mask, ids.shape, self.batch_first, x.device
-            )
-            if order is not None:
-                ids = order.apply(ids)
-            if lengths is not None:
-                ids = ops.where(within_rows(ids, lengths), ids, 0)
-            ids = ids_of(self.name, "ids", ids, len(x), x.device)
-            if self.reads_tables and self.captured is None:
-                self._check(x, axes=2)
-                return x, ids, lengths, order
-            x = ops.take(x, ids, axis=0)
-            self._check(x)
-            return x, None, lengths, order
-        if x.ndim < 2 or 0 in x.shape:
+        elif x.ndim < 2 or 0 in x.shape:
             raise ShapeError(
                 f"{self.name}: x: expected {axes}, ...), none empty; got {list(x.shape)}"
             )
-        self._check(x)
+        else:
+            self._check(x)
         if self.batch_first:
-            x = x.swapaxes(0, 1)
+            read = read.swapaxes(0, 1)
         lengths, order = lengths_and_order(
-            self.name, lengths, mask, x.shape[:2], self.batch_first, x.device
+            self.name, lengths, mask, read.shape[:2], self.batch_first, x.device
         )
-        return x if order is None else order.apply(x), None, lengths, order
+        read = read if order is None else order.apply(read)
+        if ids is None:
+            return read, None, lengths, order
+        if lengths is not None:
+            read = ops.where(within_rows(read, lengths), read, 0)
+        ids = ids_of(self.name, "ids", read, len(x), x.device)
+        if self.reads_tables and self.captured is None:
+            self._check(x, axes=2)
+            return x, ids, lengths, order
+        x = ops.take(x, ids, axis=0)
+        self._check(x)
+        return x, None, lengths, order
 
     def _one_sequence(
         self, x: Tensor, state: State, lengths: Any, mask: Any, reset: Any, return_states: bool

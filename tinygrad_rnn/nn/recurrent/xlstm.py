@@ -42,7 +42,7 @@ class SLSTMCell(OneBiasCell):
 
 
 class MLSTMCell(OneBiasCell):
-    """The LSTM with a matrix for a memory (Beck et al. 2024): see `tg.mlstm_step`.
+    """The LSTM with a matrix memory (Beck et al. 2024): see `tg.mlstm_step`.
 
     Its state is (c, n, m), of N heads, each of width D = hidden_size / N.
 

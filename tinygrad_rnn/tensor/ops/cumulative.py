@@ -18,7 +18,7 @@ __all__ = ["cummax", "cumprod", "cumsum"]
 
 @operation
 def cumsum(xp: Any, x: Array, *, axis: int | None = None) -> Array:
-    """The sums of all elements so far along an axis (of all x flattened, if None).
+    """Cumulative sums along an axis (of the flattened x, if None).
 
     >>> import tinygrad_rnn as tg
     >>> tg.cumsum(tg.tensor([1.0, 2.0, 3.0]))
@@ -47,7 +47,7 @@ def ordered_cumsum(xp: Any, x: Array) -> Array:
 
 @operation
 def cumprod(xp: Any, x: Array, *, axis: int | None = None) -> Array:
-    """The products of all elements so far along an axis (of all x flattened, if None).
+    """Cumulative products along an axis (of the flattened x, if None).
 
     >>> import tinygrad_rnn as tg
     >>> tg.cumprod(tg.tensor([1.0, 2.0, 3.0]))
@@ -58,7 +58,7 @@ def cumprod(xp: Any, x: Array, *, axis: int | None = None) -> Array:
 
 @operation
 def cummax(xp: Any, x: Array, *, axis: int | None = None) -> Array:
-    """The largest element so far along an axis (of all x flattened, if None).
+    """Cumulative maxima along an axis (of the flattened x, if None).
 
     Of several equal ones the latest takes the gradient.
 

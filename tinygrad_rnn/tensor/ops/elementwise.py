@@ -199,7 +199,7 @@ def silu(xp: Any, x: Array) -> Array:
 
 @operation
 def hard_sigmoid(xp: Any, x: Array) -> Array:
-    """The sigmoid in three straight lines: x / 6 + 1 / 2, within 0 and 1.
+    """A piecewise linear sigmoid: x / 6 + 1 / 2, clipped to [0, 1].
 
     >>> import tinygrad_rnn as tg
     >>> tg.hard_sigmoid(tg.tensor([-3.0, 0.0, 1.5, 4.0]))
@@ -279,7 +279,7 @@ remainder = Op("remainder", lambda xp, a, b: xp.remainder(a, b)).vjp(
 
 @operation
 def maximum(xp: Any, a: Array, b: Array) -> Array:
-    """The larger of two; equal ones share the gradient evenly.
+    """The elementwise maximum; equal elements share the gradient evenly.
 
     >>> import tinygrad_rnn as tg
     >>> tg.maximum(tg.tensor([1.0, 5.0]), 3.0)
@@ -290,7 +290,7 @@ def maximum(xp: Any, a: Array, b: Array) -> Array:
 
 @operation
 def minimum(xp: Any, a: Array, b: Array) -> Array:
-    """The smaller of two; equal ones share the gradient evenly.
+    """The elementwise minimum; equal elements share the gradient evenly.
 
     >>> import tinygrad_rnn as tg
     >>> tg.minimum(tg.tensor([1.0, 5.0]), 3.0)
@@ -315,7 +315,7 @@ minimum.vjp(
 
 @operation
 def clip(xp: Any, x: Array, min: Array | None = None, max: Array | None = None) -> Array:
-    """x within bounds; on a bound the gradient is that of x.
+    """Clips x to bounds; at a bound the gradient is that of x.
 
     **Arguments** min, max: numbers, arrays or Tensors that broadcast to x, with min at most max;
     None for no bound.
@@ -413,7 +413,7 @@ _to_other = Op("astype", lambda xp, x, *, dtype: x.astype(dtype))
 
 
 def astype(x: Array, dtype: Any) -> Array:
-    """x in another dtype; constant where that is none of real numbers.
+    """Converts x to another dtype; the result is a constant if that is not a real floating dtype.
 
     The cotangent comes back in the higher precision: a leaf takes it in its own.
 

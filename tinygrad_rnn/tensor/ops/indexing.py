@@ -169,7 +169,7 @@ getitem.vjp(x=_part)
 
 @operation
 def index_update(xp: Any, x: Array, value: Array, *, index: Any) -> Array:
-    """A copy of x in which `x[index] = value` was done.
+    """Performs `x[index] = value` on a copy of x.
 
     >>> import tinygrad_rnn as tg
     >>> tg.index_update(tg.zeros((3,)), 5.0, index=1)
@@ -211,7 +211,7 @@ index_update.vjp(x=lambda g, index: index_update(g, 0, index=index), value=_read
 
 @operation
 def index_add(xp: Any, x: Array, value: Array, *, index: Any) -> Array:
-    """A copy of x with value added at an index, as often as it names an element.
+    """Adds value to a copy of x at an index, as often as the index names an element.
 
     >>> import tinygrad_rnn as tg
     >>> tg.index_add(tg.zeros((3,)), 1.0, index=[0, 2, 2])
@@ -227,7 +227,7 @@ index_add.vjp(x=lambda g: g, value=lambda g, index: getitem(g, index=index))
 
 
 def take(x: Array, indices: Array, axis: int | None = None) -> Array:
-    """Elements of x along an axis, by integer indices of any shape (of all x flattened, if None).
+    """Selects elements along an axis by integer indices of any shape (of the flattened x, if None).
 
     **Arguments** x: (..., n, ...); indices: integers below n. **Returns** x's shape with n replaced
     by the shape of indices. The gradient costs as much as what was taken, not as x.
@@ -275,7 +275,7 @@ def along(indices: Any, shape: tuple[int, ...], axis: int) -> tuple[Any, ...]:
 
 
 def take_along_axis(x: Array, indices: Array, axis: int = -1) -> Array:
-    """For each place the element of x at its own index along an axis.
+    """Selects for each position the element at its own index along an axis.
 
     **Arguments** x: (..., n, ...); indices: integers below n, of as many axes as x, which
     broadcasts with it on all but the one. **Returns** x's elements, in the shape of indices.
@@ -306,7 +306,7 @@ def nonzero(xp: Any, x: Array) -> tuple[Array, ...]:
 
 @operation
 def one_hot(xp: Any, x: Array, *, num_classes: int, dtype: Any = "float32") -> Array:
-    """1 at the class that each integer of x names, 0 elsewhere along a new last axis.
+    """One-hot encoding: 1 at the class of each integer of x, 0 elsewhere, along a new last axis.
 
     **Raises** IndexError for one that names no class; on a GPU, with the next value that comes to
     the host.

@@ -45,7 +45,7 @@ _solve.vjp(_in_solve)
 
 
 def solve(a: Array, b: Array) -> Array:
-    """The x of a @ x = b.
+    """Solves a @ x = b for x.
 
     **Arguments** a: (..., n, n), not singular; b: (n,) or (..., n, k). **Returns** (..., n) if b is
     a vector, (..., n, k) else. **Raises** ValueError if a is singular.
@@ -86,7 +86,7 @@ def det(xp: Any, x: Array) -> Array:
 
 @operation
 def slogdet(xp: Any, x: Array) -> tuple[Array, Array]:
-    """The determinants' signs, and the logarithms of what they are without.
+    """The signs of determinants, and the logarithms of their absolute values.
 
     >>> import tinygrad_rnn as tg
     >>> tg.linalg.slogdet(tg.tensor([[0.0, 1.0], [1.0, 0.0]]))

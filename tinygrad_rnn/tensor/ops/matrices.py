@@ -45,7 +45,7 @@ triu.vjp(x=lambda g, k: triu(g, k=k))
 
 
 def diagonal(x: Array, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Array:
-    """The diagonal of two axes, as the last axis; an offset above 0 for one to the right of it.
+    """The diagonal of two axes, as the last axis; an offset above 0 selects one to the right of it.
 
     >>> import tinygrad_rnn as tg
     >>> tg.diagonal(tg.arange(6).reshape(2, 3), 1).tolist()
@@ -65,7 +65,7 @@ def _places(start: int, stop: int, offset: int) -> tuple[Array, Array]:
 
 
 def trace(x: Array, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Array:
-    """The sum of a diagonal of two axes.
+    """The sum of the diagonal of two axes.
 
     >>> import tinygrad_rnn as tg
     >>> tg.trace(tg.tensor([[1.0, 2.0], [3.0, 4.0]])).item()

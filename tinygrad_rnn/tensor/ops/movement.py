@@ -25,7 +25,7 @@ __all__ = [
 
 @operation
 def reshape(xp: Any, x: Array, *, shape: int | tuple[int, ...]) -> Array:
-    """The same elements in another shape; one length may be -1.
+    """Changes the shape; one length may be -1, which is then inferred.
 
     >>> import tinygrad_rnn as tg
     >>> tg.reshape(tg.arange(6), (2, -1))
@@ -37,7 +37,7 @@ def reshape(xp: Any, x: Array, *, shape: int | tuple[int, ...]) -> Array:
 
 @operation
 def broadcast_to(xp: Any, x: Array, *, shape: tuple[int, ...]) -> Array:
-    """x repeated along axes of length 1, without a copy.
+    """Broadcasts x to a shape, without a copy.
 
     >>> import tinygrad_rnn as tg
     >>> tg.broadcast_to(tg.tensor([1, 2]), (3, 2))
@@ -50,7 +50,7 @@ def broadcast_to(xp: Any, x: Array, *, shape: tuple[int, ...]) -> Array:
 
 @operation
 def expand_dims(xp: Any, x: Array, *, axis: int | tuple[int, ...]) -> Array:
-    """x with an axis of length 1 inserted.
+    """Inserts an axis of length 1.
 
     >>> import tinygrad_rnn as tg
     >>> tg.expand_dims(tg.zeros((2, 3)), axis=0).shape
@@ -63,7 +63,7 @@ def expand_dims(xp: Any, x: Array, *, axis: int | tuple[int, ...]) -> Array:
 
 @operation
 def squeeze(xp: Any, x: Array, *, axis: int | tuple[int, ...] | None = None) -> Array:
-    """x without its axes of length 1, or without those named.
+    """Removes all axes of length 1, or those named.
 
     >>> import tinygrad_rnn as tg
     >>> tg.squeeze(tg.zeros((1, 3, 1)), axis=0).shape
@@ -74,7 +74,7 @@ def squeeze(xp: Any, x: Array, *, axis: int | tuple[int, ...] | None = None) -> 
 
 @operation
 def permute_dims(xp: Any, x: Array, *, axes: tuple[int, ...] | None = None) -> Array:
-    """x with its axes in another order; reversed, if None.
+    """Permutes the axes; reverses their order, if None.
 
     >>> import tinygrad_rnn as tg
     >>> tg.permute_dims(tg.zeros((2, 3, 4)), (1, 0, 2)).shape
@@ -85,7 +85,7 @@ def permute_dims(xp: Any, x: Array, *, axes: tuple[int, ...] | None = None) -> A
 
 @operation
 def swapaxes(xp: Any, x: Array, *, axis1: int, axis2: int) -> Array:
-    """x with two axes exchanged.
+    """Exchanges two axes.
 
     >>> import tinygrad_rnn as tg
     >>> tg.swapaxes(tg.zeros((2, 3, 4)), 0, 2).shape
@@ -98,7 +98,7 @@ def swapaxes(xp: Any, x: Array, *, axis1: int, axis2: int) -> Array:
 def moveaxis(
     xp: Any, x: Array, *, source: int | Sequence[int], destination: int | Sequence[int]
 ) -> Array:
-    """x with axes moved to other places; the others keep their order.
+    """Moves axes to other positions; the others keep their order.
 
     >>> import tinygrad_rnn as tg
     >>> tg.moveaxis(tg.zeros((2, 3, 4)), 0, -1).shape
@@ -109,7 +109,7 @@ def moveaxis(
 
 @operation
 def flip(xp: Any, x: Array, *, axis: Axis = None) -> Array:
-    """The elements in reverse order along axes (all, if None).
+    """Reverses the order of the elements along axes (all, if None).
 
     >>> import tinygrad_rnn as tg
     >>> tg.flip(tg.tensor([[1, 2], [3, 4]]), axis=1)
@@ -123,7 +123,7 @@ def flip(xp: Any, x: Array, *, axis: Axis = None) -> Array:
 def roll(
     xp: Any, x: Array, *, shift: int | tuple[int, ...], axis: int | tuple[int, ...] | None = None
 ) -> Array:
-    """x with its elements shifted along axes (flattened, if None); the last come in first.
+    """Rolls elements along axes (of the flattened x, if None), from the end to the start.
 
     >>> import tinygrad_rnn as tg
     >>> tg.roll(tg.arange(4), 1)
@@ -159,7 +159,7 @@ roll.vjp(x=_roll_back)
 
 
 def matrix_transpose(x: Array) -> Array:
-    """x with its last two axes exchanged.
+    """Exchanges the last two axes.
 
     >>> import tinygrad_rnn as tg
     >>> tg.matrix_transpose(tg.zeros((5, 2, 3))).shape
@@ -222,7 +222,7 @@ def _several(name: str, arrays: Any) -> tuple[Any, ...]:
 
 
 def concat(arrays: Sequence[Array], axis: int | None = 0) -> Array:
-    """Joins arrays along an axis that they have; flattened, if it is None.
+    """Joins arrays along an existing axis (the flattened arrays, if None).
 
     >>> import tinygrad_rnn as tg
     >>> tg.concat([tg.zeros((2, 3)), tg.ones((1, 3))]).shape
@@ -245,7 +245,7 @@ def stack(arrays: Sequence[Array], axis: int = 0) -> Array:
 
 
 def split(x: Array, indices_or_sections: int | Sequence[int], axis: int = 0) -> tuple[Array, ...]:
-    """x in consecutive parts along an axis: so many equal ones, or cut at indices.
+    """Splits x into consecutive parts along an axis: a number of equal parts, or cut at indices.
 
     **Raises** ShapeError if the axis does not divide into equal parts.
 
@@ -284,7 +284,7 @@ _to_device = Op("to", lambda xp, x, *, device, source: backend.to_device(x, devi
 
 
 def to_device(x: Array, device: str) -> Array:
-    """x on another device; its cotangent travels back.
+    """Copies x to another device; the cotangent is copied back.
 
     >>> import tinygrad_rnn as tg
     >>> tg.to_device(tg.ones((2,)), "cpu").device

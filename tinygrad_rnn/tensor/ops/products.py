@@ -228,7 +228,7 @@ def tensordot(a: Array, b: Array, axes: Any = 2) -> Array:
 
 
 def outer(a: Array, b: Array) -> Array:
-    """Each element of a times each of b, both flattened.
+    """The outer product: each element of a times each of b, both flattened.
 
     >>> import tinygrad_rnn as tg
     >>> tg.outer(tg.tensor([1, 2]), tg.tensor([3, 4, 5])).tolist()

@@ -42,7 +42,7 @@ def mean(xp: Any, x: Array, *, axis: Axis = None, keepdims: bool = False) -> Arr
 
 @operation
 def max(xp: Any, x: Array, *, axis: Axis = None, keepdims: bool = False) -> Array:
-    """The largest element over axes; several equal ones share its gradient evenly.
+    """The maximum over axes; equal maxima share the gradient evenly.
 
     >>> import tinygrad_rnn as tg
     >>> x = tg.tensor([1.0, 3.0, 3.0, 1.0], requires_grad=True)
@@ -55,7 +55,7 @@ def max(xp: Any, x: Array, *, axis: Axis = None, keepdims: bool = False) -> Arra
 
 @operation
 def min(xp: Any, x: Array, *, axis: Axis = None, keepdims: bool = False) -> Array:
-    """The smallest element over axes; several equal ones share its gradient evenly.
+    """The minimum over axes; equal minima share the gradient evenly.
 
     >>> import tinygrad_rnn as tg
     >>> x = tg.tensor([1.0, 3.0, 3.0, 1.0], requires_grad=True)
@@ -158,7 +158,7 @@ prod.vjp(x=_in_prod)
 
 @operation
 def any(xp: Any, x: Array, *, axis: Axis = None, keepdims: bool = False) -> Array:
-    """Whether an element is true (or not zero), over axes.
+    """Tests whether any element over axes is true (or not zero).
 
     >>> import tinygrad_rnn as tg
     >>> tg.any(tg.tensor([[0, 0], [0, 2]]), axis=1)
@@ -169,7 +169,7 @@ def any(xp: Any, x: Array, *, axis: Axis = None, keepdims: bool = False) -> Arra
 
 @operation
 def all(xp: Any, x: Array, *, axis: Axis = None, keepdims: bool = False) -> Array:
-    """Whether no element is false (or zero), over axes.
+    """Tests whether all elements over axes are true (or not zero).
 
     >>> import tinygrad_rnn as tg
     >>> tg.all(tg.tensor([[True, False], [True, True]]), axis=1)
@@ -191,7 +191,7 @@ def count_nonzero(xp: Any, x: Array, *, axis: Axis = None, keepdims: bool = Fals
 
 @operation
 def argmax(xp: Any, x: Array, *, axis: int | None = None, keepdims: bool = False) -> Array:
-    """The index of the largest element along an axis (of all x flattened, if None).
+    """The index of the largest element along an axis (of the flattened x, if None).
 
     >>> import tinygrad_rnn as tg
     >>> tg.argmax(tg.tensor([[1.0, 3.0], [4.0, 2.0]]), axis=1)
@@ -202,7 +202,7 @@ def argmax(xp: Any, x: Array, *, axis: int | None = None, keepdims: bool = False
 
 @operation
 def argmin(xp: Any, x: Array, *, axis: int | None = None, keepdims: bool = False) -> Array:
-    """The index of the smallest element along an axis (of all x flattened, if None).
+    """The index of the smallest element along an axis (of the flattened x, if None).
 
     >>> import tinygrad_rnn as tg
     >>> tg.argmin(tg.tensor([[1.0, 3.0], [4.0, 2.0]]), axis=1)

@@ -17,7 +17,7 @@ __all__ = ["argsort", "searchsorted", "sort", "topk"]
 
 @operation
 def argsort(xp: Any, x: Array, *, axis: int | None = -1, descending: bool = False) -> Array:
-    """The indices that sort x along an axis (flattened, if None); equal ones stay in order.
+    """The indices that sort x along an axis (flattened, if None); equal elements keep their order.
 
     >>> import tinygrad_rnn as tg
     >>> tg.argsort(tg.tensor([2.0, 3.0, 1.0]))
@@ -31,7 +31,7 @@ def argsort(xp: Any, x: Array, *, axis: int | None = -1, descending: bool = Fals
 
 
 def sort(x: Array, axis: int | None = -1, *, descending: bool = False) -> Array:
-    """x in ascending order along an axis (all of it flattened, if None).
+    """Sorts x in ascending order along an axis (the flattened x, if None).
 
     >>> import tinygrad_rnn as tg
     >>> tg.sort(tg.tensor([3.0, 1.0, 2.0])).tolist()
@@ -84,7 +84,7 @@ def topk_indices(xp: Any, x: Any, *, k: int) -> Any:
 
 @operation
 def searchsorted(xp: Any, x: Array, values: Array, *, side: str = "left") -> Array:
-    """Finds the places where values can be inserted into a sorted x to keep its order.
+    """Finds the indices at which to insert values into a sorted x to keep it sorted.
 
     >>> import tinygrad_rnn as tg
     >>> tg.searchsorted(tg.tensor([1.0, 2.0, 3.0]), tg.tensor([0.5, 2.0]))

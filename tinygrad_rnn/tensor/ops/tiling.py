@@ -19,7 +19,7 @@ __all__ = ["broadcast_arrays", "meshgrid", "pad", "repeat", "tile"]
 
 
 def broadcast_arrays(*arrays: Array) -> tuple[Array, ...]:
-    """Each array in the shape that all of them broadcast to.
+    """Broadcasts arrays against each other, to one shape.
 
     >>> import tinygrad_rnn as tg
     >>> [x.shape for x in tg.broadcast_arrays(tg.ones((3, 1)), tg.ones((2,)))]
@@ -31,7 +31,7 @@ def broadcast_arrays(*arrays: Array) -> tuple[Array, ...]:
 
 
 def meshgrid(*arrays: Array, indexing: str = "xy") -> tuple[Array, ...]:
-    """The coordinates of a grid, of those along its axes.
+    """The coordinates of a grid, from the coordinates along its axes.
 
     **Arguments** indexing: `xy` has the first array run along the second axis, as plots do; `ij`
     along the first.
@@ -72,7 +72,7 @@ def tile(x: Array, reps: int | Sequence[int]) -> Array:
 
 
 def repeat(x: Array, repeats: int | Sequence[int], axis: int | None = None) -> Array:
-    """Each element of x so many times in a row along an axis (of all x flattened, if None).
+    """Repeats each element along an axis (of the flattened x, if None).
 
     **Arguments** repeats: how many times, for all or for each.
 
@@ -108,7 +108,7 @@ _pad = Op(
 
 
 def pad(x: Array, pad_width: Any, mode: str = "constant", *, constant_values: float = 0) -> Array:
-    """x with elements added before and after along each axis.
+    """Pads x before and after along each axis.
 
     **Arguments** pad_width: how many, as a number, as (before, after), or as a pair for each axis.
     mode: `constant`, or NumPy's modes of copying x: `edge`, `reflect`, `symmetric`, `wrap`.
