@@ -151,8 +151,9 @@ def options(command: Any) -> set[str]:
     return own.union(*(options(below) for below in getattr(command, "commands", {}).values()))
 
 
-OF_OTHERS = {  # of tests.gpu_check, bench and pip
+OF_OTHERS = {  # of tests.gpu_check, bench, pip and mpiexec
     "--architecture", "--kernels", "--save-kernels", "--only", "--threads", "--no-binary",
+    "--oversubscribe",
 }  # fmt: skip
 
 

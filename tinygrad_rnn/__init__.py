@@ -33,7 +33,7 @@ from .errors import (
     UnknownNameError,
 )
 from .errors import unknown_name as _unknown_name
-from .kernels.cpu import get_num_threads, set_num_threads
+from .kernels.cpu.functions import get_num_threads, set_num_threads
 from .loops import *
 from .tensor import *
 from .tensor import ops

@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tinygrad_rnn as tg
-from tinygrad_rnn.kernels import cpu, dispatch, reference
+from tinygrad_rnn.kernels import dispatch, reference
+from tinygrad_rnn.kernels.cpu import functions as cpu
 from tinygrad_rnn.testing import sequence
 
 from ..drawing import HypothesisSampler

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tinygrad_rnn.kernels import cpu
+from tinygrad_rnn.kernels.cpu import functions as cpu
 from tinygrad_rnn.kernels.elementwise import (
     FUNCTIONS,
     ElementwiseProgram,

@@ -18,7 +18,8 @@ import pytest
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import kernels
-from tinygrad_rnn.kernels import cpu, products
+from tinygrad_rnn.kernels import products
+from tinygrad_rnn.kernels.cpu import functions as cpu
 from tinygrad_rnn.kernels.elementwise import Symbol, compile_elementwise
 
 native = pytest.mark.skipif(cpu.native is None, reason=cpu.describe())

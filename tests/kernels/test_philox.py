@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 import tinygrad_rnn as tg
-from tinygrad_rnn.kernels import cpu, philox
+from tinygrad_rnn.kernels import philox
+from tinygrad_rnn.kernels.cpu import functions as cpu
 from tinygrad_rnn.tensor import backend
 
 from ..strict import strict_device

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tinygrad_rnn as tg
-from tinygrad_rnn.kernels import cpu
+from tinygrad_rnn.kernels.cpu import functions as cpu
 from tinygrad_rnn.kernels.products import Multiplier, add_product, product, sum_of_products
 
 from ..drawing import HypothesisSampler

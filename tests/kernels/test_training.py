@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import kernels
-from tinygrad_rnn.kernels import cpu
+from tinygrad_rnn.kernels.cpu import functions as cpu
 
 WAYS = ["reference", "cpu"] if cpu.native is not None else ["reference"]
 native = pytest.mark.skipif(cpu.native is None, reason=cpu.describe())

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from tinygrad_rnn import kernels
-from tinygrad_rnn.kernels import cpu, products
+from tinygrad_rnn.kernels import products
+from tinygrad_rnn.kernels.cpu import functions as cpu
 
 Random = np.random.Generator
 T, B, I, H, V, C = 3, 2, 4, 5, 6, 7

@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 import tinygrad_rnn as tg
 from tinygrad_rnn import nn
 from tinygrad_rnn.cells.common import by_steps
-from tinygrad_rnn.kernels import SequenceOptions, cpu
+from tinygrad_rnn.kernels import SequenceOptions
+from tinygrad_rnn.kernels.cpu import functions as cpu
 from tinygrad_rnn.tensor import tree
 
 from ..drawing import HypothesisSampler

@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tinygrad_rnn as tg
-from tinygrad_rnn.kernels import cpu, quantize_int8
+from tinygrad_rnn.kernels import quantize_int8
+from tinygrad_rnn.kernels.cpu import functions as cpu
 
 from ..drawing import HypothesisSampler
 from .layers import flat

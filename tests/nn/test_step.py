@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import kernels
-from tinygrad_rnn.kernels import cpu
+from tinygrad_rnn.kernels.cpu import functions as cpu
 
 from ..drawing import HypothesisSampler
 from .layers import flat

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tinygrad_rnn as tg
-from tinygrad_rnn.kernels import cpu
+from tinygrad_rnn.kernels.cpu import functions as cpu
 from tinygrad_rnn.tensor.ops.indexing import Part
 
 

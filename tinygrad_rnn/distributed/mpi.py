@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from ..errors import InvalidValueError, needs
-from ..kernels.cpu import set_num_threads
+from ..kernels.cpu.functions import set_num_threads
 from ..tensor import backend
 from ..tensor.backend import Array
 from .communication import FIRST, TIMEOUT, Communicator

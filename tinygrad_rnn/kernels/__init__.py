@@ -53,7 +53,7 @@ Kernels for training (losses, embedding gradients, Adam) are in `training.py`.
 
 from . import cuda
 from .contract import NO_OPTIONS, SequenceOptions
-from .cpu import infer_stack
+from .cpu.functions import infer_stack
 from .dispatch import backward, describe, gru_forward, lstm_forward, rnn_forward
 from .linear import linear_recurrence
 from .philox import keep_mask

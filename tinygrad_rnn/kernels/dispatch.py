@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from ..errors import DeviceError
-from . import cpu, reference
+from . import reference
 from .contract import NO_OPTIONS, SequenceOptions, check_whole, checker
+from .cpu import functions as cpu
 
 IMPLEMENTATIONS = ("reference", "cpu", "cuda")
 

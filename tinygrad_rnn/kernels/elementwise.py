@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
-from . import cpu, cuda
+from . import cuda
+from .cpu import functions as cpu
 
 Array = Any
 

@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from . import cpu, cuda
+from . import cuda
+from .cpu import functions as cpu
 
 Array = Any
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from . import cpu
+from .cpu import functions as cpu
 
 Array = Any
 

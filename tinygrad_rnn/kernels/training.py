@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from . import cpu, cuda
+from . import cuda
 from .contract import check_whole
+from .cpu import functions as cpu
 from .products import Multiplier, add_product, product
 
 Array = Any
