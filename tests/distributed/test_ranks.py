@@ -60,6 +60,13 @@ def test_what_ranks_do_apart_and_together(ranks: int, tmp_path: Path) -> None:
     assert done.stdout == "all checks pass\n"
 
 
+@pytest.mark.parametrize("ranks", [2, 3])
+def test_drawn_trainings_of_ragged_rows_are_those_of_one_rank(ranks: int) -> None:
+    done = run(ranks, "-m", "tests.distributed.drawn", "0", "12")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "all equal\n"
+
+
 @pytest.mark.parametrize(
     ("how", "said"),
     [

@@ -13,7 +13,7 @@ import pytest
 import tinygrad_rnn as tg
 from tinygrad_rnn.kernels.elementwise import is_native
 from tinygrad_rnn.loops import backward, cache, execute, fusion, hoisting, program
-from tinygrad_rnn.tensor.observers import callbacks, tracers
+from tinygrad_rnn.tensor.observers import observe, tracers
 
 RNG = np.random.default_rng(0)
 ROW, OTHER = np.array([[1.0, 2.0], [3.0, 4.0]], "float32")
@@ -549,14 +549,8 @@ def work(steps: int, fused: bool) -> int:
     w, x = tg.ones((2, 2), requires_grad=True), tg.ones((steps, 3, 2), requires_grad=True)
     y = tg.scan(lambda h, x: (tg.tanh(h @ w + x), h), tg.zeros((3, 2)), x, fused=fused)[1].sum()
     sizes: list[int] = []
-    before, callbacks.backward = (
-        callbacks.backward,
-        lambda _, __, g: sizes.append(getattr(g, "value", g).size),
-    )
-    try:
+    with observe(backward=lambda _, __, g: sizes.append(getattr(g, "value", g).size)):
         y.backward()
-    finally:
-        callbacks.backward = before
     return sum(sizes)
 
 

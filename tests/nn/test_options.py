@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 import tinygrad_rnn as tg
 from tinygrad_rnn.nn.recurrent.cells import BuiltInCell
 from tinygrad_rnn.tensor.graph import Node
-from tinygrad_rnn.tensor.observers import callbacks
+from tinygrad_rnn.tensor.observers import observe
 
 from ..drawing import HypothesisSampler
 from .layers import KINDS, Array, as_state, drawn_call, drawn_layer, flat
@@ -98,11 +98,8 @@ def count_nodes(fn: Any) -> Counter[str]:
     def seen(node: Node) -> None:
         counts[node.op.name] += 1
 
-    callbacks.recorded = seen
-    try:
+    with observe(recorded=seen):
         fn()
-    finally:
-        callbacks.recorded = None
     return counts
 
 

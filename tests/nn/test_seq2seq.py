@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import nn
-from tinygrad_rnn.tensor.observers import callbacks
+from tinygrad_rnn.tensor.observers import observe
 
 V = 7  # symbols, of both languages
 LAYERS = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}
@@ -132,11 +132,8 @@ def test_all_target_steps_run_at_once(attention: str) -> None:
     m, counts = model(attention), []
     for steps in (4, 40):
         recorded: list[Any] = []
-        callbacks.recorded = recorded.append  # type: ignore[assignment]
-        try:
+        with observe(recorded=recorded.append):
             m(symbols(3, 2), symbols(steps, 2))
-        finally:
-            callbacks.recorded = None
         counts.append(len(recorded))
     assert counts[0] == counts[1]
 

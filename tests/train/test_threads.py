@@ -1,9 +1,11 @@
 """Models trained in threads, and in processes that were forked, give what each gives alone."""
 
+import multiprocessing
 import os
 import sys
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from threading import Event
 from typing import Any
 
 import numpy as np
@@ -65,6 +67,68 @@ def test_models_train_in_threads_as_alone() -> None:
         found = list(pool.map(trained, KINDS * 2))
     for kind, result in zip(KINDS * 2, found, strict=True):
         assert same(result, alone[kind]), kind
+
+
+def checking(done: Event) -> None:
+    """Looks for what is not finite, and has it."""
+    while not done.is_set():
+        with pytest.raises(tg.AnomalyError), tg.detect_anomaly(), np.errstate(all="ignore"):
+            tg.log(tg.zeros((1,), requires_grad=True))
+
+
+def without_gradients(done: Event) -> None:
+    """Infers, with a hook."""
+    layer, seen = nn.LSTM(3, 8, generator=tg.Generator(0)), list[Any]()
+    layer.register_forward_hook(lambda _, __, found: seen.append(found[0]))
+    with tg.no_grad():
+        while not done.is_set() or not seen:
+            y = layer(tg.ones((5, 2, 3)))[0]
+            assert seen[-1] is y
+            assert not y.requires_grad
+            assert np.array_equal(y.numpy(), seen[0].numpy())
+
+
+@pytest.mark.usefixtures("frequent_switches")
+def test_what_other_threads_do_changes_nothing() -> None:
+    """Anomaly detection, inference and hooks are those of one thread."""
+    alone, done = {kind: trained(kind) for kind in KINDS}, Event()
+    with ThreadPoolExecutor(4) as pool:
+        others = [pool.submit(other, done) for other in (checking, without_gradients)]
+        found = [pool.submit(trained, kind) for kind in KINDS]
+        try:
+            for kind, result in zip(KINDS, found, strict=True):
+                assert same(result.result(), alone[kind]), kind
+        finally:
+            done.set()
+        for other in others:
+            other.result()
+
+
+def test_detections_of_two_threads_end_with_their_blocks() -> None:
+    """Whichever ends first."""
+    entered, left = Event(), Event()
+
+    def first() -> None:
+        with tg.detect_anomaly():
+            entered.set()
+            assert left.wait(60)
+
+    with ThreadPoolExecutor(1) as pool, np.errstate(all="ignore"):
+        other = pool.submit(first)
+        assert entered.wait(60)
+        with tg.detect_anomaly():
+            left.set()
+            other.result()
+        assert tg.log(tg.zeros((1,))).item() == -np.inf
+
+
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+def test_processes_train_as_alone(method: str) -> None:
+    if method not in multiprocessing.get_all_start_methods():
+        pytest.skip(f"this system cannot start processes by {method}")
+    context = multiprocessing.get_context(method)
+    with ProcessPoolExecutor(1, mp_context=context) as pool:
+        assert same(pool.submit(trained, "lstm").result(), trained("lstm"))
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks as POSIX does")

@@ -11,7 +11,7 @@ import numpy as np
 from .. import kernels
 from ..tensor import backend
 from ..tensor.graph import Traced, wrap
-from ..tensor.observers import callbacks, tracers
+from ..tensor.observers import is_tracing, observing
 
 array_of = attrgetter("array")
 
@@ -31,7 +31,7 @@ def infer_stack(
     (B, H), and the state; None where the operations must run one by one: because an
     observer is installed, or because one of them will raise the error.
     """
-    if not isinstance(x, Traced) or callbacks.forward or tracers:
+    if not isinstance(x, Traced) or observing().forward or is_tracing():
         return None
     h = c = None
     if isinstance(state, tuple) and len(state) == 2:

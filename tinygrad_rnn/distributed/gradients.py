@@ -31,7 +31,7 @@ def average_gradients(
 
     Each rank has computed the gradient of a mean over `count` samples (or symbols) of its own. The
     result is the gradient of the mean over the samples of all ranks, however they are divided. A
-    rank without samples calls with a count of 0, and what gradients it has do not matter.
+    rank without samples calls with a count of 0, and the values of its gradients do not matter.
 
     **Arguments** parameters: the same on each rank. means: others over the same samples, such as
     the loss: scalars. ranks: those of this job, if None. **Returns** the count, and the means, over
@@ -59,7 +59,7 @@ def average_gradients(
         return mine, *values
     own = [p.grad.data if mine and p.grad is not None else None for p in leaves]
     sums = [mine * value if mine else 0.0 for value in values]
-    known = [float(g is not None) for g in own]
+    known = [float(p.grad is not None) for p in leaves]
     total, *rest = ranks.sum(np.array([mine, *sums, *known])).tolist()
     sums, known = rest[: len(sums)], rest[len(sums) :]
     kinds: dict[Any, list[tuple[Tensor, Array | None]]] = {}
@@ -69,7 +69,7 @@ def average_gradients(
         else:
             p.grad = None
     for (dtype, xp), gradients in kinds.items():
-        _sum_in_buckets(ranks, xp, dtype, gradients, mine / total)
+        _sum_in_buckets(ranks, xp, dtype, gradients, mine / (total or 1))
     return total, *(s / total if total else 0.0 for s in sums)
 
 

@@ -11,7 +11,7 @@ from ..errors import InvalidTypeError, InvalidValueError, ShapeError
 from ..tensor import backend, tree
 from ..tensor.conversion import normalized
 from ..tensor.graph import Leaf, Traced, grad_mode, wrap
-from ..tensor.observers import callbacks, concretize, is_tracing, loop_in_trace
+from ..tensor.observers import concretize, is_tracing, loop_in_trace, observing
 from ..tensor.ops.elementwise import alias, where
 from ..tensor.ops.indexing import remembered
 from ..tensor.ops.movement import stack, unstack
@@ -111,7 +111,7 @@ def scan(
             return new, y
         return _masked_carry(running, new, carry), _masked_output(running, y, rows)
 
-    if fused and count > 1 and cls is not None and not callbacks.forward and not is_tracing():
+    if fused and count > 1 and cls is not None and not observing().forward and not is_tracing():
         from .hoisting import compile_scan  # the tracer and the compiler, when first needed
 
         return compile_scan(masked, carry, (xs, running, resets), order, checkpoint_every, cls)

@@ -11,7 +11,7 @@ from typing import Any
 from ..errors import AnomalyError
 from . import backend
 from .graph import Node
-from .observers import callbacks
+from .observers import observe
 from .operation import Op
 
 _PACKAGE = os.path.dirname(os.path.dirname(__file__))
@@ -19,7 +19,7 @@ _PACKAGE = os.path.dirname(os.path.dirname(__file__))
 
 @contextmanager
 def detect_anomaly() -> Iterator[None]:
-    """Checks every value and gradient within a `with` block, in all threads. Slow.
+    """Checks every value and gradient within a `with` block, in this thread. Slow.
 
     **Raises** AnomalyError naming the operation that produced the first NaN or infinity, forward
     or backward, and the line that called it.
@@ -52,12 +52,8 @@ def detect_anomaly() -> Iterator[None]:
                 f"{WORDS[fault]} ({where})"
             )
 
-    before = callbacks.forward, callbacks.recorded, callbacks.backward
-    callbacks.forward, callbacks.recorded, callbacks.backward = forward, recorded, backward
-    try:
+    with observe(forward, recorded, backward):
         yield
-    finally:
-        callbacks.forward, callbacks.recorded, callbacks.backward = before
 
 
 WORDS = ("finite", "infinite", "no number")

@@ -16,7 +16,7 @@ import numpy as np
 from ..errors import GraphError, InvalidTypeError, InvalidValueError, ShapeError, public
 from . import backend, conversion, ops, tree
 from .graph import Edge, Leaf, Node, Traced, grad_mode, set_grad_mode, wrap
-from .observers import callbacks, hooked, refuse_in_trace
+from .observers import callbacks, hooked, observing, refuse_in_trace
 from .operation import Op
 from .ops.indexing import Part, Sum
 from .shapes import sum_to
@@ -104,8 +104,8 @@ def walk(
             shape = shapes[i]
             if not shape:  # NumPy returns scalars there
                 g = backend.as_array(g)
-            if callbacks.backward is not None:
-                callbacks.backward(node, i, g)
+            if callbacks and (seen := observing().backward) is not None:
+                seen(node, i, g)
             target = edge[0]
             if target.changed:
                 raise GraphError(

@@ -1,4 +1,4 @@
-"""Observers of the engine: callbacks on every operation, tracers of a thread, hooks on a node.
+"""Observers of the engine: callbacks and tracers of a thread, on its operations; hooks on a node.
 
 All are empty by default: then an operation pays one test for each.
 """
@@ -6,7 +6,9 @@ All are empty by default: then an operation pays one test for each.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -16,15 +18,40 @@ if TYPE_CHECKING:
     from .operation import Op
 
 
+@dataclass
 class Callbacks:
-    """Called on every value, node and cotangent, in every thread; None if there is none."""
+    """Called on every value, node and cotangent of a thread; None if there is none."""
 
     forward: Callable[[Op, Any, list[Any]], None] | None = None  # (operation, output, inputs)
     recorded: Callable[[Node], None] | None = None
     backward: Callable[[Node, int, Any], None] | None = None  # (node, which input, cotangent)
 
 
-callbacks = Callbacks()
+callbacks: dict[int, Callbacks] = {}  # by thread: another one computes as if it were alone
+
+
+def observing() -> Callbacks:
+    """The callbacks of this thread."""
+    return callbacks.get(get_ident()) or Callbacks()
+
+
+@contextmanager
+def observe(
+    forward: Callable[[Op, Any, list[Any]], None] | None = None,
+    recorded: Callable[[Node], None] | None = None,
+    backward: Callable[[Node, int, Any], None] | None = None,
+) -> Iterator[None]:
+    """Installs callbacks for this thread within a `with` block, in place of those it has."""
+    thread = get_ident()
+    before = callbacks.get(thread)
+    callbacks[thread] = Callbacks(forward, recorded, backward)
+    try:
+        yield
+    finally:
+        if before is None:
+            del callbacks[thread]
+        else:
+            callbacks[thread] = before
 
 
 class Tracer(Protocol):

@@ -34,7 +34,7 @@ from . import backend
 from .conversion import DTYPES
 from .graph import Edge, Node, Traced, WideNode, grad_mode, new, older, wrap
 from .inputs import NUMBERS, PYTHON, SETTLED, Inputs, Rule, is_plain
-from .observers import Tracer, callbacks, tracers
+from .observers import Tracer, callbacks, observing, tracers
 
 T = TypeVar("T")
 
@@ -188,8 +188,8 @@ class Op(Inputs):
                 y = tuple([xp.asarray(v) for v in y])
             elif isinstance(y, NUMBERS):
                 y = xp.asarray(y)
-        if callbacks.forward is not None:
-            callbacks.forward(self, y, raw)
+        if callbacks and (seen := observing().forward) is not None:
+            seen(self, y, raw)
         if cls is None:
             return y
         if not tracing:
@@ -209,8 +209,8 @@ class Op(Inputs):
         if self.parameters:
             kept += tuple([params.get(n, default) for n, default in self.parameters.items()])
         node.kept = kept
-        if callbacks.recorded is not None:
-            callbacks.recorded(node)
+        if callbacks and (recorded := observing().recorded) is not None:
+            recorded(node)
         if several:
             return tuple([wrap(cls, v, (node, i)) for i, v in enumerate(y)])
         out = new(cls)

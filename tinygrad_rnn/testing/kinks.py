@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..tensor import backend
-from ..tensor.observers import callbacks
+from ..tensor.observers import observe
 from ..tensor.tensor import Tensor
 from .op_info import Array
 
@@ -36,9 +36,6 @@ def nearest(call: Callable[..., Any], *inputs: Array) -> dict[str, float]:
             found = found[found > 0] if op.name == "maximum" else found
         least[op.name] = min(least[op.name], float(np.min(found, initial=inf)))
 
-    before, callbacks.forward = callbacks.forward, look
-    try:
+    with observe(forward=look):
         call(*map(Tensor, inputs))
-    finally:
-        callbacks.forward = before
     return least

@@ -18,7 +18,7 @@ from ..tensor import tree
 from ..tensor.autodiff import no_grad
 from ..tensor.creation import as_tensor
 from ..tensor.tensor import Tensor
-from .arguments import loss_and_count, nothing_counted
+from .arguments import loss_and_count
 
 if TYPE_CHECKING:
     from .trainer import Trainer
@@ -84,13 +84,12 @@ class TrainStep:
                 loss, count = self.batch_loss(batch)
                 (loss * count).backward()
                 total, counted = total + loss.detach() * count, counted + count
-        if not counted:
-            raise nothing_counted()
+        mean = 1 / (counted or 1)  # where nothing counts, here or on any rank, the gradient is 0
         with no_grad():
             for p in self.trainer.model.parameters():
                 if p.grad is not None:
-                    p.grad = p.grad * (1 / counted)
-        return total / counted, counted
+                    p.grad = p.grad * mean
+        return total * mean, counted
 
     def batch_loss(self, batch: Any) -> tuple[Tensor, int]:
         """Computes the loss of a batch, on the device of the weights, and its count."""
