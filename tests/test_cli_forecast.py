@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tinygrad_rnn.data.series import Series
 from tinygrad_rnn.recipes import Forecast
 from tinygrad_rnn.recipes.forecast import _coverage
 from tinygrad_rnn.recipes.forecaster import ForecastConfig
-from tinygrad_rnn.recipes.series import Filter, Series, classical_fit, garch_fit, linear_fit
+from tinygrad_rnn.recipes.series import Filter, classical_fit, garch_fit, linear_fit
 from tinygrad_rnn.recipes.volatility import (
     garch,
     normal_log_density,

@@ -16,6 +16,7 @@ import numpy as np
 import tinygrad_rnn as tg
 from tinygrad_rnn import recipes
 from tinygrad_rnn.data.images import Captioned
+from tinygrad_rnn.data.series import Series
 from tinygrad_rnn.recipes import (
     Caption,
     Classify,
@@ -26,7 +27,7 @@ from tinygrad_rnn.recipes import (
     WordLM,
     letters,
 )
-from tinygrad_rnn.recipes.series import Series, split
+from tinygrad_rnn.recipes.series import split
 from tinygrad_rnn.recipes.task import Parts
 
 ranks = tg.distributed.communicator()

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from tinygrad_rnn.data import TextError
-from tinygrad_rnn.recipes.verses import read_module, verses
+from tinygrad_rnn.data.parallel_texts import read_module
+from tinygrad_rnn.recipes.verses import verses
 from tinygrad_rnn.recipes.word_by_word import WordByWord
 
 NUMBERS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]

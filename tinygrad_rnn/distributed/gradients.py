@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from math import inf
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -98,7 +99,7 @@ def _number(mean: Any) -> float:
 
 def _sum_in_buckets(
     ranks: Communicator,
-    xp: Any,
+    xp: ModuleType,
     dtype: Any,
     gradients: list[tuple[Tensor, Array | None]],
     weight: float,

@@ -34,7 +34,7 @@ if wanted and wanted not in IMPLEMENTATIONS:
     cpu.native = _Refused()
 
 
-def pick(xp: Any, floats: Sequence[Any]) -> ModuleType:
+def pick(xp: ModuleType, floats: Sequence[Any]) -> ModuleType:
     """The implementation that runs a call, by the kind and the dtype of its arrays.
 
     **Arguments** floats: the call's arrays of real numbers, or None, x first; none of them empty.
@@ -88,7 +88,7 @@ def _forward(operation: str) -> Callable[..., Any]:
 
     @wraps(forward)
     def run(
-        xp: Any,
+        xp: ModuleType,
         *given: Any,
         options: SequenceOptions = NO_OPTIONS,
         keep: bool = True,
@@ -117,7 +117,7 @@ def _check_numbers(x: Any, options: SequenceOptions) -> None:
         check_whole("ids", ids, 0, len(x) - 1, IndexError)
 
 
-def backward(xp: Any, g: Any, saved: Any, needs: Sequence[bool]) -> Any:
+def backward(xp: ModuleType, g: Any, saved: Any, needs: Sequence[bool]) -> Any:
     """The cotangents of all inputs, by the implementation that ran forwards."""
     function, kept = saved
     return function(xp, g, kept, needs)

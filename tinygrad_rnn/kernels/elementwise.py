@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Sequence
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,12 +23,12 @@ FUNCTIONS = (
 REGISTERS = 255
 
 
-def is_native(xp: Any) -> bool:
+def is_native(xp: ModuleType) -> bool:
     """Whether native code supports arrays of a module."""
     return cpu.native is not None and xp is np
 
 
-def fuses(xp: Any) -> bool:
+def fuses(xp: ModuleType) -> bool:
     """Whether chains on arrays of a module run in one pass: natively, or in a CUDA kernel."""
     return is_native(xp) if xp is np else cuda.enabled(xp)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,9 @@ from . import cuda
 Array = Any
 
 
-def linear_recurrence(xp: Any, a: Array, b: Array, h0: Array, *, reverse: bool = False) -> Array:
+def linear_recurrence(
+    xp: ModuleType, a: Array, b: Array, h0: Array, *, reverse: bool = False
+) -> Array:
     """Computes h of all steps. **Arguments** a, b: (T, ...). h0: (...). **Returns** (T, ...)."""
     if a.shape != b.shape or a.shape[1:] != h0.shape or not a.ndim:
         raise ValueError("shapes differ")

@@ -8,6 +8,7 @@ The arithmetic is that of 32-bit integers, so NumPy, C++ and CUDA give the same 
 from __future__ import annotations
 
 from math import prod
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -21,14 +22,16 @@ RANGE = 2**32  # of a word
 BLOCKS = 1 << 13  # computed at a time, in the cache
 
 
-def keep_mask(xp: Any, shape: tuple[int, ...], p: float, key: int, call: int) -> Array:
+def keep_mask(xp: ModuleType, shape: tuple[int, ...], p: float, key: int, call: int) -> Array:
     """Booleans, true with probability 1 - p, to 32 bits: where a word is at least p * 2**32."""
     out = xp.empty(prod(shape), bool)
     fill(xp, out, key, call, least=int(p * RANGE))
     return out.reshape(shape)
 
 
-def fill(xp: Any, out: Array, key: int, call: int, *, first: int = 0, least: int = 0) -> None:
+def fill(
+    xp: ModuleType, out: Array, key: int, call: int, *, first: int = 0, least: int = 0
+) -> None:
     """Fills a contiguous (n,) array of uint32 with words, or of bool: whether they are >= least.
 
     **Arguments** key, call, first: of 64 bits.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -51,7 +52,7 @@ def add_product(c: Array, a: Array, b: Array) -> None:
         c += a @ b
 
 
-def sum_of_products(xp: Any, a: Sequence[Array], b: Sequence[Array]) -> Array:
+def sum_of_products(xp: ModuleType, a: Sequence[Array], b: Sequence[Array]) -> Array:
     """The sum of a_i^T b_i, for matrices a_i and b_i of equally many rows."""
     native = cpu.native
     found = None if native is None else native.sum_of_products(tuple(a), tuple(b))
@@ -68,7 +69,7 @@ class Multiplier:
     (5, 2, 4)
     """
 
-    def __init__(self, xp: Any, b: Array) -> None:
+    def __init__(self, xp: ModuleType, b: Array) -> None:
         self.columns = b.shape[1]
         self.native = cpu.native
         self.panels = None if self.native is None else self.native.pack(b)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import ModuleType
 from typing import Any
 
 from ..errors import InvalidValueError
@@ -9,7 +10,7 @@ from ..errors import InvalidValueError
 BLOCK = 64  # `kQuantizedBlock` in kernels.hpp: rows are padded to a multiple of it
 
 
-def quantize_int8(xp: Any, w: Any) -> tuple[Any, Any, Any]:
+def quantize_int8(xp: ModuleType, w: Any) -> tuple[Any, Any, Any]:
     """Quantizes a matrix: moves each weight by at most its row's largest magnitude over 254.
 
     **Arguments** w: (R, D). **Returns** the quantized weights as real numbers, in w's dtype; the

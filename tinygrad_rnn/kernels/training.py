@@ -5,6 +5,7 @@ Each runs natively in one or two passes over memory, or in array code.
 
 from __future__ import annotations
 
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ Array = Any
 
 
 def cross_entropy(
-    xp: Any, x: Array, targets: Array, counts: Array | None = None, *, smoothing: float = 0.0
+    xp: ModuleType, x: Array, targets: Array, counts: Array | None = None, *, smoothing: float = 0.0
 ) -> Array:
     """log(sum(exp(x))) - x[target]: -log(softmax(x))[target].
 
@@ -48,7 +49,7 @@ def cross_entropy(
 
 
 def cross_entropy_gradient(
-    xp: Any,
+    xp: ModuleType,
     x: Array,
     targets: Array,
     weights: Array,
@@ -110,7 +111,7 @@ MIN_ROWS = 128  # of a chunk: products of fewer rows would wait for the weights
 
 
 def linear_cross_entropy(
-    xp: Any,
+    xp: ModuleType,
     x: Array,
     w: Array,
     targets: Array,
@@ -167,7 +168,7 @@ def linear_cross_entropy(
     return xp.sum(weights * losses), [dx, dw, losses, db] if keep else None
 
 
-def add_rows(xp: Any, table: Array, ids: Array, rows: Array) -> Array:
+def add_rows(xp: ModuleType, table: Array, ids: Array, rows: Array) -> Array:
     """table[ids] += rows in place, adding every row of a repeated id.
 
     **Arguments** table: (V, ...); ids: whole numbers, as NumPy indexes; rows: (*ids.shape, ...).
@@ -203,7 +204,7 @@ def sum_of_squares(x: Array) -> Any:
 
 
 def adam(
-    xp: Any, p: Array, g: Array, m: Array, v: Array, *,
+    xp: ModuleType, p: Array, g: Array, m: Array, v: Array, *,
     step: int, lr: float, betas: tuple[float, float], eps: float, decay: float, decoupled: bool,
 ) -> None:  # fmt: skip
     """m = b1 m + (1 - b1) g; v = b2 v + (1 - b2) g^2; p -= lr m^ / (sqrt(v^) + eps), in place.
@@ -267,7 +268,7 @@ def _check_targets(classes: int, targets: Array) -> None:
     check_whole("targets", targets, 0, classes - 1, IndexError)
 
 
-def _peak(xp: Any, x: Array) -> Array:
+def _peak(xp: ModuleType, x: Array) -> Array:
     """The maximum of each row; 0 where there is no finite one, as in a row of -inf."""
     if not x.size:  # no rows, or rows of nothing, which have no maximum
         return xp.zeros((*x.shape[:-1], 1), x.dtype)
@@ -275,11 +276,11 @@ def _peak(xp: Any, x: Array) -> Array:
     return xp.where(xp.isfinite(peak), peak, 0)
 
 
-def _selected(xp: Any, x: Array, counts: Array) -> Array:
+def _selected(xp: ModuleType, x: Array, counts: Array) -> Array:
     """The rows of x that count, and zeros in place of the others."""
     return xp.where(counts[..., None], x, 0)
 
 
-def _at(xp: Any, targets: Array) -> tuple[Array, Array]:
+def _at(xp: ModuleType, targets: Array) -> tuple[Array, Array]:
     """The index of each row's target."""
     return xp.arange(targets.size), targets.reshape(-1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import ModuleType
 from typing import Any
 
 from ..kernels.products import sum_of_products
@@ -14,7 +15,7 @@ MAX_ROWS = 4096  # of factors that are collected before they are multiplied
 class OutputBuffer:
     """Stacks a value of every step along a new first axis; zeros where a step has none."""
 
-    def __init__(self, xp: Any, steps: int) -> None:
+    def __init__(self, xp: ModuleType, steps: int) -> None:
         self.xp, self.steps = xp, steps
         self.whole: Any = None
         self.last: Any = None
@@ -45,7 +46,7 @@ class OutputBuffer:
 class TracedOutputBuffer:
     """An OutputBuffer of Tensors, which are stacked at the end."""
 
-    def __init__(self, xp: Any, steps: int) -> None:
+    def __init__(self, xp: ModuleType, steps: int) -> None:
         self.xp = xp
         self.whole: list[Any] = [None] * steps
 
@@ -73,7 +74,7 @@ class SumOfProducts:
     collected, so that many steps share one matrix product.
     """
 
-    def __init__(self, xp: Any, products: bool) -> None:
+    def __init__(self, xp: ModuleType, products: bool) -> None:
         self.xp, self.products = xp, products
         self.sum: Sum | None = None
         self.factors: list[tuple[Any, Any]] = []

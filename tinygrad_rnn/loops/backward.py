@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -243,7 +244,7 @@ def _partitions(calls: Sequence[Call]) -> dict[int, tuple[Call, list[Call]]]:
     return found
 
 
-def _concat_cotangents(widths: Sequence[int], xp: Any, *gs: Any) -> Any:
+def _concat_cotangents(widths: Sequence[int], xp: ModuleType, *gs: Any) -> Any:
     """Concatenates the cotangents of column slices; None if there are none."""
     some = next((g for g in gs if g is not None), None)
     if some is None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -50,7 +51,7 @@ class Executor:
 
     # ------------------------------------------------------------ forward
 
-    def run(self, xp: Any, *values: Any) -> tuple[Any, ...]:
+    def run(self, xp: ModuleType, *values: Any) -> tuple[Any, ...]:
         """The last carry, and the stacked outputs."""
         carry, xs, constants = self._split(values)
         self.plan = self.tape.fused if fuses(xp) else self.tape.plain
@@ -71,7 +72,7 @@ class Executor:
         # A carry that is a view of an output buffer would keep all of it alive.
         return (*[v if v.base is None else v.copy() for v in carry], *ys)
 
-    def _instructions(self, xp: Any, constants: Any) -> list[Any]:
+    def _instructions(self, xp: ModuleType, constants: Any) -> list[Any]:
         """The instructions, bound to arrays."""
         return [_instruction(xp, f, constants) for f in self.plan.forward]
 
@@ -88,7 +89,7 @@ class Executor:
 
     def _steps(
         self,
-        xp: Any,
+        xp: ModuleType,
         instructions: list[Any],
         steps: range,
         carry: Any,
@@ -122,7 +123,7 @@ class Executor:
 
     # ------------------------------------------------------------ backward
 
-    def backward(self, xp: Any, gs: Sequence[Any], needs: Sequence[bool]) -> list[Any]:
+    def backward(self, xp: ModuleType, gs: Sequence[Any], needs: Sequence[bool]) -> list[Any]:
         """The cotangents of the inputs from those of the outputs; None for none.
 
         On Tensors it recomputes all steps, to record the values in the graph.
@@ -185,7 +186,7 @@ def _by_step(g: Any) -> Callable[[int], Any]:
 
 
 def _run_forward(
-    xp: Any, instructions: list[Any], values: list[Any], slots: Sequence[Any] = ()
+    xp: ModuleType, instructions: list[Any], values: list[Any], slots: Sequence[Any] = ()
 ) -> None:
     """Runs the instructions of one step on its registers."""
     for apply, pick, params, out, several, scalar in instructions:
@@ -200,7 +201,7 @@ def _run_forward(
             values[out] = as_array(y) if scalar else y
 
 
-def _instruction(xp: Any, f: Any, constants: Any) -> Any:
+def _instruction(xp: ModuleType, f: Any, constants: Any) -> Any:
     if type(f) is FusedKernel:
         return f, None, [_instruction(xp, one, constants) for one in f.fallback], 0, False, False
     if f.matrix is None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from inspect import Parameter, Signature
+from types import ModuleType
 from typing import Any, NamedTuple
 
 from ..errors import GraphError
@@ -102,7 +103,7 @@ def _with_index_inputs(op: Op, form: Any, count: int) -> Op:
     added = tuple([f"index_{i}" for i in range(count)])
     width = len(op.inputs)
 
-    def forward(xp: Any, *values: Any, **params: Any) -> Any:
+    def forward(xp: ModuleType, *values: Any, **params: Any) -> Any:
         return op.forward(xp, *values[:width], index=_index(form, values[width:]), **params)
 
     settings = [

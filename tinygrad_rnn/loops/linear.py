@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from types import ModuleType
 from typing import Any
 
 from .. import kernels
@@ -13,7 +14,7 @@ from ..tensor.ops.movement import concat, expand_dims
 __all__ = ["linear_recurrence"]
 
 
-def _forward(xp: Any, a: Any, b: Any, h0: Any, *, reverse: bool = False) -> Any:
+def _forward(xp: ModuleType, a: Any, b: Any, h0: Any, *, reverse: bool = False) -> Any:
     """h_t = a_t h_{t-1} + b_t for all t: the states of a linear recurrence with elementwise gates.
 
     A recurrent cell whose gates do not read its state is such a recurrence: the minimal GRU and

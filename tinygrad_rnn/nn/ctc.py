@@ -16,6 +16,7 @@ backward pass needs no loop of its own, since both run side by side, as rows of 
 from __future__ import annotations
 
 from math import inf
+from types import ModuleType
 from typing import Any
 
 from ..errors import OutOfRangeError, ShapeError, public
@@ -128,7 +129,7 @@ def _labels(
 # ---------------------------------------------------------------- the operation
 
 
-def _with_blanks(xp: Any, labels: Any, counts: Any, blank: int) -> tuple[Any, Any]:
+def _with_blanks(xp: ModuleType, labels: Any, counts: Any, blank: int) -> tuple[Any, Any]:
     """Labels (R, S) with blanks around each (R, 2 S + 1), and what it costs to skip to each place.
 
     A label may follow the one two places before, without the blank between, if it is another one.
@@ -143,13 +144,13 @@ def _with_blanks(xp: Any, labels: Any, counts: Any, blank: int) -> tuple[Any, An
     return places, xp.where(other[:, : places.shape[1]], 0.0, NEVER)
 
 
-def _reversed(xp: Any, labels: Any, counts: Any) -> Any:
+def _reversed(xp: ModuleType, labels: Any, counts: Any) -> Any:
     """Each row's own labels in reverse; what follows them is of no account."""
     order = (counts[:, None] - 1 - xp.arange(labels.shape[1])) % max(labels.shape[1], 1)
     return xp.take_along_axis(labels, order, axis=1)
 
 
-def _alphas(xp: Any, emitted: Any, skip: Any) -> Any:
+def _alphas(xp: ModuleType, emitted: Any, skip: Any) -> Any:
     """The recursion: emitted (T, R, L) to alphas (T + 1, R, L + 2).
 
     Two more places, in front, spare all special cases: at time 0, before the first step, all of the
@@ -175,7 +176,7 @@ def _alphas(xp: Any, emitted: Any, skip: Any) -> Any:
 
 
 def _ctc_forward(
-    xp: Any, log_probs: Any, labels: Any, times: Any, counts: Any, *, blank: int, keep: bool
+    xp: ModuleType, log_probs: Any, labels: Any, times: Any, counts: Any, *, blank: int, keep: bool
 ) -> tuple[Any, Any]:
     steps, batch, _ = log_probs.shape
     places, skip = _with_blanks(xp, labels, counts, blank)
@@ -213,7 +214,7 @@ def _ctc_forward(
     return xp.where(impossible, inf, -log_z), saved
 
 
-def _ctc_rule(xp: Any, g: Any, saved: Any, shapes: Any) -> Any:
+def _ctc_rule(xp: ModuleType, g: Any, saved: Any, shapes: Any) -> Any:
     """Minus the probability that a step is of a class, given the labels."""
     shares, places = saved
     steps, batch, classes = shapes[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from math import inf
+from types import ModuleType
 from typing import Any
 
 from ..errors import InvalidValueError, OutOfRangeError, ShapeError, public
@@ -210,7 +211,7 @@ def binary_cross_entropy_with_logits(
     return reduce(name, losses, reduction)
 
 
-def _binary_forward(xp: Any, x: Any, t: Any) -> Any:
+def _binary_forward(xp: ModuleType, x: Any, t: Any) -> Any:
     """softplus(x) - x t, as softplus(-|x|) + x ((x > 0) - t): 0 where an infinite x is right."""
     off = (x > 0) - t
     return xp.log1p(xp.exp(-xp.abs(x))) + xp.where(off == 0, 0, x) * off
@@ -221,7 +222,7 @@ _binary_cross_entropy = Op("binary_cross_entropy_with_logits", _binary_forward).
 )
 
 
-def _weighted_forward(xp: Any, x: Any, t: Any, p: Any) -> Any:
+def _weighted_forward(xp: ModuleType, x: Any, t: Any, p: Any) -> Any:
     """t p softplus(-x) + (1 - t) softplus(x); a term whose factor is 0 counts 0."""
     log_part = xp.log1p(xp.exp(-xp.abs(x)))
     missed, wrong = log_part + xp.maximum(-x, 0), log_part + xp.maximum(x, 0)

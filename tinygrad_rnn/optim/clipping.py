@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from math import inf, isfinite, sqrt
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -77,7 +78,7 @@ def _clipped(
     return norm, *values
 
 
-def _read(xp: Any, number: Any, scalars: tuple[Tensor, ...]) -> list[float]:
+def _read(xp: ModuleType, number: Any, scalars: tuple[Tensor, ...]) -> list[float]:
     """Returns a number and scalars, which come from a GPU in one copy."""
     if xp is np:
         return [float(number), *[float(s.item()) for s in scalars]]

@@ -6,6 +6,7 @@ Formulas, names and state dicts follow PyTorch's. State stays on the parameters'
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from types import ModuleType
 from typing import Any, ClassVar
 
 import numpy as np
@@ -95,7 +96,9 @@ class Optimizer:
             raise InvalidValueError(f"{what}: nesterov needs a momentum above 0")
         return settings
 
-    def update(self, p: Array, g: Array, state: dict[str, Any], group: Group, xp: Any) -> None:
+    def update(
+        self, p: Array, g: Array, state: dict[str, Any], group: Group, xp: ModuleType
+    ) -> None:
         """Updates p in place, and leaves its gradient g unchanged; both are raw arrays."""
         raise InvalidTypeError(f"{type(self).__name__} defines no update")
 
@@ -120,7 +123,7 @@ class Optimizer:
                 self.update(p.data, g, state, group, xp)
             p.data = p.data  # the same array: marks the graphs that used it
 
-    def update_together(self, items: list[Any], group: Group, xp: Any) -> bool:
+    def update_together(self, items: list[Any], group: Group, xp: ModuleType) -> bool:
         """Updates as `update_group`, in one launch on a GPU; False where that cannot be."""
         return False
 
@@ -268,7 +271,9 @@ class SGD(Optimizer):
             parameters, lr=lr, momentum=momentum, nesterov=nesterov, weight_decay=weight_decay
         )
 
-    def update(self, p: Array, g: Array, state: dict[str, Any], group: Group, xp: Any) -> None:
+    def update(
+        self, p: Array, g: Array, state: dict[str, Any], group: Group, xp: ModuleType
+    ) -> None:
         """v = momentum v + g; p -= lr v."""
         if group["weight_decay"]:
             g = g + group["weight_decay"] * p
@@ -279,7 +284,7 @@ class SGD(Optimizer):
             g = g + group["momentum"] * v if group["nesterov"] else v
         p -= group["lr"] * g
 
-    def update_together(self, items: list[Any], group: Group, xp: Any) -> bool:
+    def update_together(self, items: list[Any], group: Group, xp: ModuleType) -> bool:
         """On a GPU in one launch, where the parameters have one dtype."""
         states = ["momentum_buffer"] * bool(group["momentum"])
         return _at_once(kernels.cuda.sgd, xp, items, states, group)
@@ -318,7 +323,9 @@ class RMSprop(Optimizer):
             parameters, lr=lr, alpha=alpha, eps=eps, weight_decay=weight_decay, momentum=momentum
         )
 
-    def update(self, p: Array, g: Array, state: dict[str, Any], group: Group, xp: Any) -> None:
+    def update(
+        self, p: Array, g: Array, state: dict[str, Any], group: Group, xp: ModuleType
+    ) -> None:
         """s = alpha s + (1 - alpha) g^2; p -= lr g / (sqrt(s) + eps)."""
         if group["weight_decay"]:
             g = g + group["weight_decay"] * p
@@ -333,7 +340,7 @@ class RMSprop(Optimizer):
             g = v
         p -= group["lr"] * g
 
-    def update_together(self, items: list[Any], group: Group, xp: Any) -> bool:
+    def update_together(self, items: list[Any], group: Group, xp: ModuleType) -> bool:
         """On a GPU in one launch, where the parameters have one dtype."""
         states = ["square_avg", *["momentum_buffer"] * bool(group["momentum"])]
         return _at_once(kernels.cuda.rmsprop, xp, items, states, group)
@@ -367,7 +374,9 @@ class Adam(Optimizer):
     ) -> None:
         super().__init__(parameters, lr=lr, betas=betas, eps=eps, weight_decay=weight_decay)
 
-    def update(self, p: Array, g: Array, state: dict[str, Any], group: Group, xp: Any) -> None:
+    def update(
+        self, p: Array, g: Array, state: dict[str, Any], group: Group, xp: ModuleType
+    ) -> None:
         """m = b1 m + (1 - b1) g; v = b2 v + (1 - b2) g^2; p -= lr m^ / (sqrt(v^) + eps)."""
         state["step"] = state.get("step", 0) + 1
         m, v = _running(state, "exp_avg", p, xp), _running(state, "exp_avg_sq", p, xp)
@@ -376,7 +385,7 @@ class Adam(Optimizer):
             eps=group["eps"], decay=group["weight_decay"], decoupled=self.decoupled,
         )  # fmt: skip
 
-    def update_together(self, items: list[Any], group: Group, xp: Any) -> bool:
+    def update_together(self, items: list[Any], group: Group, xp: ModuleType) -> bool:
         """On a GPU in one launch, where the parameters have one dtype and age."""
         steps = {state.get("step", 0) + 1 for _, state in items}
         launched = len(steps) == 1 and _at_once(
@@ -426,7 +435,7 @@ def _like(value: Any, p: Tensor, what: str) -> Array:
     return Tensor(array, p.dtype, p.device).data
 
 
-def _running(state: dict[str, Any], name: str, p: Array, xp: Any) -> Array:
+def _running(state: dict[str, Any], name: str, p: Array, xp: ModuleType) -> Array:
     """Returns a running mean of the state, initially zero."""
     if name not in state:
         state[name] = xp.zeros_like(p)
@@ -434,7 +443,7 @@ def _running(state: dict[str, Any], name: str, p: Array, xp: Any) -> Array:
 
 
 def _at_once(
-    launch: Callable[..., None], xp: Any, items: list[Any], names: list[str], group: Group,
+    launch: Callable[..., None], xp: ModuleType, items: list[Any], names: list[str], group: Group,
     **more: Any,
 ) -> bool:  # fmt: skip
     """Updates parameters with the named states in one launch; False if that cannot be."""

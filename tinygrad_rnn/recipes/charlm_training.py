@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from ..data import CharVocabulary, Streams, TextError
 from ..data.batching import Window
-from ..io import CheckpointError
 from ..tensor import tree
 from ..tensor.creation import as_tensor
 from ..tensor.random import Generator
@@ -98,8 +97,7 @@ class CharLMTraining(RecipeTrainer):
         """Computes the mean cross-entropy of a window, and its number of symbols."""
         x, y = batch
         loss, state = self._loss(x, y, self.carried)
-        ended = self.streams.at_start  # the next window begins with a state of its own
-        self.carried = None if ended else tree.mapped(lambda h: h.detach(), state)
+        self.carry(state, ended=self.streams.at_start)
         return loss, x.size
 
     def evaluate(self, quick: bool = False) -> float:
@@ -145,21 +143,12 @@ class CharLMTraining(RecipeTrainer):
         return {
             "vocabulary": self.lm.vocabulary.symbols,
             "start": self.lm.start,
-            "hidden": None if self.carried is None else tree.leaves(self.carried),
+            "hidden": self.carried_arrays(),
         }
 
     def load_state(self, saved: dict[str, Any]) -> None:
         """Restores the state of the layers."""
-        arrays = saved["hidden"]
-        if arrays is None:
-            return
-        config, on = self.config, self.lm.model.device
-        shape = (config.num_layers, config.batch_size, config.hidden_size)
-        expected = [shape] * (2 if config.cell == "lstm" else 1)
-        if [array.shape for array in arrays] != expected:
-            raise CheckpointError(f"the checkpoint's hidden states are not {expected}")
-        state = tuple(as_tensor(array, device=on) for array in arrays)
-        self.carried = state if len(state) > 1 else state[0]
+        self.restore_carried(saved["hidden"], self.lm.model.device)
 
     @classmethod
     def arguments(cls, saved: dict[str, Any]) -> dict[str, Any]:

@@ -17,15 +17,15 @@ from numpy.typing import NDArray
 
 from ..data.tables import TABLES, Table, text_lines
 from ..data.words import words
-from ..nn import Dropout, Embedding, Linear, Module
+from ..nn import Embedding
 from ..tensor import ops
 from ..tensor.autodiff import grad
 from ..tensor.creation import arange, as_tensor
 from ..tensor.random import Generator
 from ..tensor.tensor import Tensor
-from .charlm import CELLS, check_weights_fit
-from .labels import Labeller, pooled
-from .predictor import Index
+from .charlm import check_weights_fit
+from .labels import Labeller, PooledModel
+from .predictor import Index, log_odds
 from .settings import setting
 from .task import TaskSettings
 
@@ -47,7 +47,7 @@ class ClassifyConfig(TaskSettings):
     lr: float = 1e-3
 
 
-class TextModel(Module):
+class TextModel(PooledModel):
     """Embedding, recurrent layers in both directions, pooling over time, and a linear map.
 
     **Arguments** words, labels: their numbers. generator: draws weights and masks.
@@ -63,12 +63,7 @@ class TextModel(Module):
         self.embedding.weight.data[:] *= 0.1
         self.single = Embedding(words, labels, dropout=drop, generator=generator)
         self.single.weight.data[:] = 0
-        self.dropout = Dropout(config.dropout, generator=generator)
-        self.layers = CELLS[config.cell](
-            config.embedding_dim, config.hidden_size, num_layers=config.num_layers,
-            bidirectional=True, generator=generator,
-        )  # fmt: skip
-        self.head = Linear(4 * config.hidden_size, labels, generator=generator)
+        self.add_layers(labels, config, generator)
 
     def forward(self, ids: Any, lengths: Any) -> Tensor:
         """**Arguments** ids: (T, B). lengths: (B,). **Returns** scores (B, labels)."""
@@ -78,9 +73,7 @@ class TextModel(Module):
         """Computes the scores from the words' vectors (T, B, E), and their own scores (T, B, K)."""
         steps = as_tensor(np.asarray(lengths), device=vectors.device)
         inside = (arange(len(vectors), device=vectors.device)[:, None] < steps)[:, :, None]
-        y, _ = self.layers(self.dropout(vectors), lengths=lengths)
-        scores = self.head(self.dropout(ops.concat(pooled(y, lengths), axis=1)))
-        return scores + ops.where(inside, singles, 0).sum(axis=0)
+        return self.scores(vectors, lengths) + ops.where(inside, singles, 0).sum(axis=0)
 
 
 class Classifier(Labeller):
@@ -120,9 +113,7 @@ class Classifier(Labeller):
             scores = self.model.read(leaves[0], leaves[1], lengths)
             log_p = ops.log_softmax(scores, axis=-1)
             best = log_p.numpy().argmax(axis=-1)
-            others = ops.where(np.eye(len(self.labels), dtype=bool)[best], -1e9, scores)
-            odds = scores[np.arange(len(rows)), best] - ops.logsumexp(others, axis=-1)
-            gradients = grad(odds.sum(), leaves)
+            gradients = grad(log_odds(scores, best).sum(), leaves)
             products = [(g * x).sum(axis=-1) for g, x in zip(gradients, leaves, strict=True)]
             shares = (products[0] + products[1]).numpy()
             for j, row in enumerate(rows):

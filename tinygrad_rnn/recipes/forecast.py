@@ -10,6 +10,7 @@ import numpy as np
 
 from .. import plot
 from ..data import DataLoader, PadSequences
+from ..data.series import Array, read_series
 from ..nn import Module, student_t_nll_loss
 from ..optim import AdamW, Optimizer
 from ..tensor import ops
@@ -18,7 +19,7 @@ from ..tensor.random import Generator
 from ..tensor.tensor import Tensor
 from .comparison import Comparison, Measure, paired_bootstrap, share
 from .forecaster import EXAMPLES, ForecastConfig, Forecaster
-from .series import Array, Panel, classical_fit, read_series, split
+from .series import Panel, classical_fit, split
 from .task import Task
 from .volatility import (
     Fitted,

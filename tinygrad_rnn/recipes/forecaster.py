@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..data import TextError, pad_sequence
+from ..data.series import Array, Series, read_series, stocks, unemployment
 from ..errors import InvalidValueError
 from ..nn import Dropout, Linear, Module
 from ..tensor import ops, tree
@@ -26,18 +27,7 @@ from ..tensor.tensor import Tensor
 from ..train import inference
 from .charlm import CELLS, check_weights_fit
 from .predictor import Predictor
-from .series import (
-    FEATURES,
-    LEAST,
-    Array,
-    Filter,
-    Series,
-    classical_fit,
-    lags,
-    read_series,
-    stocks,
-    unemployment,
-)
+from .series import FEATURES, LEAST, Filter, classical_fit, lags
 from .settings import setting
 from .task import TaskSettings
 from .volatility import student_samples

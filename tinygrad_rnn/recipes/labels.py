@@ -10,11 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..data import PadSequences, TextError
-from ..nn import cross_entropy
+from ..nn import Dropout, Linear, Module, cross_entropy
 from ..tensor import ops
 from ..tensor.creation import arange, as_tensor
+from ..tensor.random import Generator
 from ..tensor.tensor import Tensor
 from ..train import inference
+from .charlm import CELLS
 from .comparison import Comparison, Measure
 from .predictor import Predictor, by_length
 from .task import Parts, Task
@@ -34,6 +36,25 @@ def pooled(y: Tensor, lengths: Any) -> tuple[Tensor, Tensor]:
     inside = (arange(len(y), device=y.device)[:, None] < steps)[:, :, None]
     mean = y.sum(axis=0) / steps[:, None].astype(y.dtype)
     return ops.where(inside, y, -math.inf).max(axis=0), mean
+
+
+class PooledModel(Module):
+    """The layers of a model that reads a sequence in both directions, and scores its labels."""
+
+    def add_layers(self, labels: int, config: Any, generator: Generator) -> None:
+        """Creates the layers, after what reads the items. **Arguments** labels: their number."""
+        self.dropout = Dropout(config.dropout, generator=generator)
+        self.layers = CELLS[config.cell](
+            config.embedding_dim, config.hidden_size, num_layers=config.num_layers,
+            bidirectional=True, generator=generator,
+        )  # fmt: skip
+        self.head = Linear(4 * config.hidden_size, labels, generator=generator)
+
+    def scores(self, x: Tensor, lengths: Any) -> Tensor:
+        """Computes the labels' scores (B, labels). **Arguments** x: (T, B, E). lengths: (B,)."""
+        y, _ = self.layers(self.dropout(x), lengths=lengths)
+        found: Tensor = self.head(self.dropout(ops.concat(pooled(y, lengths), axis=1)))
+        return found
 
 
 class Labeller(Predictor):

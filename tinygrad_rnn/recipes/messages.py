@@ -3,20 +3,16 @@
 Debian packages the translations to a hundred languages, such as the Chinese one:
 
     apt-get install libreoffice-l10n-zh-cn
-
-A catalogue of gettext (`.mo`) maps each English message, after its context, to the translation.
 """
 
 from __future__ import annotations
 
-import gettext
-import re
-import struct
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 from ..data import TextError
+from ..data.parallel_texts import plain, read_catalogue
 from ..data.sets import SETS, cache_folder
 from .comparison import Comparison
 from .task import Parts
@@ -34,8 +30,6 @@ CONFIG = TranslateConfig(
     batch_size=64, steps=3_000, lr=2e-3,
 )  # fmt: skip
 QUICK = {"hidden_size": 64, "steps": 400}
-
-_KEY = re.compile(r"\s*\([_~]\w\)|[_~](?=\w)")  # the mark of the letter that chooses an entry
 
 
 def messages(
@@ -68,29 +62,6 @@ def messages(
             "folder of the languages with --folder"
         )
     return split([(a, b.most_common(1)[0][0]) for a, b in found.items()], test, validation)
-
-
-def read_catalogue(file: Path) -> list[Texts]:
-    """Reads the English messages of a catalogue, with their translations. **Raises** TextError."""
-    try:
-        with file.open("rb") as opened:
-            catalogue = vars(gettext.GNUTranslations(opened))["_catalog"]
-    except (OSError, ValueError, LookupError, struct.error) as error:
-        raise TextError(f"{file} is no catalogue of gettext: {error}") from None
-    return [
-        (key.rpartition("\x04")[2], text)
-        for key, text in catalogue.items()
-        if isinstance(key, str) and key  # else a plural, or the catalogue's header
-    ]
-
-
-def plain(message: str) -> str:
-    """Removes the mark of a menu's key.
-
-    >>> plain("Hori_zontal"), plain("水平方向(_Z)")
-    ('Horizontal', '水平方向')
-    """
-    return _KEY.sub("", message).strip()
 
 
 class TranslationMemory:

@@ -11,7 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..nn import Module
+from ..tensor import ops
 from ..tensor.random import Generator
+from ..tensor.tensor import Tensor
 from ..train import check_weights
 from .settings import Settings
 
@@ -70,6 +72,13 @@ def by_length(sequences: Sequence[Any]) -> Iterator[list[int]]:
     order = sorted(range(len(sequences)), key=lambda i: len(sequences[i]))
     for start in range(0, len(order), AT_A_TIME):
         yield order[start : start + AT_A_TIME]
+
+
+def log_odds(scores: Tensor, which: Any) -> Tensor:
+    """Computes log P / (1 - P) of a label for each row. **Arguments** scores: (N, labels)."""
+    rows = np.arange(len(scores))
+    others = ops.where(np.eye(scores.shape[-1], dtype=bool)[which], -1e9, scores)
+    return scores[rows, which] - ops.logsumexp(others, axis=-1)
 
 
 class Index:

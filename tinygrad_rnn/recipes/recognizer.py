@@ -16,12 +16,11 @@ from numpy.typing import NDArray
 
 from ..data import TextError
 from ..data.ts import read_ts
-from ..nn import Dropout, Linear, Module
-from ..tensor import ops
+from ..nn import Linear
 from ..tensor.random import Generator
 from ..tensor.tensor import Tensor
-from .charlm import CELLS, check_weights_fit
-from .labels import Labeller, pooled
+from .charlm import check_weights_fit
+from .labels import Labeller, PooledModel
 from .settings import setting
 from .task import TaskSettings
 
@@ -37,7 +36,7 @@ class SpeechConfig(TaskSettings):
     noise: float = setting(0.3, "Deviation of the noise on frames of deviation 1.", at_least=0)
 
 
-class SpeechModel(Module):
+class SpeechModel(PooledModel):
     """A linear map of frames, recurrent layers in both directions, pooling over time, and scores.
 
     **Arguments** channels, labels: their numbers. generator: draws weights and masks.
@@ -49,18 +48,11 @@ class SpeechModel(Module):
         super().__init__()
         check_weights_fit(config, channels + labels, 2 * config.num_layers)
         self.frames = Linear(channels, config.embedding_dim, generator=generator)
-        self.dropout = Dropout(config.dropout, generator=generator)
-        self.layers = CELLS[config.cell](
-            config.embedding_dim, config.hidden_size, num_layers=config.num_layers,
-            bidirectional=True, generator=generator,
-        )  # fmt: skip
-        self.head = Linear(4 * config.hidden_size, labels, generator=generator)
+        self.add_layers(labels, config, generator)
 
     def forward(self, x: Tensor, lengths: Any) -> Tensor:
         """**Arguments** x: (T, B, channels). lengths: (B,). **Returns** scores (B, labels)."""
-        y, _ = self.layers(self.dropout(self.frames(x)), lengths=lengths)
-        scores: Tensor = self.head(self.dropout(ops.concat(pooled(y, lengths), axis=1)))
-        return scores
+        return self.scores(self.frames(x), lengths)
 
 
 class Recognizer(Labeller):

@@ -26,7 +26,7 @@ from ..tensor.random import Generator
 from ..tensor.tensor import Tensor
 from ..train import inference
 from .charlm import CELLS, check_weights_fit
-from .predictor import AT_A_TIME, Index, Predictor
+from .predictor import AT_A_TIME, Index, Predictor, log_odds
 from .settings import setting
 from .spans import forbidden
 from .task import TaskSettings
@@ -188,9 +188,7 @@ class Tagger(Predictor):
         x = as_tensor(np.repeat(vectors.numpy(), count, axis=1), device=self.device)
         x.requires_grad = True
         scores = self.model.read(x, [count] * count)[np.arange(count), np.arange(count)]
-        others = ops.where(np.eye(len(self.tags), dtype=bool)[tags], -1e9, scores)
-        odds = scores[np.arange(count), tags] - ops.logsumexp(others, axis=-1)
-        (gradient,) = grad(odds.sum(), [x])
+        (gradient,) = grad(log_odds(scores, tags).sum(), [x])
         found: NDArray[np.float32] = (gradient * x).sum(axis=-1).numpy().T
         return found
 

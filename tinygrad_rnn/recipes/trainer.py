@@ -15,6 +15,7 @@ from .. import plot, train
 from ..data import TextError
 from ..distributed import Communicator
 from ..errors import InvalidTypeError
+from ..io import CheckpointError
 from ..io.files import fitting
 from ..nn import Module
 from ..optim import Adam, CosineLR, Optimizer
@@ -131,6 +132,28 @@ class RecipeTrainer(train.Trainer):
             self.result = self.evaluate()
             self.check_learnt(self.result)
         return self.result
+
+    # ------------------------------------------------------------ truncated back-propagation
+
+    def carry(self, state: Any, ended: bool) -> None:
+        """Keeps a window's last state, detached, for the next window; none at the text's end."""
+        self.carried = None if ended else tree.mapped(lambda h: h.detach(), state)
+
+    def carried_arrays(self) -> list[Any] | None:
+        """Returns the carried state for a checkpoint."""
+        return None if self.carried is None else tree.leaves(self.carried)
+
+    def restore_carried(self, arrays: list[Any] | None, device: str) -> None:
+        """Restores the carried state. **Raises** CheckpointError for other shapes."""
+        if arrays is None:
+            return
+        config = self.config
+        shape = (config.num_layers, config.batch_size, config.hidden_size)
+        expected = [shape] * (2 if config.cell == "lstm" else 1)
+        if [array.shape for array in arrays] != expected:
+            raise CheckpointError(f"the checkpoint's hidden states are not {expected}")
+        state = tuple(as_tensor(array, device=device) for array in arrays)
+        self.carried = state if len(state) > 1 else state[0]
 
     # ------------------------------------------------------------ several ranks
 

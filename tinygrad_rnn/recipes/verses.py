@@ -4,22 +4,16 @@ They are modules of the SWORD project, which Debian packages for many languages:
 
     apt-get install sword-text-kjv sword-text-sparv
 
-Translations with one numbering of verses agree in the verses' positions in their files. A module's
-text is compressed by book: `.bzs` holds the position of each book in `.bzz`, and `.bzv` that of
-each verse in its book.
+Translations with one numbering of verses agree in the verses' positions in their files.
 """
 
 from __future__ import annotations
 
 import hashlib
-import html
-import re
-import struct
-import zlib
 from pathlib import Path
 
 from ..data import TextError
-from ..data.datasets import read_bytes
+from ..data.parallel_texts import read_module
 from .task import Parts
 from .translate import TranslateConfig
 from .translation_training import Texts
@@ -34,9 +28,6 @@ CONFIG = TranslateConfig(
     batch_size=64, steps=6_000, lr=2e-3,
 )  # fmt: skip
 QUICK = {"hidden_size": 64, "steps": 100}
-
-_ASIDE = re.compile(r"<(note|title)\b.*?</\1>", re.S)  # about the verse, not part of it
-_MARK = re.compile(r"<[^>]*>")
 
 
 def verses(
@@ -83,35 +74,3 @@ def split(pairs: list[Texts], test: int, validation: int) -> Parts:
         validation=order[test : test + validation],
         test=order[:test],
     )
-
-
-def read_module(folder: Path) -> list[str]:
-    """Reads the verses of a module in their order; those that it lacks are empty."""
-    verses = []
-    for testament in ("ot", "nt"):
-        try:
-            books, places, packed = (
-                read_bytes(folder / f"{testament}.{end}") for end in ("bzs", "bzv", "bzz")
-            )
-            texts = [
-                zlib.decompress(packed[at : at + size])
-                for at, size, _ in struct.iter_unpack("<III", books)
-            ]
-            verses += [
-                _text(texts[book][at : at + size]) if size else ""
-                for book, at, size in struct.iter_unpack("<IIH", places)
-            ]
-        except FileNotFoundError:
-            raise TextError(
-                f"no SWORD module in {folder}: on Debian apt-get install sword-text-kjv "
-                "sword-text-sparv; elsewhere name the modules' folder with --folder"
-            ) from None
-        except (OSError, struct.error, zlib.error, IndexError) as error:
-            raise TextError(f"{folder}: {testament}.bz* cannot be read: {error}") from None
-    return verses
-
-
-def _text(marked: bytes) -> str:
-    """Removes a verse's markup."""
-    plain = _MARK.sub("", _ASIDE.sub("", marked.decode("utf-8", "replace")))
-    return " ".join(html.unescape(plain).split())

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..data.series import Array, Series
 from ..tensor.random import Generator
-from .series import Array, Series, lags, linear_fit, regressors
+from .series import lags, linear_fit, regressors
 
 NODES, WEIGHTS = np.polynomial.legendre.leggauss(64)
 DECAY = 0.94  # of the weights in `weighted_volatility`

@@ -17,7 +17,6 @@ from ..data.datasets import file_text
 from ..data.words import words
 from ..nn import Module
 from ..optim import SGD, Adam, Optimizer
-from ..tensor import tree
 from ..tensor.creation import as_tensor
 from ..tensor.random import Generator
 from ..tensor.tensor import Tensor
@@ -83,8 +82,7 @@ class WordLM(Task):
         self._average()
         x, y = (as_tensor(array, device=self.device) for array in batch)
         loss, state = model.loss(x, y, self.carried)
-        ended = self.streams.at_start
-        self.carried = None if ended else tree.mapped(lambda h: h.detach(), state)
+        self.carry(state, ended=self.streams.at_start)
         return loss, x.size
 
     def _average(self) -> None:
@@ -148,7 +146,7 @@ class WordLM(Task):
         """Returns the words, the state of the layers, and the mean of the weights."""
         return {
             **super().state(),
-            "hidden": None if self.carried is None else tree.leaves(self.carried),
+            "hidden": self.carried_arrays(),
             "mean": self.mean,
             "averaged": self.averaged,
         }
@@ -158,6 +156,4 @@ class WordLM(Task):
         super().load_state(saved)
         self.averaged = saved["averaged"]
         self.mean = {name: np.array(mean) for name, mean in saved["mean"].items()}
-        if saved["hidden"] is not None:
-            state = tuple(as_tensor(array, device=self.device) for array in saved["hidden"])
-            self.carried = state if len(state) > 1 else state[0]
+        self.restore_carried(saved["hidden"], self.device)

@@ -10,6 +10,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from types import ModuleType
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -109,7 +110,7 @@ _noted: dict[int, Array] = {}  # on which devices something was checked: the wor
 _words: dict[int, Array] = {}
 
 
-def check_later(xp: Any, name: str, ids: Array, low: int, high: int) -> None:
+def check_later(xp: ModuleType, name: str, ids: Array, low: int, high: int) -> None:
     """Checks on the device that ids are from low to high, without waiting for it.
 
     What is wrong is raised with the next value that comes to the host.
@@ -210,7 +211,7 @@ def placed(device: str) -> Iterator[Any]:
 
 
 @contextmanager
-def raising_linalg(xp: Any) -> Iterator[None]:
+def raising_linalg(xp: ModuleType) -> Iterator[None]:
     """Raises LinAlgError for a singular matrix within a `with` block, as NumPy does without one.
 
     CuPy gives NaN unless told to look, which waits for the device.

@@ -6,7 +6,7 @@ import inspect
 import itertools
 from collections.abc import Callable, Sequence
 from reprlib import repr as brief
-from types import FunctionType
+from types import FunctionType, ModuleType
 from typing import Any, cast
 
 import numpy as np
@@ -118,7 +118,7 @@ class Inputs:
             )
         return value.item() if isinstance(value, np.generic) else value
 
-    def _constants(self, name: str, value: Any, xp: Any) -> Any:
+    def _constants(self, name: str, value: Any, xp: ModuleType) -> Any:
         """The arrays of the constants in a fused operation's parameter, a tuple or a named tuple.
 
         They are Tensors until here, so that a trace of the decomposition sees where they come from.

@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterable
 from functools import update_wrapper
 from operator import itemgetter
 from threading import get_ident
-from types import MethodType
+from types import MethodType, ModuleType
 from typing import Any, Self, TypeVar, cast
 
 import numpy as np
@@ -257,7 +257,7 @@ class Op(Inputs):
     # ------------------------------------------------------------ backward
 
     def cotangents(
-        self, node: Node, g: Any, xp: Any, kept: Iterable[Any]
+        self, node: Node, g: Any, xp: ModuleType, kept: Iterable[Any]
     ) -> Iterable[tuple[int, Any]]:
         """Runs the rules of a node. **Returns** the cotangents of its inputs, by position."""
         if self.joint is not None:

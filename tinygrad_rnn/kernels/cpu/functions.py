@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from importlib import import_module
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -142,7 +143,7 @@ def infer_stack(
 
 
 def rnn_forward(
-    xp: Any, x: Array, h0: Array, w_ih: Array, w_hh: Array, b_ih: Array | None = None,
+    xp: ModuleType, x: Array, h0: Array, w_ih: Array, w_hh: Array, b_ih: Array | None = None,
     b_hh: Array | None = None, *, activation: str = "tanh", options: SequenceOptions = NO_OPTIONS,
     keep: bool = True,
 ) -> tuple[Arrays, Any]:  # fmt: skip
@@ -152,7 +153,7 @@ def rnn_forward(
 
 
 def gru_forward(
-    xp: Any, x: Array, h0: Array, w_ih: Array, w_hh: Array, b_ih: Array | None = None,
+    xp: ModuleType, x: Array, h0: Array, w_ih: Array, w_hh: Array, b_ih: Array | None = None,
     b_hh: Array | None = None, *, reset_after: bool = False, options: SequenceOptions = NO_OPTIONS,
     keep: bool = True,
 ) -> tuple[Arrays, Any]:  # fmt: skip
@@ -162,8 +163,9 @@ def gru_forward(
 
 
 def lstm_forward(
-    xp: Any, x: Array, h0: Array, c0: Array, w_ih: Array, w_hh: Array, b_ih: Array | None = None,
-    b_hh: Array | None = None, w_hr: Array | None = None, w_ch: Array | None = None, *,
+    xp: ModuleType, x: Array, h0: Array, c0: Array, w_ih: Array, w_hh: Array,
+    b_ih: Array | None = None, b_hh: Array | None = None,
+    w_hr: Array | None = None, w_ch: Array | None = None, *,
     coupled_gates: bool = False, cell_clip: float | None = None,
     options: SequenceOptions = NO_OPTIONS, keep: bool = True,
 ) -> tuple[Arrays, Any]:  # fmt: skip
@@ -173,7 +175,7 @@ def lstm_forward(
     return _forward(cell, keep, *inputs, options, cell_clip)
 
 
-def rnn_backward(xp: Any, g: Arrays, saved: Any, needs: Sequence[bool]) -> Arrays:
+def rnn_backward(xp: ModuleType, g: Arrays, saved: Any, needs: Sequence[bool]) -> Arrays:
     """See `kernels`."""
     needs = (*needs[:2], False, *needs[2:])  # there is no c0
     dx, dh0, _none, *dw = _backward((*g, None, None), saved, needs)
@@ -183,7 +185,7 @@ def rnn_backward(xp: Any, g: Arrays, saved: Any, needs: Sequence[bool]) -> Array
 gru_backward = rnn_backward
 
 
-def lstm_backward(xp: Any, g: Arrays, saved: Any, needs: Sequence[bool]) -> Arrays:
+def lstm_backward(xp: ModuleType, g: Arrays, saved: Any, needs: Sequence[bool]) -> Arrays:
     """See `kernels`."""
     return _backward((*g, None)[:4], saved, needs)
 

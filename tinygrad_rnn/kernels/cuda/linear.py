@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -12,12 +13,14 @@ from .sources import kernel
 Array = Any
 
 
-def has_linear_recurrence(xp: Any, *arrays: Array) -> bool:
+def has_linear_recurrence(xp: ModuleType, *arrays: Array) -> bool:
     """Whether the kernel takes these arrays."""
     return enabled(xp) and all(str(x.dtype) in ("float32", "float64") for x in arrays)
 
 
-def linear_recurrence(xp: Any, a: Array, b: Array, h0: Array, y: Array, reverse: bool) -> None:
+def linear_recurrence(
+    xp: ModuleType, a: Array, b: Array, h0: Array, y: Array, reverse: bool
+) -> None:
     """Computes h of all steps into y, (T, ...)."""
     if y.size:
         given = [xp.ascontiguousarray(x, dtype=y.dtype) for x in (a, b, h0)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ Array = Any
 THREADS = 256  # as in losses.cu
 
 
-def has_cross_entropy(xp: Any, x: Array, *others: Array | None) -> bool:
+def has_cross_entropy(xp: ModuleType, x: Array, *others: Array | None) -> bool:
     """Whether `cross_entropy` runs: where CUDA compiles, all float32 or all float64, not empty.
 
     **Arguments** others: arrays of real numbers, or None; those that are written are contiguous.
@@ -25,7 +26,7 @@ def has_cross_entropy(xp: Any, x: Array, *others: Array | None) -> bool:
 
 
 def cross_entropy(
-    xp: Any,
+    xp: ModuleType,
     x: Array,
     targets: Array,
     weights: Array | None = None,
@@ -53,7 +54,7 @@ def cross_entropy(
     )  # fmt: skip
 
 
-def weighted_sum(xp: Any, weights: Array, losses: Array) -> Array:
+def weighted_sum(xp: ModuleType, weights: Array, losses: Array) -> Array:
     """The sum of weights * losses, (); where a weight is 0, a loss that is not finite becomes 0.
 
     **Arguments** losses: contiguous, of the dtype of weights, not empty.

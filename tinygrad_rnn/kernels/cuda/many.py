@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import inf
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ Array = Any
 CHUNK, THREADS = 4096, 256  # as in many.cu
 
 
-def fits(xp: Any, arrays: Sequence[Array]) -> bool:
+def fits(xp: ModuleType, arrays: Sequence[Array]) -> bool:
     """Whether arrays can go through one launch: contiguous, of one real dtype, on one device."""
     if not arrays or not compiles(xp):
         return False
@@ -30,7 +31,7 @@ def fits(xp: Any, arrays: Sequence[Array]) -> bool:
     )
 
 
-def _table(xp: Any, *columns: Sequence[Array] | None) -> tuple[int, Array]:
+def _table(xp: ModuleType, *columns: Sequence[Array] | None) -> tuple[int, Array]:
     """The number of blocks, and a line for each tensor: first block, elements, addresses."""
     sizes = [a.size for a in columns[0] or ()]
     blocks = np.cumsum([0, *(-(-n // CHUNK) for n in sizes)])
@@ -39,7 +40,7 @@ def _table(xp: Any, *columns: Sequence[Array] | None) -> tuple[int, Array]:
     return int(blocks[-1]), xp.asarray(np.array(lines, np.int64).T.copy())
 
 
-def clip_norm(xp: Any, gradients: Sequence[Array], most: float) -> tuple[Array, list[Array]]:
+def clip_norm(xp: ModuleType, gradients: Sequence[Array], most: float) -> tuple[Array, list[Array]]:
     """Scales gradients to a norm of at most `most`; a norm that is not finite leaves them.
 
     **Arguments** gradients: as `fits` wants them. most: inf computes the norm only. **Returns** the
@@ -64,7 +65,7 @@ def clip_norm(xp: Any, gradients: Sequence[Array], most: float) -> tuple[Array, 
 
 
 def sgd(
-    xp: Any, p: Sequence[Array], g: Sequence[Array], v: Sequence[Array] | None = None, *,
+    xp: ModuleType, p: Sequence[Array], g: Sequence[Array], v: Sequence[Array] | None = None, *,
     lr: float, momentum: float, nesterov: bool, decay: float,
 ) -> None:  # fmt: skip
     """As `optim.SGD`, of many parameters; v is None without momentum."""
@@ -72,7 +73,7 @@ def sgd(
 
 
 def rmsprop(
-    xp: Any, p: Sequence[Array], g: Sequence[Array], s: Sequence[Array],
+    xp: ModuleType, p: Sequence[Array], g: Sequence[Array], s: Sequence[Array],
     v: Sequence[Array] | None = None, *,
     lr: float, alpha: float, eps: float, momentum: float, decay: float,
 ) -> None:  # fmt: skip
@@ -81,8 +82,8 @@ def rmsprop(
 
 
 def adam(
-    xp: Any, p: Sequence[Array], g: Sequence[Array], m: Sequence[Array], v: Sequence[Array], *,
-    step: int, lr: float, betas: tuple[float, float], eps: float, decay: float, decoupled: bool,
+    xp: ModuleType, p: Sequence[Array], g: Sequence[Array], m: Sequence[Array], v: Sequence[Array],
+    *, step: int, lr: float, betas: tuple[float, float], eps: float, decay: float, decoupled: bool,
 ) -> None:  # fmt: skip
     """As `kernels.adam`, of many parameters."""
     b1, b2 = betas
@@ -92,7 +93,7 @@ def adam(
 
 
 def _step(
-    xp: Any, name: str, columns: Sequence[Sequence[Array] | None], numbers: Sequence[float],
+    xp: ModuleType, name: str, columns: Sequence[Sequence[Array] | None], numbers: Sequence[float],
     *flags: Any,
 ) -> None:  # fmt: skip
     """Launches a step of parameters, whose arrays all together are as `fits` wants them."""

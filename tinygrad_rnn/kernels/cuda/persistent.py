@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import warnings
 from functools import lru_cache
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -86,12 +87,12 @@ def source(real: str, cell: str, gates: int, units: int, rows: int) -> str:
 
 
 @lru_cache
-def _kernel(xp: Any, way: str, real: str, *built: Any) -> Any:
+def _kernel(xp: ModuleType, way: str, real: str, *built: Any) -> Any:
     return xp.RawModule(code=source(TYPES[real], *built)).get_function(way)
 
 
 @lru_cache
-def _limits(xp: Any, device: int) -> tuple[int, int]:
+def _limits(xp: ModuleType, device: int) -> tuple[int, int]:
     """Multiprocessors, 0 if blocks cannot wait for each other; bytes of shared memory of each."""
     of = xp.cuda.runtime.deviceGetAttribute
     return of(MULTIPROCESSORS, device) * of(COOPERATIVE, device), of(SHARED_MEMORY, device)
@@ -127,7 +128,7 @@ def run(s: Any, cell: str, way: str, w_hh: Array) -> bool:
 _verdicts: dict[tuple[int, str, int, str], bool] = {}
 
 
-def _right(xp: Any, device: int, cell: str, gates: int, dtype: str) -> bool:
+def _right(xp: ModuleType, device: int, cell: str, gates: int, dtype: str) -> bool:
     """Whether a small case comes out as with a launch for each step; checked once a process."""
     key = device, cell, gates, dtype
     if key not in _verdicts:
@@ -150,7 +151,7 @@ def _right(xp: Any, device: int, cell: str, gates: int, dtype: str) -> bool:
     return _verdicts[key]
 
 
-def _small_case(xp: Any, cell: str, gates: int, dtype: str) -> list[Array]:
+def _small_case(xp: ModuleType, cell: str, gates: int, dtype: str) -> list[Array]:
     """Outputs and gradients of a few steps, of more rows and units than one block has."""
     from . import recurrent
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from .sources import kernel
 Array = Any
 
 
-def random_words(xp: Any, out: Array, key: int, call: int, first: int, least: int) -> None:
+def random_words(xp: ModuleType, out: Array, key: int, call: int, first: int, least: int) -> None:
     """Fills a contiguous array: as the native function of that name."""
     if out.size:
         kernel(xp, "philox.cu", "philox", Out=str(out.dtype))(

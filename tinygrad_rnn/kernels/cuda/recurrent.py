@@ -8,6 +8,7 @@ with a projection, and a GRU whose reset gate comes before its product. The loop
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from types import ModuleType
 from typing import Any
 
 from ..contract import NO_OPTIONS, SequenceOptions
@@ -17,7 +18,7 @@ from .rows import enabled
 from .sequence import Array, Arrays, Pass, Step
 
 
-def supports(xp: Any, floats: Sequence[Array | None]) -> bool:
+def supports(xp: ModuleType, floats: Sequence[Array | None]) -> bool:
     """Whether these kernels run a call: where CUDA compiles, all float32 or all float64.
 
     Float16 is left to array code, and so are arrays of 2^31 elements a step.
@@ -65,7 +66,7 @@ def _backwards(
 
 
 def rnn_forward(
-    xp: Any,
+    xp: ModuleType,
     x: Array,
     h0: Array,
     w_ih: Array,
@@ -89,7 +90,7 @@ def rnn_forward(
         return (s.output, s.arrays["h_last"]), ((s, x, w_ih, w_hh) if keep else None)
 
 
-def rnn_backward(xp: Any, g: Arrays, saved: Any, needs: Sequence[bool]) -> Arrays:
+def rnn_backward(xp: ModuleType, g: Arrays, saved: Any, needs: Sequence[bool]) -> Arrays:
     """As in array code: `reference.rnn_backward`."""
     s, x, w_ih, w_hh = saved
     with x.device:
@@ -108,7 +109,7 @@ def rnn_backward(xp: Any, g: Arrays, saved: Any, needs: Sequence[bool]) -> Array
 
 
 def gru_forward(
-    xp: Any,
+    xp: ModuleType,
     x: Array,
     h0: Array,
     w_ih: Array,
@@ -150,7 +151,7 @@ def gru_forward(
         return (s.output, s.arrays["h_last"]), (saved if keep else None)
 
 
-def gru_backward(xp: Any, g: Arrays, saved: Any, needs: Sequence[bool]) -> Arrays:
+def gru_backward(xp: ModuleType, g: Arrays, saved: Any, needs: Sequence[bool]) -> Arrays:
     """As in array code: `reference.gru_backward`."""
     s, x, w_ih, w_hh, reset_after = saved
     with x.device:
@@ -188,7 +189,7 @@ def gru_backward(xp: Any, g: Arrays, saved: Any, needs: Sequence[bool]) -> Array
 
 
 def lstm_forward(
-    xp: Any,
+    xp: ModuleType,
     x: Array,
     h0: Array,
     c0: Array,
@@ -239,7 +240,7 @@ def lstm_forward(
         return outputs, ((s, x, w_ih, w_hh, w_hr, w_ch) if keep else None)
 
 
-def lstm_backward(xp: Any, g: Arrays, saved: Any, needs: Sequence[bool]) -> Arrays:
+def lstm_backward(xp: ModuleType, g: Arrays, saved: Any, needs: Sequence[bool]) -> Arrays:
     """As in array code: `reference.lstm_backward`."""
     s, x, w_ih, w_hh, w_hr, w_ch = saved
     with x.device:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -13,17 +14,17 @@ from .sources import kernel
 Array = Any
 
 
-def compiles(xp: Any) -> bool:
+def compiles(xp: ModuleType) -> bool:
     """Whether an array module compiles CUDA sources."""
     return hasattr(xp, "RawModule")
 
 
-def enabled(xp: Any) -> bool:
+def enabled(xp: ModuleType) -> bool:
     """Whether CUDA kernels run in place of array code; not if the environment says no."""
     return compiles(xp) and os.environ.get("TINYGRAD_RNN_KERNELS") != "reference"
 
 
-def scatter_add(xp: Any, buffer: Array, index: Any, value: Array) -> None:
+def scatter_add(xp: ModuleType, buffer: Array, index: Any, value: Array) -> None:
     """Adds into a buffer at an index, as often as it names an element: the same bits each time.
 
     `add.at` adds in the order in which threads come. The index names elements by integers.
@@ -50,7 +51,9 @@ def scatter_add(xp: Any, buffer: Array, index: Any, value: Array) -> None:
         buffer[...] = table
 
 
-def refuse_outside(xp: Any, ids: Array, low: int, high: int, code: int, found: Array) -> None:
+def refuse_outside(
+    xp: ModuleType, ids: Array, low: int, high: int, code: int, found: Array
+) -> None:
     """Notes (code, number) in two words on the device if a number is not from low to high."""
     if ids.size:
         ids = xp.ascontiguousarray(ids)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import lru_cache
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -51,12 +52,12 @@ struct Sequence {{
 
 
 @lru_cache
-def _kernel(xp: Any, name: str, dtype: str) -> Any:
+def _kernel(xp: ModuleType, name: str, dtype: str) -> Any:
     return _module(xp, dtype).get_function(name)
 
 
 @lru_cache
-def _module(xp: Any, dtype: str) -> Any:
+def _module(xp: ModuleType, dtype: str) -> Any:
     return xp.RawModule(code=source(TYPES[dtype]))
 
 
@@ -64,7 +65,13 @@ class Pass:
     """A pass over a sequence: its arrays and sizes by their names in recurrent.cu."""
 
     def __init__(
-        self, xp: Any, x: Array, options: SequenceOptions, h0: Array, width: int, c0: Any = None
+        self,
+        xp: ModuleType,
+        x: Array,
+        options: SequenceOptions,
+        h0: Array,
+        width: int,
+        c0: Any = None,
     ) -> None:
         """**Arguments** width: hidden units, H."""
         self.xp, self.dtype = xp, x.dtype

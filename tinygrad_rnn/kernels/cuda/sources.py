@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from types import ModuleType
 from typing import Any
 
 TYPES = {  # of NumPy, and of CUDA C++
@@ -21,7 +22,7 @@ def cuda_source(name: str) -> str:
 
 
 @lru_cache
-def kernel(xp: Any, file: str, name: str, **types: str) -> Any:
+def kernel(xp: ModuleType, file: str, name: str, **types: str) -> Any:
     """A compiled kernel of a source. **Arguments** types: NumPy's, for the source's names."""
     typedefs = "".join(f"typedef {TYPES[dtype]} {alias};\n" for alias, dtype in types.items())
     return xp.RawModule(code=typedefs + cuda_source(file)).get_function(name)

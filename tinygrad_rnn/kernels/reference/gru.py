@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from types import ModuleType
 from typing import Any
 
 from ..contract import NO_OPTIONS, SequenceOptions
@@ -21,7 +22,7 @@ from .time_loop import (
 
 
 def gru_forward(
-    xp: Any,
+    xp: ModuleType,
     x: Array,
     h0: Array,
     w_ih: Array,
@@ -67,7 +68,7 @@ def gru_forward(
     return (hs.output(), hs.last()), ((hs, gates, ns, x, w_ih, w_hh) if keep else None)
 
 
-def gru_backward(xp: Any, g: Arrays, saved: Any, needs: Sequence[bool]) -> Arrays:
+def gru_backward(xp: ModuleType, g: Arrays, saved: Any, needs: Sequence[bool]) -> Arrays:
     """Computes the cotangents of x, h0, w_ih, w_hh, b_ih, b_hh."""
     hs, gates, ns, x, w_ih, w_hh = saved
     loop, width, reset_after, (gy, gh) = hs.loop, hs.before.shape[-1], ns is not None, g

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from types import ModuleType
 from typing import Any
 
 from ..contract import NO_OPTIONS, SequenceOptions
@@ -23,7 +24,7 @@ from .time_loop import (
 
 
 def lstm_forward(
-    xp: Any,
+    xp: ModuleType,
     x: Array,
     h0: Array,
     c0: Array,
@@ -98,7 +99,7 @@ def lstm_forward(
     return outputs, (saved if keep else None)
 
 
-def lstm_backward(xp: Any, g: Arrays, saved: Any, needs: Sequence[bool]) -> Arrays:
+def lstm_backward(xp: ModuleType, g: Arrays, saved: Any, needs: Sequence[bool]) -> Arrays:
     """Computes the cotangents of all inputs."""
     hs, cs, gates, tanh_c, clipped, x, w_ih, w_hh, w_hr, w_ch = saved
     loop, width = hs.loop, tanh_c.shape[-1]

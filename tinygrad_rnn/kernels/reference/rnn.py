@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from types import ModuleType
 from typing import Any
 
 from ..contract import NO_OPTIONS, SequenceOptions
@@ -20,7 +21,7 @@ from .time_loop import (
 
 
 def rnn_forward(
-    xp: Any,
+    xp: ModuleType,
     x: Array,
     h0: Array,
     w_ih: Array,
@@ -49,7 +50,7 @@ def rnn_forward(
     return (hs.output(), hs.last()), ((hs, x, w_ih, w_hh, activation) if keep else None)
 
 
-def rnn_backward(xp: Any, g: Arrays, saved: Any, needs: Sequence[bool]) -> Arrays:
+def rnn_backward(xp: ModuleType, g: Arrays, saved: Any, needs: Sequence[bool]) -> Arrays:
     """Computes the cotangents of x, h0, w_ih, w_hh, b_ih, b_hh."""
     hs, x, w_ih, w_hh, activation = saved
     loop, (gy, gh) = hs.loop, g

@@ -15,6 +15,7 @@ buffer of T + 1 states, and nothing is copied. With an option, they get buffers 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from types import ModuleType
 from typing import Any
 
 from ..contract import SequenceOptions
@@ -27,7 +28,7 @@ Arrays = tuple[Array | None, ...]
 class TimeLoop:
     """Iterates over the steps in running order, and masks the rows that do not take part."""
 
-    def __init__(self, xp: Any, x: Array, options: SequenceOptions) -> None:
+    def __init__(self, xp: ModuleType, x: Array, options: SequenceOptions) -> None:
         self.xp, self.dtype = xp, x.dtype.newbyteorder("=")
         self.ids, self.reverse, self.zoneout = options.ids, options.reverse, options.zoneout
         self.steps, self.batch = x.shape[:2] if self.ids is None else self.ids.shape
@@ -226,7 +227,7 @@ class Cotangent:
 # ---------------------------------------------------------------- gates and products
 
 
-def project(xp: Any, x: Array, w: Array, b: Array | None) -> Array:
+def project(xp: ModuleType, x: Array, w: Array, b: Array | None) -> Array:
     """Computes x @ w.T + b of all steps at once: (T, B, G)."""
     z = xp.matmul(x.reshape(-1, x.shape[-1]), w.T)
     if b is not None:
@@ -234,7 +235,7 @@ def project(xp: Any, x: Array, w: Array, b: Array | None) -> Array:
     return z.reshape(*x.shape[:-1], w.shape[0])
 
 
-def transposed(xp: Any, w: Array, steps: int) -> Array:
+def transposed(xp: ModuleType, w: Array, steps: int) -> Array:
     """Transposes w; copies it into C order if there are enough steps for faster products to pay."""
     return xp.ascontiguousarray(w.T) if steps > 8 else w.T
 
@@ -244,7 +245,7 @@ def add_biases(b_ih: Array | None, b_hh: Array | None) -> Array | None:
     return b_ih if b_hh is None else b_hh if b_ih is None else b_ih + b_hh
 
 
-def affine_tanh_(xp: Any, a: Array, scale: Any = 0.5, shift: Any = 0.5) -> None:
+def affine_tanh_(xp: ModuleType, a: Array, scale: Any = 0.5, shift: Any = 0.5) -> None:
     """Computes scale * tanh(scale * a) + shift in place; with halves this is the sigmoid."""
     a *= scale
     xp.tanh(a, out=a)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import inf
+from types import ModuleType
 from typing import Any
 
 from ...errors import InvalidValueError, public
@@ -85,7 +86,7 @@ def probabilities(
 
 @operation
 def _distribution(
-    xp: Any,
+    xp: ModuleType,
     logits: Any,
     *,
     temperature: float,
@@ -145,7 +146,7 @@ def _drawn(p: Tensor, generator: Generator) -> Tensor:
 
 
 @operation
-def _inverse(xp: Any, p: Any, numbers: Any) -> Any:
+def _inverse(xp: ModuleType, p: Any, numbers: Any) -> Any:
     """The first token whose cumulative probability exceeds a number in [0, 1)."""
     cumulative = ordered_cumsum(xp, p)
     # Divided by its last entry it ends in exactly 1, and the numbers are below 1.

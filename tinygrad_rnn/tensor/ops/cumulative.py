@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ __all__ = ["cummax", "cumprod", "cumsum"]
 
 
 @operation
-def cumsum(xp: Any, x: Array, *, axis: int | None = None) -> Array:
+def cumsum(xp: ModuleType, x: Array, *, axis: int | None = None) -> Array:
     """Cumulative sums along an axis (of the flattened x, if None).
 
     >>> import tinygrad_rnn as tg
@@ -30,7 +31,7 @@ def cumsum(xp: Any, x: Array, *, axis: int | None = None) -> Array:
     return xp.moveaxis(ordered_cumsum(xp, xp.moveaxis(x, axis, -1)), -1, axis)
 
 
-def ordered_cumsum(xp: Any, x: Array) -> Array:
+def ordered_cumsum(xp: ModuleType, x: Array) -> Array:
     """The sums so far along the last axis, added in an order that is always the same.
 
     CuPy's `cumsum` adds in the order in which blocks come. Here each round adds what was summed of
@@ -46,7 +47,7 @@ def ordered_cumsum(xp: Any, x: Array) -> Array:
 
 
 @operation
-def cumprod(xp: Any, x: Array, *, axis: int | None = None) -> Array:
+def cumprod(xp: ModuleType, x: Array, *, axis: int | None = None) -> Array:
     """Cumulative products along an axis (of the flattened x, if None).
 
     >>> import tinygrad_rnn as tg
@@ -57,7 +58,7 @@ def cumprod(xp: Any, x: Array, *, axis: int | None = None) -> Array:
 
 
 @operation
-def cummax(xp: Any, x: Array, *, axis: int | None = None) -> Array:
+def cummax(xp: ModuleType, x: Array, *, axis: int | None = None) -> Array:
     """Cumulative maxima along an axis (of the flattened x, if None).
 
     Of several equal ones the latest takes the gradient.
@@ -70,7 +71,7 @@ def cummax(xp: Any, x: Array, *, axis: int | None = None) -> Array:
     return xp.moveaxis(_largest_so_far(xp, xp.moveaxis(x, axis, -1)), -1, axis)
 
 
-def _largest_so_far(xp: Any, x: Array) -> Array:
+def _largest_so_far(xp: ModuleType, x: Array) -> Array:
     """By doubling: each round compares with the best of twice as many elements."""
     reach = 1
     while reach < x.shape[-1]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -54,7 +55,7 @@ atanh = Op("atanh", lambda xp, x: xp.atanh(x)).vjp(x=lambda g, x: g / (1 - x * x
 
 
 @operation
-def rsqrt(xp: Any, x: Array) -> Array:
+def rsqrt(xp: ModuleType, x: Array) -> Array:
     """1 / sqrt(x).
 
     >>> import tinygrad_rnn as tg
@@ -73,7 +74,7 @@ def _polynomial(x: Array, *coefficients: float) -> Array:
 
 
 @operation
-def erf(xp: Any, x: Array) -> Array:
+def erf(xp: ModuleType, x: Array) -> Array:
     """The error function 2 / sqrt(pi) * integral from 0 to x of exp(-t^2) (Cody 1969).
 
     >>> import tinygrad_rnn as tg
@@ -107,7 +108,7 @@ erf.vjp(x=lambda xp, g, x: g * xp.exp(-x * x) * (2 / math.sqrt(math.pi)))
 
 
 @operation
-def sigmoid(xp: Any, x: Array) -> Array:
+def sigmoid(xp: ModuleType, x: Array) -> Array:
     """The logistic function 1 / (1 + exp(-x)), by tanh: it cannot overflow.
 
     >>> import tinygrad_rnn as tg
@@ -121,7 +122,7 @@ def sigmoid(xp: Any, x: Array) -> Array:
 
 
 @operation
-def relu(xp: Any, x: Array) -> Array:
+def relu(xp: ModuleType, x: Array) -> Array:
     """max(x, 0); its derivative at 0 is 0.
 
     >>> import tinygrad_rnn as tg
@@ -132,7 +133,7 @@ def relu(xp: Any, x: Array) -> Array:
 
 
 @operation
-def softplus(xp: Any, x: Array) -> Array:
+def softplus(xp: ModuleType, x: Array) -> Array:
     """log(1 + exp(x)), without overflow.
 
     >>> import tinygrad_rnn as tg
@@ -143,7 +144,7 @@ def softplus(xp: Any, x: Array) -> Array:
 
 
 @operation
-def log_sigmoid(xp: Any, x: Array) -> Array:
+def log_sigmoid(xp: ModuleType, x: Array) -> Array:
     """log(sigmoid(x)), exact where sigmoid(x) would round to zero.
 
     >>> import tinygrad_rnn as tg
@@ -154,7 +155,7 @@ def log_sigmoid(xp: Any, x: Array) -> Array:
 
 
 @operation
-def leaky_relu(xp: Any, x: Array, *, negative_slope: float = 0.01) -> Array:
+def leaky_relu(xp: ModuleType, x: Array, *, negative_slope: float = 0.01) -> Array:
     """x where it is positive, negative_slope * x elsewhere (Maas et al. 2013).
 
     >>> import tinygrad_rnn as tg
@@ -165,7 +166,7 @@ def leaky_relu(xp: Any, x: Array, *, negative_slope: float = 0.01) -> Array:
 
 
 @operation
-def elu(xp: Any, x: Array, *, alpha: float = 1.0) -> Array:
+def elu(xp: ModuleType, x: Array, *, alpha: float = 1.0) -> Array:
     """x where it is positive, alpha * (exp(x) - 1) elsewhere (Clevert et al. 2015).
 
     >>> import tinygrad_rnn as tg
@@ -176,7 +177,7 @@ def elu(xp: Any, x: Array, *, alpha: float = 1.0) -> Array:
 
 
 @operation
-def gelu(xp: Any, x: Array) -> Array:
+def gelu(xp: ModuleType, x: Array) -> Array:
     """x times the normal distribution's share below x, by erf (Hendrycks and Gimpel 2016).
 
     >>> import tinygrad_rnn as tg
@@ -187,7 +188,7 @@ def gelu(xp: Any, x: Array) -> Array:
 
 
 @operation
-def silu(xp: Any, x: Array) -> Array:
+def silu(xp: ModuleType, x: Array) -> Array:
     """x * sigmoid(x), also called swish (Elfwing et al. 2017).
 
     >>> import tinygrad_rnn as tg
@@ -198,7 +199,7 @@ def silu(xp: Any, x: Array) -> Array:
 
 
 @operation
-def hard_sigmoid(xp: Any, x: Array) -> Array:
+def hard_sigmoid(xp: ModuleType, x: Array) -> Array:
     """A piecewise linear sigmoid: x / 6 + 1 / 2, clipped to [0, 1].
 
     >>> import tinygrad_rnn as tg
@@ -213,7 +214,7 @@ def _normal_share(x: Any) -> Any:
     return 0.5 * (1 + erf(x * math.sqrt(0.5)))
 
 
-def _normal_density(xp: Any, x: Any) -> Any:
+def _normal_density(xp: ModuleType, x: Any) -> Any:
     return xp.exp(x * x * -0.5) * (1 / math.sqrt(2 * math.pi))
 
 
@@ -267,7 +268,7 @@ logaddexp = Op("logaddexp", lambda xp, a, b: xp.logaddexp(a, b)).vjp(
 )
 
 
-def _lead(xp: Any, a: Any, b: Any) -> Any:
+def _lead(xp: ModuleType, a: Any, b: Any) -> Any:
     """a - b; -inf wherever a is, for it has no share in any sum."""
     return xp.where(a == -math.inf, -math.inf, a - b)
 
@@ -278,7 +279,7 @@ remainder = Op("remainder", lambda xp, a, b: xp.remainder(a, b)).vjp(
 
 
 @operation
-def maximum(xp: Any, a: Array, b: Array) -> Array:
+def maximum(xp: ModuleType, a: Array, b: Array) -> Array:
     """The elementwise maximum; equal elements share the gradient evenly.
 
     >>> import tinygrad_rnn as tg
@@ -289,7 +290,7 @@ def maximum(xp: Any, a: Array, b: Array) -> Array:
 
 
 @operation
-def minimum(xp: Any, a: Array, b: Array) -> Array:
+def minimum(xp: ModuleType, a: Array, b: Array) -> Array:
     """The elementwise minimum; equal elements share the gradient evenly.
 
     >>> import tinygrad_rnn as tg
@@ -299,7 +300,7 @@ def minimum(xp: Any, a: Array, b: Array) -> Array:
     return xp.minimum(a, b)
 
 
-def _to_winner(xp: Any, g: Any, wins: Any, ties: Any) -> Any:
+def _to_winner(xp: ModuleType, g: Any, wins: Any, ties: Any) -> Any:
     return xp.where(ties, g * 0.5, xp.where(wins, g, 0))
 
 
@@ -314,7 +315,7 @@ minimum.vjp(
 
 
 @operation
-def clip(xp: Any, x: Array, min: Array | None = None, max: Array | None = None) -> Array:
+def clip(xp: ModuleType, x: Array, min: Array | None = None, max: Array | None = None) -> Array:
     """Clips x to bounds; at a bound the gradient is that of x.
 
     **Arguments** min, max: numbers, arrays or Tensors that broadcast to x, with min at most max;
@@ -336,7 +337,7 @@ clip.vjp(
 )
 
 
-def _pow_in_base(xp: Any, g: Any, a: Any, b: Any) -> Any:
+def _pow_in_base(xp: ModuleType, g: Any, a: Any, b: Any) -> Any:
     if isinstance(b, int | float):
         return g * b * a ** (b - 1) if b != 0 else xp.zeros_like(g)
     zero = a == 0
@@ -345,7 +346,7 @@ def _pow_in_base(xp: Any, g: Any, a: Any, b: Any) -> Any:
     return xp.where(edge, 0, g * b * xp.where(edge, 1, a) ** (b - 1))
 
 
-def _pow_in_exponent(xp: Any, g: Any, y: Any, a: Any, b: Any) -> Any:
+def _pow_in_exponent(xp: ModuleType, g: Any, y: Any, a: Any, b: Any) -> Any:
     """A power of 0 does not change with its exponent: y * log(0) is meant to be 0."""
     if isinstance(a, int | float) and a != 0:  # among them integers beyond 64 bits
         return g * y * (math.log(a) if a > 0 else math.nan)
@@ -358,7 +359,7 @@ pow = Op("pow", lambda xp, a, b: a**b).vjp(a=_pow_in_base, b=_pow_in_exponent)
 # ---------------------------------------------------------------- in steps: their gradient is 0
 
 
-def flat(xp: Any, g: Any) -> Any:
+def flat(xp: ModuleType, g: Any) -> Any:
     """The rule of what is constant between its jumps."""
     return xp.zeros_like(g)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -34,7 +35,7 @@ def is_basic(index: Any) -> bool:
     return type(index) in BASIC or (type(index) is tuple and BASIC.issuperset(map(type, index)))
 
 
-def raw_index(xp: Any, index: Any) -> Any:
+def raw_index(xp: ModuleType, index: Any) -> Any:
     """An index in which Tensors, lists and arrays of the host are arrays of the module."""
     if is_basic(index):
         return index
@@ -51,7 +52,7 @@ def raw_index(xp: Any, index: Any) -> Any:
     return index
 
 
-def checked_index(xp: Any, shape: tuple[int, ...], index: Any) -> Any:
+def checked_index(xp: ModuleType, shape: tuple[int, ...], index: Any) -> Any:
     """As `raw_index`, for CuPy: what is out of range, which CuPy wraps silently, is refused."""
     at = raw_index(xp, index)
     if not repeats(at):
@@ -168,7 +169,7 @@ getitem.vjp(x=_part)
 
 
 @operation
-def index_update(xp: Any, x: Array, value: Array, *, index: Any) -> Array:
+def index_update(xp: ModuleType, x: Array, value: Array, *, index: Any) -> Array:
     """Performs `x[index] = value` on a copy of x.
 
     >>> import tinygrad_rnn as tg
@@ -185,7 +186,7 @@ def index_update(xp: Any, x: Array, value: Array, *, index: Any) -> Array:
     return y
 
 
-def _last_writes(xp: Any, shape: tuple[int, ...], at: Any) -> tuple[Array, Array]:
+def _last_writes(xp: ModuleType, shape: tuple[int, ...], at: Any) -> tuple[Array, Array]:
     """The flat place of each element that an index names, and which of them is its place's last."""
     size = math.prod(shape)
     places = xp.arange(size).reshape(shape)[at]
@@ -210,7 +211,7 @@ index_update.vjp(x=lambda g, index: index_update(g, 0, index=index), value=_read
 
 
 @operation
-def index_add(xp: Any, x: Array, value: Array, *, index: Any) -> Array:
+def index_add(xp: ModuleType, x: Array, value: Array, *, index: Any) -> Array:
     """Adds value to a copy of x at an index, as often as the index names an element.
 
     >>> import tinygrad_rnn as tg
@@ -294,7 +295,7 @@ def take_along_axis(x: Array, indices: Array, axis: int = -1) -> Array:
 
 
 @operation
-def nonzero(xp: Any, x: Array) -> tuple[Array, ...]:
+def nonzero(xp: ModuleType, x: Array) -> tuple[Array, ...]:
     """The indices of the elements that are not zero: one array for each axis.
 
     >>> import tinygrad_rnn as tg
@@ -305,7 +306,7 @@ def nonzero(xp: Any, x: Array) -> tuple[Array, ...]:
 
 
 @operation
-def one_hot(xp: Any, x: Array, *, num_classes: int, dtype: Any = "float32") -> Array:
+def one_hot(xp: ModuleType, x: Array, *, num_classes: int, dtype: Any = "float32") -> Array:
     """One-hot encoding: 1 at the class of each integer of x, 0 elsewhere, along a new last axis.
 
     **Raises** IndexError for one that names no class; on a GPU, with the next value that comes to
@@ -325,7 +326,7 @@ def one_hot(xp: Any, x: Array, *, num_classes: int, dtype: Any = "float32") -> A
     )
 
 
-def refuse_outside(xp: Any, name: str, ids: Array, rows: int) -> None:
+def refuse_outside(xp: ModuleType, name: str, ids: Array, rows: int) -> None:
     """Raises IndexError for an integer that is not from 0 to below a number.
 
     On a GPU, for which one would have to wait, `check_later` does.
@@ -345,7 +346,7 @@ def refuse_outside(xp: Any, name: str, ids: Array, rows: int) -> None:
 def in_table(name: str) -> Op:
     """The operation that hands on ids of a table's rows, and refuses others under a name."""
 
-    def forward(xp: Any, ids: Array, *, rows: int) -> Array:
+    def forward(xp: ModuleType, ids: Array, *, rows: int) -> Array:
         refuse_outside(xp, name, ids, rows)
         return ids
 

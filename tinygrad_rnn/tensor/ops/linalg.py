@@ -6,6 +6,7 @@ A rule's `xp.linalg` is NumPy's, CuPy's, or this module.
 from __future__ import annotations
 
 import math
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ from .reductions import max, min, sum
 __all__ = ["cholesky", "det", "inv", "norm", "slogdet", "solve", "svdvals"]
 
 
-def _solution(xp: Any, a: Array, b: Array) -> Array:
+def _solution(xp: ModuleType, a: Array, b: Array) -> Array:
     stack = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
     a = xp.broadcast_to(a, (*stack, *a.shape[-2:]))
     b = xp.broadcast_to(b, (*stack, *b.shape[-2:]))
@@ -61,7 +62,7 @@ def solve(a: Array, b: Array) -> Array:
 
 
 @operation
-def inv(xp: Any, x: Array) -> Array:
+def inv(xp: ModuleType, x: Array) -> Array:
     """The inverses of matrices (..., n, n).
 
     >>> import tinygrad_rnn as tg
@@ -74,7 +75,7 @@ def inv(xp: Any, x: Array) -> Array:
 
 
 @operation
-def det(xp: Any, x: Array) -> Array:
+def det(xp: ModuleType, x: Array) -> Array:
     """The determinants of matrices (..., n, n); a singular one has no gradient.
 
     >>> import tinygrad_rnn as tg
@@ -85,7 +86,7 @@ def det(xp: Any, x: Array) -> Array:
 
 
 @operation
-def slogdet(xp: Any, x: Array) -> tuple[Array, Array]:
+def slogdet(xp: ModuleType, x: Array) -> tuple[Array, Array]:
     """The signs of determinants, and the logarithms of their absolute values.
 
     >>> import tinygrad_rnn as tg
@@ -96,7 +97,7 @@ def slogdet(xp: Any, x: Array) -> tuple[Array, Array]:
 
 
 @operation
-def cholesky(xp: Any, x: Array) -> Array:
+def cholesky(xp: ModuleType, x: Array) -> Array:
     """The lower triangular L with x = L @ L.mT, of symmetric positive definite matrices.
 
     Only the lower triangle of x is read; its gradient, as x, is symmetric.
@@ -110,7 +111,7 @@ def cholesky(xp: Any, x: Array) -> Array:
         return xp.linalg.cholesky(x)
 
 
-def _in_cholesky(xp: Any, g: Any, y: Any) -> Any:
+def _in_cholesky(xp: ModuleType, g: Any, y: Any) -> Any:
     """Murray 2016, "Differentiation of the Cholesky decomposition", equation 10."""
     inner = y.mT @ g
     inverse = xp.linalg.inv(y)
@@ -131,7 +132,7 @@ cholesky.vjp(x=_in_cholesky)
 # ---------------------------------------------------------------- singular values
 
 
-def _decomposed(xp: Any, x: Array) -> tuple[Array, ...]:
+def _decomposed(xp: ModuleType, x: Array) -> tuple[Array, ...]:
     """u, s and v', NaN for a matrix that is not finite: LAPACK may iterate on one without end."""
     if x.ndim < 2:
         raise ValueError(f"expected matrices (..., m, n), got {x.shape}")
@@ -184,7 +185,7 @@ def svdvals(x: Array) -> Array:
 
 
 @operation
-def _length(xp: Any, x: Array, *, axis: Any, keepdims: bool) -> Array:
+def _length(xp: ModuleType, x: Array, *, axis: Any, keepdims: bool) -> Array:
     return xp.sqrt((x * x).sum(axis=axis, keepdims=keepdims))
 
 

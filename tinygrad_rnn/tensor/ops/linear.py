@@ -7,6 +7,7 @@ gradient comes out transposed, which every pass over it pays for.
 from __future__ import annotations
 
 from math import prod
+from types import ModuleType
 from typing import Any
 
 from ...errors import InvalidValueError
@@ -20,7 +21,7 @@ __all__ = ["linear"]
 
 
 def _forward(
-    xp: Any, x: Array, w: Array, b: Array | None = None, *, keep: bool
+    xp: ModuleType, x: Array, w: Array, b: Array | None = None, *, keep: bool
 ) -> tuple[Array, Any]:
     if b is not None and b.ndim != 1:
         raise InvalidValueError("b has more axes than one" if b.ndim else "b has no axis")

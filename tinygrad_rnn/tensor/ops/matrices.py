@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from types import ModuleType
 
 import numpy as np
 
@@ -17,7 +17,7 @@ __all__ = ["diagonal", "trace", "tril", "triu"]
 
 
 @operation
-def tril(xp: Any, x: Array, *, k: int = 0) -> Array:
+def tril(xp: ModuleType, x: Array, *, k: int = 0) -> Array:
     """Matrices (..., m, n) with zeros above their k-th diagonal.
 
     >>> import tinygrad_rnn as tg
@@ -29,7 +29,7 @@ def tril(xp: Any, x: Array, *, k: int = 0) -> Array:
 
 
 @operation
-def triu(xp: Any, x: Array, *, k: int = 0) -> Array:
+def triu(xp: ModuleType, x: Array, *, k: int = 0) -> Array:
     """Matrices (..., m, n) with zeros below their k-th diagonal.
 
     >>> import tinygrad_rnn as tg

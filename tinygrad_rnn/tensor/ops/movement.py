@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Sequence
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,7 @@ __all__ = [
 
 
 @operation
-def reshape(xp: Any, x: Array, *, shape: int | tuple[int, ...]) -> Array:
+def reshape(xp: ModuleType, x: Array, *, shape: int | tuple[int, ...]) -> Array:
     """Changes the shape; one length may be -1, which is then inferred.
 
     >>> import tinygrad_rnn as tg
@@ -36,7 +37,7 @@ def reshape(xp: Any, x: Array, *, shape: int | tuple[int, ...]) -> Array:
 
 
 @operation
-def broadcast_to(xp: Any, x: Array, *, shape: tuple[int, ...]) -> Array:
+def broadcast_to(xp: ModuleType, x: Array, *, shape: tuple[int, ...]) -> Array:
     """Broadcasts x to a shape, without a copy.
 
     >>> import tinygrad_rnn as tg
@@ -49,7 +50,7 @@ def broadcast_to(xp: Any, x: Array, *, shape: tuple[int, ...]) -> Array:
 
 
 @operation
-def expand_dims(xp: Any, x: Array, *, axis: int | tuple[int, ...]) -> Array:
+def expand_dims(xp: ModuleType, x: Array, *, axis: int | tuple[int, ...]) -> Array:
     """Inserts an axis of length 1.
 
     >>> import tinygrad_rnn as tg
@@ -62,7 +63,7 @@ def expand_dims(xp: Any, x: Array, *, axis: int | tuple[int, ...]) -> Array:
 
 
 @operation
-def squeeze(xp: Any, x: Array, *, axis: int | tuple[int, ...] | None = None) -> Array:
+def squeeze(xp: ModuleType, x: Array, *, axis: int | tuple[int, ...] | None = None) -> Array:
     """Removes all axes of length 1, or those named.
 
     >>> import tinygrad_rnn as tg
@@ -73,7 +74,7 @@ def squeeze(xp: Any, x: Array, *, axis: int | tuple[int, ...] | None = None) -> 
 
 
 @operation
-def permute_dims(xp: Any, x: Array, *, axes: tuple[int, ...] | None = None) -> Array:
+def permute_dims(xp: ModuleType, x: Array, *, axes: tuple[int, ...] | None = None) -> Array:
     """Permutes the axes; reverses their order, if None.
 
     >>> import tinygrad_rnn as tg
@@ -84,7 +85,7 @@ def permute_dims(xp: Any, x: Array, *, axes: tuple[int, ...] | None = None) -> A
 
 
 @operation
-def swapaxes(xp: Any, x: Array, *, axis1: int, axis2: int) -> Array:
+def swapaxes(xp: ModuleType, x: Array, *, axis1: int, axis2: int) -> Array:
     """Exchanges two axes.
 
     >>> import tinygrad_rnn as tg
@@ -96,7 +97,7 @@ def swapaxes(xp: Any, x: Array, *, axis1: int, axis2: int) -> Array:
 
 @operation
 def moveaxis(
-    xp: Any, x: Array, *, source: int | Sequence[int], destination: int | Sequence[int]
+    xp: ModuleType, x: Array, *, source: int | Sequence[int], destination: int | Sequence[int]
 ) -> Array:
     """Moves axes to other positions; the others keep their order.
 
@@ -108,7 +109,7 @@ def moveaxis(
 
 
 @operation
-def flip(xp: Any, x: Array, *, axis: Axis = None) -> Array:
+def flip(xp: ModuleType, x: Array, *, axis: Axis = None) -> Array:
     """Reverses the order of the elements along axes (all, if None).
 
     >>> import tinygrad_rnn as tg
@@ -121,7 +122,11 @@ def flip(xp: Any, x: Array, *, axis: Axis = None) -> Array:
 
 @operation
 def roll(
-    xp: Any, x: Array, *, shift: int | tuple[int, ...], axis: int | tuple[int, ...] | None = None
+    xp: ModuleType,
+    x: Array,
+    *,
+    shift: int | tuple[int, ...],
+    axis: int | tuple[int, ...] | None = None,
 ) -> Array:
     """Rolls elements along axes (of the flattened x, if None), from the end to the start.
 
@@ -181,7 +186,7 @@ _stack = Op("stack", lambda xp, *xs, axis: xp.stack(xs, axis=axis), expects="equ
 
 
 @operation
-def unstack(xp: Any, x: Array, *, axis: int = 0) -> tuple[Array, ...]:
+def unstack(xp: ModuleType, x: Array, *, axis: int = 0) -> tuple[Array, ...]:
     """The slices of x along an axis, as a tuple: one node for all of them.
 
     >>> import tinygrad_rnn as tg
@@ -200,7 +205,7 @@ def _parts(g: Any, shapes: Any, axis: int) -> list[Any]:
     return parts
 
 
-def _restack(xp: Any, g: Any, axis: int) -> Any:
+def _restack(xp: ModuleType, g: Any, axis: int) -> Any:
     zero = xp.zeros_like(next(v for v in g if v is not None))
     return stack([zero if v is None else v for v in g], axis=axis)
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from itertools import combinations
 from math import prod
 from string import ascii_lowercase, ascii_uppercase
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,7 @@ def _flat(a: Any) -> Any:
     return a if a.ndim == 2 else a.reshape((prod(a.shape[:-1]), a.shape[-1]))
 
 
-def _matmul(xp: Any, a: Array, b: Array) -> Array:
+def _matmul(xp: ModuleType, a: Array, b: Array) -> Array:
     """The matrix product a @ b: of vectors, matrices, and stacks of matrices that broadcast.
 
     >>> import tinygrad_rnn as tg
@@ -72,7 +73,7 @@ matmul = Op(
 LETTERS = ascii_uppercase + ascii_lowercase  # in the order in which an implicit output has them
 
 
-def _traded(xp: Any, g: Any, other: Any, terms: tuple[str, str, str], shape: Any) -> Any:
+def _traded(xp: ModuleType, g: Any, other: Any, terms: tuple[str, str, str], shape: Any) -> Any:
     """The other operand with the cotangent: the output's indices trade places with the input's."""
     back = _einsum(g, other, terms=terms)
     whole = np.broadcast_shapes(back.shape, shape)  # where the other has length 1

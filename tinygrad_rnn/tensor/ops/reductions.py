@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import ModuleType
 from typing import Any
 
 from ..backend import Array
@@ -18,7 +19,7 @@ __all__ = [
 
 
 @operation
-def sum(xp: Any, x: Array, *, axis: Axis = None, keepdims: bool = False) -> Array:
+def sum(xp: ModuleType, x: Array, *, axis: Axis = None, keepdims: bool = False) -> Array:
     """The sum over axes (all, if None).
 
     >>> import tinygrad_rnn as tg
@@ -30,7 +31,7 @@ def sum(xp: Any, x: Array, *, axis: Axis = None, keepdims: bool = False) -> Arra
 
 
 @operation
-def mean(xp: Any, x: Array, *, axis: Axis = None, keepdims: bool = False) -> Array:
+def mean(xp: ModuleType, x: Array, *, axis: Axis = None, keepdims: bool = False) -> Array:
     """The mean over axes (all, if None).
 
     >>> import tinygrad_rnn as tg
@@ -41,7 +42,7 @@ def mean(xp: Any, x: Array, *, axis: Axis = None, keepdims: bool = False) -> Arr
 
 
 @operation
-def max(xp: Any, x: Array, *, axis: Axis = None, keepdims: bool = False) -> Array:
+def max(xp: ModuleType, x: Array, *, axis: Axis = None, keepdims: bool = False) -> Array:
     """The maximum over axes; equal maxima share the gradient evenly.
 
     >>> import tinygrad_rnn as tg
@@ -54,7 +55,7 @@ def max(xp: Any, x: Array, *, axis: Axis = None, keepdims: bool = False) -> Arra
 
 
 @operation
-def min(xp: Any, x: Array, *, axis: Axis = None, keepdims: bool = False) -> Array:
+def min(xp: ModuleType, x: Array, *, axis: Axis = None, keepdims: bool = False) -> Array:
     """The minimum over axes; equal minima share the gradient evenly.
 
     >>> import tinygrad_rnn as tg
@@ -66,15 +67,15 @@ def min(xp: Any, x: Array, *, axis: Axis = None, keepdims: bool = False) -> Arra
     return x.min(axis=axis, keepdims=keepdims)
 
 
-def _spread(xp: Any, g: Any, shapes: Any, axis: Axis) -> Any:
+def _spread(xp: ModuleType, g: Any, shapes: Any, axis: Axis) -> Any:
     return xp.broadcast_to(g.reshape(keep_dims(shapes[0], axis)), shapes[0])
 
 
-def _spread_mean(xp: Any, g: Any, shapes: Any, axis: Axis) -> Any:
+def _spread_mean(xp: ModuleType, g: Any, shapes: Any, axis: Axis) -> Any:
     return _spread(xp, g / count(shapes[0], axis), shapes, axis)
 
 
-def _to_extremes(xp: Any, g: Any, x: Any, y: Any, axis: Axis) -> Any:
+def _to_extremes(xp: ModuleType, g: Any, x: Any, y: Any, axis: Axis) -> Any:
     shape = keep_dims(x.shape, axis)
     hit = x == y.reshape(shape)
     share = g.reshape(shape) / hit.astype(x.dtype).sum(axis=axis, keepdims=True)
@@ -89,7 +90,7 @@ min.vjp(x=_to_extremes)
 
 @operation
 def var(
-    xp: Any, x: Array, *, axis: Axis = None, correction: float = 0, keepdims: bool = False
+    xp: ModuleType, x: Array, *, axis: Axis = None, correction: float = 0, keepdims: bool = False
 ) -> Array:
     """The variance over axes: squared deviations, summed and divided by their count - correction.
 
@@ -104,7 +105,7 @@ def var(
 
 @operation
 def std(
-    xp: Any, x: Array, *, axis: Axis = None, correction: float = 0, keepdims: bool = False
+    xp: ModuleType, x: Array, *, axis: Axis = None, correction: float = 0, keepdims: bool = False
 ) -> Array:
     """The square root of the variance; where that is 0, its derivatives are 0.
 
@@ -116,7 +117,7 @@ def std(
 
 
 @operation
-def prod(xp: Any, x: Array, *, axis: Axis = None, keepdims: bool = False) -> Array:
+def prod(xp: ModuleType, x: Array, *, axis: Axis = None, keepdims: bool = False) -> Array:
     """The product over axes (all, if None).
 
     >>> import tinygrad_rnn as tg
@@ -126,20 +127,20 @@ def prod(xp: Any, x: Array, *, axis: Axis = None, keepdims: bool = False) -> Arr
     return xp.prod(x, axis=axis, keepdims=keepdims)
 
 
-def _deviation(xp: Any, x: Any, axis: Axis, correction: float) -> Any:
+def _deviation(xp: ModuleType, x: Any, axis: Axis, correction: float) -> Any:
     return (x - xp.mean(x, axis=axis, keepdims=True)) / (count(x.shape, axis) - correction)
 
 
-def _in_var(xp: Any, g: Any, x: Any, axis: Axis, correction: float) -> Any:
+def _in_var(xp: ModuleType, g: Any, x: Any, axis: Axis, correction: float) -> Any:
     return 2 * g.reshape(keep_dims(x.shape, axis)) * _deviation(xp, x, axis, correction)
 
 
-def _in_std(xp: Any, g: Any, x: Any, y: Any, axis: Axis, correction: float) -> Any:
+def _in_std(xp: ModuleType, g: Any, x: Any, y: Any, axis: Axis, correction: float) -> Any:
     slope = (g * reciprocal(y)).reshape(keep_dims(x.shape, axis))
     return slope * _deviation(xp, x, axis, correction)
 
 
-def _in_prod(xp: Any, g: Any, x: Any, axis: Axis) -> Any:
+def _in_prod(xp: ModuleType, g: Any, x: Any, axis: Axis) -> Any:
     """Times the product of all other elements, without a division: right at zeros."""
     axes = axes_of(x.ndim, axis)
     last = tuple(range(-len(axes), 0))
@@ -157,7 +158,7 @@ prod.vjp(x=_in_prod)
 
 
 @operation
-def any(xp: Any, x: Array, *, axis: Axis = None, keepdims: bool = False) -> Array:
+def any(xp: ModuleType, x: Array, *, axis: Axis = None, keepdims: bool = False) -> Array:
     """Tests whether any element over axes is true (or not zero).
 
     >>> import tinygrad_rnn as tg
@@ -168,7 +169,7 @@ def any(xp: Any, x: Array, *, axis: Axis = None, keepdims: bool = False) -> Arra
 
 
 @operation
-def all(xp: Any, x: Array, *, axis: Axis = None, keepdims: bool = False) -> Array:
+def all(xp: ModuleType, x: Array, *, axis: Axis = None, keepdims: bool = False) -> Array:
     """Tests whether all elements over axes are true (or not zero).
 
     >>> import tinygrad_rnn as tg
@@ -179,7 +180,7 @@ def all(xp: Any, x: Array, *, axis: Axis = None, keepdims: bool = False) -> Arra
 
 
 @operation
-def count_nonzero(xp: Any, x: Array, *, axis: Axis = None, keepdims: bool = False) -> Array:
+def count_nonzero(xp: ModuleType, x: Array, *, axis: Axis = None, keepdims: bool = False) -> Array:
     """Counts the elements that are not zero, over axes.
 
     >>> import tinygrad_rnn as tg
@@ -190,7 +191,7 @@ def count_nonzero(xp: Any, x: Array, *, axis: Axis = None, keepdims: bool = Fals
 
 
 @operation
-def argmax(xp: Any, x: Array, *, axis: int | None = None, keepdims: bool = False) -> Array:
+def argmax(xp: ModuleType, x: Array, *, axis: int | None = None, keepdims: bool = False) -> Array:
     """The index of the largest element along an axis (of the flattened x, if None).
 
     >>> import tinygrad_rnn as tg
@@ -201,7 +202,7 @@ def argmax(xp: Any, x: Array, *, axis: int | None = None, keepdims: bool = False
 
 
 @operation
-def argmin(xp: Any, x: Array, *, axis: int | None = None, keepdims: bool = False) -> Array:
+def argmin(xp: ModuleType, x: Array, *, axis: int | None = None, keepdims: bool = False) -> Array:
     """The index of the smallest element along an axis (of the flattened x, if None).
 
     >>> import tinygrad_rnn as tg

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -25,14 +26,14 @@ __all__ = [
 ]
 
 
-def _peak(xp: Any, x: Array, axis: Axis) -> Array:
+def _peak(xp: ModuleType, x: Array, axis: Axis) -> Array:
     """The maximum over an axis; 0 where there is no finite one, as in a row of -inf."""
     peak = x.max(axis=axis, keepdims=True)
     return xp.where(xp.isfinite(peak), peak, 0)
 
 
 @operation
-def softmax(xp: Any, x: Array, *, axis: int = -1) -> Array:
+def softmax(xp: ModuleType, x: Array, *, axis: int = -1) -> Array:
     """exp(x) / sum(exp(x)) along an axis.
 
     >>> import tinygrad_rnn as tg
@@ -45,7 +46,7 @@ def softmax(xp: Any, x: Array, *, axis: int = -1) -> Array:
 
 
 @operation
-def log_softmax(xp: Any, x: Array, *, axis: int = -1) -> Array:
+def log_softmax(xp: ModuleType, x: Array, *, axis: int = -1) -> Array:
     """log(softmax(x)) along an axis, exact where softmax(x) would round to zero.
 
     >>> import tinygrad_rnn as tg
@@ -57,7 +58,7 @@ def log_softmax(xp: Any, x: Array, *, axis: int = -1) -> Array:
 
 
 @operation
-def sparsemax(xp: Any, x: Array, *, axis: int = -1) -> Array:
+def sparsemax(xp: ModuleType, x: Array, *, axis: int = -1) -> Array:
     """The nearest distribution to x along an axis (Martins and Astudillo 2016).
 
     It is x less a threshold where that is positive, and exactly 0 elsewhere.
@@ -75,7 +76,7 @@ def sparsemax(xp: Any, x: Array, *, axis: int = -1) -> Array:
 
 
 @operation
-def logsumexp(xp: Any, x: Array, *, axis: Axis = None, keepdims: bool = False) -> Array:
+def logsumexp(xp: ModuleType, x: Array, *, axis: Axis = None, keepdims: bool = False) -> Array:
     """log(sum(exp(x))) over axes; -inf, with a gradient of 0, where all of x is.
 
     >>> import tinygrad_rnn as tg
@@ -90,7 +91,7 @@ def logsumexp(xp: Any, x: Array, *, axis: Axis = None, keepdims: bool = False) -
 
 @operation
 def softmax_cross_entropy(
-    xp: Any, x: Array, targets: Array, counts: Array | None = None, *, smoothing: float = 0.0
+    xp: ModuleType, x: Array, targets: Array, counts: Array | None = None, *, smoothing: float = 0.0
 ) -> Array:
     """-log(softmax(x))[target] for x (..., C) and integer targets (...), from 0 to C - 1.
 
@@ -105,7 +106,7 @@ def softmax_cross_entropy(
 
 
 def _gradient(
-    xp: Any,
+    xp: ModuleType,
     x: Array,
     targets: Array,
     weights: Array,
@@ -149,8 +150,8 @@ linear_softmax_cross_entropy = Op(
 
 
 def _in_linear(
-    xp: Any, g: Any, saved: Any, needs: Any, x: Any, w: Any, targets: Any, weights: Any, b: Any,
-    smoothing: float,
+    xp: ModuleType, g: Any, saved: Any, needs: Any, x: Any, w: Any, targets: Any, weights: Any,
+    b: Any, smoothing: float,
 ) -> tuple[Any, ...]:  # fmt: skip
     """Returns the gradients that forward computed, without a copy: they are as large as w."""
     if not saved:  # handed out before: whoever asks again waits for it again
@@ -173,20 +174,20 @@ softmax.vjp(x=lambda xp, g, y, axis: y * (g - xp.sum(g * y, axis=axis, keepdims=
 log_softmax.vjp(x=lambda xp, g, y, axis: g - xp.exp(y) * xp.sum(g, axis=axis, keepdims=True))
 
 
-def _in_sparsemax(xp: Any, g: Any, y: Any, axis: int) -> Any:
+def _in_sparsemax(xp: ModuleType, g: Any, y: Any, axis: int) -> Any:
     on = y > 0  # the support; elsewhere nothing changes
     count = xp.sum(on.astype(y.dtype), axis=axis, keepdims=True)
     mean = xp.sum(xp.where(on, g, 0), axis=axis, keepdims=True) / count
     return xp.where(on, g - mean, 0)
 
 
-def _in_logsumexp(xp: Any, g: Any, x: Any, y: Any, axis: Axis) -> Any:
+def _in_logsumexp(xp: ModuleType, g: Any, x: Any, y: Any, axis: Axis) -> Any:
     shape = keep_dims(x.shape, axis)
     y = xp.where(y == -np.inf, 0, y)
     return g.reshape(shape) * xp.exp(x - y.reshape(shape))
 
 
-def _selected(xp: Any, counts: Any, *rows: Any) -> Any:
+def _selected(xp: ModuleType, counts: Any, *rows: Any) -> Any:
     """Rows (..., C), zero where they do not count."""
     if counts is None:
         return rows
@@ -194,14 +195,14 @@ def _selected(xp: Any, counts: Any, *rows: Any) -> Any:
     return tuple(xp.where(at, x, 0) for x in rows)
 
 
-def _in_gradient(xp: Any, g: Any, x: Any, weights: Any, counts: Any) -> Any:
+def _in_gradient(xp: ModuleType, g: Any, x: Any, weights: Any, counts: Any) -> Any:
     """The rule of softmax, to which the ones at the targets are constants."""
     x, g = _selected(xp, counts, x, g)
     p, g = softmax(x, axis=-1), g * xp.expand_dims(weights, -1)
     return p * (g - xp.sum(g * p, axis=-1, keepdims=True))
 
 
-def _in_weights(xp: Any, g: Any, x: Any, targets: Any, counts: Any, smoothing: float) -> Any:
+def _in_weights(xp: ModuleType, g: Any, x: Any, targets: Any, counts: Any, smoothing: float) -> Any:
     x, g = _selected(xp, counts, x, g)
     at = take_along_axis(g, xp.expand_dims(targets, -1), axis=-1).reshape(g.shape[:-1])
     expected = (1 - smoothing) * at + smoothing * xp.mean(g, axis=-1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from math import inf
+from types import ModuleType
 from typing import Any
 
 from ...errors import ShapeError
@@ -16,7 +17,7 @@ __all__ = ["argsort", "searchsorted", "sort", "topk"]
 
 
 @operation
-def argsort(xp: Any, x: Array, *, axis: int | None = -1, descending: bool = False) -> Array:
+def argsort(xp: ModuleType, x: Array, *, axis: int | None = -1, descending: bool = False) -> Array:
     """The indices that sort x along an axis (flattened, if None); equal elements keep their order.
 
     >>> import tinygrad_rnn as tg
@@ -63,7 +64,7 @@ def topk(x: Array, k: int, axis: int = -1, *, largest: bool = True) -> tuple[Arr
 
 
 @operation
-def topk_indices(xp: Any, x: Any, *, k: int) -> Any:
+def topk_indices(xp: ModuleType, x: Any, *, k: int) -> Any:
     """The indices of the k largest reals along the last axis; of equals the lower index first.
 
     Without sorting the axis. Where fewer than k are above -inf, an index may occur twice.
@@ -83,7 +84,7 @@ def topk_indices(xp: Any, x: Any, *, k: int) -> Any:
 
 
 @operation
-def searchsorted(xp: Any, x: Array, values: Array, *, side: str = "left") -> Array:
+def searchsorted(xp: ModuleType, x: Array, values: Array, *, side: str = "left") -> Array:
     """Finds the indices at which to insert values into a sorted x to keep it sorted.
 
     >>> import tinygrad_rnn as tg

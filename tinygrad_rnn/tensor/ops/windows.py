@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import product
 from math import prod
+from types import ModuleType
 from typing import Any
 
 from ...errors import InvalidValueError, ShapeError
@@ -47,7 +48,7 @@ def _places(lengths: Any, counts: Any, stride: Any, dilation: Any) -> Iterator[t
 
 
 def _windows(
-    xp: Any,
+    xp: ModuleType,
     x: Array,
     *,
     lengths: Sequence[int],
@@ -77,7 +78,7 @@ def _windows(
 
 
 def _overlap(
-    xp: Any,
+    xp: ModuleType,
     windows: Array,
     *,
     shape: Sequence[int],
