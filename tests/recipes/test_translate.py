@@ -89,14 +89,22 @@ def test_it_learns_and_gives_several(learnt: TranslationTraining) -> None:
     assert learnt.finish() < 0.5
 
 
-def test_a_batch_is_each_alone(learnt: TranslationTraining) -> None:
+@pytest.mark.parametrize("trained", [True, False])  # the latter finds no end before the limit
+@pytest.mark.parametrize("max_length", [None, 9])
+@pytest.mark.parametrize("beams", [1, 4])
+def test_a_batch_is_each_alone(
+    learnt: TranslationTraining, trained: bool, max_length: int | None, beams: int
+) -> None:
     texts = ["4 0 2", "", "3", "1 1 1", "2 2 0 1 0"]
-    for beams in (1, 4):
-        together = learnt.translator.translate(texts, beams=beams, max_length=9)
-        for text, (found, *_) in zip(texts, together, strict=True):
-            [[alone]] = learnt.translator.translate([text], beams=beams, max_length=9)
-            assert found.text == alone.text
-            assert found.log_prob == pytest.approx(alone.log_prob, abs=1e-4)
+    translator = (learnt if trained else TranslationTraining(PAIRS, tiny())).translator
+    together = translator.translate(texts, beams=beams, max_length=max_length)
+    for text, (found, *_) in zip(texts, together, strict=True):
+        [[alone]] = translator.translate([text], beams=beams, max_length=max_length)
+        assert found.text == alone.text
+        assert found.log_prob == pytest.approx(alone.log_prob, abs=1e-4)
+
+
+def test_an_empty_text_and_no_text(learnt: TranslationTraining) -> None:
     assert learnt.translator.translate([""])[0][0].text == ""
     assert learnt.translator.translate([]) == []
 
