@@ -98,8 +98,9 @@ native: build/native/build.ninja
 	cmake --install build/native --prefix . > build/native/install.log
 
 # The kernels of every instruction set that this machine runs, under the address, undefined-behaviour and thread
-# sanitizers: a program in C++, and the tests of kernels/ in Python, which preloads the sanitizers. These need
-# more memory than a test of scarce memory leaves. One set: make sanitize LEVELS=x86-64-v3
+# sanitizers: a program in C++, and the tests of kernels/ in Python, which preloads the sanitizers. For each set
+# and sanitizer it takes some 4 minutes on two busy cores, and as long to compile at first. The tests need more
+# memory than one of scarce memory leaves. One set: make sanitize LEVELS=x86-64-v3
 LEVELS ?= $(or $(shell /lib64/ld-linux-x86-64.so.2 --help 2> /dev/null | sed -n 's/^ *\(x86-64-v[234]\) .supported.*/\1/p'),generic)
 sanitize: export OMP_NUM_THREADS = 2
 sanitize: export HYPOTHESIS_PROFILE = quick

@@ -11,7 +11,7 @@ from .soak import MODELS, soak
 @pytest.mark.parametrize("name", MODELS)
 def test_memory_stays_flat(name: str) -> None:
     """In the last third, no update leaves an object, be it a float."""
-    steps = 720 if name == "charlm" else 240  # whose caches take more updates, short ones, to fill
+    steps = 720 if name == "charlm" else 360  # whose caches take more updates, short ones, to fill
     _, before, end = soak(name, steps, 3)
     assert end.blocks - before.blocks < end.step - before.step == steps // 3, (before, end)
     assert end.grown(before) == []
