@@ -98,9 +98,8 @@ native: build/native/build.ninja
 	cmake --install build/native --prefix . > build/native/install.log
 
 # The kernels of every instruction set that this machine runs, under the address, undefined-behaviour and thread
-# sanitizers: a program in C++, and the tests of kernels/ in Python, which preloads the sanitizers. Three sets
-# take 7 minutes on two cores, compiling included. The tests need more
-# memory than one of scarce memory leaves. One set: make sanitize LEVELS=x86-64-v3
+# sanitizers: a program in C++, and the tests of kernels/ in Python, which preloads the sanitizers (tests of
+# scarce memory are left out: they need more). Three sets take 7 minutes on two cores, compiling included. One: make sanitize LEVELS=x86-64-v3
 LEVELS ?= $(or $(shell /lib64/ld-linux-x86-64.so.2 --help 2> /dev/null | sed -n 's/^ *\(x86-64-v[234]\) .supported.*/\1/p'),generic)
 sanitize: export OMP_NUM_THREADS = 2
 sanitize: export HYPOTHESIS_PROFILE = quick
