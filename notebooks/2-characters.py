@@ -9,7 +9,7 @@
 # %% [markdown]
 # # A vanilla RNN learns a rhyme
 #
-# A net with 96 units reads "The House That Jack Built", one character at a time, and learns to
+# A network with 96 units reads "The House That Jack Built", one character at a time, and learns to
 # predict the next one. Then we look inside: which characters are hard to predict, and how far back
 # in time the gradient of each prediction reaches.
 #

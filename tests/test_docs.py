@@ -99,7 +99,7 @@ def test_links_between_pages_lead_somewhere(page: Path) -> None:
 
 
 def equivalents() -> list[tuple[str, str]]:
-    """What the tables of From PyTorch, From Keras and From JAX say to type: (page, code)."""
+    """Reads the right columns of the pages for PyTorch, Keras and JAX: (page, code)."""
     found = []
     for name in ("pytorch", "keras", "jax"):
         page = (ROOT / "docs" / "howto" / f"{name}.md").read_text("utf-8")

@@ -25,7 +25,7 @@ Resume = Annotated[bool, typer.Option("--resume", help="Resume from the checkpoi
 
 @dataclass(frozen=True)
 class Run:
-    """Where a `train` command computes and saves, and its guards against what may go wrong."""
+    """Options of `train` commands: the device, checkpoints, and losses that are not finite."""
 
     device: Device = None
     out: Path | None = None  # runs/NAME, if None
