@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import copy
 import pickle
+from random import Random
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import nn
@@ -121,7 +124,7 @@ def test_hooks_see_and_replace_arguments_and_outputs_until_they_are_removed() ->
     def after(module: Any, args: Any, y: tg.Tensor) -> None:
         seen.append((module, args[0].shape, y.shape))
 
-    removals = [
+    handles = [
         layer.register_forward_hook(after),
         layer.register_forward_hook(lambda m, a, y: 2 * y),
         layer.register_forward_pre_hook(lambda m, a: a[0] * 0 + 1),
@@ -130,14 +133,30 @@ def test_hooks_see_and_replace_arguments_and_outputs_until_they_are_removed() ->
     expected = 2 * (tg.ones((4, 3)) @ layer.weight.mT + layer.bias)  # type: ignore[operator]
     np.testing.assert_allclose(layer(x).numpy(), expected.detach().numpy(), rtol=1e-6)
     assert seen == [(layer, (4, 3), (4, 2))]
-    for remove in removals:
-        remove()
-        remove()
+    for handle in handles:
+        handle.remove()
+        handle()
     plain = tg.linear(x, layer.weight, layer.bias)
     np.testing.assert_array_equal(layer(x).detach().numpy(), plain.detach().numpy())
     assert len(seen) == 1
     with pytest.raises(TypeError, match="register_forward_hook: hook: expected a function"):
         layer.register_forward_hook(None)  # type: ignore[arg-type]
+
+
+@given(st.lists(st.integers(0, 2), max_size=6), st.randoms())
+def test_a_handle_removes_its_own_registration(functions: list[int], random: Random) -> None:
+    layer, seen = nn.Identity(), list[int]()
+    hooks = [lambda *_, i=i: seen.append(i) for i in range(3)]
+    expected = [(layer.register_forward_hook(hooks[i]), i) for i in functions]
+    with layer.register_forward_hook(lambda *_: seen.append(9)):
+        layer(1.0)
+        assert seen == [*functions, 9]
+    while expected:
+        handle, _ = expected.pop(random.randrange(len(expected)))
+        handle.remove(), handle.remove()
+        seen.clear()
+        layer(1.0)
+        assert seen == [i for _, i in expected]
 
 
 def test_errors_of_a_hook_are_the_users() -> None:

@@ -62,6 +62,7 @@ class Problem:
             "required": [self.required[r] for r in rows] if self.required else (),
             "constraints": constraints,
             **self.settings,
+            "max_length": self.limits if chosen is None else [self.max_length(r) for r in rows],
             **changes,
         }
         first = [self.table.first[r] for r in rows]
@@ -74,6 +75,15 @@ class Problem:
         )
 
     # ------------------------------------------------------------ by hand
+
+    @property
+    def limits(self) -> Any:
+        """What is passed as max_length."""
+        return self.settings["max_length"]
+
+    def max_length(self, row: int) -> int:
+        """The maximal length of a row's results."""
+        return self.limits if isinstance(self.limits, int) else self.limits[row]
 
     def score(self, row: int, tokens: tuple[int, ...]) -> tuple[float, float]:
         """Log-probability and score."""
@@ -112,7 +122,7 @@ class Problem:
 
     def exhaustive(self, row: int) -> dict[tuple[int, ...], float]:
         """Every permitted sequence, with its score."""
-        every = self.table.sequences(self.settings["end"], self.settings["max_length"])
+        every = self.table.sequences(self.settings["end"], self.max_length(row))
         return {s: self.score(row, s)[1] for s in every if self.permits(row, s)}
 
 
@@ -129,12 +139,14 @@ def problems(
         h = (seed + 31 * row + sum((i + 1) * t for i, t in enumerate(so_far))) % 7
         return None if h == 0 else {t for t in range(tokens) if (t + h) % 3}
 
+    each = st.lists(st.integers(1, length), min_size=batch, max_size=batch)
+    limit = draw(st.one_of(st.just(length), each))
     rows = st.lists(st.lists(word, max_size=2), min_size=batch, max_size=batch)
     begins = st.lists(
         st.lists(st.integers(0, tokens - 2), max_size=2).map(tuple), min_size=batch, max_size=batch
     )
     constraints = Constraints(
-        min_length=draw(st.integers(0, length)),
+        min_length=draw(st.integers(0, length if isinstance(limit, int) else min(limit))),
         no_repeat_ngram=draw(st.integers(0, 2)),
         forbidden=draw(st.lists(word, max_size=2)),
         prefix=draw(st.one_of(st.just(()), begins)),
@@ -142,7 +154,7 @@ def problems(
     )
     return Problem(
         table,
-        {"max_length": length, "end": draw(st.sampled_from([tokens - 1, tokens - 1, None]))},
+        {"max_length": limit, "end": draw(st.sampled_from([tokens - 1, tokens - 1, None]))},
         constraints if draw(st.booleans()) else Constraints(),
         draw(rows) if required and draw(st.booleans()) else [],
         draw(st.sampled_from(PENALTIES)) if penalties else None,
@@ -154,7 +166,8 @@ def problems(
 @many
 @given(problems(), st.integers(1, 20))
 def test_a_beam_as_wide_as_all_there_is_finds_the_best(problem: Problem, n_best: int) -> None:
-    wide = problem.table.tokens ** problem.settings["max_length"]
+    rows = range(len(problem.table.first))
+    wide = problem.table.tokens ** max(map(problem.max_length, rows))
     n_best = min(n_best, wide)
     for row, found in enumerate(problem.beam(beams=wide, n_best=n_best)):
         every = problem.exhaustive(row)
@@ -293,7 +306,7 @@ def test_one_group_is_a_plain_beam(problem: Problem, beams: int, diversity: floa
 
 def by_hand(problem: Problem, row: int, width: int, groups: int, diversity: float) -> list[Any]:
     """Diverse beam search as its definition has it, a group, a path and a token at a time."""
-    end, last = problem.settings["end"], problem.settings["max_length"]
+    end, last = problem.settings["end"], problem.max_length(row)
     keep = width
     live: list[list[tuple[int, ...]]] = [[()] for _ in range(groups)]
     done: list[list[tuple[float, tuple[int, ...]]]] = [[] for _ in range(groups)]
@@ -470,6 +483,9 @@ def test_float32_scores_add_up_in_double() -> None:
     ("settings", "said"),
     [
         ({"max_length": 0}, "max_length must be at least 1, not 0"),
+        ({"max_length": [3, 0]}, "max_length must be at least 1, not 0"),
+        ({"max_length": [3]}, r"max_length: expected an integer, or 2, .* got int64 \[1\]"),
+        ({"max_length": 2.5}, "max_length: expected an integer"),
         ({"beams": 0}, "n_best must be from 1 to beams 0, not 1"),
         ({"n_best": 3}, "n_best must be from 1 to beams 2, not 3"),
         ({"groups": 3}, "groups must divide beams 2, not 3"),
@@ -494,6 +510,10 @@ def test_float32_scores_add_up_in_double() -> None:
         ),
         ({"required": [[()], []]}, "required contains an empty sequence"),
         ({"constraints": Constraints(min_length=9)}, "min_length 9 is above max_length 3"),
+        (
+            {"max_length": [4, 3], "constraints": Constraints(min_length=4)},
+            "min_length 4 is above max_length 3",
+        ),
         ({"constraints": Constraints(prefix=[(1,)])}, "prefix: expected 2 sequences, one per"),
         ({"constraints": Constraints(forbidden=[(7,)])}, "tokens 7 to 7 are not all in"),
         ({"constraints": Constraints(allowed=lambda r, t: [-1])}, "tokens -1 to -1 are not all"),

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ..errors import InvalidTypeError, InvalidValueError, ShapeError, described, public
 from ..tensor import ops
 from ..tensor.creation import as_tensor
-from ..tensor.shapes import size
+from ..tensor.shapes import integer
 from ..tensor.tensor import Tensor
 from ..tensor.tree import is_leaf
 
@@ -181,7 +181,7 @@ class PadSequences:
 
     def __post_init__(self) -> None:
         many, values = self.sequences, self.padding_value
-        size(many, "PadSequences: sequences", 1)
+        integer(many, "PadSequences: sequences", 1)
         if isinstance(values, tuple) and len(values) != many:
             raise InvalidValueError(
                 f"PadSequences: padding_value: expected {many}, one for each sequence, got {values}"

@@ -25,7 +25,7 @@ from ..tensor import tree
 from ..tensor.backend import default_device, placed
 from ..tensor.backend import device as default
 from ..tensor.random import Generator, given_or_default
-from ..tensor.shapes import size
+from ..tensor.shapes import integer
 from ..tensor.tensor import Tensor
 from .batching import part_of
 from .collating import collate as stacked
@@ -81,7 +81,7 @@ class DataLoader:
                 "TensorDataset(*columns) makes samples of arrays, list(zip(*columns)) of lists"
             )
         self.indexed = isinstance(dataset, Dataset)
-        size(batch_size, "DataLoader: batch_size", 1)
+        integer(batch_size, "DataLoader: batch_size", 1)
         if not self.indexed:
             self._check_iterable(dataset, shuffle, lengths, num_workers)
         elif not len(dataset):  # type: ignore[arg-type]
@@ -100,8 +100,8 @@ class DataLoader:
                     f"got lengths[{k}] = {length!r}"
                 )
         self.drop_last, self.collate, self.lengths = drop_last, collate or stacked, lengths
-        self.prefetch = size(prefetch, "DataLoader: prefetch")
-        self.num_workers = size(num_workers, "DataLoader: num_workers")
+        self.prefetch = integer(prefetch, "DataLoader: prefetch", 0)
+        self.num_workers = integer(num_workers, "DataLoader: num_workers", 0)
         if self.num_workers and not prefetch:
             self.prefetch = 2 * num_workers
         self.device = device
@@ -203,7 +203,7 @@ class DataLoader:
                 f"{sorted(state)}"
             )
         seed, epoch, position = (
-            size(state[n], f"DataLoader.load_state_dict: {n}")
+            integer(state[n], f"DataLoader.load_state_dict: {n}", 0)
             for n in ("seed", "epoch", "position")
         )
         if self.indexed and position >= len(self):

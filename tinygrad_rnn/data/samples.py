@@ -9,7 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from ..errors import InvalidTypeError, InvalidValueError, OutOfRangeError, public
 from ..tensor.random import Generator, given_or_default
-from ..tensor.shapes import size
+from ..tensor.shapes import integer
 from ..tensor.tree import is_leaf
 
 
@@ -139,7 +139,7 @@ class Windows:
     @public
     def __init__(self, series: Any, length: int, horizon: int = 1, stride: int = 1) -> None:
         for name, value in (("length", length), ("horizon", horizon), ("stride", stride)):
-            size(value, f"Windows: {name}", 1)
+            integer(value, f"Windows: {name}", 1)
         if len(series) < length + horizon:
             raise InvalidValueError(
                 f"Windows: series: {len(series)} steps are too few for a window of length + horizon"

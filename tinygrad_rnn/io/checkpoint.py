@@ -35,7 +35,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from ..errors import InvalidTypeError, InvalidValueError, public
-from ..tensor.shapes import size
+from ..tensor.shapes import integer
 from .earlier import INDEX, UNFINISHED, drop_indexes, earlier, keep_index, list_earlier
 from .files import CheckpointError, cannot_save, check_stored, open_to_read, sync_folder, write_new
 from .index import ENTRY, NAME, NO_FIT, format_index, names_in, read_index, state_in, state_of
@@ -91,10 +91,7 @@ def save_checkpoint(
         raise InvalidTypeError(
             f"save_checkpoint: state: expected a dict of entries, got {type(state).__name__}"
         )
-    if size(keep_last, "save_checkpoint: keep_last") < 1:
-        raise InvalidValueError(
-            f"save_checkpoint: keep_last: expected at least 1, which is this one, got {keep_last}"
-        )
+    integer(keep_last, "save_checkpoint: keep_last", 1)
     plain: dict[str, Any] = {}
     files: dict[str, dict[str, Any]] = {}
     contents: dict[str, bytes] = {}

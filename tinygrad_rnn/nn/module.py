@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, Self, TypeVar
 from ..errors import InvalidTypeError, InvalidValueError, answer_in, boundaries, public, raise_named
 from ..tensor import creation
 from ..tensor.autodiff import no_grad
-from ..tensor.observers import register
+from ..tensor.observers import RemovableHandle
 from ..tensor.tensor import Tensor
 from . import options, state_dict
 from .checks import flag
@@ -269,39 +269,40 @@ class Module:
 
     def register_forward_hook(
         self, hook: Callable[[Any, tuple[Any, ...], Any], Any]
-    ) -> Callable[[], None]:
+    ) -> RemovableHandle:
         """Registers a function that every call of the module calls after `forward`.
 
         **Arguments** hook: takes the module, the positional arguments and the output; its result,
-        unless None, replaces the output. **Returns** a function that removes the hook.
+        unless None, replaces the output. **Returns** a handle, whose `remove()` removes the hook.
 
         >>> import tinygrad_rnn as tg
         >>> layer = tg.nn.Linear(3, 2)
-        >>> remove = layer.register_forward_hook(lambda module, args, y: print(y.shape))
+        >>> handle = layer.register_forward_hook(lambda module, args, y: print(y.shape))
         >>> y = layer(tg.zeros((5, 3)))
         (5, 2)
-        >>> remove()
+        >>> handle.remove()
         """
         return self._hooked("register_forward_hook", hook, "after")
 
     def register_forward_pre_hook(
         self, hook: Callable[[Any, tuple[Any, ...]], Any]
-    ) -> Callable[[], None]:
+    ) -> RemovableHandle:
         """Registers a function that every call of the module calls before `forward`.
 
         **Arguments** hook: takes the module and the positional arguments; its result, unless None,
-        replaces them: a tuple, or one argument. **Returns** a function that removes the hook.
+        replaces them: a tuple, or one argument. **Returns** a handle, whose `remove()` removes the
+        hook.
         """
         return self._hooked("register_forward_pre_hook", hook, "before")
 
-    def _hooked(self, what: str, hook: Any, when: str) -> Callable[[], None]:
+    def _hooked(self, what: str, hook: Any, when: str) -> RemovableHandle:
         if not callable(hook):
             raise InvalidTypeError(
                 f"{type(self).__name__}.{what}: hook: expected a function, got {hook!r}"
             )
         if self._hooks is None:
             self._hooks = _Hooks()
-        return register(getattr(self._hooks, when), hook)
+        return RemovableHandle(getattr(self._hooks, when), hook)
 
     def train(self, mode: bool = True) -> Self:
         """Sets training mode (or evaluation mode), which affects dropout and the like."""
@@ -389,15 +390,15 @@ class _Hooks:
     """The functions that a call of a module calls before and after `forward`."""
 
     def __init__(self) -> None:
-        self.before, self.after = list[Any](), list[Any]()
+        self.before, self.after = dict[object, Any](), dict[object, Any]()
 
     def call(self, module: Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        for hook in (*self.before,):
+        for hook in (*self.before.values(),):
             replaced = hook(module, args)
             if replaced is not None:
                 args = replaced if isinstance(replaced, tuple) else (replaced,)
         y = module.forward(*args, **kwargs)
-        for hook in (*self.after,):
+        for hook in (*self.after.values(),):
             replaced = hook(module, args, y)
             y = y if replaced is None else replaced
         return y

@@ -9,7 +9,7 @@ the source at each step.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import nn
-from ..data import END, START, VOCABULARIES, Batch, Vocabulary, in_order
-from ..data.parallel import Pair
+from ..data import END, START, VOCABULARIES, Vocabulary, in_order
 from ..io import load_checkpoint
 from ..io.files import fitting
 from ..nn import decoding
@@ -234,10 +233,11 @@ class Translator:
         sources = [(self.source.encode(texts[i]), no_target) for i in places]
         translations = [[Translation("", 0.0, 0.0, [], None)] for _ in texts]
         model, device = self.model, self.model.decoder.head.weight.device
-        for indices, batch, limit in self._batches(sources, batch_size, max_length):
+        for indices, batch in in_order(sources, batch_size):
             first = full((len(indices),), START, dtype="int64", device=device)
             options: dict[str, Any] = {
-                "max_length": limit,
+                # An end symbol is part of each length.
+                "max_length": [max_length or 2 * int(n) + 8 for n in batch.lengths],
                 "end": END,
                 "batch_axis": model.batch_axis,
             }
@@ -254,17 +254,6 @@ class Translator:
             for i, length, hypotheses in zip(indices, batch.lengths, results, strict=True):
                 translations[places[i]] = [self._translation(h, int(length)) for h in hypotheses]
         return translations
-
-    def _batches(
-        self, sources: list[Pair], batch_size: int, max_length: int | None
-    ) -> Iterator[tuple[list[int], Batch, int]]:
-        """Batches sources that have the same limit of symbols: no text's depends on others."""
-        by_limit: dict[int, list[int]] = {}
-        for i, (ids, _) in enumerate(sources):
-            by_limit.setdefault(max_length or 2 * len(ids) + 10, []).append(i)
-        for limit, places in by_limit.items():
-            for indices, batch in in_order([sources[i] for i in places], batch_size):
-                yield [places[i] for i in indices], batch, limit
 
     def _translation(self, hypothesis: decoding.Hypothesis, length: int) -> Translation:
         """Decodes a hypothesis of a source of a length."""

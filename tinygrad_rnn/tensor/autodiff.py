@@ -85,7 +85,7 @@ def walk(
         owned = type(slots[0]) is Sum and slots[0].owned
         if any_hooked and node in hooked:
             owned = False
-            for i, hook in list(node.hooks):
+            for i, hook in list(node.hooks.values()):
                 gs[i] = gs[i] if gs[i] is None else hook(gs[i])
         if node.op is None or only is not None:
             yield node, gs, owned

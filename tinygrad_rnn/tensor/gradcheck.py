@@ -12,7 +12,7 @@ from ..errors import GradcheckError, InvalidTypeError, InvalidValueError, public
 from . import autodiff, backend, ops, tree
 from .graph import grad_mode
 from .random import Generator
-from .shapes import size
+from .shapes import integer
 from .tensor import Tensor
 
 STEP = 1e-5  # of the finite differences, whose error is about STEP**2 in float64
@@ -74,7 +74,7 @@ def gradient_errors(
 
     **Arguments**, **Raises** as `gradcheck`. **Returns** a list of `order` numbers.
     """
-    if size(order, "gradcheck: order", 1) > HIGHEST:
+    if integer(order, "gradcheck: order", 1) > HIGHEST:
         raise InvalidValueError(f"gradcheck: order: expected 1 to {HIGHEST}, got {order}")
     if not tolerance > 0:
         raise InvalidValueError(f"gradcheck: tolerance: expected more than 0, got {tolerance}")

@@ -46,7 +46,7 @@ class Node:
     serial: int
     # Functions of a complete cotangent: (index of the output, function), on `hooked` nodes only. No
     # other object refers to them, since a function may refer to the tensor that it is set on.
-    hooks: list[tuple[int, Callable[[Any], Any]]]
+    hooks: dict[object, tuple[int, Callable[[Any], Any]]]
 
     changed = False
     several = False  # whether the operation returns a tuple

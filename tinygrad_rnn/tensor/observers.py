@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import get_ident
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from .graph import Node, Traced
 
@@ -81,15 +81,27 @@ tracers: dict[int, Tracer] = {}  # by thread
 hooked: weakref.WeakSet[Node] = weakref.WeakSet()  # the nodes that have hooks
 
 
-def register(hooks: list[Any], hook: Any) -> Callable[[], None]:
-    """Adds a hook to a list. **Returns** a function that removes it."""
-    hooks.append(hook)
+class RemovableHandle:
+    """Adds a hook to others, and removes it: by `remove()`, a call, or the end of a `with` block.
 
-    def remove() -> None:
-        if hook in hooks:
-            hooks.remove(hook)
+    The hooks do not refer to their handles, which would be a cycle.
+    """
 
-    return remove
+    def __init__(self, hooks: dict[object, Any], hook: Any) -> None:
+        self._hooks, self._key = hooks, object()  # the same function may be registered twice
+        hooks[self._key] = hook
+
+    def remove(self) -> None:
+        """Removes the hook, if it is still there."""
+        self._hooks.pop(self._key, None)
+
+    __call__ = remove
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.remove()
 
 
 def is_tracing() -> bool:

@@ -15,7 +15,7 @@ import numpy as np
 from .. import kernels
 from ..errors import InvalidTypeError, InvalidValueError, public
 from . import backend
-from .shapes import size
+from .shapes import integer
 
 Shape = int | tuple[int, ...]
 
@@ -43,7 +43,9 @@ class Generator:
 
     @public
     def __init__(self, seed: int | None = None) -> None:
-        seeds = np.random.SeedSequence(None if seed is None else size(seed, "Generator: seed"))
+        seeds = np.random.SeedSequence(
+            None if seed is None else integer(seed, "Generator: seed", 0)
+        )
         self._numbers = np.random.Generator(np.random.PCG64(seeds))
         self._key, self._masks = int(seeds.spawn(1)[0].generate_state(1, np.uint64)[0]), 0
 

@@ -4,30 +4,34 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Sequence
+from math import inf
 from operator import index
 from typing import Any
 
-from ..errors import InvalidTypeError, OutOfRangeError, ShapeError
+from ..errors import InvalidTypeError, InvalidValueError, OutOfRangeError, ShapeError
 
 Axis = int | Sequence[int] | None
 
 
-def size(value: Any, what: str, least: int = 0) -> int:
-    """Converts a length to an int. **Raises** TypeError, ShapeError naming the argument."""
+def size(value: Any, what: str) -> int:
+    """Converts the size of an axis to an int. **Raises** TypeError, ShapeError naming it."""
     number = integer(value, what)
-    if number < least:
-        raise ShapeError(f"{what}: expected {least} or more, got {number}")
+    if number < 0:
+        raise ShapeError(f"{what}: expected 0 or more, got {number}")
     return number
 
 
-def integer(value: Any, what: str) -> int:
-    """Converts an integer to an int. **Raises** TypeError naming the argument."""
+def integer(value: Any, what: str, least: float = -inf) -> int:
+    """Converts an integer to an int. **Raises** TypeError, ValueError naming the argument."""
     try:
         if isinstance(value, bool):
             raise TypeError
-        return index(value)
+        number = index(value)
     except TypeError as error:
         raise InvalidTypeError(f"{what}: expected an integer, got {value!r}") from error
+    if number < least:
+        raise InvalidValueError(f"{what}: expected {least} or more, got {number}")
+    return number
 
 
 def one_axis(axis: Any, ndim: int, what: str) -> int:

@@ -19,7 +19,7 @@ from ..errors import (
 from . import autodiff, backend, conversion, interop, ops
 from .backend import Array
 from .graph import Leaf, Traced, grad_mode, wrap
-from .observers import concretize, hooked, refuse_in_trace, register, report_overwrite
+from .observers import RemovableHandle, concretize, hooked, refuse_in_trace, report_overwrite
 
 T = TypeVar("T", bound=Traced)
 
@@ -289,21 +289,23 @@ class Tensor(Traced):
         """
         autodiff.backward(self, gradient, retain_graph=retain_graph)
 
-    def register_hook(self, hook: Callable[[Tensor], Any]) -> Callable[[], None]:
+    def register_hook(self, hook: Callable[[Tensor], Any]) -> RemovableHandle:
         """Registers a function that every backward pass calls with the gradient of this tensor.
 
         A leaf keeps its hooks through optimizer steps, `load_state_dict` and moves to other devices
         and dtypes, until its `requires_grad` is set to False.
 
-        **Arguments** hook: its result, unless None, replaces the gradient. **Returns** a function
-        that removes the hook. **Raises** GraphError if the tensor does not require grad.
+        **Arguments** hook: its result, unless None, replaces the gradient. **Returns** a
+        handle, whose `remove()` removes the hook. **Raises** GraphError if the tensor does not
+        require grad.
 
         >>> import tinygrad_rnn as tg
         >>> x = tg.tensor([1.0, 2.0], requires_grad=True)
         >>> y = x * x
-        >>> remove = y.register_hook(lambda g: 10 * g)
+        >>> handle = y.register_hook(lambda g: 10 * g)
         >>> y.sum().backward(); x.grad
         tensor([20., 40.])
+        >>> handle.remove()
         """
         refuse_in_trace("a hook on a value", "hook what the loop returns")
         if self.edge is None:
@@ -319,9 +321,9 @@ class Tensor(Traced):
 
         node, output = self.edge
         if node not in hooked:
-            node.hooks = []
+            node.hooks = {}
             hooked.add(node)
-        return register(node.hooks, (output, call))
+        return RemovableHandle(node.hooks, (output, call))
 
     def __repr__(self) -> str:
         values = np.array2string(self.numpy(), separator=", ", prefix="tensor(", threshold=100)

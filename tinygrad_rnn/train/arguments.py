@@ -9,7 +9,7 @@ from ..data import Subset, TensorDataset, Windows
 from ..errors import InvalidTypeError, InvalidValueError, described
 from ..nn import Module
 from ..optim import Optimizer, ReduceLROnPlateau
-from ..tensor.shapes import size
+from ..tensor.shapes import integer
 from ..tensor.tensor import Tensor
 from ..tensor.tree import is_leaf
 from .recovery import POLICIES
@@ -92,7 +92,7 @@ def check_settings(
         ("evaluate_every", evaluate_every), ("patience", patience),
     ):  # fmt: skip
         if value is not None:
-            size(value, f"Trainer: {name}", 1)
+            integer(value, f"Trainer: {name}", 1)
     if not isinstance(explosion, int | float) or not explosion > 1:
         raise InvalidValueError(f"Trainer: explosion: expected more than 1, got {explosion}")
     if on_nan not in POLICIES:

@@ -24,7 +24,7 @@ from ...tensor.ops.sorting import topk_indices
 from ...tensor.tensor import Tensor
 from .constraints import Constraints, Required, Word
 from .penalties import Coverage, LengthPenalty
-from .steps import BatchAxis, Decoding, Hypothesis, Path, State, Step
+from .steps import BatchAxis, Decoding, Hypothesis, MaxLength, Path, State, Step
 
 
 @public
@@ -34,7 +34,7 @@ def beam_search(
     start_tokens: Any,
     *,
     beams: int,
-    max_length: int,
+    max_length: MaxLength,
     end: int | None = None,
     n_best: int = 1,
     batch_axis: BatchAxis = 0,
@@ -72,14 +72,15 @@ def beam_search(
     >>> greedily[0].tokens, [h.tokens for h in both]
     ((1, 3), [(2, 3), (1, 3)])
     """
-    decoding = Decoding("beam_search", step, state, start_tokens, batch_axis)
+    decoding = Decoding("beam_search", step, state, start_tokens, max_length, batch_axis)
     rules = constraints or Constraints()
-    rules.check(decoding.name, len(decoding.start_tokens), max_length)
+    rules.check(decoding.name, decoding.max_lengths)
     _check(beams, n_best, groups, diversity)
     batch = len(decoding.start_tokens)
     search = _Search(
         decoding, rules, Required(required, batch),
-        Coverage(coverage_penalty, source_lengths, batch), _divisors(length_penalty, max_length),
+        Coverage(coverage_penalty, source_lengths, batch),
+        _divisors(length_penalty, max(decoding.max_lengths, default=0)),
         beams // groups, n_best, groups, diversity, end,
     )  # fmt: skip
     with no_grad():
@@ -134,13 +135,16 @@ class _Search(NamedTuple):
             [_Beam(row, n_best) for _ in range(self.groups)]
             for row in range(len(self.decoding.start_tokens))
         ]
-        largest = _largest_ahead(self.divisors)
+        limits = self.decoding.max_lengths
+        largest = {n: _largest_ahead(self.divisors[: n + 1]) for n in set(limits)}
         active = batch
         for length in range(1, len(self.divisors)):
             if not active:
                 break
             self.advance(active, length)
-            active = [beams for beams in active if not all(b.done(largest) for b in beams)]
+            active = [
+                beams for beams in active if not all(b.done(largest[limits[b.row]]) for b in beams)
+            ]
         return [self.best(beams) for beams in batch]
 
     def best(self, beams: list[_Beam]) -> list[Hypothesis]:
@@ -216,7 +220,7 @@ class _Search(NamedTuple):
             if len(beam.live) == self.width or (ended and place >= self.width):
                 continue
             path = before[parent].grown(token, log_prob, start + parent)
-            if not ended and length < len(self.divisors) - 1:
+            if not ended and length < self.decoding.max_lengths[beam.row]:
                 beam.live.append(path)
             elif self.required.satisfied(path):
                 score = log_prob / self.divisors[length] + terms[start + parent]

@@ -47,14 +47,14 @@ class Constraints:
         if any(len(word) == 0 for word in self.forbidden):
             raise InvalidValueError("Constraints: forbidden contains an empty sequence")
 
-    def check(self, name: str, batch: int, max_length: int) -> None:
-        """Refuses constraints that a batch of this size cannot satisfy."""
-        if max_length < 1:
-            raise InvalidValueError(f"{name}: max_length must be at least 1, not {max_length}")
-        if self.min_length > max_length:
+    def check(self, name: str, max_lengths: Sequence[int]) -> None:
+        """Refuses constraints that a batch with these maximal lengths cannot satisfy."""
+        shortest = min(max_lengths, default=self.min_length)
+        if self.min_length > shortest:
             raise InvalidValueError(
-                f"{name}: min_length {self.min_length} is above max_length {max_length}"
+                f"{name}: min_length {self.min_length} is above max_length {shortest}"
             )
+        batch = len(max_lengths)
         if len(self.prefix) not in (0, batch):
             raise InvalidValueError(
                 f"{name}: prefix: expected {batch} sequences, one per batch row (empty for none); "

@@ -14,7 +14,7 @@ from ...tensor.ops.cumulative import ordered_cumsum
 from ...tensor.random import Generator
 from ...tensor.tensor import Tensor
 from .constraints import Constraints
-from .steps import BatchAxis, Decoding, Hypothesis, Path, State, Step, check_numbers
+from .steps import BatchAxis, Decoding, Hypothesis, MaxLength, Path, State, Step, check_numbers
 
 
 @public
@@ -159,7 +159,7 @@ def greedy(
     state: State,
     start_tokens: Any,
     *,
-    max_length: int,
+    max_length: MaxLength,
     end: int | None = None,
     batch_axis: BatchAxis = 0,
     constraints: Constraints | None = None,
@@ -169,9 +169,10 @@ def greedy(
     **Arguments** step: `(tokens (N,), state) -> (logits (N, V), state)`, optionally with attention
     weights (N, S) as a third value. state: the initial state, of batch size B. start_tokens: (B,)
     integers, the token before each result (bos). max_length: the maximal number of tokens, with the
-    end token. end: the end token (eos). batch_axis: of the state; 1 for the states of recurrent
-    layers. constraints: on the next token. **Returns** a hypothesis for each batch row. **Raises**
-    ValueError if the constraints ban all tokens.
+    end token; a sequence of them, one for each batch row, if they differ. end: the end token (eos).
+    batch_axis: of the state; 1 for the states of recurrent layers. constraints: on the next token.
+    **Returns** a hypothesis for each batch row. **Raises** ValueError if the constraints ban all
+    tokens.
 
     >>> import tinygrad_rnn as tg
     >>> bigrams = tg.tensor([[0.1, 0.8, 0.1], [0.2, 0.2, 0.6], [0.9, 0.1, 0.0]])
@@ -179,8 +180,8 @@ def greedy(
     >>> [h.tokens for h in greedy(step, None, [0, 1], max_length=4, end=2)]
     [(1, 2), (2,)]
     """
-    decoding = Decoding("greedy", step, state, start_tokens, batch_axis)
-    return _unroll(decoding, lambda x: x.argmax(axis=-1), max_length, end, constraints)
+    decoding = Decoding("greedy", step, state, start_tokens, max_length, batch_axis)
+    return _unroll(decoding, lambda x: x.argmax(axis=-1), end, constraints)
 
 
 @public
@@ -190,7 +191,7 @@ def sample(
     start_tokens: Any,
     *,
     generator: Generator,
-    max_length: int,
+    max_length: MaxLength,
     end: int | None = None,
     batch_axis: BatchAxis = 0,
     temperature: float = 1.0,
@@ -218,25 +219,22 @@ def sample(
         p = _distribution(log_probs, temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p)
         return _drawn(p, generator)
 
-    decoding = Decoding("sample", step, state, start_tokens, batch_axis)
-    return _unroll(decoding, choose, max_length, end, constraints)
+    decoding = Decoding("sample", step, state, start_tokens, max_length, batch_axis)
+    return _unroll(decoding, choose, end, constraints)
 
 
 def _unroll(
     decoding: Decoding,
     choose: Callable[[Tensor], Tensor],
-    max_length: int,
     end: int | None,
     constraints: Constraints | None,
 ) -> list[Hypothesis]:
     """Decodes until all rows have ended, with the tokens that `choose` returns."""
     rules = constraints or Constraints()
-    rules.check(decoding.name, len(decoding.start_tokens), max_length)
+    rules.check(decoding.name, decoding.max_lengths)
     results: dict[int, Hypothesis] = {}
     paths = [Path(row) for row in range(len(decoding.start_tokens))]
-    for length in range(1, max_length + 1):
-        if not paths:
-            break
+    while paths:
         log_probs = rules.apply(decoding.advance(paths), paths, end)
         check_numbers(decoding.name, log_probs, paths)
         tokens = choose(log_probs)
@@ -250,7 +248,7 @@ def _unroll(
         paths = []
         for path in grown:
             ended = path.tokens[-1] == end
-            if ended or length == max_length:
+            if ended or len(path.tokens) == decoding.max_lengths[path.row]:
                 results[path.row] = decoding.hypothesis(path, path.log_prob, ended)
             else:
                 paths.append(path)

@@ -22,6 +22,7 @@ from ...tensor.tensor import Tensor
 State = Any  # a Tensor, a list of one thing a row, None, or a tuple of states
 BatchAxis = int | tuple[Any, ...]  # of a state, or one for each part of a tuple
 Step = Callable[[Tensor, State], tuple[Any, ...]]
+MaxLength = int | Sequence[int] | Tensor  # of every result, or one for each batch row
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,13 @@ class Decoding:
     """A model that decodes a batch: its state, and its attention weights so far."""
 
     def __init__(
-        self, name: str, step: Step, state: State, start_tokens: Any, batch_axis: BatchAxis
+        self,
+        name: str,
+        step: Step,
+        state: State,
+        start_tokens: Any,
+        max_length: MaxLength,
+        batch_axis: BatchAxis,
     ) -> None:
         tokens = creation.as_tensor(start_tokens)
         if tokens.ndim != 1 or (tokens.size and tokens.dtype.kind not in "iu"):
@@ -119,6 +126,7 @@ class Decoding:
         self.device: str = tokens.device
         self.start_tokens: list[int] = tokens.tolist()
         self.count = len(self.start_tokens)  # batch size of the state
+        self.max_lengths = _max_lengths(name, max_length, self.count)
         self.attentions: list[Tensor] = []
 
     def advance(self, paths: Sequence[Path]) -> Tensor:
@@ -146,6 +154,20 @@ class Decoding:
         looks = [a[place] for a, place in zip(self.attentions, path.places, strict=False)]
         attention = ops.stack(looks) if looks else None
         return Hypothesis(path.tokens, path.log_prob, score, ended, attention)
+
+
+def _max_lengths(name: str, max_length: MaxLength, rows: int) -> list[int]:
+    """The maximal length of each batch row's results."""
+    found = creation.as_tensor(max_length)
+    if found.shape not in ((), (rows,)) or (found.size and found.dtype.kind not in "iu"):
+        raise ShapeError(
+            f"{name}: max_length: expected an integer, or {rows}, one per batch row; got "
+            f"{found.dtype} {list(found.shape)}"
+        )
+    if found.size and found.min().item() < 1:
+        raise InvalidValueError(f"{name}: max_length must be at least 1, not {found.min().item()}")
+    each: list[int] = found.tolist() if found.ndim else [found.item()] * rows
+    return each
 
 
 def check_numbers(name: str, logits: Tensor, paths: Sequence[Path]) -> None:

@@ -10,7 +10,7 @@ from ...errors import ShapeError
 from ..backend import Array
 from ..inputs import operand
 from ..operation import operation
-from ..shapes import one_axis, size
+from ..shapes import integer, one_axis
 from .indexing import take_along_axis
 
 __all__ = ["argsort", "searchsorted", "sort", "topk"]
@@ -56,7 +56,7 @@ def topk(x: Array, k: int, axis: int = -1, *, largest: bool = True) -> tuple[Arr
     """
     x = operand(x)
     axis = one_axis(axis, len(x.shape), "topk")
-    if size(k, "topk: k") > (n := x.shape[axis]):
+    if integer(k, "topk: k", 0) > (n := x.shape[axis]):
         raise ShapeError(f"topk: k: expected at most the {n} elements of axis {axis}, got {k}")
     order = argsort(x, axis=axis, descending=largest)
     indices = order[(slice(None),) * axis + (slice(k),)]

@@ -12,7 +12,7 @@ from ...errors import InvalidValueError, ShapeError
 from ..backend import Array
 from ..inputs import operand
 from ..operation import Op
-from ..shapes import size
+from ..shapes import integer
 from .movement import expand_dims, moveaxis, reshape, swapaxes
 from .products import matmul
 from .tiling import pad
@@ -25,7 +25,7 @@ def _each(value: int | Sequence[int], axes: int, what: str, least: int = 1) -> t
     values = tuple(value) if isinstance(value, (tuple, list)) else (value,) * axes
     if len(values) != axes:
         raise ShapeError(f"{what}: expected one number, or one for each of {axes} axes: {value!r}")
-    return tuple([size(n, what, least) for n in values])
+    return tuple([integer(n, what, least) for n in values])
 
 
 def _counts(space: Sequence[int], lengths: Sequence[int], stride: Any, dilation: Any) -> Any:
@@ -152,7 +152,7 @@ def conv(
             "conv: expected x (B, C, *space) and weight (D, C / groups, *lengths); got x "
             f"{list(x.shape)} and weight {list(weight.shape)}"
         )
-    groups = size(groups, "conv: groups", 1)
+    groups = integer(groups, "conv: groups", 1)
     outputs, channels, *lengths = weight.shape
     if x.shape[1] != groups * channels or outputs % groups:
         raise ShapeError(
