@@ -6,7 +6,7 @@ from types import ModuleType
 from typing import Any
 
 from ..kernels.products import sum_of_products
-from ..tensor.ops.indexing import Sum
+from ..tensor.autodiff import Sum
 from ..tensor.shapes import sum_to
 
 MAX_ROWS = 4096  # of factors that are collected before they are multiplied

@@ -13,7 +13,6 @@ from ..tensor.operation import Op
 from ..tensor.ops import elementwise
 from ..tensor.ops.indexing import in_table
 from ..tensor.random import Generator
-from ..tensor.shapes import refuse_beyond
 from ..tensor.tensor import Tensor
 
 
@@ -174,26 +173,6 @@ def ids_of(layer: str, name: str, ids: Any, rows: int, device: str) -> Tensor:
         )
     found: Tensor = in_table(f"{layer}: {name}")(ids, rows=rows)
     return found
-
-
-def lengths_of(name: str, argument: str, lengths: Any, rows: int, most: int) -> Tensor:
-    """Checks lengths, and returns them as (B,) on the host; None for the maximum."""
-    if lengths is None:
-        return creation.as_tensor(Tensor([most] * rows, dtype="int64", device="cpu"))
-    on_host = creation.as_tensor(lengths, device="cpu")
-    if on_host.shape != (rows,) or (rows and on_host.dtype.kind not in "iu"):
-        raise ShapeError(
-            f"{name}: {argument}: expected {rows} integers, one per batch row; got {on_host.dtype} "
-            f"{list(on_host.shape)}" + (": .astype(int)" if on_host.dtype.kind == "f" else "")
-        )
-    refuse_beyond(f"{name}: {argument}", on_host.tolist(), most)
-    return on_host.astype("int64")
-
-
-def within_rows(x: Any, lengths: Tensor) -> Tensor:
-    """Mask (T, B) of the steps of x (T, B, ...) within lengths."""
-    within: Tensor = creation.arange(len(x), device=lengths.device).expand_dims(axis=1) < lengths
-    return within
 
 
 def dtype_as(layer: str, name: str, x: Tensor, dtype: Any) -> None:

@@ -20,9 +20,10 @@ from ..tensor import creation, ops
 from ..tensor.autodiff import no_grad
 from ..tensor.random import Generator
 from ..tensor.tensor import Tensor
-from .checks import dtype_as, flag, input_of, lengths_of, placement, positive, within_rows
+from .checks import dtype_as, flag, input_of, placement, positive
 from .ctc import NEVER
 from .init import drawn
+from .lengths import lengths_of, within_rows
 from .loss import reduce
 from .module import Module
 

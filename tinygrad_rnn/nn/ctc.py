@@ -23,7 +23,8 @@ from ..errors import OutOfRangeError, ShapeError, public
 from ..tensor import creation, ops
 from ..tensor.operation import Op
 from ..tensor.tensor import Tensor
-from .checks import is_tensor, lengths_of
+from .checks import is_tensor
+from .lengths import lengths_of
 from .loss import reduce
 
 NEVER = -1e30  # the logarithm of an impossibility: finite, so that differences of two are no NaN

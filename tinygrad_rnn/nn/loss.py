@@ -11,7 +11,8 @@ from ..tensor import creation, ops
 from ..tensor.operation import Op
 from ..tensor.ops.indexing import in_table
 from ..tensor.tensor import Tensor
-from .checks import features_last, is_tensor, lengths_of, within_rows
+from .checks import features_last, is_tensor
+from .lengths import lengths_of, within_rows
 
 __all__ = [
     "activation_regularization", "binary_cross_entropy_with_logits", "cross_entropy",

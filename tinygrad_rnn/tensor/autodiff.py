@@ -18,7 +18,7 @@ from . import backend, conversion, ops, tree
 from .graph import Edge, Leaf, Node, Traced, grad_mode, set_grad_mode, wrap
 from .observers import callbacks, hooked, observing, refuse_in_trace
 from .operation import Op
-from .ops.indexing import Part, Sum
+from .ops.indexing import Part
 from .shapes import sum_to
 
 T = TypeVar("T", bound=Traced)
@@ -47,6 +47,27 @@ def enable_grad() -> AbstractContextManager[None]:
     True
     """
     return set_grad_mode(True)
+
+
+class Sum:
+    """A cotangent with several terms: one buffer that the engine owns, and so may write into."""
+
+    __slots__ = ("owned", "total")
+
+    def __init__(self, term: Any, owned: bool = False) -> None:
+        self.owned = owned or type(term) is Part
+        self.total = term.spread() if type(term) is Part else term
+
+    def add(self, term: Any) -> None:
+        if type(term) is Part:
+            if not self.owned:
+                self.total, self.owned = self.total.copy(), True
+            term.add_to(self.total)
+        elif self.owned:
+            self.total += term
+        else:
+            self.total = backend.as_array(self.total + term)
+            self.owned = not isinstance(term, Traced)
 
 
 def walk(

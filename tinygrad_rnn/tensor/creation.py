@@ -79,7 +79,7 @@ def full(
     """
     number, wanted = _number(value, "full: value"), _dtype(dtype, "full")
     number = conversion.from_python(number, wanted, "full: value")
-    return _filled(sizes(shape, "full"), number, wanted, device, requires_grad)
+    return _filled("full", shape, number, wanted, device, requires_grad)
 
 
 def zeros(
@@ -91,7 +91,7 @@ def zeros(
     >>> tg.zeros((2, 3)).shape
     (2, 3)
     """
-    return _filled(sizes(shape, "zeros"), 0, _dtype(dtype, "zeros"), device, requires_grad)
+    return _filled("zeros", shape, 0, dtype, device, requires_grad)
 
 
 def ones(
@@ -103,7 +103,7 @@ def ones(
     >>> tg.ones((2,))
     tensor([1., 1.])
     """
-    return _filled(sizes(shape, "ones"), 1, _dtype(dtype, "ones"), device, requires_grad)
+    return _filled("ones", shape, 1, dtype, device, requires_grad)
 
 
 def arange(
@@ -267,9 +267,10 @@ def _number(value: Any, what: str) -> Any:
 
 
 def _filled(
-    shape: Any, value: Any, dtype: np.dtype[Any], device: str | None, requires_grad: bool
+    name: str, shape: Any, value: Any, dtype: Any, device: str | None, requires_grad: bool
 ) -> Tensor:
-    return _as_leaf(backend.filled(shape, value, dtype, device), requires_grad)
+    wanted = conversion.number_dtype(np.float32 if dtype is None else dtype, name)
+    return _as_leaf(backend.filled(sizes(shape, name), value, wanted, device), requires_grad)
 
 
 def _place(array: np.ndarray[Any, Any], device: str | None, requires_grad: bool) -> Tensor:

@@ -137,6 +137,8 @@ class Inputs:
                     "differentiate the step in a scan"
                 )
             value = value.array
+        if xp is np and type(value) is np.ndarray:
+            return value  # the usual case
         if backend.is_array(value) and backend.module_of(value) is not xp:
             raise DeviceError(
                 f"{self.name}: {name}: expected it on the device of the inputs, got "

@@ -81,13 +81,13 @@ class Tensor(Traced):
         requires_grad: bool = False,
     ) -> None:
         wanted = None if dtype is None else conversion.number_dtype(dtype, "tensor")
-        edge = None
-        if isinstance(data, (list, tuple)) and conversion.holds_tensors(data):
+        edge, nested = None, isinstance(data, (list, tuple))
+        if nested and conversion.holds_tensors(data):
             data = _stacked(data)
             edge = data.edge
         if isinstance(data, Traced):
             array = data.array
-        elif backend.is_array(data):
+        elif not nested and backend.is_array(data):
             array = conversion.normalized(data)
         else:
             array = conversion.from_python(data, wanted)

@@ -15,7 +15,8 @@ from ...errors import InvalidTypeError, ShapeError
 from ...tensor import creation, ops
 from ...tensor.random import Generator
 from ...tensor.tensor import Tensor
-from ..checks import features_last, flag, lengths_of, one_of, placement, positive
+from ..checks import features_last, flag, one_of, placement, positive
+from ..lengths import lengths_of
 from ..linear import Linear
 from ..module import Module
 

@@ -19,8 +19,8 @@ from ...tensor import creation, ops
 from ...tensor.autodiff import no_grad
 from ...tensor.ops.sorting import topk_indices
 from ...tensor.tensor import Tensor
-from ..checks import lengths_of, within_rows
 from ..ctc import NEVER, check_log_probs
+from ..lengths import lengths_of, within_rows
 from .steps import Hypothesis
 
 LanguageModel = Callable[[tuple[int, ...]], Sequence[float]]  # log-probabilities of the next label

@@ -15,7 +15,7 @@ from typing import Any
 from ...errors import InvalidValueError, public
 from ...tensor import creation, ops
 from ...tensor.tensor import Tensor
-from ..checks import lengths_of
+from ..lengths import lengths_of
 
 LengthPenalty = Callable[[int], float]
 

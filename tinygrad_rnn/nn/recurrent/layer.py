@@ -12,6 +12,7 @@ the weights' dropout, then the recurrent one. What is 0 draws nothing.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from ...errors import InvalidTypeError, InvalidValueError, ShapeError
@@ -34,12 +35,11 @@ from ..checks import (
     probability,
     real_part,
     reals_of,
-    within_rows,
 )
 from ..dropout import bernoulli, dropout_mask
 from ..dropout import dropout as drop
+from ..lengths import Order, lengths_and_order, within_rows
 from ..module import Module
-from .masks import Order, lengths_and_order
 from .states import Capture, Result, State
 
 MERGES = ("concat", "sum", "mean", "mul", None)
@@ -139,18 +139,19 @@ class RecurrentLayer(Module):
 
     def _check(self, x: Tensor, axes: int = 3) -> None:
         """Refuses an input that the first layer cannot take; of so many axes, where it matters."""
-        if x.dtype.kind in "iu":
+        shape, dtype, own = x.shape, x.dtype, self.cells[0].weight_ih.dtype
+        if dtype.kind in "iu":
             raise InvalidTypeError(
-                f"{self.name}: x: expected vectors, got {x.dtype}: rows of a table are read by "
+                f"{self.name}: x: expected vectors, got {dtype}: rows of a table are read by "
                 "layer(embedding.weight, ids=x)"
             )
-        features_last(self.name, x, self.input_size)
-        if x.ndim != axes:
+        if shape[-1] != self.input_size:
+            features_last(self.name, x, self.input_size)
+        if len(shape) != axes:
             expected = "(B, T, features)" if self.batch_first else "(T, B, features)"
-            raise ShapeError(
-                f"{self.name}: x: expected {expected}, none empty; got {list(x.shape)}"
-            )
-        dtype_as(self.name, "x", x, self.cells[0].weight_ih.dtype)
+            raise ShapeError(f"{self.name}: x: expected {expected}, none empty; got {list(shape)}")
+        if dtype != own:
+            dtype_as(self.name, "x", x, own)
 
     def _at_once(self, x: Tensor, state: State, training: bool) -> tuple[Tensor, State] | None:
         """All layers over a sequence, or a step, in one call without a graph.
@@ -196,14 +197,20 @@ class RecurrentLayer(Module):
         if not isinstance(x, Tensor):
             like = self.cells[0].weight_ih if self.reads_tables else None
             x = input_of(self.name, "x", x) if like is None else reals_of(self.name, "x", x, like)
-        if ids is None and x.ndim == 2 and self.reads_tables:
+        shape = x.shape
+        if ids is None and len(shape) == 2 and self.reads_tables:
             return self._one_sequence(x, state, lengths, mask, reset, return_states)
+        if ids is None and (len(shape) < 2 or 0 in shape):
+            axes = "(B, T" if self.batch_first else "(T, B"
+            raise ShapeError(
+                f"{self.name}: x: expected {axes}, ...), none empty; got {list(shape)}"
+            )
         x, ids, lengths, order = self._time_first(x, ids, lengths, mask)
         plain = ids is None and lengths is None and reset is None and not return_states
         if plain and not grad_mode.on and (found := self._at_once(x, state, self.training)):
             return (found[0].swapaxes(0, 1), found[1]) if self.batch_first else found
         steps, batch = x.shape[:2] if ids is None else ids.shape
-        resets = self._resets(reset, lengths, order, steps, batch, x.device)
+        resets = self._resets(reset, lengths, order, steps, batch, x)
         first = self._first(state, x, batch)
         y, last, states = self._through(
             x, ids, first, lengths, resets, self.training, return_states, order
@@ -258,7 +265,7 @@ class RecurrentLayer(Module):
         """The output, and the last state and all states of every cell."""
         last: list[State] = []
         states: list[State] = []
-        steps = len(x if ids is None else ids)
+        timed = x if ids is None else ids
         capture = self.captured is not None
         masked = not (ids is lengths is resets[0] is None)
         optional = masked or self.zoneout or every or capture
@@ -275,8 +282,8 @@ class RecurrentLayer(Module):
                     options = SequenceOptions(
                         ids=None if layer else ids, lengths=lengths, reset=resets[reverse],
                         reverse=reverse, every=every or capture,
-                        zoneout=self._zoneout(begin, steps, training) if self.zoneout else (),
-                        perturbations=self._perturbations(begin, steps) if capture else None,
+                        zoneout=self._zoneout(begin, len(timed), training) if self.zoneout else (),
+                        perturbations=self._perturbations(begin, len(timed)) if capture else None,
                     )  # fmt: skip
                 y, end, all_ends = ran = self._run(len(last), x, begin, options, training)
                 if self.captured is not None:
@@ -347,21 +354,17 @@ class RecurrentLayer(Module):
         self, x: Any, ids: Any, lengths: Any, mask: Any
     ) -> tuple[Tensor, Tensor | None, Tensor | None, Order | None]:
         """The input, or a table and ids, with time as the first axis; lengths, and steps' order."""
-        is_tensor(self.name, "x", x)
-        axes, read = "(B, T" if self.batch_first else "(T, B", x
-        if ids is not None:
+        read = x
+        if ids is None:
+            self._check(x)
+        else:
             ids = read = creation.as_tensor(ids, device=x.device)
             if ids.ndim != 2 or ids.size == 0 or x.ndim != 2:
+                axes = "(B, T)" if self.batch_first else "(T, B)"
                 raise ShapeError(
-                    f"{self.name}: ids: expected {axes}), none empty, and x a table (V, features); "
+                    f"{self.name}: ids: expected {axes}, none empty, and x a table (V, features); "
                     f"got {list(ids.shape)} and {list(x.shape)}"
                 )
-        elif x.ndim < 2 or 0 in x.shape:
-            raise ShapeError(
-                f"{self.name}: x: expected {axes}, ...), none empty; got {list(x.shape)}"
-            )
-        else:
-            self._check(x)
         if self.batch_first:
             read = read.swapaxes(0, 1)
         lengths, order = lengths_and_order(
@@ -452,12 +455,12 @@ class RecurrentLayer(Module):
         order: Order | None,
         steps: int,
         batch: int,
-        device: str,
+        x: Tensor,
     ) -> tuple[Tensor | None, Tensor | None]:
         """Computes each direction's reset mask; in reverse the last step of an episode is reset."""
         if reset is None:
             return None, None
-        reset = creation.as_tensor(reset, device=device)
+        reset = creation.as_tensor(reset, device=x.device)
         shape = [batch, steps] if self.batch_first else [steps, batch]
         if list(reset.shape) != shape or reset.dtype.kind != "b":
             raise ShapeError(
@@ -505,7 +508,7 @@ def stacked(states: Sequence[State], name: str) -> State:
     """
     first, *others = states
     if not others:
-        return tree.mapped(lambda leaf: leaf.expand_dims(axis=0), first)
+        return tree.mapped(partial(ops.expand_dims, axis=0), first)
     for other in others:
         differs = tree.difference(first, other)
         shapes = [[list(leaf.shape) for leaf in tree.leaves(state)] for state in (first, other)]

@@ -9,8 +9,8 @@ from ...errors import ShapeError
 from ...tensor.random import Generator
 from ...tensor.tensor import Tensor
 from ..checks import dtype_as, features_last, flag, reals_of, state_like
+from ..lengths import lengths_and_order
 from .light import OneBiasCell
-from .masks import lengths_and_order
 
 
 class MinGRUCell(OneBiasCell):

@@ -10,7 +10,7 @@ from ...errors import InvalidTypeError
 from ...kernels import SequenceOptions
 from ...tensor import tree
 from ...tensor.tensor import Tensor
-from .masks import Order
+from ..lengths import Order
 
 State = Any  # a Tensor, (B, ...), or a tree of them: see `tensor.tree`
 Result = tuple[Tensor, State, State]  # the output, the last state, the state after every step

@@ -8,9 +8,10 @@ from ...errors import InvalidValueError, ShapeError
 from ...tensor import creation, ops
 from ...tensor.random import Generator
 from ...tensor.tensor import Tensor
-from ..checks import instance, lengths_of, placement, probability, within_rows
+from ..checks import instance, placement, probability
 from ..dropout import Dropout
 from ..embedding import Embedding
+from ..lengths import lengths_of, within_rows
 from ..module import Module
 from ..recurrent.layer import RecurrentLayer
 from .bridge import sizes_of

@@ -127,27 +127,6 @@ class Part:
         return buffer
 
 
-class Sum:
-    """A cotangent with several terms: one buffer that the engine owns, and so may write into."""
-
-    __slots__ = ("owned", "total")
-
-    def __init__(self, term: Any, owned: bool = False) -> None:
-        self.owned = owned or type(term) is Part
-        self.total = term.spread() if type(term) is Part else term
-
-    def add(self, term: Any) -> None:
-        if type(term) is Part:
-            if not self.owned:
-                self.total, self.owned = self.total.copy(), True
-            term.add_to(self.total)
-        elif self.owned:
-            self.total += term
-        else:
-            self.total = backend.as_array(self.total + term)
-            self.owned = not isinstance(term, Traced)
-
-
 place = Op("place", lambda xp, x, *, index, shape: Part(x, index, shape).spread())
 getitem = Op(
     "getitem",

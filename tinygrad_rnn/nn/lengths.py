@@ -1,5 +1,6 @@
-"""Masks with holes, as lengths: the steps that a row skips are moved behind those that it reads.
+"""Lengths and masks of the rows of a batch.
 
+A mask with holes becomes lengths: the steps that a row skips are moved behind those that it reads.
 A layer that runs over the reordered steps needs no mask but the lengths of rows, and its outputs
 are moved back to where their steps were. Reordering is a permutation, so gradients pass it as they
 pass any index.
@@ -9,10 +10,34 @@ from __future__ import annotations
 
 from typing import Any
 
-from ...errors import InvalidTypeError, InvalidValueError, ShapeError
-from ...tensor import creation, ops
-from ...tensor.tensor import Tensor
-from ..checks import lengths_of
+from ..errors import InvalidTypeError, InvalidValueError, ShapeError
+from ..tensor import creation, ops
+from ..tensor.shapes import refuse_beyond
+from ..tensor.tensor import Tensor
+
+
+def lengths_of(
+    name: str, argument: str, lengths: Any, rows: int, most: int, device: str = "cpu"
+) -> Tensor:
+    """Checks lengths, and returns them as (B,) int64 on a device; None for the maximum."""
+    if lengths is None:
+        return Tensor([most] * rows, dtype="int64", device=device)
+    found = creation.as_tensor(lengths, device="cpu")
+    on_host = found.data
+    if on_host.shape != (rows,) or (rows and on_host.dtype.kind not in "iu"):
+        raise ShapeError(
+            f"{name}: {argument}: expected {rows} integers, one per batch row; got {on_host.dtype} "
+            f"{list(on_host.shape)}" + (": .astype(int)" if on_host.dtype.kind == "f" else "")
+        )
+    refuse_beyond(f"{name}: {argument}", on_host.tolist(), most)
+    same = on_host.dtype == "int64" and device == "cpu"
+    return found if same else Tensor(on_host, "int64", device)
+
+
+def within_rows(x: Any, lengths: Tensor) -> Tensor:
+    """Mask (T, B) of the steps of x (T, B, ...) within lengths."""
+    within: Tensor = creation.arange(len(x), device=lengths.device).expand_dims(axis=1) < lengths
+    return within
 
 
 class Order:
@@ -65,8 +90,7 @@ def lengths_and_order(
     if mask is None:
         if lengths is None:
             return None, None
-        found = lengths_of(name, "lengths", lengths, shape[1], shape[0])
-        return found if found.device == device else found.to(device), None
+        return lengths_of(name, "lengths", lengths, shape[1], shape[0], device), None
     if lengths is not None:
         raise InvalidValueError(
             f"{name}: mask and lengths: expected one of them; a mask has the lengths in it: "
