@@ -8,6 +8,8 @@ import pkgutil
 import pydoc
 import sys
 import types
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -82,6 +84,33 @@ def test_a_new_unary_operation_with_its_proof_takes_six_lines_at_most() -> None:
     )
     row = OpInfo("swish", "operation", swish, lambda d: C([real(d, shape(d))], lambda f, x: f(x)))
     assert all(error < 1e-6 for error in row.check())
+
+
+@pytest.mark.parametrize("layer", [tg.nn.RNN, tg.nn.GRU, tg.nn.LSTM])
+def test_a_layer_call_with_lengths_passes_seven_files_outside_of_the_engine(layer: Any) -> None:
+    """As docs/architecture.md says, forwards and backwards."""
+    model, x = layer(3, 4), tg.zeros((5, 2, 3), requires_grad=True)
+    root = Path(tg.__file__).parent
+    files = set[str]()
+
+    def call() -> None:
+        y, _ = model(x, lengths=[5, 3])
+        y.sum().backward()
+
+    def entered(frame: types.FrameType, event: str, _: Any) -> None:
+        path = Path(frame.f_code.co_filename)
+        if event == "call" and root in path.parents:
+            files.add(path.relative_to(root).as_posix())
+
+    call()  # what is imported or made once is not of the call
+    sys.setprofile(entered)
+    try:
+        call()
+    finally:
+        sys.setprofile(None)
+    outside = {name for name in files if not name.startswith("tensor/")}
+    assert "nn/recurrent/layer.py" in outside
+    assert len(outside) <= 7, sorted(outside)
 
 
 def test_every_file_of_tests_and_every_kind_of_kernel_has_a_quick_test(
