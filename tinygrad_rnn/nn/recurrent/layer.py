@@ -1,12 +1,12 @@
-"""A recurrent layer: cells and time. What all layers share, in one direction or both.
+"""A recurrent layer: a stack of cells, and the loop over time. The base class of all layers.
 
 A cell runs one layer in one direction; cells are counted as PyTorch counts weights: layer *
-directions + direction. Rows of a batch that differ in length need neither sorting nor packing: hand
-over `lengths`.
+directions + direction. Batch rows of different lengths need neither sorting nor packing: pass
+`lengths`.
 
-Masks are drawn while training, on the host, and in this order: for each layer from the second on
+Masks are drawn in training mode, on the host, and in this order: for each layer from the second on
 the dropout before it; in each layer, for each direction, zoneout of each leaf of the state, then
-the weights' dropout, then the recurrent one. What is 0 draws nothing.
+weight dropout, then recurrent dropout. A probability of 0 draws no numbers.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ MAX_LAYERS = 1000  # more is a mistake, which would take minutes and gigabytes t
 class RecurrentLayer(Module):
     """Base class of RNN, GRU, LSTM and Recurrent: layers, directions, lengths, resets, states."""
 
-    input_size: Any  # features of x; None, where a cell of one's own does not say
+    input_size: Any  # features of x; None, if a custom cell does not say
     hidden_size: int
     output_size: int
     cells: list[Any]  # of each layer and direction
@@ -102,10 +102,10 @@ class RecurrentLayer(Module):
         self.recurrent_dropout, self.weight_dropout = recurrent_dropout, weight_dropout
         self.learn_initial = learn_initial
         self.generator = generator
-        self.captured: list[Capture] | None = None  # of each layer and direction, during a capture
+        self.captured: list[Capture] | None = None  # of each layer and direction
 
     def stack(self, make: Callable[[int], Any], input_size: int) -> list[Any]:
-        """Makes the cells of all layers and directions. **Arguments** make: a cell's features."""
+        """Creates the cells of all layers and directions; `make(features)` creates one."""
         cells: list[Any] = []
         for layer in range(self.num_layers):
             features = self._merged_size(output_size_of(cells[-1])) if layer else input_size
@@ -115,14 +115,14 @@ class RecurrentLayer(Module):
     # ------------------------------------------------------------ one cell
 
     def begin(self, index: int, x: Tensor, batch: int) -> State:
-        """A cell's state before the first step. **Arguments** x: the input; batch: its rows."""
+        """Returns the initial state of a cell for an input x of that batch size."""
         state: State = self.cells[index].begin(batch, x)
         return state
 
     def _run(
         self, index: int, x: Tensor, state: State, options: SequenceOptions, training: bool
     ) -> Result:
-        """A cell over a sequence, with the masks on its weights."""
+        """Runs a cell over a sequence, with dropout of its weights and of h."""
         cell = self.cells[index]
         w = cell.weights()
         if training and self.weight_dropout:
@@ -138,7 +138,7 @@ class RecurrentLayer(Module):
         return result
 
     def _check(self, x: Tensor, axes: int = 3) -> None:
-        """Refuses an input that the first layer cannot take; of so many axes, where it matters."""
+        """Refuses an input of the wrong dtype or shape, or without that number of axes."""
         shape, dtype, own = x.shape, x.dtype, self.cells[0].weight_ih.dtype
         if dtype.kind in "iu":
             raise InvalidTypeError(
@@ -154,9 +154,9 @@ class RecurrentLayer(Module):
             dtype_as(self.name, "x", x, own)
 
     def _at_once(self, x: Tensor, state: State, training: bool) -> tuple[Tensor, State] | None:
-        """All layers over a sequence, or a step, in one call without a graph.
+        """Runs all layers over a sequence, or a step, in one native call without a graph.
 
-        **Returns** None where anything is in its way, what is wrong among it: that is not said.
+        **Returns** None if that is not possible. It raises no errors: the general path does.
         """
         return None
 
@@ -173,26 +173,24 @@ class RecurrentLayer(Module):
         reset: Any = None,
         return_states: bool = False,
     ) -> tuple[Any, ...]:
-        """Runs over a sequence.
+        """Runs all layers over a sequence.
 
-        **Arguments** x: (T, B, features), or (B, T, features) if batch_first, a Tensor or an array;
-        for RNN, GRU and LSTM also one sequence, (T, features): then nothing that comes in or out
-        has an axis B. With ids x is a table, (V, features). state: what the last call returned:
-        each part (num_layers * directions, B, H); as the layer begins, if None. ids: (T, B) whole
-        numbers, or (B, T) if batch_first: what is read is x[ids], and what RNN, GRU and LSTM
-        compute of an input alone, its product with the input weights, they compute once for each
-        row of the table that occurs. lengths: (B,) whole numbers from 0 to T, in any order; T
-        throughout, if None; what x or ids have past them is not read. mask: instead of
-        lengths, booleans, (T, B), or (B, T) if batch_first: a step where it is False is skipped: it
-        is not read, the state stays as it is, and the output there is zero, as past a length.
-        reset: booleans, (T, B), or (B, T) if batch_first: an episode begins with that step, and
-        what came before it is not seen, in either direction. return_states: whether to return the
-        states, too.
+        **Arguments** x: (T, B, input_size), or (B, T, input_size) if batch_first, a Tensor or an
+        array. RNN, GRU and LSTM also take one sequence, (T, input_size); their results then have no
+        batch axis. state: as the last call returned it, (num_layers * directions, B, H) in each
+        part; the initial state, if None. ids: integers, (T, B), or (B, T) if batch_first; x is then
+        a table, (V, input_size), such as the weight of an embedding, and the layer reads x[ids].
+        RNN, GRU and LSTM multiply each row that occurs by the input weights once. lengths: (B,)
+        integers from 0 to T, in any order; T, if None. Steps past a length are not read. mask:
+        booleans, (T, B), or (B, T) if batch_first, instead of lengths. A step where it is False is
+        skipped: the state does not change, and the output is zero. reset: booleans, (T, B), or
+        (B, T) if batch_first. Where it is True an episode begins: that step starts from the initial
+        state, in both directions. return_states: also return the states of all steps.
 
-        **Returns** the outputs, (T, B, H * directions), zero past a row's length; the state after
-        each row's last step; with return_states the state after every step of every layer and
-        direction, each part (num_layers * directions, T, B, H), or (..., B, T, H) if batch_first,
-        zero past a row's length. **Raises** ShapeError, TypeError saying what was expected.
+        **Returns** the outputs, (T, B, H * directions), zero past a length; the state after the
+        last step of each batch row; with return_states the states after every step, in each part
+        (num_layers * directions, T, B, H), or (..., B, T, H) if batch_first, zero past a length.
+        **Raises** ShapeError, TypeError naming the argument, and what was expected.
         """
         if not isinstance(x, Tensor):
             like = self.cells[0].weight_ih if self.reads_tables else None
@@ -227,9 +225,9 @@ class RecurrentLayer(Module):
         return y, stacked(last, self.name), every
 
     def step(self, x: Tensor, state: State = None) -> tuple[Tensor, State]:
-        """One step without a graph, as in evaluation, whichever mode the layer is in.
+        """Runs one step without a graph, in evaluation mode whatever the layer's mode is.
 
-        For generation: nothing is dropped out, and zoneout mixes by its probability.
+        It serves generation: there is no dropout, and zoneout mixes by its probability.
 
         **Arguments** x: (B, features); state: of the step before. **Returns** the output, (B, H),
         and the state. **Raises** ValueError if the layer runs in both directions.
@@ -262,7 +260,7 @@ class RecurrentLayer(Module):
         every: bool,
         order: Order | None = None,
     ) -> tuple[Any, list[State], list[State]]:
-        """The output, and the last state and all states of every cell."""
+        """Runs all cells. **Returns** the output, the last states and all states of cells."""
         last: list[State] = []
         states: list[State] = []
         timed = x if ids is None else ids
@@ -303,17 +301,17 @@ class RecurrentLayer(Module):
         return x, last, states
 
     def _merged(self, ys: list[Tensor], layer: int) -> Any:
-        """Both directions' outputs as one; as a tuple from the last layer, where so asked."""
+        """Merges the outputs of both directions; the last layer's are a tuple if merge is None."""
         if self.merge is None and layer == self.num_layers - 1:
             return tuple(ys)
         return merged(ys, self.merge)
 
     def _merged_size(self, size: int) -> int:
-        """The features of a layer's output, of cells that give so many."""
+        """Returns the number of features of a layer whose cells output `size` features."""
         return size * self.directions if self.merge in ("concat", None) else size
 
     def _zoneout(self, state: State, steps: int, training: bool) -> tuple[Any, ...]:
-        """For each leaf of the state what is kept of it: masks in training, else their mean."""
+        """Returns zoneout's masks for each leaf of the state in training, else their means."""
         leaves: list[Tensor] = tree.leaves(state)
         rates: Any = self.zoneout
         if not isinstance(rates, (tuple, list)):  # booleans and integers have no mean
@@ -353,7 +351,7 @@ class RecurrentLayer(Module):
     def _time_first(
         self, x: Any, ids: Any, lengths: Any, mask: Any
     ) -> tuple[Tensor, Tensor | None, Tensor | None, Order | None]:
-        """The input, or a table and ids, with time as the first axis; lengths, and steps' order."""
+        """Returns x, or a table and ids, with time as the first axis; lengths; the order."""
         read = x
         if ids is None:
             self._check(x)
@@ -386,7 +384,7 @@ class RecurrentLayer(Module):
     def _one_sequence(
         self, x: Tensor, state: State, lengths: Any, mask: Any, reset: Any, return_states: bool
     ) -> tuple[Any, ...]:
-        """Runs over one sequence, (T, features), as over a batch of one."""
+        """Runs over one sequence, (T, features), as a batch of one."""
         batch, count = 0 if self.batch_first else 1, self.num_layers * self.directions
         first = tree.mapped(lambda leaf: creation.as_tensor(leaf).expand_dims(axis=1), state)
         for leaf in tree.leaves(first):
@@ -421,7 +419,7 @@ class RecurrentLayer(Module):
         )
 
     def _first(self, state: State, x: Tensor, batch: int) -> list[State]:
-        """The state before the first step of every cell. **Arguments** as of `begin`."""
+        """Returns the initial state of every cell. **Arguments** state: what the user passed."""
         count = self.num_layers * self.directions
         if state is None:
             return [self.begin(index, x, batch) for index in range(count)]
@@ -445,7 +443,7 @@ class RecurrentLayer(Module):
         return [self._converted(state, x.dtype) for state in first]
 
     def _converted(self, state: State, dtype: Any) -> State:
-        """A state in the dtype of the weights; refuses what is not real."""
+        """Converts a state to the dtype of the weights; refuses values that are not real."""
         return tree.mapped(lambda leaf: real_part(self.name, leaf, dtype), state)
 
     def _resets(
@@ -481,7 +479,7 @@ class RecurrentLayer(Module):
 
 
 def merged(ys: Sequence[Tensor], merge: str | None) -> Tensor:
-    """The outputs of one or both directions as one."""
+    """Merges the outputs of one or both directions."""
     if len(ys) == 1:
         return ys[0]
     if merge in ("concat", None):
@@ -495,14 +493,14 @@ def output_size_of(cell: Any) -> int:
     size = getattr(cell, "output_size", None) or getattr(cell, "hidden_size", None)
     if not isinstance(size, int):
         raise InvalidTypeError(
-            f"Recurrent: {type(cell).__name__} does not say how many features it gives to the "
-            "layer above: set self.output_size in its __init__"
+            f"Recurrent: {type(cell).__name__} does not say how many features it outputs "
+            "to the layer above: set self.output_size in its __init__"
         )
     return size
 
 
 def stacked(states: Sequence[State], name: str) -> State:
-    """The states of all layers and directions as one, each leaf with a new first axis.
+    """Stacks the states of all layers and directions along a new first axis of each leaf.
 
     **Arguments** name: what errors call the layer.
     """
@@ -515,7 +513,7 @@ def stacked(states: Sequence[State], name: str) -> State:
         if differs or shapes[0] != shapes[1]:
             raise ShapeError(
                 f"{name}: state: expected states of one size and structure in all layers, to be "
-                f"put together; got {differs or f'{shapes[0]} and {shapes[1]}'}: run a layer each"
+                f"stacked; got {differs or f'{shapes[0]} and {shapes[1]}'}: run a layer each"
             )
     leaves = [tree.leaves(state, first) for state in states]
     return tree.filled(first, map(ops.stack, zip(*leaves, strict=True)))
