@@ -7,7 +7,7 @@ from operator import index
 from typing import Any, ClassVar, cast
 
 from ..errors import InvalidTypeError, InvalidValueError, OutOfRangeError
-from ..tensor.tensor import Tensor
+from ..tensor.tensor import Tensor, TensorLike
 from .module import Module
 
 
@@ -120,7 +120,7 @@ class Sequential(ModuleList):
         """Modules and functions, but no classes of modules."""
         return callable(item) and not (isinstance(item, type) and issubclass(item, Module))
 
-    def forward(self, x: Any) -> Tensor:
+    def forward(self, x: TensorLike) -> Tensor:
         """The last module's output."""
         for module in self._items:
             x = module(x)

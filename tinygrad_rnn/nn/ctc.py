@@ -20,9 +20,10 @@ from types import ModuleType
 from typing import Any
 
 from ..errors import OutOfRangeError, ShapeError, public
+from ..loops.scan import Lengths
 from ..tensor import creation, ops
 from ..tensor.operation import Op
-from ..tensor.tensor import Tensor
+from ..tensor.tensor import Tensor, TensorLike
 from .checks import is_tensor, lengths_of
 from .loss import reduce
 
@@ -32,9 +33,9 @@ NEVER = -1e30  # the logarithm of an impossibility: finite, so that differences 
 @public
 def ctc_loss(
     log_probs: Tensor,
-    targets: Any,
-    input_lengths: Any = None,
-    target_lengths: Any = None,
+    targets: TensorLike,
+    input_lengths: Lengths = None,
+    target_lengths: Lengths = None,
     *,
     blank: int = 0,
     reduction: str = "mean",
@@ -90,7 +91,7 @@ def check_log_probs(name: str, log_probs: Any, blank: int) -> tuple[int, ...]:
 
 
 def _labels(
-    targets: Any, lengths: Any, batch: int, blank: int, classes: int
+    targets: TensorLike, lengths: Lengths, batch: int, blank: int, classes: int
 ) -> tuple[Tensor, Tensor]:
     """Targets as (B, S), blank past a row's own, and how many each row has; both on the host."""
     given = creation.as_tensor(targets, device="cpu")

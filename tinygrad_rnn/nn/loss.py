@@ -7,10 +7,11 @@ from types import ModuleType
 from typing import Any
 
 from ..errors import InvalidValueError, OutOfRangeError, ShapeError, public
+from ..loops.scan import Lengths
 from ..tensor import creation, ops
 from ..tensor.operation import Op
 from ..tensor.ops.indexing import in_table
-from ..tensor.tensor import Tensor
+from ..tensor.tensor import Tensor, TensorLike
 from .checks import features_last, is_tensor, lengths_of, within_rows
 
 __all__ = [
@@ -34,9 +35,9 @@ def reduce(name: str, losses: Tensor, reduction: str, count: Any = None) -> Tens
 @public
 def cross_entropy(
     logits: Tensor,
-    targets: Any,
+    targets: TensorLike,
     *,
-    weight: Any = None,
+    weight: TensorLike | None = None,
     ignore_index: int = -100,
     label_smoothing: float = 0.0,
     reduction: str = "mean",
@@ -92,7 +93,7 @@ def _soft_cross_entropy(
     return -ops.sum(terms if weights is None else terms * weights, axis=-1)
 
 
-def _class_weights(name: str, scores: Tensor, weight: Any) -> Tensor:
+def _class_weights(name: str, scores: Tensor, weight: TensorLike) -> Tensor:
     """Checks the factors of the classes. **Returns** them in the dtype of the scores."""
     weights = creation.as_tensor(weight, device=scores.device)
     if weights.shape != scores.shape[-1:] or weights.dtype.kind not in "fiu":
@@ -107,7 +108,7 @@ def _class_weights(name: str, scores: Tensor, weight: Any) -> Tensor:
 def linear_cross_entropy(
     x: Tensor,
     linear_weight: Tensor,
-    targets: Any,
+    targets: TensorLike,
     *,
     linear_bias: Tensor | None = None,
     ignore_index: int = -100,
@@ -158,9 +159,9 @@ def linear_cross_entropy(
 @public
 def nll_loss(
     log_probs: Tensor,
-    targets: Any,
+    targets: TensorLike,
     *,
-    weight: Any = None,
+    weight: TensorLike | None = None,
     ignore_index: int = -100,
     reduction: str = "mean",
 ) -> Tensor:
@@ -184,7 +185,11 @@ def nll_loss(
 
 @public
 def binary_cross_entropy_with_logits(
-    logits: Tensor, target: Any, *, pos_weight: Any = None, reduction: str = "mean"
+    logits: Tensor,
+    target: TensorLike,
+    *,
+    pos_weight: TensorLike | None = None,
+    reduction: str = "mean",
 ) -> Tensor:
     """-t log sigmoid(x) - (1 - t) log(1 - sigmoid(x)), in nats, without overflow.
 
@@ -241,7 +246,7 @@ _weighted_binary_cross_entropy = Op("binary_cross_entropy_with_logits", _weighte
 
 
 @public
-def activation_regularization(y: Tensor, *, lengths: Any = None) -> Tensor:
+def activation_regularization(y: Tensor, *, lengths: Lengths = None) -> Tensor:
     """AR: the mean square of a layer's outputs, to be added to a loss (Merity et al. 2017).
 
     **Arguments** y: (T, B, H), after dropout. lengths: (B,) valid steps of each row; T, if None.
@@ -255,7 +260,7 @@ def activation_regularization(y: Tensor, *, lengths: Any = None) -> Tensor:
 
 
 @public
-def temporal_activation_regularization(y: Tensor, *, lengths: Any = None) -> Tensor:
+def temporal_activation_regularization(y: Tensor, *, lengths: Lengths = None) -> Tensor:
     """TAR: the mean square of how outputs change from step to step (Merity et al. 2017).
 
     **Arguments** y: (T, B, H), before dropout. lengths: (B,) valid steps of each row; T, if None.
@@ -268,7 +273,7 @@ def temporal_activation_regularization(y: Tensor, *, lengths: Any = None) -> Ten
     return _mean_square("temporal_activation_regularization", y, lengths, 1)
 
 
-def _mean_square(name: str, y: Tensor, lengths: Any, differences: int) -> Tensor:
+def _mean_square(name: str, y: Tensor, lengths: Lengths, differences: int) -> Tensor:
     """The mean square of valid outputs, or of their differences in time."""
     is_tensor(name, "y", y)
     if y.ndim != 3 or 0 in y.shape:
@@ -286,7 +291,7 @@ def _mean_square(name: str, y: Tensor, lengths: Any, differences: int) -> Tensor
 # ---------------------------------------------------------------- what comes in
 
 
-def like(name: str, prediction: Any, target: Any) -> Tensor:
+def like(name: str, prediction: Any, target: TensorLike) -> Tensor:
     """Checks that a target has the shape of a prediction. **Returns** it as a Tensor.
 
     An array of reals takes the dtype of the prediction, as inputs take that of the weights.
@@ -316,7 +321,7 @@ def share(name: str, label_smoothing: Any) -> float:
 
 
 def _targets(
-    name: str, scores: Any, classes: int | None, targets: Any, ignore_index: int
+    name: str, scores: Any, classes: int | None, targets: TensorLike, ignore_index: int
 ) -> tuple[Tensor, Any]:
     """Targets in which the ignored are 0, and which count; None, if all do.
 

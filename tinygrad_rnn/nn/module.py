@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, Self, TypeVar
 from ..errors import InvalidTypeError, InvalidValueError, answer_in, boundaries, public, raise_named
 from ..tensor import creation
 from ..tensor.autodiff import no_grad
+from ..tensor.conversion import DType
 from ..tensor.observers import RemovableHandle
-from ..tensor.tensor import Tensor
+from ..tensor.tensor import Tensor, TensorLike
 from . import options, state_dict
 from .checks import flag
 from .state_dict import IncompatibleKeys, StateDictError
@@ -45,7 +46,7 @@ class Parameter(Tensor):
 
     stays = True  # frozen, too: it is the module's, so that `p *= 0.9` must not make another
 
-    def __init__(self, data: Any, *, requires_grad: bool = True) -> None:
+    def __init__(self, data: TensorLike, *, requires_grad: bool = True) -> None:
         if _budget.left is not None:
             _budget.left -= getattr(data, "nbytes", 0)
             if _budget.left < 0:
@@ -315,7 +316,7 @@ class Module:
         """Sets evaluation mode."""
         return self.train(False)
 
-    def to(self, target: Any) -> Self:
+    def to(self, target: DType) -> Self:
         """Moves the parameters and buffers to a device (`cuda`) or a dtype (`float64`), in place.
 
         **Raises** TypeError for a dtype that is not real: its values could not be learned.

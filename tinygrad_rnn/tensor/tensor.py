@@ -18,6 +18,7 @@ from ..errors import (
 )
 from . import autodiff, backend, conversion, interop, ops
 from .backend import Array
+from .conversion import DType
 from .graph import Leaf, Traced, grad_mode, wrap
 from .observers import RemovableHandle, concretize, hooked, refuse_in_trace, report_overwrite
 
@@ -75,7 +76,7 @@ class Tensor(Traced):
     def __init__(
         self,
         data: Any,
-        dtype: Any = None,
+        dtype: DType = None,
         device: str | None = None,
         *,
         requires_grad: bool = False,
@@ -385,7 +386,7 @@ class Tensor(Traced):
         except ValueError as error:
             raise InvalidValueError(f"format: spec {spec!r}: {error}") from error
 
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
+    def __array__(self, dtype: DType = None, copy: bool | None = None) -> Any:
         if self.edge is not None:
             raise InvalidTypeError(
                 "NumPy's functions would drop the graph: use tinygrad_rnn's of the same name, "
@@ -542,7 +543,7 @@ class Tensor(Traced):
         """Permutes the axes: `x.permute_dims(1, 0, 2)`."""
         return ops.permute_dims(self, axes=axes or None)
 
-    def astype(self, dtype: Any) -> Tensor:
+    def astype(self, dtype: DType) -> Tensor:
         """Converts to a dtype."""
         return ops.astype(self, dtype)
 
@@ -571,6 +572,9 @@ class _Gradient(Tensor):
     def __reduce__(self) -> Any:
         return self.detach().__reduce__()
 
+
+# What an operation accepts for a Tensor, beside another one; the arrays of a device have no type.
+TensorLike = Tensor | np.ndarray[Any, Any] | np.generic | float | list[Any] | tuple[Any, ...]
 
 answer_in(Tensor, {name: f"tg.{name}(x)" for name in ops.__all__ if not hasattr(Tensor, name)})  # type: ignore[has-type]
 Tensor.result_class = Traced.result_class = Tensor  # the latter for calls with Python numbers only

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import InvalidTypeError, InvalidValueError, public
+from ...loops.scan import Lengths
 from ...nn import Module, Seq2Seq
 from ...tensor import tree
 from ...tensor.autodiff import no_grad
@@ -100,7 +101,12 @@ def export_onnx(
 
 @public
 def export_seq2seq(
-    model: Seq2Seq, encoder: str | Path, decoder: str | Path, source: Any, *, lengths: Any = None
+    model: Seq2Seq,
+    encoder: str | Path,
+    decoder: str | Path,
+    source: Any,
+    *,
+    lengths: Lengths = None,
 ) -> None:
     """Exports an encoder-decoder model as two graphs: the encoder, and one step of the decoder.
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import InvalidValueError
+from ...tensor.conversion import DType
 from ..tracing import Recorder, Ref
 from .graph import Graph
 from .names import BINARY, UNARY
@@ -42,7 +43,7 @@ class Call:
         self.shape = self.shapes[0]
         self.dtype = first.arrays[0].dtype
 
-    def arg(self, i: int, dtype: Any = None) -> str:
+    def arg(self, i: int, dtype: DType = None) -> str:
         """The value of an input, in a dtype if one is asked for."""
         first, second = self.pair
         return self.value(first.args[i], second.args[i], self.what, dtype)

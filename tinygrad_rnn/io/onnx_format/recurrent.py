@@ -13,6 +13,7 @@ from ...nn import GRU, LSTM, RNN, Conv1d, Conv2d
 from ...nn.options import option
 from ...nn.recurrent.layer import RecurrentLayer
 from ...tensor import tree
+from ...tensor.conversion import DType
 from ...tensor.tensor import Tensor
 from ..conventions import ONNX, OURS, gates, stacked
 from ..steps import step_of
@@ -65,7 +66,7 @@ class Run:
         pairs = zip(self.exporter.recorders, (self.given, self.second), strict=True)
         return [recorder.array(given[name]) for recorder, given in pairs]
 
-    def value(self, name: str, dtype: Any = None) -> str:
+    def value(self, name: str, dtype: DType = None) -> str:
         """An argument's value."""
         return self.exporter.value(
             self.given[name], self.second[name], f"{self.name}: {name}", dtype

@@ -8,6 +8,7 @@ from typing import Any
 from ... import cells
 from ...errors import InvalidValueError, ShapeError
 from ...tensor import creation
+from ...tensor.conversion import DType
 from ...tensor.random import Generator
 from ...tensor.tensor import Tensor
 from ..checks import flag, is_tensor, placement, positive, state_like
@@ -38,7 +39,7 @@ class ConvLSTMCell(Module):
         kernel_size: int | tuple[int, ...],
         bias: bool = True,
         device: str | None = None,
-        dtype: Any = "float32",
+        dtype: DType = "float32",
         *,
         peephole_size: tuple[int, ...] | None = None,
         generator: Generator | None = None,

@@ -10,6 +10,7 @@ from ...cells.common import by_steps
 from ...errors import InvalidTypeError, InvalidValueError, ShapeError
 from ...kernels import SequenceOptions
 from ...tensor import tree
+from ...tensor.conversion import DType
 from ...tensor.random import Generator
 from ...tensor.tensor import Tensor
 from ..checks import flag, positive
@@ -188,7 +189,7 @@ class Recurrent(RecurrentLayer):
         check = partial(_checked_step, f"Recurrent: {type(cell).__name__}.step")
         return by_steps(cell.step, x, state, options, fused=self.fused, check=check)
 
-    def _converted(self, state: State, dtype: Any) -> State:
+    def _converted(self, state: State, dtype: DType) -> State:
         return state  # a cell of one's own may have states of other kinds
 
     def _check(self, x: Tensor, axes: int = 3) -> None:

@@ -14,7 +14,7 @@ from ... import kernels
 from ...kernels.contract import check_whole
 from .. import backend
 from ..backend import Array
-from ..conversion import normalized, number_dtype
+from ..conversion import DType, normalized, number_dtype
 from ..graph import Traced
 from ..inputs import operand
 from ..operation import Op, operation
@@ -306,7 +306,7 @@ def nonzero(xp: ModuleType, x: Array) -> tuple[Array, ...]:
 
 
 @operation
-def one_hot(xp: ModuleType, x: Array, *, num_classes: int, dtype: Any = "float32") -> Array:
+def one_hot(xp: ModuleType, x: Array, *, num_classes: int, dtype: DType = "float32") -> Array:
     """One-hot encoding: 1 at the class of each integer of x, 0 elsewhere, along a new last axis.
 
     **Raises** IndexError for one that names no class; on a GPU, with the next value that comes to

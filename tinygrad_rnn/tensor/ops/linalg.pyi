@@ -6,12 +6,9 @@ Of arrays alone, without a Tensor among them, an operation gives an array.
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
-
+from ..conversion import DType
 from ..shapes import Axis
-from ..tensor import Tensor
-
-TensorLike = Tensor | np.ndarray[Any, Any] | np.generic | float | list[Any] | tuple[Any, ...]
+from ..tensor import Tensor, TensorLike
 
 __all__ = ["cholesky", "det", "inv", "norm", "slogdet", "solve", "svdvals"]
 
