@@ -32,6 +32,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from {up}conversion import DType
+from {up}ops.indexing import Index
 from {up}shapes import Axis
 from {up}tensor import Tensor, TensorLike
 '''

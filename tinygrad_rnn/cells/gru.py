@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from .. import kernels
@@ -24,8 +24,8 @@ def gru_step(
     h_mask: Any = None,
     *,
     reset_after: bool = False,
-    activation: Any = "tanh",
-    recurrent_activation: Any = "sigmoid",
+    activation: str | Callable[..., Any] = "tanh",
+    recurrent_activation: str | Callable[..., Any] = "sigmoid",
     gate_clip: float | None = None,
     norms: Sequence[Any] | None = None,
 ) -> Any:

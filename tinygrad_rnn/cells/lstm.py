@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from .. import kernels
@@ -37,8 +37,8 @@ def lstm_step(
     *,
     coupled_gates: bool = False,
     cell_clip: float | None = None,
-    activation: Any = "tanh",
-    recurrent_activation: Any = "sigmoid",
+    activation: str | Callable[..., Any] = "tanh",
+    recurrent_activation: str | Callable[..., Any] = "sigmoid",
     gate_clip: float | None = None,
     norms: Sequence[Any] | None = None,
 ) -> tuple[Any, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from .. import kernels
@@ -22,7 +22,7 @@ def rnn_step(
     b_hh: Any = None,
     h_mask: Any = None,
     *,
-    activation: Any = "tanh",
+    activation: str | Callable[..., Any] = "tanh",
     gate_clip: float | None = None,
     norms: Sequence[Any] | None = None,
 ) -> Any:

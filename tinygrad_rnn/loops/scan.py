@@ -198,7 +198,7 @@ def _running(steps: int, *lengths: int) -> Any:
     return running_rows(steps, np.array(lengths, np.int64))
 
 
-def _array(value: Any) -> Any:
+def _array(value: object) -> Any:
     """The array of a Tensor; numbers become a NumPy array."""
     if isinstance(value, Traced):
         return concretize(value)
@@ -215,7 +215,7 @@ def _check_batch(what: str, values: list[Any], rows: Any) -> None:
             )
 
 
-def _writable(value: Any, cls: type[Traced]) -> Traced:
+def _writable(value: object, cls: type[Traced]) -> Traced:
     """An alias of a value that the step may overwrite."""
     if not isinstance(value, Traced):
         return wrap(cls, normalized(value, "scan: carry"), None)

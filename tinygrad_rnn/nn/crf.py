@@ -240,7 +240,7 @@ class CRF(Module):
 def _pairs(forbidden: Any, num_tags: int) -> tuple[tuple[int | None, int | None], ...]:
     """Checked transitions."""
 
-    def tag(t: Any) -> bool:
+    def tag(t: object) -> bool:
         return t is None or (type(t) is int and 0 <= t < num_tags)
 
     pairs = list(forbidden) if isinstance(forbidden, Iterable) else [forbidden]

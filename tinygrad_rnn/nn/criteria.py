@@ -33,7 +33,7 @@ class _Loss(Module):
         """The arguments of the constructor: those that the function takes, too."""
         return {name: getattr(self, name) for name in arguments(type(self))}
 
-    def _factors(self, name: str, value: Any, ndim: int | None = None) -> None:
+    def _factors(self, name: str, value: object, ndim: int | None = None) -> None:
         """Registers factors of classes or elements as a buffer; None for no factors."""
         if value is None:
             setattr(self, name, None)
@@ -243,7 +243,7 @@ class CTCLoss(_Loss):
         return ctc_loss(log_probs, targets, input_lengths, target_lengths, **self._settings())
 
 
-def _index(layer: str, value: Any, name: str = "ignore_index") -> int:
+def _index(layer: str, value: object, name: str = "ignore_index") -> int:
     if type(value) is not int:
         raise InvalidTypeError(f"{layer}: {name}: expected a whole number, got {value!r}")
     return value

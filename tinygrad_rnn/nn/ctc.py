@@ -23,6 +23,7 @@ from ..errors import OutOfRangeError, ShapeError, public
 from ..loops.scan import Lengths
 from ..tensor import creation, ops
 from ..tensor.operation import Op
+from ..tensor.shapes import Shapes
 from ..tensor.tensor import Tensor, TensorLike
 from .checks import is_tensor, lengths_of
 from .loss import reduce
@@ -77,7 +78,7 @@ def ctc_loss(
 # ---------------------------------------------------------------- what comes in
 
 
-def check_log_probs(name: str, log_probs: Any, blank: int) -> tuple[int, ...]:
+def check_log_probs(name: str, log_probs: Tensor, blank: int) -> tuple[int, ...]:
     """Checks log-probabilities and the class of the blank. **Returns** T, B, C."""
     is_tensor(name, "log_probs", log_probs)
     if log_probs.ndim != 3 or log_probs.dtype.kind != "f":
@@ -215,7 +216,7 @@ def _ctc_forward(
     return xp.where(impossible, inf, -log_z), saved
 
 
-def _ctc_rule(xp: ModuleType, g: Any, saved: Any, shapes: Any) -> Any:
+def _ctc_rule(xp: ModuleType, g: Any, saved: Any, shapes: Shapes) -> Any:
     """Minus the probability that a step is of a class, given the labels."""
     shares, places = saved
     steps, batch, classes = shapes[0]

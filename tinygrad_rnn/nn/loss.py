@@ -20,7 +20,7 @@ __all__ = [
 ]  # fmt: skip
 
 
-def reduce(name: str, losses: Tensor, reduction: str, count: Any = None) -> Tensor:
+def reduce(name: str, losses: Tensor, reduction: str, count: Tensor | None = None) -> Tensor:
     """The mean (over count, if given; 0 over nothing), the sum, or all of them."""
     if reduction == "none":
         return losses
@@ -81,7 +81,7 @@ def cross_entropy(
 
 
 def _soft_cross_entropy(
-    logits: Tensor, probabilities: Tensor, weights: Any, smoothing: float
+    logits: Tensor, probabilities: Tensor, weights: Tensor | None, smoothing: float
 ) -> Tensor:
     """The cross-entropy of each row with a distribution over the classes."""
     p = probabilities
@@ -291,7 +291,7 @@ def _mean_square(name: str, y: Tensor, lengths: Lengths, differences: int) -> Te
 # ---------------------------------------------------------------- what comes in
 
 
-def like(name: str, prediction: Any, target: TensorLike) -> Tensor:
+def like(name: str, prediction: Tensor, target: TensorLike) -> Tensor:
     """Checks that a target has the shape of a prediction. **Returns** it as a Tensor.
 
     An array of reals takes the dtype of the prediction, as inputs take that of the weights.
@@ -309,7 +309,7 @@ def like(name: str, prediction: Any, target: TensorLike) -> Tensor:
     return found
 
 
-def share(name: str, label_smoothing: Any) -> float:
+def share(name: str, label_smoothing: float) -> float:
     """Checks label_smoothing. **Returns** a Python float, which takes the dtype of the logits."""
     try:
         found = float(label_smoothing)
@@ -321,7 +321,7 @@ def share(name: str, label_smoothing: Any) -> float:
 
 
 def _targets(
-    name: str, scores: Any, classes: int | None, targets: TensorLike, ignore_index: int
+    name: str, scores: Tensor, classes: int | None, targets: TensorLike, ignore_index: int
 ) -> tuple[Tensor, Any]:
     """Targets in which the ignored are 0, and which count; None, if all do.
 
@@ -362,7 +362,7 @@ def _classes_second(scores: Tensor, targets: Tensor) -> str:
 
 
 def _counted(
-    name: str, losses: Tensor, counts: Any, reduction: str, weights: Tensor | None = None
+    name: str, losses: Tensor, counts: Tensor, reduction: str, weights: Tensor | None = None
 ) -> Tensor:
     """Reduces the losses that count; the mean is weighted, if there are weights."""
     if counts is not None:

@@ -185,7 +185,9 @@ class Module:
         """The parameters, each once."""
         return (p for _, p in self.named_parameters())
 
-    def register_buffer(self, name: str, tensor: Any, persistent: bool = True) -> None:
+    def register_buffer(
+        self, name: str, tensor: TensorLike | None, persistent: bool = True
+    ) -> None:
         """Adds a Tensor that is not learned, such as a running mean: an attribute of that name.
 
         `.to` moves it with the parameters; of the dtypes only reals change. A forward function may
@@ -296,7 +298,7 @@ class Module:
         """
         return self._hooked("register_forward_pre_hook", hook, "before")
 
-    def _hooked(self, what: str, hook: Any, when: str) -> RemovableHandle:
+    def _hooked(self, what: str, hook: Callable[..., Any], when: str) -> RemovableHandle:
         if not callable(hook):
             raise InvalidTypeError(
                 f"{type(self).__name__}.{what}: hook: expected a function, got {hook!r}"

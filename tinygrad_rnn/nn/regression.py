@@ -145,7 +145,7 @@ def _log_gamma(x: Tensor) -> Tensor:
     return stirling - ops.log(below)
 
 
-def above(name: str, argument: str, value: Any) -> None:
+def above(name: str, argument: str, value: float) -> None:
     """Refuses a value that is not a finite number above 0."""
     real(name, argument, value)
     if value <= 0:
@@ -153,7 +153,7 @@ def above(name: str, argument: str, value: Any) -> None:
 
 
 def _spread(
-    name: str, argument: str, prediction: Tensor, value: Any, *, strict: bool = False
+    name: str, argument: str, prediction: Tensor, value: TensorLike, *, strict: bool = False
 ) -> Tensor:
     """A variance or the like, as a Tensor that broadcasts to the prediction."""
     found = creation.as_tensor(value, device=prediction.device)

@@ -152,12 +152,12 @@ def promoted(
     return array
 
 
-def holds_tensors(data: Any) -> bool:
+def holds_tensors(data: object) -> bool:
     """Whether nested lists contain Tensors."""
     return any(hasattr(kind, "edge") for kind in _kinds(data))
 
 
-def _kinds(data: Any) -> set[type]:
+def _kinds(data: object) -> set[type]:
     """The types of all items of nested lists."""
     found, nests = {type(data)}, [data] if isinstance(data, (list, tuple)) else []
     while nests:

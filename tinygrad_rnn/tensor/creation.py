@@ -263,7 +263,7 @@ def _real_dtype(dtype: DType, what: str) -> np.dtype[Any]:
     return wanted
 
 
-def _number(value: Any, what: str) -> Any:
+def _number(value: object, what: str) -> Any:
     """Converts a number, or a constant without axes, to a Python number."""
     if isinstance(value, Traced) and value.edge is None and not value.array.shape:
         value = concretize(value).item()
@@ -276,7 +276,11 @@ def _number(value: Any, what: str) -> Any:
 
 
 def _filled(
-    shape: Any, value: Any, dtype: np.dtype[Any], device: str | None, requires_grad: bool
+    shape: tuple[int, ...],
+    value: Any,
+    dtype: np.dtype[Any],
+    device: str | None,
+    requires_grad: bool,
 ) -> Tensor:
     return _as_leaf(backend.filled(shape, value, dtype, device), requires_grad)
 

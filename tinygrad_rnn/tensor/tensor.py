@@ -21,6 +21,7 @@ from .backend import Array
 from .conversion import DType
 from .graph import Leaf, Traced, grad_mode, wrap
 from .observers import RemovableHandle, concretize, hooked, refuse_in_trace, report_overwrite
+from .ops.indexing import Index
 
 T = TypeVar("T", bound=Traced)
 
@@ -28,7 +29,7 @@ T = TypeVar("T", bound=Traced)
 def reflected(op: Callable[[Any, Any], Tensor]) -> Callable[[Tensor, Any], Tensor]:
     """The operator for a Tensor on the right, as `__rsub__`: 1 - x."""
 
-    def operator(self: Tensor, other: Any) -> Tensor:
+    def operator(self: Tensor, other: TensorLike) -> Tensor:
         return op(other, self)
 
     return operator
@@ -38,7 +39,7 @@ def augmented(sign: str, op: Callable[[Any, Any], Tensor]) -> Callable[[Tensor, 
     """The operator of `x += y`: a new value, or x itself if it is written in place."""
     doing, instead = f"x {sign}= y", f"write x = x {sign} y"
 
-    def operator(self: Tensor, other: Any) -> Tensor:
+    def operator(self: Tensor, other: TensorLike) -> Tensor:
         written = self._written(doing, instead)
         value = op(self, other)
         if not written:
@@ -115,7 +116,7 @@ class Tensor(Traced):
         return concretize(self)
 
     @data.setter
-    def data(self, value: Any) -> None:
+    def data(self, value: TensorLike) -> None:
         report_overwrite(self)
         leaf = self._leaf("assigning to .data")
         array = value.array if isinstance(value, Traced) else value
@@ -248,7 +249,7 @@ class Tensor(Traced):
         """Returns the only element as a Python number."""
         return self._only("item", ": reduce it, or see tolist()", InvalidValueError)
 
-    def _only(self, what: str, remedy: str = "", error: Any = InvalidTypeError) -> Any:
+    def _only(self, what: str, remedy: str = "", error: type[Exception] = InvalidTypeError) -> Any:
         """The only element as a Python number."""
         if self.array.size != 1:
             raise error(f"{what}: expected one element, got shape {list(self.shape)}{remedy}")
@@ -262,7 +263,7 @@ class Tensor(Traced):
         """Returns a constant with the same array, detached from the graph."""
         return wrap(Tensor, self.array, None)
 
-    def to(self, target: Any) -> Tensor:
+    def to(self, target: DType) -> Tensor:
         """Converts to a device (`cpu`, `cuda`) or a dtype (`float64`), differentiably."""
         if isinstance(target, str) and target.partition(":")[0] in backend.platforms:
             return ops.to_device(self, target)
@@ -273,7 +274,7 @@ class Tensor(Traced):
             )
         return ops.astype(self, target)
 
-    def move_(self, target: Any) -> Self:
+    def move_(self, target: DType) -> Self:
         """Moves this leaf in place to another device or dtype, without its gradient."""
         report_overwrite(self)
         leaf, moved = self._leaf("move_"), self.detach().to(target).array
@@ -282,7 +283,7 @@ class Tensor(Traced):
         self._overwrite(leaf, moved, None)
         return self
 
-    def backward(self, gradient: Any = None, *, retain_graph: bool = False) -> None:
+    def backward(self, gradient: TensorLike | None = None, *, retain_graph: bool = False) -> None:
         """Accumulates the gradient of this scalar in `.grad` of every leaf that it depends on.
 
         **Arguments** gradient: the cotangent, if this is not a scalar. retain_graph: allows another
@@ -394,7 +395,7 @@ class Tensor(Traced):
             )
         return np.array(self.numpy(), dtype=dtype, copy=copy)
 
-    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **settings: Any) -> Any:
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **settings: Any) -> Any:
         if "out" in settings:
             raise InvalidTypeError(
                 f"numpy.{ufunc.__name__}: a Tensor cannot be written into a NumPy array: "
@@ -406,7 +407,7 @@ class Tensor(Traced):
             raise interop.refusal(ufunc.__name__ if called else f"{ufunc.__name__}.{method}")
         return answer(*inputs)
 
-    def __array_function__(self, function: Any, *_: Any) -> Any:
+    def __array_function__(self, function: Callable[..., Any], *_: Any) -> Any:
         module = function.__module__.removeprefix("numpy").removeprefix(".")
         raise interop.refusal(f"{module}.{function.__name__}" if module else function.__name__)
 
@@ -435,10 +436,10 @@ class Tensor(Traced):
 
     # ------------------------------------------------------------ indexing
 
-    def __getitem__(self, index: Any) -> Tensor:
+    def __getitem__(self, index: Index) -> Tensor:
         return ops.getitem(self, index=index)
 
-    def __setitem__(self, index: Any, value: Any) -> None:
+    def __setitem__(self, index: Index, value: TensorLike) -> None:
         """Assigns to elements: binds a new value, differentiably and without aliasing."""
         report_overwrite(self)
         if not isinstance(value, Traced):
@@ -559,7 +560,7 @@ class _Gradient(Tensor):
 
     leaf: Leaf
 
-    def __setitem__(self, index: Any, value: Any) -> None:
+    def __setitem__(self, index: Index, value: TensorLike) -> None:
         super().__setitem__(index, getattr(value, "array", value))
         self.leaf.grad = self.array
 

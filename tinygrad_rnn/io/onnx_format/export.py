@@ -16,7 +16,7 @@ from ...nn import Module, Seq2Seq
 from ...tensor import tree
 from ...tensor.autodiff import no_grad
 from ...tensor.creation import as_tensor
-from ...tensor.tensor import Tensor
+from ...tensor.tensor import Tensor, TensorLike
 from ..files import CheckpointError
 from ..steps import evaluated
 from ..tracing import Ref
@@ -104,7 +104,7 @@ def export_seq2seq(
     model: Seq2Seq,
     encoder: str | Path,
     decoder: str | Path,
-    source: Any,
+    source: TensorLike,
     *,
     lengths: Lengths = None,
 ) -> None:
@@ -159,7 +159,7 @@ def export_seq2seq(
 # ---------------------------------------------------------------- inputs
 
 
-def _arguments(function: Any, example: Any, name: str) -> dict[str, Any]:
+def _arguments(function: Callable[..., Any], example: Any, name: str) -> dict[str, Any]:
     """The example's arrays by argument."""
     signature = inspect.signature(function)
     try:

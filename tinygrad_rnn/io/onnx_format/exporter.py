@@ -185,7 +185,7 @@ def _alike(a: Any, b: Any) -> bool:
     return type(a) is type(b) if any(whole) else a is b or a.name == b.name
 
 
-def _structure(args: Any) -> Any:
+def _structure(args: object) -> Any:
     """The references among arguments."""
     if isinstance(args, tuple | list):
         return [_structure(a) for a in args]

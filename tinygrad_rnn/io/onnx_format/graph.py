@@ -12,6 +12,7 @@ from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ...errors import InvalidValueError
 from ...tensor.conversion import DType
@@ -74,7 +75,7 @@ class Graph:
         self.nodes.append(node)
         return names
 
-    def constant(self, value: Any, dtype: DType = None, name: str = "constant") -> str:
+    def constant(self, value: ArrayLike, dtype: DType = None, name: str = "constant") -> str:
         """An array of the file."""
         array = np.asarray(value, dtype)
         root = self.root

@@ -312,11 +312,11 @@ def _one_hot(call: Call) -> str:
 # ---------------------------------------------------------------- indices
 
 
-def _parts(index: Any) -> tuple[Any, ...]:
+def _parts(index: object) -> tuple[Any, ...]:
     return index if type(index) is tuple else (index,)
 
 
-def _is_array(part: Any) -> bool:
+def _is_array(part: object) -> bool:
     return isinstance(part, Ref | np.ndarray | list)
 
 

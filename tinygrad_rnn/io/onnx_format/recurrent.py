@@ -12,6 +12,7 @@ from ...errors import InvalidValueError, ShapeError
 from ...nn import GRU, LSTM, RNN, Conv1d, Conv2d
 from ...nn.options import option
 from ...nn.recurrent.layer import RecurrentLayer
+from ...nn.recurrent.layers import BuiltInLayer
 from ...tensor import tree
 from ...tensor.conversion import DType
 from ...tensor.tensor import Tensor
@@ -207,7 +208,7 @@ def _merged(g: Graph, ys: list[str], merge: str | None) -> str:
 # ---------------------------------------------------------------- the operators
 
 
-def is_native(module: Any) -> bool:
+def is_native(module: BuiltInLayer) -> bool:
     """Whether the operators RNN, GRU and LSTM have all of a layer's options."""
     if type(module) not in (RNN, GRU, LSTM):
         return False
@@ -269,7 +270,7 @@ def _prefix(run: Run) -> str:
     return names[0].removesuffix("weight_ih_l0").replace(".", "_") if names else ""
 
 
-def _weights(module: Any, row: int) -> tuple[Any, Any, Any, Any]:
+def _weights(module: BuiltInLayer, row: int) -> tuple[Any, Any, Any, Any]:
     """W, R, B and P of a row, in the operators' order of gates."""
     cell, kind = module.cells[row], type(module).__name__
     coupled = kind == "LSTM" and bool(option(module, "coupled_gates"))

@@ -90,7 +90,9 @@ class ConvLSTMCell(Module):
         )
         return h, (h, c)
 
-    def forward(self, x: Tensor, state: Any = None) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, x: Tensor, state: tuple[Tensor, Tensor] | None = None
+    ) -> tuple[Tensor, Tensor]:
         """**Arguments** x: (B, C, *space). **Returns** the new (h, c), from zeros if none is given.
 
         **Raises** ShapeError.
@@ -104,7 +106,7 @@ class ConvLSTMCell(Module):
         return self.step(x, state_like("ConvLSTMCell", state, self.initial(x)))[1]
 
 
-def _sizes(sizes: Any) -> bool:
+def _sizes(sizes: object) -> bool:
     """Whether these are whole numbers from 1 up, at least one."""
     return (
         isinstance(sizes, (tuple, list))

@@ -83,7 +83,7 @@ class BuiltInLayer(RecurrentLayer):
         def __getattr__(self, name: str) -> Parameter:
             """A weight."""
 
-    def __setattr__(self, name: str, value: Any) -> None:
+    def __setattr__(self, name: str, value: object) -> None:
         """Sets an attribute; a weight is the cell's, too."""
         super().__setattr__(name, value)
         cell = self._cell_of(name)

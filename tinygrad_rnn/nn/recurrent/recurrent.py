@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Protocol, cast
+from typing import Protocol, cast
 
 from ...cells.common import by_steps
 from ...errors import InvalidTypeError, InvalidValueError, ShapeError
@@ -206,12 +206,12 @@ class Recurrent(RecurrentLayer):
             )
 
 
-def is_cell(thing: Any) -> bool:
+def is_cell(thing: object) -> bool:
     """Whether it can be run, and not only called."""
     return not isinstance(thing, type) and hasattr(thing, "step") and hasattr(thing, "initial")
 
 
-def _checked_step(name: str, found: Any, before: State) -> tuple[Tensor, State]:
+def _checked_step(name: str, found: object, before: State) -> tuple[Tensor, State]:
     """The output and the state of a step; refuses what is not a state as the one before."""
     if not isinstance(found, (tuple, list)) or len(found) != 2:
         raise InvalidTypeError(
