@@ -31,12 +31,10 @@ Of arrays alone, without a Tensor among them, an operation gives an array.
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
-
+from {up}conversion import DType
+from {up}ops.indexing import Index
 from {up}shapes import Axis
-from {up}tensor import Tensor
-
-TensorLike = Tensor | np.ndarray[Any, Any] | np.generic | float | list[Any] | tuple[Any, ...]
+from {up}tensor import Tensor, TensorLike
 '''
 
 

@@ -123,7 +123,7 @@ class Absent:
     def __init__(self, owner: type, name: str, remedy: str) -> None:
         self.owner, self.name, self.remedy = owner, name, remedy
 
-    def __get__(self, instance: Any, kind: type) -> Any:
+    def __get__(self, instance: object, kind: type) -> Any:
         bases = kind.__mro__
         for base in bases[bases.index(self.owner) + 1 :]:  # another base of a subclass may have it
             if self.name in vars(base):
@@ -142,7 +142,7 @@ def answer_in(cls: Any, others: Mapping[str, str] = MappingProxyType({})) -> Non
     for name in names(cls.__name__) | others.keys():
         setattr(cls, name, Absent(cls, name, others.get(name, "")))
 
-    def present(self: Any) -> list[str]:
+    def present(self: object) -> list[str]:
         """The names of the attributes, for completion."""
         names = object.__dir__(self)
         absent = (n for n in names if isinstance(getattr_static(self, n, None), Absent))
@@ -184,7 +184,11 @@ def public(function: F) -> F:
 
 
 def raise_named(
-    error: Exception, name: str, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    error: Exception,
+    name: str,
+    function: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
 ) -> NoReturn:
     """Raises an error from inside a public function again, with its name and arguments.
 
@@ -245,7 +249,7 @@ def _in_bytes(count: int) -> str:
     return f"{size:.4g} {units[0]}"
 
 
-def described(value: Any) -> str:
+def described(value: object) -> str:
     """Describes a value in an error: an array by its dtype and shape."""
     shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
     if isinstance(shape, tuple) and dtype is not None and not isinstance(value, (type, np.generic)):

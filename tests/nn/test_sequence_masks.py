@@ -206,6 +206,17 @@ def test_one_sequence_and_parallel_layers_take_masks() -> None:
             np.testing.assert_allclose(h.numpy(), h_.numpy(), rtol=1e-9)
 
 
+@pytest.mark.parametrize("make", [np.array, tg.tensor])
+def test_lengths_that_the_caller_overwrites_later_are_those_of_the_call(make: Any) -> None:
+    layer, x = nn.LSTM(3, 4), tg.ones((5, 2, 3), requires_grad=True)
+    lengths = make([5, 3])
+    y, _ = layer(x, lengths=lengths)
+    (lengths if isinstance(lengths, np.ndarray) else lengths.data)[:] = 1
+    y.sum().backward()
+    assert x.grad is not None
+    assert (x.grad.numpy() != 0).any(axis=-1).sum(axis=0).tolist() == [5, 3]
+
+
 def test_diagnostics_show_masked_layers_in_order_of_time() -> None:
     layer = nn.RNN(2, 3, dtype="float64", generator=tg.Generator(0))
     x, mask = np.ones((5, 1, 2)), np.array([[1, 0, 1, 1, 0]], bool).T

@@ -16,7 +16,7 @@ from typing import Any
 
 from ..errors import InvalidTypeError, InvalidValueError, described
 from ..kernels import NO_OPTIONS, SequenceOptions
-from ..loops.scan import scan
+from ..loops.scan import Lengths, scan
 from ..tensor import backend, conversion, tree
 from ..tensor.graph import Traced
 from ..tensor.inputs import NESTED, SETTLED
@@ -77,7 +77,7 @@ def sequence_options(
     name: str,
     x: Any,
     *,
-    lengths: Any = None,
+    lengths: Lengths = None,
     reset: Any = None,
     h_mask: Any = None,
     zoneout: Sequence[Any] = (),

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from .. import kernels
 from ..errors import InvalidValueError
+from ..loops.scan import Lengths
 from ..tensor.operation import Op
 from .common import SHAPES, affine, decomposition, function, gates, selected, sequence_options
 
@@ -23,8 +24,8 @@ def gru_step(
     h_mask: Any = None,
     *,
     reset_after: bool = False,
-    activation: Any = "tanh",
-    recurrent_activation: Any = "sigmoid",
+    activation: str | Callable[..., Any] = "tanh",
+    recurrent_activation: str | Callable[..., Any] = "sigmoid",
     gate_clip: float | None = None,
     norms: Sequence[Any] | None = None,
 ) -> Any:
@@ -67,8 +68,8 @@ def gru_step(
 
 def gru(
     x: Any, h0: Any, w_ih: Any, w_hh: Any, b_ih: Any = None, b_hh: Any = None,
-    lengths: Any = None, reset: Any = None, h_mask: Any = None, h_zone: Any = None, ids: Any = None,
-    *, reset_after: bool = False, reverse: bool = False,
+    lengths: Lengths = None, reset: Any = None, h_mask: Any = None, h_zone: Any = None,
+    ids: Any = None, *, reset_after: bool = False, reverse: bool = False,
 ) -> tuple[Any, Any]:  # fmt: skip
     """The gated recurrent unit over a sequence, as one operation: see `gru_step`.
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from .. import kernels
+from ..loops.scan import Lengths
 from ..tensor.operation import Op
 from ..tensor.ops.elementwise import clip
 from .common import (
@@ -36,8 +37,8 @@ def lstm_step(
     *,
     coupled_gates: bool = False,
     cell_clip: float | None = None,
-    activation: Any = "tanh",
-    recurrent_activation: Any = "sigmoid",
+    activation: str | Callable[..., Any] = "tanh",
+    recurrent_activation: str | Callable[..., Any] = "sigmoid",
     gate_clip: float | None = None,
     norms: Sequence[Any] | None = None,
 ) -> tuple[Any, Any]:
@@ -81,7 +82,7 @@ def lstm_step(
 
 def lstm(
     x: Any, h0: Any, c0: Any, w_ih: Any, w_hh: Any, b_ih: Any = None, b_hh: Any = None,
-    w_hr: Any = None, w_ch: Any = None, lengths: Any = None, reset: Any = None,
+    w_hr: Any = None, w_ch: Any = None, lengths: Lengths = None, reset: Any = None,
     h_mask: Any = None, h_zone: Any = None, c_zone: Any = None, ids: Any = None,
     *, coupled_gates: bool = False, cell_clip: float | None = None, every_cell: bool = False,
     reverse: bool = False,

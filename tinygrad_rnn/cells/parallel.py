@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..loops.linear import linear_recurrence
-from ..loops.scan import running_rows
+from ..loops.scan import Lengths, running_rows
 from ..tensor.ops.elementwise import log_sigmoid, sigmoid, where
 from .common import affine, gates
 
@@ -53,7 +53,13 @@ def min_lstm_step(x: Any, h: Any, w_ih: Any, b_ih: Any = None) -> Any:
 
 
 def min_gru(
-    x: Any, h0: Any, w_ih: Any, b_ih: Any = None, lengths: Any = None, *, reverse: bool = False
+    x: Any,
+    h0: Any,
+    w_ih: Any,
+    b_ih: Any = None,
+    lengths: Lengths = None,
+    *,
+    reverse: bool = False,
 ) -> tuple[Any, Any]:
     """The minimal GRU (see `min_gru_step`) over a sequence: a linear recurrence.
 
@@ -73,7 +79,13 @@ def min_gru(
 
 
 def min_lstm(
-    x: Any, h0: Any, w_ih: Any, b_ih: Any = None, lengths: Any = None, *, reverse: bool = False
+    x: Any,
+    h0: Any,
+    w_ih: Any,
+    b_ih: Any = None,
+    lengths: Lengths = None,
+    *,
+    reverse: bool = False,
 ) -> tuple[Any, Any]:
     """The minimal LSTM (see `min_lstm_step`) over a sequence: a linear recurrence.
 
@@ -94,7 +106,7 @@ def _positive(x: Any) -> Any:
     return where(x >= 0, x + 0.5, sigmoid(x))
 
 
-def _within(x: Any, lengths: Any) -> tuple[Any, Any]:
+def _within(x: Any, lengths: Lengths) -> tuple[Any, Any]:
     """x, zero where a row is over, and (T, B, 1), true where it is not; None without lengths."""
     if lengths is None:
         return x, None

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from .. import kernels
+from ..loops.scan import Lengths
 from ..tensor.operation import Op
 from .common import SHAPES, affine, decomposition, function, selected, sequence_options
 
@@ -21,7 +22,7 @@ def rnn_step(
     b_hh: Any = None,
     h_mask: Any = None,
     *,
-    activation: Any = "tanh",
+    activation: str | Callable[..., Any] = "tanh",
     gate_clip: float | None = None,
     norms: Sequence[Any] | None = None,
 ) -> Any:
@@ -42,8 +43,8 @@ def rnn_step(
 
 def rnn(
     x: Any, h0: Any, w_ih: Any, w_hh: Any, b_ih: Any = None, b_hh: Any = None,
-    lengths: Any = None, reset: Any = None, h_mask: Any = None, h_zone: Any = None, ids: Any = None,
-    *, activation: str = "tanh", reverse: bool = False,
+    lengths: Lengths = None, reset: Any = None, h_mask: Any = None, h_zone: Any = None,
+    ids: Any = None, *, activation: str = "tanh", reverse: bool = False,
 ) -> tuple[Any, Any]:  # fmt: skip
     """The vanilla RNN over a sequence, as one operation: see `rnn_step`.
 

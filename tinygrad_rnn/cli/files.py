@@ -13,7 +13,7 @@ from .. import io
 from ..io import CheckpointError, load_checkpoint
 from ..io.header import read_header
 from ..nn import Sequential
-from ..recipes import CharLM, SettingError, Translator
+from ..recipes import CharLM, CharModel, SettingError, Translator
 from ..recipes.runs import made_by, refuse_results
 from ..tensor.tensor import Tensor
 from .options import Checkpoint
@@ -62,7 +62,7 @@ def export(
     print(f"wrote {file}")
 
 
-def _export_charlm(model: Any, file: Path, step: bool, int8: bool) -> None:
+def _export_charlm(model: CharModel, file: Path, step: bool, int8: bool) -> None:
     if file.suffix == ".h":
         chain = Sequential(model.embedding, model.layers, model.head)
         io.export_c(chain, file, int8=int8)
@@ -151,7 +151,7 @@ def _tensors(file: Path) -> Iterator[tuple[str, Any]]:
     yield from _flat("", io.load(file))
 
 
-def _flat(prefix: str, value: Any) -> Iterator[tuple[str, Any]]:
+def _flat(prefix: str, value: object) -> Iterator[tuple[str, Any]]:
     if isinstance(value, dict | list | tuple):
         items = value.items() if isinstance(value, dict) else enumerate(value)
         for name, inner in items:

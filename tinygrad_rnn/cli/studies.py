@@ -6,7 +6,7 @@ import csv
 import importlib.util
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -62,7 +62,7 @@ class Results(Generic[S]):
         return result
 
 
-def listed(name: str, typed: str, known: Any) -> list[str]:
+def listed(name: str, typed: str, known: Collection[str]) -> list[str]:
     """Splits names at commas. **Raises** SettingError for an unknown one."""
     names = [one.strip() for one in typed.split(",")]
     for one in names:

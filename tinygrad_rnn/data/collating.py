@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from ..errors import InvalidTypeError, InvalidValueError, ShapeError, described, public
+from ..loops.scan import Lengths
 from ..tensor import ops
 from ..tensor.creation import as_tensor
 from ..tensor.shapes import integer
@@ -104,7 +105,7 @@ def pad_sequence(
     return as_tensor(table if batch_first else np.ascontiguousarray(table.swapaxes(0, 1)))
 
 
-def _array(sequence: Any) -> Any:
+def _array(sequence: ArrayLike) -> Any:
     """Whole numbers as NumPy reads them, which is quick; others as a Tensor has them."""
     array = np.asarray(sequence)
     return array if array.dtype.kind in "biu" else as_tensor(sequence, device="cpu").data
@@ -129,7 +130,9 @@ def _arrays(sequences: Sequence[Any]) -> list[Any]:
 
 
 @public
-def unpad_sequence(padded: Any, lengths: Any, batch_first: bool = False) -> list[Any]:
+def unpad_sequence(
+    padded: Tensor | np.ndarray[Any, Any], lengths: Lengths, batch_first: bool = False
+) -> list[Any]:
     """Returns the sequences in a padded batch, without their padding.
 
     **Arguments** padded: (T, B, ...), or with batch_first (B, T, ...). lengths: (B,) integers.

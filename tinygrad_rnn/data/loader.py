@@ -125,7 +125,7 @@ class DataLoader:
             )
 
     @staticmethod
-    def _check_iterable(dataset: Any, shuffle: bool, lengths: Any, num_workers: int) -> None:
+    def _check_iterable(dataset: object, shuffle: bool, lengths: Any, num_workers: int) -> None:
         if not isinstance(dataset, IterableDataset) or isinstance(dataset, Iterator):
             raise InvalidTypeError(
                 "DataLoader: dataset: expected one with __len__ and __getitem__, or an iterable "

@@ -97,7 +97,7 @@ class Table:
 
         first: type | None = None
 
-        def text(value: Any) -> str:
+        def text(value: object) -> str:
             nonlocal first
             if not isinstance(value, int | str) or isinstance(value, bool):
                 raise ValueError(f"expected a string, got {_shown(value)}")
@@ -224,6 +224,6 @@ def _json_rows(text: str, name: str) -> Rows:
     return list(columns), rows, list(range(1, len(rows) + 1))
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     text = repr(value)
     return text if len(text) <= 40 else f"{text[:37]}..."

@@ -76,6 +76,6 @@ class Transfer:
         """Does nothing: the copy runs."""
 
 
-def _copied(x: Any) -> bool:
+def _copied(x: object) -> bool:
     """Whether an element of a batch is copied in its own stream: a constant of the host."""
     return isinstance(x, Tensor) and x.edge is None and type(x.array) is np.ndarray and x.size > 0

@@ -14,6 +14,7 @@ from ..nn import Module
 from ..optim.checks import listed
 from ..tensor import backend
 from ..tensor.backend import Array
+from ..tensor.conversion import DType
 from ..tensor.graph import wrap
 from ..tensor.tensor import Tensor
 from .communication import Communicator, communicator
@@ -100,7 +101,7 @@ def _number(mean: Any) -> float:
 def _sum_in_buckets(
     ranks: Communicator,
     xp: ModuleType,
-    dtype: Any,
+    dtype: DType,
     gradients: list[tuple[Tensor, Array | None]],
     weight: float,
 ) -> None:

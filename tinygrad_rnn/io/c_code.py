@@ -74,7 +74,7 @@ def export_c(model: Module, path: str | Path, *, name: str = "model", int8: bool
     write(at, text.encode())
 
 
-def _stages(model: Any) -> Iterator[Any]:
+def _stages(model: Module) -> Iterator[Any]:
     """The stages of a chain, without those that compute nothing in evaluation mode."""
     if isinstance(model, nn.Sequential):
         for stage in model:
@@ -147,7 +147,7 @@ class _Header:
 
         return Value((1, size), row)
 
-    def stage(self, stage: Any, value: Value) -> Value:
+    def stage(self, stage: Module, value: Value) -> Value:
         """Adds the code of a stage. **Returns** its output."""
         what = f"{stage!r}".split("\n")[0]
         size = getattr(stage, "input_size", getattr(stage, "in_features", value.size))
@@ -229,7 +229,7 @@ def named(what: str) -> Iterator[None]:
         raise InvalidValueError(f"export_c: {what}: {error}") from error
 
 
-def _inputs(first: Any) -> int:
+def _inputs(first: Module) -> int:
     sizes = ("input_size", "in_features", "features", "num_features")
     size = next((getattr(first, name) for name in sizes if hasattr(first, name)), None)
     if not isinstance(size, int):

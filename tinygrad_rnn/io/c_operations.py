@@ -181,7 +181,7 @@ def _matmul(program: Program, a: Value, b: Value) -> Value:
     return program.reduced("sum", program.elementwise("({} * {})", [wide, other]), [-2], False)
 
 
-def _numbers(value: Any) -> list[int]:
+def _numbers(value: object) -> list[int]:
     """The numbers of the references in arguments."""
     return [ref.number for ref in values(value) if isinstance(ref, Ref)]
 

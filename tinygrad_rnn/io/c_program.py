@@ -59,7 +59,7 @@ class Program:
 
     # ------------------------------------------------------------ constants
 
-    def vector(self, array: Any, kind: str = "float") -> str:
+    def vector(self, array: Array, kind: str = "float") -> str:
         """A constant array, whose name is returned; one array for equal ones."""
         found = np.ascontiguousarray(array).ravel()
         if not np.isfinite(found).all():
@@ -104,7 +104,7 @@ class Program:
             return f"{first} + i" if first else "i"
         return f"{self.vector(places, 'int16_t')}[i]"
 
-    def constant(self, array: Any) -> Value:
+    def constant(self, array: Array) -> Value:
         """A value that does not change: a number, or an array of the file."""
         found = np.asarray(array)
         if found.size and np.isfinite(found).all() and (found == found.flat[0]).all():

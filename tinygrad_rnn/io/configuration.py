@@ -57,7 +57,7 @@ READERS: dict[tuple[type, str], Callable[[Any], Any]] = {
 }
 
 
-def operation_name(value: Any) -> str:
+def operation_name(value: object) -> str:
     """The name of an operation of ours, or of a copy of one; empty for anything else."""
     name = getattr(value, "name", getattr(value, "__name__", ""))
     if not isinstance(name, str) or name not in ops.__all__:
@@ -120,7 +120,7 @@ def described(module: Module, config: Mapping[str, Any] | None = None) -> Tree:
     return {**tree, "options": found}
 
 
-def _encoded(value: Any, what: str) -> Any:
+def _encoded(value: object, what: str) -> Any:
     """A value in JSON's types."""
     if isinstance(value, Module):
         return described(value)
@@ -161,7 +161,7 @@ def classes(cls: Any) -> dict[str, type]:
     return {given.__name__: given for given in listed}
 
 
-def built(tree: Any, own: Mapping[str, type], most: int, depth: int = 0) -> Any:
+def built(tree: object, own: Mapping[str, type], most: int, depth: int = 0) -> Any:
     """The module of a tree.
 
     **Arguments** own: classes of the reader's own by name. most: the largest size that may be an
@@ -205,7 +205,7 @@ def _recurrent(passed: Tree) -> nn.Recurrent:
     return nn.Recurrent(lambda features: next(following), **passed)
 
 
-def _decoded(value: Any, own: Mapping[str, type], most: int, depth: int) -> Any:
+def _decoded(value: object, own: Mapping[str, type], most: int, depth: int) -> Any:
     if isinstance(value, list):
         return [_decoded(v, own, most, depth + 1) for v in value]
     if not isinstance(value, dict):

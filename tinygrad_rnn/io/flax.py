@@ -122,7 +122,7 @@ def to_flax(cell: Module, style: str = "linen") -> dict[str, Any]:
     return tree
 
 
-def _leaf(name: Any, part: Any) -> dict[str, Array]:
+def _leaf(name: object, part: object) -> dict[str, Array]:
     """The kernel and the bias of a linear map."""
     if not isinstance(part, Mapping) or "kernel" not in part or part.keys() - {"kernel", "bias"}:
         raise InvalidValueError(

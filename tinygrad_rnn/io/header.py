@@ -127,7 +127,7 @@ def mapped(path: Path, entries: Mapping[str, Entry]) -> dict[str, np.ndarray[Any
 
 
 def placed(
-    memory: Any, entries: Mapping[str, Entry], source: str
+    memory: mmap.mmap | bytes, entries: Mapping[str, Entry], source: str
 ) -> dict[str, np.ndarray[Any, Any]]:
     """The arrays in the bytes of a file, which share them where they are aligned."""
     arrays: dict[str, np.ndarray[Any, Any]] = {}

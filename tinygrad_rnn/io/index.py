@@ -48,7 +48,7 @@ def _readable(tree: dict[str, Any], margin: str = "\n  ") -> str:
     return f"{{{','.join(lines)}{margin[:-2] if lines else ''}}}"
 
 
-def _json(value: Any) -> str:
+def _json(value: object) -> str:
     return json.dumps(value, ensure_ascii=False, allow_nan=False)
 
 

@@ -22,6 +22,7 @@ from ..errors import InvalidTypeError, InvalidValueError, public
 from ..nn import Module
 from ..nn.recurrent.layer import merged
 from ..tensor import ops
+from ..tensor.tensor import TensorLike
 from .extras import package
 from .files import CheckpointError, open_to_read, reading
 from .keras_layers import SNAKE, Specification, described, from_layer, to_layer
@@ -65,7 +66,7 @@ class KerasChain(Module):
         for layer in self.layers:
             yield layer, next(sequences) if isinstance(layer, RECURRENT) else None
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, x: TensorLike) -> Any:
         """**Arguments** x: ids, (B, T), or features, (B, T, F). **Returns** the last output."""
         for layer, sequences in self.stages():
             if sequences is None:

@@ -12,7 +12,9 @@ import numpy as np
 
 from .. import nn
 from ..errors import InvalidValueError
+from ..nn.module import Module
 from ..nn.options import option, plain_options
+from ..nn.recurrent.layers import BuiltInLayer
 from ..tensor import ops
 from .configuration import operation_name
 from .conventions import KERAS, OURS, converted
@@ -86,7 +88,7 @@ def _refuse(who: str, config: dict[str, Any], **expected: Any) -> None:
         raise CheckpointError(f"{who}: tg.nn has no {', '.join(wrong)}")
 
 
-def _loaded(module: Any, state: dict[str, Array]) -> Any:
+def _loaded(module: Module, state: dict[str, Array]) -> Any:
     for name, p in module.named_parameters():
         if p.dtype != state[name].dtype:
             p.move_(str(state[name].dtype))
@@ -202,7 +204,7 @@ def _recurrent_specification(layer: Any, sequences: bool | None) -> Specificatio
     return "Bidirectional", both, folders
 
 
-def _recurrent_weights(layer: Any, kind: str, way: str) -> list[Array]:
+def _recurrent_weights(layer: BuiltInLayer, kind: str, way: str) -> list[Array]:
     """Kernel, recurrent kernel and bias of a direction."""
     ours = ((n, layer.state_dict().get(f"{n}_l0{way}")) for n in WEIGHTS)
     held = {n: converted(KINDS[kind], p.numpy(), OURS, KERAS) for n, p in ours if p is not None}

@@ -271,7 +271,7 @@ def _tensor(
     return np.array(view, order="C")
 
 
-def _converted(value: Any, device: str | None, path: Path, depth: int = 0) -> Any:
+def _converted(value: object, device: str | None, path: Path, depth: int = 0) -> Any:
     """A value with Tensors for arrays."""
     if isinstance(value, np.ndarray):
         return Tensor(value, device=device)
@@ -288,7 +288,7 @@ def _converted(value: Any, device: str | None, path: Path, depth: int = 0) -> An
     return value
 
 
-def _kind(value: Any) -> str:
+def _kind(value: object) -> str:
     if isinstance(value, np.ndarray):
         return "a tensor"
     return value.name if isinstance(value, _Global) else f"a {type(value).__name__.strip('_')}"

@@ -31,7 +31,7 @@ class Ref:
     number: int
 
 
-def values(tree_of_arguments: Any) -> list[Any]:
+def values(tree_of_arguments: object) -> list[Any]:
     """The numbered values and the arrays among arguments."""
     return tree.leaves(
         tree_of_arguments, leaf=lambda value: isinstance(value, Ref) or is_array(value)
@@ -82,16 +82,16 @@ class Recorder:
         self.alive.append(array)
         return len(self.alive) - 1
 
-    def ref(self, value: Any) -> Any:
+    def ref(self, value: object) -> Any:
         """The number of a value; others as they are, containers item by item."""
         return tree.mapped(self._ref_of_leaf, value)
 
-    def _ref_of_leaf(self, leaf: Any) -> Any:
+    def _ref_of_leaf(self, leaf: object) -> Any:
         array = leaf.array if isinstance(leaf, Traced) else leaf
         number = self.numbers.get(id(array))
         return array if number is None else Ref(number)
 
-    def array(self, value: Any) -> Any:
+    def array(self, value: object) -> Any:
         """The array of a numbered value; others as they are."""
         return self.alive[value.number] if isinstance(value, Ref) else value
 
@@ -174,7 +174,7 @@ def layers_whole(model: Module, recorder: Recorder) -> Iterator[None]:
     """Records calls of the recurrent layers of a model, in place of what they do."""
     changed: list[tuple[Any, str]] = []
 
-    def recorded(module: Any, method: str) -> Callable[..., Any]:
+    def recorded(module: Module, method: str) -> Callable[..., Any]:
         original = getattr(module, method)
 
         def call(*args: Any, **params: Any) -> Any:

@@ -18,7 +18,7 @@ _DEPTH = 100  # of nested dicts and lists; readers of JSON have limits
 _BITS = 10_000  # of a whole number, for the same reason
 
 
-def take_arrays(value: Any, path: str, arrays: dict[str, Any], depth: int = 0) -> Any:
+def take_arrays(value: object, path: str, arrays: dict[str, Any], depth: int = 0) -> Any:
     """Moves the arrays of a tree into `arrays`, by their path, and leaves references.
 
     **Returns** the rest in JSON's types: dicts, lists, strings, numbers, None.
@@ -51,7 +51,7 @@ def take_arrays(value: Any, path: str, arrays: dict[str, Any], depth: int = 0) -
     return _leaf(value, path)
 
 
-def _leaf(value: Any, path: str) -> Any:
+def _leaf(value: object, path: str) -> Any:
     """Converts a leaf of the tree to a type of JSON."""
     if isinstance(value, np.generic):
         value = value.item()
@@ -79,7 +79,7 @@ def _below(path: str, key: str) -> str:
     return f"{path}.{key}" if path else key
 
 
-def put_arrays(value: Any, arrays: Arrays) -> Any:
+def put_arrays(value: object, arrays: Arrays) -> Any:
     """Replaces the references in a tree by the arrays that they name."""
     if isinstance(value, dict):
         if value.keys() == {_ARRAY}:

@@ -138,7 +138,7 @@ def as_path(function: str, path: Any) -> Path:
     return converted
 
 
-def _array(name: Any, value: Any) -> np.ndarray[Any, Any]:
+def _array(name: object, value: Any) -> np.ndarray[Any, Any]:
     """Converts a value to an array, and refuses what the format cannot hold."""
     if not isinstance(name, str):
         raise InvalidTypeError(f"save: expected names of tensors, got the key {name!r}: str(key)")

@@ -42,13 +42,13 @@ class Symbol(NDArrayOperatorsMixin):
     __slots__ = ("args", "function", "number", "tape")
 
     def __init__(
-        self, tape: list[Symbol], function: Any = None, args: tuple[Any, ...] = ()
+        self, tape: list[Symbol], function: np.ufunc | None = None, args: tuple[Any, ...] = ()
     ) -> None:
         self.tape, self.function, self.args, self.number = tape, function, args, len(tape)
         tape.append(self)
 
     def __array_ufunc__(
-        self, function: Any, method: str, *args: Any, out: Any = None, **settings: Any
+        self, function: np.ufunc, method: str, *args: Any, out: Any = None, **settings: Any
     ) -> Any:
         known = all(type(a) in (Symbol, int, float) for a in args)
         if method != "__call__" or settings or function not in FUNCTIONS or not known:

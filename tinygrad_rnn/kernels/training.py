@@ -244,7 +244,7 @@ def adam(
     p -= work
 
 
-def _check_smoothing(smoothing: Any) -> None:
+def _check_smoothing(smoothing: object) -> None:
     if not isinstance(smoothing, (int, float)) or isinstance(smoothing, bool):
         raise TypeError(f"smoothing: expected a number, got {smoothing!r}")
     if not 0 <= smoothing <= 1:

@@ -67,7 +67,7 @@ class BackwardPlan:
             elif any(call.live) and self.cotangents.keys() & {*call.outs}:
                 self._differentiate(call)
 
-    def register(self, value: Any = None) -> int:
+    def register(self, value: object = None) -> int:
         """A new register, and what it holds before a step."""
         self.initial.append(value)
         return len(self.constants) + len(self.initial)
@@ -130,8 +130,8 @@ class BackwardPlan:
         )
 
     def _add(
-        self, call: Call, g: int, rule: Any, reads: Iterable[int], *targets: CotangentTarget,
-        joint: bool = False, matrix: int | None = None,
+        self, call: Call, g: int, rule: Callable[..., Any], reads: Iterable[int],
+        *targets: CotangentTarget, joint: bool = False, matrix: int | None = None,
     ) -> None:  # fmt: skip
         reads = tuple(reads)
         self.rules.append(BackwardInstruction(g, rule, picker(reads), joint, targets, matrix))
@@ -211,8 +211,8 @@ def constants_in(initial: Sequence[Any], first: int) -> dict[int, Any]:
 
 
 def fusible(
-    call: Call, instruction: Any, reads: Iterable[int], writes: tuple[int, ...], function: Any,
-    args: Iterable[int], params: dict[str, Any], adds: bool,
+    call: Call, instruction: Any, reads: Iterable[int], writes: tuple[int, ...],
+    function: Callable[..., Any] | None, args: Iterable[int], params: dict[str, Any], adds: bool,
 ) -> Instruction:  # fmt: skip
     y = call.results[0]
     kind = (tuple(y.shape), y.dtype)

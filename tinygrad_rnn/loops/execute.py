@@ -201,8 +201,8 @@ def _run_forward(
             values[out] = as_array(y) if scalar else y
 
 
-def _instruction(xp: ModuleType, f: Any, constants: Any) -> Any:
-    if type(f) is FusedKernel:
+def _instruction(xp: ModuleType, f: ForwardInstruction | FusedKernel, constants: Any) -> Any:
+    if isinstance(f, FusedKernel):
         return f, None, [_instruction(xp, one, constants) for one in f.fallback], 0, False, False
     if f.matrix is None:
         apply: Any = partial(f.op.forward, xp)

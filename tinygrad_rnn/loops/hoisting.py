@@ -125,7 +125,7 @@ def _hoist(
         fixed[number] = value
         return number
 
-    def variable(value: Any) -> Any:
+    def variable(value: object) -> Any:
         """The Var of an argument or a result in the Tape; a Python constant as it is."""
         if isinstance(value, Var):
             if value.number in varying:
@@ -153,7 +153,7 @@ def _hoist(
         else:
             calls.append(call)
 
-    def result(value: Any) -> Var:
+    def result(value: object) -> Var:
         """The Var of a result; a constant is returned through an `alias`."""
         found: Var = variable(trace.find(_value(value, cls)))
         if found.number not in fixed:

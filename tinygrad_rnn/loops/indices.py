@@ -43,14 +43,14 @@ class Fixed(NamedTuple):
     value: Any
 
 
-def is_plain(value: Any) -> bool:
+def is_plain(value: object) -> bool:
     """Whether a parameter holds only numbers, slices and strings, as nearly all do."""
     if type(value) is slice:
         return {type(value.start), type(value.stop), type(value.step)} <= PLAIN
     return type(value) in PLAIN or (type(value) is tuple and all(map(is_plain, value)))
 
 
-def tensors_in(value: Any) -> Iterator[Traced]:
+def tensors_in(value: object) -> Iterator[Traced]:
     """The tensors in a parameter, also inside lists, tuples, slices and dicts."""
     if type(value) in PLAIN:
         return
@@ -65,7 +65,7 @@ def tensors_in(value: Any) -> Iterator[Traced]:
         yield from tensors_in(tuple(value.values()))
 
 
-def snapshot(value: Any) -> Any:
+def snapshot(value: object) -> Any:
     """A parameter with copies of its lists and dicts, which the function may change later."""
     if type(value) is list:
         return [snapshot(part) for part in value]
@@ -78,7 +78,7 @@ def with_inputs(op: Op, index: Any) -> tuple[Op, tuple[Any, ...]]:
     """An operation that takes the arrays of its index as further inputs, and these arrays."""
     found: list[Any] = []
 
-    def part(value: Any) -> Any:
+    def part(value: object) -> Any:
         if is_leaf(value):
             found.append(value)
             return Hole(len(found) - 1)
@@ -146,11 +146,11 @@ def _index(form: Any, values: Sequence[Any]) -> Any:
     return tuple([_index(part, values) for part in form])
 
 
-def _frozen(value: Any) -> Any:
+def _frozen(value: object) -> Any:
     return tuple(map(_frozen, value)) if isinstance(value, list) else value
 
 
-def _thawed(value: Any) -> Any:
+def _thawed(value: object) -> Any:
     return [*map(_thawed, value)] if isinstance(value, tuple) else value
 
 

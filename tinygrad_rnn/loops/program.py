@@ -134,7 +134,7 @@ class Tape:
         self.instructions: list[Instruction] = []
         self.shapes: dict[int, tuple[int, ...]] = {}
 
-        def new_register(value: Any = None) -> int:
+        def new_register(value: object = None) -> int:
             self.initial.append(value)
             return len(inputs) + len(self.initial) - 1
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,8 +16,13 @@ from ..tensor.ops.elementwise import alias, where
 from ..tensor.ops.indexing import remembered
 from ..tensor.ops.movement import stack, unstack
 from ..tensor.shapes import refuse_beyond
+from ..tensor.tensor import Tensor
 
 __all__ = ["scan"]
+
+# What `lengths=` accepts, (B,): how many steps each batch row has, from 0 to T, in any order; None
+# where all rows have T.
+Lengths = Sequence[int] | np.ndarray[Any, Any] | Tensor | None
 
 
 def scan(
@@ -26,7 +31,7 @@ def scan(
     xs: Any,
     *,
     reverse: bool = False,
-    lengths: Any = None,
+    lengths: Lengths = None,
     reset: Any = None,
     fused: bool = False,
     checkpoint_every: int | None = None,
@@ -124,7 +129,7 @@ def scan(
     return carry, _stacked(ys)
 
 
-def running_rows(steps: int, lengths: Any) -> Any:
+def running_rows(steps: int, lengths: Lengths) -> Any:
     """(T, B), an array, true where a row of these lengths, (B,), is running."""
     raw = getattr(lengths, "array", lengths)
     return backend.module_of(raw).arange(steps)[:, None] < raw
@@ -161,7 +166,7 @@ def sequences_in(name: str, xs: Any) -> list[Any]:
     return found
 
 
-def _masks(steps: int, lengths: Any, reset: Any) -> tuple[Any, Any]:
+def _masks(steps: int, lengths: Lengths, reset: Any) -> tuple[Any, Any]:
     """For each step and row whether it runs, and whether it resets; None for all, and for none."""
     running = resets = None
     if lengths is not None:
@@ -193,7 +198,7 @@ def _running(steps: int, *lengths: int) -> Any:
     return running_rows(steps, np.array(lengths, np.int64))
 
 
-def _array(value: Any) -> Any:
+def _array(value: object) -> Any:
     """The array of a Tensor; numbers become a NumPy array."""
     if isinstance(value, Traced):
         return concretize(value)
@@ -210,7 +215,7 @@ def _check_batch(what: str, values: list[Any], rows: Any) -> None:
             )
 
 
-def _writable(value: Any, cls: type[Traced]) -> Traced:
+def _writable(value: object, cls: type[Traced]) -> Traced:
     """An alias of a value that the step may overwrite."""
     if not isinstance(value, Traced):
         return wrap(cls, normalized(value, "scan: carry"), None)

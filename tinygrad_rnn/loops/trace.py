@@ -81,7 +81,7 @@ class Trace:
             self.count += 1
         return tuple(range(first, self.count))
 
-    def find(self, value: Any, live: bool = True) -> Any:
+    def find(self, value: object, live: bool = True) -> Any:
         """The Var of a value, detached unless live; other values as they are."""
         if not isinstance(value, Traced):
             return value
@@ -122,7 +122,7 @@ class Trace:
         outs = self.number(results)
         self.calls.append(Call(op, inputs, params, outs, results, several, live, shapes))
 
-    def _constant(self, value: Any) -> Any:
+    def _constant(self, value: object) -> Any:
         """A constant; the bytes of a small array are remembered, to detect writes to it."""
         array = value.array if isinstance(value, Traced) else value
         if type(array) is np.ndarray and array.size <= SMALL and id(array) not in self.constants:
@@ -296,7 +296,7 @@ def _tracing(trace: Trace) -> Iterator[None]:
         tracers.pop(get_ident(), None)
 
 
-def detach_unless(value: Any, live: bool) -> Any:
+def detach_unless(value: object, live: bool) -> Any:
     """Detaches a value from the graph unless it is live."""
     if live or not isinstance(value, Traced) or value.edge is None:
         return value

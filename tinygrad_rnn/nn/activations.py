@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from ..errors import InvalidTypeError, OutOfRangeError
 from ..tensor import ops
-from ..tensor.tensor import Tensor
+from ..tensor.tensor import Tensor, TensorLike
 from .checks import input_of, one_of
 from .module import Module
 
@@ -17,7 +17,7 @@ class _Activation(Module):
 
     function: ClassVar[Any]
 
-    def forward(self, x: Any) -> Tensor:
+    def forward(self, x: TensorLike) -> Tensor:
         """**Arguments** x: any shape. **Returns** the same shape."""
         y: Tensor = self.function(input_of(type(self).__name__, "x", x))
         return y
@@ -82,7 +82,7 @@ class GELU(Module):
         one_of("GELU", "approximate", approximate, ("none", "tanh"))
         self.approximate = approximate
 
-    def forward(self, x: Any) -> Tensor:
+    def forward(self, x: TensorLike) -> Tensor:
         """**Arguments** x: any shape. **Returns** the same shape."""
         z = input_of("GELU", "x", x)
         if self.approximate == "none":
@@ -101,7 +101,7 @@ class Identity(Module):
     def __init__(self, *_: Any, **__: Any) -> None:
         pass
 
-    def forward(self, x: Any) -> Tensor:
+    def forward(self, x: TensorLike) -> Tensor:
         """**Arguments** x: any shape. **Returns** x."""
         return input_of("Identity", "x", x)
 
@@ -122,7 +122,7 @@ class Flatten(Module):
                 raise InvalidTypeError(f"Flatten: {name}: expected a whole number, got {axis!r}")
         self.start_dim, self.end_dim = start_dim, end_dim
 
-    def forward(self, x: Any) -> Tensor:
+    def forward(self, x: TensorLike) -> Tensor:
         """**Arguments** x: any shape that has the axes. **Returns** it with the range as one."""
         z = input_of("Flatten", "x", x)
         axes = range(-z.ndim, z.ndim)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import ItemsView, Iterable, Iterator, KeysView, Mapping, ValuesView
 from operator import index
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, SupportsIndex, cast
 
 from ..errors import InvalidTypeError, InvalidValueError, OutOfRangeError
-from ..tensor.tensor import Tensor
+from ..tensor.tensor import Tensor, TensorLike
 from .module import Module
 
 
@@ -27,7 +27,7 @@ class ModuleList(Module):
     def __init__(self, modules: Iterable[Module] = ()) -> None:
         self._items = self._checked(modules)
 
-    def accepts(self, item: Any) -> bool:
+    def accepts(self, item: object) -> bool:
         """Whether something may be in the list."""
         return isinstance(item, Module)
 
@@ -84,7 +84,7 @@ class ModuleList(Module):
                 raise InvalidTypeError(f"{name}: item {i}: expected {self.expected}, got {kind}")
         return items
 
-    def _position(self, i: Any) -> int:
+    def _position(self, i: SupportsIndex) -> int:
         try:
             return index(i)
         except TypeError:
@@ -92,7 +92,7 @@ class ModuleList(Module):
                 f"{type(self).__name__}: expected a whole number or a slice, got {i!r}"
             ) from None
 
-    def _within(self, i: Any) -> int:
+    def _within(self, i: SupportsIndex) -> int:
         """The position of an item, from the end if it is negative."""
         at = self._position(i)
         if not -len(self) <= at < len(self):
@@ -116,11 +116,11 @@ class Sequential(ModuleList):
     def __init__(self, *modules: Any) -> None:
         super().__init__(modules)
 
-    def accepts(self, item: Any) -> bool:
+    def accepts(self, item: object) -> bool:
         """Modules and functions, but no classes of modules."""
         return callable(item) and not (isinstance(item, type) and issubclass(item, Module))
 
-    def forward(self, x: Any) -> Tensor:
+    def forward(self, x: TensorLike) -> Tensor:
         """The last module's output."""
         for module in self._items:
             x = module(x)
@@ -165,7 +165,7 @@ class ModuleDict(Module):
             self._check(name, module)
         self._items.update(named)
 
-    def _check(self, name: Any, module: Any) -> None:
+    def _check(self, name: object, module: object) -> None:
         if not isinstance(name, str) or not name or "." in name:
             raise InvalidTypeError(
                 f"ModuleDict: expected a name without dots for each module, got {name!r}"
@@ -212,6 +212,6 @@ class ModuleDict(Module):
         self._must_have(name)
         del self._items[name]
 
-    def _must_have(self, name: Any) -> None:
+    def _must_have(self, name: object) -> None:
         if name not in self._items:
             raise InvalidValueError(f"ModuleDict: expected one of {list(self)}, got {name!r}")

@@ -8,8 +8,9 @@ from typing import Any, ClassVar
 
 from ..errors import InvalidValueError, ShapeError
 from ..tensor import ops
+from ..tensor.conversion import DType
 from ..tensor.random import Generator
-from ..tensor.tensor import Tensor
+from ..tensor.tensor import Tensor, TensorLike
 from .checks import flag, input_of, placement, positive
 from .init import drawn
 from .module import Module
@@ -31,7 +32,7 @@ class _Conv(Module):
         groups: int = 1,
         bias: bool = True,
         device: str | None = None,
-        dtype: Any = "float32",
+        dtype: DType = "float32",
         *,
         generator: Generator | None = None,
     ) -> None:
@@ -75,7 +76,7 @@ class _Conv(Module):
             )
         return values
 
-    def forward(self, x: Any) -> Tensor:
+    def forward(self, x: TensorLike) -> Tensor:
         """**Arguments** x: (B, in_channels, *space), or without B.
 
         **Returns** (B, out_channels, *counts), or without B.

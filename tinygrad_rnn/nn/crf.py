@@ -16,10 +16,12 @@ from typing import Any
 
 from .. import loops
 from ..errors import InvalidValueError, OutOfRangeError, ShapeError, public
+from ..loops.scan import Lengths
 from ..tensor import creation, ops
 from ..tensor.autodiff import no_grad
+from ..tensor.conversion import DType
 from ..tensor.random import Generator
-from ..tensor.tensor import Tensor
+from ..tensor.tensor import Tensor, TensorLike
 from .checks import dtype_as, flag, input_of, placement, positive
 from .ctc import NEVER
 from .init import drawn
@@ -51,7 +53,7 @@ class CRF(Module):
         num_tags: int,
         batch_first: bool = False,
         device: str | None = None,
-        dtype: Any = "float32",
+        dtype: DType = "float32",
         *,
         forbidden: Iterable[tuple[int | None, int | None]] = (),
         generator: Generator | None = None,
@@ -68,7 +70,12 @@ class CRF(Module):
         self.end_transitions = drawn((num_tags,), *how)
 
     def forward(
-        self, emissions: Tensor, tags: Any, lengths: Any = None, *, reduction: str = "mean"
+        self,
+        emissions: Tensor,
+        tags: TensorLike,
+        lengths: Lengths = None,
+        *,
+        reduction: str = "mean",
     ) -> Tensor:
         """The log-likelihood of sequences of tags: minus it is the loss.
 
@@ -85,7 +92,7 @@ class CRF(Module):
         likelihood = ops.where(score <= NEVER / 10, -inf, likelihood)
         return reduce("CRF", likelihood, reduction)
 
-    def partition(self, emissions: Tensor, lengths: Any = None) -> Tensor:
+    def partition(self, emissions: Tensor, lengths: Lengths = None) -> Tensor:
         """log Z, where Z sums exp(score) over all sequences.
 
         **Arguments** as `forward`. **Returns** (B,): 0 for rows of length 0, -inf where every
@@ -94,7 +101,7 @@ class CRF(Module):
         emissions, times = self._checked(emissions, lengths)
         return self._log_z(self._alphas(emissions, times)[1], times)
 
-    def marginals(self, emissions: Tensor, lengths: Any = None) -> Tensor:
+    def marginals(self, emissions: Tensor, lengths: Lengths = None) -> Tensor:
         """The probability of each tag at each step, zero past a row's length.
 
         By messages from both sides, which meet at each step: what `grad` of the partition gives,
@@ -117,7 +124,7 @@ class CRF(Module):
         return shares.swapaxes(0, 1) if self.batch_first else shares
 
     @public
-    def decode(self, emissions: Tensor, lengths: Any = None) -> tuple[list[list[int]], Tensor]:
+    def decode(self, emissions: Tensor, lengths: Lengths = None) -> tuple[list[list[int]], Tensor]:
         """Viterbi decoding (Viterbi 1967): the best sequence of each batch row, and its score.
 
         **Arguments** as `forward`. **Returns** a list of tags for each row, as long as the row, and
@@ -195,7 +202,7 @@ class CRF(Module):
 
     # ------------------------------------------------------------ what comes in
 
-    def _checked(self, emissions: Tensor, lengths: Any) -> tuple[Tensor, Tensor]:
+    def _checked(self, emissions: Tensor, lengths: Lengths) -> tuple[Tensor, Tensor]:
         """Emissions (T, B, K), zero past a row's length, and lengths, on the same device."""
         emissions = input_of("CRF", "emissions", emissions, self.transitions)
         if emissions.ndim != 3 or emissions.shape[2] != self.num_tags or 0 in emissions.shape:
@@ -213,7 +220,7 @@ class CRF(Module):
             return emissions, times
         return ops.where(within_rows(emissions, times)[:, :, None], emissions, 0), times
 
-    def _tags(self, tags: Any, emissions: Tensor, times: Tensor) -> Tensor:
+    def _tags(self, tags: TensorLike, emissions: Tensor, times: Tensor) -> Tensor:
         """Tags (T, B), 0 past a row's length."""
         tags = creation.as_tensor(tags, device=emissions.device)
         if self.batch_first and tags.ndim == 2:
@@ -234,7 +241,7 @@ class CRF(Module):
 def _pairs(forbidden: Any, num_tags: int) -> tuple[tuple[int | None, int | None], ...]:
     """Checked transitions."""
 
-    def tag(t: Any) -> bool:
+    def tag(t: object) -> bool:
         return t is None or (type(t) is int and 0 <= t < num_tags)
 
     pairs = list(forbidden) if isinstance(forbidden, Iterable) else [forbidden]

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from ..errors import InvalidTypeError, ShapeError
+from ..loops.scan import Lengths
 from ..tensor import creation
-from ..tensor.tensor import Tensor
+from ..tensor.tensor import Tensor, TensorLike
 from . import loss, regression
 from .checks import flag, one_of
 from .ctc import ctc_loss
@@ -32,7 +33,7 @@ class _Loss(Module):
         """The arguments of the constructor: those that the function takes, too."""
         return {name: getattr(self, name) for name in arguments(type(self))}
 
-    def _factors(self, name: str, value: Any, ndim: int | None = None) -> None:
+    def _factors(self, name: str, value: object, ndim: int | None = None) -> None:
         """Registers factors of classes or elements as a buffer; None for no factors."""
         if value is None:
             setattr(self, name, None)
@@ -66,7 +67,7 @@ class CrossEntropyLoss(_Loss):
 
     def __init__(
         self,
-        weight: Any = None,
+        weight: TensorLike | None = None,
         *,
         ignore_index: int = -100,
         reduction: str = "mean",
@@ -77,7 +78,7 @@ class CrossEntropyLoss(_Loss):
         self.ignore_index = _index("CrossEntropyLoss", ignore_index)
         self.label_smoothing = loss.share("CrossEntropyLoss", label_smoothing)
 
-    def forward(self, logits: Tensor, targets: Any) -> Tensor:
+    def forward(self, logits: Tensor, targets: TensorLike) -> Tensor:
         """**Arguments** logits: (..., C); targets: (...) integers, or (..., C) probabilities."""
         return loss.cross_entropy(logits, targets, **self._settings())
 
@@ -95,13 +96,13 @@ class NLLLoss(_Loss):
     weight: Tensor | None
 
     def __init__(
-        self, weight: Any = None, *, ignore_index: int = -100, reduction: str = "mean"
+        self, weight: TensorLike | None = None, *, ignore_index: int = -100, reduction: str = "mean"
     ) -> None:
         super().__init__(reduction)
         self._factors("weight", weight, 1)
         self.ignore_index = _index("NLLLoss", ignore_index)
 
-    def forward(self, log_probs: Tensor, targets: Any) -> Tensor:
+    def forward(self, log_probs: Tensor, targets: TensorLike) -> Tensor:
         """**Arguments** log_probs: (..., C); targets: (...) integers below C."""
         return loss.nll_loss(log_probs, targets, **self._settings())
 
@@ -120,11 +121,11 @@ class BCEWithLogitsLoss(_Loss):
 
     pos_weight: Tensor | None
 
-    def __init__(self, *, reduction: str = "mean", pos_weight: Any = None) -> None:
+    def __init__(self, *, reduction: str = "mean", pos_weight: TensorLike | None = None) -> None:
         super().__init__(reduction)
         self._factors("pos_weight", pos_weight)
 
-    def forward(self, logits: Tensor, target: Any) -> Tensor:
+    def forward(self, logits: Tensor, target: TensorLike) -> Tensor:
         """**Arguments** logits and target, from 0 to 1: of one shape."""
         return loss.binary_cross_entropy_with_logits(logits, target, **self._settings())
 
@@ -137,7 +138,7 @@ class MSELoss(_Loss):
     2.0
     """
 
-    def forward(self, prediction: Tensor, target: Any) -> Tensor:
+    def forward(self, prediction: Tensor, target: TensorLike) -> Tensor:
         """**Arguments** prediction and target: of one shape."""
         return regression.mse_loss(prediction, target, reduction=self.reduction)
 
@@ -150,7 +151,7 @@ class L1Loss(_Loss):
     1.0
     """
 
-    def forward(self, prediction: Tensor, target: Any) -> Tensor:
+    def forward(self, prediction: Tensor, target: TensorLike) -> Tensor:
         """**Arguments** prediction and target: of one shape."""
         return regression.l1_loss(prediction, target, reduction=self.reduction)
 
@@ -170,7 +171,7 @@ class HuberLoss(_Loss):
         regression.above("HuberLoss", "delta", delta)
         self.delta = delta
 
-    def forward(self, prediction: Tensor, target: Any) -> Tensor:
+    def forward(self, prediction: Tensor, target: TensorLike) -> Tensor:
         """**Arguments** prediction and target: of one shape."""
         return regression.huber_loss(prediction, target, **self._settings())
 
@@ -191,7 +192,7 @@ class GaussianNLLLoss(_Loss):
         regression.above("GaussianNLLLoss", "eps", eps)
         self.full, self.eps = full, eps
 
-    def forward(self, prediction: Tensor, target: Any, var: Any) -> Tensor:
+    def forward(self, prediction: Tensor, target: TensorLike, var: TensorLike) -> Tensor:
         """**Arguments** prediction and target: of one shape; var: the variance."""
         return regression.gaussian_nll_loss(prediction, target, var, **self._settings())
 
@@ -205,7 +206,9 @@ class StudentTNLLLoss(_Loss):
     1.1447
     """
 
-    def forward(self, prediction: Tensor, target: Any, scale: Any, df: Any) -> Tensor:
+    def forward(
+        self, prediction: Tensor, target: TensorLike, scale: TensorLike, df: TensorLike
+    ) -> Tensor:
         """**Arguments** prediction and target: of one shape; scale, df: above 0."""
         return regression.student_t_nll_loss(prediction, target, scale, df, **self._settings())
 
@@ -230,13 +233,17 @@ class CTCLoss(_Loss):
         self.blank, self.zero_infinity = _index("CTCLoss", blank, "blank"), zero_infinity
 
     def forward(
-        self, log_probs: Tensor, targets: Any, input_lengths: Any = None, target_lengths: Any = None
+        self,
+        log_probs: Tensor,
+        targets: TensorLike,
+        input_lengths: Lengths = None,
+        target_lengths: Lengths = None,
     ) -> Tensor:
         """**Arguments** as `ctc_loss`: log_probs (T, B, C), targets (B, S), lengths (B,)."""
         return ctc_loss(log_probs, targets, input_lengths, target_lengths, **self._settings())
 
 
-def _index(layer: str, value: Any, name: str = "ignore_index") -> int:
+def _index(layer: str, value: object, name: str = "ignore_index") -> int:
     if type(value) is not int:
         raise InvalidTypeError(f"{layer}: {name}: expected a whole number, got {value!r}")
     return value

@@ -20,9 +20,11 @@ from types import ModuleType
 from typing import Any
 
 from ..errors import OutOfRangeError, ShapeError, public
+from ..loops.scan import Lengths
 from ..tensor import creation, ops
 from ..tensor.operation import Op
-from ..tensor.tensor import Tensor
+from ..tensor.shapes import Shapes
+from ..tensor.tensor import Tensor, TensorLike
 from .checks import is_tensor
 from .lengths import lengths_of
 from .loss import reduce
@@ -33,9 +35,9 @@ NEVER = -1e30  # the logarithm of an impossibility: finite, so that differences 
 @public
 def ctc_loss(
     log_probs: Tensor,
-    targets: Any,
-    input_lengths: Any = None,
-    target_lengths: Any = None,
+    targets: TensorLike,
+    input_lengths: Lengths = None,
+    target_lengths: Lengths = None,
     *,
     blank: int = 0,
     reduction: str = "mean",
@@ -77,7 +79,7 @@ def ctc_loss(
 # ---------------------------------------------------------------- what comes in
 
 
-def check_log_probs(name: str, log_probs: Any, blank: int) -> tuple[int, ...]:
+def check_log_probs(name: str, log_probs: Tensor, blank: int) -> tuple[int, ...]:
     """Checks log-probabilities and the class of the blank. **Returns** T, B, C."""
     is_tensor(name, "log_probs", log_probs)
     if log_probs.ndim != 3 or log_probs.dtype.kind != "f":
@@ -91,7 +93,7 @@ def check_log_probs(name: str, log_probs: Any, blank: int) -> tuple[int, ...]:
 
 
 def _labels(
-    targets: Any, lengths: Any, batch: int, blank: int, classes: int
+    targets: TensorLike, lengths: Lengths, batch: int, blank: int, classes: int
 ) -> tuple[Tensor, Tensor]:
     """Targets as (B, S), blank past a row's own, and how many each row has; both on the host."""
     given = creation.as_tensor(targets, device="cpu")
@@ -215,7 +217,7 @@ def _ctc_forward(
     return xp.where(impossible, inf, -log_z), saved
 
 
-def _ctc_rule(xp: ModuleType, g: Any, saved: Any, shapes: Any) -> Any:
+def _ctc_rule(xp: ModuleType, g: Any, saved: Any, shapes: Shapes) -> Any:
     """Minus the probability that a step is of a class, given the labels."""
     shares, places = saved
     steps, batch, classes = shapes[0]

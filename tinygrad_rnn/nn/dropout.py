@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from ..errors import InvalidTypeError, ShapeError, public
 from ..tensor import ops
 from ..tensor.creation import as_tensor
 from ..tensor.random import Generator, given_or_default
-from ..tensor.tensor import Tensor
+from ..tensor.tensor import Tensor, TensorLike
 from .checks import input_of, placement, probability
 from .module import Module
 
@@ -88,7 +86,7 @@ class Dropout(Module):
             )
         self.p, self.shared_axis, self.generator = p, shared_axis, generator
 
-    def forward(self, x: Any) -> Tensor:
+    def forward(self, x: TensorLike) -> Tensor:
         """**Arguments** x: any shape that has the shared axis. **Returns** the same shape."""
         z = input_of("Dropout", "x", x)
         if not self.training:

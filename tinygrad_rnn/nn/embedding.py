@@ -6,8 +6,9 @@ from typing import Any
 
 from ..errors import InvalidValueError, ShapeError
 from ..tensor import creation, ops
+from ..tensor.conversion import DType
 from ..tensor.random import Generator
-from ..tensor.tensor import Tensor
+from ..tensor.tensor import Tensor, TensorLike
 from . import init
 from .checks import flag, ids_of, placement, positive, probability
 from .dropout import Dropout, dropped, kept
@@ -36,7 +37,7 @@ class Embedding(Module):
         embedding_dim: int,
         padding_idx: int | None = None,
         device: str | None = None,
-        dtype: Any = "float32",
+        dtype: DType = "float32",
         *,
         dropout: float = 0.0,
         generator: Generator | None = None,
@@ -61,7 +62,11 @@ class Embedding(Module):
 
     @classmethod
     def from_pretrained(
-        cls, embeddings: Any, freeze: bool = True, padding_idx: int | None = None, **options: Any
+        cls,
+        embeddings: TensorLike,
+        freeze: bool = True,
+        padding_idx: int | None = None,
+        **options: Any,
     ) -> Embedding:
         """Creates an embedding from vectors, which are copied.
 
@@ -86,7 +91,7 @@ class Embedding(Module):
         made.weight.requires_grad = not freeze
         return made
 
-    def forward(self, ids: Any) -> Tensor:
+    def forward(self, ids: TensorLike) -> Tensor:
         """**Arguments** ids: integers (...), from 0 to below num_embeddings.
 
         **Returns** (..., embedding_dim). **Raises** TypeError, IndexError naming the id.
@@ -101,7 +106,7 @@ class Embedding(Module):
         real = (ids != self.padding_idx).expand_dims(axis=-1)
         return ops.where(real, y, y.detach())  # no gradient for the padding's vector
 
-    def inputs(self, ids: Any, dropout: Dropout) -> tuple[Tensor, Any]:
+    def inputs(self, ids: TensorLike, dropout: Dropout) -> tuple[Tensor, Any]:
         """Returns the arguments of a recurrent layer: `x, ids = ...` for `layers(x, ids=ids)`.
 
         The vectors after a dropout, with None; or, where each symbol has the same vector at every

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from ..errors import InvalidTypeError, InvalidValueError, ShapeError, public
 from ..tensor import creation
+from ..tensor.conversion import DType
 from ..tensor.ops import log
 from ..tensor.random import Generator, given_or_default, orthonormal
 from ..tensor.tensor import Tensor
@@ -38,7 +39,11 @@ def uniform_(x: T, low: float = 0.0, high: float = 1.0, *, generator: Generator 
 
 
 def drawn(
-    shape: tuple[int, ...], bound: float, device: Any, dtype: Any, generator: Generator | None
+    shape: tuple[int, ...],
+    bound: float,
+    device: str | None,
+    dtype: DType,
+    generator: Generator | None,
 ) -> Parameter:
     """A parameter of reals in [-bound, bound)."""
     p = Parameter(creation.zeros(shape, dtype=dtype, device=device))

@@ -8,21 +8,20 @@ pass any index.
 
 from __future__ import annotations
 
-from typing import Any
-
 from ..errors import InvalidTypeError, InvalidValueError, ShapeError
+from ..loops.scan import Lengths
 from ..tensor import creation, ops
 from ..tensor.shapes import refuse_beyond
-from ..tensor.tensor import Tensor
+from ..tensor.tensor import Tensor, TensorLike
 
 
 def lengths_of(
-    name: str, argument: str, lengths: Any, rows: int, most: int, device: str = "cpu"
+    name: str, argument: str, lengths: Lengths, rows: int, most: int, device: str = "cpu"
 ) -> Tensor:
     """Checks lengths, and returns them as (B,) int64 on a device; None for the maximum."""
     if lengths is None:
         return Tensor([most] * rows, dtype="int64", device=device)
-    found = creation.as_tensor(lengths, device="cpu")
+    found = Tensor(lengths, device="cpu")  # a copy: the caller may write to theirs
     on_host = found.data
     if on_host.shape != (rows,) or (rows and on_host.dtype.kind not in "iu"):
         raise ShapeError(
@@ -34,7 +33,7 @@ def lengths_of(
     return found if same else Tensor(on_host, "int64", device)
 
 
-def within_rows(x: Any, lengths: Tensor) -> Tensor:
+def within_rows(x: Tensor, lengths: Tensor) -> Tensor:
     """Mask (T, B) of the steps of x (T, B, ...) within lengths."""
     within: Tensor = creation.arange(len(x), device=lengths.device).expand_dims(axis=1) < lengths
     return within
@@ -80,7 +79,12 @@ def _moved(x: Tensor, rows: Tensor) -> Tensor:
 
 
 def lengths_and_order(
-    name: str, lengths: Any, mask: Any, shape: tuple[int, ...], batch_first: bool, device: str
+    name: str,
+    lengths: Lengths,
+    mask: TensorLike | None,
+    shape: tuple[int, ...],
+    batch_first: bool,
+    device: str,
 ) -> tuple[Tensor | None, Order | None]:
     """The lengths (B,) of a mask or as passed, checked; the order of the steps of one with holes.
 

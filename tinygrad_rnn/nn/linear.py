@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from math import sqrt
-from typing import Any
 
 from ..tensor import ops
+from ..tensor.conversion import DType
 from ..tensor.random import Generator
-from ..tensor.tensor import Tensor
+from ..tensor.tensor import Tensor, TensorLike
 from .checks import features_last, flag, input_of, placement, positive
 from .init import drawn
 from .module import Module
@@ -31,7 +31,7 @@ class Linear(Module):
         out_features: int,
         bias: bool = True,
         device: str | None = None,
-        dtype: Any = "float32",
+        dtype: DType = "float32",
         *,
         generator: Generator | None = None,
     ) -> None:
@@ -44,7 +44,7 @@ class Linear(Module):
         self.weight = drawn((out_features, in_features), *how)
         self.bias = drawn((out_features,), *how) if bias else None
 
-    def forward(self, x: Any) -> Tensor:
+    def forward(self, x: TensorLike) -> Tensor:
         """**Arguments** x: (..., in_features). **Returns** (..., out_features)."""
         x = input_of("Linear", "x", x, self.weight)
         features_last("Linear", x, self.in_features)

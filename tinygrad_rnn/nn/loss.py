@@ -7,10 +7,11 @@ from types import ModuleType
 from typing import Any
 
 from ..errors import InvalidValueError, OutOfRangeError, ShapeError, public
+from ..loops.scan import Lengths
 from ..tensor import creation, ops
 from ..tensor.operation import Op
 from ..tensor.ops.indexing import in_table
-from ..tensor.tensor import Tensor
+from ..tensor.tensor import Tensor, TensorLike
 from .checks import features_last, is_tensor
 from .lengths import lengths_of, within_rows
 
@@ -20,7 +21,7 @@ __all__ = [
 ]  # fmt: skip
 
 
-def reduce(name: str, losses: Tensor, reduction: str, count: Any = None) -> Tensor:
+def reduce(name: str, losses: Tensor, reduction: str, count: Tensor | None = None) -> Tensor:
     """The mean (over count, if given; 0 over nothing), the sum, or all of them."""
     if reduction == "none":
         return losses
@@ -35,9 +36,9 @@ def reduce(name: str, losses: Tensor, reduction: str, count: Any = None) -> Tens
 @public
 def cross_entropy(
     logits: Tensor,
-    targets: Any,
+    targets: TensorLike,
     *,
-    weight: Any = None,
+    weight: TensorLike | None = None,
     ignore_index: int = -100,
     label_smoothing: float = 0.0,
     reduction: str = "mean",
@@ -81,7 +82,7 @@ def cross_entropy(
 
 
 def _soft_cross_entropy(
-    logits: Tensor, probabilities: Tensor, weights: Any, smoothing: float
+    logits: Tensor, probabilities: Tensor, weights: Tensor | None, smoothing: float
 ) -> Tensor:
     """The cross-entropy of each row with a distribution over the classes."""
     p = probabilities
@@ -93,7 +94,7 @@ def _soft_cross_entropy(
     return -ops.sum(terms if weights is None else terms * weights, axis=-1)
 
 
-def _class_weights(name: str, scores: Tensor, weight: Any) -> Tensor:
+def _class_weights(name: str, scores: Tensor, weight: TensorLike) -> Tensor:
     """Checks the factors of the classes. **Returns** them in the dtype of the scores."""
     weights = creation.as_tensor(weight, device=scores.device)
     if weights.shape != scores.shape[-1:] or weights.dtype.kind not in "fiu":
@@ -108,7 +109,7 @@ def _class_weights(name: str, scores: Tensor, weight: Any) -> Tensor:
 def linear_cross_entropy(
     x: Tensor,
     linear_weight: Tensor,
-    targets: Any,
+    targets: TensorLike,
     *,
     linear_bias: Tensor | None = None,
     ignore_index: int = -100,
@@ -159,9 +160,9 @@ def linear_cross_entropy(
 @public
 def nll_loss(
     log_probs: Tensor,
-    targets: Any,
+    targets: TensorLike,
     *,
-    weight: Any = None,
+    weight: TensorLike | None = None,
     ignore_index: int = -100,
     reduction: str = "mean",
 ) -> Tensor:
@@ -185,7 +186,11 @@ def nll_loss(
 
 @public
 def binary_cross_entropy_with_logits(
-    logits: Tensor, target: Any, *, pos_weight: Any = None, reduction: str = "mean"
+    logits: Tensor,
+    target: TensorLike,
+    *,
+    pos_weight: TensorLike | None = None,
+    reduction: str = "mean",
 ) -> Tensor:
     """-t log sigmoid(x) - (1 - t) log(1 - sigmoid(x)), in nats, without overflow.
 
@@ -242,7 +247,7 @@ _weighted_binary_cross_entropy = Op("binary_cross_entropy_with_logits", _weighte
 
 
 @public
-def activation_regularization(y: Tensor, *, lengths: Any = None) -> Tensor:
+def activation_regularization(y: Tensor, *, lengths: Lengths = None) -> Tensor:
     """AR: the mean square of a layer's outputs, to be added to a loss (Merity et al. 2017).
 
     **Arguments** y: (T, B, H), after dropout. lengths: (B,) valid steps of each row; T, if None.
@@ -256,7 +261,7 @@ def activation_regularization(y: Tensor, *, lengths: Any = None) -> Tensor:
 
 
 @public
-def temporal_activation_regularization(y: Tensor, *, lengths: Any = None) -> Tensor:
+def temporal_activation_regularization(y: Tensor, *, lengths: Lengths = None) -> Tensor:
     """TAR: the mean square of how outputs change from step to step (Merity et al. 2017).
 
     **Arguments** y: (T, B, H), before dropout. lengths: (B,) valid steps of each row; T, if None.
@@ -269,7 +274,7 @@ def temporal_activation_regularization(y: Tensor, *, lengths: Any = None) -> Ten
     return _mean_square("temporal_activation_regularization", y, lengths, 1)
 
 
-def _mean_square(name: str, y: Tensor, lengths: Any, differences: int) -> Tensor:
+def _mean_square(name: str, y: Tensor, lengths: Lengths, differences: int) -> Tensor:
     """The mean square of valid outputs, or of their differences in time."""
     is_tensor(name, "y", y)
     if y.ndim != 3 or 0 in y.shape:
@@ -287,7 +292,7 @@ def _mean_square(name: str, y: Tensor, lengths: Any, differences: int) -> Tensor
 # ---------------------------------------------------------------- what comes in
 
 
-def like(name: str, prediction: Any, target: Any) -> Tensor:
+def like(name: str, prediction: Tensor, target: TensorLike) -> Tensor:
     """Checks that a target has the shape of a prediction. **Returns** it as a Tensor.
 
     An array of reals takes the dtype of the prediction, as inputs take that of the weights.
@@ -305,7 +310,7 @@ def like(name: str, prediction: Any, target: Any) -> Tensor:
     return found
 
 
-def share(name: str, label_smoothing: Any) -> float:
+def share(name: str, label_smoothing: float) -> float:
     """Checks label_smoothing. **Returns** a Python float, which takes the dtype of the logits."""
     try:
         found = float(label_smoothing)
@@ -317,7 +322,7 @@ def share(name: str, label_smoothing: Any) -> float:
 
 
 def _targets(
-    name: str, scores: Any, classes: int | None, targets: Any, ignore_index: int
+    name: str, scores: Tensor, classes: int | None, targets: TensorLike, ignore_index: int
 ) -> tuple[Tensor, Any]:
     """Targets in which the ignored are 0, and which count; None, if all do.
 
@@ -358,7 +363,7 @@ def _classes_second(scores: Tensor, targets: Tensor) -> str:
 
 
 def _counted(
-    name: str, losses: Tensor, counts: Any, reduction: str, weights: Tensor | None = None
+    name: str, losses: Tensor, counts: Tensor, reduction: str, weights: Tensor | None = None
 ) -> Tensor:
     """Reduces the losses that count; the mean is weighted, if there are weights."""
     if counts is not None:

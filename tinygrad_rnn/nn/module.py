@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, Self, TypeVar
 from ..errors import InvalidTypeError, InvalidValueError, answer_in, boundaries, public, raise_named
 from ..tensor import creation
 from ..tensor.autodiff import no_grad
+from ..tensor.conversion import DType
 from ..tensor.observers import RemovableHandle
-from ..tensor.tensor import Tensor
+from ..tensor.tensor import Tensor, TensorLike
 from . import options, state_dict
 from .checks import flag
 from .state_dict import IncompatibleKeys, StateDictError
@@ -45,7 +46,7 @@ class Parameter(Tensor):
 
     stays = True  # frozen, too: it is the module's, so that `p *= 0.9` must not make another
 
-    def __init__(self, data: Any, *, requires_grad: bool = True) -> None:
+    def __init__(self, data: TensorLike, *, requires_grad: bool = True) -> None:
         if _budget.left is not None:
             _budget.left -= getattr(data, "nbytes", 0)
             if _budget.left < 0:
@@ -184,7 +185,9 @@ class Module:
         """The parameters, each once."""
         return (p for _, p in self.named_parameters())
 
-    def register_buffer(self, name: str, tensor: Any, persistent: bool = True) -> None:
+    def register_buffer(
+        self, name: str, tensor: TensorLike | None, persistent: bool = True
+    ) -> None:
         """Adds a Tensor that is not learned, such as a running mean: an attribute of that name.
 
         `.to` moves it with the parameters; of the dtypes only reals change. A forward function may
@@ -295,7 +298,7 @@ class Module:
         """
         return self._hooked("register_forward_pre_hook", hook, "before")
 
-    def _hooked(self, what: str, hook: Any, when: str) -> RemovableHandle:
+    def _hooked(self, what: str, hook: Callable[..., Any], when: str) -> RemovableHandle:
         if not callable(hook):
             raise InvalidTypeError(
                 f"{type(self).__name__}.{what}: hook: expected a function, got {hook!r}"
@@ -315,7 +318,7 @@ class Module:
         """Sets evaluation mode."""
         return self.train(False)
 
-    def to(self, target: Any) -> Self:
+    def to(self, target: DType) -> Self:
         """Moves the parameters and buffers to a device (`cuda`) or a dtype (`float64`), in place.
 
         **Raises** TypeError for a dtype that is not real: its values could not be learned.

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from itertools import chain
-from typing import Any
 
 from ..errors import ShapeError
 from ..tensor import creation, ops
-from ..tensor.tensor import Tensor
+from ..tensor.conversion import DType
+from ..tensor.tensor import Tensor, TensorLike
 from .checks import features_last, flag, input_of, placement, positive, real
 from .module import Module, Parameter
 
@@ -24,7 +24,7 @@ class LayerNorm(Module):
     """
 
     def __init__(
-        self, features: int, eps: float = 1e-5, device: str | None = None, dtype: Any = "float32"
+        self, features: int, eps: float = 1e-5, device: str | None = None, dtype: DType = "float32"
     ) -> None:
         positive("LayerNorm", features=features)
         real("LayerNorm", "eps", eps, least=0)
@@ -33,7 +33,7 @@ class LayerNorm(Module):
         self.weight = Parameter(creation.ones((features,), dtype=dtype, device=device))
         self.bias = Parameter(creation.zeros((features,), dtype=dtype, device=device))
 
-    def forward(self, x: Any) -> Tensor:
+    def forward(self, x: TensorLike) -> Tensor:
         """**Arguments** x: (..., features). **Returns** the same shape."""
         x = input_of("LayerNorm", "x", x, self.weight)
         features_last("LayerNorm", x, self.features)
@@ -78,7 +78,7 @@ class BatchNorm1d(Module):
         affine: bool = True,
         track_running_stats: bool = True,
         device: str | None = None,
-        dtype: Any = "float32",
+        dtype: DType = "float32",
     ) -> None:
         positive("BatchNorm1d", num_features=num_features)
         real("BatchNorm1d", "eps", eps, least=0)
@@ -98,7 +98,7 @@ class BatchNorm1d(Module):
             count = creation.zeros((), dtype="int64", device=device)
             self.register_buffer("num_batches_tracked", count)
 
-    def forward(self, x: Any) -> Tensor:
+    def forward(self, x: TensorLike) -> Tensor:
         """**Arguments** x: (B, C) or (B, C, T). **Returns** the same shape."""
         like = next(chain(self.parameters(), self.buffers()), None)
         x = input_of("BatchNorm1d", "x", x, like)

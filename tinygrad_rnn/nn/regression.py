@@ -7,7 +7,7 @@ from typing import Any
 
 from ..errors import InvalidValueError, ShapeError, public
 from ..tensor import creation, ops
-from ..tensor.tensor import Tensor
+from ..tensor.tensor import Tensor, TensorLike
 from .checks import flag, real
 from .loss import like, reduce
 
@@ -15,7 +15,7 @@ __all__ = ["gaussian_nll_loss", "huber_loss", "l1_loss", "mse_loss", "student_t_
 
 
 @public
-def mse_loss(prediction: Tensor, target: Any, *, reduction: str = "mean") -> Tensor:
+def mse_loss(prediction: Tensor, target: TensorLike, *, reduction: str = "mean") -> Tensor:
     """Mean squared error loss.
 
     **Arguments** prediction and target: of one shape. **Raises** ShapeError otherwise: to broadcast
@@ -30,7 +30,7 @@ def mse_loss(prediction: Tensor, target: Any, *, reduction: str = "mean") -> Ten
 
 
 @public
-def l1_loss(prediction: Tensor, target: Any, *, reduction: str = "mean") -> Tensor:
+def l1_loss(prediction: Tensor, target: TensorLike, *, reduction: str = "mean") -> Tensor:
     """Mean absolute error loss.
 
     **Arguments** and **Raises** as `mse_loss`.
@@ -45,7 +45,7 @@ def l1_loss(prediction: Tensor, target: Any, *, reduction: str = "mean") -> Tens
 
 @public
 def huber_loss(
-    prediction: Tensor, target: Any, *, delta: float = 1.0, reduction: str = "mean"
+    prediction: Tensor, target: TensorLike, *, delta: float = 1.0, reduction: str = "mean"
 ) -> Tensor:
     """Half the squared error d up to delta, and delta (|d| - delta / 2) beyond (Huber 1964).
 
@@ -65,8 +65,8 @@ def huber_loss(
 @public
 def gaussian_nll_loss(
     prediction: Tensor,
-    target: Any,
-    var: Any,
+    target: TensorLike,
+    var: TensorLike,
     *,
     full: bool = False,
     eps: float = 1e-6,
@@ -95,7 +95,12 @@ def gaussian_nll_loss(
 
 @public
 def student_t_nll_loss(
-    prediction: Tensor, target: Any, scale: Any, df: Any, *, reduction: str = "mean"
+    prediction: Tensor,
+    target: TensorLike,
+    scale: TensorLike,
+    df: TensorLike,
+    *,
+    reduction: str = "mean",
 ) -> Tensor:
     """Negative log-likelihood loss of Student's t-distribution, whose tails tolerate outliers.
 
@@ -140,7 +145,7 @@ def _log_gamma(x: Tensor) -> Tensor:
     return stirling - ops.log(below)
 
 
-def above(name: str, argument: str, value: Any) -> None:
+def above(name: str, argument: str, value: float) -> None:
     """Refuses a value that is not a finite number above 0."""
     real(name, argument, value)
     if value <= 0:
@@ -148,7 +153,7 @@ def above(name: str, argument: str, value: Any) -> None:
 
 
 def _spread(
-    name: str, argument: str, prediction: Tensor, value: Any, *, strict: bool = False
+    name: str, argument: str, prediction: Tensor, value: TensorLike, *, strict: bool = False
 ) -> Tensor:
     """A variance or the like, as a Tensor that broadcasts to the prediction."""
     found = creation.as_tensor(value, device=prediction.device)

@@ -75,7 +75,7 @@ def load(
     return report
 
 
-def _fitting(p: Tensor, value: Any) -> Any:
+def _fitting(p: Tensor, value: object) -> Any:
     """An array of a tensor's shape, dtype and device; refuses what is not real numbers."""
     if isinstance(value, (Mapping, str, bytes)) or value is None or hasattr(value, "forward"):
         raise InvalidTypeError(f"expected an array or a Tensor, got {type(value).__name__}")

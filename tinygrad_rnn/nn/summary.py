@@ -114,7 +114,7 @@ def _outputs(model: Module, example: tuple[Any, ...], options: Mapping[str, Any]
     """Runs the model. **Returns** the output shape of each module that was called, by its id."""
     shapes: dict[int, str] = {}
 
-    def note(module: Module, _: Any, y: Any) -> None:
+    def note(module: Module, _: object, y: object) -> None:
         shapes[id(module)] = _shape(y)
 
     removals = [module.register_forward_hook(note) for module in model.modules()]
@@ -127,7 +127,7 @@ def _outputs(model: Module, example: tuple[Any, ...], options: Mapping[str, Any]
     return shapes
 
 
-def _shape(y: Any) -> str:
+def _shape(y: object) -> str:
     """The shape of an output; those of its parts, if it is a tuple."""
     if isinstance(y, Tensor):
         return str(y.shape)

@@ -12,7 +12,7 @@ from ..errors import InvalidTypeError, InvalidValueError
 from ..tensor.tensor import Tensor
 
 
-def listed(parameters: Any, what: str) -> list[Any]:
+def listed(parameters: object, what: str) -> list[Any]:
     """Returns the parameters as a list of at least one.
 
     **Raises** TypeError for one Tensor, whose rows would not be leaves, or for another type that is
@@ -39,7 +39,7 @@ def listed(parameters: Any, what: str) -> list[Any]:
     return items
 
 
-def number(value: Any, what: str) -> float:
+def number(value: object, what: str) -> float:
     """Converts a number, a scalar of NumPy, or an array without axes to a number of Python."""
     if hasattr(value, "item") and getattr(value, "shape", None) == ():
         value = value.item()
@@ -48,7 +48,7 @@ def number(value: Any, what: str) -> float:
     return value
 
 
-def between(value: Any, what: str, least: float = 0, below: float = inf) -> float:
+def between(value: object, what: str, least: float = 0, below: float = inf) -> float:
     """Checks that a number is at least `least` and below `below`."""
     result = number(value, what)
     if not least <= result < below:
@@ -58,7 +58,7 @@ def between(value: Any, what: str, least: float = 0, below: float = inf) -> floa
     return result
 
 
-def above_zero(value: Any, what: str) -> float:
+def above_zero(value: object, what: str) -> float:
     """Checks that a number is above 0."""
     result = number(value, what)
     if not result > 0:
@@ -66,7 +66,7 @@ def above_zero(value: Any, what: str) -> float:
     return result
 
 
-def whole(value: Any, what: str, least: int = 0) -> int:
+def whole(value: object, what: str, least: int = 0) -> int:
     """Checks that a number is an integer, and at least `least`."""
     result = number(value, what)
     if result != result // 1 or not isfinite(result):
@@ -76,21 +76,21 @@ def whole(value: Any, what: str, least: int = 0) -> int:
     return int(result)
 
 
-def flag(value: Any, what: str) -> bool:
+def flag(value: object, what: str) -> bool:
     """Checks that a value is True or False."""
     if not isinstance(value, (bool, np.bool_)):
         raise InvalidTypeError(f"{what}: expected True or False, got {value!r}")
     return bool(value)
 
 
-def pair(value: Any, what: str) -> list[float]:
+def pair(value: object, what: str) -> list[float]:
     """Checks that a value is a pair of numbers from 0 to below 1."""
     if not isinstance(value, Sequence) or isinstance(value, str) or len(value) != 2:
         raise InvalidTypeError(f"{what}: expected two numbers, got {value!r}")
     return [between(v, f"{what}: beta{i}", 0, 1) for i, v in enumerate(value, 1)]
 
 
-def keys(mapping: Any, what: str, required: Iterable[str], optional: Iterable[str] = ()) -> None:
+def keys(mapping: object, what: str, required: Iterable[str], optional: Iterable[str] = ()) -> None:
     """Refuses a mapping that lacks keys, or has others."""
     if not isinstance(mapping, Mapping):
         raise InvalidTypeError(f"{what}: expected a dict, got {type(mapping).__name__}")

@@ -21,7 +21,7 @@ Array = backend.Array
 Group = dict[str, Any]
 
 
-def _fraction(value: Any, what: str) -> float:
+def _fraction(value: object, what: str) -> float:
     return between(value, what, 0, 1)
 
 
@@ -423,7 +423,7 @@ class AdamW(Adam):
         super().__init__(parameters, lr, betas, eps, weight_decay)
 
 
-def _like(value: Any, p: Tensor, what: str) -> Array:
+def _like(value: object, p: Tensor, what: str) -> Array:
     """Copies a saved array, with the dtype and on the device of p."""
     array = value.data if isinstance(value, Tensor) else value
     if not backend.is_array(array):

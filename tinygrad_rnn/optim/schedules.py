@@ -423,7 +423,7 @@ class ReduceLROnPlateau(Schedule):
         self._apply()
 
 
-def _fraction(value: Any, what: str) -> float:
+def _fraction(value: object, what: str) -> float:
     """Checks that a number is from 0 to 1."""
     result = between(value, what)
     if result > 1:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from ..errors import InvalidTypeError, InvalidValueError, ShapeError, needs, public
 from ..tensor.tensor import Tensor
@@ -68,7 +68,7 @@ def _picture_class() -> Any:
     return Picture
 
 
-def array_of(what: str, values: Any, *ndims: int) -> NDArray[Any]:
+def array_of(what: str, values: ArrayLike, *ndims: int) -> NDArray[Any]:
     """Returns real numbers as an array on the host. **Raises** ShapeError, TypeError."""
     array = values.numpy() if isinstance(values, Tensor) else np.asarray(values)
     if array.dtype.kind not in NUMBERS:

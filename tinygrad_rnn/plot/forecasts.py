@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ..errors import InvalidValueError, ShapeError, public
 from .canvas import COLORS, add_legend, array_of, axes_of, name_axes, points_of
@@ -16,11 +17,11 @@ NORMAL = 1.96  # standard errors on either side of a 95 % interval
 
 @public
 def fan(
-    samples: Any,
-    past: Any = None,
-    actual: Any = None,
+    samples: ArrayLike,
+    past: ArrayLike | None = None,
+    actual: ArrayLike | None = None,
     *,
-    times: Any = None,
+    times: ArrayLike | None = None,
     levels: Sequence[float] = (0.5, 0.9),
     xlabel: str = "step t",
     ylabel: str = "value",
@@ -82,7 +83,9 @@ def _date_ticks(axes: Any) -> None:
 
 
 @public
-def calibration(probabilities: Any, outcomes: Any, *, bins: int = 10, ax: Any = None) -> Any:
+def calibration(
+    probabilities: ArrayLike, outcomes: ArrayLike, *, bins: int = 10, ax: Any = None
+) -> Any:
     """Draws how often events occur by the probability that was predicted for them.
 
     A calibrated forecast lies on the diagonal. For a forecast's intervals, pass the levels of its

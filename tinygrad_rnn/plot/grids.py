@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from ..errors import InvalidValueError, ShapeError, public
 from .canvas import array_of, axes_of, font_size, name_axes, points_of, symbol_ticks
@@ -22,7 +22,7 @@ def _side(cells: int, margin: float, cell: float = CELL) -> float:
 
 @public
 def heat_map(
-    values: Any,
+    values: ArrayLike,
     *,
     symbols: Sequence[Any] | None = None,
     units: Sequence[Any] | None = None,
@@ -108,7 +108,7 @@ def activations(
     return figure
 
 
-def _of_one(what: str, values: Any) -> NDArray[Any]:
+def _of_one(what: str, values: ArrayLike) -> NDArray[Any]:
     """The values of one sequence, (T, units)."""
     grid = array_of(what, values, 2, 3).astype("float64")
     if grid.ndim == 3:
@@ -122,7 +122,9 @@ def _of_one(what: str, values: Any) -> NDArray[Any]:
 
 
 @public
-def attention(weights: Any, source: Sequence[Any], target: Sequence[Any], *, ax: Any = None) -> Any:
+def attention(
+    weights: ArrayLike, source: Sequence[Any], target: Sequence[Any], *, ax: Any = None
+) -> Any:
     """Draws attention weights: a row for each target symbol, a column for each source symbol.
 
     **Arguments** weights: (target, source), in [0, 1]. ax: the Axes to draw in. **Returns** the
@@ -146,7 +148,7 @@ def attention(weights: Any, source: Sequence[Any], target: Sequence[Any], *, ax:
 
 
 @public
-def confusion(matrix: Any, labels: Sequence[Any], *, ax: Any = None) -> Any:
+def confusion(matrix: ArrayLike, labels: Sequence[Any], *, ax: Any = None) -> Any:
     """Draws a confusion matrix: counts, shaded by their share of the true class.
 
     **Arguments** matrix: (classes, classes), a row for each true class. labels: of the classes. ax:

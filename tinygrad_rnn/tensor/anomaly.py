@@ -59,7 +59,7 @@ def detect_anomaly() -> Iterator[None]:
 WORDS = ("finite", "infinite", "no number")
 
 
-def _fault(value: Any) -> int:
+def _fault(value: object) -> int:
     """The severity of the values of an array: 0 if all are finite, 1 for infinity, 2 for NaN."""
     if not hasattr(value, "dtype") or value.dtype.kind != "f":
         return 0

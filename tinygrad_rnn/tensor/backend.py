@@ -74,7 +74,7 @@ def is_array(value: object) -> bool:
     return isinstance(value, np.ndarray) or _entry(value)[1] is not np
 
 
-def as_array(value: Any) -> Any:
+def as_array(value: object) -> Any:
     """Converts a NumPy scalar to an array without axes; returns other values unchanged."""
     return np.asarray(value) if isinstance(value, np.generic) else value
 
@@ -145,7 +145,7 @@ def _with_findings(array: Array) -> np.ndarray[Any, Any]:
     return result
 
 
-def copied(array: Array, dtype: Any) -> Array:
+def copied(array: Array, dtype: np.dtype[Any]) -> Array:
     """A copy in C order. One of NumPy's begins at a cache line, so that no vector that a kernel
     loads from it lies across two.
     """
@@ -179,7 +179,9 @@ def to_device(array: Array, device: str | None = None) -> Array:
         return module.asarray(to_host(array))
 
 
-def filled(shape: Any, value: Any, dtype: Any, device: str | None = None) -> Array:
+def filled(
+    shape: tuple[int, ...], value: object, dtype: np.dtype[Any], device: str | None = None
+) -> Array:
     """An array filled with a number, made on its device: nothing is copied from the host."""
     device = default_device() if device is None else device
     if device == "cpu":

@@ -22,6 +22,10 @@ NAMES = {d.name: d for d in DTYPES.values()}
 NUMBERS = frozenset("biufc")  # their kinds, as NumPy names them
 PYTHON = frozenset({int, float, bool, list, tuple, range})  # of nested lists of numbers
 
+# What `dtype=` accepts: a name, a type of Python's or NumPy's, or the dtype itself; None, where a
+# function has a default.
+DType = str | type | np.dtype[Any] | None
+
 REMEDIES = {
     "O": "give it a dtype of numbers: a.astype('float32')",
     "M": "numbers are differences of times: (a - a[0]) / np.timedelta64(1, 's')",
@@ -61,7 +65,7 @@ def _native(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     return array.view(native) if array.dtype == native else array.astype(native)
 
 
-def number_dtype(dtype: Any, what: str = "tensor") -> np.dtype[Any]:
+def number_dtype(dtype: DType, what: str = "tensor") -> np.dtype[Any]:
     """Converts to a numeric dtype in native byte order. **Raises** TypeError for others."""
     known = NAMES.get(dtype) if type(dtype) is str else None
     if known is None and isinstance(dtype, np.dtype):
@@ -148,12 +152,12 @@ def promoted(
     return array
 
 
-def holds_tensors(data: Any) -> bool:
+def holds_tensors(data: object) -> bool:
     """Whether nested lists contain Tensors."""
     return any(hasattr(kind, "edge") for kind in _kinds(data))
 
 
-def _kinds(data: Any) -> set[type]:
+def _kinds(data: object) -> set[type]:
     """The types of all items of nested lists."""
     found, nests = {type(data)}, [data] if isinstance(data, (list, tuple)) else []
     while nests:
@@ -175,7 +179,7 @@ def _common_dtype(data: Any) -> Any:
     return np.result_type(*dtypes, 1.0)
 
 
-def _read(data: Any, dtype: Any, what: str) -> np.ndarray[Any, Any]:
+def _read(data: Any, dtype: np.dtype[Any] | None, what: str) -> np.ndarray[Any, Any]:
     """Converts with NumPy, whose errors become errors of the package."""
     try:
         array = np.asarray(data, dtype)

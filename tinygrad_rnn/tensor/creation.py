@@ -9,6 +9,7 @@ import numpy as np
 
 from ..errors import ExportError, InvalidTypeError, InvalidValueError
 from . import backend, conversion
+from .conversion import DType
 from .graph import Traced, wrap
 from .observers import concretize
 from .random import Generator, Shape, given_or_default
@@ -67,7 +68,7 @@ def full(
     shape: Shape,
     value: float,
     *,
-    dtype: Any = "float32",
+    dtype: DType = "float32",
     device: str | None = None,
     requires_grad: bool = False,
 ) -> Tensor:
@@ -83,7 +84,11 @@ def full(
 
 
 def zeros(
-    shape: Shape, *, dtype: Any = "float32", device: str | None = None, requires_grad: bool = False
+    shape: Shape,
+    *,
+    dtype: DType = "float32",
+    device: str | None = None,
+    requires_grad: bool = False,
 ) -> Tensor:
     """Creates a tensor of zeros.
 
@@ -95,7 +100,11 @@ def zeros(
 
 
 def ones(
-    shape: Shape, *, dtype: Any = "float32", device: str | None = None, requires_grad: bool = False
+    shape: Shape,
+    *,
+    dtype: DType = "float32",
+    device: str | None = None,
+    requires_grad: bool = False,
 ) -> Tensor:
     """Creates a tensor of ones.
 
@@ -111,7 +120,7 @@ def arange(
     stop: float | None = None,
     step: float = 1,
     *,
-    dtype: Any = None,
+    dtype: DType = None,
     device: str | None = None,
 ) -> Tensor:
     """Creates numbers from start to stop, exclusive, as `numpy.arange`; reals are float32.
@@ -142,7 +151,7 @@ def linspace(
     num: int = 50,
     *,
     endpoint: bool = True,
-    dtype: Any = "float32",
+    dtype: DType = "float32",
     device: str | None = None,
 ) -> Tensor:
     """Creates evenly spaced numbers from start to stop, inclusive unless endpoint is False.
@@ -157,7 +166,7 @@ def linspace(
 
 
 def eye(
-    n: int, m: int | None = None, *, k: int = 0, dtype: Any = "float32", device: str | None = None
+    n: int, m: int | None = None, *, k: int = 0, dtype: DType = "float32", device: str | None = None
 ) -> Tensor:
     """Creates an (n, m) matrix with ones on the k-th diagonal; square, if m is None.
 
@@ -173,7 +182,7 @@ def eye(
 def randn(
     *shape: int,
     generator: Generator | None = None,
-    dtype: Any = "float32",
+    dtype: DType = "float32",
     device: str | None = None,
     requires_grad: bool = False,
 ) -> Tensor:
@@ -191,7 +200,7 @@ def randn(
 def rand(
     *shape: int,
     generator: Generator | None = None,
-    dtype: Any = "float32",
+    dtype: DType = "float32",
     device: str | None = None,
     requires_grad: bool = False,
 ) -> Tensor:
@@ -240,12 +249,12 @@ def randperm(n: int, *, generator: Generator | None = None, device: str | None =
     return _place(numbers, device, False)
 
 
-def _dtype(dtype: Any, what: str, default: Any = np.float32) -> np.dtype[Any]:
+def _dtype(dtype: DType, what: str, default: DType = np.float32) -> np.dtype[Any]:
     """Converts a dtype; None stands for the default one."""
     return conversion.number_dtype(default if dtype is None else dtype, what)
 
 
-def _real_dtype(dtype: Any, what: str) -> np.dtype[Any]:
+def _real_dtype(dtype: DType, what: str) -> np.dtype[Any]:
     wanted = _dtype(dtype, what)
     if wanted.kind != "f":
         raise InvalidTypeError(
@@ -254,7 +263,7 @@ def _real_dtype(dtype: Any, what: str) -> np.dtype[Any]:
     return wanted
 
 
-def _number(value: Any, what: str) -> Any:
+def _number(value: object, what: str) -> Any:
     """Converts a number, or a constant without axes, to a Python number."""
     if isinstance(value, Traced) and value.edge is None and not value.array.shape:
         value = concretize(value).item()
@@ -267,7 +276,12 @@ def _number(value: Any, what: str) -> Any:
 
 
 def _filled(
-    name: str, shape: Any, value: Any, dtype: Any, device: str | None, requires_grad: bool
+    name: str,
+    shape: Shape,
+    value: float | np.ndarray[Any, Any],
+    dtype: DType,
+    device: str | None,
+    requires_grad: bool,
 ) -> Tensor:
     wanted = conversion.number_dtype(np.float32 if dtype is None else dtype, name)
     return _as_leaf(backend.filled(sizes(shape, name), value, wanted, device), requires_grad)

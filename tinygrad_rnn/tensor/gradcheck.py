@@ -88,7 +88,7 @@ def gradient_errors(
     return errors
 
 
-def _flattened(fn: Any, inputs: Any) -> tuple[Callable[..., Any], list[Tensor]]:
+def _flattened(fn: Callable[..., Any], inputs: Any) -> tuple[Callable[..., Any], list[Tensor]]:
     """A function of the leaves of its arguments, and these: float64, and requiring grad."""
     if isinstance(inputs, Tensor) or backend.is_array(inputs) or not isinstance(inputs, Iterable):
         raise InvalidTypeError(

@@ -50,5 +50,5 @@ def _mark(cells: list[Any], n: int, sign: Any) -> None:
         cells.insert(SHOWN // 2, sign)
 
 
-def _number(value: Any) -> str:
+def _number(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, np.floating) else str(value)

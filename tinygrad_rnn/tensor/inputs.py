@@ -109,7 +109,7 @@ class Inputs:
         found = conversion.promoted(a, array.dtype, name in self.rules, what)
         return backend.module_of(array).asarray(found)
 
-    def _setting(self, name: str, value: Any) -> Any:
+    def _setting(self, name: str, value: object) -> Any:
         """Converts a parameter: a NumPy scalar to a Python number; refuses real Tensors."""
         if isinstance(value, Traced) and value.array.dtype.kind in "fc":
             raise InvalidTypeError(
@@ -118,7 +118,7 @@ class Inputs:
             )
         return value.item() if isinstance(value, np.generic) else value
 
-    def _constants(self, name: str, value: Any, xp: ModuleType) -> Any:
+    def _constants(self, name: str, value: object, xp: ModuleType) -> Any:
         """The arrays of the constants in a fused operation's parameter, a tuple or a named tuple.
 
         They are Tensors until here, so that a trace of the decomposition sees where they come from.
@@ -150,7 +150,7 @@ class Inputs:
         """The name of the i-th input; the last name, if their number varies."""
         return self.inputs[min(i, len(self.inputs) - 1)]
 
-    def _may_be_operand(self, i: int, a: Any) -> bool:
+    def _may_be_operand(self, i: int, a: object) -> bool:
         """Whether an input is a number, an array, or the default of an optional one."""
         if backend.is_array(a) or isinstance(a, (*NUMBERS, *NESTED)):
             return True
@@ -158,7 +158,7 @@ class Inputs:
 
     # ------------------------------------------------------------ errors
 
-    def _not_an_operand(self, i: int, a: Any) -> Exception:
+    def _not_an_operand(self, i: int, a: object) -> Exception:
         name = f"{self.inputs[0]}[{i}]" if self.variadic else self._input(i)
         return InvalidTypeError(
             f"{self.name}: {name}: expected a Tensor, an array or a number, got "
@@ -249,7 +249,7 @@ def is_plain(function: Rule) -> bool:
     return isinstance(function, FunctionType) and not vars(function)
 
 
-def operand(value: Any) -> Any:
+def operand(value: object) -> Any:
     """Converts an input of a composite function: Python numbers and lists become Tensors."""
     python = isinstance(value, (int, float, *NESTED))
     return cast(Any, Traced.result_class)(value) if python else value

@@ -76,7 +76,7 @@ class _Segment:
         nodes = [node for node in behind(outputs, lambda node: node.serial < mark) if node.kept]
         return value, sorted(nodes, key=lambda node: node.serial)
 
-    def drop(self, value: Any, nodes: list[Node]) -> None:
+    def drop(self, value: object, nodes: list[Node]) -> None:
         """Drops the saved values of the nodes."""
         self.pattern, self.sample = _pattern(nodes), _sample(value)
         self.kept = [None] * len(nodes)
@@ -124,7 +124,7 @@ class _Dropped:
         return iter(self.segment.take(self.i))
 
 
-def _aliases(value: Any) -> Any:
+def _aliases(value: object) -> Any:
     """Copies tensors without their arrays, so that assignments to the originals have no effect."""
 
     def alias(leaf: Any) -> Any:
@@ -133,7 +133,7 @@ def _aliases(value: Any) -> Any:
     return tree.mapped(alias, value)
 
 
-def _tensors(value: Any) -> Iterator[Traced]:
+def _tensors(value: object) -> Iterator[Traced]:
     """The tensors in a tree."""
     return (leaf for leaf in tree.leaves(value) if isinstance(leaf, Traced))
 
@@ -142,7 +142,7 @@ def _pattern(nodes: Iterable[Node]) -> list[Any]:
     return [(node.op.name, node.shapes) for node in nodes]
 
 
-def _sample(value: Any) -> list[Array]:
+def _sample(value: object) -> list[Array]:
     """Some elements of each output."""
     flat = [y.array.reshape(-1) for y in _tensors(value)]
     return [y[:: max(1, y.size // SAMPLE)].copy() for y in flat]

@@ -6,11 +6,12 @@ import operator
 from collections.abc import Sequence
 from math import inf
 from operator import index
-from typing import Any
+from typing import Any, SupportsIndex
 
 from ..errors import InvalidTypeError, InvalidValueError, OutOfRangeError, ShapeError
 
 Axis = int | Sequence[int] | None
+Shapes = Sequence[tuple[int, ...]]  # of the inputs of an operation, which a rule may read
 
 
 def size(value: Any, what: str) -> int:
@@ -34,7 +35,7 @@ def integer(value: Any, what: str, least: float = -inf) -> int:
     return number
 
 
-def one_axis(axis: Any, ndim: int, what: str) -> int:
+def one_axis(axis: SupportsIndex, ndim: int, what: str) -> int:
     """Normalizes an axis to 0..ndim-1. **Raises** TypeError; IndexError if out of range."""
     number = integer(axis, f"{what}: axis")
     if not -ndim <= number < ndim:
@@ -42,7 +43,7 @@ def one_axis(axis: Any, ndim: int, what: str) -> int:
     return number % ndim
 
 
-def sizes(shape: Any, what: str) -> tuple[int, ...]:
+def sizes(shape: int | tuple[int, ...] | list[int], what: str) -> tuple[int, ...]:
     """Converts a shape to a tuple of ints: from one length or several."""
     if type(shape) is tuple:
         for n in shape:

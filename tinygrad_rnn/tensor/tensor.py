@@ -18,8 +18,10 @@ from ..errors import (
 )
 from . import autodiff, backend, conversion, interop, ops
 from .backend import Array
+from .conversion import DType
 from .graph import Leaf, Traced, grad_mode, wrap
 from .observers import RemovableHandle, concretize, hooked, refuse_in_trace, report_overwrite
+from .ops.indexing import Index
 
 T = TypeVar("T", bound=Traced)
 
@@ -27,7 +29,7 @@ T = TypeVar("T", bound=Traced)
 def reflected(op: Callable[[Any, Any], Tensor]) -> Callable[[Tensor, Any], Tensor]:
     """The operator for a Tensor on the right, as `__rsub__`: 1 - x."""
 
-    def operator(self: Tensor, other: Any) -> Tensor:
+    def operator(self: Tensor, other: TensorLike) -> Tensor:
         return op(other, self)
 
     return operator
@@ -37,7 +39,7 @@ def augmented(sign: str, op: Callable[[Any, Any], Tensor]) -> Callable[[Tensor, 
     """The operator of `x += y`: a new value, or x itself if it is written in place."""
     doing, instead = f"x {sign}= y", f"write x = x {sign} y"
 
-    def operator(self: Tensor, other: Any) -> Tensor:
+    def operator(self: Tensor, other: TensorLike) -> Tensor:
         written = self._written(doing, instead)
         value = op(self, other)
         if not written:
@@ -75,7 +77,7 @@ class Tensor(Traced):
     def __init__(
         self,
         data: Any,
-        dtype: Any = None,
+        dtype: DType = None,
         device: str | None = None,
         *,
         requires_grad: bool = False,
@@ -114,7 +116,7 @@ class Tensor(Traced):
         return concretize(self)
 
     @data.setter
-    def data(self, value: Any) -> None:
+    def data(self, value: TensorLike) -> None:
         report_overwrite(self)
         leaf = self._leaf("assigning to .data")
         array = value.array if isinstance(value, Traced) else value
@@ -247,7 +249,7 @@ class Tensor(Traced):
         """Returns the only element as a Python number."""
         return self._only("item", ": reduce it, or see tolist()", InvalidValueError)
 
-    def _only(self, what: str, remedy: str = "", error: Any = InvalidTypeError) -> Any:
+    def _only(self, what: str, remedy: str = "", error: type[Exception] = InvalidTypeError) -> Any:
         """The only element as a Python number."""
         if self.array.size != 1:
             raise error(f"{what}: expected one element, got shape {list(self.shape)}{remedy}")
@@ -261,7 +263,7 @@ class Tensor(Traced):
         """Returns a constant with the same array, detached from the graph."""
         return wrap(Tensor, self.array, None)
 
-    def to(self, target: Any) -> Tensor:
+    def to(self, target: DType) -> Tensor:
         """Converts to a device (`cpu`, `cuda`) or a dtype (`float64`), differentiably."""
         if isinstance(target, str) and target.partition(":")[0] in backend.platforms:
             return ops.to_device(self, target)
@@ -272,7 +274,7 @@ class Tensor(Traced):
             )
         return ops.astype(self, target)
 
-    def move_(self, target: Any) -> Self:
+    def move_(self, target: DType) -> Self:
         """Moves this leaf in place to another device or dtype, without its gradient."""
         report_overwrite(self)
         leaf, moved = self._leaf("move_"), self.detach().to(target).array
@@ -281,7 +283,7 @@ class Tensor(Traced):
         self._overwrite(leaf, moved, None)
         return self
 
-    def backward(self, gradient: Any = None, *, retain_graph: bool = False) -> None:
+    def backward(self, gradient: TensorLike | None = None, *, retain_graph: bool = False) -> None:
         """Accumulates the gradient of this scalar in `.grad` of every leaf that it depends on.
 
         **Arguments** gradient: the cotangent, if this is not a scalar. retain_graph: allows another
@@ -385,7 +387,7 @@ class Tensor(Traced):
         except ValueError as error:
             raise InvalidValueError(f"format: spec {spec!r}: {error}") from error
 
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
+    def __array__(self, dtype: DType = None, copy: bool | None = None) -> Any:
         if self.edge is not None:
             raise InvalidTypeError(
                 "NumPy's functions would drop the graph: use tinygrad_rnn's of the same name, "
@@ -393,7 +395,7 @@ class Tensor(Traced):
             )
         return np.array(self.numpy(), dtype=dtype, copy=copy)
 
-    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **settings: Any) -> Any:
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **settings: Any) -> Any:
         if "out" in settings:
             raise InvalidTypeError(
                 f"numpy.{ufunc.__name__}: a Tensor cannot be written into a NumPy array: "
@@ -405,7 +407,7 @@ class Tensor(Traced):
             raise interop.refusal(ufunc.__name__ if called else f"{ufunc.__name__}.{method}")
         return answer(*inputs)
 
-    def __array_function__(self, function: Any, *_: Any) -> Any:
+    def __array_function__(self, function: Callable[..., Any], *_: Any) -> Any:
         module = function.__module__.removeprefix("numpy").removeprefix(".")
         raise interop.refusal(f"{module}.{function.__name__}" if module else function.__name__)
 
@@ -434,10 +436,10 @@ class Tensor(Traced):
 
     # ------------------------------------------------------------ indexing
 
-    def __getitem__(self, index: Any) -> Tensor:
+    def __getitem__(self, index: Index) -> Tensor:
         return ops.getitem(self, index=index)
 
-    def __setitem__(self, index: Any, value: Any) -> None:
+    def __setitem__(self, index: Index, value: TensorLike) -> None:
         """Assigns to elements: binds a new value, differentiably and without aliasing."""
         report_overwrite(self)
         if not isinstance(value, Traced):
@@ -542,7 +544,7 @@ class Tensor(Traced):
         """Permutes the axes: `x.permute_dims(1, 0, 2)`."""
         return ops.permute_dims(self, axes=axes or None)
 
-    def astype(self, dtype: Any) -> Tensor:
+    def astype(self, dtype: DType) -> Tensor:
         """Converts to a dtype."""
         return ops.astype(self, dtype)
 
@@ -558,7 +560,7 @@ class _Gradient(Tensor):
 
     leaf: Leaf
 
-    def __setitem__(self, index: Any, value: Any) -> None:
+    def __setitem__(self, index: Index, value: TensorLike) -> None:
         super().__setitem__(index, getattr(value, "array", value))
         self.leaf.grad = self.array
 
@@ -571,6 +573,9 @@ class _Gradient(Tensor):
     def __reduce__(self) -> Any:
         return self.detach().__reduce__()
 
+
+# What an operation accepts for a Tensor, beside another one; the arrays of a device have no type.
+TensorLike = Tensor | np.ndarray[Any, Any] | np.generic | float | list[Any] | tuple[Any, ...]
 
 answer_in(Tensor, {name: f"tg.{name}(x)" for name in ops.__all__ if not hasattr(Tensor, name)})  # type: ignore[has-type]
 Tensor.result_class = Traced.result_class = Tensor  # the latter for calls with Python numbers only

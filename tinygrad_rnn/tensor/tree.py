@@ -16,17 +16,17 @@ from .graph import Traced
 Predicate = Callable[[Any], bool]
 
 
-def is_leaf(value: Any) -> bool:
+def is_leaf(value: object) -> bool:
     """Whether a value is a Tensor or an array."""
     return isinstance(value, Traced) or is_array(value)
 
 
-def is_item(value: Any) -> bool:
+def is_item(value: object) -> bool:
     """Whether a value is neither a container nor None."""
     return value is not None and not isinstance(value, (tuple, list, dict))
 
 
-def is_entry(value: Any) -> bool:
+def is_entry(value: object) -> bool:
     """Whether a value is no container."""
     return not isinstance(value, (tuple, list, dict))
 
@@ -99,7 +99,7 @@ def _filled(like: Any, parts: Iterator[Any], leaf: Predicate) -> Any:
     return next(parts) if leaf(like) else like
 
 
-def difference(a: Any, b: Any, leaf: Predicate = is_leaf, path: str = "") -> str:
+def difference(a: object, b: object, leaf: Predicate = is_leaf, path: str = "") -> str:
     """Describes how the structures of two trees differ; empty if they do not."""
     if (isinstance(a, Traced) and isinstance(b, Traced)) or (leaf(a) and leaf(b)):
         return ""
@@ -114,7 +114,7 @@ def difference(a: Any, b: Any, leaf: Predicate = is_leaf, path: str = "") -> str
     return f"{path}{': ' if path else ''}{_described(a)}, then {_described(b)}"
 
 
-def same_constant(a: Any, b: Any) -> bool:
+def same_constant(a: object, b: object) -> bool:
     """Whether two values that are not leaves are identical, or equal and of one class."""
     if a is b:
         return True

@@ -73,7 +73,7 @@ def _bridge(d: Sampler) -> Sample:
     rows = source.num_layers * source.directions
     parts = [real(d, (rows, batch, source.hidden_size))] * (2 if isinstance(source, nn.LSTM) else 1)
 
-    def call(_: Any, *state: Any) -> Any:
+    def call(_: object, *state: Any) -> Any:
         return module(state if len(state) > 1 else state[0])
 
     return Sample(parts, call, module)
@@ -99,7 +99,7 @@ def _decoder(d: Sampler) -> Sample:
     target, copied = _symbols(d, (steps, batch), 3), _symbols(d, (source, batch), 3)
     lengths = _lengths(d, source, batch)
 
-    def call(_: Any, x: Any) -> Any:
+    def call(_: object, x: Any) -> Any:
         prepared = module.prepare_memory(x, symbols=copied, lengths=lengths)
         return tuple(tree.leaves(module(target, prepared)))
 
@@ -111,7 +111,7 @@ def _pointer(d: Sampler) -> Sample:
     module, symbols = nn.Pointer(size, **F64), _symbols(d, (batch, source), 4)
     inputs = [real(d, (steps, batch, n)) for n in (4, size, source)]
 
-    def call(_: Any, logits: Any, seen: Any, scores: Any) -> Any:
+    def call(_: object, logits: Any, seen: Any, scores: Any) -> Any:
         weights = scores.softmax(axis=-1)
         return module(logits, seen, weights, Tensor(symbols, device=logits.device))
 
@@ -128,7 +128,7 @@ def _seq2seq(d: Sampler) -> Sample:
     lengths, ratio = _lengths(d, source, batch), d.one_of([1.0, 0.5])
     symbols = _symbols(d, (target, batch), 3)
 
-    def call(_: Any, x: Any) -> Any:
+    def call(_: object, x: Any) -> Any:
         generator.state = draws  # the same steps read the truth at every call
         return module(x, symbols, lengths=lengths, teacher_forcing_ratio=ratio)
 

@@ -49,7 +49,7 @@ def _sequence(name: str, gates: int) -> OpInfo:
             x[np.arange(steps)[:, None] >= lengths] = np.nan
         inputs = [x, h, w, *b]
 
-        def call(f: Any, x: Any, h: Any, w: Any, b: Any = None) -> Any:
+        def call(f: Callable[..., Any], x: Any, h: Any, w: Any, b: Any = None) -> Any:
             on = None if lengths is None else backend.to_device(lengths)
             return f(x, h, w, b, on, reverse=reverse)
 
@@ -72,7 +72,7 @@ def _draw_conv_lstm(d: Sampler) -> Sample:
         *([real(d, (3, width, *space))] if peepholes else []),
     ]
 
-    def call(f: Any, x: Any, h: Any, c: Any, u: Any, w: Any, *rest: Any) -> Any:
+    def call(f: Callable[..., Any], x: Any, h: Any, c: Any, u: Any, w: Any, *rest: Any) -> Any:
         return f(x, h, c, u, w, rest[0] if biased else None, rest[-1] if peepholes else None)
 
     return Sample(inputs, call)
@@ -156,7 +156,7 @@ def _of_one_state(d: Sampler, cell: Any) -> Sample:
 def _stepped(d: Sampler, module: Any, x: tuple[int, ...]) -> Sample:
     """A cell from its initial state, two steps of it: whatever its state is made of."""
 
-    def call(_: Any, x: Any) -> Any:
+    def call(_: object, x: Any) -> Any:
         state = module.initial(x[0])
         for x_t in x:
             y, state = module.step(x_t, state)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ def _scan(d: Sampler) -> Sample:
         [{}, {"fused": True}, {"fused": True, "checkpoint_every": d.integer(1, 3)}]
     )
 
-    def call(f: Any, xs: Any, carry: Any, w: Any) -> Any:
+    def call(f: Callable[..., Any], xs: Any, carry: Any, w: Any) -> Any:
         on, resets = (None if a is None else backend.to_device(a) for a in (lengths, reset))
 
         def step(s: Any, x: Any) -> Any:

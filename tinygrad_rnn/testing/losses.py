@@ -36,7 +36,7 @@ def _class_loss(
     inputs += [positive(d, (*whole, classes))] if soft else []
     inputs += [weight] if weight is not None and not module else []
 
-    def call(_: Any, x: Any, *rest: Any) -> Any:
+    def call(_: object, x: Any, *rest: Any) -> Any:
         w = weight if weight is None or module else rest[-1]
         return loss(x, rest[0] if soft else targets, weight=w, **given)
 
@@ -53,14 +53,19 @@ def _linear_loss(d: Sampler) -> Sample:
     }
     inputs = [real(d, s) for s in ((*whole, features), (classes, features), (classes,))]
 
-    def call(_: Any, x: Any, w: Any, b: Any = None) -> Any:
+    def call(_: object, x: Any, w: Any, b: Any = None) -> Any:
         return nn.linear_cross_entropy(x, w, targets, linear_bias=b, **options)
 
     return Sample(inputs[: d.integer(2, 3)], call)
 
 
 def _pair_loss(
-    d: Sampler, loss: Any, *, module: bool, parameters: int = 0, **options: Sequence[Any]
+    d: Sampler,
+    loss: Callable[..., Any],
+    *,
+    module: bool,
+    parameters: int = 0,
+    **options: Sequence[Any],
 ) -> Sample:
     """A loss of two inputs of one shape, and of positive parameters that broadcast to it."""
     whole, given = shape(d, smallest=1), chosen(d, {"reduction": REDUCTIONS, **options})
@@ -84,7 +89,7 @@ def _binary_loss(d: Sampler, loss: Callable[..., Any], *, module: bool) -> Sampl
     factor = positive(d, broadcastable(d, whole)) if d.one_of([False, True]) else None
     inputs += [factor] if factor is not None and not module else []
 
-    def call(_: Any, x: Any, t: Any, p: Any = None) -> Any:
+    def call(_: object, x: Any, t: Any, p: Any = None) -> Any:
         return loss(x, t, pos_weight=factor if module else p, reduction=reduction)
 
     return Sample(inputs, call)

@@ -22,7 +22,7 @@ def _ctc_loss(d: Sampler) -> Sample:
     times, counts = ([d.integer(0, n) for _ in range(batch)] for n in (steps, most))
     reduction = d.one_of(REDUCTIONS)
 
-    def call(_: Any, x: Any) -> Any:
+    def call(_: object, x: Any) -> Any:
         return nn.ctc_loss(
             x, targets.reshape(batch, most), times, counts, blank=blank, reduction=reduction,
             zero_infinity=True,
@@ -42,7 +42,7 @@ def _crf(d: Sampler) -> Sample:
     lengths = d.one_of([None, [d.integer(0, steps) for _ in range(batch)]])
     reduction, part = d.one_of(REDUCTIONS), d.one_of(["likelihood", "partition", "marginals"])
 
-    def call(_: Any, x: Any) -> Any:
+    def call(_: object, x: Any) -> Any:
         if part == "likelihood" and not crf.forbidden:  # minus infinity has no derivative
             return crf(x, y, lengths, reduction=reduction)
         return crf.marginals(x, lengths) if part == "marginals" else crf.partition(x, lengths)

@@ -62,7 +62,7 @@ def _embedding(d: Sampler) -> Sample:
     ids = np.array([[d.integer(0, symbols - 1)] * 2, [0, d.integer(0, symbols - 1)]])
     frozen = 0 if padding is None else 1  # finite differences would move the padding's vector
 
-    def call(_: Any, x: Any) -> Any:
+    def call(_: object, x: Any) -> Any:
         generator.state = masks
         return x * module(np.maximum(ids, frozen))
 
@@ -76,7 +76,7 @@ def _dropout(d: Sampler) -> Sample:
     module = nn.Dropout(d.one_of([0.0, 0.5]), shared_axis=axis, generator=generator)
     masks = generator.state
 
-    def call(_: Any, x: Any) -> Any:
+    def call(_: object, x: Any) -> Any:
         generator.state = masks
         return module(x)
 

@@ -42,7 +42,7 @@ def _three_steps(d: Sampler, cell: Any, path: str) -> Sample:
     with _naming_the_line(path):
         module = cell(features, hidden, dtype="float64")
 
-    def steps(_: Any, x: Any) -> Any:
+    def steps(_: object, x: Any) -> Any:
         with _naming_the_line(path):
             y, state = Recurrent(module)(x)
         return y[-1], state

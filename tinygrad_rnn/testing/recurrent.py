@@ -129,7 +129,7 @@ def _layer(d: Sampler, build: Callable[..., Any], **options: Sequence[Any]) -> S
         rows = module.num_layers * module.directions
         inputs = [x, *(real(d, (rows, batch, n)) for n in sizes if known)]
 
-        def call(_: Any, x: Any, *state: Any) -> Any:
+        def call(_: object, x: Any, *state: Any) -> Any:
             generator.state = masks  # the same masks at every call
             first = None if not known else state if len(sizes) > 1 else state[0]
             swap = given["batch_first"]

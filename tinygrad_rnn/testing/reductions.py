@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,7 @@ def _linear_cross_entropy(d: Sampler) -> Sample:
     shapes = [(rows, features), (classes, features), (rows,), (classes,)]
     inputs = [real(d, shape) for shape in shapes[: d.integer(3, 4)]]
 
-    def call(f: Any, x: Any, w: Any, weights: Any, *b: Any) -> Any:
+    def call(f: Callable[..., Any], x: Any, w: Any, weights: Any, *b: Any) -> Any:
         return f(x, w, backend.to_device(targets), weights, *b, **options)
 
     return Sample(inputs, call)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -130,7 +131,7 @@ def _fused(name: str) -> OpInfo:
     def draw(d: Sampler) -> Sample:
         inputs, constants, options = sequence(d, name, *(d.integer(1, 4) for _ in range(4)))
 
-        def call(f: Any, *xs: Any) -> Any:
+        def call(f: Callable[..., Any], *xs: Any) -> Any:
             on = {k: None if v is None else backend.to_device(v) for k, v in constants.items()}
             return f(**dict(zip(inputs, xs, strict=True)), **on, **options)
 

@@ -48,7 +48,7 @@ def _step(name: str, **options: Sequence[Any]) -> OpInfo:
 
 
 def _call(inputs: list[str], given: dict[str, Any]) -> Callable[..., Any]:
-    def call(f: Any, *xs: Any) -> Any:
+    def call(f: Callable[..., Any], *xs: Any) -> Any:
         named = dict(zip(inputs, xs, strict=False))
         return f(**named, **given, norms=xs[len(inputs) :] or None)
 

@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 
 from ...errors import InvalidTypeError, InvalidValueError, public
+from ...loops.scan import Lengths
 from ...nn import Module, Seq2Seq
 from ...tensor import tree
 from ...tensor.autodiff import no_grad
 from ...tensor.creation import as_tensor
-from ...tensor.tensor import Tensor
+from ...tensor.tensor import Tensor, TensorLike
 from ..files import CheckpointError
 from ..steps import evaluated
 from ..tracing import Ref
@@ -100,7 +101,12 @@ def export_onnx(
 
 @public
 def export_seq2seq(
-    model: Seq2Seq, encoder: str | Path, decoder: str | Path, source: Any, *, lengths: Any = None
+    model: Seq2Seq,
+    encoder: str | Path,
+    decoder: str | Path,
+    source: TensorLike,
+    *,
+    lengths: Lengths = None,
 ) -> None:
     """Exports an encoder-decoder model as two graphs: the encoder, and one step of the decoder.
 
@@ -153,7 +159,7 @@ def export_seq2seq(
 # ---------------------------------------------------------------- inputs
 
 
-def _arguments(function: Any, example: Any, name: str) -> dict[str, Any]:
+def _arguments(function: Callable[..., Any], example: Any, name: str) -> dict[str, Any]:
     """The example's arrays by argument."""
     signature = inspect.signature(function)
     try:

@@ -12,6 +12,7 @@ from ...errors import InvalidValueError
 from ...nn import Module
 from ...tensor import tree
 from ...tensor.autodiff import no_grad
+from ...tensor.conversion import DType
 from ..tracing import Event, Layer, Loop, Recorder, Ref, layers_whole, recording
 from .graph import Graph, Size
 from .operations import Call, emit
@@ -112,7 +113,7 @@ class Exporter:
 
     # ------------------------------------------------------------ values
 
-    def value(self, first: Any, second: Any, what: str, dtype: Any = None) -> str:
+    def value(self, first: Any, second: Any, what: str, dtype: DType = None) -> str:
         """The name of a value, in a dtype if one is asked for."""
         if isinstance(first, Ref):
             name = self.named(first.number)
@@ -184,7 +185,7 @@ def _alike(a: Any, b: Any) -> bool:
     return type(a) is type(b) if any(whole) else a is b or a.name == b.name
 
 
-def _structure(args: Any) -> Any:
+def _structure(args: object) -> Any:
     """The references among arguments."""
     if isinstance(args, tuple | list):
         return [_structure(a) for a in args]

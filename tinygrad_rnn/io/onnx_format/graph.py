@@ -12,8 +12,10 @@ from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ...errors import InvalidValueError
+from ...tensor.conversion import DType
 from ..extras import package
 
 OPSET, IR = 18, 9
@@ -73,7 +75,7 @@ class Graph:
         self.nodes.append(node)
         return names
 
-    def constant(self, value: Any, dtype: Any = None, name: str = "constant") -> str:
+    def constant(self, value: ArrayLike, dtype: DType = None, name: str = "constant") -> str:
         """An array of the file."""
         array = np.asarray(value, dtype)
         root = self.root
@@ -90,11 +92,11 @@ class Graph:
         """Whole numbers."""
         return self.constant(np.array(numbers, np.int64))
 
-    def cast(self, value: str, dtype: Any) -> str:
+    def cast(self, value: str, dtype: DType) -> str:
         """A value in another dtype."""
         return self.add("Cast", value, to=self.element(dtype))
 
-    def element(self, dtype: Any) -> int:
+    def element(self, dtype: DType) -> int:
         """The number of a dtype in the format."""
         return int(self.root.onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtype)))
 

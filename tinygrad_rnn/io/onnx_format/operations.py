@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import InvalidValueError
+from ...tensor.conversion import DType
 from ..tracing import Recorder, Ref
 from .graph import Graph
 from .names import BINARY, UNARY
@@ -42,7 +43,7 @@ class Call:
         self.shape = self.shapes[0]
         self.dtype = first.arrays[0].dtype
 
-    def arg(self, i: int, dtype: Any = None) -> str:
+    def arg(self, i: int, dtype: DType = None) -> str:
         """The value of an input, in a dtype if one is asked for."""
         first, second = self.pair
         return self.value(first.args[i], second.args[i], self.what, dtype)
@@ -311,11 +312,11 @@ def _one_hot(call: Call) -> str:
 # ---------------------------------------------------------------- indices
 
 
-def _parts(index: Any) -> tuple[Any, ...]:
+def _parts(index: object) -> tuple[Any, ...]:
     return index if type(index) is tuple else (index,)
 
 
-def _is_array(part: Any) -> bool:
+def _is_array(part: object) -> bool:
     return isinstance(part, Ref | np.ndarray | list)
 
 

@@ -8,6 +8,7 @@ from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ...errors import InvalidValueError
 from ...tensor import ops
@@ -30,12 +31,13 @@ class Node(NamedTuple):
         name = f" {self.name!r}" if self.name else ""
         return f"node {self.position}{name} ({self.kind})"
 
-    def get(self, name: str, default: Any = None) -> Any:
+    def get(self, name: str, default: object = None) -> Any:
         """An attribute."""
         return self.attributes.get(name, default)
 
 
 Operator = Callable[..., Any]
+Value = Tensor | np.ndarray[Any, Any]  # of the graph, or known when it is imported
 OPERATORS: dict[str, Operator] = {}
 
 
@@ -55,12 +57,12 @@ def elementwise(kind: str, function: Callable[..., Any]) -> None:
     operator(kind)(lambda node, *xs: function(*xs))
 
 
-def host(value: Any) -> np.ndarray[Any, Any]:
+def host(value: Tensor | ArrayLike) -> np.ndarray[Any, Any]:
     """The array of a value that says a shape, an axis or a bound."""
     return np.asarray(value.numpy() if isinstance(value, Tensor) else value)
 
 
-def ints(value: Any) -> list[int]:
+def ints(value: Tensor | ArrayLike) -> list[int]:
     """Whole numbers."""
     return [int(n) for n in host(value).ravel()]
 
@@ -166,13 +168,13 @@ def _einsum(node: Node, *xs: Any) -> Any:
     return ops.einsum(node.get("equation"), *xs)
 
 
-def _axes(node: Node, axes: Any) -> tuple[int, ...] | None:
+def _axes(node: Node, axes: Value | None) -> tuple[int, ...] | None:
     found = node.get("axes") if axes is None else ints(axes)
     return tuple(found) if found else None
 
 
 def _reduction(kind: str, function: Callable[..., Any]) -> None:
-    def reduced(node: Node, x: Any, axes: Any = None) -> Any:
+    def reduced(node: Node, x: Any, axes: Value | None = None) -> Any:
         over = _axes(node, axes)
         if over is None and node.get("noop_with_empty_axes"):
             return x
@@ -225,7 +227,7 @@ def _layer_norm(node: Node, x: Any, scale: Any, bias: Any = None) -> Any:
 
 
 @operator("CumSum", "exclusive", "reverse")
-def _cumsum(node: Node, x: Any, axis: Any) -> Any:
+def _cumsum(node: Node, x: Any, axis: Value) -> Any:
     if node.get("exclusive") or node.get("reverse"):
         raise InvalidValueError("exclusive=1 and reverse=1 have no equivalent")
     return ops.cumsum(x, axis=ints(axis)[0])
@@ -251,7 +253,7 @@ def _constant(node: Node) -> Any:
 
 
 @operator("ConstantOfShape", "value")
-def _filled(node: Node, shape: Any) -> Any:
+def _filled(node: Node, shape: Value) -> Any:
     value = np.asarray(node.get("value", np.zeros(1, np.float32))).ravel()
     return np.full(ints(shape), value[0], value.dtype)
 
@@ -270,7 +272,7 @@ def _cast(node: Node, x: Any) -> Any:
 
 
 @operator("Reshape", "allowzero")
-def _reshape(node: Node, x: Any, shape: Any) -> Any:
+def _reshape(node: Node, x: Any, shape: Value) -> Any:
     wanted = ints(shape)
     if not node.get("allowzero"):
         wanted = [x.shape[i] if n == 0 else n for i, n in enumerate(wanted)]
@@ -285,7 +287,7 @@ def _flatten(node: Node, x: Any) -> Any:
 
 
 @operator("Expand")
-def _expand(node: Node, x: Any, shape: Any) -> Any:
+def _expand(node: Node, x: Any, shape: Value) -> Any:
     return ops.broadcast_to(x, shape=np.broadcast_shapes(tuple(x.shape), tuple(ints(shape))))
 
 
@@ -295,13 +297,13 @@ def _transpose(node: Node, x: Any) -> Any:
 
 
 @operator("Squeeze", "axes")
-def _squeeze(node: Node, x: Any, axes: Any = None) -> Any:
+def _squeeze(node: Node, x: Any, axes: Value | None = None) -> Any:
     over = _axes(node, axes)
     return ops.squeeze(x) if over is None else ops.squeeze(x, axis=over)
 
 
 @operator("Unsqueeze", "axes")
-def _unsqueeze(node: Node, x: Any, axes: Any = None) -> Any:
+def _unsqueeze(node: Node, x: Any, axes: Value | None = None) -> Any:
     return ops.expand_dims(x, axis=_axes(node, axes) or ())
 
 
@@ -315,7 +317,7 @@ def _concat(node: Node, *xs: Any) -> Any:
 
 
 @operator("Split", "axis", "split", "num_outputs")
-def _split(node: Node, x: Any, sizes: Any = None) -> Any:
+def _split(node: Node, x: Any, sizes: Value | None = None) -> Any:
     axis, count = node.get("axis", 0), len(node.outputs)
     given = node.get("split") if sizes is None else ints(sizes)
     if given is None:
@@ -327,7 +329,12 @@ def _split(node: Node, x: Any, sizes: Any = None) -> Any:
 
 @operator("Slice", "starts", "ends", "axes")
 def _slice(
-    node: Node, x: Any, starts: Any = None, ends: Any = None, axes: Any = None, steps: Any = None
+    node: Node,
+    x: Any,
+    starts: Value | None = None,
+    ends: Value | None = None,
+    axes: Value | None = None,
+    steps: Value | None = None,
 ) -> Any:
     first = node.get("starts") if starts is None else ints(starts)
     last = node.get("ends") if ends is None else ints(ends)
@@ -359,7 +366,9 @@ def _gather_elements(node: Node, x: Any, ids: Any) -> Any:
 
 
 @operator("Pad", "mode", "pads", "value")
-def _pad(node: Node, x: Any, pads: Any = None, value: Any = None, axes: Any = None) -> Any:
+def _pad(
+    node: Node, x: Any, pads: Value | None = None, value: Any = None, axes: Value | None = None
+) -> Any:
     widths = node.get("pads") if pads is None else ints(pads)
     number = node.get("value", 0.0) if value is None else host(value).item()
     over = range(x.ndim) if axes is None else ints(axes)

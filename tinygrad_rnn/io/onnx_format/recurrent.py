@@ -12,7 +12,9 @@ from ...errors import InvalidValueError, ShapeError
 from ...nn import GRU, LSTM, RNN, Conv1d, Conv2d
 from ...nn.options import option
 from ...nn.recurrent.layer import RecurrentLayer
+from ...nn.recurrent.layers import BuiltInLayer
 from ...tensor import tree
+from ...tensor.conversion import DType
 from ...tensor.tensor import Tensor
 from ..conventions import ONNX, OURS, gates, stacked
 from ..steps import step_of
@@ -65,7 +67,7 @@ class Run:
         pairs = zip(self.exporter.recorders, (self.given, self.second), strict=True)
         return [recorder.array(given[name]) for recorder, given in pairs]
 
-    def value(self, name: str, dtype: Any = None) -> str:
+    def value(self, name: str, dtype: DType = None) -> str:
         """An argument's value."""
         return self.exporter.value(
             self.given[name], self.second[name], f"{self.name}: {name}", dtype
@@ -206,7 +208,7 @@ def _merged(g: Graph, ys: list[str], merge: str | None) -> str:
 # ---------------------------------------------------------------- the operators
 
 
-def is_native(module: Any) -> bool:
+def is_native(module: BuiltInLayer) -> bool:
     """Whether the operators RNN, GRU and LSTM have all of a layer's options."""
     if type(module) not in (RNN, GRU, LSTM):
         return False
@@ -268,7 +270,7 @@ def _prefix(run: Run) -> str:
     return names[0].removesuffix("weight_ih_l0").replace(".", "_") if names else ""
 
 
-def _weights(module: Any, row: int) -> tuple[Any, Any, Any, Any]:
+def _weights(module: BuiltInLayer, row: int) -> tuple[Any, Any, Any, Any]:
     """W, R, B and P of a row, in the operators' order of gates."""
     cell, kind = module.cells[row], type(module).__name__
     coupled = kind == "LSTM" and bool(option(module, "coupled_gates"))

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...tensor import tree
+from ...tensor.conversion import DType
 from ...tensor.tensor import Tensor
 from ..tracing import Event, values
 from .exporter import Exporter
@@ -86,7 +87,7 @@ def scanned(
     outputs = [body.add("Identity", n) for n in (*new, *ys, *every)]  # values of its own
     helper = g.root.onnx.helper
 
-    def info(name: str, dtype: Any, axes: int) -> Any:
+    def info(name: str, dtype: DType, axes: int) -> Any:
         return helper.make_tensor_value_info(name, g.element(dtype), [None] * axes)
 
     ins = [info(n, part.dtype, part.ndim) for n, part in zip(olds, states[0], strict=True)]
@@ -115,7 +116,7 @@ def emit_loop(exporter: Exporter, first: Event, second: Event) -> list[str]:
     def names(parts: Any) -> list[str]:
         return [exporter.value(a, b, what) for a, b in zip(*parts, strict=True)]
 
-    def option(name: str, dtype: Any) -> str | None:
+    def option(name: str, dtype: DType) -> str | None:
         given = [event.params[name] for event in events]
         return None if given[0] is None else exporter.value(given[0], given[1], what, dtype)
 

@@ -127,7 +127,9 @@ def evaluate(
     return tuple(results)
 
 
-def _fits(a: Array, dtype: Any, shape: tuple[int, ...], others: tuple[Array, ...]) -> bool:
+def _fits(
+    a: Array, dtype: np.dtype[Any], shape: tuple[int, ...], others: tuple[Array, ...]
+) -> bool:
     """Whether results can be written into an array: contiguous, and apart from all others."""
     if a.dtype != dtype or a.shape != shape or not a.flags.c_contiguous:
         return False

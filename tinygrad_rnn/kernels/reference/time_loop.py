@@ -245,7 +245,7 @@ def add_biases(b_ih: Array | None, b_hh: Array | None) -> Array | None:
     return b_ih if b_hh is None else b_hh if b_ih is None else b_ih + b_hh
 
 
-def affine_tanh_(xp: ModuleType, a: Array, scale: Any = 0.5, shift: Any = 0.5) -> None:
+def affine_tanh_(xp: ModuleType, a: Array, scale: Array = 0.5, shift: Array = 0.5) -> None:
     """Computes scale * tanh(scale * a) + shift in place; with halves this is the sigmoid."""
     a *= scale
     xp.tanh(a, out=a)

@@ -12,7 +12,9 @@ from math import sqrt
 from typing import Any, NamedTuple
 
 from ...errors import InvalidTypeError, ShapeError
+from ...loops.scan import Lengths
 from ...tensor import creation, ops
+from ...tensor.conversion import DType
 from ...tensor.random import Generator
 from ...tensor.tensor import Tensor
 from ..checks import features_last, flag, one_of, placement, positive
@@ -78,7 +80,7 @@ class Attention(Module):
 
     # ------------------------------------------------------------ shared
 
-    def prepare_memory(self, memory: Tensor, lengths: Any = None) -> Memory:
+    def prepare_memory(self, memory: Tensor, lengths: Lengths = None) -> Memory:
         """Prepares the keys, the values and the mask of a source, once for all target steps.
 
         **Arguments** memory: (S, B, memory_size), as recurrent layers return it. lengths: (B,)
@@ -98,7 +100,7 @@ class Attention(Module):
         return Memory(self.keys(rows), self.values(rows), valid)
 
     def forward(
-        self, query: Tensor, memory: Tensor, *, lengths: Any = None
+        self, query: Tensor, memory: Tensor, *, lengths: Lengths = None
     ) -> tuple[Tensor, Tensor]:
         """Computes the contexts of queries.
 
@@ -155,7 +157,7 @@ class Attention(Module):
             )
 
 
-def valid_steps(name: str, memory: Tensor, lengths: Any) -> Tensor | None:
+def valid_steps(name: str, memory: Tensor, lengths: Lengths) -> Tensor | None:
     """Mask (B, S) of the steps of a source (S, B, ...) within lengths; None if all are."""
     if lengths is None:
         return None
@@ -214,7 +216,7 @@ class GeneralAttention(Attention):
         memory_size: int,
         normalize: str = "softmax",
         device: str | None = None,
-        dtype: Any = "float32",
+        dtype: DType = "float32",
         *,
         generator: Generator | None = None,
     ) -> None:
@@ -257,7 +259,7 @@ class AdditiveAttention(Attention):
         hidden_size: int | None = None,
         normalize: str = "softmax",
         device: str | None = None,
-        dtype: Any = "float32",
+        dtype: DType = "float32",
         *,
         generator: Generator | None = None,
     ) -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from math import sqrt
-from typing import Any
 
 from ...errors import InvalidValueError
 from ...tensor import ops
+from ...tensor.conversion import DType
 from ...tensor.random import Generator
 from ...tensor.tensor import Tensor
 from ..checks import placement, positive
@@ -39,7 +39,7 @@ class MultiHeadAttention(Attention):
         hidden_size: int | None = None,
         normalize: str = "softmax",
         device: str | None = None,
-        dtype: Any = "float32",
+        dtype: DType = "float32",
         *,
         generator: Generator | None = None,
     ) -> None:

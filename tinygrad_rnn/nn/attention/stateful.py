@@ -5,10 +5,9 @@ They run step by step, since the weights of a step are in the score of the next.
 
 from __future__ import annotations
 
-from typing import Any
-
 from ...errors import InvalidTypeError
 from ...tensor import creation, ops
+from ...tensor.conversion import DType
 from ...tensor.random import Generator
 from ...tensor.tensor import Tensor
 from ..checks import positive
@@ -83,7 +82,7 @@ class LocationAttention(StatefulAttention):
         reach: int = 3,
         normalize: str = "softmax",
         device: str | None = None,
-        dtype: Any = "float32",
+        dtype: DType = "float32",
         *,
         generator: Generator | None = None,
     ) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 from ... import cells
 from ...errors import InvalidValueError, ShapeError
 from ...tensor import creation
+from ...tensor.conversion import DType
 from ...tensor.random import Generator
 from ...tensor.tensor import Tensor
 from ..checks import flag, is_tensor, placement, positive, state_like
@@ -38,7 +39,7 @@ class ConvLSTMCell(Module):
         kernel_size: int | tuple[int, ...],
         bias: bool = True,
         device: str | None = None,
-        dtype: Any = "float32",
+        dtype: DType = "float32",
         *,
         peephole_size: tuple[int, ...] | None = None,
         generator: Generator | None = None,
@@ -89,7 +90,9 @@ class ConvLSTMCell(Module):
         )
         return h, (h, c)
 
-    def forward(self, x: Tensor, state: Any = None) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, x: Tensor, state: tuple[Tensor, Tensor] | None = None
+    ) -> tuple[Tensor, Tensor]:
         """**Arguments** x: (B, C, *space). **Returns** the new (h, c), from zeros if none is given.
 
         **Raises** ShapeError.
@@ -103,7 +106,7 @@ class ConvLSTMCell(Module):
         return self.step(x, state_like("ConvLSTMCell", state, self.initial(x)))[1]
 
 
-def _sizes(sizes: Any) -> bool:
+def _sizes(sizes: object) -> bool:
     """Whether these are whole numbers from 1 up, at least one."""
     return (
         isinstance(sizes, (tuple, list))

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ...cells import inference
 from ...errors import TinygradRnnError
 from ...tensor import creation
+from ...tensor.conversion import DType
 from ...tensor.random import Generator
 from ...tensor.tensor import Tensor
 from ..checks import positive
@@ -82,7 +83,7 @@ class BuiltInLayer(RecurrentLayer):
         def __getattr__(self, name: str) -> Parameter:
             """A weight."""
 
-    def __setattr__(self, name: str, value: Any) -> None:
+    def __setattr__(self, name: str, value: object) -> None:
         """Sets an attribute; a weight is the cell's, too."""
         super().__setattr__(name, value)
         cell = self._cell_of(name)
@@ -199,7 +200,7 @@ class RNN(BuiltInLayer):
         dropout: float = 0.0,
         bidirectional: bool = False,
         device: str | None = None,
-        dtype: Any = "float32",
+        dtype: DType = "float32",
         *,
         recurrent_dropout: float = 0.0,
         weight_dropout: float = 0.0,
@@ -243,7 +244,7 @@ class GRU(BuiltInLayer):
         dropout: float = 0.0,
         bidirectional: bool = False,
         device: str | None = None,
-        dtype: Any = "float32",
+        dtype: DType = "float32",
         *,
         reset_after: bool = False,
         recurrent_dropout: float = 0.0,
@@ -297,7 +298,7 @@ class LSTM(BuiltInLayer):
         bidirectional: bool = False,
         proj_size: int = 0,
         device: str | None = None,
-        dtype: Any = "float32",
+        dtype: DType = "float32",
         *,
         recurrent_dropout: float = 0.0,
         weight_dropout: float = 0.0,

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from ... import cells
+from ...tensor.conversion import DType
 from ...tensor.random import Generator
 from ...tensor.tensor import Tensor
 from ..checks import one_of, real
@@ -60,7 +61,7 @@ class JANETCell(OneBiasCell):
         hidden_size: int,
         bias: bool = True,
         device: str | None = None,
-        dtype: Any = "float32",
+        dtype: DType = "float32",
         *,
         beta: float = 1.0,
         generator: Generator | None = None,
@@ -94,7 +95,7 @@ class IndRNNCell(OneBiasCell):
         bias: bool = True,
         nonlinearity: str = "relu",
         device: str | None = None,
-        dtype: Any = "float32",
+        dtype: DType = "float32",
         *,
         generator: Generator | None = None,
     ) -> None:

@@ -6,8 +6,10 @@ from typing import Any, ClassVar
 
 from ... import cells
 from ...errors import ShapeError
+from ...loops.scan import Lengths
+from ...tensor.conversion import DType
 from ...tensor.random import Generator
-from ...tensor.tensor import Tensor
+from ...tensor.tensor import Tensor, TensorLike
 from ..checks import dtype_as, features_last, flag, reals_of, state_like
 from ..lengths import lengths_and_order
 from .light import OneBiasCell
@@ -61,7 +63,7 @@ class _Parallel(MinGRUCell):
         batch_first: bool = False,
         reverse: bool = False,
         device: str | None = None,
-        dtype: Any = "float32",
+        dtype: DType = "float32",
         *,
         generator: Generator | None = None,
     ) -> None:
@@ -70,7 +72,12 @@ class _Parallel(MinGRUCell):
         self.batch_first, self.reverse = batch_first, reverse
 
     def forward(
-        self, x: Any, state: Tensor | None = None, *, lengths: Any = None, mask: Any = None
+        self,
+        x: TensorLike,
+        state: Tensor | None = None,
+        *,
+        lengths: Lengths = None,
+        mask: Any = None,
     ) -> tuple[Tensor, Tensor]:
         """Runs over a sequence.
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Protocol, cast
+from typing import Protocol, cast
 
 from ...cells.common import by_steps
 from ...errors import InvalidTypeError, InvalidValueError, ShapeError
 from ...kernels import SequenceOptions
 from ...tensor import tree
+from ...tensor.conversion import DType
 from ...tensor.random import Generator
 from ...tensor.tensor import Tensor
 from ..checks import flag, positive
@@ -188,7 +189,7 @@ class Recurrent(RecurrentLayer):
         check = partial(_checked_step, f"Recurrent: {type(cell).__name__}.step")
         return by_steps(cell.step, x, state, options, fused=self.fused, check=check)
 
-    def _converted(self, state: State, dtype: Any) -> State:
+    def _converted(self, state: State, dtype: DType) -> State:
         return state  # a cell of one's own may have states of other kinds
 
     def _check(self, x: Tensor, axes: int = 3) -> None:
@@ -205,12 +206,12 @@ class Recurrent(RecurrentLayer):
             )
 
 
-def is_cell(thing: Any) -> bool:
+def is_cell(thing: object) -> bool:
     """Whether it can be run, and not only called."""
     return not isinstance(thing, type) and hasattr(thing, "step") and hasattr(thing, "initial")
 
 
-def _checked_step(name: str, found: Any, before: State) -> tuple[Tensor, State]:
+def _checked_step(name: str, found: object, before: State) -> tuple[Tensor, State]:
     """The output and the state of a step; refuses what is not a state as the one before."""
     if not isinstance(found, (tuple, list)) or len(found) != 2:
         raise InvalidTypeError(

@@ -8,8 +8,9 @@ from typing import Any, Literal, Protocol, TypeVar, overload
 
 from ...errors import InvalidTypeError
 from ...kernels import SequenceOptions
+from ...loops.scan import Lengths
 from ...tensor import tree
-from ...tensor.tensor import Tensor
+from ...tensor.tensor import Tensor, TensorLike
 from ..lengths import Order
 
 State = Any  # a Tensor, (B, ...), or a tree of them: see `tensor.tree`
@@ -25,26 +26,26 @@ class LayerCall(Protocol[S]):
     @overload
     def __call__(
         self,
-        x: Any,
+        x: TensorLike,
         state: S | None = None,
         *,
-        ids: Any = None,
-        lengths: Any = None,
-        mask: Any = None,
-        reset: Any = None,
+        ids: TensorLike | None = None,
+        lengths: Lengths = None,
+        mask: TensorLike | None = None,
+        reset: TensorLike | None = None,
         return_states: Literal[False] = False,
     ) -> tuple[Tensor, S]: ...
 
     @overload
     def __call__(
         self,
-        x: Any,
+        x: TensorLike,
         state: S | None = None,
         *,
-        ids: Any = None,
-        lengths: Any = None,
-        mask: Any = None,
-        reset: Any = None,
+        ids: TensorLike | None = None,
+        lengths: Lengths = None,
+        mask: TensorLike | None = None,
+        reset: TensorLike | None = None,
         return_states: Literal[True],
     ) -> tuple[Tensor, S, S]: ...
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from ... import cells
 from ...errors import InvalidValueError
 from ...tensor import creation
+from ...tensor.conversion import DType
 from ...tensor.random import Generator
 from ...tensor.tensor import Tensor
 from ..checks import positive
@@ -63,7 +62,7 @@ class MLSTMCell(OneBiasCell):
         hidden_size: int,
         bias: bool = True,
         device: str | None = None,
-        dtype: Any = "float32",
+        dtype: DType = "float32",
         *,
         num_heads: int = 1,
         generator: Generator | None = None,

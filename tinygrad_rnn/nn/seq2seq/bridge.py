@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from ...errors import InvalidValueError, ShapeError
 from ...tensor import creation, ops
+from ...tensor.conversion import DType
 from ...tensor.random import Generator
 from ..checks import instance, is_tensor, placement
 from ..containers import ModuleList
@@ -56,7 +57,7 @@ class Bridge(Module):
         encoder: RecurrentLayer,
         decoder: RecurrentLayer,
         device: str | None = None,
-        dtype: Any = "float32",
+        dtype: DType = "float32",
         *,
         generator: Generator | None = None,
     ) -> None:

@@ -13,9 +13,11 @@ from __future__ import annotations
 from typing import Any, ClassVar, NamedTuple
 
 from ...errors import InvalidTypeError, InvalidValueError
+from ...loops.scan import Lengths
 from ...tensor import creation, ops
+from ...tensor.conversion import DType
 from ...tensor.random import Generator
-from ...tensor.tensor import Tensor
+from ...tensor.tensor import Tensor, TensorLike
 from ..attention.attention import Attention, Memory
 from ..checks import flag, ids_of, instance, placement, positive, probability
 from ..dropout import Dropout
@@ -77,7 +79,7 @@ class Decoder(Module):
         copy: bool = False,
         dropout: float = 0.0,
         device: str | None = None,
-        dtype: Any = "float32",
+        dtype: DType = "float32",
         generator: Generator | None = None,
     ) -> None:
         instance("Decoder", "embedding", embedding, Embedding)
@@ -138,7 +140,9 @@ class Decoder(Module):
 
     # ------------------------------------------------------------ before the first step
 
-    def prepare_memory(self, memory: Tensor, *, symbols: Any = None, lengths: Any = None) -> Source:
+    def prepare_memory(
+        self, memory: Tensor, *, symbols: TensorLike | None = None, lengths: Lengths = None
+    ) -> Source:
         """Prepares a source: memory (S, B, memory_size), and symbols (S, B) for a pointer to copy.
 
         Neither is read past the lengths (B,).
@@ -191,7 +195,7 @@ class Decoder(Module):
     # ------------------------------------------------------------ all steps, or one
 
     def forward(
-        self, symbols: Any, source: Source | None = None, state: Any = None
+        self, symbols: TensorLike, source: Source | None = None, state: Any = None
     ) -> tuple[Tensor, Tensor | None]:
         """Computes the logits of the next symbol at each step of a target (teacher forcing).
 
@@ -210,7 +214,7 @@ class Decoder(Module):
         context, weights = self.attention.attend(h, source.memory)
         return self._logits(h, context, embedded, weights, source)[0], weights
 
-    def step(self, symbols: Any, state: Any) -> tuple[Any, ...]:
+    def step(self, symbols: TensorLike, state: Any) -> tuple[Any, ...]:
         """Advances by one step, for `nn.decoding`.
 
         **Arguments** symbols: (N,), the previous symbols. state: of `start` or the previous step.

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from ...errors import InvalidValueError, ShapeError
+from ...loops.scan import Lengths
 from ...tensor import creation, ops
 from ...tensor.random import Generator
-from ...tensor.tensor import Tensor
+from ...tensor.tensor import Tensor, TensorLike
 from ..checks import instance, placement, probability
 from ..dropout import Dropout
 from ..embedding import Embedding
@@ -48,7 +49,7 @@ class Encoder(Module):
         self.dropout = Dropout(dropout, generator=generator)
         self.memory_size = sizes_of(layers).outputs  # features of a memory entry
 
-    def forward(self, source: Any, *, lengths: Any = None) -> tuple[Tensor, Any]:
+    def forward(self, source: TensorLike, *, lengths: Lengths = None) -> tuple[Tensor, Any]:
         """Encodes a source.
 
         **Arguments** source: the input of the embedding, (S, B) or (S, B, features). lengths: (B,),
@@ -73,7 +74,7 @@ def time_major(name: str, layers: RecurrentLayer) -> None:
         )
 
 
-def within_lengths(name: str, argument: str, x: Any, lengths: Any) -> Any:
+def within_lengths(name: str, argument: str, x: Any, lengths: Lengths) -> Any:
     """Zeroes (S, B, ...) past the lengths of its batch rows."""
     if lengths is None:
         return x

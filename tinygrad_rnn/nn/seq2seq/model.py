@@ -6,9 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 from ...errors import InvalidTypeError, ShapeError
+from ...loops.scan import Lengths
 from ...tensor import creation
 from ...tensor.random import Generator, given_or_default
-from ...tensor.tensor import Tensor
+from ...tensor.tensor import Tensor, TensorLike
 from ..checks import ids_of, instance, placement, probability
 from ..module import Module
 from .bridge import Bridge, same_states
@@ -58,7 +59,7 @@ class Seq2Seq(Module):
             )
         self.bridge = bridge
 
-    def encode(self, source: Any, *, lengths: Any = None) -> tuple[Source, Any]:
+    def encode(self, source: TensorLike, *, lengths: Lengths = None) -> tuple[Source, Any]:
         """Encodes a source. **Returns** the prepared memory, and the initial decoder state."""
         memory, state = self.encoder(source, lengths=lengths)
         if self.bridge is not None:
@@ -66,7 +67,12 @@ class Seq2Seq(Module):
         return self.decoder.prepare_memory(memory, symbols=source, lengths=lengths), state
 
     def forward(
-        self, source: Any, target: Any, *, lengths: Any = None, teacher_forcing_ratio: float = 1.0
+        self,
+        source: TensorLike,
+        target: TensorLike,
+        *,
+        lengths: Lengths = None,
+        teacher_forcing_ratio: float = 1.0,
     ) -> Tensor:
         """Computes the logits of the next symbol at each step of a target.
 
@@ -82,13 +88,15 @@ class Seq2Seq(Module):
             return self._sampled(prepared, state, target, teacher_forcing_ratio)
         return self.decoder(target, prepared, state)[0]
 
-    def align(self, source: Any, target: Any, *, lengths: Any = None) -> Tensor | None:
+    def align(
+        self, source: TensorLike, target: TensorLike, *, lengths: Lengths = None
+    ) -> Tensor | None:
         """As `forward`. **Returns** the attention weights, (T, B, S); None without attention."""
         prepared, state = self.encode(source, lengths=lengths)
         weights: Tensor | None = self.decoder(target, prepared, state)[1]
         return weights
 
-    def _sampled(self, source: Source, state: Any, target: Any, ratio: float) -> Tensor:
+    def _sampled(self, source: Source, state: Any, target: TensorLike, ratio: float) -> Tensor:
         table = self.decoder.embedding.weight
         target = ids_of("Seq2Seq", "target", target, len(table), table.device)
         if target.ndim != 2 or 0 in target.shape:
@@ -103,11 +111,11 @@ class Seq2Seq(Module):
 
     batch_axis = Decoder.batch_axis
 
-    def start(self, source: Any, *, lengths: Any = None) -> tuple[Source, DecoderState]:
+    def start(self, source: TensorLike, *, lengths: Lengths = None) -> tuple[Source, DecoderState]:
         """Encodes sources for decoding. **Returns** the state before the first step."""
         prepared, state = self.encode(source, lengths=lengths)
-        return self.decoder.start(prepared, state, batch=source.shape[1])
+        return self.decoder.start(prepared, state)
 
-    def step(self, symbols: Any, state: Any) -> tuple[Any, ...]:
+    def step(self, symbols: Tensor, state: Any) -> tuple[Any, ...]:
         """One step of decoding: see `Decoder.step`."""
         return self.decoder.step(symbols, state)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from ...tensor import creation, ops
+from ...tensor.conversion import DType
 from ...tensor.random import Generator
 from ...tensor.tensor import Tensor
 from ..checks import ids_of, placement, positive
@@ -34,7 +33,7 @@ class Pointer(Module):
         self,
         features: int,
         device: str | None = None,
-        dtype: Any = "float32",
+        dtype: DType = "float32",
         *,
         generator: Generator | None = None,
     ) -> None:

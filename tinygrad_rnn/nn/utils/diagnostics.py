@@ -8,9 +8,10 @@ from copy import copy
 from typing import Any, cast
 
 from ...errors import InvalidTypeError, InvalidValueError, public
+from ...loops.scan import Lengths
 from ...tensor import creation, ops, tree
 from ...tensor.autodiff import grad, no_grad
-from ...tensor.tensor import Tensor
+from ...tensor.tensor import Tensor, TensorLike
 from ..module import Module, inference
 from ..recurrent.layer import RecurrentLayer
 from ..recurrent.layers import BuiltInLayer
@@ -144,9 +145,9 @@ def gate_saturation(
     x: Tensor,
     state: State = None,
     *,
-    lengths: Any = None,
-    mask: Any = None,
-    reset: Any = None,
+    lengths: Lengths = None,
+    mask: TensorLike | None = None,
+    reset: TensorLike | None = None,
     margin: float = 0.1,
 ) -> dict[str, list[tuple[float, float]]]:
     """Fractions of saturated gate activations (Karpathy et al. 2015), in evaluation mode.

@@ -78,7 +78,7 @@ def truncated(
     return _windows(run, x, k1, k2, state, axis)
 
 
-def _check_module(run: Any, axis: int) -> None:
+def _check_module(run: object, axis: int) -> None:
     """Refuses a layer or a model that cannot run in windows along an axis."""
     kind = type(run).__name__
     if isinstance(run, (RecurrentLayer, MinGRU, MinLSTM)) and axis != run.batch_first:

@@ -10,6 +10,7 @@ import numpy as np
 from .. import backend
 from ..backend import Array
 from ..operation import operation
+from ..shapes import Shapes
 from .elementwise import ones_like, zeros_like
 from .indexing import along, place
 from .movement import concat, flip, moveaxis
@@ -81,7 +82,7 @@ def _largest_so_far(xp: ModuleType, x: Array) -> Array:
     return x
 
 
-def _in_cumsum(g: Any, shapes: Any, axis: int | None) -> Any:
+def _in_cumsum(g: Any, shapes: Shapes, axis: int | None) -> Any:
     along = 0 if axis is None else axis
     return flip(cumsum(flip(g, axis=along), axis=along), axis=along).reshape(shapes[0])
 
@@ -100,7 +101,7 @@ def _ahead(x: Any, steps: int) -> Any:
     return concat([x[..., steps:], zeros_like(x[..., :steps])], axis=-1)
 
 
-def _in_cumprod(g: Any, x: Any, y: Any, shapes: Any, axis: int | None) -> Any:
+def _in_cumprod(g: Any, x: Any, y: Any, shapes: Shapes, axis: int | None) -> Any:
     """The product before each element, times s_i = g_i + x_(i+1) s_(i+1): right at zeros.
 
     The recurrence by doubling, in rounds of array operations as many as the length has bits.
@@ -115,7 +116,7 @@ def _in_cumprod(g: Any, x: Any, y: Any, shapes: Any, axis: int | None) -> Any:
     return moveaxis(before * s, -1, axis).reshape(shapes[0])
 
 
-def _in_cummax(g: Any, x: Any, y: Any, shapes: Any, axis: int | None) -> Any:
+def _in_cummax(g: Any, x: Any, y: Any, shapes: Shapes, axis: int | None) -> Any:
     x, y = getattr(x, "array", x), getattr(y, "array", y)
     xp = backend.module_of(x)
     x, axis = (x.reshape(-1), 0) if axis is None else (x, axis)

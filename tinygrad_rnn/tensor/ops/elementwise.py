@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..backend import Array
-from ..conversion import check_cast, number_dtype
+from ..conversion import DType, check_cast, number_dtype
 from ..operation import Op, operation
 
 __all__ = [
@@ -387,12 +387,12 @@ isfinite = Op("isfinite", lambda xp, x: xp.isfinite(x))
 isnan = Op("isnan", lambda xp, x: xp.isnan(x))
 
 
-def _given(dtype: Any) -> Any:
+def _given(dtype: DType) -> np.dtype[Any] | None:
     """A dtype that was asked for, checked; None stands for the input's."""
     return None if dtype is None else number_dtype(dtype)
 
 
-def _fitting(value: Any, dtype: Any) -> Any:
+def _fitting(value: Any, dtype: np.dtype[Any]) -> Any:
     """Checks that the dtype of the input holds the fill value."""
     check_cast(np.asarray(value).dtype, dtype, "full_like: fill_value")
     return value
@@ -413,7 +413,7 @@ _to_real = Op("astype", lambda xp, x, *, dtype: x.astype(dtype)).vjp(x=lambda g:
 _to_other = Op("astype", lambda xp, x, *, dtype: x.astype(dtype))
 
 
-def astype(x: Array, dtype: Any) -> Array:
+def astype(x: Array, dtype: DType) -> Array:
     """Converts x to another dtype; the result is a constant if that is not a real floating dtype.
 
     The cotangent comes back in the higher precision: a leaf takes it in its own.

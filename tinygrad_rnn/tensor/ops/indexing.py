@@ -5,8 +5,8 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable
-from types import ModuleType
-from typing import Any
+from types import EllipsisType, ModuleType
+from typing import Any, SupportsIndex
 
 import numpy as np
 
@@ -14,11 +14,11 @@ from ... import kernels
 from ...kernels.contract import check_whole
 from .. import backend
 from ..backend import Array
-from ..conversion import normalized, number_dtype
+from ..conversion import DType, normalized, number_dtype
 from ..graph import Traced
 from ..inputs import operand
 from ..operation import Op, operation
-from ..shapes import one_axis, size
+from ..shapes import Shapes, one_axis, size
 from .elementwise import where
 
 __all__ = [
@@ -27,15 +27,19 @@ __all__ = [
 ]  # fmt: skip
 
 
+# What `x[index]` accepts: one entry, or one for each axis; the arrays of a device have no type.
+Entry = SupportsIndex | slice | EllipsisType | None | list[Any] | np.ndarray[Any, Any] | Traced
+Index = Entry | tuple[Entry, ...]
+
 BASIC = frozenset({int, slice, type(None), type(...)})
 
 
-def is_basic(index: Any) -> bool:
+def is_basic(index: Index) -> bool:
     """Whether an index is of numbers and slices only, as most are."""
     return type(index) in BASIC or (type(index) is tuple and BASIC.issuperset(map(type, index)))
 
 
-def raw_index(xp: ModuleType, index: Any) -> Any:
+def raw_index(xp: ModuleType, index: Index) -> Any:
     """An index in which Tensors, lists and arrays of the host are arrays of the module."""
     if is_basic(index):
         return index
@@ -52,7 +56,7 @@ def raw_index(xp: ModuleType, index: Any) -> Any:
     return index
 
 
-def checked_index(xp: ModuleType, shape: tuple[int, ...], index: Any) -> Any:
+def checked_index(xp: ModuleType, shape: tuple[int, ...], index: Index) -> Any:
     """As `raw_index`, for CuPy: what is out of range, which CuPy wraps silently, is refused."""
     at = raw_index(xp, index)
     if not repeats(at):
@@ -109,7 +113,7 @@ class Part:
 
     __slots__ = ("index", "shape", "value")
 
-    def __init__(self, value: Array, index: Any, shape: tuple[int, ...]) -> None:
+    def __init__(self, value: Array, index: Index, shape: tuple[int, ...]) -> None:
         self.value, self.index, self.shape = value, index, shape
 
     def add_to(self, buffer: Array) -> None:
@@ -137,7 +141,7 @@ getitem = Op(
 )
 
 
-def _part(g: Any, index: Any, shapes: Any) -> Any:
+def _part(g: Any, index: Index, shapes: Shapes) -> Any:
     if isinstance(g, Traced):
         return place(g, index=index, shape=shapes[0])
     return Part(g, index, shapes[0])
@@ -148,7 +152,7 @@ getitem.vjp(x=_part)
 
 
 @operation
-def index_update(xp: ModuleType, x: Array, value: Array, *, index: Any) -> Array:
+def index_update(xp: ModuleType, x: Array, value: Array, *, index: Index) -> Array:
     """Performs `x[index] = value` on a copy of x.
 
     >>> import tinygrad_rnn as tg
@@ -175,7 +179,7 @@ def _last_writes(xp: ModuleType, shape: tuple[int, ...], at: Any) -> tuple[Array
     return places, last[places].astype("int64")
 
 
-def _read_back(g: Any, index: Any, shapes: Any) -> Any:
+def _read_back(g: Any, index: Index, shapes: Shapes) -> Any:
     """The cotangent of an assigned value: none for what a later one of its element overwrote."""
     xp = backend.module_of(getattr(g, "array", g))
     at = raw_index(xp, index)
@@ -190,7 +194,7 @@ index_update.vjp(x=lambda g, index: index_update(g, 0, index=index), value=_read
 
 
 @operation
-def index_add(xp: ModuleType, x: Array, value: Array, *, index: Any) -> Array:
+def index_add(xp: ModuleType, x: Array, value: Array, *, index: Index) -> Array:
     """Adds value to a copy of x at an index, as often as the index names an element.
 
     >>> import tinygrad_rnn as tg
@@ -285,7 +289,7 @@ def nonzero(xp: ModuleType, x: Array) -> tuple[Array, ...]:
 
 
 @operation
-def one_hot(xp: ModuleType, x: Array, *, num_classes: int, dtype: Any = "float32") -> Array:
+def one_hot(xp: ModuleType, x: Array, *, num_classes: int, dtype: DType = "float32") -> Array:
     """One-hot encoding: 1 at the class of each integer of x, 0 elsewhere, along a new last axis.
 
     **Raises** IndexError for one that names no class; on a GPU, with the next value that comes to

@@ -185,11 +185,11 @@ def svdvals(x: Array) -> Array:
 
 
 @operation
-def _length(xp: ModuleType, x: Array, *, axis: Any, keepdims: bool) -> Array:
+def _length(xp: ModuleType, x: Array, *, axis: Axis, keepdims: bool) -> Array:
     return xp.sqrt((x * x).sum(axis=axis, keepdims=keepdims))
 
 
-def _in_length(g: Any, x: Any, y: Any, axis: Any) -> Any:
+def _in_length(g: Any, x: Any, y: Any, axis: Axis) -> Any:
     return (g * reciprocal(y)).reshape(keep_dims(x.shape, axis)) * x
 
 
@@ -203,7 +203,9 @@ def _power(x: Any, p: float) -> Any:
     return where(zero, 0 if p > 0 else math.inf, where(zero, 1, x) ** p)
 
 
-def norm(x: Array, ord: Any = None, axis: Axis = None, *, keepdims: bool = False) -> Array:
+def norm(
+    x: Array, ord: float | str | None = None, axis: Axis = None, *, keepdims: bool = False
+) -> Array:
     """The length of vectors along an axis, or the norm of matrices along two.
 
     **Arguments** ord: of vectors a number p, for sum(abs(x)**p)**(1/p), `inf` or `-inf`; of

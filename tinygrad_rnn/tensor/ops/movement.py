@@ -14,7 +14,7 @@ from .. import backend
 from ..backend import Array
 from ..inputs import operand
 from ..operation import Op, operation
-from ..shapes import Axis, integer, one_axis
+from ..shapes import Axis, Shapes, integer, one_axis
 from .indexing import getitem
 
 __all__ = [
@@ -139,7 +139,7 @@ def roll(
     return xp.roll(x, shift, axis)
 
 
-def _roll_back(g: Any, shift: int | tuple[int, ...], axis: Any) -> Any:
+def _roll_back(g: Any, shift: int | tuple[int, ...], axis: Axis) -> Any:
     back = tuple([-n for n in shift]) if isinstance(shift, tuple) else -shift
     return roll(g, shift=back, axis=axis)
 
@@ -196,7 +196,7 @@ def unstack(xp: ModuleType, x: Array, *, axis: int = 0) -> tuple[Array, ...]:
     return tuple(xp.moveaxis(x, one_axis(axis, x.ndim, "unstack"), 0))
 
 
-def _parts(g: Any, shapes: Any, axis: int) -> list[Any]:
+def _parts(g: Any, shapes: Shapes, axis: int) -> list[Any]:
     start, parts = 0, []
     before = (slice(None),) * (axis % len(shapes[0]))
     for shape in shapes:

@@ -16,6 +16,7 @@ from ...kernels.products import product
 from ..backend import Array
 from ..inputs import operand
 from ..operation import Op
+from ..shapes import Axis, Shapes
 from .elementwise import astype, multiply
 from .matrices import diagonal
 from .movement import permute_dims, reshape
@@ -41,7 +42,7 @@ def _matmul(xp: ModuleType, a: Array, b: Array) -> Array:
     return product(a, b)
 
 
-def _in_a(g: Any, b: Any, shapes: Any) -> Any:
+def _in_a(g: Any, b: Any, shapes: Shapes) -> Any:
     if len(shapes[1]) == 1:
         return g.reshape((*g.shape, 1)) * b
     if len(shapes[0]) == 1:
@@ -49,7 +50,7 @@ def _in_a(g: Any, b: Any, shapes: Any) -> Any:
     return product(g, b.mT)
 
 
-def _in_b(g: Any, a: Any, shapes: Any) -> Any:
+def _in_b(g: Any, a: Any, shapes: Shapes) -> Any:
     if len(shapes[0]) == 1:
         if len(shapes[1]) == 1:
             return g * a
@@ -73,7 +74,9 @@ matmul = Op(
 LETTERS = ascii_uppercase + ascii_lowercase  # in the order in which an implicit output has them
 
 
-def _traded(xp: ModuleType, g: Any, other: Any, terms: tuple[str, str, str], shape: Any) -> Any:
+def _traded(
+    xp: ModuleType, g: Any, other: Any, terms: tuple[str, str, str], shape: tuple[int, ...]
+) -> Any:
     """The other operand with the cotangent: the output's indices trade places with the input's."""
     back = _einsum(g, other, terms=terms)
     whole = np.broadcast_shapes(back.shape, shape)  # where the other has length 1
@@ -173,7 +176,7 @@ def _simplified(x: Any, term: str, elsewhere: str, operands: Sequence[Any]) -> t
     return x, "".join(letter for letter in term if letter in elsewhere)
 
 
-def _summed(x: Any, axis: Any) -> Any:
+def _summed(x: Any, axis: Axis) -> Any:
     """The sum over axes in x's own dtype, as products have it: of small integers it may wrap."""
     y = sum(x, axis=axis)
     return y if y.dtype == x.dtype else astype(y, x.dtype)
@@ -207,7 +210,9 @@ def _contracted(xs: list[Any], terms: list[str], output: str) -> tuple[Any, str]
     return xs[0], terms[0]
 
 
-def tensordot(a: Array, b: Array, axes: Any = 2) -> Array:
+def tensordot(
+    a: Array, b: Array, axes: int | tuple[int | Sequence[int], int | Sequence[int]] = 2
+) -> Array:
     """The sum of products over axes of a and b.
 
     **Arguments** axes: how many of a's last and b's first; or a's, and b's in the same order.

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..backend import Array
 from ..operation import operation
-from ..shapes import Axis, axes_of, count, keep_dims
+from ..shapes import Axis, Shapes, axes_of, count, keep_dims
 from .cumulative import product_before
 from .elementwise import reciprocal
 from .movement import flip, moveaxis
@@ -67,11 +67,11 @@ def min(xp: ModuleType, x: Array, *, axis: Axis = None, keepdims: bool = False) 
     return x.min(axis=axis, keepdims=keepdims)
 
 
-def _spread(xp: ModuleType, g: Any, shapes: Any, axis: Axis) -> Any:
+def _spread(xp: ModuleType, g: Any, shapes: Shapes, axis: Axis) -> Any:
     return xp.broadcast_to(g.reshape(keep_dims(shapes[0], axis)), shapes[0])
 
 
-def _spread_mean(xp: ModuleType, g: Any, shapes: Any, axis: Axis) -> Any:
+def _spread_mean(xp: ModuleType, g: Any, shapes: Shapes, axis: Axis) -> Any:
     return _spread(xp, g / count(shapes[0], axis), shapes, axis)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
 
@@ -150,8 +151,8 @@ linear_softmax_cross_entropy = Op(
 
 
 def _in_linear(
-    xp: ModuleType, g: Any, saved: Any, needs: Any, x: Any, w: Any, targets: Any, weights: Any,
-    b: Any, smoothing: float,
+    xp: ModuleType, g: Any, saved: Any, needs: Sequence[bool], x: Any, w: Any, targets: Any,
+    weights: Any, b: Any, smoothing: float,
 ) -> tuple[Any, ...]:  # fmt: skip
     """Returns the gradients that forward computed, without a copy: they are as large as w."""
     if not saved:  # handed out before: whoever asks again waits for it again

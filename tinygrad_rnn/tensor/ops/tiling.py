@@ -11,7 +11,7 @@ from ...errors import InvalidValueError, ShapeError
 from ..backend import Array
 from ..inputs import operand
 from ..operation import Op
-from ..shapes import one_axis, size
+from ..shapes import Shapes, one_axis, size
 from .indexing import remembered, take
 from .movement import broadcast_to, expand_dims, reshape, swapaxes
 
@@ -97,7 +97,7 @@ def repeat(x: Array, repeats: int | Sequence[int], axis: int | None = None) -> A
     return reshape(copies, shape=(*before, n * repeats, *after))
 
 
-def _unpad(g: Any, shapes: Any, pad_width: Any) -> Any:
+def _unpad(g: Any, shapes: Shapes, pad_width: Sequence[tuple[int, int]]) -> Any:
     pairs = zip(pad_width, shapes[0], strict=True)
     return g[tuple([slice(start, start + n) for (start, _), n in pairs])]
 
@@ -107,7 +107,13 @@ _pad = Op(
 ).vjp(x=_unpad)
 
 
-def pad(x: Array, pad_width: Any, mode: str = "constant", *, constant_values: float = 0) -> Array:
+def pad(
+    x: Array,
+    pad_width: int | Sequence[int] | Sequence[Sequence[int]],
+    mode: str = "constant",
+    *,
+    constant_values: float = 0,
+) -> Array:
     """Pads x before and after along each axis.
 
     **Arguments** pad_width: how many, as a number, as (before, after), or as a pair for each axis.

@@ -28,7 +28,9 @@ def _each(value: int | Sequence[int], axes: int, what: str, least: int = 1) -> t
     return tuple([integer(n, what, least) for n in values])
 
 
-def _counts(space: Sequence[int], lengths: Sequence[int], stride: Any, dilation: Any) -> Any:
+def _counts(
+    space: Sequence[int], lengths: Sequence[int], stride: Sequence[int], dilation: Sequence[int]
+) -> Any:
     """The number of windows along each axis."""
     axes = zip(space, lengths, stride, dilation, strict=True)
     counts = tuple([(n - d * (k - 1) - 1) // s + 1 for n, k, s, d in axes])
@@ -40,7 +42,9 @@ def _counts(space: Sequence[int], lengths: Sequence[int], stride: Any, dilation:
     return counts
 
 
-def _places(lengths: Any, counts: Any, stride: Any, dilation: Any) -> Iterator[tuple[Any, Any]]:
+def _places(
+    lengths: Sequence[int], counts: Sequence[int], stride: Sequence[int], dilation: Sequence[int]
+) -> Iterator[tuple[Any, Any]]:
     """Each position in a window, and the index of its elements in all windows."""
     for at in product(*map(range, lengths)):
         axes = zip(at, counts, stride, dilation, strict=True)
@@ -185,7 +189,12 @@ def conv(
     return y + expand_dims(bias, axis=tuple(range(1, axes + 1)))
 
 
-def _sides(padding: Any, lengths: Any, stride: Any, dilation: Any) -> list[tuple[int, int]]:
+def _sides(
+    padding: int | Sequence[int] | str,
+    lengths: Sequence[int],
+    stride: Sequence[int],
+    dilation: Sequence[int],
+) -> list[tuple[int, int]]:
     """The zeros before and after each axis of space."""
     if isinstance(padding, str):
         if padding not in ("same", "valid"):
