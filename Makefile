@@ -51,7 +51,7 @@ oracles: export KERAS_BACKEND = torch
 oracles: .venv/oracles
 	$(BIN)/python -c 'import dask.distributed, flax, keras, onnxruntime, optuna, silero_vad, torch'  # without one, tests would be skipped
 	$(BIN)/pytest -m oracle tests
-	$(BIN)/pytest tinygrad_rnn/io  # the examples that need other packages
+	$(BIN)/pytest tinygrad_rnn/io docs/howto  # the examples that need other packages
 
 # Draws calls of everything public with wrong and odd arguments: make fuzz CALLS=100000 SEED=7
 CALLS ?= 20000

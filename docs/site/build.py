@@ -43,6 +43,11 @@ def tight(page: str) -> str:
     return "\n".join(lines)
 
 
+def titled(page: str) -> str:
+    """A page whose links that are named by a file show the title of what they lead to."""
+    return re.sub(r"\[(?:docs/[\w/.-]+|[\w-]+\.md)\]\(", "[](", page)
+
+
 def contents(pages: list[str], hidden: bool = False) -> str:
     """A toctree in MyST's Markdown."""
     option = ":hidden:" if hidden else ":maxdepth: 1"
@@ -58,8 +63,8 @@ def stage(source: Path) -> None:
     ):  # fmt: skip
         shutil.copy(ROOT / name, source / name)
     for page in source.rglob("*.md"):
-        text = page.read_text("utf-8")
-        page.write_text(tight(text).replace("../README.md", "../index.md"), "utf-8")
+        text = titled(tight(page.read_text("utf-8")))
+        page.write_text(text.replace("../README.md", "../index.md"), "utf-8")
     index = source / "docs" / "notebooks.md"  # its links lead to scripts, which become pages
     text = re.sub(r"(\.\./notebooks/[\w-]+)\.py", r"\1.md", index.read_text("utf-8"))
     lessons = re.findall(r"\]\((\.\./notebooks/[\w-]+)\.md\)", text)
@@ -77,7 +82,7 @@ def stage(source: Path) -> None:
     (docs / "guide.md").write_text(f"# Guide\n{contents(GUIDE)}", "utf-8")
     (docs / "development.md").write_text(f"# Development\n{contents(DEVELOPMENT)}", "utf-8")
     shown = [f"docs/{page}" for page in SECTIONS]
-    readme = tight((ROOT / "README.md").read_text("utf-8"))
+    readme = titled(tight((ROOT / "README.md").read_text("utf-8")))
     (source / "index.md").write_text(readme + contents(shown, hidden=True), "utf-8")
 
 

@@ -7,6 +7,7 @@ the sources.
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 project = "tinygrad_rnn"
@@ -18,11 +19,12 @@ html_title = "tinygrad_rnn"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_show_sourcelink = False
-html_sidebars = {"docs/gallery": []}  # it has no pages below it
+html_sidebars = {"docs/gallery": [], "docs/porting": []}  # no pages below it; wide code
 html_copy_source = False
 html_math_renderer = "mathml"
 html_theme_options = {
     "show_toc_level": 2,
+    "secondary_sidebar_items": {"**": ["page-toc"], "docs/porting": []},
     "navigation_with_keys": False,
     "header_links_before_dropdown": 5,  # the gallery and development are under "More"
     "footer_start": [],
@@ -63,7 +65,8 @@ def link_names(app: Any, doctree: Any) -> None:
     short = app.env.docname == "docs/operations"  # its names are those of `tg`, without it
     for literal in list(doctree.findall(nodes.literal)):
         name = literal.astext().removesuffix("()")
-        name = f"tg.{name}" if short and name.isidentifier() else name
+        if name.startswith("nn.") or (short and name.isidentifier()):
+            name = f"tg.{name}"
         if name.startswith("tg.") and not isinstance(
             literal.parent, (nodes.reference, pending_xref)
         ):
@@ -74,6 +77,17 @@ def link_names(app: Any, doctree: Any) -> None:
             literal.replace_self(link)
 
 
+def enlarge(app: Any, doctree: Any) -> None:
+    """Gives each plot its size, of which Sphinx makes a link to the file: a phone can zoom in."""
+    from docutils import nodes
+
+    for image in doctree.findall(nodes.image):
+        file = Path(app.srcdir, image["uri"])
+        if file.suffix == ".png":
+            image["width"] = f"{int.from_bytes(file.read_bytes()[16:20])}px"  # of its header
+
+
 def setup(app: Any) -> None:
     app.add_html_math_renderer("mathml", (mathml(False), None), (mathml(True), None))
     app.connect("doctree-read", link_names)
+    app.connect("doctree-read", enlarge)

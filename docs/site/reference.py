@@ -88,6 +88,7 @@ def signature(thing: Any) -> str:
     if isinstance(thing, type):
         shown = shown.replace(return_annotation=shown.empty)
     text = re.sub(r" at 0x\w+", "", str(shown))
+    text = re.sub(r"ForwardRef\('([^']*)'\)", r"\1", text)
     return re.sub(r"(: |-> )'([^']*)'", r"\1\2", text)
 
 

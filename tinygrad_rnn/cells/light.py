@@ -34,13 +34,13 @@ def mgu_step(x: Any, h: Any, w_ih: Any, w_hh: Any, b_ih: Any = None) -> Any:
 
 
 def janet_step(x: Any, h: Any, w_ih: Any, w_hh: Any, b_ih: Any = None, *, beta: float = 1.0) -> Any:
-    """One step of the LSTM that has just a forget gate (van der Westhuizen and Lasenby 2018).
+    """One step of JANET, the LSTM with a forget gate only (van der Westhuizen and Lasenby 2018).
 
         s = U_s x + W_s h + b_s                 n = tanh(U_n x + W_n h + b_n)
         h' = sigmoid(s) * h + (1 - sigmoid(s - beta)) * n
 
-    **Arguments** x: (B, I); h: (B, H); w_ih: (2H, I); w_hh: (2H, H); b_ih: (2H,) or None. beta: by
-    how much less is let in than would be forgotten. **Returns** h', (B, H).
+    **Arguments** x: (B, I); h: (B, H); w_ih: (2H, I); w_hh: (2H, H); b_ih: (2H,) or None. beta: as
+    in the equation; above 0 it lets more of the candidate in. **Returns** h', (B, H).
 
     >>> import tinygrad_rnn as tg
     >>> tg.janet_step(tg.ones((1, 2)), tg.ones((1, 1)), tg.zeros((2, 2)), tg.zeros((2, 1))).item()
@@ -69,12 +69,12 @@ def indrnn_step(
 
 
 def sru_step(x: Any, c: Any, w_ih: Any, w_c: Any, b_ih: Any = None) -> tuple[Any, Any]:
-    """One step of the simple recurrent unit (Lei et al. 2018): no product waits for another step.
+    """One step of the simple recurrent unit (Lei et al. 2018): its products read no state.
 
         f = sigmoid(U_f x + v_f * c + b_f)      r = sigmoid(U_r x + v_r * c + b_r)
         c' = f * c + (1 - f) * U x              h = r * c' + (1 - r) * x
 
-    Where x is not as wide as c, U_x x stands for it in h.
+    If I differs from H, h has U_x x in place of x.
 
     **Arguments** x: (B, I); c: (B, H); w_ih: U, U_f, U_r stacked, (3H, I), and U_x below them,
     (4H, I), unless I = H; w_c: v_f and v_r, (2H,); b_ih: b_f and b_r, (2H,), or None. **Returns**

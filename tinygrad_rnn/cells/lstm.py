@@ -44,19 +44,19 @@ def lstm_step(
 ) -> tuple[Any, Any]:
     """One step of the long short-term memory (Hochreiter and Schmidhuber 1997), gates i, f, g, o.
 
-        i, f, o = sigmoid(U_i x + W_i h + b_i), and so for f and o;  g = tanh(U_g x + W_g h + b_g)
+        i = sigmoid(U_i x + W_i h + b_i), and likewise f and o;  g = tanh(U_g x + W_g h + b_g)
         c' = f * c + i * g                      h' = o * tanh(c')
 
-    With peepholes (Gers and Schmidhuber 2000) i and f see p * c, and o sees p * c', within the
-    sigmoid. With coupled gates (Greff et al. 2017) f = 1 - i, and the gates are i, g, o. A cell
-    clip holds c' within [-cell_clip, cell_clip]; a gate clip is not for the last tanh. With a
+    Peepholes (Gers and Schmidhuber 2000) add p * c to the arguments of i and f, and p * c' to that
+    of o. With coupled gates (Greff et al. 2017) f = 1 - i, and the gates are i, g, o. `cell_clip`
+    clips c' to [-cell_clip, cell_clip]; `gate_clip` clips the arguments of i, f, g and o. With a
     projection (Sak et al. 2014) h' becomes w_hr h'.
 
     **Arguments** x: (B, I); h: (B, H), or (B, P) under a projection; c: (B, H); w_ih: (4H, I);
     w_hh: (4H, H or P); b_ih, b_hh: (4H,) or None; with coupled gates 3H in place of 4H; w_hr:
     (P, H) or None; w_ch: (3H,), peepholes into i, f and o, with coupled gates (2H,), into i and o,
-    or None; h_mask: as h, or None; norms: gains n_ih and n_hh, as the biases, and a gain and a bias
-    (H,) of LN(c'), of which then the tanh is taken, or None. **Returns** h', c'.
+    or None; h_mask: as h, or None; norms: gains n_ih and n_hh, of the biases' shape, and a gain and
+    a bias (H,) of LN(c'), which then replaces c' in the tanh; or None. **Returns** h', c'.
 
     >>> import tinygrad_rnn as tg
     >>> h = c = tg.zeros((1, 1))

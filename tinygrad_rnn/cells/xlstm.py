@@ -1,7 +1,7 @@
-"""Steps of the two cells of the extended LSTM, whose exponential gates are kept in range.
+"""Steps of the two cells of the extended LSTM, with a stabiliser for the exponential gates.
 
-What i and f would be is never formed: the state holds m, the logarithm of a scale, and c and n are
-held divided by exp(m). The outputs do not depend on m.
+The step never computes exp of a gate's argument itself, which could overflow: the state has m, the
+logarithm of a scale, and c and n are divided by exp(m). The outputs do not depend on m.
 """
 
 from __future__ import annotations
@@ -29,6 +29,9 @@ def slstm_step(
         z = tanh(U_z x + W_z h + b_z)           c' = f * c + i * z
         n' = f * n + i                          h' = o * c' / n'
 
+    n is the normaliser. c and n are divided by exp(m), m being the stabiliser: no exponential
+    overflows.
+
     **Arguments** x: (B, I); h, c, n, m: (B, H), zeros at first; w_ih: (4H, I); w_hh: (4H, H); b_ih:
     (4H,) or None. **Returns** h', c', n', m'.
 
@@ -52,9 +55,11 @@ def mlstm_step(
     """One step of the LSTM with a matrix memory (Beck et al. 2024), in N heads of width D.
 
         q, k, v = U_q x + b_q, (U_k x + b_k) / sqrt(D), U_v x + b_v
-        i = exp(U_i x + b_i), f = sigmoid(U_f x + b_f), a number a head; o = sigmoid(U_o x + b_o)
+        i = exp(U_i x + b_i), f = sigmoid(U_f x + b_f), scalars of a head; o = sigmoid(U_o x + b_o)
         c' = f c + i v k'                       n' = f n + i k
         h = o * (c' q) / max(|n' q|, 1)
+
+    c and n are divided by exp(m), m being the stabiliser: no exponential overflows.
 
     **Arguments** x: (B, I); c: (B, N, D, D), n: (B, N, D), m: (B, N), zeros at first; w_ih: rows of
     q, k, v, o, and of i, f, (4ND + 2N, I); b_ih: (4ND + 2N,) or None. **Returns** h, (B, ND), and

@@ -39,7 +39,7 @@ from .translate import translate
 from .use import generate, score
 
 app = typer.Typer(
-    help="Recurrent networks on plain arrays: train, sample and score them; check gradients.",
+    help="Train recurrent networks; generate, predict and translate with them; check gradients.",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )

@@ -25,7 +25,7 @@ def gates(
     out: Out = Path("runs/gates"),
     resume: Resume = False,
 ) -> None:
-    """Show what a GRU's gates do: set to 0 and 1 by hand, and as it learns them."""
+    """Show what a GRU's gates do: once set to 0 and 1 by hand, once learned."""
     config = GatesConfig(**settings)
     with lock_checkpoint(out):
         results = Results(out, "gates", config, settings, resume)
@@ -79,7 +79,7 @@ def parallel(
     out: Out = Path("runs/parallel"),
     resume: Resume = False,
 ) -> None:
-    """Compare an LSTM, step by step, with a minGRU, all steps at once: time and quality."""
+    """Compare the time and accuracy of an LSTM and a minGRU, which runs all steps at once."""
     config = ParallelConfig(**settings)
     found: dict[str, list[dict[str, Any]]] = {way: [] for way in scans.WAYS}
     with on(device), lock_checkpoint(out):

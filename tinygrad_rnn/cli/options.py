@@ -39,11 +39,11 @@ class Run:
     ] = False
     on_nan: Annotated[
         OnNaN,
-        typer.Option(help="For a loss or gradient that is not finite, or a loss that explodes."),
+        typer.Option(help="Remedy for a loss or gradient that is not finite, or that explodes."),
     ] = "stop"
     explosion: Annotated[
         float,
-        typer.Option(help="A loss explodes at so many times the largest one before; inf: never."),
+        typer.Option(help="A loss above this multiple of the largest so far explodes; inf: off."),
     ] = 10.0
 
     def __post_init__(self) -> None:

@@ -109,7 +109,7 @@ def translate(
     settings: dict[str, Any],
     run: Run,
 ) -> None:
-    """Train a model that translates the lines of one text to the lines of another."""
+    """Train an encoder-decoder on two files, whose lines are translations of each other."""
     with opened(TranslationTraining, "translate", settings, run) as session:
         files = session.locate(_absolute(source), _absolute(target))
         if files[0] is None or files[1] is None:
@@ -156,7 +156,7 @@ def verses(
     settings: dict[str, Any],
     run: Run,
 ) -> None:
-    """Train a model on a Bible in two languages, and test it on held-out verses."""
+    """Train an encoder-decoder on a Bible in two languages, and test it on held-out verses."""
     with opened(TranslationTraining, "verses", settings, run) as session:
         defaults = [bibles.ENGLISH, bibles.SPANISH, str(bibles.MODULES)]
         modules = session.locate(source, target, _absolute(folder), defaults=defaults)
@@ -178,7 +178,7 @@ def messages(
     settings: dict[str, Any],
     run: Run,
 ) -> None:
-    """Train a model on a program's messages in another language and English, and test it."""
+    """Train an encoder-decoder that translates a program's messages into English."""
     with opened(TranslationTraining, "messages", settings, run) as session:
         defaults = [programs.CHINESE, None]
         parts = programs.messages(*session.locate(language, _absolute(folder), defaults=defaults))
@@ -200,7 +200,7 @@ def phones(
     ] = None,
     run: Run,
 ) -> None:
-    """Train a model that pronounces words, and test it on held-out words."""
+    """Train an encoder-decoder from letters to phonemes, and test it on held-out words."""
     with opened(TranslationTraining, "phones", settings, run) as session:
         parts = dictionary.phones()
         training = session.start(parts.training, dictionary.CONFIG, heldout=parts.validation)
@@ -215,7 +215,7 @@ def task(
     settings: dict[str, Any],
     run: Run,
 ) -> None:
-    """Train a model to copy, reverse or sort letters, and test it on longer sequences.
+    """Train an encoder-decoder to copy, reverse or sort letters; test it on longer words.
 
     Sorting has defaults of its own: twice the units, and three times the steps.
     """

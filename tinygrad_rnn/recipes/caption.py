@@ -32,7 +32,7 @@ GREY = 0.45  # of what the attention leaves out
 
 
 class Caption(Task):
-    """Train a writer of captions for images, and compare it with the nearest image in pixels.
+    """Train an image captioner, and compare it with the nearest image in pixels.
 
     An image's captions are all counted as right.
     """

@@ -39,7 +39,7 @@ R2 = "R² of mean"
 
 
 class Forecast(Task):
-    """Train a forecaster of series, and compare it with GARCH and other models of volatility."""
+    """Train a probabilistic forecaster of time series, and compare it with GARCH and others."""
 
     recipe, unit, shown = "forecast", "step", "validation -log p {:.4f} nats"
     settings, predictor = ForecastConfig, Forecaster

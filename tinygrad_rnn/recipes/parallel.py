@@ -48,7 +48,7 @@ class ParallelConfig(Settings):
     steps: int = setting(400, "Maximal number of updates.", at_least=1)
     lr: float = setting(5e-3, "Learning rate of Adam.", above=0)
     seed: int = setting(0, "Seed of the weights and the sequences.", at_least=0)
-    lengths: str = setting("32,64,128,256,512", "Steps of the sequences, separated by commas.")
+    lengths: str = setting("32,64,128,256,512", "Lengths of the sequences, separated by commas.")
 
     def __post_init__(self) -> None:
         super().__post_init__()

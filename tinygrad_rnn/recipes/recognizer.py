@@ -31,9 +31,11 @@ class SpeechConfig(TaskSettings):
 
     cell: str = "gru"
     hidden_size: int = 64
-    embedding_dim: int = setting(32, "Units that read a frame.", at_least=1)
+    embedding_dim: int = setting(32, "Size of the projection of a frame.", at_least=1)
     dropout: float = 0.3
-    noise: float = setting(0.3, "Deviation of the noise on frames of deviation 1.", at_least=0)
+    noise: float = setting(
+        0.3, "Standard deviation of the noise on standardised frames.", at_least=0
+    )
 
 
 class SpeechModel(PooledModel):

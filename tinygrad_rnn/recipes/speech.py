@@ -27,7 +27,7 @@ from .task import Parts
 
 
 class Speech(LabelTask):
-    """Train a classifier of sequences of measurements, and compare it with warped neighbours."""
+    """Train a classifier of sequences of vectors, and compare it with dynamic time warping."""
 
     recipe, unit, shown = "speech", "sequence", "validation -log P {:.4f} nats"
     settings, predictor = SpeechConfig, Recognizer

@@ -28,7 +28,7 @@ from .task import Parts, Task
 
 
 class Tag(Task):
-    """Train a tagger of words, and compare it with a CRF on features, and with one direction."""
+    """Train a word tagger, and compare it with a CRF on features, and with one direction."""
 
     recipe, unit, shown = "tag", "word", "validation error {:.2%}"
     uses = ("predict", "look")

@@ -45,11 +45,15 @@ class TagConfig(TaskSettings):
     )
     hidden_size: int = 100
     embedding_dim: int = setting(64, "Embedding size of a word.", at_least=1)
-    letter_dim: int = setting(32, "Units that read a word's letters, in a direction.", at_least=1)
-    vocab_size: int = setting(30_000, "Most words to know.", at_least=1)
+    letter_dim: int = setting(
+        32, "Units of the GRU over a word's letters, in a direction.", at_least=1
+    )
+    vocab_size: int = setting(30_000, "Maximal size of the vocabulary.", at_least=1)
     bidirectional: bool = setting(True, "Read in both directions.")
-    crf: bool = setting(True, "Choose the best sequence of tags, by a CRF.")
-    word_dropout: float = setting(0.2, "Probability of an unknown word.", at_least=0, below=1)
+    crf: bool = setting(True, "Score sequences of tags by a CRF.")
+    word_dropout: float = setting(
+        0.2, "Word dropout: probability that a word is read as unknown.", at_least=0, below=1
+    )
     lr: float = 4e-3
 
 

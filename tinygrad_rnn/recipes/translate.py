@@ -67,7 +67,7 @@ class TranslateConfig(Settings):
     target_symbols: str = setting("words", "Symbols of the target.", one_of=VOCABULARIES)
     vocab_size: int = setting(8000, "Maximal size of a vocabulary.", at_least=1)
     max_length: int = setting(
-        60, "Maximal symbols in a sequence; training omits longer pairs.", at_least=1
+        60, "Maximal number of symbols; training omits longer pairs.", at_least=1
     )
     label_smoothing: float = setting(
         0.1,

@@ -42,16 +42,18 @@ class WordLMConfig(Settings):
     """All that determines a training, except its text."""
 
     cell: str = setting("lstm", "Recurrent cell.", one_of=CELLS)
-    hidden_size: int = setting(
-        256, "Units in a layer, and the size of a word's vector.", at_least=1
-    )
+    hidden_size: int = setting(256, "Units in a layer, and the embedding size.", at_least=1)
     num_layers: int = setting(1, "Recurrent layers.", at_least=1)
-    vocab_size: int = setting(10_000, "Words to know; the others are one unknown word.", at_least=1)
-    tied: bool = setting(True, "The same vectors for words that are read and predicted.")
-    dropout: float = setting(0.3, "Dropout, one mask a sequence.", at_least=0, below=1)
-    weight_dropout: float = setting(0.0, "Of the recurrent weights.", at_least=0, below=1)
-    ar: float = setting(0.0, "Penalty on the size of outputs (AR).", at_least=0)
-    tar: float = setting(0.0, "Penalty on changes of outputs (TAR).", at_least=0)
+    vocab_size: int = setting(10_000, "Maximal size of the vocabulary.", at_least=1)
+    tied: bool = setting(True, "Tie the embedding and the output matrix.")
+    dropout: float = setting(
+        0.3, "Dropout probability, one mask per sequence.", at_least=0, below=1
+    )
+    weight_dropout: float = setting(
+        0.0, "Dropout probability of the recurrent weights.", at_least=0, below=1
+    )
+    ar: float = setting(0.0, "Activation regularization (AR).", at_least=0)
+    tar: float = setting(0.0, "Temporal activation regularization (TAR).", at_least=0)
     optimizer: str = setting("adam", "Optimizer.", one_of=("adam", "sgd"))
     average: float = setting(
         0.0, "Average the weights over this last share of the updates.", at_least=0, at_most=1

@@ -38,7 +38,7 @@ def why_not() -> str:
 
 @public
 def synchronize() -> None:
-    """Waits until the current GPU has finished what was launched: before a clock is read.
+    """Waits until the current GPU has finished all launched kernels: call it before timing.
 
     **Raises** DeviceError without a GPU.
 

@@ -81,7 +81,6 @@ class Op(Inputs):
         self.joint: Rule | None = None
         self._bind()
         self.__name__ = name
-        self.__doc__ = (decomposition or forward).__doc__ or f"As `numpy.{name}`, differentiable."
 
     @public
     def vjp(self, joint: Rule | None = None, /, **rules: Rule) -> Self:
@@ -125,6 +124,9 @@ class Op(Inputs):
             if n in self.rules
         ]
         self.differentiable = bool(self.rules) or self.joint is not None
+        kind = "differentiable" if self.differentiable else "which has no derivative"
+        described = (self.decomposition or self.forward).__doc__
+        self.__doc__ = described or f"As `numpy.{self.name}`, {kind}."
 
     def __call__(self, *args: Any, **params: Any) -> Any:
         if len(args) != len(self.inputs) and not self.variadic:

@@ -65,7 +65,7 @@ def _notebook() -> Any:
 
 
 class Display:
-    """Formats the figures of a training, with the speed since the process started; shows none.
+    """Formats the progress of a training as text: time left, speed, loss; its subclasses show it.
 
     >>> import tinygrad_rnn as tg
     >>> model = tg.nn.Linear(1, 1)

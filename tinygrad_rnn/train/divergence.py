@@ -19,7 +19,7 @@ CERTAIN = 24
 
 
 class DivergedError(TinygradRnnError, RuntimeError):
-    """A loss, a gradient, a weight or a probability that only a diverged training has."""
+    """Training has diverged: a loss, gradient, weight or probability is not finite, or far off."""
 
 
 def worst_bits(symbols: int) -> float:

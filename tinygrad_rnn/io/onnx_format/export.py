@@ -58,8 +58,9 @@ def export_onnx(
     for one of fixed size; where not given, `time` and `batch` come first, or `batch` alone
     in a vector of integers and a matrix of reals.
 
-    Inputs have the arguments' names, with a number where there are several arrays (`state_0`).
-    Outputs are `output`, `output_1` and so on; of a step `output`, `next_state_0` and so on.
+    Inputs have the arguments' names, with a number for the arrays of a tuple, and for the state of
+    a step (`state_0`). Outputs are `output`, `output_1` and so on; of a step `output`,
+    `next_state_0` and so on.
 
     **Raises** CheckpointError without the package onnx; InvalidValueError naming the operation that
     has no operator, or depends on the values of the inputs.

@@ -24,7 +24,7 @@ MIN_COVERAGE = 1e-30  # keeps the logarithm finite
 
 @public
 def average(length: int) -> float:
-    """Divides by the length: the mean log-probability of a token.
+    """Length penalty `length`: the score is the mean log-probability of a token.
 
     >>> import tinygrad_rnn as tg
     >>> -6.0 / tg.nn.decoding.average(3)

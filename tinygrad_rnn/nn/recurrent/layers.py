@@ -161,23 +161,25 @@ class BuiltInLayer(RecurrentLayer):
 class RNN(BuiltInLayer):
     """The vanilla recurrent network: h_t = tanh(U x_t + W h_{t-1} + b) in every layer.
 
-    **Arguments** input_size, hidden_size: features of x_t and h_t. num_layers: how deep.
-    nonlinearity: `tanh` or `relu`; any other elementwise operation's name or a function of a
-    Tensor, step by step. bias: whether to add b_ih and b_hh. batch_first: x is (B, T, I). dropout:
-    probability between layers. bidirectional: runs both ways.
+    **Arguments** input_size, hidden_size: features of x_t and h_t. num_layers: layers in the
+    stack. nonlinearity: `tanh` or `relu`; or the name of another elementwise operation, or a
+    function of a Tensor, with which the layer runs step by step. bias: whether to add b_ih and
+    b_hh. batch_first: x is (B, T, I). dropout: probability between layers. bidirectional: a second
+    set of cells reads the sequence from its end.
 
-    - recurrent_dropout: on h where it enters the recurrent product, one mask a sequence (Gal and
-      Ghahramani 2016). weight_dropout: on weight_hh, once a call (Merity et al. 2017).
-      dropout_same_mask: one mask a sequence between layers, too.
+    - recurrent_dropout: probability for h in the recurrent product, one mask per sequence (Gal and
+      Ghahramani 2016). weight_dropout: probability for weight_hh, one mask per call (Merity et al.
+      2017). dropout_same_mask: `dropout` also uses one mask per sequence.
     - zoneout: the probability that an element of the state keeps its value (Krueger et al. 2016).
-    - layer_norm: of U x and W h, with learned gains (Ba et al. 2016); runs step by step.
-    - residual: adds to the output of each layer from the second on its input.
+    - layer_norm: normalizes U x and W h, with learned gains (Ba et al. 2016); the layer then runs
+      step by step.
+    - residual: from the second layer on, adds the layer's input to its output.
     - merge: how the two directions' outputs become one: `concat`, `sum`, `mean`, `mul`; None for a
-      tuple of both (side by side between layers).
-    - learn_initial: the state before the first step is a parameter: h0_l0 and so on.
+      tuple of both (the next layer reads them concatenated).
+    - learn_initial: makes the initial state a parameter: h0_l0 and so on.
     - reverse: runs from each row's last step to its first; outputs stay in order of time, and the
       last state is that after the first step.
-    - generator: where initial weights and masks come from.
+    - generator: draws the initial weights and the masks.
 
     **Raises** ValueError naming the argument.
 
@@ -220,9 +222,10 @@ class RNN(BuiltInLayer):
 class GRU(BuiltInLayer):
     """The gated recurrent unit, with the reset before or after the product: see `tg.gru_step`.
 
-    **Arguments** as `RNN`. reset_after: PyTorch's form, with two biases a gate; without it a state
-    dict that has `bias_hh` is refused. activation, recurrent_activation: of n, and of r and z; an
-    elementwise operation's name or a function, other than these step by step.
+    **Arguments** as `RNN`. reset_after: PyTorch's form, with two biases for each gate; without it,
+    `load_state_dict` refuses `bias_hh`. activation, recurrent_activation: of n, and of r and z; the
+    name of an elementwise operation, or a function. With other than the defaults the layer runs
+    step by step.
     **Raises** ValueError naming the argument.
 
     >>> import tinygrad_rnn as tg
@@ -268,13 +271,13 @@ class LSTM(BuiltInLayer):
     """The long short-term memory: see `tg.lstm_step`. Its state is (h, c).
 
     **Arguments** as `RNN` and `GRU`. proj_size: features of h after a projection, 0 for none.
-    zoneout: one probability, or a pair of them for h and c. layer_norm: of c, too, before the
-    output's tanh.
+    zoneout: one probability, or a pair of them for h and c. layer_norm: also normalizes c, before
+    the output's tanh.
 
-    - peephole: gates see c, i and f the old one and o the new one (Gers and Schmidhuber 2000).
-    - coupled_gates: f = 1 - i, three gates i, g, o (Greff et al. 2017).
-    - cell_clip: a bound on |c|. forget_bias: is added to where the forget gate's bias starts; for
-      memories of many lengths see `init.chrono_`.
+    - peephole: i and f read the previous c, o reads the new one (Gers and Schmidhuber 2000).
+    - coupled_gates: f = 1 - i, so the gates are i, g, o (Greff et al. 2017).
+    - cell_clip: a bound on |c|. forget_bias: a number that is added to the initial bias of the
+      forget gate; for dependencies of many lengths see `init.chrono_`.
 
     **Raises** ValueError naming the argument.
 

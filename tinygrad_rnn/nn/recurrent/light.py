@@ -41,10 +41,10 @@ class MGUCell(OneBiasCell):
 
 
 class JANETCell(OneBiasCell):
-    """The LSTM that has just a forget gate (van der Westhuizen and Lasenby 2018).
+    """JANET, the LSTM with a forget gate only (van der Westhuizen and Lasenby 2018).
 
-    See `tg.janet_step`. **Arguments** input_size, hidden_size: features of x and h. beta: by how
-    much less is let in than would be forgotten.
+    See `tg.janet_step`. **Arguments** input_size, hidden_size: features of x and h. beta: above
+    0 it lets more of the candidate in.
 
     >>> import tinygrad_rnn as tg
     >>> tg.nn.JANETCell(3, 4)(tg.zeros((2, 3))).shape

@@ -416,7 +416,7 @@ _to_other = Op("astype", lambda xp, x, *, dtype: x.astype(dtype))
 def astype(x: Array, dtype: DType) -> Array:
     """Converts x to another dtype; the result is a constant if that is not a real floating dtype.
 
-    The cotangent comes back in the higher precision: a leaf takes it in its own.
+    The backward pass keeps the higher of both precisions; a leaf's gradient has the leaf's dtype.
 
     >>> import tinygrad_rnn as tg
     >>> tg.astype(tg.tensor([1.5, 2.5]), "int64").numpy()

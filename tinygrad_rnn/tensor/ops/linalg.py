@@ -212,7 +212,8 @@ def norm(
     matrices `"fro"`, `"nuc"`, 1, -1, 2, -2, `inf` or `-inf`; None for the root of the sum of
     squares. axis: one or two; None for all of x, or with an ord for x as
     it is. **Raises** ValueError for an ord that is none of these. Where a vector, or for p < 2 an
-    element of it, is 0 and the norm has a kink, all derivatives are 0 there; equal extremes share.
+    element of it, is 0 and the norm has a kink, all derivatives are 0 there; equal extremes
+    share the gradient evenly.
 
     >>> import tinygrad_rnn as tg
     >>> tg.linalg.norm(tg.tensor([3.0, 4.0])).item()
