@@ -30,9 +30,11 @@ from ..io.test_damage import little_memory
 from ..io.test_kills import digest
 from .test_trainer import trainer
 
+pytestmark = pytest.mark.usefixtures("unsynchronised")
+
 KEEP = 3
 STOP, BEFORE, LAST = 7, 6, 12  # steps: of the newest checkpoint, of the one before, of the end
-DRAWS = 200 if os.environ.get("HYPOTHESIS_PROFILE") == "deep" else 2
+DRAWS = 50 if os.environ.get("HYPOTHESIS_PROFILE") == "deep" else 2
 INDEX = "checkpoint.json"
 
 
@@ -145,12 +147,6 @@ SPOILED: dict[str, Damage] = {
 if hasattr(os, "mkfifo"):
     SPOILED["a pipe"] = instead(os.mkfifo)
 DRAWN = ("cut", "bits", "zeros", "longer", "garbage", "huge")
-
-
-@pytest.fixture(autouse=True)
-def _unsynchronised(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Saves without waiting for the disk: nothing here loses its power."""
-    monkeypatch.setattr(os, "fsync", lambda fd: None)
 
 
 def falls_back(folder: Path, runs: Runs, what: str, to: int = BEFORE) -> None:
