@@ -124,8 +124,11 @@ class Recovery:
     def _causes(self, batches: list[Any]) -> list[str]:
         """Computes this rank's update again. **Returns** what was the first to be not finite."""
         trainer = self.trainer
-        parts = [(f"weight {name}", p) for name, p in trainer.model.named_parameters()]
-        parts += [("batch", batches), ("state carried to the batch", self._carried)]
+        parts: list[tuple[str, Any]] = [
+            *((f"weight {name}", p) for name, p in trainer.model.named_parameters()),
+            ("batch", batches),
+            ("state carried to the batch", self._carried),
+        ]
         found = [f"the {what} is not finite" for what, value in parts if not is_finite(value)][:1]
         assert self._generators is not None
         drawn = [generator.state for generator in self._generators]
