@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 
 import tinygrad_rnn as tg
 from tinygrad_rnn.distributed import average_gradients, broadcast_parameters
@@ -149,27 +148,48 @@ assert weights(rest).tobytes() == weights(whole_run).tobytes()
 rest.load_best(FOLDER / "cut")
 assert same_on_all(weights(rest).tolist())
 
-# -------------------------------------------------------------- one rank's numbers go wrong
+# -------------------------------------------------------------- one rank's numbers go wrong: the
+# loss, or the gradient alone
 
 
 def bad_at_times(model: Any, batch: Any) -> Any:
     loss, count = mean_loss(model, batch)
-    bad = next(calls) in (3, 4, 8, 9) and ranks.rank == 1
-    return (tg.log(loss * 0 - 1) if bad else loss), count
+    bad = next(calls) in (3, 4) and ranks.rank == 1  # a failing batch is computed twice
+    return (worsened(loss, model[0].weight[0, 0]) if bad else loss), count
 
 
-calls = itertools.count(1)
-running = trainer(loss=bad_at_times, on_nan="skip")
-with warnings.catch_warnings(record=True) as warned, np.errstate(all="ignore"):
-    warnings.simplefilter("always")
-    steps = [next(running).step for _ in range(5)]  # in 7 calls: a failing batch is computed twice
-    assert steps == [1, 2, 3, 4, 5]
-    assert len(warned) == (ranks.rank == 0)
-    running.on_nan = "stop"
-    with pytest.raises(tg.train.DivergedError, match="'log' returned") as raised:
-        next(running)
-assert same_on_all(str(raised.value))
-assert same_on_all(weights(running).tolist())
+two = trainer(steps=2)
+list(two)
+for worse, first in (
+    (lambda loss, w: tg.log(loss * 0 - 1), "'log' returned"),
+    (lambda loss, w: loss + tg.sqrt(w * 0), "backward of 'sqrt'"),
+):
+    for policy, done in (
+        ("skip", "skipped its batch"), ("rollback", "rolled back to step 2"), ("stop", "")
+    ):  # fmt: skip
+        calls, worsened = itertools.count(1), worse
+        running = trainer(loss=bad_at_times, on_nan=policy, evaluate_every=2)
+        taken, error = list[int](), ""
+        with warnings.catch_warnings(record=True) as warned, np.errstate(all="ignore"):
+            warnings.simplefilter("always")
+            try:
+                for progress in itertools.islice(running, 5):
+                    taken.append(progress.step)
+            except tg.train.DivergedError as raised:
+                error = str(raised)
+        assert taken == ([1, 2] if policy == "stop" else [1, 2, 3, 4, 5])
+        report = error or "".join(str(warning.message) for warning in warned)
+        assert len(warned) == (ranks.rank == 0 and policy != "stop")
+        if error or ranks.rank == 0:
+            assert "step 3 gave loss" in report
+            assert done in report
+            assert first in report, report
+        assert same_on_all(error)
+        assert same_on_all(weights(running).tolist())
+        assert np.isfinite(weights(running)).all()
+        assert next(calls) == (5 if policy == "stop" else 8)
+        if policy == "stop":
+            assert weights(running).tobytes() == weights(two).tobytes()
 
 # -------------------------------------------------------------- a signal to one rank stops all
 

@@ -18,7 +18,7 @@ from ..recipes.runs import made_by, refuse_results
 from ..tensor.tensor import Tensor
 from .options import Checkpoint
 
-File = Annotated[Path, typer.Argument(help="The file.")]
+File = Annotated[Path, typer.Argument(help="The file to read.")]
 SUFFIXES = ".onnx, .h or .safetensors"
 
 
@@ -26,9 +26,9 @@ def export(
     checkpoint: Checkpoint,
     file: Annotated[Path, typer.Argument(help=f"The file to write: {SUFFIXES}.")],
     step: Annotated[
-        bool, typer.Option("--step", help=".onnx: one step, with its state, for generation.")
+        bool, typer.Option("--step", help=".onnx: one step; its state is an input and an output.")
     ] = False,
-    int8: Annotated[bool, typer.Option("--int8", help=".h: matrices of 8 bits.")] = False,
+    int8: Annotated[bool, typer.Option("--int8", help=".h: weight matrices in 8 bits.")] = False,
 ) -> None:
     """Export a trained model: as ONNX, as a C header, or its weights as safetensors."""
     suffix = file.suffix

@@ -36,7 +36,8 @@ def memory(
         recall.CELLS
     ),
     trials: Annotated[
-        int | None, typer.Option(help="Trainings of each, with other seeds.", show_default="2")
+        int | None,
+        typer.Option(help="Trainings of each cell, with different seeds.", show_default="2"),
     ] = None,
     settings: dict[str, Any],
     device: Device = None,

@@ -54,7 +54,9 @@ def predict(
     file: Annotated[
         Path, typer.Argument(help="The file to predict for; - is the standard input.")
     ] = Path("-"),
-    as_json: Annotated[bool, typer.Option("--json", help="Write a line of JSON an item.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Write one line of JSON per item.")
+    ] = False,
     device: Device = None,
 ) -> None:
     """Predict with a model of `train` classify, tag, caption, forecast, speech or wordlm."""

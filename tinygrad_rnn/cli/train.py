@@ -44,7 +44,7 @@ def charlm(
     text: Text = None,
     settings: dict[str, Any],
     compare: Annotated[
-        bool, typer.Option("--compare", help="Show Kneser-Ney of order 8 on the same text, too.")
+        bool, typer.Option("--compare", help="Also evaluate Kneser-Ney of order 8 on the text.")
     ] = False,
     run: Run,
 ) -> None:
@@ -69,7 +69,7 @@ def cells(
     *,
     text: Text = None,
     layers: Annotated[
-        int | None, typer.Option(help="Most layers.", show_default="4", min=1, max=16)
+        int | None, typer.Option(help="Maximal number of layers.", show_default="4", min=1, max=16)
     ] = None,
     settings: dict[str, Any],
     device: Device = None,
@@ -144,14 +144,16 @@ def _hint(config: TranslateConfig, pairs: Sequence[Texts]) -> None:
 def verses(
     *,
     source: Annotated[
-        str | None, typer.Option(help="A module of SWORD.", show_default=bibles.ENGLISH)
+        str | None, typer.Option(help="SWORD module of the source.", show_default=bibles.ENGLISH)
     ] = None,
     target: Annotated[
         str | None,
-        typer.Option(help="Another with the same verses.", show_default=bibles.SPANISH),
+        typer.Option(
+            help="SWORD module of the target, with the same verses.", show_default=bibles.SPANISH
+        ),
     ] = None,
     folder: Annotated[
-        Path | None, typer.Option(help="The modules' folder.", show_default=str(bibles.MODULES))
+        Path | None, typer.Option(help="Folder of the modules.", show_default=str(bibles.MODULES))
     ] = None,
     settings: dict[str, Any],
     run: Run,
@@ -170,10 +172,14 @@ def verses(
 def messages(
     *,
     language: Annotated[
-        str | None, typer.Option(help="A folder of LibreOffice's.", show_default=programs.CHINESE)
+        str | None,
+        typer.Option(
+            help="Language of the source, a folder of LibreOffice.", show_default=programs.CHINESE
+        ),
     ] = None,
     folder: Annotated[
-        Path | None, typer.Option(help="The folder of the languages.", show_default="Debian's")
+        Path | None,
+        typer.Option(help="Folder that contains the languages.", show_default="Debian's"),
     ] = None,
     settings: dict[str, Any],
     run: Run,

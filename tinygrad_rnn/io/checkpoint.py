@@ -142,12 +142,17 @@ def load_checkpoint(folder: str | Path) -> dict[str, Any]:
     try:
         return _load(folder, INDEX)
     except CheckpointError as error:
-        for path in earlier(folder):
+        for path in (before := earlier(folder)):
             with suppress(CheckpointError):
                 state = _load(folder, path.name)
                 warnings.warn(f"{error}: loading the one before it, {path.name}", stacklevel=3)
                 return state
-        raise
+        if not before:
+            raise
+        raise CheckpointError(
+            f"{error}, and no earlier one there is whole: restore the folder from a copy, or train "
+            "again in another one"
+        ) from None
 
 
 def _load(folder: Path, name: str) -> dict[str, Any]:

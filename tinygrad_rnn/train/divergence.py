@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..errors import TinygradRnnError
 from ..nn import Module
-from ..tensor import ops
+from ..tensor import ops, tree
 from ..tensor.tensor import Tensor
 
 if TYPE_CHECKING:
@@ -32,9 +32,10 @@ def worst_bits(symbols: int) -> float:
     return math.log2(symbols) + CERTAIN
 
 
-def is_finite(x: Tensor) -> bool:
-    """Whether all elements are finite."""
-    return bool(ops.all(ops.isfinite(x.detach())).item())
+def is_finite(values: Any) -> bool:
+    """Whether all numbers of a tree of Tensors and arrays are finite."""
+    found = (leaf.detach() if isinstance(leaf, Tensor) else leaf for leaf in tree.leaves(values))
+    return all(bool(ops.all(ops.isfinite(x)).item()) for x in found if x.dtype.kind in "fc")
 
 
 def check_weights(model: Module) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import math
 import warnings
 from typing import TYPE_CHECKING, Any, Literal
@@ -70,8 +71,10 @@ class Recovery:
     def handle(self, how: str, batches: list[Any]) -> None:
         """Undoes an update, and warns. **Raises** DivergedError where the training must stop."""
         trainer = self.trainer
-        found = trainer.communicator.gather(self._explained(batches))
-        why = next(filter(None, found), "")  # the first rank's that knows
+        gradient = self._bad_gradient()  # of all ranks
+        causes = trainer.communicator.gather(self._causes(batches))  # of each
+        found = [*next(filter(None, causes), []), *gradient]
+        why = f"; first: {'; '.join(found)}" if found else ""
         if trainer.on_nan == "stop":
             raise diverged(trainer, how, why)
         if self._failures == IN_A_ROW:
@@ -112,17 +115,21 @@ class Recovery:
             trainer.batches = batches
         self._saved, self._failures = saved, failures
 
-    def _explained(self, batches: list[Any]) -> str:
-        """Computes the update again. **Returns** what was the first to be not finite."""
-        trainer, found = self.trainer, []
-        for name, weight in trainer.model.named_parameters():
-            if not is_finite(weight):
-                found.append(f"the weight {name} is not finite")
-                break
-        for name, weight in trainer.model.named_parameters():
-            if weight.grad is not None and not is_finite(weight.grad):
-                found.append(f"the gradient of {name} is not finite")
-                break
+    def _bad_gradient(self) -> list[str]:
+        """Describes the first gradient that is not finite, if there is one."""
+        named = self.trainer.model.named_parameters()
+        bad = (n for n, p in named if p.grad is not None and not is_finite(p.grad))
+        return [f"the gradient of {name} is not finite" for name in itertools.islice(bad, 1)]
+
+    def _causes(self, batches: list[Any]) -> list[str]:
+        """Computes this rank's update again. **Returns** what was the first to be not finite."""
+        trainer = self.trainer
+        parts: list[tuple[str, Any]] = [
+            *((f"weight {name}", p) for name, p in trainer.model.named_parameters()),
+            ("batch", batches),
+            ("state carried to the batch", self._carried),
+        ]
+        found = [f"the {what} is not finite" for what, value in parts if not is_finite(value)][:1]
         assert self._generators is not None
         drawn = [generator.state for generator in self._generators]
         for generator, state in zip(self._generators, self._drawn, strict=True):
@@ -132,8 +139,8 @@ class Recovery:
             with detect_anomaly(), np.errstate(all="ignore"):
                 trainer.train_step.backward(batches)
         except AnomalyError as error:
-            found.insert(0, str(error))
+            found.append(str(error))
         finally:
             for generator, state in zip(self._generators, drawn, strict=True):
                 generator.state = state
-        return f"; first: {'; '.join(found)}" if found else ""
+        return found

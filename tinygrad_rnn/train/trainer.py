@@ -22,6 +22,7 @@ from ..io.files import fitting
 from ..nn import Module
 from ..optim import Optimizer, ReduceLROnPlateau
 from ..tensor.random import Generator, default_generator
+from ..tensor.shapes import integer
 from . import arguments
 from .display import show
 from .divergence import DivergedError, check_weights, diverged
@@ -315,7 +316,8 @@ class Trainer(Iterator[Progress]):
             self._position = state["position"]
             if self._position is not None:
                 self.data.load_state_dict(self._position)  # type: ignore[attr-defined]
-            self.step, self.best, self.waited = state["step"], state["best"], state["waited"]
+            self.step = integer(state["step"], "step", 0)
+            self.best, self.waited = state["best"], state["waited"]
             self._nats, self._count = state["sums"]
             self._recovery.restart(state.get("largest", 0.0))
             self.history = [dict(record) for record in state["history"]]
@@ -358,16 +360,16 @@ class Trainer(Iterator[Progress]):
         with ExitStack() as stack:
             if folders:
                 stack.enter_context(io.lock_checkpoint(folders[0]))
-                if io.has_checkpoint(folders[0]):
+                if any(map(io.has_checkpoint, folders)):  # never overwrites one
                     if not resume:
                         raise io.CheckpointError(
                             f"fit: folder: {folder} holds a checkpoint already: pass resume=True "
                             "to continue it, or choose another folder"
                         )
-                    self.load_state_dict(io.load_checkpoint(folders[0]))
+                    self._resume(folders[0])
             self.requests = stack.enter_context(stop_requests())
             display = stack.enter_context(show(self, quiet or apart))
-            if folders and not self.step:
+            if folders:
                 save(folders[0], keep_last)  # can it be written?
             for progress in self:
                 display.update(progress)
@@ -380,6 +382,17 @@ class Trainer(Iterator[Progress]):
             if folders:
                 save(folders[0], keep_last)
         return self.history
+
+    def _resume(self, folder: Path) -> None:
+        """Restores the state in a folder. **Raises** CheckpointError that names it."""
+        state = io.load_checkpoint(folder)
+        try:
+            self.load_state_dict(state)
+        except io.CheckpointError as error:
+            raise io.CheckpointError(
+                f"fit: folder: {folder} is of another training, {error}: pass the model, the data "
+                "and the optimizer that it was saved with, or choose another folder"
+            ) from None
 
     def load_best(self, folder: str | Path) -> None:
         """Loads the weights of the best validation figure, which `fit` saved in a folder."""
