@@ -68,7 +68,7 @@ def test_fewer_to_keep_removes_the_others(tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == 1 + 3
     save_checkpoint(tmp_path, state(6))
     assert len(list(tmp_path.iterdir())) == 3
-    with pytest.raises(InvalidValueError, match="keep_last: expected at least 1"):
+    with pytest.raises(InvalidValueError, match="keep_last: expected 1 or more, got 0"):
         save_checkpoint(tmp_path, state(7), keep_last=0)
 
 

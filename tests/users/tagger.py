@@ -1,13 +1,14 @@
 """A tagger of words by a bidirectional LSTM: padded batches in buckets, and lengths."""
 
 import numpy as np
+from numpy.typing import NDArray
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import nn
 from tinygrad_rnn.data import DataLoader, PadSequences
 
 IGNORED = -100
-Batch = tuple[tg.Tensor, "np.ndarray[tuple[int], np.dtype[np.int64]]", tg.Tensor]
+Batch = tuple[tg.Tensor, NDArray[np.int64], tg.Tensor]
 
 
 class Tagger(nn.Module):
@@ -16,7 +17,7 @@ class Tagger(nn.Module):
         self.layers = nn.LSTM(16, 16, bidirectional=True)
         self.head = nn.Linear(32, tags)
 
-    def forward(self, ids: tg.Tensor, lengths: object) -> tg.Tensor:
+    def forward(self, ids: tg.Tensor, lengths: NDArray[np.int64]) -> tg.Tensor:
         hidden, _ = self.layers(self.embedding(ids), lengths=lengths)
         return self.head(hidden)
 
