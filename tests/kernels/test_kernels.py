@@ -120,7 +120,11 @@ def test_cotangents_keep_to_the_contract(
             edge if k in needs else None for k, edge in zip(op.inputs, edges, strict=True)
         ]
         return dict(
-            zip(op.inputs, (g for _, g in op.cotangents(node, gs, xp, node.kept)), strict=True)
+            zip(
+                op.inputs,
+                (g for _, g in op.cotangents(node, gs, node.edges, xp, node.kept)),
+                strict=True,
+            )
         )
 
     edges = node.edges

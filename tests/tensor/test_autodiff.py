@@ -274,34 +274,77 @@ def test_mixed_precision_comes_back_in_each_leafs_own() -> None:
     ]
 
 
-@given(data=st.data())
-def test_random_programs(data: st.DataObject) -> None:
-    """Drawn graphs, with shared nodes, broadcasts and several outputs."""
-    steps = data.draw(
-        st.lists(st.tuples(st.integers(0, 5), st.integers(0, 99), st.integers(0, 99)), max_size=8)
-    )
+SHAPES = [(2, 2), (2,), (1, 2)]
+STEPS = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 99), st.integers(0, 99)), max_size=8)
 
-    def program(*xs: Any) -> Any:
-        values = list(xs)
-        for kind, i, j in steps:
-            a, b = values[i % len(values)], values[j % len(values)]
-            values.append(
-                [
-                    lambda a, b: tg.tanh(a * b),
-                    lambda a, b: a + b,
-                    lambda a, b: tg.sigmoid(a - b),
-                    lambda a, b: tg.softmax(a, axis=-1) * b,
-                    lambda a, b: tg.unstack(a + b)[-1],
-                    lambda a, b: tg.matmul(a.mT if a.ndim > 1 else a, tg.tanh(a)),
-                ][kind](a, b)
-                if kind < 4 or a.ndim > 1
-                else a.sum() * b
-            )
-        return values[-1]
 
+def values_of(steps: list[tuple[int, int, int]], *xs: Any) -> list[Any]:
+    """The values of a drawn program, with shared nodes, broadcasts and several outputs."""
+    values = list(xs)
+    for kind, i, j in steps:
+        a, b = values[i % len(values)], values[j % len(values)]
+        values.append(
+            [
+                lambda a, b: tg.tanh(a * b),
+                lambda a, b: a + b,
+                lambda a, b: tg.sigmoid(a - b),
+                lambda a, b: tg.softmax(a, axis=-1) * b,
+                lambda a, b: tg.unstack(a + b)[-1],
+                lambda a, b: tg.matmul(a.mT if a.ndim > 1 else a, tg.tanh(a)),
+            ][kind](a, b)
+            if kind < 4 or a.ndim > 1
+            else a.sum() * b
+        )
+    return values
+
+
+@given(steps=STEPS)
+def test_random_programs(steps: Any) -> None:
     rng = np.random.default_rng(0)
-    shapes = [(2, 2), (2,), (1, 2)]
-    tg.gradcheck(program, [0.5 * rng.normal(size=s) for s in shapes], order=2, tolerance=1e-5)
+    xs = [0.5 * rng.normal(size=s) for s in SHAPES]
+    tg.gradcheck(lambda *xs: values_of(steps, *xs)[-1], xs, order=2, tolerance=1e-5)
+
+
+@given(steps=STEPS, asked=st.sets(st.integers(0, 99), min_size=1), create_graph=st.booleans())
+def test_the_gradients_of_some_values_are_those_of_all(
+    steps: Any, asked: set[int], create_graph: bool
+) -> None:
+    rng = np.random.default_rng(0)
+    xs = [tg.tensor(rng.normal(size=s), requires_grad=True) for s in SHAPES]
+    values = values_of(steps, *xs)
+    found = tg.grad(tg.sin(values[-1]).sum(), values, create_graph=create_graph, retain_graph=True)
+    some = sorted({i % len(values) for i in asked})
+    again = tg.grad(tg.sin(values[-1]).sum(), [values[i] for i in some], create_graph=create_graph)
+    for i, g in zip(some, again, strict=True):
+        np.testing.assert_array_equal(g.numpy(), found[i].numpy())
+
+
+@pytest.mark.parametrize("joint", [False, True])
+@pytest.mark.parametrize("create_graph", [False, True])
+def test_rules_of_inputs_whose_gradient_nobody_asks_for_do_not_run(
+    joint: bool, create_graph: bool
+) -> None:
+    ran = list[str]()
+
+    def rule(name: str, value: Any) -> Any:
+        ran.append(name)
+        return value
+
+    op = tg.Op("product", lambda xp, a, b: a * b)
+    if joint:
+        op.vjp(lambda g, a, b, needs: (rule("a", g * b) if needs[0] else None,
+                                       rule("b", g * a) if needs[1] else None))  # fmt: skip
+    else:
+        op.vjp(a=lambda g, b: rule("a", g * b), b=lambda g, a: rule("b", g * a))
+    a, b = leaf(2.0), leaf(3.0)
+    hidden = op(a, b)
+    y = op(hidden, b).sum()
+    for x, expected in [(a, "aa"), (b, "abb"), (hidden, "a")]:
+        ran.clear()
+        tg.grad(y, [x], create_graph=create_graph, retain_graph=True)
+        assert sorted(ran) == [*expected]
+    tg.grad(y, [hidden])  # frees what it visits, and nothing before
+    hidden.sum().backward()
 
 
 def test_grad_takes_one_tensor_or_several() -> None:

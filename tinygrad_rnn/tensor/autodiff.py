@@ -22,6 +22,7 @@ from .ops.indexing import Part
 from .shapes import sum_to
 
 T = TypeVar("T", bound=Traced)
+Leading = dict[Node, list[Edge | None]]  # None for edges that lead elsewhere
 
 
 def no_grad() -> AbstractContextManager[None]:
@@ -71,12 +72,12 @@ class Sum:
 
 
 def walk(
-    starts: Sequence[tuple[Edge, Any]], only: set[Node] | None, create_graph: bool, retain: bool
+    starts: Sequence[tuple[Edge, Any]], only: Leading | None, create_graph: bool, retain: bool
 ) -> Iterator[tuple[Node, list[Any], bool]]:
     """Runs the rules backward from the starts, and yields each node with its output cotangents.
 
-    `only` restricts the walk to some nodes; cotangents of others are dropped. The third value says
-    whether the walk owns the first cotangent, which is then safe to write to.
+    `only` restricts the walk to some nodes and edges: the rules of other inputs do not run. The
+    third value says whether the walk owns the first cotangent, which is then safe to write to.
     """
     table: dict[Node, list[Any]] = {}
     heap: list[tuple[int, Node]] = []
@@ -108,18 +109,19 @@ def walk(
             owned = False
             for i, hook in list(node.hooks.values()):
                 gs[i] = gs[i] if gs[i] is None else hook(gs[i])
+        edges = node.edges if only is None else only[node]
         if node.op is None or only is not None:
             yield node, gs, owned
-            if node.op is None:
-                continue
+        if not any(edges):
+            continue
         if node.kept is None:
             raise GraphError(
                 f"the graph behind {node.op.name!r} has been freed by an earlier backward: "
                 "pass retain_graph=True to that one"
             )
         shapes, fresh = node.shapes, node.op.fresh and not create_graph
-        for i, g in pull_back(node, gs, create_graph):
-            edge = node.edges[i]
+        for i, g in pull_back(node, gs, edges, create_graph):
+            edge = edges[i]
             if edge is None or g is None:
                 continue
             shape = shapes[i]
@@ -127,21 +129,25 @@ def walk(
                 g = backend.as_array(g)
             if callbacks and (seen := observing().backward) is not None:
                 seen(node, i, g)
-            target = edge[0]
-            if target.changed:
-                raise GraphError(
-                    f"a tensor that {node.op.name!r} used was overwritten between forward and "
-                    "backward: run the forward pass again after changing parameters"
-                )
-            if only is None or target in only:
-                owned = fresh and g is not gs[0]
-                deposit(edge, g if g.shape == shape else sum_to(g, shape), owned)
+            if edge[0].changed:
+                raise stale(node)
+            owned = fresh and g is not gs[0]
+            deposit(edge, g if g.shape == shape else sum_to(g, shape), owned)
         if not retain:
             node.kept = None
 
 
-def pull_back(node: Node, gs: list[Any], create_graph: bool) -> Iterable[tuple[int, Any]]:
-    """Computes the cotangents of the inputs of a node, by position."""
+def stale(node: Node) -> GraphError:
+    return GraphError(
+        f"a tensor that {node.op.name!r} used was overwritten between forward and backward: run "
+        "the forward pass again after changing parameters"
+    )
+
+
+def pull_back(
+    node: Node, gs: list[Any], edges: Sequence[Edge | None], create_graph: bool
+) -> Iterable[tuple[int, Any]]:
+    """Computes the cotangents of the inputs of a node that have an edge here, by position."""
     op: Op = node.op
     assert node.kept is not None
     g = some = gs[0]
@@ -149,42 +155,44 @@ def pull_back(node: Node, gs: list[Any], create_graph: bool) -> Iterable[tuple[i
         g, some = tuple(gs), next(v for v in gs if v is not None)
     if not create_graph:
         xp = np if type(some) is np.ndarray else backend.module_of(some)
-        return op.cotangents(node, g, xp, node.kept)
+        return op.cotangents(node, g, edges, xp, node.kept)
     kept = op.reattached(node, some.result_class)
     if op.decomposition is None:
-        return op.cotangents(node, g, ops, kept)
-    return enumerate(
-        differentiate_decomposition(node, gs, dict(zip(op.kept_names, kept, strict=True)))
-    )
+        return op.cotangents(node, g, edges, ops, kept)
+    named = dict(zip(op.kept_names, kept, strict=True))
+    return enumerate(differentiate_decomposition(op, gs, edges, named))
 
 
-def differentiate_decomposition(node: Node, gs: list[Any], kept: dict[str, Any]) -> list[Any]:
+def differentiate_decomposition(
+    op: Op, gs: list[Any], edges: Sequence[Edge | None], kept: dict[str, Any]
+) -> list[Any]:
     """Differentiates the decomposition of a fused operation instead of its own rule.
 
     Each input gets its own node (`alias`), where the walk ends: otherwise two equal inputs, or one
     that was computed from the other, would be counted twice.
     """
-    op = node.op
     assert op.decomposition is not None
     inputs = [
         ops.alias(kept[n]) if edge is not None else kept[n]
-        for n, edge in zip(op.inputs, node.edges, strict=True)
+        for n, edge in zip(op.inputs, edges, strict=True)
     ]
     ys = op.decomposition(*inputs, **{n: kept[n] for n in op.parameters})
     pairs = zip(ys if type(ys) is tuple else (ys,), gs, strict=True)
     starts = [(y.edge, g) for y, g in pairs if g is not None and y.edge is not None]
-    wanted = [x.edge if isinstance(x, Traced) else None for x in inputs]
-    gradients = cotangents(starts, [e for e in wanted if e], create_graph=True, retain=True)
-    return [gradients.get(e) if e else None for e in wanted]
+    ends = [
+        x.edge if e and isinstance(x, Traced) else None for x, e in zip(inputs, edges, strict=True)
+    ]
+    gradients = cotangents(starts, [e for e in ends if e], create_graph=True, retain=True)
+    return [gradients.get(e) if e else None for e in ends]
 
 
-def leading_to(starts: Iterable[Node], wanted: Iterable[Node]) -> set[Node]:
-    """The nodes on a path from the starts to a wanted node.
+def leading_to(starts: Iterable[Node], wanted: Iterable[Node]) -> Leading:
+    """The nodes on a path from the starts to a wanted node, each with its edges on such a path.
 
     A node older than all wanted ones leads to none of them, so that the search ends there.
     """
-    leading = set(wanted)
-    oldest = max((node.serial for node in leading), default=0)  # serials fall
+    ends, leading = set(wanted), Leading()
+    oldest = max((node.serial for node in ends), default=0)  # serials fall
     reached = set(starts)
     stack = list(reached)
     while stack:
@@ -193,10 +201,12 @@ def leading_to(starts: Iterable[Node], wanted: Iterable[Node]) -> set[Node]:
                 reached.add(edge[0])
                 stack.append(edge[0])
     for node in sorted(reached, key=lambda node: -node.serial):
-        for edge in node.edges:
-            if edge and edge[0] in leading:
-                leading.add(node)
-                break
+        edges = [edge if edge and edge[0] in leading else None for edge in node.edges]
+        if node in ends or any(edges):
+            leading[node] = edges
+            for edge in node.edges:
+                if edge and edge[0].changed:  # a rule may read its value
+                    raise stale(node)
     return leading
 
 

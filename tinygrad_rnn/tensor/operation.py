@@ -19,7 +19,7 @@ The parameter names of a rule declare what it reads. Values that no rule names a
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import update_wrapper
 from operator import itemgetter
 from threading import get_ident
@@ -259,16 +259,23 @@ class Op(Inputs):
     # ------------------------------------------------------------ backward
 
     def cotangents(
-        self, node: Node, g: Any, xp: ModuleType, kept: Iterable[Any]
+        self,
+        node: Node,
+        g: Any,
+        edges: Sequence[Edge | None],
+        xp: ModuleType,
+        kept: Iterable[Any],
     ) -> Iterable[tuple[int, Any]]:
-        """Runs the rules of a node. **Returns** the cotangents of its inputs, by position."""
+        """Runs the rules of a node, of the inputs that have an edge here.
+
+        **Returns** the cotangents of inputs, by position.
+        """
         if self.joint is not None:
             assert self._pick_joint is not None
-            needs = [edge is not None for edge in node.edges]
+            needs = [edge is not None for edge in edges]
             env = (xp, g, node.shapes, needs, *kept)
             return enumerate(self.joint(*self._pick_joint(env)))
         env = (xp, g, node.shapes, None, *kept)
-        edges = node.edges
         return [(i, rule(*pick(env))) for i, rule, pick in self._bound if edges[i] is not None]
 
     def reattached(self, node: Node, cls: type[Traced]) -> tuple[Any, ...]:
