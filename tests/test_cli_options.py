@@ -31,7 +31,7 @@ from tinygrad_rnn.cli import train as commands
 from tinygrad_rnn.cli.app import app
 from tinygrad_rnn.io import load_checkpoint
 from tinygrad_rnn.recipes import CharLMConfig, CharLMTraining
-from tinygrad_rnn.recipes import memory as recall
+from tinygrad_rnn.recipes.explosion import explosion
 from tinygrad_rnn.recipes.phones import split
 
 from .drawing import share
@@ -216,8 +216,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         rows = [info for info in testing.op_infos() if info.name == "tanh"]
         patch.setattr(testing, "op_infos", lambda: rows)
         patch.setattr("tinygrad_rnn.cli.studies.can_draw", lambda: False)
-        brief = functools.partial(recall.explosion, steps=1)
-        patch.setattr(recall, "explosion", lambda **_: brief())
+        patch.setattr("tinygrad_rnn.cli.memory.explosion", lambda **_: explosion(steps=1))
         for name, out in MODELS:
             assert run([*name.split(), *COMMANDS[name].split(), "--out", out]) == (0, "")
         assert run(["export", "charlm", "weights.safetensors"]) == (0, "")
