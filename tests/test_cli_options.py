@@ -300,6 +300,22 @@ def test_every_option(option: Option, place: Path, drawn: st.DataObject) -> None
         clean(place)
 
 
+SAVING = [option for option in OPTIONS if option.flag == "--out" and "train" in option.command]
+
+
+@pytest.mark.parametrize("option", SAVING, ids=lambda option: option.command)
+@pytest.mark.parametrize(
+    ("value", "why"),
+    [("", "the name is empty"), ("text", "text is not"), ("text/run", "text is not")],
+)
+def test_out_names_a_folder(option: Option, value: str, why: str, place: Path) -> None:
+    """An empty name would be the working folder, and a file is not replaced."""
+    before = sorted(place.iterdir())
+    status, said = run(typed(option, value))
+    assert (status, sorted(place.iterdir())) == (2, before)
+    assert re.search(rf"^error: .*'--out': {why}.* expected .*, such as runs/first", said)
+
+
 def clean(place: Path) -> None:
     """Removes the files that a command has written."""
     for path in place.iterdir():
