@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import importlib.util
 import json
 import re
 from dataclasses import replace
@@ -17,9 +16,9 @@ import pytest
 
 from tinygrad_rnn.data.series import Series
 from tinygrad_rnn.recipes import Forecast
-from tinygrad_rnn.recipes.forecast import _coverage
-from tinygrad_rnn.recipes.forecaster import ForecastConfig
-from tinygrad_rnn.recipes.series import Filter, classical_fit, garch_fit, linear_fit
+from tinygrad_rnn.recipes.classical import Filter, classical_fit, garch_fit, linear_fit
+from tinygrad_rnn.recipes.forecast_model import ForecastConfig
+from tinygrad_rnn.recipes.forecast_table import coverage
 from tinygrad_rnn.recipes.volatility import (
     garch,
     normal_log_density,
@@ -69,8 +68,6 @@ def test_a_known_covariate_tells_the_volatility(run: Run) -> None:
     assert log_p["rnn"] > log_p["weighted volatility"] + 0.15
     assert "the mean of these returns is not predictable from their past" in said
     assert "the 50 % intervals of the next step hold" in " ".join(said.split())
-    if importlib.util.find_spec("arch") is None:
-        assert "GARCH(1,1) needs the package arch: pip install 'tinygrad_rnn[baselines]'" in said
 
     ahead = "".join(f"one,{day},,{i % 2}\n" for i, day in enumerate(days(506)[500:]))
     lines = Path("prices.csv").read_text().splitlines(keepends=True)
@@ -202,7 +199,7 @@ def test_a_distribution_depends_on_the_past_only(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     training = trained(period=period)
-    forecaster, one = training.forecaster, training.steps_of[0]
+    forecaster, one = training.forecaster, training.cuts[0].steps
     [before] = forecaster.distributions([forecaster.filtered(one)])
     changed = one.values.copy()
     changed[200] *= 1.1
@@ -219,7 +216,7 @@ def test_samples_are_those_of_the_distribution(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     training = trained(period=period, cell=cell, paths=4000)
-    forecaster, one = training.forecaster, training.steps_of[0]
+    forecaster, one = training.forecaster, training.cuts[0].steps
     found = forecaster.filtered(one)
     [(location, scale, df)] = forecaster.distributions([found])
     origins = [found.start, 150, 220, 299 - (not period)]
@@ -237,7 +234,7 @@ def test_sampled_values_are_read_as_if_they_were_observed(
     """Without noise a path is the locations, each given those before it."""
     monkeypatch.chdir(tmp_path)
     training = trained(period=period, cell=cell, paths=2)
-    forecaster, one = training.forecaster, training.steps_of[0]
+    forecaster, one = training.forecaster, training.cuts[0].steps
     monkeypatch.setattr("tinygrad_rnn.recipes.forecaster.student_samples", lambda df, _: 0 * df)
     paths = forecaster.sample(one, 250, 4)
     values = one.values.copy()
@@ -254,12 +251,12 @@ def test_figures_are_those_of_the_steps(tmp_path: Path, monkeypatch: pytest.Monk
     training = trained(paths=20, horizon=3)
     figure = training.evaluate()
     fitted, cuts = training.fitted(training.forecaster), training.cuts
-    log_p = [x[a:b] for (_, x), (a, b) in zip(fitted, cuts, strict=True)]
+    log_p = [x[a:b] for (_, x), (_, a, b) in zip(fitted, cuts, strict=True)]
     assert figure == pytest.approx(-np.concatenate(log_p).mean(), rel=1e-5)
     training.finish()
     comparison = training.compare()
     ours = training.fitted(training.predicting())
-    tests = np.concatenate([x[b:] for (_, x), (_, b) in zip(ours, cuts, strict=True)])
+    tests = np.concatenate([x[b:] for (_, x), (_, _, b) in zip(ours, cuts, strict=True)])
     assert comparison.best()["log p, nats"] == pytest.approx(tests.mean(), rel=1e-6)
     for sums in comparison.systems.values():
         assert sums["log p, nats"][:, 1].sum() == len(tests)
@@ -274,13 +271,13 @@ def test_figures_are_those_of_the_steps(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_shares_of_values_in_intervals_with_their_own_interval() -> None:
     """Blocks are drawn, not values: of two unequal ones, each share may be that of one block."""
-    [said] = _coverage("the next step", [(0, np.array([0.5, 0.1])), (1, np.array([0.99]))])
+    said = coverage("the next step", [(0, np.array([0.5, 0.1])), (1, np.array([0.99]))])
     assert said == (
         "the 50 % intervals of the next step hold 33.3% (0.0% to 50.0%) of the values, "
         "the 90 % intervals 66.7% (0.0% to 100.0%)"
     )
     alike = [(block, np.array([0.3, 0.8])) for block in range(9)]
-    assert "hold 50.0% (50.0% to 50.0%) of" in _coverage("the next step", alike)[0]
+    assert "hold 50.0% (50.0% to 50.0%) of" in coverage("the next step", alike)
 
 
 def test_student_s_density_distribution_and_samples_agree() -> None:

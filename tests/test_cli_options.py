@@ -31,7 +31,7 @@ from tinygrad_rnn.cli import train as commands
 from tinygrad_rnn.cli.app import app
 from tinygrad_rnn.io import load_checkpoint
 from tinygrad_rnn.recipes import CharLMConfig, CharLMTraining
-from tinygrad_rnn.recipes import memory as recall
+from tinygrad_rnn.recipes.explosion import explosion
 from tinygrad_rnn.recipes.phones import split
 
 from .drawing import share
@@ -216,8 +216,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         rows = [info for info in testing.op_infos() if info.name == "tanh"]
         patch.setattr(testing, "op_infos", lambda: rows)
         patch.setattr("tinygrad_rnn.cli.studies.can_draw", lambda: False)
-        brief = functools.partial(recall.explosion, steps=1)
-        patch.setattr(recall, "explosion", lambda **_: brief())
+        patch.setattr("tinygrad_rnn.cli.memory.explosion", lambda **_: explosion(steps=1))
         for name, out in MODELS:
             assert run([*name.split(), *COMMANDS[name].split(), "--out", out]) == (0, "")
         assert run(["export", "charlm", "weights.safetensors"]) == (0, "")
@@ -299,6 +298,22 @@ def test_every_option(option: Option, place: Path, drawn: st.DataObject) -> None
         ends_well_or_in_a_line(typed(option, value))
     finally:
         clean(place)
+
+
+SAVING = [option for option in OPTIONS if option.flag == "--out" and "train" in option.command]
+
+
+@pytest.mark.parametrize("option", SAVING, ids=lambda option: option.command)
+@pytest.mark.parametrize(
+    ("value", "why"),
+    [("", "the name is empty"), ("text", "text is not"), ("text/run", "text is not")],
+)
+def test_out_names_a_folder(option: Option, value: str, why: str, place: Path) -> None:
+    """An empty name would be the working folder, and a file is not replaced."""
+    before = sorted(place.iterdir())
+    status, said = run(typed(option, value))
+    assert (status, sorted(place.iterdir())) == (2, before)
+    assert re.search(rf"^error: .*'--out': {why}.* expected .*, such as runs/first", said)
 
 
 def clean(place: Path) -> None:

@@ -17,6 +17,7 @@ import tinygrad_rnn as tg
 from tinygrad_rnn import recipes
 from tinygrad_rnn.data.images import Captioned
 from tinygrad_rnn.data.series import Series
+from tinygrad_rnn.data.splits import Parts
 from tinygrad_rnn.recipes import (
     Caption,
     Classify,
@@ -28,7 +29,6 @@ from tinygrad_rnn.recipes import (
     letters,
 )
 from tinygrad_rnn.recipes.series import split
-from tinygrad_rnn.recipes.task import Parts
 
 ranks = tg.distributed.communicator()
 rng = np.random.default_rng(0)

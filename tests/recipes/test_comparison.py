@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
 
 from tinygrad_rnn.errors import InvalidValueError
+from tinygrad_rnn.recipes import SettingError, bleu_and_chrf
+from tinygrad_rnn.recipes.bag_of_words import logistic_regression
 from tinygrad_rnn.recipes.comparison import (
     Comparison,
     Measure,
@@ -14,6 +20,8 @@ from tinygrad_rnn.recipes.comparison import (
     perplexity,
     share,
 )
+from tinygrad_rnn.recipes.spans import features_crf
+from tinygrad_rnn.recipes.volatility import garch
 
 RNG = np.random.default_rng(0)
 ONES = np.ones(2000)
@@ -63,3 +71,29 @@ def test_rows_show_the_gain_of_the_last_system() -> None:
 def test_other_shapes_are_refused(a: np.ndarray) -> None:
     with pytest.raises(InvalidValueError, match=r"expected statistics \(N, k\) of the same items"):
         paired_bootstrap(a, np.zeros((3, 2)))
+
+
+@pytest.mark.parametrize(
+    ("package", "who", "extra", "baseline"),
+    [
+        ("sacrebleu", "BLEU", "translate", lambda: bleu_and_chrf(["a"], ["b"])),
+        ("arch", "GARCH(1,1)", "baselines", lambda: garch(np.arange(9.0), 5)),
+        ("sklearn", "logistic regression", "baselines",
+         lambda: logistic_regression([["a"], ["b"]], [0, 1], [["a"]])),
+        ("pycrfsuite", "a CRF on features", "baselines",
+         lambda: features_crf([[("a", "X")]], [["a"]])),
+    ],
+)  # fmt: skip
+def test_a_baseline_without_its_package_says_how_to_install_it(
+    package: str,
+    who: str,
+    extra: str,
+    baseline: Callable[[], Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in [package, *(n for n in sys.modules if n.startswith(f"{package}."))]:
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(SettingError) as caught:
+        baseline()
+    assert str(caught.value).startswith(f"{who} needs the package ")
+    assert str(caught.value).endswith(f": pip install 'tinygrad_rnn[{extra}]'")

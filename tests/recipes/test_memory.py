@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 import tinygrad_rnn as tg
 from tinygrad_rnn.recipes import Memory, MemoryConfig, SettingError, memory, problems
+from tinygrad_rnn.recipes.explosion import explosion
 from tinygrad_rnn.recipes.memory import wrong
 from tinygrad_rnn.recipes.problems import IGNORED, PROBLEMS, REBER, Sample
 
@@ -119,7 +120,7 @@ def test_a_vanilla_networks_gradient_vanishes_and_a_gated_ones_less() -> None:
 @pytest.mark.parametrize("problem", PROBLEMS)
 def test_gradients_are_of_the_last_step_alone(problem: str) -> None:
     run = Memory(MemoryConfig(problem, "gru", length=12, hidden_size=4))
-    ends = memory.ends_of(run.heldout, 8)
+    ends = problems.ends_of(run.heldout, 8)
     assert len(ends.x) == len(run.gradient_norms())
     if problem != "adding":
         assert (ends.target[:-1] == IGNORED).all()
@@ -127,7 +128,7 @@ def test_gradients_are_of_the_last_step_alone(problem: str) -> None:
 
 
 def test_clipping_saves_a_training_whose_gradient_explodes() -> None:
-    found = memory.explosion(steps=900)
+    found = explosion(steps=900)
     plain, clipped = (np.array(found.norms[n]) for n in ("without clipping", "clipped at 0.2"))
     cut = np.array(found.norms["truncated to 6 steps"])
     assert plain[0] > 3 * plain[-1]

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from tinygrad_rnn.data import END, START, TextError
+from tinygrad_rnn.data.splits import hold_out
 from tinygrad_rnn.io import CheckpointError, load_checkpoint, save_checkpoint
 from tinygrad_rnn.recipes import SettingError, TranslateConfig, TranslationTraining, Translator
 from tinygrad_rnn.recipes import trainer as module
 from tinygrad_rnn.recipes.translate import ATTENTIONS
-from tinygrad_rnn.recipes.translation_training import split
 from tinygrad_rnn.train import inference
 
 from .test_training import frozen, take
@@ -223,10 +223,10 @@ def test_long_pairs_are_left_out() -> None:
 
 
 def test_the_split_is_fixed_and_complete() -> None:
-    learn, apart = split(PAIRS, seed=3)
+    learn, apart = hold_out(PAIRS, seed=3)
     assert len(apart) == len(PAIRS) // 20
     assert sorted(learn + apart) == sorted(PAIRS)
-    assert split(PAIRS, seed=3) == (learn, apart)
+    assert hold_out(PAIRS, seed=3) == (learn, apart)
     with pytest.raises(TextError, match="too few"):
         TranslationTraining(PAIRS[:1], tiny())
 

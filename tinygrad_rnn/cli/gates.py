@@ -14,6 +14,7 @@ from ..io import lock_checkpoint
 from ..recipes import GatesConfig, ParallelConfig
 from ..recipes import gates as machine
 from ..recipes import parallel as scans
+from ..recipes.gates_table import accuracy, by_symbol, gates_of
 from .options import Device, Out, Resume, on, options
 from .studies import Results, report, show_table, write_log
 
@@ -60,10 +61,10 @@ def gates(
 
 def _gates(build: Callable[[], machine.Machine], ids: Any) -> dict[str, Any]:
     built = build()
-    values = machine.gates_of(built, ids)
+    values = gates_of(built, ids)
     return {
-        "rows": [list(asdict(row).values()) for row in machine.by_symbol(built)],
-        "accuracy": machine.accuracy(built),
+        "rows": [list(asdict(row).values()) for row in by_symbol(built)],
+        "accuracy": accuracy(built),
         "parts": {letter: part[:, 0].tolist() for letter, part in values.items()},
     }
 

@@ -20,7 +20,7 @@ from ..recipes.runs import made_by, refuse_changes, refuse_other, refuse_results
 from ..train import CSVLog, show, stop_requests
 from ..train.trainer import BEST
 from .options import Run, on
-from .studies import report
+from .studies import report, show_comparison
 
 MANY = 100  # weights for each symbol to learn from
 
@@ -184,7 +184,7 @@ class Session(Generic[T]):
         """Shows the comparison, and draws the picture."""
         comparison = compare() if compare is not None else None
         if comparison is not None:
-            comparison.show()
+            show_comparison(comparison)
         name = self.command.split()[0]
         report(self.out, name, lambda picture: trainer.draw(picture, comparison))
 

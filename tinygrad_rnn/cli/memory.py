@@ -16,6 +16,7 @@ from .. import plot
 from ..io import lock_checkpoint
 from ..recipes import Memory, MemoryConfig
 from ..recipes import memory as recall
+from ..recipes.explosion import EXPLODING, explosion
 from ..recipes.problems import PROBLEMS
 from ..recipes.settings import check
 from .options import Device, Out, Resume, on, options
@@ -62,8 +63,8 @@ def memory(
             one = results.of(key, partial(_learn, config))
             found.setdefault((name, cell), []).append(one)
             print(f"{key}: {_outcome(one)}", flush=True)
-        updates = min(base.steps, recall.EXPLODING)
-        burst = results.of("explosion", lambda: asdict(recall.explosion(steps=updates)))
+        updates = min(base.steps, EXPLODING)
+        burst = results.of("explosion", lambda: asdict(explosion(steps=updates)))
     rows = []
     for (name, cell), trainings in found.items():
         solved = [one["solved"] for one in trainings if one["solved"]]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import os
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import Field, dataclass, fields
@@ -17,9 +18,24 @@ from ..recipes.settings import SettingError, Settings, bounds
 from ..tensor import backend
 from ..train.recovery import OnNaN
 
+
+def folder_to_save_in(typed: str | Path) -> Path:
+    """Returns the folder that --out names. **Raises** BadParameter for an empty name, or a file."""
+    path = Path(typed)
+    if typed == "":  # which would be the working folder
+        raise typer.BadParameter("the name is empty; expected a folder, such as runs/first")
+    existing = next((one for one in (path, *path.parents) if os.path.exists(one)), Path())
+    if not existing.is_dir():
+        raise typer.BadParameter(f"{existing} is not a folder; expected one, such as runs/first")
+    return path
+
+
 Checkpoint = Annotated[Path, typer.Argument(help="The checkpoint folder that training wrote.")]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N.", show_default="cpu")]
-Out = Annotated[Path, typer.Option(help="The checkpoint folder.")]
+FOLDER: dict[str, Any] = {
+    "help": "The checkpoint folder.", "parser": folder_to_save_in, "metavar": "<path>",
+}  # fmt: skip
+Out = Annotated[Path, typer.Option(**FOLDER)]
 Resume = Annotated[bool, typer.Option("--resume", help="Resume from the checkpoint in --out.")]
 
 
@@ -57,7 +73,7 @@ SPANS = ("steps", "epochs")  # the settings that say how long to train
 
 def _run_parameters(folder: str) -> list[inspect.Parameter]:
     """The fields of `Run` as parameters. **Arguments** folder: the default of --out, for --help."""
-    shown = typer.Option(help="The checkpoint folder.", show_default=f"runs/{folder}")
+    shown = typer.Option(show_default=f"runs/{folder}", **FOLDER)
     annotations = {"out": Annotated[Path | None, shown]}
     return [
         one.replace(kind=one.KEYWORD_ONLY, annotation=annotations.get(one.name, one.annotation))

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from ..io import CheckpointError, has_checkpoint, load_checkpoint
+from ..recipes.comparison import Comparison
 from ..recipes.runs import RESULTS, made_by, read_results, refuse_changes, refuse_other
 from ..recipes.saved import restored_settings
 from ..recipes.settings import Settings, check
@@ -70,16 +71,34 @@ def listed(name: str, typed: str, known: Collection[str]) -> list[str]:
     return names
 
 
-def show_table(title: str, header: list[str], rows: list[list[str]]) -> None:
-    from rich.console import Console
+def show_table(title: str, header: list[str], rows: list[list[str]], left: int = 2) -> None:
+    """Prints a table. **Arguments** left: the first columns, which are words."""
     from rich.table import Table
 
     table = Table(title=title, title_justify="left")
     for i, name in enumerate(header):
-        table.add_column(name, justify="left" if i < 2 else "right")
+        table.add_column(name, justify="left" if i < left else "right")
     for row in rows:
         table.add_row(*row)
-    Console(highlight=False, markup=False, emoji=False).print(table)
+    _print(table)
+
+
+def show_comparison(comparison: Comparison) -> None:
+    """Prints the figures of systems, with the intervals of their differences, and notes."""
+    header = ["system"]
+    for measure in comparison.measures:
+        header += [measure.name, "last minus this"]
+    title = f"on {comparison.count():,} held-out {comparison.items}"
+    show_table(title, header, comparison.rows(), left=1)
+    _print("last minus this: 95 % interval of the paired bootstrap", *comparison.notes)
+
+
+def _print(*shown: Any) -> None:
+    from rich.console import Console
+
+    console = Console(highlight=False, markup=False, emoji=False)
+    for one in shown:
+        console.print(one)
 
 
 def write_log(path: Path, header: list[str], rows: list[list[Any]]) -> None:

@@ -14,6 +14,7 @@ import typer
 from ..data import default_text, without_blanks
 from ..data.datasets import file_text
 from ..data.parallel import file_pairs
+from ..data.splits import Texts
 from ..recipes import (
     CharLMConfig,
     CharLMTraining,
@@ -27,7 +28,7 @@ from ..recipes import (
 from ..recipes import messages as programs
 from ..recipes import phones as dictionary
 from ..recipes import verses as bibles
-from ..recipes.translation_training import Texts
+from ..recipes.translation_table import against_baselines
 from .loop import opened
 from .options import Device, Run, on, options
 
@@ -121,7 +122,7 @@ def translate(
         print(f"text: {len(pairs):,} pairs{_omitted(training)}, {symbols}")
         _hint(training.config, pairs)
         test = training.heldout_texts[:TESTED]
-        session.train(training, lambda: training.compare("lines", training.pairs, test))
+        session.train(training, lambda: against_baselines(training, "lines", training.pairs, test))
 
 
 def _hint(config: TranslateConfig, pairs: Sequence[Texts]) -> None:
@@ -165,7 +166,9 @@ def verses(
         parts = bibles.verses(*modules)
         training = session.start(parts.training, bibles.CONFIG, heldout=parts.validation)
         print(f"verses: {len(parts.training):,}{_omitted(training)}")
-        session.train(training, lambda: training.compare("verses", parts.training, parts.test))
+        session.train(
+            training, lambda: against_baselines(training, "verses", parts.training, parts.test)
+        )
 
 
 @options(programs.CONFIG, "hidden_size", "batch_size", "steps", "lr", "seed", quick=programs.QUICK)

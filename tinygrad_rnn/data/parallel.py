@@ -84,14 +84,14 @@ def collate_pairs(pairs: Sequence[Pair]) -> Batch:
     """
     sources = [source for source, _ in pairs]
     return Batch(
-        source=_columns(sources, before=False),
+        source=columns(sources, before=False),
         lengths=np.array([len(source) + 1 for source in sources]),
-        inputs=_columns([target for _, target in pairs], before=True),
-        targets=_columns([target for _, target in pairs], before=False),
+        inputs=columns([target for _, target in pairs], before=True),
+        targets=columns([target for _, target in pairs], before=False),
     )
 
 
-def _columns(rows: Sequence[Ids], before: bool) -> Ids:
+def columns(rows: Sequence[Ids], before: bool) -> Ids:
     """Pads rows to the columns of a table, each with START before it or END after it."""
     table = np.full((max(map(len, rows)) + 1, len(rows)), PAD)
     for column, row in enumerate(rows):

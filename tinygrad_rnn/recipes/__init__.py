@@ -15,8 +15,9 @@ from .speech import Speech
 from .tag import Tag
 from .task import Task
 from .trainer import RecipeTrainer
-from .translate import TranslateConfig, Translation, Translator
+from .translate import TranslateConfig
 from .translation_training import TranslationTraining
+from .translator import Translation, Translator
 from .wordlm import WordLM
 
 TASKS_BY_NAME: dict[str, type[Task]] = {

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
+
+from ..errors import needs
+from .settings import SettingError
 
 Words = Sequence[str]
 
@@ -46,15 +48,15 @@ class NaiveBayes:
 
 def logistic_regression(
     texts: Sequence[Words], labels: Sequence[int], test: Sequence[Words]
-) -> NDArray[np.int64] | None:
+) -> NDArray[np.int64]:
     """Predicts by logistic regression on words and pairs of words, weighted by tf-idf.
 
-    **Returns** the labels of the test's texts; None without scikit-learn (extra `baselines`).
+    **Returns** the labels of the test's texts. **Raises** SettingError without scikit-learn.
     """
-    if importlib.util.find_spec("sklearn") is None:
-        return None
-    from sklearn.feature_extraction.text import TfidfVectorizer
-    from sklearn.linear_model import LogisticRegression
+    install = "pip install 'tinygrad_rnn[baselines]'"
+    with needs("scikit-learn", "logistic regression", install, SettingError):
+        from sklearn.feature_extraction.text import TfidfVectorizer
+        from sklearn.linear_model import LogisticRegression
 
     def grams(text: Words) -> list[str]:
         return [*text, *(f"{a} {b}" for a, b in pairwise(text))]

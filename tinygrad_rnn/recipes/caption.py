@@ -1,11 +1,10 @@
-"""Captions of images (one to many): the training, the baselines, and the picture.
+"""Captions of images (one to many): the training, and the picture.
 
-`captioner.py` has the model.
+`captioner.py` has the model, and `caption_table.py` the baselines.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -14,17 +13,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import plot
-from ..data import END, PAD, START, DataLoader, TextError
-from ..data.images import Captioned, Pixels, emoji_images, read_captioned
+from ..data import PAD, DataLoader, TextError
+from ..data.images import Pixels, emoji_images, read_captioned
+from ..data.parallel import columns
+from ..data.splits import Parts
 from ..data.words import WordVocabulary
 from ..nn import cross_entropy
 from ..tensor.creation import as_tensor
 from ..tensor.random import Generator
 from ..tensor.tensor import Tensor
+from .caption_table import against_baselines, scores, words_of
 from .captioner import CaptionConfig, Captioner
-from .classifier import tokens
-from .comparison import Comparison, Measure, f1
-from .task import Parts, Task
+from .comparison import Comparison, f1
+from .task import Task
 
 ROWS, WORDS = 5, 8  # of the picture: images, and words of a caption
 STOP = "</s>"  # the end of a caption
@@ -74,7 +75,6 @@ class Caption(Task):
             raise TextError(
                 f"every image to learn from has the caption {captions[0]!r}: use more images"
             )
-        self.captions = captions
         known = WordVocabulary.of(captions, config.vocab_size)
         samples = [
             (item.pixels, known.encode(text)[: config.max_length - 1])
@@ -106,8 +106,8 @@ class Caption(Task):
         size, (count, height) = 2 * most + 1, pixels.shape[:2]
         wide = np.pad(pixels, [(0, 0), (most, most), (most, most), (0, 0)], "edge")
         drawn = self.generator.integers(0, size, (2, count))
-        rows, columns = drawn[..., None] + np.arange(height)
-        moved: Pixels = wide[np.arange(count)[:, None, None], rows[:, :, None], columns[:, None]]
+        y, x = drawn[..., None] + np.arange(height)
+        moved: Pixels = wide[np.arange(count)[:, None, None], y[:, :, None], x[:, None]]
         return moved
 
     def evaluate(self, quick: bool = False) -> float:
@@ -119,21 +119,9 @@ class Caption(Task):
 
     def compare(self) -> Comparison:
         """Compares captions of the test images; draws nothing from them before."""
-        test = self.parts.test
-        comparison = Comparison("images", [Measure("exact"), Measure("word F1", f1)])
-        frequent = most_frequent(self.captions)
-        comparison.add("most frequent caption", **scores([frequent] * len(test), test))
-        near = nearest(self.parts.training, test)
-        comparison.add("nearest image", **scores([item.captions[0] for item in near], test))
-        self.records = list(self.predicting().predict(test))
-        ours = scores([record["caption"] for record in self.records], test)
-        comparison.add(self.config.cell, **ours)
-        known = set(self.captions)
-        if all(known.isdisjoint(item.captions) for item in test):
-            comparison.notes.append(
-                "no test caption occurs in training: exact ones are new combinations of words"
-            )
-        return comparison
+        self.records = list(self.predicting().predict(self.parts.test))
+        found = [record["caption"] for record in self.records]
+        return against_baselines(self.parts, self.config.cell, found)
 
     def draw(self, path: Path, comparison: Comparison) -> None:
         """Draws test images with their captions, and where the attention was at each word."""
@@ -172,66 +160,9 @@ Batch = tuple[Pixels, NDArray[np.int64], NDArray[np.int64]]
 
 def collate(samples: Sequence[tuple[Pixels, NDArray[np.int64]]]) -> Batch:
     """Makes a batch: images (B, H, W, 3), the decoder's inputs (T, B), and its targets (T, B)."""
-    steps = 1 + max(len(ids) for _, ids in samples)
-    inputs = np.full((steps, len(samples)), PAD, np.int64)
-    targets = inputs.copy()
-    for column, (_, ids) in enumerate(samples):
-        inputs[: len(ids) + 1, column] = [START, *ids]
-        targets[: len(ids) + 1, column] = [*ids, END]
-    return np.stack([pixels for pixels, _ in samples]), inputs, targets
-
-
-def words_of(caption: str) -> list[str]:
-    """Splits a caption into words, without punctuation."""
-    return [word for word in tokens(caption) if any(map(str.isalnum, word))]
-
-
-def scores(found: Sequence[str], items: Sequence[Captioned]) -> dict[str, NDArray[np.float64]]:
-    """Computes the statistics of captions: whether they are right, and common words for F1.
-
-    The caption of an image that has the best F1 counts.
-
-    >>> item = Captioned("a.png", np.zeros((1, 1, 3), np.uint8), ["a red dog", "dog"])
-    >>> {name: x.tolist() for name, x in scores(["a dog"], [item]).items()}
-    {'exact': [[0.0, 1.0]], 'word F1': [[2.0, 2.0, 3.0]]}
-    """
-    exact, common = [], []
-    for text, item in zip(found, items, strict=True):
-        words = Counter(words_of(text))
-        counts = []
-        for caption in item.captions:
-            right = Counter(words_of(caption))
-            counts.append(((words & right).total(), words.total(), right.total()))
-        exact.append([text in item.captions, 1])
-        common.append(max(counts, key=lambda n: 2 * n[0] / max(1, n[1] + n[2])))
-    return {"exact": np.array(exact, np.float64), "word F1": np.array(common, np.float64)}
-
-
-def most_frequent(captions: Sequence[str]) -> str:
-    """Returns the most frequent caption; of equally frequent ones that of the commonest words.
-
-    >>> most_frequent(["a red dog", "a cat", "a dog"])
-    'a dog'
-    """
-    whole = Counter(captions)
-    words = Counter(word for caption in captions for word in words_of(caption))
-
-    def common(caption: str) -> float:
-        found = words_of(caption)
-        return sum(words[word] for word in found) / max(1, len(found))
-
-    return max(sorted(whole), key=lambda caption: (whole[caption], common(caption)))
-
-
-def nearest(training: Sequence[Captioned], test: Sequence[Captioned]) -> list[Captioned]:
-    """Returns for each test image the training image with the smallest distance of pixels."""
-    known = np.stack([item.pixels.ravel() for item in training]).astype(np.float32)
-    squares = (known**2).sum(axis=1)
-    found = []
-    for item in test:
-        distances = squares - 2 * (known @ item.pixels.ravel().astype(np.float32))
-        found.append(training[int(distances.argmin())])
-    return found
+    words = [ids for _, ids in samples]
+    pixels = np.stack([pixels for pixels, _ in samples])
+    return pixels, columns(words, before=True), columns(words, before=False)
 
 
 def lit(pixels: Pixels, weights: NDArray[Any]) -> NDArray[Any]:

@@ -15,22 +15,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from .. import nn
 from ..data import END, PAD, START, UNKNOWN
 from ..data.images import Captioned, Pixels, read_images
 from ..data.words import WordVocabulary
-from ..nn import (
-    AdditiveAttention,
-    BatchNorm1d,
-    Conv2d,
-    Decoder,
-    Embedding,
-    Linear,
-    Module,
-    ModuleList,
-    Parameter,
-    decoding,
-)
-from ..nn.decoding import Constraints, Hypothesis
+from ..nn.decoding import Constraints, Hypothesis, beam_search, gnmt, greedy
 from ..nn.seq2seq.bridge import sizes_of
 from ..tensor import ops
 from ..tensor.creation import as_tensor, full, zeros
@@ -85,7 +74,7 @@ class CaptionConfig(TaskSettings):
         return size
 
 
-class CaptionModel(Module):
+class CaptionModel(nn.Module):
     """Convolutions over the image, and a decoder with attention to their positions.
 
     **Arguments** words: their number, with the marks. generator: draws weights and masks.
@@ -97,23 +86,23 @@ class CaptionModel(Module):
         factory: dict[str, Any] = {"generator": generator}
         features, hidden = 2 * config.channels, config.hidden_size
         sizes = [3, *[config.channels] * (len(config.strides) - 2), features, features]
-        self.convolutions = ModuleList(
-            Conv2d(sizes[i], sizes[i + 1], 3, stride, 1, **factory)
+        self.convolutions = nn.ModuleList(
+            nn.Conv2d(sizes[i], sizes[i + 1], 3, stride, 1, **factory)
             for i, stride in enumerate(config.strides)
         )
-        self.norms = ModuleList(BatchNorm1d(size) for size in sizes[1:])
-        self.places = Parameter(zeros((config.grid**2, 1, features)))
+        self.norms = nn.ModuleList(nn.BatchNorm1d(size) for size in sizes[1:])
+        self.places = nn.Parameter(zeros((config.grid**2, 1, features)))
         layers = CELLS[config.cell](
             config.embedding_dim, hidden, num_layers=config.num_layers, **factory
         )
-        self.decoder = Decoder(
-            Embedding(words, config.embedding_dim, **factory), layers,
-            AdditiveAttention(hidden, features, **factory), dropout=config.dropout, **factory,
+        self.decoder = nn.Decoder(
+            nn.Embedding(words, config.embedding_dim, **factory), layers,
+            nn.AdditiveAttention(hidden, features, **factory), dropout=config.dropout, **factory,
         )  # fmt: skip
         self.parts, self.rows = len(sizes_of(layers).parts), config.num_layers
-        self.brief = Linear(features, BRIEF, **factory)
+        self.brief = nn.Linear(features, BRIEF, **factory)
         positions = config.grid**2
-        self.first = Linear(positions * BRIEF, self.parts * self.rows * hidden, **factory)
+        self.first = nn.Linear(positions * BRIEF, self.parts * self.rows * hidden, **factory)
 
     def encode(self, pixels: Pixels) -> tuple[Any, Any]:
         """Returns the source and the initial state of the decoder. **Arguments** (B, H, W, 3)."""
@@ -164,11 +153,11 @@ class Captioner(Predictor):
                     "batch_axis": decoder.batch_axis,
                 }  # fmt: skip
                 if beams == 1:
-                    yield from decoding.greedy(decoder.step, state, start, **options)
+                    yield from greedy(decoder.step, state, start, **options)
                     continue
-                found = decoding.beam_search(
+                found = beam_search(
                     decoder.step, state, start, beams=beams,
-                    length_penalty=decoding.gnmt(0.6), **options,
+                    length_penalty=gnmt(0.6), **options,
                 )  # fmt: skip
                 yield from (best for [best] in found)
 

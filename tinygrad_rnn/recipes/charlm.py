@@ -21,9 +21,8 @@ from ..io import load_checkpoint
 from ..nn import GRU, LSTM, RNN, Dropout, Embedding, Linear, Module, linear_cross_entropy
 from ..tensor.random import Generator
 from ..tensor.tensor import Tensor
-from ..train import check_weights
 from .language_model import LanguageModel
-from .saved import check_entries, check_sizes
+from .saved import check_entries, check_sizes, restore_weights
 from .settings import Settings, check_memory, setting
 
 State = Any  # (L, B, H); a pair of them for LSTM
@@ -150,10 +149,7 @@ class CharLM(LanguageModel):
         vocabulary = CharVocabulary(state["vocabulary"])
         config = settings(state)
         model = CharModel(len(vocabulary), config, Generator(config.seed))
-        model.load_state_dict(state["model"])
-        check_weights(model)
-        if device is not None:
-            model.to(device)
+        restore_weights(model, state["model"], device)
         return cls(model, vocabulary, state["start"])
 
     @property

@@ -11,7 +11,7 @@ import numpy as np
 
 from .charlm import CELLS, CharLMConfig
 from .charlm_training import CharLMTraining
-from .comparison import Comparison, Measure
+from .comparison import Comparison, Measure, block_sums
 from .kneser_ney import KneserNey
 
 BLOCK = 500  # characters that the bootstrap draws together
@@ -29,16 +29,13 @@ def against_ngrams(training: CharLMTraining, text: str, order: int = ORDER) -> C
     test = symbols[first:]
     bits = Measure("bits/char", lambda s: -s[..., 0] / s[..., 1] / math.log(2), "{:.3f}")
     comparison = Comparison(f"blocks of {BLOCK} characters", [bits])
-    starts = np.arange(0, len(test), BLOCK)
-
-    def add(system: str, scores: np.ndarray[tuple[int], np.dtype[np.float64]]) -> None:
-        sums = [np.add.reduceat(x, starts) for x in (scores, np.ones(len(scores)))]
-        comparison.add(system, **{"bits/char": np.stack(sums, axis=1)})
-
+    scores = {}
     for name, n in (("single characters", 1), (f"Kneser-Ney, order {order}", order)):
         model = KneserNey(symbols[:first], min(n, first), len(training.lm.vocabulary))
-        add(name, model.score(test))
-    add(training.title, training.lm.score(text[first:]))
+        scores[name] = model.score(test)
+    scores[training.title] = training.lm.score(text[first:])
+    for system, found in scores.items():
+        comparison.add(system, **{"bits/char": block_sums(BLOCK, found, np.ones(len(test)))})
     return comparison
 
 

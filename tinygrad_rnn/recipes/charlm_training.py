@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from ..data import CharVocabulary, Streams, TextError
 from ..data.batching import Window
+from ..data.fingerprint import fingerprint
 from ..tensor import tree
 from ..tensor.creation import as_tensor
 from ..tensor.random import Generator
@@ -22,7 +23,7 @@ from ..tensor.tensor import Tensor
 from ..train import inference, worst_bits
 from .charlm import CharLM, CharLMConfig, CharModel, State, checked, settings, start_symbol
 from .settings import check_memory
-from .trainer import RecipeTrainer, fingerprint
+from .windows import WindowTrainer
 
 SLICE = 20_000  # held-out characters that a quick evaluation reads
 
@@ -44,7 +45,7 @@ def _first(characters: int) -> int:
     return characters - max(1, characters // 20)
 
 
-class CharLMTraining(RecipeTrainer):
+class CharLMTraining(WindowTrainer):
     """Trains a character language model on a text; iterating it makes the remaining updates.
 
     The last 5 % of the text are held out. The vocabulary is that of the whole text.

@@ -14,6 +14,7 @@ import numpy as np
 from .. import plot
 from ..data import DataLoader, PadSequences
 from ..data.sets import movie_sentences
+from ..data.splits import Parts
 from ..data.tables import Table
 from ..nn import Module
 from ..optim import AdamW, Optimizer
@@ -23,7 +24,7 @@ from .classifier import Classifier, ClassifyConfig, encode, tokens
 from .comparison import Comparison
 from .labels import LabelTask
 from .predictor import Index
-from .task import Parts
+from .settings import SettingError
 
 Item = tuple[str, str, float]  # a text, its label, and how sure the label is
 BAYES = 0.3  # of Naive Bayes' scores, where the words' own scores begin
@@ -91,13 +92,12 @@ class Classify(LabelTask):
         targets = self.targets(self.parts.training)
         yield "majority", np.full(len(texts), np.argmax(np.bincount(targets)))
         yield "Naive Bayes", self.bayes.predict(texts)
-        linear = logistic_regression(self.texts, targets.tolist(), texts)
-        if linear is not None:
-            yield "logistic regression", linear
+        try:
+            found = logistic_regression(self.texts, targets.tolist(), texts)
+        except SettingError as error:  # the package is missing
+            comparison.notes.append(str(error))
         else:
-            comparison.notes.append(
-                "logistic regression needs scikit-learn: pip install 'tinygrad_rnn[baselines]'"
-            )
+            yield "logistic regression", found
 
     def draw(self, path: Path, comparison: Comparison) -> None:
         """Draws the losses, the confusion matrix, and what the words of a test text contribute."""

@@ -39,6 +39,17 @@ def perplexity(sums: NDArray[np.float64]) -> Any:
     return np.exp(-share(sums))
 
 
+def block_sums(size: int, *statistics: ArrayLike) -> NDArray[np.float64]:
+    """Adds up statistics of neighbouring symbols, (N,) each, over blocks of a size.
+
+    >>> block_sums(2, [0.5, 0.25, 1.0], [1, 1, 1]).tolist()
+    [[0.75, 2.0], [1.0, 1.0]]
+    """
+    columns = [np.asarray(x, np.float64) for x in statistics]
+    starts = np.arange(0, len(columns[0]), size)
+    return np.stack([np.add.reduceat(x, starts) for x in columns], axis=1)
+
+
 def paired_bootstrap(
     a: ArrayLike, b: ArrayLike, figure: Figure = share, samples: int = SAMPLES, seed: int = 0
 ) -> tuple[float, float]:
@@ -146,23 +157,9 @@ class Comparison:
         axes.set_ylim(len(others) - 0.5, -0.5)
         axes.set(title=f"{ours} minus others (95 %)", xlabel=f"difference in {measure.name}")
 
-    def show(self) -> None:
-        """Prints the table."""
-        from rich.console import Console
-        from rich.table import Table
-
-        count = len(next(iter(self.systems.values()))[self.measures[0].name])
-        table = Table("system", title=f"on {count:,} held-out {self.items}", title_justify="left")
-        for measure in self.measures:
-            table.add_column(measure.name, justify="right")
-            table.add_column("last minus this", justify="right")
-        for row in self.rows():
-            table.add_row(*row)
-        console = Console(highlight=False, markup=False, emoji=False)
-        console.print(table)
-        console.print("last minus this: 95 % interval of the paired bootstrap")
-        for note in self.notes:
-            console.print(note)
+    def count(self) -> int:
+        """Returns the number of items."""
+        return len(next(iter(self.systems.values()))[self.measures[0].name])
 
     def best(self) -> Mapping[str, float]:
         """Returns the figures of the last system, which is ours."""

@@ -1,4 +1,8 @@
-"""Forecasting: trains a `Forecaster`, and compares it with classical models of the same steps."""
+"""Forecasting: trains a `Forecaster` of time series (many to many, one step ahead).
+
+`forecast_model.py` has the network, `forecaster.py` its distributions and samples, and
+`forecast_table.py` the baselines.
+"""
 
 from __future__ import annotations
 
@@ -10,32 +14,23 @@ import numpy as np
 
 from .. import plot
 from ..data import DataLoader, PadSequences
-from ..data.series import Array, read_series
+from ..data.series import read_series
 from ..nn import Module, student_t_nll_loss
 from ..optim import AdamW, Optimizer
 from ..tensor import ops
 from ..tensor.creation import arange, as_tensor
 from ..tensor.random import Generator
 from ..tensor.tensor import Tensor
-from .comparison import Comparison, Measure, paired_bootstrap, share
-from .forecaster import EXAMPLES, ForecastConfig, Forecaster
-from .series import Panel, classical_fit, split
+from .classical import classical_fit
+from .comparison import Comparison
+from .forecast_model import EXAMPLES, ForecastConfig
+from .forecast_table import against_classical, calibration, judged_mean
+from .forecaster import Forecaster
+from .series import Panel, split
 from .task import Task
-from .volatility import (
-    Fitted,
-    constant_gaussian,
-    garch,
-    linear,
-    naive,
-    student_cdf,
-    student_log_density,
-    weighted_volatility,
-)
+from .volatility import Fitted, student_log_density
 
 LEVELS = np.arange(1, 10) / 10  # of the calibration's quantiles
-BLOCK = 10  # dates in an item of the comparison: neighbouring ones depend on each other
-ORIGINS = 300  # forecasts of several steps, to see whether they are calibrated
-R2 = "R² of mean"
 
 
 class Forecast(Task):
@@ -61,29 +56,25 @@ class Forecast(Task):
 
     def __init__(self, data: Panel, config: ForecastConfig, device: str | None = None) -> None:
         generator = Generator(config.seed)
-        self.panel, self.steps_of = data, data.steps()
-        self.cuts = [data.cuts(one) for one in self.steps_of]
-        fits: dict[str, list[Any]] = {}
-        for one, (a, _) in zip(self.steps_of, self.cuts, strict=True):
-            fits[one.name] = classical_fit(one, data.period, a)
-        pairs = zip(self.steps_of, self.cuts, strict=True)
-        training = np.concatenate([one.known[:a] for one, (a, _) in pairs])
+        self.panel, self.cuts = data, data.cuts()
+        fits = {one.name: classical_fit(one, data.period, a) for one, a, _ in self.cuts}
+        training = np.concatenate([one.known[:a] for one, a, _ in self.cuts])
         spread = training.std(axis=0)
         known = np.stack([training.mean(axis=0), np.where(spread > 0, spread, 1)], axis=1)
         self.forecaster = Forecaster(config, generator, fits, known.tolist(), data.period)
-        self.found = [self.forecaster.filtered(one) for one in self.steps_of]
+        self.found = [self.forecaster.filtered(one) for one, _, _ in self.cuts]
+        ends = [a - one.start for one, (_, a, _) in zip(self.found, self.cuts, strict=True)]
         samples = [
-            (one.x[at : min(at + config.window, a - one.start)],
-             one.residual[at : min(at + config.window, a - one.start)])
-            for one, (a, _) in zip(self.found, self.cuts, strict=True)
-            for at in range(0, a - one.start, max(1, config.window // 2))
-        ]  # fmt: skip
+            (one.x[:end][at : at + config.window], one.residual[:end][at : at + config.window])
+            for one, end in zip(self.found, ends, strict=True)
+            for at in range(0, end, max(1, config.window // 2))
+        ]
         loader = DataLoader(
             samples, config.batch_size, shuffle=True, generator=generator,
             collate=PadSequences(sequences=2), lengths=[len(x) for x, _ in samples],
         )  # fmt: skip
         super().__init__(data, self.forecaster, loader, generator, device)
-        self.symbols = sum(a - one.start for one, (a, _) in zip(self.found, self.cuts, strict=True))
+        self.symbols = sum(ends)
 
     def optimizer_of(self, model: Module) -> Optimizer:
         """Creates AdamW, which shrinks the weights: the noise has little to teach."""
@@ -103,122 +94,33 @@ class Forecast(Task):
     def evaluate(self, quick: bool = False) -> float:
         """Computes the mean -log p of the validation steps, in nats."""
         fits = zip(self.fitted(self.forecaster), self.cuts, strict=True)
-        return -float(np.concatenate([log_p[a:b] for (_, log_p), (a, b) in fits]).mean())
+        return -float(np.concatenate([log_p[a:b] for (_, log_p), (_, a, b) in fits]).mean())
 
     def fitted(self, forecaster: Forecaster) -> list[Fitted]:
         """Returns the mean and the log-likelihood of every step of each series."""
         results = []
-        all_of = zip(self.steps_of, self.found, forecaster.distributions(self.found), strict=True)
-        for one, filtered, (location, scale, df) in all_of:
-            unknown = np.full(filtered.start, np.nan)
-            y = one.values[filtered.start :]
-            log_p = student_log_density(y, location, scale, df)
+        distributions = forecaster.distributions(self.found)
+        for cut, found, (location, scale, df) in zip(
+            self.cuts, self.found, distributions, strict=True
+        ):
+            unknown = np.full(found.start, np.nan)
+            log_p = student_log_density(cut.steps.values[found.start :], location, scale, df)
             results.append((np.append(unknown, location), np.append(unknown, log_p)))
         return results
 
     def compare(self) -> Comparison:
         """Compares the log-likelihoods of the test's steps, each given all steps before it."""
-        period, config = self.panel.period, self.config
-        comparison = Comparison(
-            f"blocks of {BLOCK} dates",
-            [Measure("log p, nats", shown="{:.4f}"), Measure(R2, _r_squared, "{:.3f}")],
-        )
-        y_ends = [(one.values, b) for one, (_, b) in zip(self.steps_of, self.cuts, strict=True)]
-        self._add("constant Gaussian", [constant_gaussian(y, b) for y, b in y_ends], comparison)
-        if period:
-            self._add("last value", [naive(y, b, 1) for y, b in y_ends], comparison)
-            if period > 1:
-                found = [naive(y, b, period) for y, b in y_ends]
-                self._add("seasonal naive", found, comparison)
-            self._add(
-                "linear",
-                [
-                    linear(one, b, period)
-                    for one, (_, b) in zip(self.steps_of, self.cuts, strict=True)
-                ],
-                comparison,
-            )
-        else:
-            found = [weighted_volatility(y, b) for y, b in y_ends]
-            self._add("weighted volatility", found, comparison)
-            fits = [garch(y, b) for y, b in y_ends]
-            known = [fit for fit in fits if fit is not None]
-            if len(known) == len(fits):
-                self._add("GARCH(1,1), t", known, comparison)
-            else:
-                comparison.notes.append(
-                    "GARCH(1,1) needs the package arch: pip install 'tinygrad_rnn[baselines]'"
-                )
-        forecaster = self.predicting()
-        self._add(config.cell, self.fitted(forecaster), comparison)
-        self._calibrate(forecaster, comparison)
-        self._judge_mean(comparison)
+        forecaster, cuts, period = self.predicting(), self.cuts, self.panel.period
+        comparison = against_classical(cuts, period, self.config.cell, self.fitted(forecaster))
+        notes, self.ranks = calibration(cuts, forecaster, self.found)
+        comparison.notes += [*notes, judged_mean(comparison, period)]
         return comparison
-
-    def _add(self, system: str, fits: Sequence[Fitted], comparison: Comparison) -> None:
-        """Adds a system's sums over blocks of dates."""
-        block = self._blocks(BLOCK)
-        likely, errors = (np.zeros((max(block.values()) + 1, 2)) for _ in range(2))
-        for one, (_, b), (mean, log_p) in zip(self.steps_of, self.cuts, fits, strict=True):
-            at, y = [block[day] for day in one.dates[b:]], one.values
-            variance = y[:b].var()
-            np.add.at(likely, at, np.stack([log_p[b:], np.ones(len(at))], axis=1))
-            error, total = np.square(y - mean)[b:], np.square(y - y[:b].mean())[b:]
-            np.add.at(errors, at, np.stack([error, total], axis=1) / variance)
-        comparison.add(system, **{"log p, nats": likely, R2: errors})
-
-    def _calibrate(self, forecaster: Forecaster, comparison: Comparison) -> None:
-        """Counts how many values lie in the intervals, one step ahead and several."""
-        horizon = self.config.horizon
-        block = self._blocks(max(BLOCK, horizon))
-        near: list[tuple[int, Array]] = []  # blocks, and the ranks of values in forecasts
-        later: list[tuple[int, Array]] = []
-        distributions = forecaster.distributions(self.found)
-        for one, found, (_, b), (location, scale, df) in zip(
-            self.steps_of, self.found, self.cuts, distributions, strict=True
-        ):
-            z = (one.values[found.start :] - location) / scale
-            ranks = student_cdf(z, df)[b - found.start :]
-            near += zip([block[day] for day in one.dates[b:]], ranks[:, None], strict=True)
-            count = max(2, ORIGINS // len(self.steps_of))
-            every = max(1, (len(one.values) - b) // count)
-            origins = list(range(b, len(one.values), every))
-            for origin, paths in zip(
-                origins, forecaster.samples(one, origins, horizon), strict=True
-            ):
-                actual = one.values[origin : origin + horizon]
-                if not self.panel.period:
-                    paths, actual = paths.cumsum(axis=1), actual.cumsum()
-                ranks = (paths[:, : len(actual)] < actual).mean(axis=0)[1:]
-                later.append((block[one.dates[origin]], ranks))
-        self.ranks = np.concatenate([ranks for _, ranks in near])
-        comparison.notes += _coverage("the next step", near)
-        if horizon > 1:
-            comparison.notes += _coverage(f"2 to {horizon} steps ahead", later)
-
-    def _blocks(self, size: int) -> dict[Any, int]:
-        """Numbers the blocks of dates in the test. **Returns** the block of each date."""
-        steps = zip(self.steps_of, self.cuts, strict=True)
-        days = sorted({day for one, (_, b) in steps for day in one.dates[b:]})
-        return {day: i // size for i, day in enumerate(days)}
-
-    def _judge_mean(self, comparison: Comparison) -> None:
-        """Says whether the mean can be predicted."""
-        names = list(comparison.systems)
-        ours, constant = (comparison.systems[name][R2] for name in (names[-1], names[0]))
-        low, high = paired_bootstrap(ours, constant, _r_squared)
-        what = "values" if self.panel.period else "returns"
-        known = "is predictable" if low > 0 else "is not predictable from their past"
-        comparison.notes.append(
-            f"the mean of these {what} {known}: R² above that of a constant by {low:+.3f} to "
-            f"{high:+.3f}" + ("" if low > 0 else "; what is predictable is how far they spread")
-        )
 
     def draw(self, path: Path, comparison: Comparison) -> None:
         """Draws a fan of the first series, and the calibration of all."""
         forecaster, horizon = self.predicting(), self.config.horizon
-        one, steps, (_, b) = self.panel.series[0], self.steps_of[0], self.cuts[0]
-        origin = max(b, len(steps.values) - horizon)
+        one, (steps, _, test) = self.panel.series[0], self.cuts[0]
+        origin = max(test, len(steps.values) - horizon)
         paths = forecaster.sample(steps, origin, horizon)
         shift = len(one.values) - len(steps.values)
         paths = forecaster.levels(one, origin + shift, paths)[:, : len(steps.values) - origin]
@@ -236,40 +138,11 @@ class Forecast(Task):
 
     def describe(self) -> str:
         """The data in a line."""
-        counts = [
-            sum(ends) for ends in zip(
-                *((a, b - a, len(one.values) - b)
-                  for one, (a, b) in zip(self.steps_of, self.cuts, strict=True)), strict=True,
-            )
-        ]  # fmt: skip
-        names = [one.name for one in self.steps_of]
+        counts = np.sum([(a, b - a, len(one.values) - b) for one, a, b in self.cuts], axis=0)
+        names = [one.name for one, _, _ in self.cuts]
         shown = ", ".join(names[:6]) + ", ..." * (len(names) > 6)
         return (
             f"{'values' if self.panel.period else 'returns in %'} of {shown}: {counts[0]:,} to "
             f"learn from, {counts[1]:,} for validation from {self.panel.ends[0]:%Y-%m-%d}, "
             f"{counts[2]:,} for the test from {self.panel.ends[1]:%Y-%m-%d}"
         )
-
-
-def _r_squared(sums: Any) -> Any:
-    """1 less the squared errors by those of the mean before the test."""
-    return 1 - sums[..., 0] / np.maximum(sums[..., 1], 1e-300)
-
-
-def _coverage(what: str, items: Sequence[tuple[int, Array]]) -> list[str]:
-    """Says how many values lie in the intervals, with the 95 % interval of each share.
-
-    **Arguments** items: the block of each forecast, and the ranks of the values that came.
-    """
-    shares = []
-    for level in (0.5, 0.9):
-        sums = np.zeros((max(block for block, _ in items) + 1, 2))
-        for block, ranks in items:
-            sums[block] += (np.abs(ranks - 0.5) <= level / 2).sum(), len(ranks)
-        held = share(sums.sum(axis=0))
-        low, high = paired_bootstrap(sums, np.zeros_like(sums))  # of the share minus 0
-        shares.append(f"{held:.1%} ({low:.1%} to {high:.1%})")
-    return [
-        f"the 50 % intervals of {what} hold {shares[0]} of the values, "
-        f"the 90 % intervals {shares[1]}"
-    ]

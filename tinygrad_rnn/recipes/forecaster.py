@@ -1,9 +1,7 @@
 """The distribution of a series' next value, given the past: Pr(x_t | x_1 ... x_{t-1}).
 
-A classical model gives a mean and a volatility (`series`). A recurrent network reads its residuals,
-and corrects both: it gives the location and the scale, in units of that volatility, and the degrees
-of freedom of Student's t. Its last layer starts at zero, so it starts as the classical model.
-Sampled values are fed back to forecast several steps ahead.
+A classical model (`classical.py`) gives a mean and a volatility, and a recurrent network
+(`forecast_model.py`) corrects both. Sampled values are fed back to forecast several steps ahead.
 """
 
 from __future__ import annotations
@@ -11,84 +9,24 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import numpy as np
 
 from ..data import TextError, pad_sequence
-from ..data.series import Array, Series, read_series, stocks, unemployment
+from ..data.series import Array, Series, read_series
 from ..errors import InvalidValueError
-from ..nn import Dropout, Linear, Module
 from ..tensor import ops, tree
 from ..tensor.creation import as_tensor
 from ..tensor.random import Generator
-from ..tensor.tensor import Tensor
 from ..train import inference
-from .charlm import CELLS, check_weights_fit
+from .classical import FEATURES, Filter, classical_fit, lags
+from .forecast_model import ForecastConfig, ForecastModel
 from .predictor import Predictor
-from .series import FEATURES, LEAST, Filter, classical_fit, lags
-from .settings import setting
-from .task import TaskSettings
+from .series import LEAST
 from .volatility import student_samples
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)  # of a prediction
-HIGHEST_DF = 100.0
-SLOWER = 0.1  # corrections of the mean are learnt slower: it has much more noise than the scale
-
-EXAMPLES = {  # with their periods and units
-    "stocks": (stocks, 0, "adjusted close, $"), "unemployment": (unemployment, 12, "rate, %"),
-}  # fmt: skip
-
-
-@dataclass(frozen=True)
-class ForecastConfig(TaskSettings):
-    """All that determines a training, except its data."""
-
-    example: str = setting("stocks", "Without --data.", one_of=EXAMPLES)
-    date: str = setting("date", "The column of dates.")
-    value: str = setting("value", "The column of values.")
-    series: str = setting("", "The column that names the series; '' for one series a file.")
-    covariates: str = setting("", "Columns that are known in advance, with commas between them.")
-    period: int = setting(
-        0, "Steps of a season, to forecast values; 1 for none; 0 forecasts returns.",
-        at_least=0, at_most=100_000,
-    )  # fmt: skip
-    horizon: int = setting(20, "Steps ahead.", at_least=1, at_most=1000)
-    paths: int = setting(1000, "Sampled paths of a forecast.", at_least=2, at_most=10_000)
-    cell: str = "rnn"
-    hidden_size: int = 24
-    dropout: float = 0.2
-    window: int = setting(120, "Steps in a sequence of the training.", at_least=2, at_most=100_000)
-    epochs: int = 30
-    lr: float = 1e-2
-    weight_decay: float = setting(0.01, "Weight decay of AdamW.", at_least=0)
-
-
-class ForecastModel(Module):
-    """Recurrent layers, and a linear map of states and inputs to Student's t-distributions.
-
-    **Arguments** features: of a step. generator: draws weights and masks.
-    """
-
-    def __init__(self, features: int, config: ForecastConfig, generator: Generator) -> None:
-        super().__init__()
-        check_weights_fit(SimpleNamespace(**vars(config), embedding_dim=features), 3)
-        self.layers = CELLS[config.cell](
-            features, config.hidden_size, num_layers=config.num_layers, generator=generator
-        )
-        self.dropout = Dropout(config.dropout, generator=generator)
-        self.head = Linear(config.hidden_size + features, 3, generator=generator)
-        self.head.weight.data[:] = 0
-        assert self.head.bias is not None
-        self.head.bias.data[:] = [0, 0, 5]  # about 7 degrees of freedom
-
-    def forward(self, x: Tensor, state: Any = None) -> tuple[tuple[Tensor, Tensor, Tensor], Any]:
-        """**Returns** location, scale and degrees of freedom, each (T, B); and the state."""
-        y, state = self.layers(x, state)
-        found = self.head(ops.concat([self.dropout(y), x], axis=2))
-        df = 2.05 + ops.clip(ops.softplus(found[:, :, 2]), 0, HIGHEST_DF)
-        return (SLOWER * found[:, :, 0], ops.exp(found[:, :, 1]), df), state
 
 
 @dataclass(frozen=True)

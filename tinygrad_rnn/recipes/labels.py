@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..data import PadSequences, TextError
+from ..data.splits import Parts
 from ..nn import Dropout, Linear, Module, cross_entropy
 from ..tensor import ops
 from ..tensor.creation import arange, as_tensor
@@ -19,7 +20,7 @@ from ..train import inference
 from .charlm import CELLS
 from .comparison import Comparison, Measure
 from .predictor import Predictor, by_length
-from .task import Parts, Task
+from .task import Task
 
 
 def pooled(y: Tensor, lengths: Any) -> tuple[Tensor, Tensor]:

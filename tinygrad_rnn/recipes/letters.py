@@ -14,7 +14,8 @@ from string import ascii_lowercase
 
 from ..tensor.random import Generator
 from .settings import SettingError
-from .translate import TranslateConfig, Translator
+from .translate import TranslateConfig
+from .translator import Translator
 
 TASKS: dict[str, Callable[[str], str]] = {
     "copy": lambda text: text,

@@ -23,7 +23,7 @@ from .charlm import CharModel
 from .language_model import LanguageModel
 from .runs import load_run
 from .tagger import Tagger
-from .translate import Translator
+from .translator import Translator
 
 LIKELIEST = 5  # next symbols that are shown
 WINDOW = 1024  # symbols that a language model reads at a time

@@ -7,8 +7,7 @@ held-out sequence of a hundred is.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -16,21 +15,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..data.batching import part_of
 from ..nn import GRU, LSTM, RNN, Linear, MinGRUCell, Module, Recurrent, cross_entropy, mse_loss
 from ..nn.init import chrono_
 from ..nn.utils import gradient_flow
-from ..optim import SGD, clip_grad_norm_
 from ..tensor.creation import as_tensor
 from ..tensor.random import Generator
 from ..tensor.tensor import Tensor
 from ..train import inference
-from .problems import IGNORED, PROBLEMS, Sample
+from .problems import IGNORED, PROBLEMS, Draws, Sample, ends_of
 from .settings import Settings, check_memory, setting
 from .trainer import RecipeTrainer
 
 QUICK = {"length": 10, "hidden_size": 24, "steps": 200, "trials": 1}
 NEAR = 0.08  # of a sum of two numbers, a 25th of its range, as in the paper
+KEEP = 3.0  # added to the keep gates: one that starts at 1/2 forgets a sequence in a few steps
+HELD_OUT = 1000  # sequences for evaluation
+WORST = 100.0  # loss, of sums that miss by five times their range, or of symbols
+SOLVED = 0.01  # of the held-out sequences, those that are processed wrongly
 
 
 def _min_gru(features: int, hidden: int, num_layers: int, generator: Generator) -> Recurrent:
@@ -43,17 +44,12 @@ def _min_gru(features: int, hidden: int, num_layers: int, generator: Generator) 
     return Recurrent(layer, features, num_layers, fused=True, generator=generator)
 
 
-KEEP = 3.0  # added to the keep gates: one that starts at 1/2 forgets a sequence in a few steps
 CELLS: dict[str, Callable[..., Module]] = {
     "rnn": RNN,
     "gru": GRU,
     "lstm": LSTM,
     "mingru": _min_gru,
 }
-EXPLODING = 1200  # updates of the training whose gradient explodes
-HELD_OUT = 1000  # sequences for evaluation
-WORST = 100.0  # loss, of sums that miss by five times their range, or of symbols
-SOLVED = 0.01  # of the held-out sequences, those that are processed wrongly
 
 
 @dataclass(frozen=True)
@@ -147,26 +143,6 @@ def evaluated(model: Module, sample: Sample) -> float:
     return float(wrong(y, sample).mean()) if loss <= WORST else loss
 
 
-class Draws(Iterator[Sample]):
-    """Iterates over new samples without an end, which several processes can share.
-
-    Each draws them whole, so that all have the same random numbers.
-    """
-
-    def __init__(self, draw: Callable[[], Sample], batch: int) -> None:
-        self.draw, self.batch, self.part = draw, batch, slice(None)
-
-    def shard(self, rank: int, size: int) -> None:
-        """Gives this process every size-th sequence."""
-        self.part = part_of("Memory", rank, size, self.batch)
-
-    def __next__(self) -> Sample:
-        whole = self.draw()
-        sums = whole.target.dtype.kind == "f"  # one a sequence, (B, 1), not one a step, (T, B)
-        target = whole.target[self.part] if sums else whole.target[:, self.part]
-        return Sample(whole.x[:, self.part], target)
-
-
 class Memory(RecipeTrainer):
     """Trains on new sequences at each update; the figure is the share of those processed wrongly.
 
@@ -201,89 +177,9 @@ class Memory(RecipeTrainer):
         return reach(self.model, ends_of(self.heldout, self.config.batch_size))
 
 
-def ends_of(sample: Sample, count: int) -> Sample:
-    """Returns sequences of one length, the most frequent one, whose last step alone counts."""
-    if sample.target.dtype.kind == "f":
-        return Sample(sample.x[:, :count], sample.target[:count])
-    counted = sample.target != IGNORED
-    lengths = len(counted) - np.argmax(counted[::-1], axis=0)
-    length = np.bincount(lengths).argmax()
-    rows = np.flatnonzero(lengths == length)[:count]
-    target = np.full((length, len(rows)), IGNORED)
-    target[-1] = sample.target[length - 1, rows]
-    return Sample(sample.x[:length, rows], target)
-
-
 def reach(model: Any, sample: Sample) -> list[float]:
     """Computes |dL/dh_t| for each t, of the first layer; of LSTM's states, h."""
     flow = gradient_flow(model, lambda: loss_of(outputs(model, sample), sample))["layer"]
     h = flow[0] if isinstance(flow, tuple) else flow
     norms: list[float] = h[0].tolist()
     return norms
-
-
-# ---------------------------------------------------------------- an explosion, and its remedies
-
-
-@dataclass(frozen=True)
-class Explosion:
-    """A network whose gradient explodes, and what clipping and truncation change."""
-
-    norms: dict[str, list[float]]  # |dL/dh_t| at the beginning, by remedy; 0 where it is cut
-    losses: dict[str, list[float]]  # of each update, with and without clipping
-    wrong: dict[str, float]  # the final share of the held-out sequences
-
-
-def explosion(
-    length: int = 20, steps: int = EXPLODING, clip: float = 0.2, seed: int = 0
-) -> Explosion:
-    """Trains rectified linear units (Le et al. 2015) on temporal order, clipped or not.
-
-    Their recurrent matrix starts as a multiple of the identity, so that a gradient grows by one
-    factor with every step that it goes back. Without clipping, one update by such a gradient is
-    enough: units that are then negative for all inputs have no gradient, and never recover.
-    """
-    problem = PROBLEMS["order"]
-    sample = problem.draw(Generator(seed + 1), length, HELD_OUT)
-    tau = max(1, length // 3)
-    norms: dict[str, list[float]] = {}
-    losses: dict[str, list[float]] = {}
-    share: dict[str, float] = {}
-    for name, limit in (("without clipping", math.inf), (f"clipped at {clip:g}", clip)):
-        generator = Generator(seed)
-        model = _rectified(generator)
-        optimizer = SGD(model.parameters(), lr=0.03, momentum=0.9)
-        start = problem.draw(generator, length, 32)
-        flow = np.array(reach(model, start))
-        loss_of(outputs(model, start), start).backward()
-        norm = clip_grad_norm_(model.parameters(), limit)
-        norms[name] = (flow * min(1.0, limit / norm)).tolist()
-        if limit == math.inf:
-            cut = Sample(start.x[-tau:], start.target[-tau:])
-            norms[f"truncated to {tau} steps"] = [0.0] * (length - tau) + reach(model, cut)
-        losses[name] = []
-        for _ in range(steps):
-            optimizer.zero_grad()
-            drawn = problem.draw(generator, length, 32)
-            loss = loss_of(outputs(model, drawn), drawn)
-            loss.backward()
-            clip_grad_norm_(model.parameters(), limit)
-            optimizer.step()
-            losses[name].append(float(loss.item()))
-        share[name] = evaluated(model, sample)
-    return Explosion(norms, losses, share)
-
-
-def _rectified(generator: Generator) -> Reader:
-    """A network whose gradient grows by GROWTH in each step that it goes back."""
-    features, size = PROBLEMS["order"].features, 64
-    model = Reader(MemoryConfig("order", "rnn", hidden_size=size), generator)
-    layer = model.layer = RNN(features, size, nonlinearity="relu", generator=generator)
-    layer.weight_hh_l0.data[:] = GROWTH * np.eye(size)
-    layer.weight_ih_l0.data[:] *= 0.1
-    layer.bias_ih_l0.data[:] = 0
-    layer.bias_hh_l0.data[:] = 0
-    return model
-
-
-GROWTH = 1.1

@@ -14,11 +14,11 @@ from pathlib import Path
 from ..data import TextError
 from ..data.parallel_texts import plain, read_catalogue
 from ..data.sets import SETS, cache_folder
+from ..data.splits import Parts, Texts, split_by_hash
 from .comparison import Comparison
-from .task import Parts
 from .translate import TranslateConfig
-from .translation_training import Texts, TranslationTraining
-from .verses import split
+from .translation_table import against_baselines
+from .translation_training import TranslationTraining
 
 CHINESE = "zh_CN"
 TEST, VALIDATION = 1_000, 500  # messages
@@ -61,7 +61,8 @@ def messages(
             f"which are held out: on Debian sudo apt-get install {package}; elsewhere name the "
             "folder of the languages with --folder"
         )
-    return split([(a, b.most_common(1)[0][0]) for a, b in found.items()], test, validation)
+    pairs = [(a, b.most_common(1)[0][0]) for a, b in found.items()]
+    return split_by_hash(pairs, test, validation)
 
 
 class TranslationMemory:
@@ -92,7 +93,7 @@ class TranslationMemory:
 def compare(training: TranslationTraining, parts: Parts) -> Comparison:
     """Compares translations of the test's messages with those of the most similar messages."""
     memory = {"most similar message": TranslationMemory(parts.training).translate}
-    return training.compare("messages", parts.training, parts.test, **memory)
+    return against_baselines(training, "messages", parts.training, parts.test, **memory)
 
 
 def _letters(text: str) -> set[str]:

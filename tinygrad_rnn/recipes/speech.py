@@ -15,6 +15,7 @@ import numpy as np
 from .. import plot
 from ..data import DataLoader, PadSequences, TextError
 from ..data.sets import japanese_vowels
+from ..data.splits import Parts
 from ..data.ts import read_ts
 from ..tensor.creation import as_tensor
 from ..tensor.random import Generator
@@ -23,7 +24,6 @@ from .comparison import Comparison, Measure
 from .dtw import nearest
 from .labels import LabelTask
 from .recognizer import Recognizer, SpeechConfig
-from .task import Parts
 
 
 class Speech(LabelTask):

@@ -1,6 +1,6 @@
 """Tagging: a tag for each word of a sentence (many to many, aligned).
 
-`tagger.py` has the network; here are the training and the baselines. One of them reads in one
+`tag_model.py` has the network; here are the training and the baselines. One of them reads in one
 direction only: the lecture's "bank" is one of a river, or one of money, by the words that follow.
 """
 
@@ -15,6 +15,7 @@ import numpy as np
 from ..data import DataLoader, TextError, pad_sequence
 from ..data.conll import Sentence, parse_conll
 from ..data.sets import addresses, bank_sentences
+from ..data.splits import Parts
 from ..data.tables import read_input
 from ..tensor import ops
 from ..tensor.creation import as_tensor
@@ -22,9 +23,11 @@ from ..tensor.random import Generator
 from ..tensor.tensor import Tensor
 from .comparison import Comparison, Measure, f1
 from .predictor import Index
+from .settings import SettingError
 from .spans import MostFrequentTag, features_crf, is_bio, spans
-from .tagger import TagConfig, Tagger
-from .task import Parts, Task
+from .tag_model import TagConfig
+from .tagger import Tagger
+from .task import Task
 
 
 class Tag(Task):
@@ -92,13 +95,10 @@ class Tag(Task):
             comparison.add(system, **{"accuracy": counts["accuracy"], kind: counts["spans"]})
 
         add("most frequent tag", MostFrequentTag(training).predict(_words(test)))
-        found = features_crf(training, _words(test))
-        if found is None:
-            comparison.notes.append(
-                "a CRF on features needs python-crfsuite: pip install 'tinygrad_rnn[baselines]'"
-            )
-        else:
-            add("CRF on features", found)
+        try:
+            add("CRF on features", features_crf(training, _words(test)))
+        except SettingError as error:  # the package is missing
+            comparison.notes.append(str(error))
         if self.config.bidirectional:
             print("training the same model in one direction, with as many units ...", flush=True)
             units = 2 * self.config.hidden_size

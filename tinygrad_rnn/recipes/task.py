@@ -8,11 +8,11 @@ itself resumes from its last weights.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from ..data import TextError
+from ..data.fingerprint import Data, fingerprint
 from ..errors import InvalidTypeError
 from ..tensor.random import Generator
 from ..train import Progress
@@ -21,9 +21,7 @@ from .comparison import Comparison
 from .predictor import Predictor
 from .saved import check_entries
 from .settings import Settings, setting
-from .trainer import Data, RecipeTrainer, fingerprint
-
-HELD_OUT = 0.1  # of the items for validation, and as many for the test
+from .trainer import RecipeTrainer
 
 
 @dataclass(frozen=True)
@@ -40,58 +38,6 @@ class TaskSettings(Settings):
     clip: float = setting(1.0, "Clip the gradient's norm at this value.", above=0)
     limit: int = setting(0, "Items to use at most; all, if 0.", at_least=0)
     seed: int = setting(0, "Seed of all random numbers.", at_least=0)
-
-
-@dataclass(frozen=True)
-class Parts:
-    """Items, split."""
-
-    training: list[Any]
-    validation: list[Any]
-    test: list[Any]
-
-    @classmethod
-    def of(cls, files: Sequence[Sequence[Any]], seed: int, limit: int = 0) -> Parts:
-        """Splits one file at random; of two the second is the test, of three the third.
-
-        **Arguments** files: the items of each. limit: the most items of a file to use, drawn at
-        random; all, if 0. **Raises** TextError for too few items, or too many files.
-
-        >>> parts = Parts.of([range(20)], seed=0)
-        >>> len(parts.training), len(parts.validation), len(parts.test)
-        (16, 2, 2)
-        """
-        if len(files) > 3:
-            raise TextError(
-                f"got {len(files)} files; expected one to split, two (training and test), or three "
-                "(training, validation and test)"
-            )
-        generator = Generator(seed)
-        drawn = [[items[i] for i in generator.permutation(len(items)).tolist()] for items in files]
-        drawn = [items[: limit or None] for items in drawn]
-        for missing in range(3 - len(drawn)):  # the test first, then validation
-            first = drawn[0]
-            count = max(1, round(HELD_OUT * len(first) / (1 - HELD_OUT * missing)))
-            drawn.insert(1, first[:count])
-            drawn[0] = first[count:]
-        if not all(drawn):
-            raise TextError(
-                f"{' and '.join(str(len(items)) for items in files)} items are too few to learn "
-                "from, to validate and to test with: expected three at least"
-            )
-        return cls(*drawn)
-
-    def __iter__(self) -> Iterator[list[Any]]:
-        return iter((self.training, self.validation, self.test))
-
-    def sizes(self, items: str) -> str:
-        """Says how many items each part has.
-
-        >>> Parts([1, 2], [3], [4]).sizes("texts")
-        'texts: 2 to learn from, 1 for validation, 1 for the test'
-        """
-        first, second, third = (f"{len(part):,}" for part in self)
-        return f"{items}: {first} to learn from, {second} for validation, {third} for the test"
 
 
 class Task(RecipeTrainer):
@@ -138,10 +84,6 @@ class Task(RecipeTrainer):
     def describe(self) -> str:
         """The data in a line."""
         raise InvalidTypeError(f"{type(self).__name__} defines no describe()")
-
-    def sample(self) -> str:
-        """Shows nothing."""
-        return ""
 
     # ------------------------------------------------------------ the chosen weights
 

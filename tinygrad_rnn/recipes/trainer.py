@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, is_dataclass, replace
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-import numpy as np
-
 from .. import plot, train
-from ..data import TextError
-from ..distributed import Communicator
+from ..data.fingerprint import Data
 from ..errors import InvalidTypeError
-from ..io import CheckpointError
 from ..io.files import fitting
 from ..nn import Module
 from ..optim import Adam, CosineLR, Optimizer
-from ..tensor import tree
-from ..tensor.creation import as_tensor
 from ..tensor.random import Generator
+from .saved import check_data
 from .settings import SettingError
-
-Data = Any  # a text, pairs of texts; or a tree of strings, numbers and arrays
 
 EVALUATE_EVERY = 100  # steps
 WARMUP = 100  # steps, or a tenth of a short training
@@ -105,8 +97,8 @@ class RecipeTrainer(train.Trainer):
         raise InvalidTypeError(f"{type(self).__name__} defines no evaluate(quick)")
 
     def sample(self) -> str:
-        """Shows what the model can do so far."""
-        raise InvalidTypeError(f"{type(self).__name__} defines no sample()")
+        """Shows what the model can do so far; nothing, unless a recipe has something to show."""
+        return ""
 
     def draw(self, path: Path, comparison: Any) -> None:
         """Draws the losses, the figures and the comparison, if there is one, as a PNG file."""
@@ -132,48 +124,6 @@ class RecipeTrainer(train.Trainer):
             self.result = self.evaluate()
             self.check_learnt(self.result)
         return self.result
-
-    # ------------------------------------------------------------ truncated back-propagation
-
-    def carry(self, state: Any, ended: bool) -> None:
-        """Keeps a window's last state, detached, for the next window; none at the text's end."""
-        self.carried = None if ended else tree.mapped(lambda h: h.detach(), state)
-
-    def carried_arrays(self) -> list[Any] | None:
-        """Returns the carried state for a checkpoint."""
-        return None if self.carried is None else tree.leaves(self.carried)
-
-    def restore_carried(self, arrays: list[Any] | None, device: str) -> None:
-        """Restores the carried state. **Raises** CheckpointError for other shapes."""
-        if arrays is None:
-            return
-        config = self.config
-        shape = (config.num_layers, config.batch_size, config.hidden_size)
-        expected = [shape] * (2 if config.cell == "lstm" else 1)
-        if [array.shape for array in arrays] != expected:
-            raise CheckpointError(f"the checkpoint's hidden states are not {expected}")
-        state = tuple(as_tensor(array, device=device) for array in arrays)
-        self.carried = state if len(state) > 1 else state[0]
-
-    # ------------------------------------------------------------ several ranks
-
-    def distribute(self, communicator: Communicator) -> None:
-        """Divides each batch, and the states carried from batch to batch (L, B, H), among ranks."""
-        super().distribute(communicator)
-        self._map_carried(communicator.part)
-
-    def whole_checkpoint(self) -> dict[str, Any]:
-        """Returns the checkpoint, with the carried states of all ranks, which all call it."""
-        own = self.carried
-        self._map_carried(self.communicator.join)
-        try:
-            return self.checkpoint()
-        finally:
-            self.carried = own
-
-    def _map_carried(self, change: Callable[[Any, int], Any]) -> None:
-        if self.carried is not None:
-            self.carried = tree.mapped(lambda h: as_tensor(change(h.data, 1)), self.carried)
 
     # ------------------------------------------------------------ checkpoints
 
@@ -204,6 +154,10 @@ class RecipeTrainer(train.Trainer):
             **self.state_dict(),
         }
 
+    def whole_checkpoint(self) -> dict[str, Any]:
+        """Returns the checkpoint of all ranks, which all call it."""
+        return self.checkpoint()
+
     @classmethod
     def resume(
         cls,
@@ -222,12 +176,7 @@ class RecipeTrainer(train.Trainer):
         **Raises** TextError for other data, SettingError for fewer steps than the training has
         made, CheckpointError for entries that do not fit together.
         """
-        now, then = fingerprint(data), saved["data"]
-        if now != then:
-            raise TextError(
-                f"the training data differ from the checkpoint's: {now['characters']} characters "
-                f"now, {then.get('characters')} then"
-            )
+        check_data(data, saved["data"])
         known = cls.arguments(saved)
         if span is not None:
             known["config"] = replace(known["config"], **{cls.span: span})
@@ -243,33 +192,3 @@ class RecipeTrainer(train.Trainer):
             trainer.result = saved["heldout"] if trainer.step == trainer.steps else None
             trainer.load_state(saved)
         return trainer
-
-
-def fingerprint(data: Data) -> dict[str, Any]:
-    """Identifies training data by their length and their SHA-256 digest.
-
-    **Arguments** data: a text, pairs of texts, or a tree of strings, numbers and arrays.
-    """
-    pairs = isinstance(data, Sequence) and all(
-        isinstance(one, tuple) and all(isinstance(text, str) for text in one) for one in data
-    )
-    text = "\n".join(map("\t".join, data)) if pairs and not isinstance(data, str) else _text(data)
-    raw = text.encode("utf-8", "surrogatepass")
-    return {"characters": len(text), "sha256": hashlib.sha256(raw).hexdigest()}
-
-
-def _text(data: Any) -> str:
-    """Writes a tree so that different data have different texts."""
-    if isinstance(data, str):
-        return data
-    if isinstance(data, np.ndarray):
-        digest = hashlib.sha256(np.ascontiguousarray(data).tobytes()).hexdigest()
-        return f"{data.dtype.str} {data.shape} {digest}"
-    if is_dataclass(data):
-        data = vars(data)
-    if isinstance(data, Mapping):
-        return _text([list(data), list(data.values())])
-    if isinstance(data, Sequence):
-        parts = [_text(one) for one in data]
-        return "".join(f"{len(part)}:{part}" for part in parts)
-    return repr(data)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -18,22 +18,19 @@ from ..data import (
     collate_pairs,
     in_order,
 )
+from ..data.fingerprint import fingerprint
 from ..data.parallel import Pair, pair_lengths
+from ..data.splits import Texts, hold_out
 from ..nn import cross_entropy
 from ..tensor.creation import as_tensor
 from ..tensor.random import Generator
 from ..tensor.tensor import Tensor
 from ..train import inference, worst_bits
-from .comparison import Comparison, Measure
-from .scores import bleu_and_chrf, chrf, chrf_counts
-from .settings import SettingError
-from .trainer import RecipeTrainer, fingerprint
-from .translate import TranslateConfig, Translator, checked, settings, translation_model
-from .word_by_word import WordByWord
+from .trainer import RecipeTrainer
+from .translate import TranslateConfig, translation_model
+from .translator import Translator, checked, settings
 
 SLICE = 500  # held-out pairs that a quick evaluation reads
-
-Texts = tuple[str, str]
 
 
 class TranslationTraining(RecipeTrainer):
@@ -71,7 +68,7 @@ class TranslationTraining(RecipeTrainer):
         generator = Generator(config.seed)
         self.fingerprint = fingerprint(pairs)
         if heldout is None:
-            pairs, heldout = split(pairs, config.seed)
+            pairs, heldout = hold_out(pairs, config.seed)
         source, target = vocabularies or _vocabularies(pairs, config)
         model = translation_model(config, len(source), len(target), generator)
         self.translator = Translator(model, source, target)
@@ -128,40 +125,6 @@ class TranslationTraining(RecipeTrainer):
         sources = sorted((source for source, _ in self.heldout_texts), key=len)
         return sources[len(sources) // 2]
 
-    def compare(
-        self,
-        items: str,
-        learnt: Sequence[Texts],
-        test: Sequence[Texts],
-        **more: Callable[[str], str],
-    ) -> Comparison:
-        """Compares translations of test pairs with baselines.
-
-        **Arguments** items: what they are. learnt: the pairs of the training. more: functions that
-        translate a text, by name, besides none at all and `WordByWord`.
-        """
-        sources, references = zip(*test, strict=True)
-        baselines: dict[str, Callable[[str], str]] = {
-            "untranslated": str,
-            "word by word": WordByWord(learnt).translate,
-            **more,
-        }
-        systems = {name: list(map(translate, sources)) for name, translate in baselines.items()}
-        ours = self.translator.translate(sources)
-        systems[self.config.cell] = [best.text for best, *_ in ours]
-        comparison = Comparison(items, [Measure("chrF", chrf, "{:.1f}"), Measure("exact")])
-        for system, texts in systems.items():
-            pairs = list(zip(texts, references, strict=True))
-            exact = [(text == right, 1) for text, right in pairs]
-            comparison.add(system, chrF=[chrf_counts(*pair) for pair in pairs], exact=exact)
-        try:
-            bleu = {name: bleu_and_chrf(texts, references)[0] for name, texts in systems.items()}
-            note = "BLEU: " + ", ".join(f"{value:.1f} {name}" for name, value in bleu.items())
-        except SettingError as error:  # the package is missing
-            note = str(error)
-        comparison.notes.append(note)
-        return comparison
-
     def draw(self, path: Path, comparison: Any) -> None:
         """Draws the losses, the comparison, and the attention over a held-out source."""
         source = self._median_source()
@@ -208,15 +171,3 @@ def _vocabularies(pairs: Sequence[Texts], config: TranslateConfig) -> tuple[Voca
         shared = kinds[0].of(sources + targets, config.vocab_size)
         return shared, shared
     return kinds[0].of(sources, config.vocab_size), kinds[1].of(targets, config.vocab_size)
-
-
-def split(pairs: Sequence[Texts], seed: int) -> tuple[list[Texts], list[Texts]]:
-    """Splits pairs into training data and one of twenty held out, drawn by a seed."""
-    if len(pairs) < 2:
-        raise TextError(f"{len(pairs)} pairs are too few: expected two, of which one is held out")
-    order = Generator(seed).permutation(len(pairs)).tolist()
-    heldout = set(order[: max(1, len(pairs) // 20)])
-    return (
-        [pair for i, pair in enumerate(pairs) if i not in heldout],
-        [pair for i, pair in enumerate(pairs) if i in heldout],
-    )

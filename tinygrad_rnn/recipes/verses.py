@@ -9,14 +9,12 @@ Translations with one numbering of verses agree in the verses' positions in thei
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 from ..data import TextError
 from ..data.parallel_texts import read_module
-from .task import Parts
+from ..data.splits import Parts, split_by_hash
 from .translate import TranslateConfig
-from .translation_training import Texts
 
 MODULES = Path("/usr/share/sword/modules/texts/ztext")
 ENGLISH, SPANISH = "engKJV2006eb", "spaRV1909eb"
@@ -51,26 +49,10 @@ def verses(
             f"{len(sides[1]):,}: they number verses differently and cannot be aligned"
         )
     pairs = [pair for pair in zip(*sides, strict=True) if all(pair)]
-    parts = split(pairs, test, validation)
+    parts = split_by_hash(pairs, test, validation)
     if not parts.training:
         raise TextError(
             f"{source} and {target} have only {len(pairs):,} verses in common: more than "
             f"{test + validation:,} are needed, which are held out"
         )
     return parts
-
-
-def split(pairs: list[Texts], test: int, validation: int) -> Parts:
-    """Splits pairs by a hash of their sources, so that no source is in two parts.
-
-    >>> parts = split([("God", "Dios"), ("day", "dia"), ("God", "Dios"), ("sea", "mar")], 1, 1)
-    >>> [len(part) for part in (parts.training, parts.validation, parts.test)]
-    [1, 1, 1]
-    """
-    once = dict(reversed(pairs))  # of equal sources the first counts
-    order = sorted(once.items(), key=lambda pair: hashlib.sha256(pair[0].encode()).digest())
-    return Parts(
-        training=order[test + validation :],
-        validation=order[test : test + validation],
-        test=order[:test],
-    )

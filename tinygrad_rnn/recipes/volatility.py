@@ -6,7 +6,6 @@ parameters are those of the steps before the test.
 
 from __future__ import annotations
 
-import importlib.util
 import math
 import warnings
 from typing import Any
@@ -15,8 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..data.series import Array, Series
+from ..errors import needs
 from ..tensor.random import Generator
-from .series import lags, linear_fit, regressors
+from .classical import lags, linear_fit, regressors
+from .settings import SettingError
 
 NODES, WEIGHTS = np.polynomial.legendre.leggauss(64)
 DECAY = 0.94  # of the weights in `weighted_volatility`
@@ -85,14 +86,13 @@ def weighted_volatility(y: Array, end: int) -> Fitted:
     return mean, normal_log_density(y, mean, np.sqrt(variance))
 
 
-def garch(y: Array, end: int) -> Fitted | None:
+def garch(y: Array, end: int) -> Fitted:
     """GARCH(1,1) with Student's t (Bollerslev 1987), by the package arch.
 
-    **Returns** None without the package (extra `baselines`).
+    **Raises** SettingError without the package (extra `baselines`).
     """
-    if importlib.util.find_spec("arch") is None:
-        return None
-    from arch import arch_model
+    with needs("arch", "GARCH(1,1)", "pip install 'tinygrad_rnn[baselines]'", SettingError):
+        from arch import arch_model
 
     def model(values: NDArray[np.float64]) -> Any:
         return arch_model(values, mean="Constant", vol="GARCH", p=1, q=1, dist="t", rescale=False)

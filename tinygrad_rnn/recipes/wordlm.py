@@ -21,10 +21,11 @@ from ..tensor.creation import as_tensor
 from ..tensor.random import Generator
 from ..tensor.tensor import Tensor
 from .charlm import State
-from .comparison import Comparison, Measure, perplexity
+from .comparison import Comparison, Measure, block_sums, perplexity
 from .kneser_ney import KneserNey
 from .predictor import Index
 from .task import Task
+from .windows import WindowTrainer
 from .word_scorer import WordLMConfig, WordScorer
 
 HELD_OUT = 0.05  # of the words for validation, and as many, the last ones, for the test
@@ -32,7 +33,7 @@ SLICE = 20_000  # words of an evaluation
 BLOCK = 100  # words that the bootstrap draws together
 
 
-class WordLM(Task):
+class WordLM(WindowTrainer, Task):
     """Train a language model over words, and compare it with Kneser-Ney on held-out text."""
 
     recipe, unit, shown = "wordlm", "word", "validation perplexity {:.1f}"
@@ -114,20 +115,15 @@ class WordLM(Task):
         bits = Measure("bits/char", lambda s: -s[..., 0] / s[..., 1] / np.log(2), "{:.3f}")
         measures = [Measure("perplexity", perplexity, "{:.1f}"), bits]
         comparison = Comparison(f"blocks of {BLOCK} words", measures)
-
-        def add(system: str, scores: NDArray[np.float64]) -> None:
-            starts = np.arange(0, len(scores), BLOCK)
-            sums = [
-                np.add.reduceat(np.asarray(x, float), starts)
-                for x in (scores, np.ones(len(scores)), self.test_letters)
-            ]
-            pairs = {"perplexity": np.stack(sums[:2], 1), "bits/char": np.stack(sums[::2], 1)}
-            comparison.add(system, **pairs)
-
         orders = {"unigrams": 1, f"Kneser-Ney, order {config.order}": config.order}
-        for name, order in orders.items():
-            add(name, KneserNey(self.training_ids, order, size).score(self.test_ids))
-        add(config.cell, self.predicting().score_ids(self._after_start(self.test_ids)))
+        systems = {
+            name: KneserNey(self.training_ids, order, size).score(self.test_ids)
+            for name, order in orders.items()
+        }
+        systems[config.cell] = self.predicting().score_ids(self._after_start(self.test_ids))
+        for system, scores in systems.items():
+            sums = block_sums(BLOCK, scores, np.ones(len(scores)), self.test_letters)
+            comparison.add(system, **{"perplexity": sums[:, :2], "bits/char": sums[:, ::2]})
         unknown = float((self.test_ids == 0).mean())
         comparison.notes.append(
             f"{unknown:.1%} of the test's words are unknown: every system scores them as one word"
