@@ -9,6 +9,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdarg.h>
+#include <sys/file.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/types.h>
 #include <unistd.h>
@@ -51,11 +53,35 @@ FAILING(off64_t, lseek64, (int fd, off64_t offset, int from), (fd, offset, from)
 FAILING(int, stat64, (const char *path, struct stat64 *status), (path, status))
 FAILING(int, lstat64, (const char *path, struct stat64 *status), (path, status))
 FAILING(int, fstat64, (int fd, struct stat64 *status), (fd, status))
+FAILING(int, flock, (int fd, int how), (fd, how))
 
 /* The machine does not crash here, so nothing has to reach the disk, which takes most of a minute. */
 int fsync(int fd) { return fault("fsync") ? -1 : 0; }
 
-DIR *opendir(const char *path) { return fault("opendir") ? NULL : REAL(opendir)(path); }
+static int opened;
+
+DIR *opendir(const char *path) {
+  opened = 1;
+  return fault("opendir") ? NULL : REAL(opendir)(path);
+}
+
+struct dirent64 *readdir64(DIR *folder) { /* the first call for a folder: each takes time */
+  if (!opened) return REAL(readdir64)(folder);
+  opened = 0;
+  return fault("readdir64") ? NULL : REAL(readdir64)(folder);
+}
+
+int posix_fadvise64(int fd, off64_t from, off64_t size, int advice) {
+  return fault("posix_fadvise64") ? errno : REAL(posix_fadvise64)(fd, from, size, advice);
+}
+
+int ioctl(int fd, unsigned long request, ...) {
+  va_list rest;
+  va_start(rest, request);
+  void *argument = va_arg(rest, void *);
+  va_end(rest);
+  return fault("ioctl") ? -1 : REAL(ioctl)(fd, request, argument);
+}
 
 int open64(const char *path, int flags, ...) {
   va_list rest;

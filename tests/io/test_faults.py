@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,14 @@ import tinygrad_rnn as tg
 from tinygrad_rnn.io import CheckpointError, load_checkpoint, save_checkpoint
 from tinygrad_rnn.io.checkpoint import _load
 from tinygrad_rnn.io.earlier import earlier
+from tinygrad_rnn.train import CSVLog, Progress
 
 KEEP = 2
+CALLS = (
+    "write", "fsync", "rename", "open64", "close", "unlink", "read", "opendir", "readdir64",
+    "mkdir", "ftruncate64", "lseek64", "stat64", "lstat64", "fstat64", "flock", "ioctl",
+    "posix_fadvise64",
+)  # fmt: skip
 
 
 def state(step: int) -> dict[str, Any]:
@@ -92,6 +99,7 @@ def run(where: str, library: str) -> None:
                 assert steps[:2] in ([[3, 2]] if not message else [[3, 2], [2, 1], [2, 2]]), steps
                 assert 1 in steps or 3 in steps, steps
                 assert "\n" not in message
+                assert "saves there" not in message
                 save_checkpoint(folder, state(4), keep_last=KEEP)
                 assert steps_in(folder) == [4, steps[0]]
                 assert kinds(folder) == files
@@ -101,6 +109,61 @@ def run(where: str, library: str) -> None:
                 break
             failures[name] = failures.get(name, 0) + 1
     print(failures)
+    for name, begin in FILES.items():
+        write_with_faults(shim, Path(where) / name, begin)
+
+
+Write = Callable[[int], object]  # of the update of a number
+
+
+def weights_at(path: Path) -> Write:
+    return lambda step: tg.save(path, {"w": np.full(20_000, float(step))})
+
+
+def log_at(path: Path) -> Write:
+    log = CSVLog(path)
+    return lambda step: log(None, Progress(step, None, float(step), None, 0.1, 1))
+
+
+def running_log_at(path: Path) -> Write:
+    write = log_at(path)
+    write(2)
+    return write
+
+
+FILES = {"w.safetensors": weights_at, "resumed.csv": log_at, "running.csv": running_log_at}
+
+
+def write_with_faults(shim: Any, path: Path, begin: Callable[[Path], Write]) -> None:
+    """Writes a file with a fault at each call in turn: it has the old contents, or the new."""
+    write, contents = (log_at if path.suffix == ".csv" else begin)(path), list[bytes]()
+    for step in (1, 2, 3):
+        write(step)
+        contents.append(path.read_bytes())
+    for code, later in [(errno.EIO, False), (errno.ENOSPC, True), (0, False)]:
+        for number in range(1000):
+            path.write_bytes(contents[1])
+            write, message = begin(path), ""
+            shim.faults_arm(number, code, later)
+            try:
+                write(3)
+            except CheckpointError as error:
+                message = str(error)
+            name = shim.faults_disarm(ctypes.byref(ctypes.c_int())).decode()
+            at = f"{path.name}: {name}, call {number}, error {code}, {later=}: {message}"
+            found = path.read_bytes()
+            assert found == contents[2] or message, at
+            assert found in contents[1:] or (path.suffix, code) == (".csv", 0), at  # half a row
+            assert found.startswith(contents[1]) or begin is weights_at, at
+            assert "\n" not in message, at
+            left = [file for file in path.parent.iterdir() if file.name.startswith(path.name + ".")]
+            assert not left or later or name == "unlink", at
+            for file in left:
+                file.unlink()
+            write(3)
+            assert path.read_bytes() == contents[2], at
+            if not name:
+                break
 
 
 @pytest.mark.skipif(
@@ -121,5 +184,5 @@ def test_every_call_fails(tmp_path: Path) -> None:
         capture_output=True, encoding="utf-8",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    for call in ("write", "fsync", "rename", "open64", "close", "unlink", "read", "opendir"):
+    for call in CALLS:
         assert f"'{call}'" in done.stdout

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,45 @@ def test_a_new_training_has_a_new_log(tmp_path: Path) -> None:
     for _ in range(2):
         list(trainer(CSVLog(path)))
     assert [row["step"] for row in rows(path)] == ["1", "2", "3", "4", "5", "6"]
+
+
+def test_a_rollback_takes_the_rows_that_it_undoes(tmp_path: Path) -> None:
+    """A log has each update once; a link to it stays one."""
+    path, link = tmp_path / "log.csv", tmp_path / "link.csv"
+    path.touch()
+    link.symlink_to(path)
+    run = trainer(CSVLog(link))
+    run.every, run.on_nan, seen = 2, "rollback", list[float]()
+
+    def loss(model: tg.nn.Module, batch: tg.Tensor) -> tg.Tensor:
+        seen.append(0.0)
+        return (model(batch) ** 2).mean() * (math.nan if len(seen) in (4, 5) else 1)
+
+    run.loss = loss
+    with pytest.warns(UserWarning, match="step 4 gave loss nan.*: rolled back to step 2"):
+        records = list(run)
+    assert [p.step for p in records] == [1, 2, 3, 3, 4, 5, 6]
+    assert [row["step"] for row in rows(path)] == ["1", "2", "3", "4", "5", "6"]
+    assert float(rows(path)[2]["loss"]) == records[3].loss != records[2].loss
+    assert link.is_symlink()
+
+
+def test_a_row_that_a_full_disk_has_cut_is_dropped(tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    run = trainer(CSVLog(path))
+    next(run), next(run)
+    whole = path.read_text()
+    for cut in ("1", "12,0.", "3,0.1,2.0,,0.1,", '3,"'):
+        path.write_text(whole + cut)
+        CSVLog(path)(None, Progress(14, None, 2.0, None, 0.1, 1))
+        assert path.read_text() == whole + "14,,2.0,,0.1,\n"
+
+
+def test_a_file_with_a_field_that_is_too_long_is_no_log(tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text("step\n" + "1" * 200_000 + "\n")
+    with pytest.raises(tg.io.CheckpointError, match="is no log of a training"):
+        CSVLog(path)(None, Progress(2, None, 2.0, None, 0.1, 1))
 
 
 def test_event_files_are_tensorboard_s(tmp_path: Path) -> None:

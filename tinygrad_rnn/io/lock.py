@@ -29,6 +29,7 @@ LOCK = "checkpoint.lock"
 
 _OWNER = re.compile(rb"process \d+ on [^\n]*\n")
 _UNSUPPORTED = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
+_LOCKED = {errno.EAGAIN, errno.EACCES}  # Windows says the latter
 _ATTEMPTS = 100  # a hundredth of a second apart, until the owner has written its name
 _TRIES = 1000  # of opening a file that its owner is removing
 
@@ -167,8 +168,11 @@ def _lock(fd: int) -> bool:
         else:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
+        if error.errno in _LOCKED:
+            return False
         # Without locks, as on some network file systems, a save is still atomic.
-        return error.errno in _UNSUPPORTED
+        if error.errno not in _UNSUPPORTED:
+            raise
     return True
 
 

@@ -119,9 +119,10 @@ def write(path: Path, contents: bytes) -> None:
         os.replace(temporary, path)
         sync_folder(path.parent)  # stores the new name, too
     except OSError as error:
+        raise CheckpointError(f"cannot write {path}: {error.strerror}") from error
+    finally:  # also of an interrupt
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
-        raise CheckpointError(f"cannot write {path}: {error.strerror}") from error
 
 
 def as_path(function: str, path: Any) -> Path:

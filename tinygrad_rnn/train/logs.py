@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import csv
+import io
+import math
+import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import InvalidValueError, needs, public
 from ..io import CheckpointError
+from ..io.weights import write
 
 if TYPE_CHECKING:
     from .progress import Progress
@@ -30,7 +34,8 @@ def figures(progress: Progress) -> dict[str, float]:
 class CSVLog:
     """A callback that writes a row of figures for each update.
 
-    When a training resumes, the log keeps the rows of the updates before, and no others.
+    When a training resumes or rolls back, the log keeps the rows of the updates before, and no
+    others.
 
     **Arguments** path: of the file. figures: the names of the validation figures.
 
@@ -48,35 +53,48 @@ class CSVLog:
     def __init__(self, path: str | Path, figures: Sequence[str] = ("validation",)) -> None:
         self.path = Path(path)
         self.columns = ["step", "epoch", "loss", "grad norm", "lr", *figures]
-        self._started = False
+        self._last: float = math.inf  # the step of the last row; infinite where a log begins
 
     def __call__(self, trainer: Trainer | None, progress: Progress) -> None:
         """Writes a row."""
         try:
-            if not self._started:
+            if progress.step <= self._last:
                 self._start(progress.step)
-            self._write("a", [{"step": progress.step, **figures(progress)}])
+            self._last = math.inf  # a row that fails may be half in the file
+            with open(self.path, "a", newline="", encoding="utf-8") as file:
+                file.write(self._text([{"step": progress.step, **figures(progress)}]))
+            self._last = progress.step
         except OSError as error:
             raise CheckpointError(f"CSVLog: cannot write {self.path}: {error.strerror}") from None
-        except (KeyError, ValueError):
+        except CheckpointError as error:
+            raise CheckpointError(f"CSVLog: {error}") from None
+        except (KeyError, ValueError, csv.Error):
             raise CheckpointError(
                 f"CSVLog: {self.path} is no log of a training, whose rows could be kept: choose "
                 "another file, or remove it"
             ) from None
 
     def _start(self, step: int) -> None:
+        """Writes the names of the columns, and keeps the rows of the updates before a step."""
         rows: list[dict[str, Any]] = []
-        if step > 1 and self.path.exists():
-            with open(self.path, newline="", encoding="utf-8") as file:
-                rows = [row for row in csv.DictReader(file) if int(row["step"] or 0) < step]
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._write("w", [{name: name for name in self.columns}, *rows])
-        self._started = True
+        if step > 1 and self.path.is_file():
+            with open(self.path, newline="", encoding="utf-8") as file:
+                lines = [line for line in file if line.endswith("\n")]  # a full disk cuts the last
+            rows = [row for row in csv.DictReader(lines) if int(row["step"] or 0) < step]
+        text = self._text([{name: name for name in self.columns}, *rows])
+        if rows:
+            write(Path(os.path.realpath(self.path)), text.encode())  # a failed write leaves them
+        else:
+            with open(self.path, "w", newline="", encoding="utf-8") as file:
+                file.write(text)
 
-    def _write(self, mode: str, rows: Sequence[Mapping[str, Any]]) -> None:
-        with open(self.path, mode, newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, self.columns, extrasaction="ignore", lineterminator="\n")
-            writer.writerows(rows)
+    def _text(self, rows: Sequence[Mapping[str, Any]]) -> str:
+        held = io.StringIO()
+        csv.DictWriter(held, self.columns, extrasaction="ignore", lineterminator="\n").writerows(
+            rows
+        )
+        return held.getvalue()
 
 
 class TensorBoard:
