@@ -153,7 +153,7 @@ def options(command: Any) -> set[str]:
 
 OF_OTHERS = {  # of tests.gpu_check, bench, pip and mpiexec
     "--architecture", "--kernels", "--save-kernels", "--only", "--threads", "--no-binary",
-    "--oversubscribe",
+    "--oversubscribe", "--editable",
 }  # fmt: skip
 
 

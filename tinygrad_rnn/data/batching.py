@@ -2,7 +2,7 @@
 
 A text of n + 1 symbols has n targets: the symbol after each of the first n. B streams divide it
 into contiguous segments, which are the columns of a batch. A window holds the next `window` steps
-of all streams. Window k + 1 begins where window k ends, so that the hidden state can be carried
+of all streams. Window k + 1 begins where window k ends, so a model can carry its hidden state
 from one to the next.
 """
 
@@ -85,7 +85,7 @@ class Streams:
 
     @property
     def at_start(self) -> bool:
-        """Whether the next window begins an epoch, with a state of its own."""
+        """Tells whether the next window begins an epoch, with a state of its own."""
         return self.position % self.windows == 0
 
     def state_dict(self) -> dict[str, int]:
@@ -113,7 +113,8 @@ class Streams:
 def part_of(what: str, rank: int, size: int, batch: int) -> slice:
     """Returns the part of a batch that one of several processes reads: every size-th element.
 
-    Neighbours are of similar length where lengths are sorted, so that all have as much to do.
+    Where lengths are sorted, neighbours are of similar length, so all processes have about the same
+    work.
     """
     rank, size = operator.index(rank), operator.index(size)
     if not 0 <= rank < size:

@@ -27,7 +27,7 @@ _PARTS = (
 class BPEVocabulary(Vocabulary):
     """Byte-pair encoding: merges frequent pairs of symbols repeatedly (Sennrich et al. 2016).
 
-    The first symbols are the 256 bytes, so that every text can be encoded.
+    The first symbols are the 256 bytes, so it can encode every text.
 
     **Arguments** symbols: the attribute `symbols` of another vocabulary: the pieces by id, and the
     merges in order. It always has marks. **Raises** VocabularyError if they do not fit together, or

@@ -106,13 +106,13 @@ def pad_sequence(
 
 
 def _array(sequence: ArrayLike) -> Any:
-    """Whole numbers as NumPy reads them, which is quick; others as a Tensor has them."""
+    """Converts numbers to an array: integers by NumPy, which is quick, others by `as_tensor`."""
     array = np.asarray(sequence)
     return array if array.dtype.kind in "biu" else as_tensor(sequence, device="cpu").data
 
 
 def _arrays(sequences: Sequence[Any]) -> list[Any]:
-    """Sequences as arrays: lists of numbers in the dtypes of a Tensor of them.
+    """Converts sequences to arrays: lists of numbers to the dtype of a Tensor of them.
 
     An empty list has the dtype of the others.
     """

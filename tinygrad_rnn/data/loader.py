@@ -179,7 +179,8 @@ class DataLoader:
         """Gives each batch's samples to several processes: to this one every size-th.
 
         All processes read the same batches in the same order, so their loaders need the same seed.
-        A process gets None for a batch with fewer samples than there are processes, if none is its.
+        A process gets None for a batch with fewer samples than there are processes, if none of them
+        is its own.
 
         **Arguments** rank: of this process, from 0. size: the number of processes.
 

@@ -90,7 +90,7 @@ def _one_series(table: Table, name: str, config: Any, future: bool) -> Series:
 def stocks() -> list[Series]:
     """Reads daily adjusted closes, 2000 to 2013. **Raises** TextError if they are not installed.
 
-    Facebook's, of 196 days, are left out.
+    Without Facebook's, of which there are only 196 days.
     """
     text = _decompressed(SETS["stocks"].read("_data/stocks.csv.gz"))
     by_name: dict[str, list[tuple[datetime, float]]] = {}

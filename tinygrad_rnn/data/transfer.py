@@ -2,7 +2,7 @@
 
 A background thread puts a batch in page-locked memory, which the GPU reads by itself. The thread
 that uses the batches issues the copy, in a second stream: it runs beside the work on the batch
-before, and whoever takes the batch makes its own stream wait for it, not the host.
+before, and the thread that takes the batch lets its own stream wait for it, not the host.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Transfers:
 
 
 class Transfer:
-    """A batch that is being copied. It takes the place of the future that prepared it."""
+    """A batch during its copy, with the interface of the future that prepared it."""
 
     def __init__(self, transfers: Transfers, batch: Any, event: Any) -> None:
         self._transfers, self._batch, self._event = transfers, batch, event
@@ -77,5 +77,5 @@ class Transfer:
 
 
 def _copied(x: object) -> bool:
-    """Whether an element of a batch is copied in its own stream: a constant of the host."""
+    """Tells whether the second stream copies an element of a batch: a constant of the host."""
     return isinstance(x, Tensor) and x.edge is None and type(x.array) is np.ndarray and x.size > 0

@@ -50,8 +50,8 @@ def run(
 ) -> list[Value]:
     """Adds the code of a function of Tensors. **Returns** the leaves of its result.
 
-    It is traced twice, so that what depends on values is refused. **Arguments** like: the
-    structure of its arguments after the first one.
+    It traces the function twice, and refuses operations that depend on values. **Arguments** like:
+    the structure of its arguments after the first one.
     """
     traces = [_trace(function, inputs, k, like) for k in range(2)]
     (first, results), (second, _) = traces

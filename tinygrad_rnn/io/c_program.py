@@ -1,9 +1,9 @@
 """C code of arrays whose sizes are constants: loops over their elements.
 
 A value is an array, with the index of each of its elements, or a formula of an element's position,
-which is written where the value is used. So elementwise operations are fused, and what only moves
-elements (slices, gates, axes) costs nothing. Products with weights add to what their result is
-added to.
+which is written where the value is used. So elementwise operations are fused, and operations that
+only move elements (slices, gates, axes) cost nothing. The code of a product with weights adds to
+the array that the result is added to.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ next save removes those files and no others.
 
 A folder can keep the checkpoints before, too: a save copies the index to `checkpoint.json.1` (or a
 higher number) before it replaces it, and afterwards removes the oldest ones beyond those to keep.
-Of a damaged checkpoint the newest intact one before it is loaded instead.
+In place of a damaged checkpoint, `load_checkpoint` loads the newest intact one before it.
 
 Sizes and SHA-256 digests guard each file; those of the index are in its first lines. A reader
 opens all files before it reads any: files that a save removes meanwhile stay readable, and if one

@@ -165,8 +165,8 @@ def built(tree: object, own: Mapping[str, type], most: int, depth: int = 0) -> A
     """The module of a tree.
 
     **Arguments** own: classes of the reader's own by name. most: the largest size that may be an
-    option, before anything is allocated for it. **Raises** CheckpointError for what is no tree, for
-    a class that is unknown, and for options that do not fit.
+    option, before anything is allocated for it. **Raises** CheckpointError for JSON that is no
+    tree, for a class that is unknown, and for options that do not fit.
     """
     if depth > DEPTH:
         raise CheckpointError(f"its modules are nested over {DEPTH} deep")

@@ -1,6 +1,6 @@
 """Earlier checkpoints of a folder: their indexes, `checkpoint.json.1` and up, the last the newest.
 
-They have the contents of the `checkpoint.json` that each of them was. Files of arrays have the
+Each is a copy of the `checkpoint.json` of its time. Files of arrays have the
 digest of their contents in their names, so checkpoints share those that are equal.
 """
 

@@ -119,7 +119,7 @@ def _checked(header: Any, begin: int, size: int) -> Header:
 def mapped(path: Path, entries: Mapping[str, Entry]) -> dict[str, np.ndarray[Any, Any]]:
     """The arrays of a file, mapped into memory: read when used, and copied when written.
 
-    Writing to them does not change the file. What is not aligned is copied at once.
+    Writing to them does not change the file. Arrays that are not aligned are copied at once.
     """
     with reading(path), open_to_read(path) as file:
         memory = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)

@@ -86,11 +86,11 @@ class KerasChain(Module):
 def from_keras(path: str | Path, chain: KerasChain | None = None) -> KerasChain:
     """Builds a chain from a file of Keras 3, or loads its weights.
 
-    It has Embedding, SimpleRNN, GRU, LSTM, Bidirectional, Dense, LayerNormalization, Dropout and
+    It reads Embedding, SimpleRNN, GRU, LSTM, Bidirectional, Dense, LayerNormalization, Dropout and
     Activation, in a Sequential or a functional model that is a chain.
 
-    **Arguments** path: a `.keras` file; or `.weights.h5`, with the chain. chain: the layers for
-    weights alone; they are replaced. **Returns** the chain, in evaluation mode. **Raises**
+    **Arguments** path: a `.keras` file; or `.weights.h5`, with the chain. chain: the layers of a
+    `.weights.h5`, which has weights alone. **Returns** a new chain, in evaluation mode. **Raises**
     CheckpointError for a damaged file, and naming layers and options that we do not have.
 
     >>> import h5py, tempfile, tinygrad_rnn as tg

@@ -1,6 +1,6 @@
 """Layers of Keras and ours: their options and weights, in both directions.
 
-Kernels and gates are converted by `conventions.py`. An LSTM has one bias where ours has two.
+`conventions.py` converts kernels and gates. An LSTM has one bias where ours has two.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Files of `torch.save`, read without PyTorch and without running what is in them.
+"""Files of `torch.save`, read without PyTorch and without executing code in them.
 
 Such a file is a zip archive, not compressed: `data.pkl` is a pickle, a program for a stack machine,
 and `data/0`, `data/1`, ... are the elements of the tensors. The machine here knows the instructions
 for numbers, words, containers and references, and the functions that build tensors, ordered dicts,
-sets, bytes and NumPy's numbers; everything else is refused. It imports nothing and calls nothing by
+sets, bytes and NumPy's numbers; it refuses everything else. It imports nothing and calls nothing by
 a name in the file.
 """
 
@@ -79,7 +79,7 @@ def read_torch(file: BinaryIO, path: Path, device: str | None) -> dict[str, Any]
 
 
 def is_torch(file: BinaryIO) -> bool:
-    """Whether a zip archive begins with a file of `torch.save`."""
+    """Tells whether a zip archive begins with a file of `torch.save`."""
     found = b"data.pkl" in file.read(1000)
     file.seek(0)
     return found

@@ -1,8 +1,8 @@
 """Traces of a model: the operations that a call applies, and the layers that it runs whole.
 
-Recurrent layers and convolutions are not traced but recorded, since they become operators. A model
-is traced twice, with inputs of different sizes and values: what is equal in both is a constant of
-the model, and sizes that differ are those of input axes.
+A trace records a call of a recurrent layer or a convolution whole, since it becomes an operator.
+Each model is traced twice, with inputs of different sizes and values: a value that is equal in both
+is a constant of the model, and a size that differs is that of an input axis.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ class Recorder:
     # ------------------------------------------------------------ the Tracer protocol
 
     def replayed(self, op: Op, args: tuple[Any, ...], params: dict[str, Any]) -> Any:
-        """Every operation is applied."""
+        """Applies every operation."""
         return None
 
     def record(self, op: Op, args: tuple[Any, ...], params: dict[str, Any], result: Any) -> None:
@@ -119,10 +119,10 @@ class Recorder:
             self.add(op, args, {**op.parameters, **params}, results)
 
     def concretize(self, value: Traced) -> None:
-        """Allowed."""
+        """Lets Python read a value."""
 
     def overwritten(self, value: Traced) -> None:
-        """Refused where it would be lost."""
+        """Refuses to overwrite a numbered value: the graph would lose the write."""
         if id(value.array) in self.numbers:
             self.refuse("overwriting a value in place", "compute a new one")
 
@@ -135,7 +135,7 @@ class Recorder:
     def whole(
         self, what: Any, call: Callable[[], Any], args: tuple[Any, ...], params: dict[str, Any]
     ) -> Any:
-        """Records a call in place of what it does."""
+        """Records a call in place of its operations."""
         before = tracers.pop(get_ident())
         try:
             result = call()
@@ -146,7 +146,7 @@ class Recorder:
         return result
 
     def refuse(self, what: str, remedy: str) -> None:
-        """Refuses what ONNX has no operator for."""
+        """Refuses a call for which ONNX has no operator."""
         raise InvalidValueError(f"export_onnx: the model cannot be exported: {what}: {remedy}")
 
 
@@ -165,13 +165,13 @@ def recording(recorder: Recorder) -> Iterator[None]:
 
 
 def whole(module: Module) -> bool:
-    """Whether a module is exported whole."""
+    """Tells whether a module is exported whole."""
     return isinstance(module, RecurrentLayer | MinGRU | MinLSTM | Conv1d | Conv2d)
 
 
 @contextmanager
 def layers_whole(model: Module, recorder: Recorder) -> Iterator[None]:
-    """Records calls of the recurrent layers of a model, in place of what they do."""
+    """Records calls of the recurrent layers of a model, in place of their operations."""
     changed: list[tuple[Any, str]] = []
 
     def recorded(module: Module, method: str) -> Callable[..., Any]:

@@ -63,7 +63,7 @@ def load(path: str | Path) -> dict[str, Any]:
     """Loads named tensors from a file.
 
     **Arguments** path: a file in the safetensors format, of any library; or one of `torch.save`,
-    which is read without PyTorch, and without running what is in it.
+    which is read without PyTorch, and without executing code in it.
 
     **Returns** the tensors by name, on the default device; of `torch.save` the dict that was saved,
     with its numbers, words and containers.

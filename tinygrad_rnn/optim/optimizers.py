@@ -124,7 +124,7 @@ class Optimizer:
             p.data = p.data  # the same array: marks the graphs that used it
 
     def update_together(self, items: list[Any], group: Group, xp: ModuleType) -> bool:
-        """Updates as `update_group`, in one launch on a GPU; False where that cannot be."""
+        """Updates as `update_group`, in one launch on a GPU; False if it cannot."""
         return False
 
     def __init_subclass__(cls) -> None:
@@ -285,7 +285,7 @@ class SGD(Optimizer):
         p -= group["lr"] * g
 
     def update_together(self, items: list[Any], group: Group, xp: ModuleType) -> bool:
-        """On a GPU in one launch, where the parameters have one dtype."""
+        """Updates in one launch on a GPU, where the parameters have one dtype."""
         states = ["momentum_buffer"] * bool(group["momentum"])
         return _at_once(kernels.cuda.sgd, xp, items, states, group)
 
@@ -341,7 +341,7 @@ class RMSprop(Optimizer):
         p -= group["lr"] * g
 
     def update_together(self, items: list[Any], group: Group, xp: ModuleType) -> bool:
-        """On a GPU in one launch, where the parameters have one dtype."""
+        """Updates in one launch on a GPU, where the parameters have one dtype."""
         states = ["square_avg", *["momentum_buffer"] * bool(group["momentum"])]
         return _at_once(kernels.cuda.rmsprop, xp, items, states, group)
 
@@ -386,7 +386,7 @@ class Adam(Optimizer):
         )  # fmt: skip
 
     def update_together(self, items: list[Any], group: Group, xp: ModuleType) -> bool:
-        """On a GPU in one launch, where the parameters have one dtype and age."""
+        """Updates in one launch on a GPU, where the parameters have one dtype and age."""
         steps = {state.get("step", 0) + 1 for _, state in items}
         launched = len(steps) == 1 and _at_once(
             kernels.cuda.adam, xp, items, ["exp_avg", "exp_avg_sq"], group,
@@ -446,7 +446,7 @@ def _at_once(
     launch: Callable[..., None], xp: ModuleType, items: list[Any], names: list[str], group: Group,
     **more: Any,
 ) -> bool:  # fmt: skip
-    """Updates parameters with the named states in one launch; False if that cannot be."""
+    """Updates parameters with the named states in one launch; False if it cannot."""
     ps = [p.data for p, _ in items]
     gs = [xp.ascontiguousarray(p.grad.data) for p, _ in items]
     states = [[_running(state, name, p.data, xp) for p, state in items] for name in names]

@@ -1,7 +1,7 @@
 """An OpInfo for every operation, cell, layer and loss: how to draw samples of its inputs.
 
 `tinygrad-rnn gradcheck` checks them with random samples; the tests draw samples by hypothesis,
-which searches for one that fails and makes it small. A public operation without an OpInfo fails a
+which searches for one that fails, and shrinks it. A public operation without an OpInfo fails a
 test.
 """
 

@@ -1,4 +1,4 @@
-"""An OpInfo for every kind of attention, and for the halves and the whole of an encoder-decoder."""
+"""An OpInfo for every kind of attention, for encoders, decoders and encoder-decoders."""
 
 from __future__ import annotations
 

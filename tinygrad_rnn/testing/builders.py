@@ -33,10 +33,9 @@ def op_info(name: str, draw: Callable[[Sampler], Sample], kind: str = "operation
 def module_info(
     name: str, build: Callable[..., Sample], *args: Any, kind: str = "layer", **options: Any
 ) -> OpInfo:
-    """An OpInfo for a cell, a layer or a loss, which the sample of `build(draw, ...)` holds.
+    """An OpInfo for a cell, a layer or a loss; `build(draw, ...)` returns a sample with the module.
 
-    There is no function to hand over. Its weights are drawn from a seed: the same draws, the same
-    sample.
+    The weights of the module come from a drawn seed, so the same draws give the same sample.
     """
 
     def draw(d: Sampler) -> Sample:

@@ -89,7 +89,7 @@ def _draw_slstm(d: Sampler) -> Sample:
 
 
 def _off_the_kink(m: Array, i: Array, f: Array) -> Array:
-    """The old scale, moved where the new one would not know whether to follow it or i."""
+    """The old scale, moved away from the kink of the new one, the maximum of it and i."""
     near = np.abs(np.log(logistic(f)) + m - i) < 0.01
     return m + 0.1 * near if near.any() else m
 
@@ -106,7 +106,7 @@ def _draw_mlstm(d: Sampler) -> Sample:
     m = _off_the_kink(m, i, f)
 
     def near_one() -> Array:
-        """Where the sums' product with q is about as large as the least to divide by."""
+        """Marks products of the sums with q that are near the lower bound of the denominator."""
         old, new = (part[..., None] for part in (logistic(f) * np.exp(m), np.exp(i)))
         sums = old * n + new * k / np.sqrt(width)
         return np.asarray(np.abs(np.abs((sums * q).sum(axis=-1, keepdims=True)) - 1) < 0.01)
@@ -154,7 +154,7 @@ def _of_one_state(d: Sampler, cell: Any) -> Sample:
 
 
 def _stepped(d: Sampler, module: Any, x: tuple[int, ...]) -> Sample:
-    """A cell from its initial state, two steps of it: whatever its state is made of."""
+    """Two steps of a cell from its initial state, a tuple of Tensors."""
 
     def call(_: object, x: Any) -> Any:
         state = module.initial(x[0])

@@ -33,7 +33,7 @@ def between(d: Sampler, shape: tuple[int, ...]) -> Array:
 
 
 def flags(d: Sampler, shape: tuple[int, ...]) -> Array:
-    """Zeros and ones, infinities and what is no number."""
+    """Zeros, ones, infinities and NaN."""
     drawn = d.reals(shape)
     return laid_out(d, np.where(drawn > 1, np.inf, np.where(drawn < -1, np.nan, drawn > 0)))
 

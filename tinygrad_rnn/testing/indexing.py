@@ -23,7 +23,7 @@ from .op_info import (
 
 
 def index_of(d: Sampler, n: int) -> Any:
-    """Something that indexes an axis of length n > 0, each of NumPy's kinds."""
+    """An index of an axis of length n > 0, of any of NumPy's kinds."""
     return d.one_of(
         [
             d.integer(-n, n - 1),

@@ -1,4 +1,4 @@
-"""OpInfos of what loops over time, step by step or in parallel."""
+"""OpInfos of loops over time, step by step or in parallel."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""OpInfos of what sums over all sequences: alignments of labels, sequences of tags."""
+"""OpInfos of CTC and the CRF, which sum over all alignments of labels and all sequences of tags."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ REDUCTIONS = ("mean", "sum", "none")
 
 
 def _ctc_loss(d: Sampler) -> Sample:
-    """Drawn lengths of both kinds, equal labels among them; what is impossible counts nothing."""
+    """Draws both kinds of lengths, and equal labels; impossible alignments count nothing."""
     steps, batch, classes, most = (d.integer(low, 4) for low in (1, 1, 2, 0))
     blank = d.integer(0, classes - 1)
     labels = [c for c in range(classes) if c != blank]

@@ -1,4 +1,4 @@
-"""OpInfos of what moves elements and changes none."""
+"""OpInfos of operations that move elements and change none."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""OpInfo: what is checked under one name; samples of its inputs, and the choices that make one."""
+"""OpInfo, the checks of one name: samples of its inputs, and the choices that make a sample."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def away_from_zero(draw: Sampler, shape: tuple[int, ...]) -> Array:
 
 
 def away_from_integers(draw: Sampler, shape: tuple[int, ...]) -> Array:
-    """Reals away from integers, and from what lies halfway between two."""
+    """Reals away from integers, and from the middle between two."""
     x = draw.reals(shape)
     return laid_out(draw, np.floor(x) + 0.1 + (x - np.floor(x)) * 0.3)
 

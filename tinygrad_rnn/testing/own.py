@@ -52,7 +52,7 @@ def _three_steps(d: Sampler, cell: Any, path: str) -> Sample:
 
 @contextmanager
 def _naming_the_line(path: str) -> Iterator[None]:
-    """Raises an error that comes from a line of the file in the name of that line."""
+    """Adds the line of the file to an error that it raises."""
     try:
         yield
     except GradcheckError:

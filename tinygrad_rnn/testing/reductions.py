@@ -1,4 +1,4 @@
-"""OpInfos of reductions and of what runs along an axis."""
+"""OpInfos of reductions, and of operations along an axis."""
 
 from __future__ import annotations
 

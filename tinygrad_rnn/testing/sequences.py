@@ -93,7 +93,7 @@ def packed(
 
 
 def by_decomposition(name: str, **arguments: Any) -> Any:
-    """Calls `rnn`, `gru` or `lstm`, not as one operation, but as those that it is made of."""
+    """Calls the decomposition of `rnn`, `gru` or `lstm`, in place of the fused operation."""
     inputs, settings = packed(name, **arguments)
     decomposition: Any = FUSED[name].decomposition
     return decomposition(*inputs, **settings)

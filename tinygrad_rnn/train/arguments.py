@@ -1,4 +1,4 @@
-"""Checks of the Trainer's arguments: what would train nothing is found before training."""
+"""Checks of the Trainer's arguments, before the training: it must be able to train something."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def check_parts(model: Any, loss: Any, optimizer: Any, schedule: Any, callbacks:
 
 
 def check_data(name: str, data: Any) -> None:
-    """Refuses what is not an iterable of batches."""
+    """Refuses data that are not an iterable of batches."""
     samples = isinstance(data, TensorDataset | Subset | Windows) or is_leaf(data)
     arrays = isinstance(data, tuple) and len(data) > 0 and all(map(is_leaf, data))
     if samples or arrays or isinstance(data, Mapping | str) or not isinstance(data, Iterable):
@@ -84,7 +84,7 @@ def check_settings(
     explosion: Any,
     on_nan: Any,
 ) -> None:
-    """Refuses settings with which no update is made, or none accepted."""
+    """Refuses settings with which the Trainer would make no update, or accept none."""
     if (steps is None) is (epochs is None):
         raise InvalidValueError("Trainer: expected either steps or epochs")
     for name, value in (
@@ -102,7 +102,7 @@ def check_settings(
 
 
 def check_figures(schedule: Any, validation: Any, patience: Any) -> None:
-    """Refuses what waits for a validation figure, if none will come."""
+    """Refuses settings that need a validation figure, if the Trainer will compute none."""
     waits = "schedule: ReduceLROnPlateau" if isinstance(schedule, ReduceLROnPlateau) else "patience"
     if validation is None and (patience is not None or waits != "patience"):
         raise InvalidValueError(
@@ -148,5 +148,5 @@ def figures_of(found: Any) -> dict[str, float]:
 
 
 def nothing_counted() -> InvalidValueError:
-    """The error for batches none of which the loss counts."""
+    """The error for batches whose counts are all 0."""
     return InvalidValueError("Trainer: loss: expected a count above 0 of some batch, got 0 of all")

@@ -92,7 +92,7 @@ class Display:
         """Shows an update."""
 
     def sample(self, text: str) -> None:
-        """Shows what the model can do so far, at intervals."""
+        """Shows a sample of the model's output, at intervals."""
 
     def read(self, progress: Progress) -> list[str]:
         """Reads an update. **Returns** its figures, the most important first."""
@@ -119,7 +119,7 @@ class Display:
         return max(time.monotonic() - self.started, 1e-9)
 
     def sample_due(self) -> bool:
-        """Whether it is time to show a sample."""
+        """Tells whether it is time to show a sample."""
         due = self.seconds - self.sampled >= SAMPLE_EVERY
         if due:
             self.sampled = self.seconds

@@ -33,7 +33,7 @@ def worst_bits(symbols: int) -> float:
 
 
 def is_finite(values: Any) -> bool:
-    """Whether all numbers of a tree of Tensors and arrays are finite."""
+    """Tells whether all numbers of a tree of Tensors and arrays are finite."""
     found = (leaf.detach() if isinstance(leaf, Tensor) else leaf for leaf in tree.leaves(values))
     return all(bool(ops.all(ops.isfinite(x)).item()) for x in found if x.dtype.kind in "fc")
 
@@ -53,7 +53,7 @@ def check_weights(model: Module) -> None:
 
 
 def diverged(trainer: Trainer, how: str, why: str = "") -> DivergedError:
-    """Describes a divergence, what to change, and what caused it."""
+    """Describes a divergence, its causes, and the settings to change."""
     lr, clip = trainer.optimizer.param_groups[0]["lr"], trainer.clip
     limit = "pass `clip`" if clip is None else f"lower `clip` (it is {clip})"
     return DivergedError(

@@ -135,5 +135,5 @@ class TensorBoard:
             self._writer.flush()
 
     def close(self) -> None:
-        """Writes what is pending, and closes the file."""
+        """Writes the pending events, and closes the file."""
         self._writer.close()

@@ -1,4 +1,4 @@
-"""Recovery from updates that go wrong: found before the weights change, explained, and undone."""
+"""Recovery from updates that go wrong: finds them before the weights change, and undoes them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Recovery:
         self.restart(0.0)
 
     def restart(self, largest: float) -> None:
-        """Begins with another state of the trainer, whose largest loss so far is given."""
+        """Starts from another state of the trainer. **Arguments** largest: its largest loss."""
         self.largest = largest
         self._failures = 0  # without a success between them
         self._saved: dict[str, Any] | None = None  # to roll back to
@@ -52,7 +52,7 @@ class Recovery:
             self._saved = copy.deepcopy(trainer.state_dict())
 
     def fault(self, loss: float, norm: float) -> str:
-        """Returns what is wrong with an update, or an empty string."""
+        """Describes the fault of an update; an empty string, if it has none."""
         trainer = self.trainer
         if not (math.isfinite(loss) and math.isfinite(norm)):
             size = f" and gradient norm {norm}"
@@ -122,7 +122,7 @@ class Recovery:
         return [f"the gradient of {name} is not finite" for name in itertools.islice(bad, 1)]
 
     def _causes(self, batches: list[Any]) -> list[str]:
-        """Computes this rank's update again. **Returns** what was the first to be not finite."""
+        """Recomputes this rank's update. **Returns** the first values in it that are not finite."""
         trainer = self.trainer
         parts: list[tuple[str, Any]] = [
             *((f"weight {name}", p) for name, p in trainer.model.named_parameters()),

@@ -1,6 +1,6 @@
 """A training step: the gradient of some batches, then an update of the weights.
 
-Whoever makes it looks at the loss and the gradient's norm between the two, and can leave it there.
+Between the two the caller sees the loss and the gradient's norm, and can leave out the update.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class TrainStep:
-    """The training step of a trainer, with the loss, the optimizer and the clipping it has now.
+    """The training step of a trainer, with the trainer's current loss, optimizer and clipping.
 
     >>> import tinygrad_rnn as tg
     >>> model = tg.nn.Linear(1, 1)
@@ -65,7 +65,7 @@ class TrainStep:
             schedule.step()
 
     def backward(self, batches: list[Any]) -> tuple[Tensor, int]:
-        """Computes this rank's gradient of the mean over batches, and talks to no other rank.
+        """Computes this rank's gradient of the mean over batches, without communication.
 
         **Returns** the loss, and the count that it averages over.
         """

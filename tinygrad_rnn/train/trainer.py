@@ -1,7 +1,8 @@
 """The trainer: an iterator whose `next` makes one update of the weights.
 
-Whoever iterates (`fit`, the command line, a notebook) decides when to save. The state dict holds
-all that determines the next updates: a resumed training equals an uninterrupted one, bit for bit.
+The caller that iterates (`fit`, the command line, a notebook) decides when to save. The state dict
+holds all that determines the next updates: a resumed training equals an uninterrupted one, bit for
+bit.
 """
 
 from __future__ import annotations
@@ -142,17 +143,17 @@ class Trainer(Iterator[Progress]):
 
     @property
     def done(self) -> bool:
-        """Whether all updates are made, or the validation figure has not improved for too long."""
+        """Tells whether all updates are made, or the last `patience` evaluations were no better."""
         return self.step >= self.steps or self.waited >= (self.patience or math.inf)
 
     @property
     def stopped(self) -> bool:
-        """Whether a request to stop has come: to any of the ranks, which stop together."""
+        """Tells whether a request to stop has come: to any of the ranks, which stop together."""
         return self._asked if self.communicator.size > 1 else bool(self.requests)
 
     @property
     def improved(self) -> bool:
-        """Whether the last evaluation gave the best figure so far."""
+        """Tells whether the last evaluation gave the best figure so far."""
         return self.best is not None and self.waited == 0
 
     def __next__(self) -> Progress:

@@ -101,8 +101,8 @@ def import_onnx(path: str | Path) -> OnnxModel:
     """Imports a graph in the ONNX format as a module.
 
     It has the operators RNN, GRU and LSTM with all attributes, convolutions, linear algebra,
-    elementwise operations, reductions, normalization, those that change shapes, and If. What it
-    computes is differentiable: a model can be trained on.
+    elementwise operations, reductions, normalization, those that change shapes, and If. The module
+    is differentiable: you can train an imported model.
 
     **Arguments** path: the file, with all weights in it.
 

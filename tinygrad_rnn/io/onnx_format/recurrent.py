@@ -209,7 +209,7 @@ def _merged(g: Graph, ys: list[str], merge: str | None) -> str:
 
 
 def is_native(module: BuiltInLayer) -> bool:
-    """Whether the operators RNN, GRU and LSTM have all of a layer's options."""
+    """Tells whether the operators RNN, GRU and LSTM have all of a layer's options."""
     if type(module) not in (RNN, GRU, LSTM):
         return False
     names = ["nonlinearity"] if type(module) is RNN else ["activation", "recurrent_activation"]

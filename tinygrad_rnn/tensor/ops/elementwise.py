@@ -189,7 +189,7 @@ def gelu(xp: ModuleType, x: Array) -> Array:
 
 @operation
 def silu(xp: ModuleType, x: Array) -> Array:
-    """x * sigmoid(x), also called swish (Elfwing et al. 2017).
+    """x * sigmoid(x), also called swish (Elfwing et al. 2018).
 
     >>> import tinygrad_rnn as tg
     >>> tg.silu(tg.tensor([0.0, 200.0]))
