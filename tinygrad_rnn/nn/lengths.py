@@ -21,16 +21,17 @@ def lengths_of(
     """Checks lengths, and returns them as (B,) int64 on a device; None for the maximum."""
     if lengths is None:
         return Tensor([most] * rows, dtype="int64", device=device)
-    found = Tensor(lengths, device="cpu")  # a copy: the caller may write to theirs
-    on_host = found.data
+    given = lengths if isinstance(lengths, Tensor) else Tensor(lengths, device="cpu")
+    on_host = given.to("cpu").data
     if on_host.shape != (rows,) or (rows and on_host.dtype.kind not in "iu"):
         raise ShapeError(
             f"{name}: {argument}: expected {rows} integers, one per batch row; got {on_host.dtype} "
             f"{list(on_host.shape)}" + (": .astype(int)" if on_host.dtype.kind == "f" else "")
         )
     refuse_beyond(f"{name}: {argument}", on_host.tolist(), most)
-    same = on_host.dtype == "int64" and device == "cpu"
-    return found if same else Tensor(on_host, "int64", device)
+    if given is not lengths and on_host.dtype == "int64" and device == "cpu":
+        return given
+    return given.astype("int64").to(device)  # a copy: the caller may write to theirs
 
 
 def within_rows(x: Tensor, lengths: Tensor) -> Tensor:
