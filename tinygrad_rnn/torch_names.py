@@ -32,6 +32,9 @@ REMEDIES: dict[str, str] = {
     "Tensor.dim": "x.ndim",
     "Tensor.ndimension": "x.ndim",
     "Tensor.roll": "tg.roll(x, 1, axis=0)",
+    "Tensor.diag": "x.diagonal()",
+    "Tensor.diff": "x[:, 1:] - x[:, :-1]",
+    "Tensor.unfold": "tg.sliding_windows(x, (2,))",
     "Tensor.tril": "tg.tril(x)",
     "Tensor.triu": "tg.triu(x)",
     # ---------------------------------------------------------------- methods: parts, joining
@@ -85,7 +88,18 @@ REMEDIES: dict[str, str] = {
     "Tensor.norm": "tg.linalg.norm(x)",
     "Tensor.amax": "x.max(axis=1)",
     "Tensor.amin": "x.min(axis=1)",
+    "Tensor.isclose": "abs(x - y) < 1e-6",
+    "Tensor.allclose": "bool((abs(x - y) < 1e-6).all())",
+    "Tensor.isinf": 'abs(x) == float("inf")',
+    "Tensor.median": "tg.sort(x.reshape(-1))[(x.size - 1) // 2]",
+    "Tensor.inverse": "tg.linalg.inv(x @ x.T + tg.eye(2))",
+    "Tensor.det": "tg.linalg.det(x @ x.T)",
     "Tensor.relu_": "x = x.relu()",
+    "Tensor.tanh_": "x = x.tanh()",
+    "Tensor.sigmoid_": "x = x.sigmoid()",
+    "Tensor.exp_": "x = x.exp()",
+    "Tensor.unsqueeze_": "x = x.expand_dims(axis=0)",
+    "Tensor.t_": "x = x.T",
     "Tensor.uniform_": "tg.nn.init.uniform_(p, -1, 1)",
     "Tensor.normal_": "tg.nn.init.normal_(p)",
     # ---------------------------------------------------------------- methods: dtype, device, graph
@@ -100,6 +114,8 @@ REMEDIES: dict[str, str] = {
     "Tensor.bool": 'x.astype("bool")',
     "Tensor.type": 'x.astype("float32")',
     "Tensor.type_as": "x.astype(y.dtype)",
+    "Tensor.is_floating_point": 'x.dtype.kind == "f"',
+    "Tensor.nbytes": "x.size * x.dtype.itemsize",
     "Tensor.clone": "tg.alias(x)  # what writes to one leaves the other as it is",
     "Tensor.detach_": "x = x.detach()",
     "Tensor.requires_grad_": "x.requires_grad = True",
@@ -150,13 +166,23 @@ REMEDIES: dict[str, str] = {
     "tg.gt": "x > y",
     "tg.ge": "x >= y",
     "tg.allclose": "bool((abs(x - y) < 1e-6).all())",
+    "tg.isclose": "abs(x - y) < 1e-6",
+    "tg.isinf": 'abs(x) == float("inf")',
+    "tg.masked_fill": "tg.where(mask, 0, x)",
+    "tg.clone": "tg.alias(x)  # what writes to one leaves the other as it is",
+    "tg.diag": "x.diagonal()",
+    "tg.median": "tg.sort(x.reshape(-1))[(x.size - 1) // 2]",
+    "tg.unique": "import numpy; numpy.unique(x.numpy())",
     "tg.conv1d": "tg.conv(x.reshape(1, 2, 3), tg.ones((1, 2, 3)))",
     "tg.conv2d": "tg.conv(x.reshape(1, 1, 2, 3), tg.ones((1, 1, 2, 2)))",
     "tg.dropout": "tg.nn.dropout(x, 0.5)",
+    "tg.inf": 'float("inf")',
+    "tg.nan": 'float("nan")',
+    "tg.pi": "import math; math.pi",
     "tg.empty": "tg.zeros((2, 3))",
     "tg.empty_like": "tg.zeros_like(x)",
-    "tg.rand_like": "tg.rand(*x.shape)",
-    "tg.randn_like": "tg.randn(*x.shape)",
+    "tg.rand_like": "tg.rand(x.shape)",
+    "tg.randn_like": "tg.randn(x.shape)",
     "tg.bernoulli": "tg.rand(2, 3) < 0.5",
     "tg.multinomial": "tg.nn.decoding.draw(tg.softmax(x), tg.Generator(0))",
     "tg.from_numpy": "tg.as_tensor(array)",
@@ -176,13 +202,15 @@ REMEDIES: dict[str, str] = {
     "tg.jit": "model  # nothing to do: a layer is one operation already",
     "tg.seed": "tg.manual_seed(0)",
     "tg.get_default_device": "tg.default_device()",
-    "tg.utils": "tg.nn.utils",
+    "tg.utils": "tg.data.DataLoader([x], batch_size=1), tg.nn.utils",
     "tg.float16": '"float16"',
     "tg.float32": '"float32"',
     "tg.float64": '"float64"',
     "tg.float": '"float32"',
     "tg.double": '"float64"',
     "tg.half": '"float16"',
+    "tg.int8": '"int8"',
+    "tg.int16": '"int16"',
     "tg.int32": '"int32"',
     "tg.int64": '"int64"',
     "tg.long": '"int64"',
@@ -198,6 +226,9 @@ REMEDIES: dict[str, str] = {
     "Module.register_parameter": "model.scale = tg.nn.Parameter(tg.ones((1,)))",
     "Module.add_module": "model.extra = tg.nn.Linear(3, 2)",
     "Module.register_module": "model.extra = tg.nn.Linear(3, 2)",
+    "Module.get_parameter": 'dict(model.named_parameters())["weight"]',
+    "Module.get_submodule": 'dict(model.named_modules())[""]',
+    "Module.reset_parameters": "model = tg.nn.Linear(3, 2)  # new layers draw their weights",
     "Module.register_full_backward_hook": "model.weight.register_hook(print)",
     "Module.flatten_parameters": "model  # nothing to do: weights are packed at each call",
     "nn.functional": "tg.softmax(x, axis=-1), tg.nn.cross_entropy",
@@ -208,6 +239,11 @@ REMEDIES: dict[str, str] = {
     "nn.Softplus": "tg.softplus(x)",
     "nn.Hardsigmoid": "tg.hard_sigmoid(x)",
     "nn.LogSigmoid": "tg.log_sigmoid(x)",
+    "nn.Softsign": "x / (1 + abs(x))",
+    "nn.ReLU6": "x.clip(0, 6)",
+    "nn.Hardtanh": "x.clip(-1, 1)",
+    "nn.EmbeddingBag": "tg.nn.Embedding(3, 2)(ids).mean(axis=1)",
+    "nn.KLDivLoss": "tg.sum(tg.softmax(y) * (tg.log_softmax(y) - tg.log_softmax(x)))",
     "nn.SmoothL1Loss": "tg.nn.HuberLoss()",
     "nn.BCELoss": "tg.nn.BCEWithLogitsLoss()",
     "nn.MultiheadAttention": "tg.nn.MultiHeadAttention(4, 4, heads=2)",
@@ -220,6 +256,7 @@ REMEDIES: dict[str, str] = {
     "nn.utils.clip_grad_value_": "tg.optim.clip_grad_value_(model.parameters(), 1.0)",
     "optim.LinearLR": "tg.optim.LambdaLR(optimizer, lambda step: min(1, (step + 1) / 100))",
     "optim.SequentialLR": "tg.optim.LambdaLR(optimizer, lambda step: 1 if step < 100 else 0.1)",
+    "nn.utils.parameters_to_vector": "tg.concat([p.reshape(-1) for p in model.parameters()])",
     "nn.utils.rnn": "tg.nn.LSTM(3, 4)(tg.zeros((5, 2, 3)), lengths=[5, 3])",
 }
 
@@ -251,10 +288,16 @@ KERAS: dict[str, str] = {  # Keras's names, in the same way
     "nn.Activation": "tg.nn.Tanh()",
 }
 
-SHAPED = ("zeros", "ones")  # functions of a shape
+POSITIONS = {  # functions that PyTorch calls with more arguments
+    "zeros": "a shape is one argument, as in tg.zeros((2, 3))",
+    "ones": "a shape is one argument, as in tg.ones((2, 3))",
+    "repeat": "PyTorch's repeat is tg.tile(x, (2, 1))",
+}
 KEYWORDS = {  # arguments of PyTorch's and Keras's functions and classes
     "dim": "the keyword is axis=",
     "dims": "the keyword is axis=",
+    "unbiased": "the keyword is correction=, 0 for a population and 1 for a sample",
+    "ddof": "the keyword is correction=",
     "keepdim": "the keyword is keepdims=",
     "collate_fn": "the keyword is collate=",
     "prefetch_factor": "the keyword is prefetch=",
@@ -297,6 +340,6 @@ def keyword(text: str) -> str:
     """Returns the remedy for arguments that a function does not take, by Python's message."""
     found = re.search(r"unexpected keyword argument '(\w+)'", text)
     remedy = KEYWORDS.get(found[1]) if found else None
-    if remedy is None and (shape := re.search(r"(\w+)\(\) takes 1 positional argument but", text)):
-        remedy = f"a shape is one argument, as in tg.{shape[1]}((2, 3))" * (shape[1] in SHAPED)
+    if found := re.search(r"(\w+)\(\) takes .* positional arguments? but", text):
+        remedy = POSITIONS.get(found[1])
     return f": {remedy}" if remedy else ""

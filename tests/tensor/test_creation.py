@@ -77,8 +77,8 @@ SHAPES = {
     "zeros": tg.zeros,
     "ones": tg.ones,
     "full": lambda shape: tg.full(shape, 1.0),
-    "rand": lambda shape: tg.rand(*shape) if isinstance(shape, tuple) else tg.rand(shape),
-    "randn": lambda shape: tg.randn(*shape) if isinstance(shape, tuple) else tg.randn(shape),
+    "rand": tg.rand,
+    "randn": lambda shape: tg.randn(shape, 1),
     "randint": lambda shape: tg.randint(0, 3, shape),
 }
 
@@ -90,6 +90,16 @@ SHAPES = {
 def test_what_is_no_shape_is_refused_by_name(name: str, shape: Any) -> None:
     with pytest.raises((TypeError, ValueError), match=f"{name}: shape: expected"):
         SHAPES[name](shape)
+
+
+@pytest.mark.parametrize("draw", [tg.rand, tg.randn])
+def test_a_random_shape_is_one_argument_or_several(draw: Any) -> None:
+    several = draw(2, 3, generator=tg.Generator(0)).tolist()
+    for shape in ((2, 3), [2, 3], tg.zeros((2, 3)).shape):
+        assert draw(shape, generator=tg.Generator(0)).tolist() == several
+    assert draw().shape == draw(()).shape == ()
+    with pytest.raises(TypeError, match=r"an integer, got \(2, 3\): tg.randint\(0, 5, \(2, 3\)\)"):
+        tg.randint(5, (2, 3))  # type: ignore[arg-type]  # PyTorch's
 
 
 W = tg.tensor([1.0, 2.0], requires_grad=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from math import isfinite
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -180,7 +180,7 @@ def eye(
 
 
 def randn(
-    *shape: int,
+    *shape: Shape,
     generator: Generator | None = None,
     dtype: DType = "float32",
     device: str | None = None,
@@ -188,17 +188,20 @@ def randn(
 ) -> Tensor:
     """Draws standard normal numbers, on the host.
 
+    **Arguments** shape: its lengths, or a tuple of them.
+
     >>> import tinygrad_rnn as tg
-    >>> tg.randn(2, 3, generator=tg.Generator(0)).shape
+    >>> x = tg.randn(2, 3, generator=tg.Generator(0))
+    >>> tg.randn(x.shape).shape
     (2, 3)
     """
     wanted = _real_dtype(dtype, "randn")
-    numbers = given_or_default(generator, "randn").normal(sizes(shape, "randn"))
+    numbers = given_or_default(generator, "randn").normal(_lengths(shape, "randn"))
     return _place(numbers.astype(wanted), device, requires_grad)
 
 
 def rand(
-    *shape: int,
+    *shape: Shape,
     generator: Generator | None = None,
     dtype: DType = "float32",
     device: str | None = None,
@@ -206,13 +209,20 @@ def rand(
 ) -> Tensor:
     """Draws uniform numbers in [0, 1), on the host.
 
+    **Arguments** shape: its lengths, or a tuple of them.
+
     >>> import tinygrad_rnn as tg
     >>> tg.rand(2, 3, generator=tg.Generator(0)).shape
     (2, 3)
     """
     wanted = _real_dtype(dtype, "rand")
-    numbers = given_or_default(generator, "rand").random(sizes(shape, "rand"))
+    numbers = given_or_default(generator, "rand").random(_lengths(shape, "rand"))
     return _place(numbers.astype(wanted), device, requires_grad)
+
+
+def _lengths(shape: tuple[Shape, ...], what: str) -> tuple[int, ...]:
+    """The lengths of axes, each an argument, or all of them in one."""
+    return sizes(shape[0] if len(shape) == 1 else cast(Shape, shape), what)
 
 
 def randint(
@@ -229,6 +239,10 @@ def randint(
     >>> tg.randint(0, 10, (2, 3), generator=tg.Generator(0)).shape
     (2, 3)
     """
+    if isinstance(high, (tuple, list)):
+        raise InvalidTypeError(
+            f"randint: high: expected an integer, got {high}: tg.randint(0, {low}, {high})"
+        )
     least, above = integer(low, "randint: low"), integer(high, "randint: high")
     if not -(2**63) <= least < above <= 2**63:
         raise InvalidValueError(

@@ -22,6 +22,7 @@ from .conversion import DType
 from .graph import Leaf, Traced, grad_mode, wrap
 from .observers import RemovableHandle, concretize, hooked, refuse_in_trace, report_overwrite
 from .ops.indexing import Index
+from .shapes import Size
 
 T = TypeVar("T", bound=Traced)
 
@@ -219,7 +220,7 @@ class Tensor(Traced):
 
     @property
     def size(self) -> int:
-        return self.array.size
+        return Size(self.array.size)
 
     @property
     def dtype(self) -> np.dtype[Any]:
