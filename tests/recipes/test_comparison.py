@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tinygrad_rnn import plot
 from tinygrad_rnn.errors import InvalidValueError
 from tinygrad_rnn.recipes import SettingError, bleu_and_chrf
 from tinygrad_rnn.recipes.bag_of_words import logistic_regression
@@ -97,3 +98,18 @@ def test_a_baseline_without_its_package_says_how_to_install_it(
         baseline()
     assert str(caught.value).startswith(f"{who} needs the package ")
     assert str(caught.value).endswith(f": pip install 'tinygrad_rnn[{extra}]'")
+
+
+def test_levels_are_labelled_where_the_curve_is_far_away() -> None:
+    """A figure above ours is named at the right end, one below it at the left end."""
+    pytest.importorskip("matplotlib")
+    comparison = Comparison("texts", [Measure("bits", shown="{:.2f}")])
+    for name, bits in (("single", 4.5), ("pairs", 3.0), ("Kneser-Ney", 2.0), ("gru", 2.5)):
+        comparison.add(name, bits=[[bits, 1]])
+    _, [axes] = plot.panels(1, 1, 4, 3)
+    comparison.draw_levels(axes)
+    assert [line.get_ydata()[0] for line in axes.lines] == [4.5, 3.0, 2.0]
+    assert len({line.get_linestyle() for line in axes.lines}) == 3
+    assert [(text.get_text(), text.xy) for text in axes.texts] == [
+        ("single: 4.50", (1, 4.5)), ("pairs: 3.00", (1, 3.0)), ("Kneser-Ney: 2.00", (0, 2.0)),
+    ]  # fmt: skip

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from itertools import cycle
 from typing import Any
 
 import numpy as np
@@ -156,6 +157,20 @@ class Comparison:
         axes.set_yticks(range(len(others)), others)
         axes.set_ylim(len(others) - 0.5, -0.5)
         axes.set(title=f"{ours} minus others (95 %)", xlabel=f"difference in {measure.name}")
+
+    def draw_levels(self, axes: Any) -> None:
+        """Draws the others' first figures as horizontal lines, beside our falling curve."""
+        name, shown = self.measures[0].name, self.measures[0].shown
+        *others, (_, ours) = self.figures().items()
+        for (system, figures), dashes in zip(others, cycle(("--", ":", "-.")), strict=False):
+            level = figures[name]
+            axes.axhline(level, color="black", linewidth=1, linestyle=dashes)
+            side = int(level > ours[name])  # where the curve is far away
+            axes.annotate(
+                f"{system}: {shown.format(level)}", (side, level), (3 - 6 * side, 3),
+                ha="right" if side else "left", fontsize="small",
+                xycoords=("axes fraction", "data"), textcoords="offset points",
+            )  # fmt: skip
 
     def count(self) -> int:
         """Returns the number of items."""

@@ -105,6 +105,8 @@ class RecipeTrainer(train.Trainer):
         figure, panels = plot.panels(1, 3 if comparison else 2, 14 if comparison else 10, 4)
         self.draw_history(*panels[:2])
         if comparison is not None:
+            if comparison.measures[0].name == f"bits/{self.unit}":  # as the validation figure
+                comparison.draw_levels(panels[1])
             comparison.draw(panels[2])
         plot.save(figure, path)
 
