@@ -202,6 +202,9 @@ def raise_named(
     if not (ours or kind) or _is_the_callers(error) or _inside_another():
         raise error
     text, names = str(error), list(signature(function).parameters)
+    speaker = text.partition(":")[0].partition(".")[0]
+    if ours and "." in name and speaker in [base.__name__ for base in type(args[0]).__mro__]:
+        raise error  # the object speaks already, such as of what it was created with
     said_who = ours and _has_word(text, name)
     about_arguments = not ours or isinstance(error, (TypeError, ValueError, LookupError))
     if about_arguments and not (

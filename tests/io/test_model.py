@@ -230,6 +230,10 @@ def test_weights_are_mapped_and_the_file_stays(tmp_path: Path) -> None:
     assert (tmp_path / "m").read_bytes() == raw
     with pytest.raises(tg.TinygradRnnError, match="device"):
         load_model(tmp_path / "m", device="nowhere")
+    with pytest.raises(tg.DeviceError, match=r"^device: expected its name, .* got 0"):
+        load_model(tmp_path / "m", device=0)  # type: ignore[arg-type]
+    with pytest.raises(tg.InvalidTypeError, match=r"^load_matching: source: expected a"):
+        load_matching(nn.Linear(2, 1), 3)  # type: ignore[arg-type]
 
 
 def write(path: Path, tree: Any, tensors: Any, **metadata: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -55,11 +56,38 @@ LOADER = r"expected batches, as tg.data.DataLoader\(tg.data.TensorDataset\(x, y\
         ({"callbacks": print}, "callbacks: expected a list of functions"),
         ({"callbacks": ["log.csv"]}, "callbacks: expected a list of functions"),
         ({"explosion": None}, "explosion: expected more than 1"),
+        ({"clip": 0}, "^Trainer: clip: expected more than 0, got 0"),
+        ({"clip": "none"}, "^Trainer: clip: expected a number, got 'none'"),
+        ({"accumulate": None}, "^Trainer: accumulate: expected an integer, got None"),
     ],
 )
 def test_arguments_are_refused_at_once(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(tg.TinygradRnnError, match=message):
         trainer(**settings)
+
+
+class Named(Trainer):
+    """A trainer of another name."""
+
+
+@pytest.mark.parametrize(
+    ("settings", "options", "message"),
+    [
+        ({}, {"keep_last": 0}, "Trainer.fit: keep_last: expected 1 or more, got 0"),
+        ({"loss": lambda model, batch: 3}, {}, "Trainer: loss: expected a scalar Tensor, .* got 3"),
+        ({"validation": lambda model: "a"}, {}, "Trainer: validation: expected .* got 'a'"),
+        ({"validation": [None]}, {}, "Trainer: validation: expected batches with .*a list\\)"),
+    ],
+)
+@pytest.mark.parametrize("kind", [Trainer, Named])
+def test_an_error_names_the_trainer_once(
+    settings: dict[str, Any], options: dict[str, Any], message: str, kind: type[Trainer]
+) -> None:
+    run = trainer(**settings)
+    run.__class__ = kind
+    with pytest.raises(tg.TinygradRnnError) as caught:
+        run.fit(quiet=True, **options)
+    assert re.fullmatch(message, str(caught.value))
 
 
 def test_an_optimizer_or_a_schedule_of_another_model_is_refused() -> None:

@@ -13,7 +13,7 @@ from ..errors import InvalidTypeError, public
 from ..nn import Module, ModuleDict
 from ..nn.module import limited
 from ..nn.state_dict import StateDictError
-from ..tensor.backend import default_device
+from ..tensor.backend import default_device, parse
 from ..tensor.creation import as_tensor
 from ..tensor.tensor import Tensor
 from .configuration import built, classes, described
@@ -85,11 +85,12 @@ def load_model(path: str | Path, *, cls: Any = None, device: str | None = None) 
     GRU(2, 3)
     """
     at, own = as_path("load_model", path), classes(cls)
+    target = default_device() if device is None else device
+    parse(target)  # refuses what is no device
     try:
         model = _loaded(at, own)
     except CheckpointError as error:
         raise CheckpointError(f"load_model: {error}") from None
-    target = default_device() if device is None else device
     return model.to(target)
 
 
@@ -220,10 +221,14 @@ def load_matching(model: Module, source: str | Path | Mapping[str, Any]) -> Load
     """
     if not isinstance(model, Module):
         raise InvalidTypeError(f"load_matching: model: expected a module, got {model!r}")
-    try:
-        state = source if isinstance(source, Mapping) else load(source)
-    except CheckpointError as error:
-        raise CheckpointError(f"load_matching: source: {error}") from None
+    if isinstance(source, Mapping):
+        state = source
+    else:
+        at = as_path("load_matching", source, "source")
+        try:
+            state = load(at)
+        except CheckpointError as error:
+            raise CheckpointError(f"load_matching: source: {error}") from None
     parameters = model._named()
     fitting: dict[str, Any] = {}
     unexpected, mismatched = [], []

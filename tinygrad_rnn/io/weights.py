@@ -125,17 +125,17 @@ def write(path: Path, contents: bytes) -> None:
             temporary.unlink(missing_ok=True)
 
 
-def as_path(function: str, path: Any) -> Path:
-    """Converts a file's name to a path."""
+def as_path(function: str, path: Any, argument: str = "path") -> Path:
+    """Converts a file's name to a path. **Raises** errors that name the function's argument."""
     try:
         converted = Path(path)
     except TypeError:
         call = f": {CALLS[function]}" if function in CALLS else ""
         raise InvalidTypeError(
-            f"{function}: path: expected a file's name, got {type(path).__name__}{call}"
+            f"{function}: {argument}: expected a file's name, got {type(path).__name__}{call}"
         ) from None
     if "\0" in str(converted):
-        raise CheckpointError(f"{function}: path: {str(converted)!r} is not a file's name")
+        raise CheckpointError(f"{function}: {argument}: {str(converted)!r} is not a file's name")
     return converted
 
 

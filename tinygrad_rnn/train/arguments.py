@@ -9,6 +9,7 @@ from ..data import Subset, TensorDataset, Windows
 from ..errors import InvalidTypeError, InvalidValueError, described
 from ..nn import Module
 from ..optim import Optimizer, ReduceLROnPlateau
+from ..optim.checks import above_zero
 from ..tensor.shapes import integer
 from ..tensor.tensor import Tensor
 from ..tensor.tree import is_leaf
@@ -81,18 +82,22 @@ def check_settings(
     accumulate: Any,
     evaluate_every: Any,
     patience: Any,
+    clip: Any,
     explosion: Any,
     on_nan: Any,
 ) -> None:
     """Refuses settings with which the Trainer would make no update, or accept none."""
     if (steps is None) is (epochs is None):
         raise InvalidValueError("Trainer: expected either steps or epochs")
+    integer(accumulate, "Trainer: accumulate", 1)
     for name, value in (
-        ("steps", steps), ("epochs", epochs), ("accumulate", accumulate),
-        ("evaluate_every", evaluate_every), ("patience", patience),
+        ("steps", steps), ("epochs", epochs), ("evaluate_every", evaluate_every),
+        ("patience", patience),
     ):  # fmt: skip
         if value is not None:
             integer(value, f"Trainer: {name}", 1)
+    if clip is not None:
+        above_zero(clip, "Trainer: clip")
     if not isinstance(explosion, int | float) or not explosion > 1:
         raise InvalidValueError(f"Trainer: explosion: expected more than 1, got {explosion}")
     if on_nan not in POLICIES:

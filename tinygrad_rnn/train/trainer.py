@@ -98,7 +98,7 @@ class Trainer(Iterator[Progress]):
         if validation is not None and not callable(validation):
             arguments.check_data("validation", validation)
         arguments.check_settings(
-            steps, epochs, accumulate, evaluate_every, patience, explosion, on_nan
+            steps, epochs, accumulate, evaluate_every, patience, clip, explosion, on_nan
         )
         arguments.check_figures(schedule, validation, patience)
         self.model, self.data, self.loss, self.optimizer = model, data, loss, optimizer
@@ -318,7 +318,8 @@ class Trainer(Iterator[Progress]):
             if self._position is not None:
                 self.data.load_state_dict(self._position)  # type: ignore[attr-defined]
             self.step = integer(state["step"], "step", 0)
-            self.best, self.waited = state["best"], state["waited"]
+            self.best = None if state["best"] is None else float(state["best"])
+            self.waited = integer(state["waited"], "waited", 0)
             self._nats, self._count = state["sums"]
             self._recovery.restart(state.get("largest", 0.0))
             self.history = [dict(record) for record in state["history"]]
@@ -352,6 +353,7 @@ class Trainer(Iterator[Progress]):
         **Raises** CheckpointError if the folder holds a checkpoint already, and resume is False, or
         another process trains in it.
         """
+        integer(keep_last, "Trainer.fit: keep_last", 1)
         apart = self.communicator.rank > 0
         folders = None if folder is None or apart else (Path(folder) / LAST, Path(folder) / BEST)
 
