@@ -187,7 +187,7 @@ def _numbers(value: object) -> list[int]:
 
 
 def _same(a: Any, b: Any) -> bool:
-    """Whether arguments are equal in two traces."""
+    """Tells whether arguments are equal in two traces."""
     if isinstance(a, dict):
         return a.keys() == b.keys() and all(_same(v, b[k]) for k, v in a.items())
     if isinstance(a, tuple | list):

@@ -22,7 +22,7 @@ Formula = Callable[[Array], str]  # the code of the elements at positions, of wh
 
 
 class Value:
-    """What the code computes.
+    """A value that the code computes.
 
     **Attributes** at: the code of elements. array: the name of an array that holds all elements in
     order, if there is one. products: matrices, and the arrays that they multiply; the results are

@@ -59,7 +59,7 @@ def cannot_save(folder: Path, error: OSError) -> CheckpointError:
 def open_to_read(path: Path) -> BinaryIO:
     """Opens a regular file, and refuses a pipe, on which opening could wait for ever.
 
-    **Raises** CheckpointError for what is not a regular file, OSError if opening fails.
+    **Raises** CheckpointError for a file that is not regular, OSError if opening fails.
     """
     return open(path, "rb", opener=_regular)
 

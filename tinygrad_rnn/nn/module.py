@@ -101,11 +101,11 @@ def limited(most: int) -> Iterator[None]:
 class Module:
     """Base class of layers and models, which define `__init__` and `forward`.
 
-    Parameters are found by walking the attributes, and lists, tuples and dicts in them. What would
-    be left out is refused: a Tensor that requires grad and is no `Parameter`, a layer in a set,
-    whose elements have no order, or as an attribute of the class, which all models would share. A
-    Tensor that requires no grad is a constant: neither learned nor saved, unless it is registered
-    as a buffer.
+    A module finds its parameters in its attributes, and in lists, tuples and dicts in them. It
+    raises an error for what it would not train: a Tensor that requires grad and is no `Parameter`,
+    a layer in a set, whose elements have no order, or as an attribute of the class, which all
+    models would share. A Tensor that requires no grad is a constant, which state dicts leave out
+    unless it is registered as a buffer.
 
     >>> import tinygrad_rnn as tg
     >>> class Model(tg.nn.Module):
@@ -153,7 +153,7 @@ class Module:
     # ------------------------------------------------------------ what it holds
 
     def named_modules(self, prefix: str = "") -> Iterator[tuple[str, Module]]:
-        """This module and those in it, with their names; each once, however often it is held."""
+        """This module and those in it, with their names; one that is shared occurs once."""
         return ((name, module) for name, module, _ in _walk(self, prefix, once=True))
 
     def modules(self) -> Iterator[Module]:
@@ -169,7 +169,7 @@ class Module:
         return (module for _, module in self.named_children())
 
     def named_parameters(self) -> Iterator[tuple[str, Parameter]]:
-        """The parameters with their names; each once, however many modules share it."""
+        """The parameters with their names; one that modules share occurs once."""
         seen: set[int] = set()
         for _, module, tensors in _walk(self, "", once=True):
             for name, p in _parameters(module, tensors):

@@ -1,6 +1,6 @@
 """Recurrent cells, and layers of them.
 
-`cells` has what a vanilla RNN, a GRU and an LSTM are: weights, a step, a fused operation. `layer`
+`cells` defines the vanilla RNN, the GRU and the LSTM: weights, a step, a fused operation. `layer`
 runs cells over time; `layers` and `recurrent` are its kinds, of built-in cells and of any.
 """
 

@@ -40,8 +40,8 @@ ONE_BIAS = (
 class Cell(Module):
     """The base of cells: weights of `gates` stacked gates, and a state that is one Tensor (B, H).
 
-    A cell of one's own says how many gates it has and what a step is; one with other weights says
-    their `shapes`.
+    A cell of your own defines `step`, and `gates`, the number of its gates; one with other weights
+    also defines their `shapes`.
 
     >>> import tinygrad_rnn as tg
     >>> class MinimalGatedCell(tg.nn.Cell):

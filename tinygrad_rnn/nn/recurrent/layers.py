@@ -1,7 +1,7 @@
 """RNN, GRU and LSTM: stacks of built-in cells, each a fused operation over the sequence.
 
 Arguments, parameters, their names and shapes are PyTorch's, so that its state dicts load as they
-are. What PyTorch does not have are keywords; they compose, with each other and with all the rest.
+are. Options that PyTorch lacks are keywords; all of them can be combined.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ from .states import Result, State, checked
 
 
 class Steps(Protocol):
-    """A cell: what `nn.Recurrent` runs."""
+    """A cell, as `nn.Recurrent` runs it."""
 
     def initial(self, x: Tensor) -> State:
         """The state before the first step, a Tensor (B, ...) or a tree of them. x: a step's."""
@@ -32,23 +32,23 @@ class Steps(Protocol):
 
 
 class Recurrent(RecurrentLayer):
-    """Runs any cell over a sequence, with all that the built-in layers do around a cell.
+    """Runs any cell over a sequence, with the options that the built-in layers have around a cell.
 
-    **Arguments** cell: what has `step(x, state) -> (y, state)` and `initial(x)`, such as a `Cell`
-    of one's own; or a function that makes one for so many input features, which is called once for
-    each layer and direction. input_size: features of x, where a function makes the cells.
-    num_layers, batch_first, dropout, bidirectional, dropout_same_mask, zoneout, residual, merge,
-    reverse, generator: as `RNN` has them; zoneout may be a tuple, a probability for each part of
-    the state; one probability is for all parts that are reals.
+    **Arguments** cell: an object with `step(x, state) -> (y, state)` and `initial(x)`, such as a
+    `Cell` of your own; or a function of the number of input features that returns one, which the
+    layer calls once for each layer and direction. input_size: features of x, where a function
+    makes the cells. num_layers, batch_first, dropout, bidirectional, dropout_same_mask, zoneout,
+    residual, merge, reverse, generator: as `RNN` has them; zoneout may be a tuple, a probability
+    for each part of the state; one probability is for all parts that are reals.
 
     A cell's state is a Tensor, (B, ...), or a tuple, list, dict or named tuple of such, its parts;
     numbers, words and None in it stay what they are. A reset begins from the cell's `initial`. A
-    cell below another one says by `output_size` (or `hidden_size`) how many features it gives; all
-    cells have states of one size. Parameters are found under `cells.0`, counted as the layer's
-    states are. fused: calls the step twice and repeats its operations, as one node of the graph and
-    faster; for steps that do the same whatever the values, see `tg.scan`.
+    cell below another one has its number of output features in `output_size` (or `hidden_size`);
+    all cells have states of one size. The names of parameters begin with `cells.0`, `cells.1`, in
+    the order of the states. fused: traces the step and compiles the loop into one node of the
+    graph, for steps whose operations do not depend on values: see `tg.scan`.
 
-    **Raises** ValueError, TypeError saying which cells it needs and how to hand them over.
+    **Raises** ValueError, TypeError that says which cells the layer needs, and how to pass them.
 
     >>> import tinygrad_rnn as tg
     >>> one = tg.nn.Recurrent(tg.nn.LSTMCell(3, 4))

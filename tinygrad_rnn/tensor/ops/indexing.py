@@ -232,7 +232,7 @@ def take(x: Array, indices: Array, axis: int | None = None) -> Array:
 def remembered(make: Callable[..., Any]) -> Callable[..., Any]:
     """A function of numbers that makes index arrays: the same arrays for the same numbers.
 
-    Whoever compares two calls of a function (a fused scan) sees by that that they are constants.
+    A fused scan, which compares two calls of a function, so sees that they are constants.
     """
 
     @functools.lru_cache(256, typed=True)  # 4.0 is no 4
