@@ -6,7 +6,7 @@ import operator
 from collections.abc import Sequence
 from math import inf
 from operator import index
-from typing import Any, NoReturn, SupportsIndex
+from typing import Any, SupportsIndex
 
 from ..errors import InvalidTypeError, InvalidValueError, OutOfRangeError, ShapeError
 
@@ -53,15 +53,6 @@ def sizes(shape: int | tuple[int, ...] | list[int], what: str) -> tuple[int, ...
             return shape  # the usual case
     each = shape if isinstance(shape, (tuple, list)) else (shape,)
     return tuple([size(n, f"{what}: shape") for n in each])
-
-
-class Size(int):
-    """A number of elements. PyTorch's `size` is called: an error says what to type."""
-
-    def __call__(self, *axes: object) -> NoReturn:
-        raise InvalidTypeError(
-            "Tensor.size is the number of elements, and is not called; type x.shape, x.shape[0]"
-        )
 
 
 def refuse_beyond(what: str, lengths: Sequence[int], most: int) -> None:

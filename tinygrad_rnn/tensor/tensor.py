@@ -22,7 +22,6 @@ from .conversion import DType
 from .graph import Leaf, Traced, grad_mode, wrap
 from .observers import RemovableHandle, concretize, hooked, refuse_in_trace, report_overwrite
 from .ops.indexing import Index
-from .shapes import Size
 
 T = TypeVar("T", bound=Traced)
 
@@ -220,7 +219,7 @@ class Tensor(Traced):
 
     @property
     def size(self) -> int:
-        return Size(self.array.size)
+        return self.array.size
 
     @property
     def dtype(self) -> np.dtype[Any]:
