@@ -163,3 +163,53 @@ def test_infinite_logits_that_are_right_cost_nothing_with_a_pos_weight() -> None
     assert loss.item() == 0
     assert x.grad is not None
     assert x.grad.tolist() == [0, 0]
+
+
+IDS = np.array([0, 2])
+LOSSES: dict[str, Any] = {
+    "cross_entropy": lambda x, **given: tg.nn.cross_entropy(x, IDS, **given),
+    "smoothed": lambda x, **given: tg.nn.cross_entropy(x, IDS, label_smoothing=0.1, **given),
+    "weighted": lambda x, **given: tg.nn.cross_entropy(x, IDS, weight=[1.0, 2.0, 3.0], **given),
+    "ignored": lambda x, **given: tg.nn.cross_entropy(x, IDS, ignore_index=2, **given),
+    "nll": lambda x, **given: tg.nn.nll_loss(tg.log_softmax(x, axis=-1), IDS, **given),
+    "linear": lambda x, **given: tg.nn.linear_cross_entropy(x, x.mT @ x, IDS, **given),
+    "binary": lambda x, **given: tg.nn.binary_cross_entropy_with_logits(x, x > 0, **given),
+    "mse": lambda x, **given: tg.nn.mse_loss(x, tg.zeros_like(x), **given),
+    "l1": lambda x, **given: tg.nn.l1_loss(x, tg.zeros_like(x), **given),
+    "huber": lambda x, **given: tg.nn.huber_loss(x, tg.zeros_like(x), **given),
+}
+
+
+@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_loss_has_the_dtype_of_its_predictions(name: str, dtype: str) -> None:
+    x = tg.tensor([[0.5, 1.0, 2.0], [-1.0, 1.0, 2.0]], dtype=dtype, requires_grad=True)
+    for reduction in ("mean", "sum") if name == "linear" else ("mean", "sum", "none"):
+        loss = LOSSES[name](x, reduction=reduction)
+        assert loss.dtype == dtype, reduction
+        assert tg.grad(loss.sum(), [x])[0].dtype == dtype
+
+
+TARGETS_OF = [
+    [[1, 0, 1], [0, 0, 1]],
+    np.array([[1, 0, 1], [0, 0, 1]], dtype="uint8"),
+    np.array([[1.0, 0.0, 1.0], [0.0, 0.0, 1.0]]),
+    np.array([[True, False, True], [False, False, True]]),
+    tg.tensor([[1, 0, 1], [0, 0, 1]]),
+    tg.tensor([[True, False, True], [False, False, True]]),
+]
+
+
+@pytest.mark.parametrize("target", TARGETS_OF)
+def test_integers_and_booleans_are_real_targets_in_the_dtype_of_the_prediction(target: Any) -> None:
+    x = tg.tensor([[0.5, 1.0, 2.0], [-1.0, 1.0, 2.0]], requires_grad=True)
+    reals = tg.tensor([[1.0, 0.0, 1.0], [0.0, 0.0, 1.0]])
+    losses: list[Any] = [
+        tg.nn.mse_loss, tg.nn.l1_loss, tg.nn.huber_loss, tg.nn.binary_cross_entropy_with_logits,
+        lambda x, t: tg.nn.gaussian_nll_loss(x, t, tg.ones((2, 3))),
+        lambda x, t: tg.nn.student_t_nll_loss(x, t, tg.ones((2, 3)), 3.0),
+    ]  # fmt: skip
+    for loss in losses:
+        found, expected = loss(x, target), loss(x, reals)
+        assert found.dtype == np.float32
+        assert found.item() == expected.item()

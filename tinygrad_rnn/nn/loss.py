@@ -295,11 +295,13 @@ def _mean_square(name: str, y: Tensor, lengths: Lengths, differences: int) -> Te
 def like(name: str, prediction: Tensor, target: TensorLike) -> Tensor:
     """Checks that a target has the shape of a prediction. **Returns** it as a Tensor.
 
-    An array of reals takes the dtype of the prediction, as inputs take that of the weights.
+    Integers, booleans and arrays of reals take the dtype of the prediction, as inputs take that of
+    the weights.
     """
     is_tensor(name, "prediction", prediction)
     found = creation.as_tensor(target, device=prediction.device)
-    if not isinstance(target, Tensor) and found.dtype.kind == prediction.dtype.kind == "f":
+    whole = found.dtype.kind in "iub"
+    if prediction.dtype.kind == "f" and (whole or not isinstance(target, Tensor)):
         found = found.astype(prediction.dtype)
     if found.shape != prediction.shape:
         raise ShapeError(
