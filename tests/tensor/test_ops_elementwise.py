@@ -116,3 +116,86 @@ def test_what_does_not_reach_a_result_has_no_gradient(function: Any, order: int)
     (found,) = tg.grad(y, [x], tg.tensor(g), create_graph=order == 2)
     assert not np.isnan(found.numpy()[:2]).any()
     assert (found.numpy()[:2] == 0).all()
+
+
+# ---------------------------------------------------------------- reals beside integers
+
+MIXED: dict[str, Any] = {
+    **{name: getattr(tg, name) for name in ("add", "subtract", "multiply", "divide", "pow",
+       "maximum", "minimum", "remainder", "floor_divide", "atan2", "logaddexp")},
+    "where": lambda a, b: tg.where(a > 1, a, b),
+    "concat": lambda a, b: tg.concat([a, b]),
+    "stack": lambda a, b: tg.stack([a, b]),
+    "matmul": tg.matmul,
+    "einsum": lambda a, b: tg.einsum("i,i->i", a, b),
+    "linear": lambda a, b: tg.nn.cross_entropy(a.expand_dims(axis=0) * b, [1]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MIXED)
+@given(
+    real=st.sampled_from(["float16", "float32", "float64"]),
+    whole=st.sampled_from(["int8", "uint8", "int32", "uint32", "int64"]),
+    swapped=st.booleans(),
+    array=st.booleans(),
+)
+def test_integers_take_the_dtype_of_the_reals_beside_them(
+    name: str, real: str, whole: str, swapped: bool, array: bool
+) -> None:
+    x = tg.tensor([1.5, 2.0, 0.5], dtype=real, requires_grad=True)
+    n: Any = np.array([1, 2, 3], whole) if array else tg.tensor([1, 2, 3], dtype=whole)
+
+    def result(n: Any) -> Any:
+        if name == "linear":
+            return MIXED[name](x, n)
+        return MIXED[name](n, x) if swapped and name != "where" else MIXED[name](x, n)
+
+    found, expected = result(n), result(tg.tensor([1, 2, 3], dtype=real))
+    wide = {"float16": {"int32", "uint32", "int64"}, "float32": {"int32", "uint32", "int64"}}
+    if whole in wide.get(real, {whole}):  # NumPy's own result is wider by less than float64, else
+        assert found.dtype == real
+        np.testing.assert_array_equal(found.numpy(), expected.numpy())
+    for create_graph in (False, True):
+        (g,) = tg.grad(found.sum(), [x], create_graph=create_graph, retain_graph=True)
+        assert g.dtype == real
+
+
+@pytest.mark.parametrize(
+    ("call", "dtype"),
+    [
+        (lambda n: n / 2, "float32"),
+        (lambda n: n * 0.5, "float32"),
+        (lambda n: 1 / n, "float32"),
+        (lambda n: tg.sqrt(n), "float32"),
+        (lambda n: tg.where(n > 1, n, 0.5), "float32"),
+        (lambda n: n * 2, "int64"),
+        (lambda n: tg.where(n > 1, n, 0), "int64"),
+        (lambda n: n // 2, "int64"),
+        (lambda n: n.sum(), "int64"),
+        (lambda n: n / n.astype("float64"), "float64"),
+        (lambda n: n.mean(), "float64"),
+        (lambda n: tg.full_like(n, 1.0, dtype="float64"), "float64"),
+    ],
+)
+@pytest.mark.parametrize("compiled", [False, True])
+def test_reals_of_integers_are_float32(call: Any, dtype: str, compiled: bool) -> None:
+    n = tg.tensor([[1, 2], [3, 4]])
+    if compiled:
+        _, found = tg.scan(lambda h, n: (h, call(n)), tg.zeros((2,)), n, fused=True)
+    else:
+        found = call(n)
+    assert found.dtype == dtype
+
+
+def test_integers_in_a_compiled_loop_take_the_dtype_of_the_reals() -> None:
+    n, h = tg.arange(12).reshape(4, 3), tg.ones((3,), requires_grad=True)
+
+    def step(h: Any, n: Any) -> Any:
+        new = tg.tanh(h * 0.5 + n / 10)
+        return new, new * n
+
+    results = [tg.scan(step, h, n, fused=fused) for fused in (False, True)]
+    for y, last in results:
+        assert {y.dtype, last.dtype} == {np.dtype("float32")}
+    gradients = [tg.grad(y.sum(), [h])[0].numpy() for y, _ in results]
+    np.testing.assert_allclose(*gradients, rtol=1e-5)

@@ -26,6 +26,7 @@ from .graph import Traced, grad_mode
 Rule = Callable[..., Any]
 
 NUMBERS = (int, float, complex, np.generic)  # accepted in place of an array
+FLOAT64 = np.dtype("float64")
 PYTHON = frozenset({int, float, bool, complex})  # accepted without a check
 NESTED = (list, tuple, range)
 # Types of parameters that need no conversion. A module may add a named tuple of constants to it.
@@ -84,6 +85,35 @@ class Inputs:
                 if not self._may_be_operand(i, a):
                     raise self._not_an_operand(i, a)
             return args
+        return args if all(a is b for a, b in zip(new, args, strict=True)) else tuple(new)
+
+    def _in_one_dtype(self, args: tuple[Any, ...], raw: Sequence[Any]) -> tuple[Any, ...]:
+        """Converts integers to the dtype of the reals beside them; elementwise, else to float32.
+
+        So float32 stays float32, as in PyTorch and JAX, where NumPy's result would be float64.
+        Returns the same tuple if there is nothing to convert.
+
+        **Arguments** args: operands; raw: the same, without the graph.
+        """
+        reals, whole = set(), False
+        for a in raw:
+            if backend.is_array(a):
+                if a.dtype is FLOAT64:
+                    return args
+                if a.dtype.kind == "f":
+                    reals.add(a.dtype)
+                whole = whole or a.dtype.kind in "iu"
+        if not whole or len(reals) > 1 or (self.parameters and not reals):
+            return args
+        dtype = reals.pop() if reals else np.float32
+        new = [
+            a.astype(dtype)
+            if backend.is_array(array)
+            and array.dtype.kind in "iu"
+            and (self.variadic or self._input(i) in self.rules)
+            else a
+            for i, (a, array) in enumerate(zip(args, raw, strict=True))
+        ]
         return args if all(a is b for a, b in zip(new, args, strict=True)) else tuple(new)
 
     def _operand(self, i: int, a: Any, like: Any) -> Any:

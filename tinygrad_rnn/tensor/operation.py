@@ -33,7 +33,7 @@ from ..errors import InvalidTypeError, from_cupy, public
 from . import backend
 from .conversion import DTYPES
 from .graph import Edge, Node, Traced, WideNode, grad_mode, new, older, wrap
-from .inputs import NUMBERS, PYTHON, SETTLED, Inputs, Rule, is_plain
+from .inputs import FLOAT64, NUMBERS, PYTHON, SETTLED, Inputs, Rule, is_plain
 from .observers import Tracer, callbacks, observing, tracers
 
 T = TypeVar("T")
@@ -190,6 +190,9 @@ class Op(Inputs):
                 y = tuple([xp.asarray(v) for v in y])
             elif isinstance(y, NUMBERS):
                 y = xp.asarray(y)
+        dtype: Any = None if several else y.dtype
+        if dtype is FLOAT64 and (same := self._in_one_dtype(args, raw)) is not args:
+            return self(*same, **params)
         if callbacks and (seen := observing().forward) is not None:
             seen(self, y, raw)
         if cls is None:
@@ -200,7 +203,7 @@ class Op(Inputs):
             out = new(cls)
             out.array, out.edge = y, None
             return out
-        if "c" in [v.dtype.kind for v in y] if several else y.dtype.kind == "c":
+        if "c" in [v.dtype.kind for v in y] if several else dtype.kind == "c":
             raise InvalidTypeError(
                 f"{self.name}: complex numbers have no gradients here: compute with the real and "
                 "the imaginary part as tensors of their own, or under tg.no_grad()"
@@ -225,9 +228,15 @@ class Op(Inputs):
         Operations inside the forward function are not traced.
         """
         args = self._converted(args)
+        raw = [a.array if isinstance(a, Traced) else a for a in args]
+        mixed = self._in_one_dtype(args, raw) is not args
+        mixed = mixed and self(*args, **params).array.dtype.kind == "f"
+        tracers[get_ident()] = tracer
+        if mixed:
+            args = self._in_one_dtype(args, raw)  # now recorded
         if self.decomposition is not None:
-            tracers[get_ident()] = tracer
             return self.decomposition(*args, **{**self.parameters, **params})
+        del tracers[get_ident()]
         try:
             known = tracer.replayed(self, args, params)
             if known is not None:

@@ -171,7 +171,8 @@ def _simplified(x: Any, term: str, elsewhere: str, operands: Sequence[Any]) -> t
             term = term[:one] + term[one + 1 : other] + term[other + 1 :] + letter
     alone = tuple([i for i, letter in enumerate(term) if letter not in elsewhere])
     if alone:
-        dtype = np.result_type(*(operand.dtype for operand in operands))  # that of the product
+        dtypes = [operand.dtype for operand in operands]  # the product has that of the reals
+        dtype = np.result_type(*[d for d in dtypes if d.kind == "f"] or dtypes)
         x = _summed(x if x.dtype == dtype else astype(x, dtype), alone)
     return x, "".join(letter for letter in term if letter in elsewhere)
 
