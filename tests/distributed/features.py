@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 import signal
 import sys
 import warnings
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 import tinygrad_rnn as tg
 from tinygrad_rnn.distributed import average_gradients, broadcast_parameters
@@ -54,6 +56,28 @@ assert np.array_equal(ranks.join(ranks.part(whole, 1), 1), whole)
 assert ranks.gather(ranks.rank) == list(range(ranks.size))
 assert ranks.broadcast(f"of {ranks.rank}") == "of 0"
 assert ranks.sum(np.full(3, ranks.rank + 1.0)).tolist() == [ranks.size * (ranks.size + 1) / 2] * 3
+
+# -------------------------------------------------------------- calls that differ raise on all
+
+
+def refused(call: Any, said: str) -> None:
+    with pytest.raises(tg.InvalidValueError, match=re.escape(said)):
+        call()
+
+
+last = ranks.rank == ranks.size - 1
+different = "the ranks make different calls: rank 0 makes a sum of 3 float64, and rank "
+for call in (
+    lambda: ranks.sum(np.ones(4 if last else 3)),
+    lambda: ranks.sum(np.ones(3, "float32" if last else "float64")),
+    lambda: ranks.gather(1) if last else ranks.sum(np.ones(3)),
+    lambda: average_gradients([tg.zeros(1, requires_grad=True)], 2, *[1.0] * (1 + last)),
+):
+    refused(call, different)
+left = [tg.zeros(3 + last, requires_grad=True) for _ in range(2)]
+for p in left:
+    p.grad = tg.ones(p.shape)
+refused(lambda: average_gradients(left, 1), "rank 0 makes a sum of 6 float32, and rank ")
 
 # -------------------------------------------------------------- gradients: a rank without samples,
 # parameters that some ranks or none have used, and buckets smaller than a parameter
@@ -112,6 +136,21 @@ for validation in (tg.data.DataLoader(X[:21], 4, collate=lambda rows: tg.tensor(
     assert alone.step == shared.step <= 40
     assert np.allclose(weights(alone), weights(shared), rtol=0, atol=1e-6)
 assert shared.step == 6  # a figure that grows
+
+# -------------------------------------------------------------- trainings that differ
+
+for name, value in {
+    "steps": 21, "clip": 1.0, "accumulate": 2, "evaluate_every": 3, "patience": 2,
+    "on_nan": "skip", "validation": lambda model: 1.0,
+}.items():  # fmt: skip
+    given = {"validation": [tg.tensor(X)], **({name: value} if last else {})}
+    refused(lambda given=given: next(trainer(**given)), f"Trainer: {name}: ")
+other = trainer()
+other.model.to("float64" if last else "float32")
+refused(lambda: next(other), "Trainer: 0.weight: float32[3, 4] on rank 0, and float64[3, 4] on ")
+other = trainer()
+other.data.batch_size = 12 if last else 8
+refused(lambda: next(other), "Trainer: data: DataLoader(ndarray, 50 samples, batch_size=8")
 
 # -------------------------------------------------------------- dropout: other bits on each rank,
 # the same in the next run, and after a resumption

@@ -21,14 +21,14 @@ class World:
 
     rank, size = 0, 1
 
-    def Iallreduce(self, place: object, array: object) -> Any:
+    def Iallreduce(self, place: object, array: object, op: object = None) -> Any:
         assert isinstance(array, np.ndarray)
         return SimpleNamespace(Test=lambda: True)
 
 
 def test_gradients_go_through_pinned_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     library = SimpleNamespace(
-        COMM_WORLD=World(), IN_PLACE=None, Get_library_version=lambda: "of one rank"
+        COMM_WORLD=World(), IN_PLACE=None, MAX=None, Get_library_version=lambda: "of one rank"
     )
     monkeypatch.setitem(sys.modules, "mpi4py", SimpleNamespace(MPI=library))
     monkeypatch.setattr(gradients, "BUCKET", 64)

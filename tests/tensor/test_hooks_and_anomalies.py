@@ -111,3 +111,15 @@ def test_what_was_wrong_already_is_nobodys_fault() -> None:
         assert np.isinf((y * 2).numpy()[0])
         with pytest.raises(tg.AnomalyError, match="'subtract' returned a value that is no number"):
             y - y
+
+
+def test_a_mask_of_infinities_is_nobodys_fault() -> None:
+    """Attention gives the scores of padding -inf, which softmax makes 0."""
+    x = leaf(1.0, 2.0)
+    with tg.detect_anomaly(), np.errstate(all="ignore"):
+        scores = tg.where(tg.tensor([True, False]), x, -np.inf)
+        weights = tg.softmax(scores, axis=0)
+        assert weights.tolist() == [1.0, 0.0]
+        (weights * x).sum().backward()
+        with pytest.raises(tg.AnomalyError, match="'log' returned a value that is no number"):
+            tg.log(tg.where(tg.tensor([True, False]), -x, -np.inf))

@@ -14,7 +14,7 @@ import pytest
 import tinygrad_rnn as tg
 from tinygrad_rnn import nn
 from tinygrad_rnn.io import load_checkpoint
-from tinygrad_rnn.recipes import CharLMConfig, CharLMTraining
+from tinygrad_rnn.recipes import CharLMConfig, CharLMTraining, WordLM
 from tinygrad_rnn.train import DivergedError, Trainer
 
 from .test_trainer import mean_loss, trainer, weights
@@ -253,6 +253,37 @@ def test_a_carried_state_does_not_carry_it_on(
     assert len(caught) == 1
     assert run.step == 9
     assert all(np.isfinite(p.numpy()).all() for p in run.model.parameters())
+
+
+@pytest.mark.parametrize("policy", ["skip", "rollback"])
+def test_a_mean_of_weights_is_that_of_the_updates_that_count(policy: Any) -> None:
+    """A recipe's mean of its last weights leaves out those that a rollback undoes."""
+    config = WordLM.settings(
+        hidden_size=3, bptt=4, batch_size=2, steps=12, average=0.75, weight_dropout=0.0, order=1
+    )
+    run = WordLM("to be or not to be that is the question " * 9, config)
+    run.on_nan, run.every, loss, calls = policy, 4, run.loss, list[int]()
+
+    def planted(model: Any, batch: Any) -> Any:
+        calls.append(run.step)
+        value, count = loss(model, batch)
+        return value * (math.nan if len(calls) in (11, 12) else 1), count  # 12: to explain it
+
+    run.loss = planted
+    kept = dict[int, dict[str, Any]]()
+
+    def keep(_: Trainer, progress: Any) -> None:
+        named = run.model.state_dict().items()
+        kept[progress.step] = {name: weight.numpy().copy() for name, weight in named}
+
+    run.callbacks = [keep]
+    with pytest.warns(UserWarning, match="step 11 gave loss nan"):
+        list(run)
+    assert run.averaged == 9  # those of steps 3 to 11
+    assert sorted(kept) == list(range(1, 13))
+    for name, mean in run.mean.items():
+        expected = np.mean([kept[step][name] for step in range(3, 12)], axis=0)
+        np.testing.assert_allclose(mean, expected, rtol=1e-5, atol=1e-7)
 
 
 @pytest.mark.parametrize(

@@ -155,7 +155,8 @@ class Session(Generic[T]):
                         if trainer.stopped:
                             break
             except OSError:  # the output: its reader or its terminal has gone, or its disk is full
-                save()
+                if self.ranks.size == 1:  # else the others know nothing of it
+                    save()
                 raise
             if trainer.step == trainer.steps and self.ranks.rank == 0:
                 trainer.finish()

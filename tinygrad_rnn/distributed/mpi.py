@@ -1,7 +1,8 @@
 """Ranks that MPI connects (extra `mpi`): mpi4py, and the MPI library that it was built for.
 
 No rank waits for ever: collective calls do not block, and a rank that has waited for too long says
-so and ends the job. So does one that raises an error nobody catches.
+so and ends the job. So does one that raises an error nobody catches. Ranks that make different
+calls all raise an error: MPI would mix up their numbers.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import pickle
 import socket
 import sys
 import time
+import zlib
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -59,7 +61,8 @@ class MPI(Communicator):
         """Sums arrays over the ranks; those of a GPU go through pinned memory of the host."""
         host = array if isinstance(array, np.ndarray) else self._to_pinned(array)
         self.bytes += host.nbytes
-        self._wait(self._world.Iallreduce(self._mpi.IN_PLACE, host), "a sum")
+        self._agree("a sum", f" of {host.size} {host.dtype.name}")
+        self._sum(host)
         if host is not array:
             array.set(host)
         return array
@@ -67,7 +70,8 @@ class MPI(Communicator):
     def broadcast(self, value: Any) -> Any:
         """Returns rank 0's value, pickled."""
         data = np.frombuffer(pickle.dumps(value) if self.rank == 0 else b"", np.uint8)
-        (length,) = self.sum(np.array([data.size]))
+        self._agree("a broadcast")
+        (length,) = self._sum(np.array([data.size]))
         if self.rank:
             data = np.empty(length, np.uint8)
         self._wait(self._world.Ibcast([data, self._mpi.BYTE]), "a broadcast")
@@ -75,14 +79,9 @@ class MPI(Communicator):
 
     def gather(self, value: T) -> list[T]:
         """Returns the values of all ranks, pickled."""
-        data = np.frombuffer(pickle.dumps(value), np.uint8)
-        lengths = np.zeros(self.size, np.int64)
-        lengths[self.rank] = data.size
-        self.sum(lengths)
-        everything = np.empty(lengths.sum(), np.uint8)
-        parts = [everything, lengths.tolist()]
-        self._wait(self._world.Iallgatherv(data, parts), "a gathering")
-        return [pickle.loads(one.data) for one in np.split(everything, np.cumsum(lengths)[:-1])]
+        data = pickle.dumps(value)
+        self._agree("a gathering")
+        return [pickle.loads(one) for one in self._gather(data)]
 
     def abort(self, status: int) -> None:
         """Ends the processes of all ranks."""
@@ -91,6 +90,34 @@ class MPI(Communicator):
         self._world.Abort(status)
 
     # ------------------------------------------------------------ inside
+
+    def _agree(self, call: str, details: str = "") -> None:
+        """Checks that all ranks make the same call. **Raises** ValueError on all if not."""
+        code = zlib.crc32(f"{call}{details}".encode())
+        largest = np.array([code, -code])
+        self._wait(self._world.Iallreduce(self._mpi.IN_PLACE, largest, op=self._mpi.MAX), call)
+        if largest[0] == -largest[1]:
+            return
+        first, *calls = (one.decode() for one in self._gather(f"{call}{details}".encode()))
+        rank, other = next((r, c) for r, c in enumerate(calls, 1) if c != first)
+        raise InvalidValueError(
+            f"the ranks make different calls: rank 0 makes {first}, and rank {rank} "
+            f"{other}: let all make the same ones in the same order, for one model"
+        )
+
+    def _sum(self, host: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        self._wait(self._world.Iallreduce(self._mpi.IN_PLACE, host), "a sum")
+        return host
+
+    def _gather(self, own: bytes) -> list[bytes]:
+        data = np.frombuffer(own, np.uint8)
+        lengths = np.zeros(self.size, np.int64)
+        lengths[self.rank] = data.size
+        self._sum(lengths)
+        everything = np.empty(lengths.sum(), np.uint8)
+        parts = [everything, lengths.tolist()]
+        self._wait(self._world.Iallgatherv(data, parts), "a gathering")
+        return [one.tobytes() for one in np.split(everything, np.cumsum(lengths)[:-1])]
 
     def _wait(self, request: Any, what: str) -> None:
         """Waits for a collective call to complete; ends the job after the time-out."""

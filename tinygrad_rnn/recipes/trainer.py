@@ -133,6 +133,10 @@ class RecipeTrainer(train.Trainer):
         """Returns the recipe's generator: it draws everything."""
         return [self.generator]
 
+    def common(self) -> dict[str, object]:
+        """Returns what ranks have in common, the training data included."""
+        return {**super().common(), "training data": getattr(self, "fingerprint", None)}
+
     def state(self) -> dict[str, Any]:
         """Returns the recipe's own part of a checkpoint."""
         raise InvalidTypeError(f"{type(self).__name__} defines no state()")

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -15,6 +15,7 @@ from ..data import Streams, TextError, default_text
 from ..data.batching import Window
 from ..data.datasets import file_text
 from ..data.words import words
+from ..io.files import fitting
 from ..nn import Module
 from ..optim import SGD, Adam, Optimizer
 from ..tensor.creation import as_tensor
@@ -72,6 +73,7 @@ class WordLM(WindowTrainer, Task):
         self.carried: State = None
         self.mean: dict[str, NDArray[Any]] = {}  # of the last weights
         self.averaged = 0  # of them
+        self._averaged_at = -1  # the step whose weights were the last
 
     def optimizer_of(self, model: Module) -> Optimizer:
         """Creates Adam, or plain gradient descent."""
@@ -87,9 +89,15 @@ class WordLM(WindowTrainer, Task):
         return loss, x.size
 
     def _average(self) -> None:
-        """Adds the weights to their mean, in the last share of the updates."""
+        """Adds the weights to their mean, in the last share of the updates.
+
+        Once a step, however often its update goes wrong.
+        """
         if self.step < (1 - self.config.average) * self.steps or not self.config.average:
             return
+        if self.step == self._averaged_at:
+            return
+        self._averaged_at = self.step
         self.averaged += 1
         for name, weight in self.model.state_dict().items():
             mean = self.mean.setdefault(name, np.zeros(weight.shape, np.float32))
@@ -139,17 +147,21 @@ class WordLM(WindowTrainer, Task):
         )
 
     def state(self) -> dict[str, Any]:
-        """Returns the words, the state of the layers, and the mean of the weights."""
-        return {
-            **super().state(),
-            "hidden": self.carried_arrays(),
-            "mean": self.mean,
-            "averaged": self.averaged,
-        }
+        """Returns the words, and the state of the layers."""
+        return {**super().state(), "hidden": self.carried_arrays()}
 
     def load_state(self, saved: dict[str, Any]) -> None:
-        """Restores the state of the layers, and the mean of the weights."""
+        """Restores the state of the layers."""
         super().load_state(saved)
-        self.averaged = saved["averaged"]
-        self.mean = {name: np.array(mean) for name, mean in saved["mean"].items()}
         self.restore_carried(saved["hidden"], self.device)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns the state of the training, the mean of the weights included."""
+        return {**super().state_dict(), "mean": self.mean, "averaged": self.averaged}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restores the state of the training, and the mean of the weights."""
+        super().load_state_dict(state)
+        with fitting():
+            self.averaged, self._averaged_at = state["averaged"], -1
+            self.mean = {name: np.array(mean) for name, mean in state["mean"].items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import weakref
 from collections.abc import Iterator
@@ -60,7 +61,9 @@ WORDS = ("finite", "infinite", "no number")
 
 
 def _fault(value: object) -> int:
-    """The severity of the values of an array: 0 if all are finite, 1 for infinity, 2 for NaN."""
+    """The severity of a number or an array: 0 if it is finite, 1 for infinity, 2 for NaN."""
+    if isinstance(value, float):  # such as the -inf that masks scores
+        return 0 if math.isfinite(value) else 1 + math.isnan(value)
     if not hasattr(value, "dtype") or value.dtype.kind != "f":
         return 0
     xp = backend.module_of(value)

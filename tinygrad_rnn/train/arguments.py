@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from ..data import Subset, TensorDataset, Windows
+from ..data import DataLoader, Subset, TensorDataset, Windows
 from ..errors import InvalidTypeError, InvalidValueError, described
 from ..nn import Module
 from ..optim import Optimizer, ReduceLROnPlateau
@@ -114,6 +114,30 @@ def check_figures(schedule: Any, validation: Any, patience: Any) -> None:
             f"Trainer: {waits} waits for a validation figure: pass validation=, batches or a "
             "function of the model"
         )
+
+
+def check_alike(ranks: Sequence[Mapping[str, object]]) -> None:
+    """Refuses trainings of several ranks that differ, of which `Trainer.common` is given."""
+    for rank, theirs in enumerate(ranks):
+        for name in {**ranks[0], **theirs}:
+            ours, other = (one.get(name, "nothing") for one in (ranks[0], theirs))
+            if ours != other:
+                raise InvalidValueError(
+                    f"Trainer: {name}: {ours} on rank 0, and {other} on rank {rank}: create the "
+                    "same training on all ranks"
+                )
+
+
+def kind(value: Any) -> object:
+    """Describes a part of a training, in the same words for parts of the same kind."""
+    if isinstance(value, Tensor):
+        return f"{described(value)}{'' if value.requires_grad else ' without a gradient'}"
+    if value is None or isinstance(value, DataLoader):
+        return repr(value)
+    if callable(value):
+        return "a function"
+    length = f" of length {len(value)}" if hasattr(value, "__len__") else ""
+    return f"{type(value).__name__}{length}"
 
 
 def loss_and_count(result: Any) -> tuple[Tensor, Any]:

@@ -222,12 +222,29 @@ class Trainer(Iterator[Progress]):
         )
 
     def _start_alike(self) -> None:
-        """Gives all ranks the state of rank 0: weights, random numbers, position, all."""
+        """Gives all ranks the state of rank 0: weights, random numbers, position, all.
+
+        **Raises** ValueError on all, if their trainings differ in more than the state.
+        """
         rank = self.communicator.rank
+        arguments.check_alike(self.communicator.gather(self.common()))
         state = self.communicator.broadcast(None if rank else self.state_dict())
         if rank and state is not None:
             self.load_state_dict(state)
         self._alike = True
+
+    def common(self) -> dict[str, object]:
+        """Returns by name what all ranks must have in common, besides the state."""
+        return {
+            **{
+                name: arguments.kind(getattr(self, name))
+                for name in ("data", "validation", "optimizer", "schedule")
+            },
+            **{name: arguments.kind(p) for name, p in self.model.named_parameters()},
+            "accumulate": self.accumulate, "steps": self.steps, "evaluate_every": self.every,
+            "clip": self.clip, "patience": self.patience, "on_nan": self.on_nan,
+            "explosion": self.explosion, "worst": self.worst,
+        }  # fmt: skip
 
     # ------------------------------------------------------------ evaluation
 
