@@ -297,7 +297,7 @@ def test_a_short_text_shrinks_batch_and_window(run: Run, tmp_path: Path) -> None
     assert out.startswith(
         "hint: the text is short: --batch-size 11 --bptt 32 in place of 64 and 32\n"
     )
-    assert re.search(r"hint: 380 chars are little to learn from: .* fewer --steps", out)
+    assert re.search(r"hint: 380 symbols are little to learn from: .* fewer --steps", out)
     (tmp_path / "shorter.txt").write_text("to be")
     out = run(
         "train", "charlm", "--text", "shorter.txt", "--steps", "2", "--out", "other"

@@ -108,8 +108,8 @@ class Session(Generic[T]):
             print(f"model: {trainer.title} with {size:,} weights on {parameters[0].device}")
             if size > MANY * trainer.symbols:
                 print(
-                    f"hint: {trainer.symbols:,} {trainer.unit}s are little to learn from: the "
-                    "model will memorise them. Use more data, or a smaller --hidden-size and "
+                    f"hint: {trainer.symbols:,} symbols are little to learn from: the model will "
+                    "memorise them. Use more data, or a smaller --hidden-size and "
                     f"fewer --{trainer.span}"
                 )
             return trainer

@@ -34,10 +34,10 @@ class RecipeTrainer(train.Trainer):
     """
 
     recipe: ClassVar[str]  # its name in checkpoints
-    unit: ClassVar[str]  # the name of a symbol
+    unit: ClassVar[str]  # the name of what is predicted
     check: ClassVar[staticmethod[[dict[str, Any], Any], dict[str, Any]]]  # of a checkpoint's state
     fingerprint: dict[str, Any]  # of the training data
-    symbols: int  # to learn from
+    symbols: int  # to learn from: characters, words, steps
     uses: ClassVar[tuple[str, ...]]  # the commands that take its runs
     predictor: ClassVar[Any]  # a class with from_state(state, device)
     quick: ClassVar[dict[str, Any]]  # settings of a training that ends in a minute on one core
