@@ -200,7 +200,8 @@ def test_memory_is_counted_and_given_back() -> None:
     assert after["arrays"] == before["arrays"]
     assert after["cached"] >= 4 * 1024 * 1024
     tg.cuda.empty_cache()
-    assert tg.cuda.memory_stats()["cached"] == 0
+    # What is left lies in one block with arrays of other tests.
+    assert tg.cuda.memory_stats()["cached"] <= before["cached"] < 4 * 1024 * 1024
 
 
 def fails(error: type[Exception], words: str, call: Callable[[], Any]) -> None:
