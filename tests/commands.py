@@ -23,7 +23,8 @@ def run(*arguments: str, status: int = 0, typed: str = "") -> str:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("COLUMNS", "110")
         patch.setattr(sys, "argv", ["tinygrad-rnn", *arguments])
-        patch.setattr(sys, "stdin", SimpleNamespace(buffer=BytesIO(typed.encode())))
+        stdin = SimpleNamespace(buffer=BytesIO(typed.encode()), isatty=lambda: False)
+        patch.setattr(sys, "stdin", stdin)
         with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as left:
             main()
     said = err.getvalue()

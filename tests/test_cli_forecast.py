@@ -116,6 +116,8 @@ def rows(*values: object) -> str:
         ("yesterday,1\n", "row 2, column 'date': expected a date such as 2024-12-31, got 'yest"),
         (rows(1, 2, "", 4), "row 4, column 'value': missing value"),
         (rows(1, "x"), "row 3, column 'value': expected a number, got 'x'"),
+        (rows(1, "nan"), "row 3, column 'value': expected a number, got 'nan'"),
+        (rows(1, "1e300"), "row 3, column 'value': '1e300' is too large: scale the column down"),
         (rows(1, 2, -3), "row 4, column 'value': returns need values above 0, got -3: --period 1"),
         (rows(*[7] * 300), "row 2, column 'value': series 'own' is constant: every value is 7"),
         (rows(*range(1, 31)), "series 'own' is too short: 20 steps before 2020-01-22"),
@@ -132,7 +134,7 @@ def test_series_that_cannot_be_learnt_from(run: Run, content: str, message: str)
 
 def test_errors_of_several_series(run: Run) -> None:
     write_prices(200)
-    Path("more.csv").write_text(Path("prices.csv").read_text())
+    Path("more.csv").write_text(Path("prices.csv").read_text().rstrip())
     twice = ["train", "forecast", "--data", "prices.csv", "--data", "more.csv", "--out", "run"]
     said = run(*twice, "--series", "name", status=2)
     assert "two series are named 'one'" in said
@@ -140,6 +142,8 @@ def test_errors_of_several_series(run: Run) -> None:
     assert "prices.csv: no column 'names': it has 'name', 'date', 'value', 'wild'" in said
     said = run(*twice, "--series", "name", "--covariates", "wild, mild", status=2)
     assert "prices.csv: no column 'mild'" in said
+    said = run(*twice, "--series", "name", "--covariates", "wild, value", status=2)
+    assert "--covariates must be known in advance: 'value' is the column to forecast" in said
     said = run(*twice, status=2)  # the second series begins again
     assert "prices.csv: row 202, column 'date': dates out of order" in said
     lines = Path("prices.csv").read_text().splitlines(keepends=True)

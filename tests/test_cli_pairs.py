@@ -238,6 +238,10 @@ def test_verses(tmp_path: Path) -> None:
         ("translate nowhere", "no checkpoint in nowhere"),
         ("translate model nowhere", "no such text file: nowhere"),
         ("translate model --beams 0", "--beams must be at least 1"),
+        (
+            "translate model a --attention a.jpg",
+            "error: a plot is a PNG file: end its name in .png",
+        ),
         ("translate model --beams 2 --n-best 3", "--n-best must be at most --beams, 2, not 3"),
         ("translate plain --attention x.png", "no attention to draw"),
         (

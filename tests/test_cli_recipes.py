@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from tinygrad_rnn import train
-from tinygrad_rnn.io import load_checkpoint
+from tinygrad_rnn.io import CheckpointError, load_checkpoint
 from tinygrad_rnn.recipes.runs import RECIPES
 
 from .commands import run
@@ -79,6 +79,40 @@ def test_a_finished_run_is_compared_later(said: dict[str, str]) -> None:
     later = run("train", "charlm", "--out", "charlm", "--resume", "--compare")
     assert "Kneser-Ney, order 8" in later
     assert later.splitlines()[-1] == "tinygrad-rnn generate charlm"
+
+
+@pytest.mark.parametrize(
+    "line", ["score charlm --summary --file", "score wordlm --file", "translate translate"]
+)
+def test_a_dash_is_the_standard_input(said: dict[str, str], line: str) -> None:
+    text = Path("few").read_text()
+    assert run(*line.split(), "-", typed=text) == run(*line.split(), "few")
+
+
+def test_looking_at_the_standard_input(said: dict[str, str]) -> None:
+    run("look", "charlm", "--file", "few", "--out", "a.html")
+    run("look", "charlm", "--file", "-", "--out", "b.html", typed=Path("few").read_text())
+    assert Path("a.html").read_text() == Path("b.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("recipe", "entry", "value"),
+    [
+        ("classify", "words", [["a"]]), ("classify", "labels", [0, 1]), ("tag", "tags", {"O": 1}),
+        ("tag", "letters", [None]), ("wordlm", "words", ["a", {}]), ("speech", "scales", [1.5]),
+        ("speech", "scales", [["a", "b"]]), ("forecast", "known", 1), ("caption", "words", [1]),
+        ("forecast", "fits", {"series": 1}), ("forecast", "fits", {"series": [0, 1, "a"]}),
+    ],
+)  # fmt: skip
+def test_entries_of_another_kind_are_refused(
+    said: dict[str, str], recipe: str, entry: str, value: Any
+) -> None:
+    state = load_checkpoint(recipe)
+    assert RECIPES[recipe].check(state, "run") is state
+    with pytest.raises(
+        CheckpointError, match=rf"the checkpoint in run is not one of train {recipe}"
+    ):
+        RECIPES[recipe].check({**state, entry: value}, "run")
 
 
 REGULARISED = [

@@ -66,6 +66,8 @@ HEAD = "@classLabel true a b\n@data\n"
     ("content", "message"),
     [
         (HEAD + "1,2:a\n1,x:b\n", "own.ts: row 4, channel 1, step 2: expected a number, got 'x'"),
+        (HEAD + "1,2:a\n1,nan:b\n", "own.ts: row 4, channel 1, step 2: missing value"),
+        (HEAD + "1,2:a\n1,1e39:b\n", "own.ts: row 4, channel 1, step 2: '1e39' is too large"),
         (HEAD + "1,2:a\n" * 30, "every sequence to learn from has the label 'a'"),
         (HEAD + "1,2:a\n1,2:b\n", "2 items are too few"),
         ("text,label\n", "own.ts: row 1: expected a line of @ or #, until @data"),
@@ -86,7 +88,8 @@ def test_files_of_other_channels_and_labels(run: Run) -> None:
     assert "test.ts has 1 channels, but" in said
     assert "train.ts has 2" in said
     Path("test.ts").write_text(HEAD + "1,2:1,2:a\n")
-    assert "the training sequences have no label 'a'" in run(*files, status=2)
+    said = run(*files, status=2)
+    assert "the training sequences have no label 'a', as others do: add some, or leave" in said
 
 
 def slow_dtw(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> float:

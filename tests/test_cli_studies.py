@@ -85,6 +85,9 @@ def test_a_study_that_is_interrupted_continues(run: Run, monkeypatch: pytest.Mon
         ("memory --cells gru,elman", "not 'elman'"),
         ("memory --problems sums", "not 'sums'"),
         ("memory --trials 0", "`trials` must be at least 1"),
+        ("memory --problems reber,adding,reber", "`problems` names reber twice"),
+        ("memory --cells rnn,rnn", "`cells` names rnn twice"),
+        ("parallel --lengths 16,32,16", "`lengths` names 16 twice"),
         (
             "memory --length 1000000000",
             "size (`length`, `hidden_size`, `num_layers`, `batch_size`) needs",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import shutil
+import re
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +116,50 @@ def test_files_that_cannot_be_learnt_from(run: Run, content: str, message: str) 
     assert "got path=" not in said
 
 
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ('{"text": "a \\ud83d", "label": "x"}', "row 2, column 'text': half a letter"),
+        ('{"text": "a", "label": "\\udc4f"}', "row 2, column 'label': half a letter"),
+        ('{"text": "a", "label": 1}', "row 2, column 'label': mixed types: 1 is no str"),
+        ('{"text": "a", "label": null}', "row 2, column 'label': missing value"),
+        ('{"text": "a", "label": ' + "9" * 5000 + "}", "row 2 is not JSON (too many digits)"),
+        ('{"text": ' + "[" * 100_000 + "}", "row 2 is not JSON (nested too deeply)"),
+    ],
+)
+def test_json_lines_that_cannot_be_learnt_from(run: Run, row: str, message: str) -> None:
+    Path("own.jsonl").write_text('{"text": "a \\ud83d\\ude00", "label": "x"}\n' + row + "\n")
+    assert message in run("train", "classify", "--data", "own.jsonl", "--out", "run", status=2)
+
+
+@pytest.mark.parametrize("task", TASKS_BY_NAME)
+def test_a_copy_of_the_training_data_is_no_test(run: Run, task: str) -> None:
+    for name in ("a", "b", "c"):
+        Path(name).write_text("the same" if name < "c" else "what is other")
+    typed = ["train", task, "--out", "run", "--data", "a", "--data"]
+    said = run(*typed, "b", status=2)
+    assert re.search(
+        r"--data names /\S*/a and /\S*/b, which are the same: the model would be", said
+    )
+    Path("link").symlink_to("a")
+    assert re.search(r"--data names /\S*/a twice: the model would", run(*typed, "link", status=2))
+    assert "the model would be tested" not in run(*typed, "c", status=2)
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        *(f"{task} --data -" for task in TASKS_BY_NAME),
+        *("charlm --text -", "translate --source - --target a", "translate --source a --target -"),
+    ],
+)
+def test_training_data_are_no_standard_input(run: Run, typed: str) -> None:
+    """A run that resumes reads them again."""
+    Path("a").write_text("a\nb\n")
+    said = run("train", *typed.split(), "--out", "run", status=2)
+    assert "- is the standard input, which a run that resumes cannot read again: save it" in said
+
+
 def test_labels_may_be_unsure(run: Run) -> None:
     """A label's target is its confidence; the other labels share the rest."""
     rows = [f"text {i},{'abc'[i % 3]},{0.5 + i / 80}" for i in range(40)]
@@ -134,7 +178,8 @@ def test_labels_may_be_unsure(run: Run) -> None:
 
 
 def test_training_test_and_unknown_labels(run: Run, texts: Path) -> None:
-    shutil.copy(texts, "test.csv")
+    header, *rows = texts.read_text().splitlines()
+    Path("test.csv").write_text("\n".join([header, *reversed(rows)]))
     small = [*SMALL, "--epochs", "1", "--limit", "40"]
     said = run("train", "classify", "--data", "own.csv", "--data", "test.csv", *small, "--out", "a")
     assert "36 to learn from, 4 for validation, 40 for the test" in said

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from ..data import TextError
-from ..data.datasets import file_text
+from ..data.tables import read_input
 from ..recipes import SettingError
 from ..recipes.look import look as content_of
 from .options import Checkpoint, Device, on
@@ -40,7 +40,7 @@ def look(
     if (out.exists() and not out.is_file()) or not out.parent.is_dir():
         why = "it is not a regular file" if out.exists() else f"there is no folder {out.parent}"
         raise SettingError(f"cannot write {out}: {why}")
-    read = file_text(file) if file is not None else str(text)
+    read = read_input(file) if file is not None else str(text)
     with on(device):
         content = content_of(checkpoint, read.split("\n"), device)
     out.write_text(page(content, f"{checkpoint.name}: {_beginning(read)}"), "utf-8")

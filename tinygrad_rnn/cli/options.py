@@ -13,6 +13,8 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
+from ..data import TextError
+from ..data.tables import STANDARD_INPUT
 from ..distributed import communicator
 from ..recipes.settings import SettingError, Settings, bounds
 from ..tensor import backend
@@ -99,6 +101,16 @@ def as_utf8(typed: str | None) -> str | None:
         return typed.encode("ascii", "surrogateescape").decode()
     except UnicodeError:
         return typed  # with other letters, or not of UTF-8
+
+
+def absolute(path: Path | None) -> str | None:
+    """Returns the absolute name of a file of training data, for checkpoints to remember."""
+    if str(path) == STANDARD_INPUT:
+        raise TextError(
+            "- is the standard input, which a run that resumes cannot read again: save it as a "
+            "file, and name that"
+        )
+    return str(path.resolve()) if path else None
 
 
 def on(device: str | None) -> AbstractContextManager[None]:

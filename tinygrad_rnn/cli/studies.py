@@ -15,7 +15,7 @@ from ..io import CheckpointError, has_checkpoint, load_checkpoint
 from ..recipes.comparison import Comparison
 from ..recipes.runs import RESULTS, made_by, read_results, refuse_changes, refuse_other
 from ..recipes.saved import restored_settings
-from ..recipes.settings import Settings, check
+from ..recipes.settings import SettingError, Settings, check
 
 S = TypeVar("S", bound=Settings)
 
@@ -64,10 +64,12 @@ class Results(Generic[S]):
 
 
 def listed(name: str, typed: str, known: Collection[str]) -> list[str]:
-    """Splits names at commas. **Raises** SettingError for an unknown one."""
+    """Splits names at commas. **Raises** SettingError for an unknown one, or one twice."""
     names = [one.strip() for one in typed.split(",")]
     for one in names:
         check(name, one, str, one_of=known)
+        if names.count(one) > 1:
+            raise SettingError(f"`{name}` names {one} twice")
     return names
 
 

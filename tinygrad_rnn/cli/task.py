@@ -1,9 +1,11 @@
 """`tinygrad-rnn train` for the recipes with baselines, `predict` for their models, and `data`."""
 
 # Annotations are evaluated here, not later: those of a command name the recipe that it is for.
+import filecmp
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,7 +16,7 @@ from ..data.sets import SETS, cache_folder
 from ..recipes.runs import load_run
 from ..recipes.task import Task
 from .loop import opened
-from .options import Checkpoint, Device, Run, on, options
+from .options import Checkpoint, Device, Run, absolute, on, options
 
 AT_A_TIME = 256  # items of a prediction
 
@@ -32,12 +34,8 @@ def train_command(task: type[Task]) -> Callable[..., None]:
     ) -> None:
         with opened(task, task.recipe, settings, run) as session:
             saved = session.saved or {"config": {}, "sources": []}
-            session.sources = [str(path.resolve()) for path in data or ()] or saved["sources"]
-            if twice := [one for one in session.sources if session.sources.count(one) > 1]:
-                raise TextError(
-                    f"`data` names {twice[0]} twice: the model would be tested with what it has "
-                    "learnt from"
-                )
+            session.sources = [absolute(path) for path in data or ()] or saved["sources"]
+            _refuse_copies([path.resolve() for path in data or ()])
             config = replace(task.settings(**saved["config"]), **session.settings)
             content = task.read(session.sources, config)
             training = session.start(content, task.settings())
@@ -47,6 +45,16 @@ def train_command(task: type[Task]) -> Callable[..., None]:
     command.__name__ = command.__qualname__ = task.recipe
     command.__doc__ = (task.__doc__ or "").split("\n\n")[0]
     return options(task.settings(), quick=task.quick)(command)
+
+
+def _refuse_copies(files: Sequence[Path]) -> None:
+    """Refuses files of the same content. **Raises** TextError."""
+    for a, b in combinations(files, 2):
+        if a == b or (a.is_file() and b.is_file() and filecmp.cmp(a, b, shallow=False)):
+            which = f"{a} twice" if a == b else f"{a} and {b}, which are the same"
+            raise TextError(
+                f"`data` names {which}: the model would be tested with what it has learnt from"
+            )
 
 
 def predict(

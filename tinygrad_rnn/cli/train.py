@@ -15,6 +15,7 @@ from ..data import default_text, without_blanks
 from ..data.datasets import file_text
 from ..data.parallel import file_pairs
 from ..data.splits import Texts
+from ..data.tables import read_input
 from ..recipes import (
     CharLMConfig,
     CharLMTraining,
@@ -30,7 +31,7 @@ from ..recipes import phones as dictionary
 from ..recipes import verses as bibles
 from ..recipes.translation_table import against_baselines
 from .loop import opened
-from .options import Device, Run, on, options
+from .options import Device, Run, absolute, on, options
 
 EXAMPLES, TESTED = 20_000, 1_000  # of a task; of users' pairs, too
 Text = Annotated[
@@ -51,7 +52,7 @@ def charlm(
 ) -> None:
     """Train a character language model, and evaluate it on held-out text."""
     with opened(CharLMTraining, "charlm", settings, run) as session:
-        [path] = session.locate(_absolute(text))
+        [path] = session.locate(absolute(text))
         title, content = (text or path, file_text(text or path)) if path else default_text()
         if session.saved is None:
             _shrink(session.settings, len(content))
@@ -76,7 +77,7 @@ def cells(
     device: Device = None,
 ) -> None:
     """Compare RNN, GRU and LSTM with 1 to 4 layers as character models of a text."""
-    content = file_text(text) if text else default_text()[1]
+    content = read_input(text) if text else default_text()[1]
     _shrink(settings, len(content))
     print("cell  layers    weights  seconds  held-out bits/char")
     with on(device):
@@ -112,7 +113,7 @@ def translate(
 ) -> None:
     """Train an encoder-decoder on two files, whose lines are translations of each other."""
     with opened(TranslationTraining, "translate", settings, run) as session:
-        files = session.locate(_absolute(source), _absolute(target))
+        files = session.locate(absolute(source), absolute(target))
         if files[0] is None or files[1] is None:
             raise SettingError("a translation needs `source` and `target`, the texts to learn from")
         pairs = file_pairs(files[0], files[1])
@@ -162,7 +163,7 @@ def verses(
     """Train an encoder-decoder on a Bible in two languages, and test it on held-out verses."""
     with opened(TranslationTraining, "verses", settings, run) as session:
         defaults = [bibles.ENGLISH, bibles.SPANISH, str(bibles.MODULES)]
-        modules = session.locate(source, target, _absolute(folder), defaults=defaults)
+        modules = session.locate(source, target, absolute(folder), defaults=defaults)
         parts = bibles.verses(*modules)
         training = session.start(parts.training, bibles.CONFIG, heldout=parts.validation)
         print(f"verses: {len(parts.training):,}{_omitted(training)}")
@@ -190,7 +191,7 @@ def messages(
     """Train an encoder-decoder that translates a program's messages into English."""
     with opened(TranslationTraining, "messages", settings, run) as session:
         defaults = [programs.CHINESE, None]
-        parts = programs.messages(*session.locate(language, _absolute(folder), defaults=defaults))
+        parts = programs.messages(*session.locate(language, absolute(folder), defaults=defaults))
         training = session.start(parts.training, programs.CONFIG, heldout=parts.validation)
         print(f"messages: {len(parts.training):,}{_omitted(training)}")
         session.train(training, lambda: programs.compare(training, parts))
@@ -241,10 +242,6 @@ def task(
         for pairs, (shortest, longest) in ((validation, letters.TRAINED), (longer, letters.LONGER)):
             exact = letters.exact(training.translator, pairs)
             print(f"exact: {exact:.1%} of {len(pairs):,} with {shortest} to {longest} letters")
-
-
-def _absolute(path: Path | None) -> str | None:
-    return str(path.resolve()) if path else None
 
 
 def _omitted(training: TranslationTraining) -> str:

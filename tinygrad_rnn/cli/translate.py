@@ -14,7 +14,9 @@ import typer
 from .. import plot
 from ..data import TextError, read_lines
 from ..data.datasets import decoded
+from ..data.tables import STANDARD_INPUT
 from ..data.vocabulary import SHOWN
+from ..plot.canvas import check_plot_file
 from ..recipes import SettingError, Translation, Translator, bleu_and_chrf
 from ..recipes.runs import load_run
 from ..recipes.settings import check
@@ -52,7 +54,7 @@ def translate(
     check("batch_size", batch_size, at_least=1)
     references = None if reference is None else read_lines(reference)
     if attention is not None:
-        plot.check_file(attention)
+        check_plot_file(attention)
     with on(device):
         translator: Translator
         _, translator = load_run(checkpoint, "translate")
@@ -90,7 +92,7 @@ def _show(line: int, translations: list[Translation], n_best: int) -> None:
 
 def _chunks(file: Path | None, batch_size: int) -> Iterator[list[str]]:
     """Yields the lines, enough at a time to batch those of similar length."""
-    if file is not None:
+    if file is not None and str(file) != STANDARD_INPUT:
         yield read_lines(file)
         return
     at_a_time = 1 if sys.stdin.isatty() else 16 * batch_size

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from ..data import TextError, VocabularyError
-from ..data.datasets import file_text
+from ..data.tables import read_input
 from ..recipes.runs import load_run
 from ..recipes.word_scorer import WordScorer
 from ..tensor.random import Generator
@@ -77,7 +77,7 @@ def score(
     """Show a text's probability, by the chain rule over its characters, or its words."""
     if (text is None) is (file is None):
         raise TextError("expected a text to score: type it, or name a file with --file")
-    text = file_text(file) if file is not None else text
+    text = read_input(file) if file is not None else text
     if not text:
         raise TextError("the text is empty; there is nothing to score")
     with on(device):

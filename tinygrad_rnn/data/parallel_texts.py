@@ -68,7 +68,8 @@ def read_module(folder: Path) -> list[str]:
                 "sword-text-sparv; elsewhere name the modules' folder with --folder"
             ) from None
         except (OSError, struct.error, zlib.error, IndexError) as error:
-            raise TextError(f"{folder}: {testament}.bz* cannot be read: {error}") from None
+            why = getattr(error, "strerror", None) or error
+            raise TextError(f"{folder}: {testament}.bz* cannot be read: {why}") from None
     return verses
 
 

@@ -106,26 +106,14 @@ class Table:
                 raise ValueError(
                     f"mixed types: {_shown(value)} is no {first.__name__}, as the values above are"
                 )
+            if any("\ud800" <= letter <= "\udfff" for letter in str(value)):
+                raise ValueError(f"half a letter, without its other \\u: {_shown(value)}")
             return str(value)
 
         return self._column(column, text)
 
     def numbers(self, column: str) -> list[float]:
         """Returns a column of numbers, each smaller than LARGEST in size."""
-
-        def number(value: Any) -> float:
-            try:
-                found = math.nan if isinstance(value, bool) else float(value)
-            except OverflowError:  # a whole number of JSON
-                found = LARGEST
-            except (TypeError, ValueError):
-                found = math.nan
-            if math.isfinite(found) and abs(found) >= LARGEST:
-                raise ValueError(f"{_shown(value)} is too large: scale the column down")
-            if not math.isfinite(found):
-                raise ValueError(f"expected a number, got {_shown(value)}")
-            return found
-
         return self._column(column, number)
 
     def dates(self, column: str) -> list[datetime]:
@@ -165,6 +153,25 @@ class Table:
             except ValueError as error:
                 raise self.error(i, column, str(error)) from None
         return values
+
+
+def number(value: Any) -> float:
+    """Converts a value to a number. **Raises** ValueError for what is none, or not below LARGEST.
+
+    >>> number("3.5")
+    3.5
+    """
+    try:
+        found = math.nan if isinstance(value, bool) else float(value)
+    except OverflowError:  # a whole number of JSON
+        found = LARGEST
+    except (TypeError, ValueError):
+        found = math.nan
+    if math.isfinite(found) and abs(found) >= LARGEST:
+        raise ValueError(f"{_shown(value)} is too large: scale the column down")
+    if not math.isfinite(found):
+        raise ValueError(f"expected a number, got {_shown(value)}")
+    return found
 
 
 Rows = tuple[list[str], list[dict[str, Any]], list[int]]
@@ -210,7 +217,8 @@ def _json_rows(text: str, name: str) -> Rows:
         try:
             value = json.loads(line)
         except (ValueError, RecursionError) as error:
-            why = getattr(error, "msg", "nested too deeply")
+            other = "nested too deeply" if isinstance(error, RecursionError) else "too many digits"
+            why = getattr(error, "msg", other)
             raise TableError(
                 f"{name}: row {row} is not JSON ({why}): expected an object in one line"
             ) from None

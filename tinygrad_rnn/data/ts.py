@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .datasets import lines
-from .tables import LARGEST, TableError, read_input
+from .tables import TableError, number, read_input
 
 Case = tuple[NDArray[np.float32], str]  # values (T, channels), and a label
 
@@ -81,17 +81,12 @@ def _case(line: str, at: str, known: dict[str, list[str]], labelled: bool, width
 
 
 def _numbers(channel: str, at: str) -> NDArray[np.float64]:
-    fields = channel.split(",")
-    for step, field in enumerate(fields, 1):
+    found = []
+    for step, field in enumerate(channel.split(","), 1):
         try:
-            if not abs(float(field)) < LARGEST:
-                raise ValueError(field)
-        except ValueError:
-            shown = field.strip() if len(field) < 30 else f"{field[:27]}..."
-            missing = shown in ("", "?") or shown.lower() == "nan"
-            raise TableError(
-                f"{at}, step {step}: "
-                + ("missing value: fill it in, or remove the row" if missing
-                   else f"expected a number, got {shown!r}")
-            ) from None  # fmt: skip
-    return np.array([float(field) for field in fields])
+            if (text := field.strip()).lower() in ("", "?", "nan"):
+                raise ValueError("missing value: fill it in, or remove the row")
+            found.append(number(text))
+        except ValueError as error:
+            raise TableError(f"{at}, step {step}: {error}") from None
+    return np.array(found)

@@ -198,6 +198,11 @@ def check_file(path: str | Path) -> None:
 
     >>> check_file("losses.png")
     """
+    check_plot_file(path)
+
+
+def check_plot_file(path: str | Path) -> None:
+    """Refuses a file name as `check_file` does, for the command, whose errors name no function."""
     _picture_class()
     path = Path(path)
     if path.suffix.lower() != ".png":

@@ -128,7 +128,7 @@ class Captioner(Predictor):
     """Writes captions, and shows where it looked."""
 
     settings = CaptionConfig
-    kinds: ClassVar = {"words": (list, tuple)}
+    kinds: ClassVar = {"words": [str]}
     words: Sequence[str]
 
     def build(self, generator: Generator) -> CaptionModel:

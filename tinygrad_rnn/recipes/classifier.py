@@ -80,7 +80,7 @@ class Classifier(Labeller):
     """Gives texts their labels, and says what each word contributes."""
 
     settings = ClassifyConfig
-    kinds: ClassVar = {"words": list, "labels": list}
+    kinds: ClassVar = {"words": [str], "labels": [str]}
     words: list[str]
 
     def build(self, generator: Generator) -> TextModel:

@@ -17,7 +17,7 @@ from ..tensor import ops
 from ..tensor.random import Generator
 from ..tensor.tensor import Tensor
 from .charlm import CELLS, check_weights_fit
-from .settings import setting
+from .settings import SettingError, setting
 from .task import TaskSettings
 
 HIGHEST_DF = 100.0
@@ -49,6 +49,13 @@ class ForecastConfig(TaskSettings):
     epochs: int = 30
     lr: float = 1e-2
     weight_decay: float = setting(0.01, "Weight decay of AdamW.", at_least=0)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.value in (name.strip() for name in self.covariates.split(",")):
+            raise SettingError(
+                f"`covariates` must be known in advance: {self.value!r} is the column to forecast"
+            )
 
 
 class ForecastModel(Module):

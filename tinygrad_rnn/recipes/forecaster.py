@@ -46,7 +46,7 @@ class Forecaster(Predictor):
 
     settings = ForecastConfig
     header = ",".join(["series", "date", "step", *(f"{100 * q:g}%" for q in QUANTILES)])
-    kinds: ClassVar = {"fits": dict, "known": list, "period": int}
+    kinds: ClassVar = {"fits": {str: [(list, float)]}, "known": [[float]], "period": int}
     fits: dict[str, list[Any]]  # `classical_fit` by series
     known: list[list[float]]  # mean and deviation of each covariate
     period: int

@@ -104,7 +104,8 @@ class LabelTask(Task):
             )
         if unknown := {label for _, label, *_ in [*parts.validation, *parts.test]} - {*labels}:
             raise TextError(
-                f"the training {cls.unit}s have no label {min(unknown)!r}, as others do"
+                f"the training {cls.unit}s have no label {min(unknown)!r}, as others do: add some, "
+                "or leave the others out"
             )
         return labels
 

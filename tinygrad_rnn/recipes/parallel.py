@@ -54,6 +54,8 @@ class ParallelConfig(Settings):
         super().__post_init__()
         for length in self.all_lengths:
             check("lengths", length, at_least=10)
+            if self.all_lengths.count(length) > 1:
+                raise SettingError(f"`lengths` names {length} twice")
         states = (HELD_OUT + 8 * self.batch_size) * max(self.all_lengths) * (self.hidden_size + 8)
         check_memory("sequences of these `lengths`", 4 * states)
 

@@ -28,7 +28,7 @@ class Predictor:
     """
 
     settings: ClassVar[type[Settings]]
-    kinds: ClassVar[dict[str, Any]]  # the types of its own entries of a checkpoint
+    kinds: ClassVar[dict[str, Any]]  # of its own entries of a checkpoint, for `check_entries`
     header: ClassVar[str] = ""  # the line before the predictions, such as the names of columns
     config: Any
     model: Any

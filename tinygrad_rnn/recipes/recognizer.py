@@ -61,7 +61,7 @@ class Recognizer(Labeller):
     """Gives sequences their labels; it knows the mean and the deviation of each channel."""
 
     settings = SpeechConfig
-    kinds: ClassVar = {"labels": list, "scales": list}
+    kinds: ClassVar = {"labels": [str], "scales": [[float]]}
     scales: list[list[float]]
 
     def build(self, generator: Generator) -> SpeechModel:

@@ -15,7 +15,7 @@ from ..train import check_weights
 from .settings import SettingError, Settings
 
 S = TypeVar("S", bound=Settings)
-Kinds = Mapping[str, type | tuple[type, ...]]
+Kinds = Mapping[str, Any]
 
 ENTRIES: Kinds = {  # of all recipes
     "data": dict, "model": dict, "step": int, "heldout": (float, type(None)),
@@ -35,9 +35,18 @@ def check_entries(
     if state.get("recipe") != recipe or not isinstance(settings, dict):
         raise other
     restored_settings(settings, config, f"the checkpoint in {folder}", recipe)
-    if not all(isinstance(state.get(n, ...), kind) for n, kind in {**ENTRIES, **kinds}.items()):
+    if not all(_is_of(state.get(n, ...), kind) for n, kind in {**ENTRIES, **kinds}.items()):
         raise other
     return state
+
+
+def _is_of(value: Any, kind: Any) -> bool:
+    """Tests whether a value is of a kind: a type, or types; `[kind]`, a list; `{str: kind}`."""
+    if isinstance(kind, dict):
+        return isinstance(value, dict) and all(_is_of(one, kind[str]) for one in value.values())
+    if isinstance(kind, list):
+        return isinstance(value, (list, tuple)) and all(_is_of(one, kind[0]) for one in value)
+    return isinstance(value, kind)
 
 
 def restored_settings(saved: dict[str, Any], config: type[S], where: str, recipe: str) -> S:

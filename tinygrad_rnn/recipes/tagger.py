@@ -27,7 +27,7 @@ class Tagger(Predictor):
     """Gives each word of a sentence a tag."""
 
     settings = TagConfig
-    kinds: ClassVar = {"words": list, "letters": list, "tags": list}
+    kinds: ClassVar = {"words": [str], "letters": [str], "tags": [str]}
     words: list[str]
     letters: list[str]
     tags: list[str]

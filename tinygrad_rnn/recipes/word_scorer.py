@@ -115,7 +115,7 @@ class WordScorer(Predictor, LanguageModel):
     """Gives the probability of each word of a text, and generates words."""
 
     settings = WordLMConfig
-    kinds: ClassVar = {"words": list}
+    kinds: ClassVar = {"words": [str]}
     words: list[str]
     first, window = 1, 256  # the unknown word is 0
 
