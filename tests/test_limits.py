@@ -4,6 +4,7 @@ The profile `deep` runs those that need minutes, or 9 GB, most of which is never
 """
 
 import os
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -190,6 +191,13 @@ def test_large_logits() -> None:
     with tg.no_grad():
         loss = nn.cross_entropy(tg.as_tensor(x), np.full(len(x), V - 1), reduction="none")
     np.testing.assert_allclose(loss.numpy()[[0, -1]], np.log(V) - np.array([0, 3]), rtol=1e-4)
+
+
+@deep
+def test_large_checkpoints(tmp_path: Path) -> None:
+    tg.io.save_checkpoint(tmp_path, {"model": {"w": last_is(5, (N,), "int8")}}, verify=True)
+    w = tg.io.load_checkpoint(tmp_path)["model"]["w"]
+    assert [w.shape, w[0], w[-1]] == [(N,), 0, 5]
 
 
 @deep

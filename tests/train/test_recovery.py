@@ -151,6 +151,28 @@ def test_rollback_returns_to_the_last_evaluation() -> None:
     assert [record["step"] for record in run.history] == [5, 10, 15, 18]
 
 
+SCHEDULES: list[Any] = [
+    lambda o: tg.optim.CosineLR(o, 18, warmup_steps=3),
+    lambda o: tg.optim.OneCycleLR(o, max_lr=0.1, total_steps=18),
+    lambda o: tg.optim.ReduceLROnPlateau(o, patience=0),
+]
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_a_schedule_rolls_back_too(schedule: Any) -> None:
+    """The learning rate of each step is that of a training in which nothing goes wrong."""
+    settings: dict[str, Any] = {
+        "evaluate_every": 5, "schedule": schedule, "validation": lambda model: 1.0,
+    }  # fmt: skip
+    run, clean = run_of([8, 13, 14], "rollback", **settings), trainer(**settings)
+    expected = {progress.step: progress.lr for progress in clean}
+    assert len(set(expected.values())) > 2
+    with pytest.warns(UserWarning, match="rolled back to step"):
+        steps = [(progress.step, progress.lr) for progress in run]
+    assert len(steps) > 18
+    assert all(lr == expected[step] for step, lr in steps)
+
+
 def test_rollback_of_an_evaluation() -> None:
     figures = iter([1.0, math.nan, 0.5, 0.4, 0.3, 0.2, 0.1])
     run = trainer(on_nan="rollback", validation=lambda model: next(figures), evaluate_every=6)
