@@ -17,27 +17,28 @@ pytestmark = pytest.mark.gpu
 
 
 class World:
-    """A stand-in for MPI: a sum over one rank, of an array on the host."""
+    """A stand-in for MPI: sums over two ranks that do the same, of arrays on the host."""
 
     rank, size = 0, 1
 
-    def Iallreduce(self, place: object, array: object, op: object = None) -> Any:
+    def Iallreduce(self, place: object, array: object) -> Any:
         assert isinstance(array, np.ndarray)
+        array *= 2
         return SimpleNamespace(Test=lambda: True)
 
 
 def test_gradients_go_through_pinned_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     library = SimpleNamespace(
-        COMM_WORLD=World(), IN_PLACE=None, MAX=None, Get_library_version=lambda: "of one rank"
+        COMM_WORLD=World(), IN_PLACE=None, Get_library_version=lambda: "of one rank"
     )
     monkeypatch.setitem(sys.modules, "mpi4py", SimpleNamespace(MPI=library))
     monkeypatch.setattr(gradients, "BUCKET", 64)
     ranks = MPI(9.0)
-    ranks.size = 2  # of which the other does not exist, so that sums are this one's
+    ranks.size = 2
     a, b = (tg.zeros(n, device="cuda", requires_grad=True) for n in (37, 5))
     values = np.random.default_rng(0).normal(size=37).astype("float32")
     a.grad = tg.tensor(values, device="cuda")
-    assert tg.distributed.average_gradients([a, b], 3, tg.tensor(2.5), ranks=ranks) == (3, 2.5)
+    assert tg.distributed.average_gradients([a, b], 3, tg.tensor(2.5), ranks=ranks) == (6, 2.5)
     assert a.grad is not None
     assert a.grad.device == a.device
     np.testing.assert_array_equal(a.grad.numpy(), values)

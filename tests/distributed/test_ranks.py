@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -112,6 +113,33 @@ def test_the_command_line_trains_resumes_and_refuses(tmp_path: Path) -> None:
     done = run(2, *again.split())
     assert done.returncode != 0
     assert done.stderr.count("holds a checkpoint already: add --resume") == 1
+
+
+SIGNALLED = """
+import os, signal
+from tinygrad_rnn.cli import main
+from tinygrad_rnn.train import Trainer
+
+update = Trainer._update
+
+def signalled(trainer):
+    if (trainer.step, trainer.communicator.rank) == (3, 1):
+        os.kill(os.getpid(), signal.SIGTERM)
+    return update(trainer)
+
+Trainer._update = signalled
+main()
+"""
+
+
+def test_a_signal_to_another_rank_is_in_the_exit_status(tmp_path: Path) -> None:
+    """A script that runs the command sees that the training is not finished."""
+    (tmp_path / "text.txt").write_text(TEXT)
+    command = f"train charlm --text {tmp_path}/text.txt --out {tmp_path}/run {SMALL} 99"
+    done = run(2, "-c", SIGNALLED, *command.split())
+    assert done.returncode == 128 + signal.SIGTERM, done.stderr
+    assert "stopped after step 4 of 99 and saved" in done.stdout
+    assert tg.io.load_checkpoint(tmp_path / "run")["step"] == 4
 
 
 def test_studies_of_several_trainings_are_refused(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import shlex
+import signal
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, redirect_stdout
 from dataclasses import dataclass, field, replace
@@ -178,8 +179,8 @@ class Session(Generic[T]):
                     more = 2 * getattr(trainer.config, trainer.span)
                     print(self._typed("train", self.command, "--resume", f"--{trainer.span}", more))
                 print(f"to use it:\n{self._typed(trainer.uses[0])}")
-        if requests:
-            raise typer.Exit(128 + requests[0])
+        if trainer.stopped:  # by a signal to this rank, or to another one
+            raise typer.Exit(128 + (requests or [signal.SIGTERM])[0])
 
     def _report(self, trainer: T, compare: Callable[[], Comparison] | None) -> None:
         """Shows the comparison, and draws the picture."""

@@ -179,7 +179,7 @@ class Trainer(Iterator[Progress]):
         batches = self._next_batches()
         loss, count, norm = self.train_step.gradients(batches)
         if self.communicator.size > 1:
-            self._asked = bool(self.communicator.sum(np.array([len(self.requests)]))[0])
+            self._asked = bool(self.communicator.sum(np.array([float(len(self.requests))]))[0])
         if fault := self._recovery.fault(loss, norm):
             self._recovery.handle(f"step {self.step + 1} {fault}", batches)
             return None
