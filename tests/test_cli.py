@@ -414,6 +414,8 @@ def test_gradcheck_names_the_line_of_a_file_that_raises(
 
 def test_gradcheck_of_a_file_without_cells(run: Run) -> None:
     assert "no such file" in mistake(run("gradcheck", "nowhere.py", status=2)).lower()
+    for folder in (".", ""):
+        assert ". is a folder; expected a Python" in mistake(run("gradcheck", folder, status=2))
 
 
 def test_help_names_the_commands(run: Run) -> None:

@@ -111,6 +111,8 @@ def test_files_of_torch_save(tmp_path: Path) -> None:
         (["export", "{tmp}", "{tmp}/m.h"], "no checkpoint in"),
         (["import", "{tmp}/none.pt"], "cannot read"),
         (["import", "{tmp}/m.safetensors"], "choose another --out"),
+        (["import", ""], "is a folder; expected a file to read"),
+        (["import", "{tmp}/m.pt", "--out", ""], "is a folder; expected a file to write"),
     ],
 )
 def test_mistakes_are_named(arguments: list[str], words: str, charlm: Path, tmp_path: Path) -> None:

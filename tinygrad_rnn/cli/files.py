@@ -82,6 +82,9 @@ def import_(
     ] = None,
 ) -> None:
     """Convert weights to safetensors: of torch.save, or of an ONNX graph."""
+    for one, use in ((file, "read"), (out, "write")):
+        if one is not None and one.is_dir():
+            raise SettingError(f"{one} is a folder; expected a file to {use}")
     target = file.with_suffix(".safetensors") if out is None else out
     if target == file:
         raise SettingError(f"{file} is to be written, too: choose another --out")

@@ -1,8 +1,8 @@
 """Long dependencies: which cell can carry information across a hundred steps, and why.
 
 A gradient must reach back to the symbols that matter, which a vanilla RNN's does not. Each problem
-(`problems`) has its own rule for a sequence that was processed wrongly; it is solved if at most one
-held-out sequence of a hundred is.
+(`problems.py`) has its own rule for a sequence that was processed wrongly; it is solved if at most
+one held-out sequence of a hundred is. `explosion.py` shows a gradient that grows instead.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import runpy
 import traceback
 from collections.abc import Iterator
@@ -23,6 +24,8 @@ def cells_of(path: str) -> list[OpInfo]:
     **Raises** ValueError if the file defines no cell, or with the line of the file that raises an
     error; OSError if there is no such file.
     """
+    if os.path.isdir(path):
+        raise InvalidValueError(f"{path} is a folder; expected a Python file")
     with _naming_the_line(path):
         defined = runpy.run_path(path, run_name=MODULE).values()
     found = [
