@@ -455,7 +455,7 @@ def mistake(done: subprocess.CompletedProcess[str]) -> str:
         ("--text latin.txt", "not UTF-8: byte 0xE9 at offset 3"),
         ("--text short.txt", "one window needs --batch-size x --bptt + 1 = 2: add more text"),
         ("--device tpu", "unknown device 'tpu'"),
-        ("--batch-size 2 --out text.txt/run", "cannot save in text.txt/run"),
+        ("--batch-size 2 --out text.txt/run", "text.txt is not a folder"),
         ("--resume --out nowhere", "no checkpoint in nowhere: there is no such folder"),
         (
             "--hidden-size 99999999999999999999",
