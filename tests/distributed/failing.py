@@ -11,7 +11,7 @@ import tinygrad_rnn as tg
 ranks = tg.distributed.communicator()
 for step in range(10):
     if step == 5 and sys.argv[1] in ("freeze", "end"):
-        ranks.timeout = 2.0  # by now all have started, which takes long on a busy machine
+        ranks.timeout = 4.0  # by now all have started, which takes long on a busy machine
     if step == 5 and ranks.rank == ranks.size - 1:
         match sys.argv[1]:
             case "die":

@@ -72,9 +72,9 @@ def test_drawn_trainings_of_ragged_rows_are_those_of_one_rank(ranks: int) -> Non
     ("how", "said"),
     [
         ("die", r"Killed \(signal 9\)|signal 9 \(Killed\)"),  # MPICH's words, Open MPI's
-        ("freeze", "of 3 waited 2 s in a sum for rank 2: dead, frozen or slower; the job ends"),
+        ("freeze", "of 3 waited 4 s in a sum for rank 2: dead, frozen or slower; the job ends"),
         ("raise", "ValueError: of the last rank"),
-        ("end", "of 3 waited 2 s in a sum for rank 2: dead, frozen or slower; the job ends"),
+        ("end", "of 3 waited 4 s in a sum for rank 2: dead, frozen or slower; the job ends"),
     ],
 )
 def test_a_rank_that_fails_ends_the_job(how: str, said: str) -> None:
