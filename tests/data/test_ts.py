@@ -33,7 +33,7 @@ def test_files_to_predict_for_need_no_labels() -> None:
         (HEAD + "1,,2:up\n", "x.ts: row 6, channel 1, step 2: missing value"),
         (HEAD + "1,NaN:up\n", "x.ts: row 6, channel 1, step 2: missing value"),
         (HEAD + "1,a:up\n", "x.ts: row 6, channel 1, step 2: expected a number, got 'a'"),
-        (HEAD + "1,1e99:up\n", "x.ts: row 6, channel 1, step 2: expected a number, got '1e99'"),
+        (HEAD + "1,1e99:up\n", "x.ts: row 6, channel 1, step 2: .1e99. is too large"),
         (HEAD + "1,2:left\n", r"x.ts: row 6: the label 'left' is none of @classLabel \(up, down\)"),
         (HEAD + "1,2:?\n", "x.ts: row 6: the label is missing"),
         (HEAD + "up\n", "x.ts: row 6 has 0 channels"),
