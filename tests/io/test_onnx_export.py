@@ -372,6 +372,13 @@ FUNCTIONS: dict[str, Any] = {
     "broadcast": lambda x: tg.broadcast_to(x[:1], x.shape),
     "windows": lambda x: tg.sliding_windows(x, (2, 2), stride=(1, 1), dilation=(2, 1)),
     "conv": lambda x: tg.conv(x[:, :1], tg.ones((2, 1, 2)), padding=1),
+    "counts": lambda x: (x > 0).sum(axis=2) + tg.count_nonzero(x, axis=2) + (x > 0) @ [1, 1, 2],
+    "masks": lambda x: ((x > 0) * (x > 1) + (x < -1)).max(axis=1) > (x > 0).prod(axis=1),
+    "truth": lambda x: tg.where(x > 0, 1.0, 0.0) * (x > 0).argmax(axis=2, keepdims=True),
+    "mask": lambda x: x * ((x > 0) / 0.5) + (x > 0).mean(axis=1, keepdims=True),
+    "whole": lambda x: (x * 9).astype("int64") // 2 + (x * 9).astype("int64") // -4 % 3,
+    "of integers": lambda x: (x * 9).astype("int64").std(axis=1) + (x > 0).mean(axis=1),
+    "reals": lambda x: tg.sqrt(abs(x * 9).astype("int64")) + tg.isnan(x > 0) + tg.round(x > 0),
     "updated": lambda x: x @ tg.linear(x, tg.ones((3, 3)), tg.ones((3,))).mT,
 }  # fmt: skip
 

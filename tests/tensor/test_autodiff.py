@@ -241,6 +241,15 @@ class TestStaleLeaves:
     def test_by_moving(self) -> None:
         self.stale(lambda w: w.to("float64").to("float32"))
 
+    def test_but_not_one_beyond_what_is_asked_for(self) -> None:
+        w = tg.nn.Parameter(tg.ones((2,)))
+        hidden = w * 2
+        loss = (hidden * hidden).sum()
+        with tg.no_grad():
+            w += 1
+        (g,) = tg.grad(loss, [hidden])
+        assert g.tolist() == [4.0, 4.0]
+
     def test_even_where_the_gradient_of_another_tensor_is_asked_for(self) -> None:
         x, w = leaf(1.0), leaf(2.0)
         y = (x * w).sum()

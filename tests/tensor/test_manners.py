@@ -108,6 +108,7 @@ def environment() -> dict[str, Any]:
 OWNERS = {
     "tg": tg, "Tensor": tg.zeros((2, 3)), "Module": tg.nn.Linear(3, 2), "nn": tg.nn,
     "optim": tg.optim, "nn.utils": tg.nn.utils, "Trainer": environment()["trainer"],
+    "Optimizer": environment()["optimizer"],
 }  # fmt: skip
 
 
@@ -136,7 +137,8 @@ def test_a_name_of_pytorchs_or_keras_says_what_to_type_and_that_runs(
 def test_remedies_do_what_pytorchs_names_do() -> None:
     torch = pytest.importorskip("torch")
     theirs = {"Tensor": torch.zeros(2, 3), "tg": torch, "Module": torch.nn.Linear(3, 2),
-              "nn": torch.nn, "optim": torch.optim, "nn.utils": torch.nn.utils}  # fmt: skip
+              "nn": torch.nn, "optim": torch.optim, "nn.utils": torch.nn.utils,
+              "Optimizer": torch.optim.SGD([torch.zeros(2, requires_grad=True)])}  # fmt: skip
     unknown = {"Module.register_full_backward_hook", "Module.flatten_parameters"}
     unknown |= {
         "tg.asarray",
@@ -165,6 +167,9 @@ def test_remedies_do_what_pytorchs_names_do() -> None:
         "tg.cat": torch.cat([x, torch.ones(2, 3)]),
         "tg.hstack": torch.hstack([x, torch.ones(2, 3)]),
         "tg.bmm": x @ torch.ones(3, 2),
+        "tg.bincount": torch.bincount(torch.tensor(env["ids"].numpy()).reshape(-1)),
+        "tg.lerp": torch.lerp(x, torch.ones(2, 3), 0.5),
+        "tg.diff": torch.diff(x),
         "Tensor.index_add": x.index_add(0, torch.tensor([0, 1]), torch.ones(2, 3)),
     }.items():
         found = eval(torch_names.REMEDIES[name], env)

@@ -168,6 +168,16 @@ def test_integers_take_the_dtype_of_the_reals_beside_them(
         (lambda n: 1 / n, "float32"),
         (lambda n: tg.sqrt(n), "float32"),
         (lambda n: tg.where(n > 1, n, 0.5), "float32"),
+        (lambda n: (n > 1) * 0.5, "float32"),
+        (lambda n: (n > 1) / 0.5, "float32"),
+        (lambda n: tg.sigmoid(n > 1), "float32"),
+        (lambda n: tg.exp(n.astype("uint8")), "float32"),
+        (lambda n: tg.elu(n), "float32"),
+        (lambda n: tg.softmax(n), "float32"),
+        (lambda n: tg.logsumexp(n), "float32"),
+        (lambda n: tg.linalg.solve(tg.stack([n, n * n]), n), "float32"),
+        (lambda n: tg.linalg.solve(tg.stack([n, n * n]), n / 2), "float32"),
+        (lambda n: tg.linalg.slogdet(tg.stack([n, n * n]))[1], "float32"),
         (lambda n: n * 2, "int64"),
         (lambda n: tg.where(n > 1, n, 0), "int64"),
         (lambda n: n // 2, "int64"),
@@ -183,8 +193,26 @@ def test_reals_of_integers_are_float32(call: Any, dtype: str, compiled: bool) ->
     if compiled:
         _, found = tg.scan(lambda h, n: (h, call(n)), tg.zeros((2,)), n, fused=True)
     else:
-        found = call(n)
+        found = call(n[0])
     assert found.dtype == dtype
+
+
+def test_functions_of_bytes_have_the_digits_of_float32() -> None:
+    n = tg.tensor([2, 200], dtype="uint8")  # NumPy's roots are in float16
+    np.testing.assert_allclose(tg.sqrt(n).numpy(), np.sqrt([2.0, 200.0]), rtol=1e-6)
+
+
+def test_an_operation_of_ones_own_gets_an_index_as_it_is_and_may_return_float64() -> None:
+    def rows(xp: Any, table: Any, ids: Any) -> Any:
+        return table[ids].astype("float64")
+
+    def spread(g: Any, ids: Any, shapes: Any) -> Any:
+        return tg.index_add(tg.zeros(shapes[0]), g.astype("float32"), index=ids)
+
+    op = tg.Op("rows", rows).vjp(table=spread)
+    table = tg.tensor([1.0, 2.0], requires_grad=True)
+    found = op(table, tg.tensor([1, 1, 0]))
+    assert (found.dtype, found.tolist()) == ("float64", [2.0, 2.0, 1.0])
 
 
 def test_integers_in_a_compiled_loop_take_the_dtype_of_the_reals() -> None:
@@ -199,3 +227,19 @@ def test_integers_in_a_compiled_loop_take_the_dtype_of_the_reals() -> None:
         assert {y.dtype, last.dtype} == {np.dtype("float32")}
     gradients = [tg.grad(y.sum(), [h])[0].numpy() for y, _ in results]
     np.testing.assert_allclose(*gradients, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda n: tg.pad(n, 1, constant_values=0.5),
+        lambda n: tg.index_add(n, tg.ones((3,)), index=[0, 1, 2]),
+        lambda n: tg.index_add(n, 0.5, index=0),
+        lambda n: tg.index_update(n, 1.5, index=0),
+        lambda n: tg.full_like(n, 0.5),
+    ],
+)
+@pytest.mark.parametrize("dtype", ["int64", "bool"])
+def test_reals_are_not_truncated_to_integers_silently(call: Any, dtype: str) -> None:
+    with pytest.raises(TypeError, match=rf"that {dtype} can represent, got float"):
+        call(tg.ones((3,), dtype=dtype))

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from .. import kernels
-from ..errors import InvalidTypeError, InvalidValueError, public
+from ..errors import InvalidTypeError, InvalidValueError, answer_in, public
 from ..tensor import backend, conversion
 from ..tensor.tensor import Tensor
 from .checks import between, flag, keys, listed, pair, whole
@@ -240,6 +240,9 @@ class Optimizer:
             else:
                 entries[name] = value
         return entries
+
+
+answer_in(Optimizer)
 
 
 class SGD(Optimizer):

@@ -204,9 +204,8 @@ def leading_to(starts: Iterable[Node], wanted: Iterable[Node]) -> Leading:
         edges = [edge if edge and edge[0] in leading else None for edge in node.edges]
         if node in ends or any(edges):
             leading[node] = edges
-            for edge in node.edges:
-                if edge and edge[0].changed:  # a rule may read its value
-                    raise stale(node)
+            if any(edges) and any(edge and edge[0].changed for edge in node.edges):
+                raise stale(node)  # a rule may read the value
     return leading
 
 

@@ -26,7 +26,8 @@ from .graph import Traced, grad_mode
 Rule = Callable[..., Any]
 
 NUMBERS = (int, float, complex, np.generic)  # accepted in place of an array
-FLOAT64 = np.dtype("float64")
+FLOAT64, FLOAT16 = np.dtype("float64"), np.dtype("float16")
+DTYPED = frozenset({"dtype", "keepdims"})  # parameters that say a dtype, or that it reduces
 PYTHON = frozenset({int, float, bool, complex})  # accepted without a check
 NESTED = (list, tuple, range)
 # Types of parameters that need no conversion. A module may add a named tuple of constants to it.
@@ -88,28 +89,32 @@ class Inputs:
         return args if all(a is b for a, b in zip(new, args, strict=True)) else tuple(new)
 
     def _in_one_dtype(self, args: tuple[Any, ...], raw: Sequence[Any]) -> tuple[Any, ...]:
-        """Converts integers to the dtype of the reals beside them; elementwise, else to float32.
+        """Converts integers to the dtype of the reals beside them, or to float32 without any.
 
-        So float32 stays float32, as in PyTorch and JAX, where NumPy's result would be float64.
-        Returns the same tuple if there is nothing to convert.
+        So float32 stays float32, as in PyTorch and JAX, where NumPy's result would be float64; and
+        the roots of bytes, which NumPy computes in float16, do not overflow. Only inputs with a
+        rule of their own are converted: others may be indices. Reductions keep NumPy's result, as
+        do operations that are told a dtype. Returns the same tuple if there is nothing to convert.
 
         **Arguments** args: operands; raw: the same, without the graph.
         """
-        reals, whole = set(), False
+        dtypes = set()
         for a in raw:
             if backend.is_array(a):
                 if a.dtype is FLOAT64:
                     return args
-                if a.dtype.kind == "f":
-                    reals.add(a.dtype)
-                whole = whole or a.dtype.kind in "iu"
-        if not whole or len(reals) > 1 or (self.parameters and not reals):
+                dtypes.add(a.dtype)
+        reals = {dtype for dtype in dtypes if dtype.kind == "f"}
+        whole = "iu" if reals else "biu"  # truth values do not widen reals
+        if len(reals) > 1 or not any(dtype.kind in whole for dtype in dtypes):
+            return args
+        if not reals and not DTYPED.isdisjoint(self.parameters):
             return args
         dtype = reals.pop() if reals else np.float32
         new = [
             a.astype(dtype)
             if backend.is_array(array)
-            and array.dtype.kind in "iu"
+            and array.dtype.kind in whole
             and (self.variadic or self._input(i) in self.rules)
             else a
             for i, (a, array) in enumerate(zip(args, raw, strict=True))

@@ -33,7 +33,7 @@ from ..errors import InvalidTypeError, from_cupy, public
 from . import backend
 from .conversion import DTYPES
 from .graph import Edge, Node, Traced, WideNode, grad_mode, new, older, wrap
-from .inputs import FLOAT64, NUMBERS, PYTHON, SETTLED, Inputs, Rule, is_plain
+from .inputs import FLOAT16, FLOAT64, NUMBERS, PYTHON, SETTLED, Inputs, Rule, is_plain
 from .observers import Tracer, callbacks, observing, tracers
 
 T = TypeVar("T")
@@ -190,9 +190,11 @@ class Op(Inputs):
                 y = tuple([xp.asarray(v) for v in y])
             elif isinstance(y, NUMBERS):
                 y = xp.asarray(y)
-        dtype: Any = None if several else y.dtype
-        if dtype is FLOAT64 and (same := self._in_one_dtype(args, raw)) is not args:
-            return self(*same, **params)
+        dtype: Any = y.dtype if not several else y[-1].dtype if y and self.rules else None
+        if dtype is FLOAT64 or dtype is FLOAT16:
+            same = self._in_one_dtype(args, raw)
+            if same is not args:
+                return self(*same, **params)
         if callbacks and (seen := observing().forward) is not None:
             seen(self, y, raw)
         if cls is None:
@@ -230,7 +232,9 @@ class Op(Inputs):
         args = self._converted(args)
         raw = [a.array if isinstance(a, Traced) else a for a in args]
         mixed = self._in_one_dtype(args, raw) is not args
-        mixed = mixed and self(*args, **params).array.dtype.kind == "f"
+        if mixed:
+            y = self(*args, **params)
+            mixed = (y[-1] if type(y) is tuple else y).array.dtype.kind == "f"
         tracers[get_ident()] = tracer
         if mixed:
             args = self._in_one_dtype(args, raw)  # now recorded

@@ -118,7 +118,8 @@ class Exporter:
         if isinstance(first, Ref):
             name = self.named(first.number)
             array = self.recorders[0].alive[first.number]
-            return name if dtype in (None, array.dtype) else self.graph.cast(name, dtype)
+            same = dtype is None or dtype == array.dtype  # float64 == None, for NumPy
+            return name if same else self.graph.cast(name, dtype)
         if isinstance(first, np.ndarray | list | np.generic):
             a, b = np.asarray(first, dtype), np.asarray(second, dtype)
             return self.constant(a, b, what)
@@ -129,7 +130,8 @@ class Exporter:
                 )
             return self.graph.constant(first, dtype)
         size = self.graph.axes_off(self.graph.shape([self.graph.solve(first, second, what)]), 0)
-        return size if dtype in (None, np.dtype(np.int64)) else self.graph.cast(size, dtype)
+        whole = dtype is None or dtype == np.int64
+        return size if whole else self.graph.cast(size, dtype)
 
     def named(self, number: int) -> str:
         """The name of a numbered value."""

@@ -15,6 +15,7 @@ from .names import BINARY, UNARY
 
 REDUCTIONS = {"sum": "ReduceSum", "mean": "ReduceMean", "max": "ReduceMax", "min": "ReduceMin",
               "prod": "ReduceProd"}  # fmt: skip
+COMPARISONS = ("equal", "less", "greater", "less_equal", "greater_equal")
 
 
 class Call:
@@ -59,24 +60,38 @@ class Call:
         return self.graph.solve(first, second, self.what)
 
     def common(self) -> list[str]:
-        """All inputs in the dtype that NumPy computes in."""
+        """All inputs in the dtype that NumPy computes in; truth values as `counted`."""
         dtype = np.result_type(*(a for a in self.inputs if a is not None))
-        return [self.arg(i, dtype) for i in range(len(self.inputs))]
+        return [self.arg(i, _counted(dtype)) for i in range(len(self.inputs))]
+
+    def counted(self, compute: Callable[..., str], *inputs: int) -> str:
+        """A result of inputs in its dtype; of truth values by numbers, which operators take."""
+        found = compute(*(self.arg(i, _counted(self.dtype)) for i in inputs))
+        return found if self.dtype.kind != "b" else self.graph.cast(found, bool)
+
+
+def _counted(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    return np.dtype(np.int32) if dtype.kind == "b" else dtype
 
 
 def emit(call: Call, name: str) -> list[str]:
     """Adds the operators of a call. **Returns** the names of its results."""
     g = call.graph
-    if name in UNARY or name == "to":
-        return [g.add(UNARY.get(name, "Identity"), call.arg(0))]
-    if name in BINARY:
-        a, b = call.common()
-        return [g.add(BINARY[name], a, b)]
-    if name in REDUCTIONS:
-        return [_reduced(call, REDUCTIONS[name], call.arg(0))]
     if name in TABLE:
         found = TABLE[name](call)
         return found if isinstance(found, list) else [found]
+    if name in ("floor", "ceil", "round") and call.dtype.kind != "f":
+        return [call.arg(0)]
+    if name in UNARY or name == "to":
+        return [g.add(UNARY.get(name, "Identity"), call.arg(0))]
+    if name.startswith("logical_"):
+        return [g.add(BINARY[name], call.arg(0, bool), call.arg(1, bool))]
+    if name in COMPARISONS:
+        return [g.add(BINARY[name], *call.common())]
+    if name in BINARY:
+        return [call.counted(lambda a, b: g.add(BINARY[name], a, b), 0, 1)]
+    if name in REDUCTIONS:
+        return [call.counted(lambda x: _reduced(call, REDUCTIONS[name], x), 0)]
     raise InvalidValueError(
         f"export_onnx: {call.what}: there is no operator for {name!r}: leave it out of the "
         "exported model, or compute it by operations of the table in docs/interop.md"
@@ -103,19 +118,25 @@ def _any(call: Call) -> str:
     return g.cast(_reduced(call, kind, g.cast(g.cast(call.arg(0), bool), np.int32)), bool)
 
 
+def _count(call: Call) -> str:
+    g = call.graph
+    return _reduced(call, "ReduceSum", g.cast(g.cast(call.arg(0), bool), call.dtype))
+
+
 def _arg_extreme(kind: str) -> Callable[[Call], str]:
     def emitted(call: Call) -> str:
+        x = call.arg(0, _counted(call.inputs[0].dtype))
         if call.params.get("axis") is None:
-            x = call.graph.add("Reshape", call.arg(0), call.graph.ints(-1))
+            x = call.graph.add("Reshape", x, call.graph.ints(-1))
             return call.graph.add(kind, x, axis=0, keepdims=0)
         keepdims = int(bool(call.params.get("keepdims")))
-        return call.graph.add(kind, call.arg(0), axis=call.axis(), keepdims=keepdims)
+        return call.graph.add(kind, x, axis=call.axis(), keepdims=keepdims)
 
     return emitted
 
 
 def _variance(call: Call) -> str:
-    g, x = call.graph, call.arg(0)
+    g, x = call.graph, call.arg(0, call.dtype)
     centred = g.add("Sub", x, _reduced(call, "ReduceMean", x, keep=True))
     squares = g.add("Mul", centred, centred)
     correction = call.params.get("correction", 0)
@@ -132,8 +153,8 @@ def _variance(call: Call) -> str:
 
 
 def _where(call: Call) -> str:
-    dtype = np.result_type(*call.inputs[1:])
-    return call.graph.add("Where", call.arg(0, bool), call.arg(1, dtype), call.arg(2, dtype))
+    parts = [call.arg(i, call.dtype) for i in (1, 2)]
+    return call.graph.add("Where", call.arg(0, bool), *parts)
 
 
 def _clip(call: Call) -> str:
@@ -163,9 +184,21 @@ def _hard_sigmoid(g: Graph, x: str, c: Any) -> str:
     return g.add("Min", g.add("Max", g.add("Add", g.add("Div", x, c(6)), c(0.5)), c(0)), c(1))
 
 
+def _real(call: Call) -> str:
+    """The input as reals, which some operators expect."""
+    return call.arg(0, None if call.inputs[0].dtype.kind == "f" else np.float32)
+
+
 def _isfinite(call: Call) -> str:
-    g, x = call.graph, call.arg(0)
+    g, x = call.graph, _real(call)
     return g.add("Not", g.add("Or", g.add("IsNaN", x), g.add("IsInf", x)))
+
+
+def _floor_divide(call: Call) -> str:
+    g, (a, b) = call.graph, call.common()
+    if call.dtype.kind in "iu":  # Div rounds towards zero
+        return g.add("Div", g.add("Sub", a, g.add("Mod", a, b)), b)
+    return g.add("Floor", g.add("Div", a, b))
 
 
 def _remainder(call: Call) -> str:
@@ -406,9 +439,10 @@ def _argsort(call: Call) -> str:
 
 
 TABLE: dict[str, Callable[[Call], Any]] = {
-    "any": _any, "all": _any, "var": _variance, "std": _variance,
+    "any": _any, "all": _any, "count_nonzero": _count, "var": _variance, "std": _variance,
     "argmax": _arg_extreme("ArgMax"), "argmin": _arg_extreme("ArgMin"),
     "where": _where, "clip": _clip, "isfinite": _isfinite,
+    "isnan": lambda call: call.graph.add("IsNaN", _real(call)),
     "not_equal": lambda call: call.graph.add("Not", call.graph.add("Equal", *call.common())),
     "square": _composed(lambda g, x, c: g.add("Mul", x, x)),
     "rsqrt": _composed(lambda g, x, c: g.add("Div", c(1), g.add("Sqrt", x))),
@@ -426,8 +460,7 @@ TABLE: dict[str, Callable[[Call], Any]] = {
         "LeakyRelu", call.arg(0), alpha=float(call.params["negative_slope"])
     ),
     "elu": lambda call: call.graph.add("Elu", call.arg(0), alpha=float(call.params["alpha"])),
-    "floor_divide": lambda call: call.graph.add("Floor", call.graph.add("Div", *call.common())),
-    "remainder": _remainder, "logaddexp": _logaddexp,
+    "floor_divide": _floor_divide, "remainder": _remainder, "logaddexp": _logaddexp,
     "reshape": _reshape,
     "broadcast_to": lambda call: call.graph.add(
         "Expand", call.arg(0, call.dtype), call.graph.shape(call.shape)
@@ -439,7 +472,7 @@ TABLE: dict[str, Callable[[Call], Any]] = {
     "matmul": lambda call: call.graph.add("MatMul", *call.common()),
     "einsum": _einsum, "softmax": _softmax("Softmax"),
     "log_softmax": _softmax("LogSoftmax"),
-    "logsumexp": lambda call: _reduced(call, "ReduceLogSumExp", call.arg(0)),
+    "logsumexp": lambda call: _reduced(call, "ReduceLogSumExp", call.arg(0, call.dtype)),
     "sparsemax": _sparsemax,
     "cumsum": _cumsum, "pad": _pad, "tril": _triangle, "triu": _triangle, "one_hot": _one_hot,
     "astype": lambda call: call.graph.cast(call.arg(0), call.dtype),

@@ -14,7 +14,7 @@ from ... import kernels
 from ...kernels.contract import check_whole
 from .. import backend
 from ..backend import Array
-from ..conversion import DType, normalized, number_dtype
+from ..conversion import DType, check_cast, normalized, number_dtype
 from ..graph import Traced
 from ..inputs import operand
 from ..operation import Op, operation
@@ -104,6 +104,12 @@ def scatter_add(buffer: Array, index: Any, value: Array) -> None:
         xp.add.at(buffer, index, value)
 
 
+def dtype_of(value: Any) -> np.dtype[Any]:
+    """The dtype of an array or a number."""
+    found: np.dtype[Any] = getattr(value, "dtype", None) or np.dtype(type(value))
+    return found
+
+
 class Part:
     """A cotangent that is zero but at an index.
 
@@ -159,6 +165,7 @@ def index_update(xp: ModuleType, x: Array, value: Array, *, index: Index) -> Arr
     >>> tg.index_update(tg.zeros((3,)), 5.0, index=1)
     tensor([0., 5., 0.])
     """
+    check_cast(dtype_of(value), x.dtype, "value")
     y, at = x.copy(), raw_index(xp, index)
     if xp is np or not repeats(at):
         y[at] = value
@@ -201,6 +208,7 @@ def index_add(xp: ModuleType, x: Array, value: Array, *, index: Index) -> Array:
     >>> tg.index_add(tg.zeros((3,)), 1.0, index=[0, 2, 2])
     tensor([1., 0., 2.])
     """
+    check_cast(dtype_of(value), x.dtype, "value")
     y, index = x.copy(), raw_index(xp, index)
     value = xp.broadcast_to(xp.asarray(value, dtype=x.dtype), y[index].shape)
     scatter_add(y, index, value)  # add.at of NumPy 2.4 reads past what it has to broadcast itself

@@ -58,6 +58,10 @@ def solve(a: Array, b: Array) -> Array:
     a, b = operand(a), operand(b)
     if len(a.shape) < 2:
         raise ShapeError(f"solve: a: expected matrices (..., n, n), got {list(a.shape)}")
+    whole = [x.dtype.kind in "biu" for x in (a, b)]
+    if any(whole):  # its rule is of both inputs, so that the engine does not convert them
+        dtype = "float32" if all(whole) else (b if whole[0] else a).dtype
+        a, b = (astype(x, dtype=dtype) if of else x for x, of in zip((a, b), whole, strict=True))
     return _solve(a, b.reshape((-1, 1)))[..., 0] if len(b.shape) == 1 else _solve(a, b)
 
 

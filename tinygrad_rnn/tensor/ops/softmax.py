@@ -84,6 +84,7 @@ def logsumexp(xp: ModuleType, x: Array, *, axis: Axis = None, keepdims: bool = F
     >>> tg.logsumexp(tg.tensor([1000.0, -1000.0]))
     tensor(1000.)
     """
+    x = x if x.dtype.kind == "f" else x.astype("float32")  # no other reduction is an exponential
     peak = _peak(xp, x, axis)
     with np.errstate(divide="ignore"):
         y = peak + xp.log(xp.exp(x - peak).sum(axis=axis, keepdims=True))

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from ...errors import InvalidValueError, ShapeError
 from ..backend import Array
+from ..conversion import check_cast
 from ..inputs import operand
 from ..operation import Op
 from ..shapes import Shapes, one_axis, size
-from .indexing import remembered, take
+from .indexing import dtype_of, remembered, take
 from .movement import broadcast_to, expand_dims, reshape, swapaxes
 
 __all__ = ["broadcast_arrays", "meshgrid", "pad", "repeat", "tile"]
@@ -102,9 +104,14 @@ def _unpad(g: Any, shapes: Shapes, pad_width: Sequence[tuple[int, int]]) -> Any:
     return g[tuple([slice(start, start + n) for (start, _), n in pairs])]
 
 
-_pad = Op(
-    "pad", lambda xp, x, *, pad_width, value: xp.pad(x, pad_width, constant_values=value)
-).vjp(x=_unpad)
+def _with_margins(
+    xp: ModuleType, x: Array, *, pad_width: Sequence[Sequence[int]], value: float
+) -> Array:
+    check_cast(dtype_of(value), x.dtype, "constant_values")
+    return xp.pad(x, pad_width, constant_values=value)
+
+
+_pad = Op("pad", _with_margins).vjp(x=_unpad)
 
 
 def pad(
