@@ -89,7 +89,7 @@ OTHERS: dict[str, tuple[Any, Any]] = {
     "BatchNorm1d": (nn.BatchNorm1d(3), (5, 3)),
     "Conv1d": (nn.Conv1d(3, 2, 2), (1, 3, 5)),
     "CRF": (nn.CRF(3), (5, 2, 3)),
-    **{name: (layer, (5, 2, 3)) for name, layer in LAYERS.items() if name != "Recurrent"},
+    **{name: (layer, (5, 2, 3)) for name, layer in LAYERS.items()},
     **{name: (cell, (2, 3)) for name, cell in CELLS.items()},
 }
 
