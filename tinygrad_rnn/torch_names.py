@@ -321,6 +321,8 @@ KEYWORDS = {  # arguments of PyTorch's and Keras's functions and classes
     "persistent_workers": "leave it out: workers stay",
     "batch_sampler": "lengths= puts samples of similar length into a batch",
     "sampler": "shuffle=True, or a Subset of the samples",
+    "inplace": "leave it out: operations return new tensors",
+    "nonlinearity": "the keyword is gain=; that of ReLU is the default of kaiming_",
     "set_to_none": "leave it out: gradients become None",
     "size_average": "the keyword is reduction=",
     "go_backwards": "the keyword is reverse=",

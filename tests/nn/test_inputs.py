@@ -83,6 +83,28 @@ def test_inputs_that_no_cell_takes_are_named(name: str) -> None:
         refused(lambda wrong=wrong: cell(x, wrong), name, "state")
 
 
+OTHERS: dict[str, tuple[Any, Any]] = {
+    "Linear": (nn.Linear(3, 2), (5, 3)),
+    "LayerNorm": (nn.LayerNorm(3), (5, 3)),
+    "BatchNorm1d": (nn.BatchNorm1d(3), (5, 3)),
+    "Conv1d": (nn.Conv1d(3, 2, 2), (1, 3, 5)),
+    "CRF": (nn.CRF(3), (5, 2, 3)),
+    **{name: (layer, (5, 2, 3)) for name, layer in LAYERS.items()},
+    **{name: (cell, (2, 3)) for name, cell in CELLS.items()},
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_tensors_of_other_reals_than_the_parameters_are_refused(name: str) -> None:
+    layer, shape = OTHERS[name]
+    arguments = (np.zeros((5, 2), int),) if name == "CRF" else ()
+    for dtype in ("float64", "float16"):
+        x = of(dtype, *shape)
+        refused(
+            lambda x=x: layer(x, *arguments), name, f"float32 as the parameters are, got {dtype}"
+        )
+
+
 @pytest.mark.parametrize("name", ["RNN", "GRU", "LSTM"])
 def test_states_are_of_reals_and_come_in_any_precision(name: str) -> None:
     layer, x = getattr(nn, name)(3, 4), tg.ones((5, 2, 3))

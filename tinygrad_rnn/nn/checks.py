@@ -126,8 +126,14 @@ def is_tensor(layer: str, name: str, x: Any) -> None:
 
 
 def input_of(layer: str, name: str, x: Any, like: Tensor | None = None) -> Tensor:
-    """Returns an input as a Tensor; arrays and numbers take the dtype and device of a parameter."""
+    """Returns an input as a Tensor; arrays and numbers take the dtype and device of a parameter.
+
+    **Raises** TypeError for a Tensor of other reals: all that follows would be computed in float64,
+    without a word.
+    """
     if isinstance(x, Tensor):
+        if like is not None and x.dtype is not like.dtype and x.dtype.kind == "f":
+            dtype_as(layer, name, x, like.dtype)
         return x
     if isinstance(x, tuple) and any(isinstance(part, Tensor) for part in x):
         raise InvalidTypeError(

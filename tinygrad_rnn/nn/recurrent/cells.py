@@ -24,7 +24,7 @@ from ...tensor.random import Generator
 from ...tensor.tensor import Tensor
 from .. import init
 from ..checks import activation as check_activation
-from ..checks import features_last, flag, placement, positive, real, state_like
+from ..checks import dtype_as, features_last, flag, placement, positive, real, state_like
 from ..module import Module, Parameter
 from .states import Activation, CellCall, Result, State, Weights
 
@@ -121,6 +121,8 @@ class Cell(Module):
             )
         if x.dtype.kind != "f":
             raise InvalidTypeError(f"{name}: x: expected reals, got {x.dtype}: x.astype('float32')")
+        if "weight_ih" in vars(self):
+            dtype_as(name, "x", x, self.weight_ih.dtype)
         return self.step(x, state_like(name, state, self.initial(x)))[1]
 
 

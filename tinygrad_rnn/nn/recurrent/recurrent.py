@@ -13,7 +13,7 @@ from ...tensor import tree
 from ...tensor.conversion import DType
 from ...tensor.random import Generator
 from ...tensor.tensor import Tensor
-from ..checks import flag, positive
+from ..checks import dtype_as, flag, positive
 from ..module import Module, Parameter
 from .cells import BuiltInCell, Cell
 from .layer import RecurrentLayer
@@ -199,6 +199,8 @@ class Recurrent(RecurrentLayer):
                 f"Recurrent: x: expected reals with {axes} axes, the features last; got {x.dtype} "
                 f"{list(x.shape)}"
             )
+        if vectors:
+            dtype_as("Recurrent", "x", x, self.cells[0].weight_ih.dtype)
         if self.input_size is not None and x.shape[-1] != self.input_size:
             raise ShapeError(
                 f"Recurrent: x: expected {self.input_size} features on the last axis; got "
