@@ -106,7 +106,7 @@ class CaptionModel(nn.Module):
 
     def encode(self, pixels: Pixels) -> tuple[Any, Any]:
         """Returns the source and the initial state of the decoder. **Arguments** (B, H, W, 3)."""
-        x = as_tensor(pixels.astype(np.float32) / 127.5 - 1, device=self.places.device)
+        x = as_tensor(pixels.astype(self.places.dtype) / 127.5 - 1, device=self.places.device)
         for convolution, norm in zip(self.convolutions, self.norms, strict=True):
             x = convolution(x.permute_dims(0, 3, 1, 2)).permute_dims(0, 2, 3, 1)
             x = ops.relu(norm(x.reshape((-1, x.shape[-1]))).reshape(x.shape))
