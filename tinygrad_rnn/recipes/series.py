@@ -19,7 +19,7 @@ LEAST_HELD_OUT = 5  # steps for validation, and as many for the test
 
 
 class Cut(NamedTuple):
-    """What is forecast of a series, its values or their returns, and where the parts begin."""
+    """The values or returns of a series, and the steps at which validation and test begin."""
 
     steps: Series
     validation: int

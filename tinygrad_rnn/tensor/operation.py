@@ -190,7 +190,7 @@ class Op(Inputs):
                 y = tuple([xp.asarray(v) for v in y])
             elif isinstance(y, NUMBERS):
                 y = xp.asarray(y)
-        dtype: Any = y.dtype if not several else y[-1].dtype if y and self.rules else None
+        dtype: Any = None if several else y.dtype
         if dtype is FLOAT64 or dtype is FLOAT16:
             same = self._in_one_dtype(args, raw)
             if same is not args:
@@ -234,7 +234,7 @@ class Op(Inputs):
         mixed = self._in_one_dtype(args, raw) is not args
         if mixed:
             y = self(*args, **params)
-            mixed = (y[-1] if type(y) is tuple else y).array.dtype.kind == "f"
+            mixed = type(y) is not tuple and y.array.dtype.kind == "f"
         tracers[get_ident()] = tracer
         if mixed:
             args = self._in_one_dtype(args, raw)  # now recorded
