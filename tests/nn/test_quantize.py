@@ -190,3 +190,15 @@ def test_a_pickled_copy_reads_its_whole_numbers(monkeypatch: pytest.MonkeyPatch)
     copy.weight_hh_l0.data[...] *= -1
     assert abs(generated(pickle.loads(pickle.dumps(copy)), x) - true).max() > 1e-3
     assert seen[-1] is None
+
+
+@native
+def test_copies_read_whole_numbers_that_begin_at_cache_lines() -> None:
+    layers = [tg.nn.utils.quantized(made("gru", 60, 40)) for _ in range(10)]  # the heap varies
+    for copied in (lambda q: q, deepcopy, lambda q: pickle.loads(pickle.dumps(q))):
+        for q in map(copied, layers):
+            weights, integers = q.quantized[::3], q.quantized[1::3]
+            assert weights[0] is q.weight_ih_l0.data
+            assert weights[1] is q.weight_hh_l0.data
+            assert not any(w.flags.writeable for w in weights)
+            assert all(a.ctypes.data % 64 == 0 for a in integers)

@@ -59,14 +59,19 @@ def quantize_int8(w: Any) -> tuple[Any, ...]:
     **Returns** its array, integers and scales, as `infer_stack` takes them.
     """
     w.data, integers, scales = kernels.quantize_int8(backend.module_of(w.array), w.array)
-    freeze(w.array)
-    return w.array, integers, scales
+    return frozen(w.array), at_cache_line(integers), scales
 
 
-def freeze(array: Any) -> None:
-    """Makes an array read-only, if it is NumPy's: CuPy has no such flag."""
+def frozen(array: Any) -> Any:
+    """Makes an array read-only, if it is NumPy's: CuPy has no such flag. **Returns** the array."""
     if isinstance(array, np.ndarray):
         array.setflags(write=False)
+    return array
+
+
+def at_cache_line(integers: Any) -> Any:
+    """Copies integers to the start of a cache line: vectors that lie across two take longer."""
+    return backend.copied(integers, integers.dtype)
 
 
 def is_frozen(array: Any) -> bool:

@@ -372,9 +372,13 @@ class Module:
         for _, module in reversed(list(self.named_modules())):
             if id(module) not in memo:
                 new = memo[id(module)] = copy.copy(module)
-                vars(new).update({k: copy.deepcopy(v, memo) for k, v in vars(new).items()})
+                new.__setstate__({k: copy.deepcopy(v, memo) for k, v in vars(new).items()})
         found: Self = memo[id(self)]
         return found
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Takes the attributes of a copy or of an unpickled module."""
+        vars(self).update(state)
 
     def describe(self) -> str:
         """The text between the parentheses of the repr: sizes, and options that were passed."""

@@ -145,12 +145,11 @@ class BuiltInLayer(RecurrentLayer):
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state)
+        super().__setstate__(state)
         if self.quantized:  # valid for these arrays as long as they are read-only
-            matrices = [w.data for w in self._matrices()]
-            for w in matrices:
-                inference.freeze(w)
-            parts = zip(matrices, self.quantized[1::3], self.quantized[2::3], strict=True)
+            matrices = [inference.frozen(w.data) for w in self._matrices()]
+            integers = map(inference.at_cache_line, self.quantized[1::3])
+            parts = zip(matrices, integers, self.quantized[2::3], strict=True)
             self.quantized = tuple(part for three in parts for part in three)
 
     def held_options(self) -> dict[str, Any]:
