@@ -16,6 +16,8 @@ from typing import Any, NoReturn, TypeVar, cast
 
 import numpy as np
 
+from .annotations import described, misfit
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -206,15 +208,24 @@ def raise_named(
     if ours and "." in name and speaker in [base.__name__ for base in type(args[0]).__mro__]:
         raise error  # the object speaks already, such as of what it was created with
     said_who = ours and _has_word(text, name)
+    said_which = ours and any(re.search(rf"(?<!\w){n}[:=\[]", text) for n in names)
     about_arguments = not ours or isinstance(error, (TypeError, ValueError, LookupError))
-    if about_arguments and not (
-        said_who and any(f"{n}:" in text or f"{n}=" in text for n in names)
-    ):
+    if about_arguments and not (said_who and said_which):
         given = {**dict(zip(names, args, strict=False)), **kwargs}
         shown = {n: v for n, v in given.items() if n not in ("self", "cls")}
-        got = ", ".join(f"{n}={described(v)}" for n, v in shown.items())
-        said = (text if said_who else f"{name}: {text}") + keyword_remedy(error)
-        text = f"{said} (got {got})" if got else said
+        blamed = ""
+        of_another = isinstance(error, TypeError) and not said_who  # of what the function called
+        if (not ours or of_another) and _binds(function, args, kwargs):
+            fields = function.__name__ == "__post_init__"  # of a dataclass: set by now
+            blamed = misfit(vars(args[0]), type(args[0])) if fields else misfit(shown, function)
+        said = text if said_who else f"{name}: {text}"
+        if blamed:
+            text = f"{name}: {blamed}"
+        elif said_which or not shown:
+            text = said + keyword_remedy(error)
+        else:
+            got = ", ".join(f"{n}={described(v)}" for n, v in shown.items())
+            text = f"{said}{keyword_remedy(error)} (got {got})"
     if isinstance(error, TinygradRnnError):
         error.args = (text,)
         raise error
@@ -252,15 +263,13 @@ def _in_bytes(count: int) -> str:
     return f"{size:.4g} {units[0]}"
 
 
-def described(value: object) -> str:
-    """Describes a value in an error: an array by its dtype and shape."""
-    shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
-    if isinstance(shape, tuple) and dtype is not None and not isinstance(value, (type, np.generic)):
-        return f"{dtype}{list(shape)}"
-    if isinstance(value, (tuple, list)) and any(hasattr(v, "shape") for v in value[:9]):
-        return f"{type(value).__name__} of {', '.join(map(described, value[:9]))}"
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."
+def _binds(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    """Whether a function takes as many arguments, and keywords of these names."""
+    try:
+        signature(function).bind(*args, **kwargs)
+    except TypeError:
+        return False
+    return True
 
 
 def _has_word(text: str, name: str) -> bool:

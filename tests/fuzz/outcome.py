@@ -88,6 +88,8 @@ def _unnamed(call: Call, error: Exception) -> str:
     if not call.replaced:
         return f"a valid call was refused: {error}"
     text = str(error)
+    if "\n" in text:
+        return f"the error has several lines: {text}"
     parts = [call.name, *re.split(r"[ .]", call.name), *call.replaced, *ALSO.get(call.name, [])]
     if call.name.startswith("optim."):
         parts.append("assigning to .grad")  # as the call does before the optimizer's step

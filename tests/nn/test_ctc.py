@@ -248,7 +248,7 @@ def test_the_strict_device_gives_the_same() -> None:
         ({"input_lengths": [1, 1]}, tg.ShapeError, "input_lengths: expected 1 integers"),
         ({"log_probs": tg.zeros((4, 3))}, tg.ShapeError, r"log_probs: expected reals \(T, B, C\)"),
         ({"log_probs": [[0.0]]}, TypeError, r"log_probs: expected a Tensor, got list"),
-        ({"blank": 3}, IndexError, "blank 3 is outside the 3 classes"),
+        ({"blank": 3}, IndexError, "blank: 3 is outside the 3 classes"),
         ({"reduction": "all"}, ValueError, "reduction: expected mean, sum or none, got 'all'"),
     ],
 )
@@ -260,12 +260,14 @@ def test_mistakes_say_what_to_type(given: dict[str, Any], error: Any, said: str)
 
 def test_mistakes_in_decoding() -> None:
     x = tg.zeros((4, 1, 3))
-    with pytest.raises(ValueError, match="n_best must be from 1 to beams 2, not 3"):
+    with pytest.raises(ValueError, match="n_best: expected 1 to beams 2, got 3"):
         ctc_beam_search(x, beams=2, n_best=3)
     with pytest.raises(tg.ShapeError, match=r"ctc_greedy: log_probs: expected reals \(T, B, C\)"):
         ctc_greedy(tg.zeros((3, 4)))
-    with pytest.raises(IndexError, match="blank 7 is outside the 3 classes"):
+    with pytest.raises(IndexError, match="blank: 7 is outside the 3 classes"):
         ctc_greedy(x, blank=7)
+    with pytest.raises(ValueError, match=r"row 0 holds 1: tg.log_softmax\(logits, axis=-1\)"):
+        ctc_greedy(x + 1)
     with pytest.raises(tg.ShapeError, match="language_model: expected 3 log-probabilities"):
         ctc_beam_search(x, beams=2, language_model=lambda labels: [0.0])
 

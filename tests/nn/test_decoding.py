@@ -470,7 +470,9 @@ def test_edges() -> None:
     assert (h.tokens, h.ended, h.score) == ((0,), True, 0.0)
     nothing = Constraints(allowed=lambda row, tokens: ())
     assert beam_search(flat, None, [0], max_length=3, beams=2, constraints=nothing) == [[]]
-    with pytest.raises(ValueError, match=r"greedy: row 0: no token is allowed after \[\]"):
+    with pytest.raises(
+        ValueError, match=r"greedy: constraints: no token is allowed in row 0 after \[\]"
+    ):
         greedy(flat, None, [0], max_length=3, constraints=nothing)
 
 
@@ -482,26 +484,26 @@ def test_float32_scores_add_up_in_double() -> None:
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"max_length": 0}, "max_length must be at least 1, not 0"),
-        ({"max_length": [3, 0]}, "max_length must be at least 1, not 0"),
+        ({"max_length": 0}, "max_length: expected 1 or more, got 0"),
+        ({"max_length": [3, 0]}, "max_length: expected 1 or more, got 0"),
         ({"max_length": [3]}, r"max_length: expected an integer, or 2, .* got int64 \[1\]"),
         ({"max_length": 2.5}, "max_length: expected an integer"),
-        ({"beams": 0}, "n_best must be from 1 to beams 0, not 1"),
-        ({"n_best": 3}, "n_best must be from 1 to beams 2, not 3"),
-        ({"groups": 3}, "groups must divide beams 2, not 3"),
-        ({"diversity": -1.0}, "diversity must be 0 or more"),
-        ({"diversity": nan}, "diversity must be 0 or more"),
-        ({"coverage_penalty": inf}, "coverage_penalty must be 0 or more"),
+        ({"beams": 0}, "beams: expected 1 or more, got 0"),
+        ({"n_best": 3}, "n_best: expected 1 to beams 2, got 3"),
+        ({"groups": 3}, "groups: expected a divisor of beams 2, got 3"),
+        ({"diversity": -1.0}, "diversity: expected 0 or more"),
+        ({"diversity": nan}, "diversity: expected 0 or more"),
+        ({"coverage_penalty": inf}, "coverage_penalty: expected 0 or more"),
         ({"required": [[(4,)], []]}, "required: token 4 is outside the vocabulary of 4"),
         ({"required": [[], [(-1,)]]}, "required: token -1 is outside the vocabulary of 4"),
         (
             {"length_penalty": lambda n: 2.0 - n},
-            "length_penalty must be above 0; it is 0.0 for .* 2",
+            "length_penalty: expected a value above 0 for .*, got 0.0 for 2",
         ),
-        ({"coverage_penalty": -1.0}, "coverage_penalty must be 0 or more"),
+        ({"coverage_penalty": -1.0}, "coverage_penalty: expected 0 or more"),
         (
             {"coverage_penalty": 1.0},
-            r"needs attention: step must return \(logits, state, attention",
+            r"coverage_penalty: expected a step that returns \(logits, state, attention",
         ),
         ({"end": 4}, "end: token 4 is outside the vocabulary"),
         (
@@ -509,12 +511,12 @@ def test_float32_scores_add_up_in_double() -> None:
             "required: expected 2 lists of sequences, one per batch row; got 1",
         ),
         ({"required": [[()], []]}, "required contains an empty sequence"),
-        ({"constraints": Constraints(min_length=9)}, "min_length 9 is above max_length 3"),
+        ({"constraints": Constraints(min_length=9)}, "min_length up to max_length 3, got 9"),
         (
             {"max_length": [4, 3], "constraints": Constraints(min_length=4)},
-            "min_length 4 is above max_length 3",
+            "min_length up to max_length 3, got 4",
         ),
-        ({"constraints": Constraints(prefix=[(1,)])}, "prefix: expected 2 sequences, one per"),
+        ({"constraints": Constraints(prefix=[(1,)])}, "prefix of 2 sequences, one per"),
         ({"constraints": Constraints(forbidden=[(7,)])}, "tokens 7 to 7 are not all in"),
         ({"constraints": Constraints(allowed=lambda r, t: [-1])}, "tokens -1 to -1 are not all"),
     ],
@@ -532,9 +534,9 @@ def test_mistakes_of_models() -> None:
     with pytest.raises(tg.ShapeError, match=r"step: expected logits \(1, V\).*got \[1, 0\]"):
         greedy(empty, None, [0], max_length=2)
     lost = lambda tokens, state: (tg.full((len(tokens), 4), float("nan")), state)
-    with pytest.raises(ValueError, match="row 0: step returned NaN after"):
+    with pytest.raises(ValueError, match=r"step: expected logits .*, got NaN in row 0 after"):
         greedy(lost, None, [0], max_length=2)
-    with pytest.raises(ValueError, match="step returned NaN"):
+    with pytest.raises(ValueError, match=r"step: .*, got NaN"):
         beam_search(lost, None, [0], max_length=2, beams=2)
     with pytest.raises(tg.ShapeError, match=r"start_tokens: expected \(B,\).* got int64 \[\]"):
         greedy(flat, None, 0, max_length=2)
@@ -553,9 +555,9 @@ def test_mistakes_of_models() -> None:
 @pytest.mark.parametrize(
     ("row", "said"),
     [
-        ([0.0, nan, 1.0], "step returned NaN"),
-        ([0.0, inf, 1.0], r"step returned \+inf"),
-        ([-inf, -inf, -inf], "no token is allowed"),
+        ([0.0, nan, 1.0], "step: expected logits with a finite maximum, got NaN"),
+        ([0.0, inf, 1.0], r"step: expected logits with a finite maximum, got \+inf"),
+        ([-inf, -inf, -inf], "constraints: no token is allowed"),
     ],
 )
 def test_no_token_is_written_of_what_is_no_number(
@@ -570,7 +572,7 @@ def test_no_token_is_written_of_what_is_no_number(
         "sample": lambda: sample(step, None, [0], generator=tg.Generator(0), **given),
         "beam_search": lambda: beam_search(step, None, [0], beams=2, **given),
     }
-    with pytest.raises(ValueError, match=rf"{search}: row 0: {said} after \[\]"):
+    with pytest.raises(ValueError, match=rf"{search}: {said} in row 0 after \[\]"):
         calls[search]()
 
 

@@ -111,15 +111,15 @@ def test_ties_go_to_the_lower_token() -> None:
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"temperature": -0.1}, "temperature must be 0 or more"),
-        ({"temperature": float("nan")}, "temperature must be 0 or more"),
-        ({"temperature": float("inf")}, "temperature must be 0 or more"),
-        ({"top_k": 0}, "top-k must be at least 1"),
-        ({"top_k": 2.5}, "top-k must be at least 1, and whole, not 2.5"),
-        ({"top_p": 0.0}, "top-p must lie above 0"),
-        ({"top_p": 1.5}, "top-p must lie above 0"),
-        ({"min_p": -0.1}, "min-p must lie from 0 to 1"),
-        ({"min_p": 1.1}, "min-p must lie from 0 to 1"),
+        ({"temperature": -0.1}, "temperature: expected 0 or more"),
+        ({"temperature": float("nan")}, "temperature: expected 0 or more"),
+        ({"temperature": float("inf")}, "temperature: expected 0 or more"),
+        ({"top_k": 0}, "top_k: expected a whole number from 1 up"),
+        ({"top_k": 2.5}, "top_k: expected a whole number from 1 up, got 2.5"),
+        ({"top_p": 0.0}, "top_p: expected above 0"),
+        ({"top_p": 1.5}, "top_p: expected above 0"),
+        ({"min_p": -0.1}, "min_p: expected 0 to 1"),
+        ({"min_p": 1.1}, "min_p: expected 0 to 1"),
     ],
 )
 def test_settings_outside_their_ranges(settings: dict[str, float], said: str) -> None:

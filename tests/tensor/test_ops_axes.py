@@ -65,6 +65,16 @@ def test_one_axis_by_its_number_has_a_gradient() -> None:
         assert x.grad.tolist() == [1.0, 1.0, 1.0]
 
 
+@pytest.mark.parametrize("name", ["sum", "mean", "max", "min", "prod", "std", "var", "logsumexp"])
+def test_axes_may_be_a_list(name: str) -> None:
+    x = tg.arange(24.0).reshape(2, 3, 4)
+    x.requires_grad = True
+    function = getattr(tg, name)
+    many, one = function(x, axis=[0, -1]), function(x, axis=(0, -1))
+    np.testing.assert_array_equal(many.numpy(), one.numpy())
+    assert slopes(many, x) == slopes(one, x)
+
+
 def test_a_wrong_call_leaves_nothing_for_the_next() -> None:
     x = tg.arange(20).reshape(4, 5)
     for wrong, right in ((3.0, 3), (True, 1)):

@@ -14,7 +14,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ..errors import InvalidTypeError, InvalidValueError, described
+from ..annotations import described
+from ..errors import InvalidTypeError, InvalidValueError
 from ..kernels import NO_OPTIONS, SequenceOptions
 from ..loops.scan import Lengths, scan
 from ..tensor import backend, conversion, tree

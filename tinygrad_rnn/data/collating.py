@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..errors import InvalidTypeError, InvalidValueError, ShapeError, described, public
+from ..annotations import described
+from ..errors import InvalidTypeError, InvalidValueError, ShapeError, public
 from ..loops.scan import Lengths
 from ..tensor import ops
 from ..tensor.creation import as_tensor

@@ -92,12 +92,14 @@ class DataLoader:
                 f"one for each sample, got {len(lengths)}"
             )
         self.dataset, self.batch_size, self.shuffle = dataset, batch_size, shuffle
-        for k, length in enumerate(() if lengths is None else lengths):
+        every = () if lengths is None else lengths
+        for k, length in enumerate(every):
             parts = length if isinstance(length, tuple) else (length,)
-            if not all(isinstance(n, numbers.Integral) and int(n) >= 0 for n in parts):
+            whole = all(isinstance(n, numbers.Integral) and int(n) >= 0 for n in parts)
+            if not whole or isinstance(length, tuple) != isinstance(every[0], tuple):
                 raise InvalidTypeError(
-                    f"DataLoader: lengths: expected whole numbers from 0 up, or tuples of them; "
-                    f"got lengths[{k}] = {length!r}"
+                    "DataLoader: lengths: expected whole numbers from 0 up, or tuples of them; "
+                    f"got lengths[0] = {every[0]!r}, and lengths[{k}] = {length!r}"
                 )
         self.drop_last, self.collate, self.lengths = drop_last, collate or stacked, lengths
         self.prefetch = integer(prefetch, "DataLoader: prefetch", 0)

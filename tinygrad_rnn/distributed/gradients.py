@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import InvalidTypeError, InvalidValueError, ShapeError, described, public
+from ..annotations import described
+from ..errors import InvalidTypeError, InvalidValueError, ShapeError, public
 from ..nn import Module
 from ..optim.checks import listed
 from ..tensor import backend

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..errors import described
+from ..annotations import described
 
 GATES = {"rnn": 1, "gru": 3, "lstm": 4}
 

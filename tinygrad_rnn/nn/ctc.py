@@ -88,7 +88,7 @@ def check_log_probs(name: str, log_probs: Tensor, blank: int) -> tuple[int, ...]
             f"{list(log_probs.shape)}"
         )
     if not 0 <= blank < log_probs.shape[2]:
-        raise OutOfRangeError(f"{name}: blank {blank} is outside the {log_probs.shape[2]} classes")
+        raise OutOfRangeError(f"{name}: blank: {blank} is outside the {log_probs.shape[2]} classes")
     return tuple(log_probs.shape)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from .. import kernels
+from ..annotations import described
 from ..errors import AnomalyError, InvalidTypeError, public
 from ..tensor import backend
 from ..tensor.graph import wrap
@@ -112,7 +113,8 @@ def _gradients(parameters: Iterable[Tensor], what: str) -> list[tuple[Tensor, An
     for p in listed(parameters, what):
         if not isinstance(p, Tensor) or not p.is_leaf:
             raise InvalidTypeError(
-                f"{what}: expected leaf tensors, which have gradients, got {p!r}"
+                f"{what}: parameters: expected leaf tensors, which have gradients, got "
+                f"{described(p)}"
             )
         if p.grad is not None:
             pairs[id(p)] = p, p.grad.data

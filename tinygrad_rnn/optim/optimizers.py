@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from .. import kernels
+from ..annotations import described
 from ..errors import InvalidTypeError, InvalidValueError, answer_in, public
 from ..tensor import backend, conversion
 from ..tensor.tensor import Tensor
@@ -78,7 +79,9 @@ class Optimizer:
         every = [p for group in self.param_groups for p in group["params"]]
         for p in every:
             if not isinstance(p, Tensor) or not p.is_leaf:
-                raise InvalidTypeError(f"{name}: expected leaf tensors, got {p!r}")
+                raise InvalidTypeError(
+                    f"{name}: parameters: expected leaf tensors, got {described(p)}"
+                )
         if len({id(p) for p in every}) < len(every):
             raise InvalidValueError(f"{name}: a parameter occurs twice")
         if not any(p.requires_grad for p in every):

@@ -11,6 +11,7 @@ from typing import Any, cast
 
 import numpy as np
 
+from ..annotations import described, misfit
 from ..errors import (
     DeviceError,
     InvalidTypeError,
@@ -18,6 +19,7 @@ from ..errors import (
     MatrixError,
     OutOfRangeError,
     ShapeError,
+    TinygradRnnError,
     keyword_remedy,
 )
 from . import backend, conversion
@@ -145,12 +147,14 @@ class Inputs:
         return backend.module_of(array).asarray(found)
 
     def _setting(self, name: str, value: object) -> Any:
-        """Converts a parameter: a NumPy scalar to a Python number; refuses real Tensors."""
+        """Converts a parameter: NumPy's scalars, lists of axes; refuses real Tensors."""
         if isinstance(value, Traced) and value.array.dtype.kind in "fc":
             raise InvalidTypeError(
                 f"{self.name}: {name}: expected a Python value, got a Tensor of reals, through "
                 f"which no gradient would flow: {name}.item()"
             )
+        if name == "axis" and isinstance(value, list):  # NumPy's functions take tuples only
+            return tuple(value)
         return value.item() if isinstance(value, np.generic) else value
 
     def _constants(self, name: str, value: object, xp: ModuleType) -> Any:
@@ -224,11 +228,14 @@ class Inputs:
                 f"{self.name}: inputs on {' and '.join(devices)}: move them to one "
                 "device with .to()"
             )
-        settings = "".join(f", {n}={v!r}" for n, v in params.items())
+        settings = "".join(f", {n}={described(v)}" for n, v in params.items())
         named = [*zip(itertools.chain(self.inputs, itertools.repeat("and")), raw, strict=False)]
         for i, (_, a) in enumerate(named):
             if not self._may_be_operand(i, a):
                 return self._not_an_operand(i, a)
+        wrong = misfit(params, self.forward) if not isinstance(error, TinygradRnnError) else ""
+        if wrong:
+            return InvalidTypeError(f"{self.name}: {wrong}")
         got = ", ".join(
             f"{n} {a.dtype}{list(a.shape)}" if backend.is_array(a) else f"{n} {brief(a)}"
             for n, a in named

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from ..annotations import described
 from ..data import DataLoader, Subset, TensorDataset, Windows
-from ..errors import InvalidTypeError, InvalidValueError, described
+from ..errors import InvalidTypeError, InvalidValueError
 from ..nn import Module
 from ..optim import Optimizer, ReduceLROnPlateau
 from ..optim.checks import above_zero

@@ -21,8 +21,9 @@ from ...tensor.ops.sorting import topk_indices
 from ...tensor.tensor import Tensor
 from ..ctc import NEVER, check_log_probs
 from ..lengths import lengths_of, within_rows
-from .steps import Hypothesis
+from .steps import Hypothesis, check_beams
 
+ROUNDING = 1e-2  # of a log-probability near 0, in float16
 LanguageModel = Callable[[tuple[int, ...]], Sequence[float]]  # log-probabilities of the next label
 
 
@@ -86,10 +87,7 @@ def ctc_beam_search(
     ((1,), ())
     """
     times = _checked("ctc_beam_search", log_probs, lengths, blank)
-    if not 1 <= n_best <= beams:
-        raise InvalidValueError(
-            f"ctc_beam_search: n_best must be from 1 to beams {beams}, not {n_best}"
-        )
+    check_beams("ctc_beam_search", beams, n_best)
     label_scores = _LabelScores(language_model, weight, bonus, log_probs.shape[2], blank)
     prefixes = [[_Prefix()] for _ in times]
     with no_grad():
@@ -225,4 +223,9 @@ def _checked(name: str, log_probs: Tensor, lengths: Any, blank: int) -> list[int
         for row, peak in enumerate(peaks.max(axis=0).tolist()):
             if not peak < inf:
                 raise InvalidValueError(f"{name}: log_probs: row {row} holds NaN or +inf")
+            if peak > ROUNDING:
+                raise InvalidValueError(
+                    f"{name}: log_probs: expected log-probabilities, at most 0; row {row} holds "
+                    f"{peak:.4g}: tg.log_softmax(logits, axis=-1)"
+                )
     return found

@@ -24,7 +24,7 @@ from ...tensor.ops.sorting import topk_indices
 from ...tensor.tensor import Tensor
 from .constraints import Constraints, Required, Word
 from .penalties import Coverage, LengthPenalty
-from .steps import BatchAxis, Decoding, Hypothesis, MaxLength, Path, State, Step
+from .steps import BatchAxis, Decoding, Hypothesis, MaxLength, Path, State, Step, check_beams
 
 
 @public
@@ -277,7 +277,8 @@ def _divisors(penalty: LengthPenalty | None, max_length: int) -> list[float]:
     for length, divisor in enumerate(found):
         if not 0 < divisor < inf:
             raise InvalidValueError(
-                f"beam_search: length_penalty must be above 0; it is {divisor} for length {length}"
+                "beam_search: length_penalty: expected a value above 0 for each length, got "
+                f"{divisor} for {length}"
             )
     return found
 
@@ -289,11 +290,10 @@ def _largest_ahead(divisors: list[float]) -> list[float]:
 
 
 def _check(beams: int, n_best: int, groups: int, diversity: float) -> None:
-    if not 1 <= n_best <= beams:
-        raise InvalidValueError(
-            f"beam_search: n_best must be from 1 to beams {beams}, not {n_best}"
-        )
+    check_beams("beam_search", beams, n_best)
     if groups < 1 or beams % groups:
-        raise InvalidValueError(f"beam_search: groups must divide beams {beams}, not {groups}")
+        raise InvalidValueError(
+            f"beam_search: groups: expected a divisor of beams {beams}, got {groups}"
+        )
     if not 0 <= diversity < inf:
-        raise InvalidValueError(f"beam_search: diversity must be 0 or more, not {diversity}")
+        raise InvalidValueError(f"beam_search: diversity: expected 0 or more, got {diversity}")

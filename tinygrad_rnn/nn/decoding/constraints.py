@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from math import inf
 
-from ...errors import InvalidValueError, public
+from ...annotations import misfit
+from ...errors import InvalidTypeError, InvalidValueError, public
 from ...tensor import creation, ops
 from ...tensor.tensor import Tensor
 from .steps import Path
@@ -39,26 +39,29 @@ class Constraints:
 
     @public
     def __post_init__(self) -> None:
+        if wrong := misfit(vars(self), Constraints):
+            raise InvalidTypeError(f"Constraints: {wrong}")
         for name in ("min_length", "no_repeat_ngram"):
-            if not operator.index(getattr(self, name)) >= 0:
+            if getattr(self, name) < 0:
                 raise InvalidValueError(
                     f"Constraints: {name}: expected 0 or more, got {getattr(self, name)}"
                 )
         if any(len(word) == 0 for word in self.forbidden):
-            raise InvalidValueError("Constraints: forbidden contains an empty sequence")
+            raise InvalidValueError("Constraints: forbidden: expected no empty sequence, got one")
 
     def check(self, name: str, max_lengths: Sequence[int]) -> None:
         """Refuses constraints that a batch with these maximal lengths cannot satisfy."""
         shortest = min(max_lengths, default=self.min_length)
         if self.min_length > shortest:
             raise InvalidValueError(
-                f"{name}: min_length {self.min_length} is above max_length {shortest}"
+                f"{name}: constraints: expected a min_length up to max_length {shortest}, got "
+                f"{self.min_length}"
             )
         batch = len(max_lengths)
         if len(self.prefix) not in (0, batch):
             raise InvalidValueError(
-                f"{name}: prefix: expected {batch} sequences, one per batch row (empty for none); "
-                f"got {len(self.prefix)}"
+                f"{name}: constraints: expected a prefix of {batch} sequences, one per batch row "
+                f"(empty for none); got {len(self.prefix)}"
             )
 
     def allowed_tokens(self, path: Path) -> Collection[int] | None:
@@ -116,7 +119,7 @@ def _put(log_probs: Tensor, places: list[tuple[int, int]], value: float) -> Tens
     rows, tokens = map(list, zip(*places, strict=True))
     if not 0 <= min(tokens) <= max(tokens) < log_probs.shape[1]:
         raise InvalidValueError(
-            f"Constraints: tokens {min(tokens)} to {max(tokens)} are not all in the "
+            f"constraints: tokens {min(tokens)} to {max(tokens)} are not all in the "
             f"vocabulary of {log_probs.shape[1]} tokens"
         )
     return ops.index_update(log_probs, value, index=(rows, tokens))

@@ -52,7 +52,7 @@ class Coverage:
     def __init__(self, weight: float, lengths: Any, batch: int) -> None:
         if not 0 <= weight < inf:
             raise InvalidValueError(
-                f"beam_search: coverage_penalty must be 0 or more, not {weight}"
+                f"beam_search: coverage_penalty: expected 0 or more, got {weight}"
             )
         self.weight, self.lengths, self.batch = weight, lengths, batch
         self.total: Tensor | None = None
@@ -67,8 +67,8 @@ class Coverage:
             return [0.0] * len(rows)
         if attention is None:
             raise InvalidValueError(
-                "beam_search: coverage_penalty needs attention: step must return "
-                "(logits, state, attention (N, S))"
+                "beam_search: coverage_penalty: expected a step that returns (logits, state, "
+                "attention (N, S)), got one without attention"
             )
         total = attention if self.total is None else attention + self.total[parents]
         self.total = total

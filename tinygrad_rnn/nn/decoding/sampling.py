@@ -30,16 +30,16 @@ def check_sampling(
     >>> tg.nn.decoding.check_sampling(temperature=-1.0)
     Traceback (most recent call last):
         ...
-    tinygrad_rnn.errors.InvalidValueError: ... must be 0 or more, not -1.0 ...
+    tinygrad_rnn.errors.InvalidValueError: check_sampling: temperature: expected 0 or more, got -1.0
     """
     if not 0 <= temperature < inf:
-        raise InvalidValueError(f"temperature must be 0 or more, not {temperature}")
+        raise InvalidValueError(f"temperature: expected 0 or more, got {temperature}")
     if top_k is not None and not (top_k >= 1 and top_k == int(top_k)):
-        raise InvalidValueError(f"top-k must be at least 1, and whole, not {top_k}")
+        raise InvalidValueError(f"top_k: expected a whole number from 1 up, got {top_k}")
     if top_p is not None and not 0 < top_p <= 1:
-        raise InvalidValueError(f"top-p must lie above 0 and at most at 1, not {top_p}")
+        raise InvalidValueError(f"top_p: expected above 0 and at most 1, got {top_p}")
     if min_p is not None and not 0 <= min_p <= 1:
-        raise InvalidValueError(f"min-p must lie from 0 to 1, not {min_p}")
+        raise InvalidValueError(f"min_p: expected 0 to 1, got {min_p}")
 
 
 @public

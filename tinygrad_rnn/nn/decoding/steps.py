@@ -165,16 +165,25 @@ def _max_lengths(name: str, max_length: MaxLength, rows: int) -> list[int]:
             f"{found.dtype} {list(found.shape)}"
         )
     if found.size and found.min().item() < 1:
-        raise InvalidValueError(f"{name}: max_length must be at least 1, not {found.min().item()}")
+        raise InvalidValueError(f"{name}: max_length: expected 1 or more, got {found.min().item()}")
     each: list[int] = found.tolist() if found.ndim else [found.item()] * rows
     return each
+
+
+def check_beams(name: str, beams: int, n_best: int) -> None:
+    """Refuses a search for more results than it has beams."""
+    if not beams >= 1:
+        raise InvalidValueError(f"{name}: beams: expected 1 or more, got {beams}")
+    if not 1 <= n_best <= beams:
+        raise InvalidValueError(f"{name}: n_best: expected 1 to beams {beams}, got {n_best}")
 
 
 def check_numbers(name: str, logits: Tensor, paths: Sequence[Path]) -> None:
     """Refuses logits (N, V) with a row that has no finite maximum."""
     for path, peak in zip(paths, logits.max(axis=-1).tolist(), strict=True):
         if not -inf < peak < inf:
-            why = "no token is allowed"
+            why = "constraints: no token is allowed"
             if peak != -inf:
-                why = f"step returned {'+inf' if peak == inf else 'NaN'}"
-            raise InvalidValueError(f"{name}: row {path.row}: {why} after {list(path.tokens)}")
+                got = "+inf" if peak == inf else "NaN"
+                why = f"step: expected logits with a finite maximum, got {got}"
+            raise InvalidValueError(f"{name}: {why} in row {path.row} after {list(path.tokens)}")
