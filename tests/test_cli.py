@@ -435,6 +435,7 @@ def mistake(done: subprocess.CompletedProcess[str]) -> str:
     assert "Traceback" not in done.stderr
     assert done.stderr.startswith("error: ")
     assert done.stderr.count("\n") == 1
+    assert not re.match(r"error: [A-Z]\w*\.[a-z]\w*: ", done.stderr)  # a call that nobody typed
     return done.stderr
 
 

@@ -62,11 +62,15 @@ def test_faults_that_were_planted_are_found() -> None:
     def changes(a: Any) -> None:
         a["x"] += 1
 
+    def inner(a: Any) -> None:
+        raise tg.ShapeError("planted: mse_loss: x: expected 3 elements")
+
     def right(a: Any) -> Any:
         raise tg.ShapeError("planted: x: expected 3 elements")
 
     assert planted(foreign).startswith("foreign KeyError")
     assert "names neither" in planted(unnamed)
+    assert "that was not called" in planted(inner)
     assert planted(changes) == "an argument was changed"
     assert planted(right) == ""
     assert planted(lambda a: a["x"] * 2) == ""

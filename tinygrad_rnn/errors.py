@@ -24,6 +24,13 @@ F = TypeVar("F", bound=Callable[..., Any])
 class TinygradRnnError(Exception):
     """The base of every error that the package raises."""
 
+    words = ""  # without the call that the error names; empty if it names none
+
+
+def words_of(error: Exception) -> str:
+    """The words of an error for someone who has not written the call that it names."""
+    return getattr(error, "words", "") or str(error)
+
 
 class InvalidTypeError(TinygradRnnError, TypeError):
     """An argument of a wrong type or dtype."""
@@ -86,6 +93,7 @@ def needs(package: str, who: str, remedy: str, kind: type[TinygradRnnError]) -> 
 
 _OURS = {"tinygrad_rnn", "numpy", "cupy", *sys.stdlib_module_names} - {"__main__"}
 boundaries = set[CodeType]()  # the functions that raise errors in the name of what they call
+_functions = set[str]()  # the names of those that are no methods
 _KINDS: dict[type[Exception], type[TinygradRnnError]] = {
     TypeError: InvalidTypeError,
     AttributeError: InvalidTypeError,
@@ -182,6 +190,8 @@ def public(function: F) -> F:
             raise_named(error, name, function, args, kwargs)
 
     boundaries.add(cast(Any, call).__code__)
+    if first not in (("self",), ("cls",)):
+        _functions.add(function.__name__)
     return cast(F, call)
 
 
@@ -194,7 +204,8 @@ def raise_named(
 ) -> NoReturn:
     """Raises an error from inside a public function again, with its name and arguments.
 
-    If public functions call each other, the error names the outermost, which the caller knows.
+    If public functions call each other, the error names the outermost, which the caller knows: in
+    place of a function that names itself, as `nn.cross_entropy` does in `nn.CrossEntropyLoss`.
     """
     if (of_device := from_cupy(error)) is not None:
         of_device.args = (f"{name}: {of_device}",)
@@ -204,9 +215,13 @@ def raise_named(
     if not (ours or kind) or _is_the_callers(error) or _inside_another():
         raise error
     text, names = str(error), list(signature(function).parameters)
-    speaker = text.partition(":")[0].partition(".")[0]
-    if ours and "." in name and speaker in [base.__name__ for base in type(args[0]).__mro__]:
+    speaker, _, said = text.partition(": ")
+    kinds = [base.__name__ for base in type(args[0]).__mro__] if "." in name else []
+    if ours and speaker.partition(".")[0] in kinds:
         raise error  # the object speaks already, such as of what it was created with
+    if ours and speaker in _functions - {name, *names}:
+        text = f"{name}: {said}"
+    words = text
     said_who = ours and _has_word(text, name)
     said_which = ours and any(re.search(rf"(?<!\w){n}[:=\[]", text) for n in names)
     about_arguments = not ours or isinstance(error, (TypeError, ValueError, LookupError))
@@ -227,7 +242,7 @@ def raise_named(
             got = ", ".join(f"{n}={described(v)}" for n, v in shown.items())
             text = f"{said}{keyword_remedy(error)} (got {got})"
     if isinstance(error, TinygradRnnError):
-        error.args = (text,)
+        error.args, error.words = (text,), words.removeprefix(f"{name}: ")
         raise error
     assert kind is not None
     raise kind(text) from error

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import tinygrad_rnn as tg
+from tinygrad_rnn.errors import _functions
 
 from .calls import Call
 
@@ -93,6 +94,9 @@ def _unnamed(call: Call, error: Exception) -> str:
     parts = [call.name, *re.split(r"[ .]", call.name), *call.replaced, *ALSO.get(call.name, [])]
     if call.name.startswith("optim."):
         parts.append("assigning to .grad")  # as the call does before the optimizer's step
+    twice = re.match(r"[\w.]+: (\w+): ", text)
+    if twice and twice[1] in _functions - set(call.arguments):
+        return f"the error names a function that was not called: {text}"
     if any(re.search(rf"(?<!\w){re.escape(part)}", text) for part in parts if part):
         return ""
     return f"the error names neither {call.replaced} nor {call.name}: {text}"

@@ -7,10 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import tinygrad_rnn as tg
 from tinygrad_rnn import nn
 from tinygrad_rnn.tensor import tree
+from tinygrad_rnn.testing import MODULES, OpInfo, SeededSampler
 
 f = tg.zeros
 
@@ -116,8 +119,8 @@ def test_states_are_of_reals_and_come_in_any_precision(name: str) -> None:
     for dtype in ("int64", "bool", "complex64"):
         refused(lambda dtype=dtype: layer(x, state(of(dtype, 1, 2, 4))), name, f"got {dtype}")
     expected, _ = layer(x, state(tg.ones((1, 2, 4))))
-    for given in (np.ones((1, 2, 4)), np.ones((1, 2, 4), "f2"), of("float64", 1, 2, 4) + 1):
-        y, _ = layer(x, state(given))
+    for h in (np.ones((1, 2, 4)), np.ones((1, 2, 4), "f2"), of("float64", 1, 2, 4) + 1):
+        y, _ = layer(x, state(h))
         assert y.dtype == "float32"
         np.testing.assert_array_equal(y.numpy(), expected.numpy())
 
@@ -164,19 +167,50 @@ def test_what_is_handed_on_between_parts_is_what_they_gave() -> None:
 
 @pytest.mark.parametrize("kind", [nn.RNN, nn.GRU, nn.LSTM])
 def test_a_float64_target_gives_float32_weights_their_gradient(kind: Any) -> None:
-    """An array takes the prediction's dtype; a Tensor keeps its own, as in PyTorch."""
+    """Of a loss an array takes the prediction's dtype; in arithmetic it widens the result."""
     layer, x = kind(3, 4, generator=tg.Generator(0)), np.ones((5, 2, 3), "f")
     target = np.linspace(0, 1, 40).reshape(5, 2, 4)
     found = []
-    for given, dtype in ((target, "float32"), (tg.tensor(target), "float64")):
+    for distance, dtype in (
+        (nn.mse_loss, "float32"),
+        (lambda a, b: tg.square(a - b).mean(), "float64"),
+    ):
         layer.zero_grad()
         y, state = layer(x)
-        loss = nn.mse_loss(y, given) + sum(nn.mse_loss(h, given[:1]) for h in tree.leaves(state))
+        loss = distance(y, target) + sum(distance(h, target[:1]) for h in tree.leaves(state))
         assert loss.dtype == dtype
         loss.backward()
         found.append(layer.weight_hh_l0.grad.numpy())
         assert found[-1].dtype == "float32"
     np.testing.assert_allclose(found[0], found[1], rtol=1e-4, atol=1e-6)
+
+
+SEVERAL = [info for info in MODULES if info.kind in ("layer", "loss") and info.name != "Recurrent"]
+
+
+@pytest.mark.parametrize("info", SEVERAL, ids=lambda info: info.name)
+@given(seed=st.integers(0, 2**16), place=st.integers(0, 3))
+def test_one_float64_tensor_among_float32_ones_widens_no_result_silently(
+    info: OpInfo, seed: int, place: int
+) -> None:
+    sample = info.draw(SeededSampler(seed))
+    count = len(sample.inputs)
+    if info.kind == "layer" and count < 2:
+        return
+    if sample.module is not None:
+        sample.module.to("float32")
+    xs = [
+        tg.tensor(x, "float64" if i == place % count else "float32")
+        for i, x in enumerate(sample.inputs)
+    ]
+    try:
+        found = tree.leaves(sample.call(info.function, *xs))
+    except tg.InvalidTypeError:
+        return
+    if info.kind == "loss":
+        assert {y.dtype for y in found} == {xs[0].dtype}
+    else:
+        assert {y.dtype.name for y in found if y.dtype.kind == "f"} <= {"float32"}
 
 
 def test_a_layer_fed_with_a_recurrent_layers_outputs_names_the_output() -> None:

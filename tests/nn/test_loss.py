@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from math import inf, lgamma, log, nan
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 import tinygrad_rnn as tg
+from tinygrad_rnn import nn
 from tinygrad_rnn.nn.regression import _log_gamma
 
 Array = np.ndarray[Any, Any]
@@ -213,3 +215,31 @@ def test_integers_and_booleans_are_real_targets_in_the_dtype_of_the_prediction(t
         found, expected = loss(x, target), loss(x, reals)
         assert found.dtype == np.float32
         assert found.item() == expected.item()
+
+
+FORMS = {
+    nn.CrossEntropyLoss: nn.cross_entropy,
+    nn.NLLLoss: nn.nll_loss,
+    nn.BCEWithLogitsLoss: nn.binary_cross_entropy_with_logits,
+    nn.MSELoss: nn.mse_loss,
+    nn.L1Loss: nn.l1_loss,
+    nn.HuberLoss: nn.huber_loss,
+    nn.GaussianNLLLoss: nn.gaussian_nll_loss,
+    nn.StudentTNLLLoss: nn.student_t_nll_loss,
+    nn.CTCLoss: nn.ctc_loss,
+}
+
+
+WRONG = [None, "x", tg.ones((7,), dtype="int64"), tg.ones((7,), dtype="complex64")]
+
+
+@pytest.mark.parametrize("kind", FORMS)
+@pytest.mark.parametrize("wrong", WRONG, ids=["None", "text", "integers", "complex"])
+def test_an_error_names_the_module_or_the_function_that_was_called(kind: Any, wrong: Any) -> None:
+    count = len(inspect.signature(kind.forward).parameters) - 1
+    others = [tg.ones((4, 2, 5))] * (count - 1)
+    with pytest.raises(tg.TinygradRnnError, match=f"^{kind.__name__}: ") as found:
+        kind()(wrong, *others)
+    assert FORMS[kind].__name__ not in str(found.value)
+    with pytest.raises(tg.TinygradRnnError, match=f"^{FORMS[kind].__name__}: "):
+        FORMS[kind](wrong, *others)

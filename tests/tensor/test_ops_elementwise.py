@@ -135,7 +135,7 @@ MIXED: dict[str, Any] = {
 @pytest.mark.parametrize("name", MIXED)
 @given(
     real=st.sampled_from(["float16", "float32", "float64"]),
-    whole=st.sampled_from(["int8", "uint8", "int32", "uint32", "int64"]),
+    whole=st.sampled_from(["int8", "uint8", "int16", "uint16", "int32", "uint32", "int64"]),
     swapped=st.booleans(),
     array=st.booleans(),
 )
@@ -181,7 +181,10 @@ def test_integers_take_the_dtype_of_the_reals_beside_them(
         (lambda n: n // 2, "int64"),
         (lambda n: n.sum(), "int64"),
         (lambda n: n / n.astype("float64"), "float64"),
-        (lambda n: n.mean(), "float64"),
+        (lambda n: n.mean(), "float32"),
+        (lambda n: (n > 1).mean(), "float32"),
+        (lambda n: n.std(correction=1), "float32"),
+        (lambda n: tg.linalg.norm(n), "float32"),
         (lambda n: tg.full_like(n, 1.0, dtype="float64"), "float64"),
     ],
 )

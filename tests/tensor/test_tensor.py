@@ -7,6 +7,7 @@ import copy
 import operator
 import pickle
 import re
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -346,3 +347,15 @@ def test_what_was_computed_says_how_to_be_copied(duplicate: Any) -> None:
             duplicate(held)
     duplicate(x.detach())
     assert copy.copy(x).tolist() == x.tolist()
+
+
+@pytest.mark.parametrize(("target", "copies"), [("float64", 1), ("float32", 0), ("cpu", 0)])
+def test_move_copies_at_most_once(target: str, copies: int) -> None:
+    x = tg.ones((100_000,))
+    tracemalloc.start()
+    try:
+        x.move_(target)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert copies * x.data.nbytes <= most < copies * x.data.nbytes + 50_000

@@ -237,3 +237,33 @@ def test_sequences_draw_every_option() -> None:
     fused = inspect.signature(tg.lstm).parameters
     assert seen == {*fused, "a hard clip"}
     assert most >= len(seen) - 2
+
+
+WHOLE = ["bool", "int8", "uint8", "int16", "uint16", "int32", "int64", "uint64"]
+SINGLE = {i.name for i in [*ELEMENTWISE, *REDUCTIONS, *MOVEMENT, *INDEXING, *PRODUCTS]}
+FIXED = {"astype", "one_hot"}  # whose dtype is their purpose
+
+
+@pytest.mark.parametrize(
+    "info", [i for i in OPERATIONS if i.name not in FIXED], ids=lambda info: info.name
+)
+@share(2)
+@given(data=st.data())
+def test_reals_have_the_dtype_of_the_reals_that_come_in_and_of_integers_float32(
+    info: OpInfo, data: st.DataObject
+) -> None:
+    """Whatever the integers beside them; NumPy's result would often be float64."""
+    sample = info.draw(SeededSampler(data.draw(st.integers(0, 2**16))))
+    # Others are composed of several, some of which may have integers alone.
+    real = data.draw(
+        st.sampled_from(["float16", "float32"] if info.name in SINGLE else ["float32"])
+    )
+    dtypes = data.draw(st.tuples(*[st.sampled_from([real, *WHOLE]) for _ in sample.inputs]))
+    with np.errstate(all="ignore"):
+        xs = [tg.tensor(np.abs(x).astype(d)) for x, d in zip(sample.inputs, dtypes, strict=True)]
+        try:
+            found = outputs(sample.call(info.function, *xs))
+        except tg.TinygradRnnError:
+            return  # one that does not take these dtypes, or a singular matrix
+    reals = {y.dtype for y in found if y.dtype.kind == "f"}
+    assert reals <= {np.dtype(real if real in dtypes else "float32")}

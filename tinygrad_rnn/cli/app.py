@@ -23,7 +23,7 @@ import typer
 
 from .. import __version__, kernels
 from ..distributed import communication
-from ..errors import TinygradRnnError
+from ..errors import TinygradRnnError, words_of
 from ..recipes import TASKS_BY_NAME
 from ..train import DivergedError
 from .checks import gradcheck, info
@@ -96,9 +96,9 @@ def main() -> NoReturn:
     except typer.TyperException as error:  # an unknown option, a value that is no number, ...
         _fail(f"{error.format_message()}{_options_of_files(error)} (see --help)", 2)
     except DivergedError as error:
-        _fail(str(error), 1)
+        _fail(words_of(error), 1)
     except TinygradRnnError as error:
-        _fail(str(error), 2)
+        _fail(words_of(error), 2)
     except MemoryError as error:
         why = f" ({error})" if str(error) else ""
         _fail(f"there is not enough memory{why}: smaller sizes or batches need less", 1)

@@ -11,6 +11,7 @@ import typer
 
 from ..data import TextError, VocabularyError
 from ..data.tables import read_input
+from ..errors import words_of
 from ..recipes.runs import load_run
 from ..recipes.word_scorer import WordScorer
 from ..tensor.random import Generator
@@ -87,7 +88,7 @@ def score(
         except VocabularyError as error:
             if file is None and len(text) < NAME and Path(text).is_file():
                 raise TextError(
-                    f"{text} is a file: --file {text} scores what is in it ({error})"
+                    f"{text} is a file: --file {text} scores what is in it ({words_of(error)})"
                 ) from None
             raise
     symbols, by_words = lm.split(text), isinstance(lm, WordScorer)

@@ -86,6 +86,10 @@ def pad_sequence(
             "pad_sequence: sequences: expected (T_i, ...) that differ in T_i only, got shapes "
             + ", ".join(str(list(item.shape)) for item in items[:9])
         )
+    if not isinstance(padding_value, (bool, int, float, np.generic)):
+        raise InvalidTypeError(
+            f"pad_sequence: padding_value: expected a number, got {padding_value!r}"
+        )
     longest, dtype = max(len(item) for item in items), np.result_type(*(i.dtype for i in items))
     if dtype.kind in "biu" and np.array(padding_value, dtype) != padding_value:
         raise InvalidValueError(

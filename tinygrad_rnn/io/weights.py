@@ -36,6 +36,9 @@ CALLS = {  # in which order arguments come differs between libraries
 def save(path: str | Path, tensors: Mapping[str, Any]) -> None:
     """Saves named tensors in a file, atomically.
 
+    They are written to a file beside it, such as `model.safetensors.1f0c93ab.tmp`, which then takes
+    its name. A process that is killed meanwhile leaves that file behind: it may be deleted.
+
     **Arguments** path: the file; by custom it ends in `.safetensors`. tensors: Tensors or arrays of
     any device, by name, such as a module's `state_dict()`.
 

@@ -7,6 +7,7 @@ from types import ModuleType
 from typing import Any
 
 from .. import kernels
+from ..tensor.inputs import reals
 from ..tensor.operation import Op
 from ..tensor.ops.elementwise import multiply, zeros_like
 from ..tensor.ops.movement import concat, expand_dims
@@ -29,6 +30,7 @@ def _forward(xp: ModuleType, a: Any, b: Any, h0: Any, *, reverse: bool = False) 
     >>> tg.linear_recurrence(a, b, tg.zeros(()))  # h_t = h_{t-1} / 2 + 1
     tensor([1.   , 1.5  , 1.75 , 1.875])
     """
+    a, b, h0 = reals(a, b, h0)
     return kernels.linear_recurrence(xp, a, b, h0, reverse=bool(reverse))
 
 

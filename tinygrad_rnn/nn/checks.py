@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from inspect import signature
 from math import inf, isfinite
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any
 
 from ..errors import InvalidTypeError, InvalidValueError, ShapeError
@@ -35,6 +35,13 @@ def real(layer: str, name: str, value: float, least: float = -inf) -> None:
     if not _is_real(value) or value < least:
         bound = "" if least == -inf else f" from {least} up"
         raise InvalidValueError(f"{layer}: {name}: expected a finite number{bound}, got {value!r}")
+
+
+def whole(layer: str, name: str, value: Any) -> int:
+    """Returns a whole number as Python's; refuses other values."""
+    if not isinstance(value, Integral) or isinstance(value, bool):
+        raise InvalidTypeError(f"{layer}: {name}: expected a whole number, got {value!r}")
+    return int(value)
 
 
 def probability(layer: str, p: float) -> None:
@@ -132,8 +139,10 @@ def input_of(layer: str, name: str, x: Any, like: Tensor | None = None) -> Tenso
     without a word.
     """
     if isinstance(x, Tensor):
-        if like is not None and x.dtype is not like.dtype and x.dtype.kind == "f":
-            dtype_as(layer, name, x, like.dtype)
+        if like is not None and x.dtype is not like.dtype:
+            not_complex(layer, name, x)
+            if x.dtype.kind == "f":
+                dtype_as(layer, name, x, like.dtype)
         return x
     if isinstance(x, tuple) and any(isinstance(part, Tensor) for part in x):
         raise InvalidTypeError(
@@ -145,9 +154,17 @@ def input_of(layer: str, name: str, x: Any, like: Tensor | None = None) -> Tenso
     found = creation.as_tensor(x, device=None if like is None else like.device)
     if like is None or found.dtype == like.dtype:
         return found
-    if found.dtype.kind not in "fiub":
-        raise InvalidTypeError(f"{layer}: {name}: expected real numbers, got {found.dtype}")
+    not_complex(layer, name, found)
     return found.astype(like.dtype)
+
+
+def not_complex(layer: str, name: str, x: Tensor) -> None:
+    """Refuses complex numbers, which have no gradients."""
+    if x.dtype.kind == "c":
+        raise InvalidTypeError(
+            f"{layer}: {name}: expected real numbers, got {x.dtype}: give it the real and the "
+            "imaginary part as features"
+        )
 
 
 def reals_of(layer: str, name: str, x: Any, like: Tensor) -> Tensor:
@@ -161,6 +178,7 @@ def reals_of(layer: str, name: str, x: Any, like: Tensor) -> Tensor:
 def features_last(layer: str, x: Any, features: int, name: str = "x") -> None:
     """Refuses an input whose last axis does not have the expected number of features."""
     is_tensor(layer, name, x)
+    not_complex(layer, name, x)
     if x.ndim == 0 or x.shape[-1] != features:
         raise ShapeError(
             f"{layer}: {name}: expected {features} features on the last axis; got {list(x.shape)}"
@@ -181,13 +199,30 @@ def ids_of(layer: str, name: str, ids: Any, rows: int, device: str) -> Tensor:
     return found
 
 
-def dtype_as(layer: str, name: str, x: Tensor, dtype: Any) -> None:
-    """Refuses an input whose dtype differs from that of the parameters."""
+def dtype_as(
+    layer: str, name: str, x: Tensor, dtype: Any, others: str = "the parameters are"
+) -> None:
+    """Refuses an input whose dtype differs from that of the parameters, or of another input."""
     if x.dtype != dtype:
         raise InvalidTypeError(
-            f"{layer}: {name}: expected {dtype} as the parameters are, got {x.dtype}: "
+            f"{layer}: {name}: expected {dtype} as {others}, got {x.dtype}: "
             f"{name}.astype({str(dtype)!r})"
         )
+
+
+def beside(layer: str, name: str, value: Any, reals: Tensor, others: str) -> Tensor:
+    """Returns an input as a Tensor on the device and in the dtype of another input, of reals.
+
+    Numbers, arrays and integers are converted. **Raises** TypeError for a Tensor of other reals,
+    with which the result would have the wider dtype of both, without a word.
+    """
+    found = creation.as_tensor(value, device=reals.device)
+    not_complex(layer, name, found)
+    if reals.dtype.kind != "f" or found.dtype is reals.dtype:
+        return found
+    if isinstance(value, Tensor) and found.dtype.kind == "f":
+        dtype_as(layer, name, found, reals.dtype, others)
+    return found.astype(reals.dtype)
 
 
 def state_like(layer: str, state: Any, initial: Any) -> Any:

@@ -9,7 +9,7 @@ from ..loops.scan import Lengths
 from ..tensor import creation
 from ..tensor.tensor import Tensor, TensorLike
 from . import loss, regression
-from .checks import flag, one_of
+from .checks import flag, one_of, whole
 from .ctc import ctc_loss
 from .module import Module
 from .options import arguments
@@ -75,7 +75,7 @@ class CrossEntropyLoss(_Loss):
     ) -> None:
         super().__init__(reduction)
         self._factors("weight", weight, 1)
-        self.ignore_index = _index("CrossEntropyLoss", ignore_index)
+        self.ignore_index = whole("CrossEntropyLoss", "ignore_index", ignore_index)
         self.label_smoothing = loss.share("CrossEntropyLoss", label_smoothing)
 
     def forward(self, logits: Tensor, targets: TensorLike) -> Tensor:
@@ -100,7 +100,7 @@ class NLLLoss(_Loss):
     ) -> None:
         super().__init__(reduction)
         self._factors("weight", weight, 1)
-        self.ignore_index = _index("NLLLoss", ignore_index)
+        self.ignore_index = whole("NLLLoss", "ignore_index", ignore_index)
 
     def forward(self, log_probs: Tensor, targets: TensorLike) -> Tensor:
         """**Arguments** log_probs: (..., C); targets: (...) integers below C."""
@@ -230,7 +230,7 @@ class CTCLoss(_Loss):
     ) -> None:
         super().__init__(reduction)
         flag("CTCLoss", zero_infinity=zero_infinity)
-        self.blank, self.zero_infinity = _index("CTCLoss", blank, "blank"), zero_infinity
+        self.blank, self.zero_infinity = whole("CTCLoss", "blank", blank), zero_infinity
 
     def forward(
         self,
@@ -241,9 +241,3 @@ class CTCLoss(_Loss):
     ) -> Tensor:
         """**Arguments** as `ctc_loss`: log_probs (T, B, C), targets (B, S), lengths (B,)."""
         return ctc_loss(log_probs, targets, input_lengths, target_lengths, **self._settings())
-
-
-def _index(layer: str, value: object, name: str = "ignore_index") -> int:
-    if type(value) is not int:
-        raise InvalidTypeError(f"{layer}: {name}: expected a whole number, got {value!r}")
-    return value

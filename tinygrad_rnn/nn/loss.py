@@ -12,7 +12,7 @@ from ..tensor import creation, ops
 from ..tensor.operation import Op
 from ..tensor.ops.indexing import in_table
 from ..tensor.tensor import Tensor, TensorLike
-from .checks import features_last, is_tensor
+from .checks import beside, dtype_as, features_last, input_of, is_tensor, not_complex, whole
 from .lengths import lengths_of, within_rows
 
 __all__ = [
@@ -60,15 +60,14 @@ def cross_entropy(
     """
     name = "cross_entropy"
     is_tensor(name, "logits", logits)
-    is_given = isinstance(targets, Tensor)
-    targets = creation.as_tensor(targets, device=logits.device)
+    given, targets = targets, creation.as_tensor(targets, device=logits.device)
     label_smoothing = share(name, label_smoothing)
     weights = None if weight is None else _class_weights(name, logits, weight)
     if targets.dtype.kind == "f" and targets.shape == logits.shape and logits.ndim:
-        targets = targets if is_given else targets.astype(logits.dtype)
+        targets = beside(name, "targets", given, logits, "the logits are")
         losses = _soft_cross_entropy(logits, targets, weights, label_smoothing)
         return reduce(name, losses, reduction)
-    targets, counts = _targets(name, logits, None, targets, ignore_index)
+    targets, counts = _targets(name, "logits", logits, None, targets, ignore_index)
     if weights is None:
         losses = ops.softmax_cross_entropy(logits, targets, counts, smoothing=label_smoothing)
         return _counted(name, losses, counts, reduction)
@@ -140,15 +139,26 @@ def linear_cross_entropy(
             f"{name}: reduction: expected mean or sum, got {reduction!r}: for single losses take "
             "cross_entropy(linear(x, weight, bias), targets)"
         )
+    if linear_weight.ndim != 2:
+        raise ShapeError(f"{name}: linear_weight: expected (C, I), got {list(linear_weight.shape)}")
     classes, features = linear_weight.shape
+    if linear_bias is not None:
+        is_tensor(name, "linear_bias", linear_bias)
+        if linear_bias.shape != (classes,):
+            raise ShapeError(
+                f"{name}: linear_bias: expected ({classes},), got {list(linear_bias.shape)}"
+            )
+        dtype_as(name, "linear_bias", linear_bias, linear_weight.dtype, "linear_weight is")
+    x = input_of(name, "x", x, linear_weight)
     features_last(name, x, features)
-    targets, counts = _targets(name, x, classes, targets, ignore_index)
+    targets, counts = _targets(name, "x", x, classes, targets, ignore_index)
     label_smoothing = share(name, label_smoothing)
     if counts is None:
         each = 1 / max(1, targets.size) if reduction == "mean" else 1.0
-        weights = creation.full(targets.shape, each, dtype=x.dtype, device=x.device)
+        weights = creation.full(targets.shape, each, dtype=linear_weight.dtype, device=x.device)
     else:
-        x, weights = ops.where(counts.expand_dims(axis=-1), x, 0), counts.astype(x.dtype)
+        x = ops.where(counts.expand_dims(axis=-1), x, 0)
+        weights = counts.astype(linear_weight.dtype)
         if reduction == "mean":
             weights = weights / ops.maximum(weights.sum(), 1)
     return ops.linear_softmax_cross_entropy(
@@ -174,14 +184,15 @@ def nll_loss(
     >>> round(tg.nn.nll_loss(tg.log_softmax(tg.zeros((1, 2))), [1]).item(), 4)
     0.6931
     """
-    targets, counts = _targets("nll_loss", log_probs, None, targets, ignore_index)
+    name = "nll_loss"
+    targets, counts = _targets(name, "log_probs", log_probs, None, targets, ignore_index)
     flat, classes = targets.reshape(-1), log_probs.shape[-1]
     rows = creation.arange(flat.size, device=flat.device)
     losses: Tensor = -log_probs.reshape(-1, classes)[rows, flat].reshape(targets.shape)
     if weight is None:
-        return _counted("nll_loss", losses, counts, reduction)
-    factors = ops.take(_class_weights("nll_loss", log_probs, weight), targets, axis=0)
-    return _counted("nll_loss", losses * factors, counts, reduction, factors)
+        return _counted(name, losses, counts, reduction)
+    factors = ops.take(_class_weights(name, log_probs, weight), targets, axis=0)
+    return _counted(name, losses * factors, counts, reduction, factors)
 
 
 @public
@@ -204,16 +215,16 @@ def binary_cross_entropy_with_logits(
     True
     """
     name = "binary_cross_entropy_with_logits"
-    target = like(name, logits, target)
+    target = like(name, logits, target, "logits")
     if pos_weight is None:
         return reduce(name, _binary_cross_entropy(logits, target), reduction)
     factor = creation.as_tensor(pos_weight, device=logits.device).astype(logits.dtype)
-    losses: Tensor = _weighted_binary_cross_entropy(logits, target, factor)
-    if losses.shape != logits.shape:
+    if not broadcasts(factor.shape, logits.shape):
         raise ShapeError(
             f"{name}: pos_weight: expected a shape that broadcasts to {list(logits.shape)}, got "
             f"{list(factor.shape)}"
         )
+    losses: Tensor = _weighted_binary_cross_entropy(logits, target, factor)
     return reduce(name, losses, reduction)
 
 
@@ -292,22 +303,28 @@ def _mean_square(name: str, y: Tensor, lengths: Lengths, differences: int) -> Te
 # ---------------------------------------------------------------- what comes in
 
 
-def like(name: str, prediction: Tensor, target: TensorLike) -> Tensor:
+def broadcasts(shape: tuple[int, ...], whole: tuple[int, ...]) -> bool:
+    """Whether a shape broadcasts to another."""
+    lengths = zip(reversed(shape), reversed(whole), strict=False)
+    return len(shape) <= len(whole) and all(n in (1, m) for n, m in lengths)
+
+
+def like(name: str, prediction: Tensor, target: TensorLike, argument: str = "prediction") -> Tensor:
     """Checks that a target has the shape of a prediction. **Returns** it as a Tensor.
 
     Integers, booleans and arrays of reals take the dtype of the prediction, as inputs take that of
-    the weights.
+    the weights; Tensors of other reals are refused, as there.
+
+    **Arguments** argument: the name of the prediction.
     """
-    is_tensor(name, "prediction", prediction)
-    found = creation.as_tensor(target, device=prediction.device)
-    whole = found.dtype.kind in "iub"
-    if prediction.dtype.kind == "f" and (whole or not isinstance(target, Tensor)):
-        found = found.astype(prediction.dtype)
+    is_tensor(name, argument, prediction)
+    not_complex(name, argument, prediction)
+    found = beside(name, "target", target, prediction, f"the {argument} is")
     if found.shape != prediction.shape:
         raise ShapeError(
-            f"{name}: expected prediction and target of one shape; got {list(prediction.shape)} "
+            f"{name}: expected {argument} and target of one shape; got {list(prediction.shape)} "
             f"and {list(found.shape)}"
-            + (": target.reshape(prediction.shape)" if found.size == prediction.size else "")
+            + (f": target.reshape({argument}.shape)" if found.size == prediction.size else "")
         )
     return found
 
@@ -324,15 +341,22 @@ def share(name: str, label_smoothing: float) -> float:
 
 
 def _targets(
-    name: str, scores: Tensor, classes: int | None, targets: TensorLike, ignore_index: int
+    name: str,
+    argument: str,
+    scores: Tensor,
+    classes: int | None,
+    targets: TensorLike,
+    ignore_index: int,
 ) -> tuple[Tensor, Any]:
     """Targets in which the ignored are 0, and which count; None, if all do.
 
     Those on the host are checked there, before they go to the device of the scores.
 
-    **Arguments** scores: (..., C), or of so many classes what scores will be made of.
+    **Arguments** scores: (..., C), or of so many classes what scores will be made of; argument: its
+    name.
     """
-    is_tensor(name, "the first argument", scores)
+    is_tensor(name, argument, scores)
+    ignore_index = whole(name, "ignore_index", ignore_index)
     targets = creation.as_tensor(targets)
     if targets.dtype.kind not in "iu" or scores.ndim == 0 or targets.shape != scores.shape[:-1]:
         last = "classes" if classes is None else "features"

@@ -6,10 +6,10 @@ from math import log, pi
 from typing import Any
 
 from ..errors import InvalidValueError, ShapeError, public
-from ..tensor import creation, ops
+from ..tensor import ops
 from ..tensor.tensor import Tensor, TensorLike
-from .checks import flag, real
-from .loss import like, reduce
+from .checks import beside, flag, real
+from .loss import broadcasts, like, reduce
 
 __all__ = ["gaussian_nll_loss", "huber_loss", "l1_loss", "mse_loss", "student_t_nll_loss"]
 
@@ -156,13 +156,10 @@ def _spread(
     name: str, argument: str, prediction: Tensor, value: TensorLike, *, strict: bool = False
 ) -> Tensor:
     """A variance or the like, as a Tensor that broadcasts to the prediction."""
-    found = creation.as_tensor(value, device=prediction.device)
-    if not isinstance(value, Tensor):
-        found = found.astype(prediction.dtype)
+    found = beside(name, argument, value, prediction, "the prediction is")
     if found.shape == prediction.shape[:-1] and found.shape != prediction.shape:
         found = found.expand_dims(axis=-1)
-    lengths = zip(reversed(found.shape), reversed(prediction.shape), strict=False)
-    if found.ndim > prediction.ndim or any(n not in (1, m) for n, m in lengths):
+    if not broadcasts(found.shape, prediction.shape):
         raise ShapeError(
             f"{name}: {argument}: expected a shape that broadcasts to {list(prediction.shape)}, "
             f"got {list(found.shape)}"

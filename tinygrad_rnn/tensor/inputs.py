@@ -28,8 +28,7 @@ from .graph import Traced, grad_mode
 Rule = Callable[..., Any]
 
 NUMBERS = (int, float, complex, np.generic)  # accepted in place of an array
-FLOAT64, FLOAT16 = np.dtype("float64"), np.dtype("float16")
-DTYPED = frozenset({"dtype", "keepdims"})  # parameters that say a dtype, or that it reduces
+FLOAT64, FLOAT32, FLOAT16 = np.dtype("float64"), np.dtype("float32"), np.dtype("float16")
 PYTHON = frozenset({int, float, bool, complex})  # accepted without a check
 NESTED = (list, tuple, range)
 # Types of parameters that need no conversion. A module may add a named tuple of constants to it.
@@ -95,8 +94,8 @@ class Inputs:
 
         So float32 stays float32, as in PyTorch and JAX, where NumPy's result would be float64; and
         the roots of bytes, which NumPy computes in float16, do not overflow. Only inputs with a
-        rule of their own are converted: others may be indices. Reductions keep NumPy's result, as
-        do operations that are told a dtype. Returns the same tuple if there is nothing to convert.
+        rule of their own are converted: others may be indices. An operation that is told a dtype
+        keeps it. Returns the same tuple if there is nothing to convert.
 
         **Arguments** args: operands; raw: the same, without the graph.
         """
@@ -110,9 +109,9 @@ class Inputs:
         whole = "iu" if reals else "biu"  # truth values do not widen reals
         if len(reals) > 1 or not any(dtype.kind in whole for dtype in dtypes):
             return args
-        if not reals and not DTYPED.isdisjoint(self.parameters):
+        if not reals and "dtype" in self.parameters:
             return args
-        dtype = reals.pop() if reals else np.float32
+        dtype = reals.pop() if reals else FLOAT32
         new = [
             a.astype(dtype)
             if backend.is_array(array)
@@ -289,6 +288,18 @@ def is_plain(function: Rule) -> bool:
     There are hundreds of rules, of which `inspect.signature` would take several milliseconds.
     """
     return isinstance(function, FunctionType) and not vars(function)
+
+
+def reals(*xs: Any) -> tuple[Any, ...]:
+    """The inputs of a function of reals whose rule is a joint one, so that the engine does not
+    convert them: integers take the dtype of the reals beside them, or float32 without any."""
+    typed = [x.dtype for x in xs if hasattr(x, "dtype")]
+    if all(dtype.kind not in "biu" for dtype in typed):
+        return xs
+    dtype = np.result_type(*([d for d in typed if d.kind not in "biu"] or [FLOAT32]))
+    return tuple(
+        [x.astype(dtype) if hasattr(x, "dtype") and x.dtype.kind in "biu" else x for x in xs]
+    )
 
 
 def operand(value: object) -> Any:

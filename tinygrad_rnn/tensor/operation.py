@@ -33,7 +33,7 @@ from ..errors import InvalidTypeError, from_cupy, public
 from . import backend
 from .conversion import DTYPES
 from .graph import Edge, Node, Traced, WideNode, grad_mode, new, older, wrap
-from .inputs import FLOAT16, FLOAT64, NUMBERS, PYTHON, SETTLED, Inputs, Rule, is_plain
+from .inputs import FLOAT16, FLOAT32, FLOAT64, NUMBERS, PYTHON, SETTLED, Inputs, Rule, is_plain
 from .observers import Tracer, callbacks, observing, tracers
 
 T = TypeVar("T")
@@ -135,13 +135,13 @@ class Op(Inputs):
             params = {n: self._setting(n, v) for n, v in params.items()}
         if tracers and (tracer := tracers.pop(get_ident(), None)) is not None:
             return self._recorded(tracer, args, params)
-        cls, xp, tracing, known = None, None, False, True
+        cls, xp, first, tracing, known = None, None, None, False, True
         raw, edges, shapes = [], [], []
         for a in args:
             if isinstance(a, Traced):
                 array, edge = a.array, a.edge
                 if cls is None:
-                    cls = a.result_class
+                    cls, first = a.result_class, array.dtype
                     xp = np if type(array) is ndarray else backend.module_of(array)
                 if edge is not None:
                     tracing = True
@@ -160,8 +160,10 @@ class Op(Inputs):
                 elif a is not None or not self.optional:
                     known = False
         if xp is None:
-            found = next((backend.module_of(a) for a in raw if backend.is_array(a)), None)
-            known, xp = known and found is not None, found or np
+            like = next((a for a in raw if backend.is_array(a)), None)
+            known, xp = known and like is not None, np
+            if like is not None:
+                first, xp = like.dtype, backend.module_of(like)
         if not known and (converted := self._converted(args)) is not args:
             return self(*converted, **params)
         tracing = tracing and self.differentiable and grad_mode.on
@@ -191,7 +193,7 @@ class Op(Inputs):
             elif isinstance(y, NUMBERS):
                 y = xp.asarray(y)
         dtype: Any = None if several else y.dtype
-        if dtype is FLOAT64 or dtype is FLOAT16:
+        if dtype is FLOAT64 or dtype is FLOAT16 or (dtype is FLOAT32 and first is not dtype):
             same = self._in_one_dtype(args, raw)
             if same is not args:
                 return self(*same, **params)

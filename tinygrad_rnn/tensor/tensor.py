@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from typing import Any, ClassVar, Self, TypeVar
+from typing import Any, ClassVar, Self, TypeGuard, TypeVar
 
 import numpy as np
 
@@ -265,21 +265,20 @@ class Tensor(Traced):
 
     def to(self, target: DType) -> Tensor:
         """Converts to a device (`cpu`, `cuda`) or a dtype (`float64`), differentiably."""
-        if isinstance(target, str) and target.partition(":")[0] in backend.platforms:
+        if _names_device(target):
             return ops.to_device(self, target)
-        if isinstance(target, AbstractContextManager):
-            raise InvalidTypeError(
-                "to: expected the name of a device or a dtype, as 'cuda' or 'float64'; tg.device "
-                "is for `with` blocks"
-            )
         return ops.astype(self, target)
 
     def move_(self, target: DType) -> Self:
         """Moves this leaf in place to another device or dtype, without its gradient."""
         report_overwrite(self)
-        leaf, moved = self._leaf("move_"), self.detach().to(target).array
-        if moved is not self.array:
-            moved = backend.copied(moved, moved.dtype)
+        leaf, moved = self._leaf("move_"), self.array
+        if _names_device(target):
+            moved = backend.to_device(moved, target)
+            if moved is not self.array:  # another library's array begins anywhere
+                moved = backend.copied(moved, moved.dtype)
+        elif (dtype := conversion.number_dtype(target, "move_")) != moved.dtype:
+            moved = backend.copied(moved, dtype)
         self._overwrite(leaf, moved, None)
         return self
 
@@ -592,6 +591,16 @@ def _stacked(data: Any) -> Any:
     return ops.stack(
         [v if isinstance(v, Tensor) else Tensor(v, like.dtype, like.device) for v in parts]
     )
+
+
+def _names_device(target: object) -> TypeGuard[str]:
+    """Whether the target of a conversion is a device, not a dtype."""
+    if isinstance(target, AbstractContextManager):
+        raise InvalidTypeError(
+            "to: expected the name of a device or a dtype, as 'cuda' or 'float64'; tg.device is "
+            "for `with` blocks"
+        )
+    return isinstance(target, str) and target.partition(":")[0] in backend.platforms
 
 
 def host(array: Array) -> Array:

@@ -17,7 +17,7 @@ from ...tensor import creation, ops
 from ...tensor.conversion import DType
 from ...tensor.random import Generator
 from ...tensor.tensor import Tensor
-from ..checks import features_last, flag, one_of, placement, positive
+from ..checks import dtype_as, features_last, flag, one_of, placement, positive
 from ..lengths import lengths_of
 from ..linear import Linear
 from ..module import Module
@@ -148,6 +148,8 @@ class Attention(Module):
                 f"{type(self).__name__}: memory: expected the result of prepare_memory(memory), "
                 f"got {type(memory).__name__}"
             )
+        if query.dtype.kind == "f" and memory.values.dtype.kind == "f":
+            dtype_as(type(self).__name__, "query", query, memory.values.dtype, "the memory is")
         batch = memory.values.shape[0]
         if query.ndim != ndim or query.shape[-2] != batch:
             axes = ["T, "][: ndim - 2]

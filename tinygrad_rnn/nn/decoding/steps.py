@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from math import inf
 from typing import Any, NamedTuple
 
-from ...errors import InvalidTypeError, InvalidValueError, ShapeError, public
+from ...errors import InvalidTypeError, InvalidValueError, OutOfRangeError, ShapeError, public
 from ...tensor import creation, ops
 from ...tensor.autodiff import no_grad
 from ...tensor.tensor import Tensor
+from ..checks import whole
 
 State = Any  # a Tensor, a list of one thing a row, None, or a tuple of states
 BatchAxis = int | tuple[Any, ...]  # of a state, or one for each part of a tuple
@@ -101,7 +102,14 @@ def select(state: State, index: Sequence[int], batch_axis: BatchAxis = 0) -> Sta
             "tuples of them, each with its axis in batch_axis; got "
             f"{type(state).__name__}, batch_axis={batch_axis}"
         )
-    return ops.take(state, list(index), axis=batch_axis)
+    axis = whole("select", "batch_axis", batch_axis)
+    rows = [whole("select", "index", i) for i in index]
+    most = state.shape[axis] if -state.ndim <= axis < state.ndim else 0
+    if not all(-most <= i < most for i in rows):
+        raise OutOfRangeError(
+            f"select: index: expected rows of axis {axis} of {list(state.shape)}, got {rows}"
+        )
+    return ops.take(state, rows, axis=axis)
 
 
 class Decoding:

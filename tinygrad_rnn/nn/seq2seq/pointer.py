@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from ...errors import ShapeError
 from ...tensor import creation, ops
 from ...tensor.conversion import DType
 from ...tensor.random import Generator
 from ...tensor.tensor import Tensor
-from ..checks import ids_of, placement, positive
+from ..checks import features_last, ids_of, input_of, placement, positive
 from ..linear import Linear
 from ..module import Module
 
@@ -47,7 +48,23 @@ class Pointer(Module):
         **Arguments** logits: (..., B, V); x: (..., B, features); weights: (..., B, S);
         symbols: (B, S), below V. **Returns** log P, (..., B, V).
         """
+        own = self.gate.weight
+        logits = input_of("Pointer", "logits", logits, own)
+        weights = input_of("Pointer", "weights", weights, own)
+        shapes = logits.shape[:-1], weights.shape[:-1]
+        if weights.ndim < 2 or shapes[0] != shapes[1]:
+            raise ShapeError(
+                "Pointer: weights: expected (..., B, S), as logits are (..., B, V); got "
+                f"{list(weights.shape)} and {list(logits.shape)}"
+            )
         symbols = ids_of("Pointer", "symbols", symbols, logits.shape[-1], logits.device)
+        if symbols.shape != weights.shape[-2:]:
+            raise ShapeError(
+                f"Pointer: symbols: expected (B, S), {list(weights.shape[-2:])}; got "
+                f"{list(symbols.shape)}"
+            )
+        x = input_of("Pointer", "x", x, own)
+        features_last("Pointer", x, own.shape[1])
         p = ops.sigmoid(self.gate(x))
         shape = weights.shape
         axes = [

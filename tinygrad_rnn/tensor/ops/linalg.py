@@ -13,10 +13,10 @@ import numpy as np
 
 from ...errors import InvalidValueError, ShapeError
 from ..backend import Array, raising_linalg
-from ..inputs import operand
+from ..inputs import operand, reals
 from ..operation import Op, operation
 from ..shapes import Axis, axes_of, keep_dims
-from .elementwise import abs, astype, flat, reciprocal, where
+from .elementwise import abs, flat, reciprocal, where
 from .matrices import tril
 from .movement import expand_dims, moveaxis
 from .reductions import max, min, sum
@@ -55,13 +55,9 @@ def solve(a: Array, b: Array) -> Array:
     >>> tg.linalg.solve(tg.tensor([[2.0, 0.0], [0.0, 4.0]]), tg.tensor([1.0, 1.0])).tolist()
     [0.5, 0.25]
     """
-    a, b = operand(a), operand(b)
+    a, b = reals(operand(a), operand(b))
     if len(a.shape) < 2:
         raise ShapeError(f"solve: a: expected matrices (..., n, n), got {list(a.shape)}")
-    whole = [x.dtype.kind in "biu" for x in (a, b)]
-    if any(whole):  # its rule is of both inputs, so that the engine does not convert them
-        dtype = "float32" if all(whole) else (b if whole[0] else a).dtype
-        a, b = (astype(x, dtype=dtype) if of else x for x, of in zip((a, b), whole, strict=True))
     return _solve(a, b.reshape((-1, 1)))[..., 0] if len(b.shape) == 1 else _solve(a, b)
 
 
@@ -97,8 +93,7 @@ def slogdet(xp: ModuleType, x: Array) -> tuple[Array, Array]:
     >>> tg.linalg.slogdet(tg.tensor([[0.0, 1.0], [1.0, 0.0]]))
     (tensor(-1.), tensor(0.))
     """
-    # The engine converts integers for one result only.
-    return tuple(xp.linalg.slogdet(x if x.dtype.kind == "f" else x.astype("float32")))
+    return tuple(xp.linalg.slogdet(*reals(x)))  # the engine converts for one result only
 
 
 @operation
@@ -183,7 +178,7 @@ def svdvals(x: Array) -> Array:
     >>> tg.linalg.svdvals(tg.tensor([[0.0, 3.0], [-4.0, 0.0]])).tolist()
     [4.0, 3.0]
     """
-    return _svd(x)[1]
+    return _svd(*reals(operand(x)))[1]
 
 
 # ---------------------------------------------------------------- norms
@@ -224,10 +219,8 @@ def norm(
     >>> tg.linalg.norm(tg.tensor([3.0, 4.0])).item()
     5.0
     """
-    x = operand(x)
+    (x,) = reals(operand(x))  # squares of small integers would overflow
     axes = axes_of(len(x.shape), axis)
-    if x.dtype.kind in "biu":
-        x = astype(x, "float64")  # squares of small integers would overflow
     if ord is None or (ord == 2 and len(axes) == 1) or (ord == "fro" and len(axes) == 2):
         return _length(x, axis=axes, keepdims=keepdims)
     if len(axes) == 1 and isinstance(ord, int | float):

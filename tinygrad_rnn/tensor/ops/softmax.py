@@ -10,6 +10,7 @@ import numpy as np
 
 from ... import kernels
 from ..backend import Array
+from ..inputs import reals
 from ..operation import Op, operation
 from ..shapes import Axis, keep_dims
 from .elementwise import isfinite, logical_or, where
@@ -84,7 +85,6 @@ def logsumexp(xp: ModuleType, x: Array, *, axis: Axis = None, keepdims: bool = F
     >>> tg.logsumexp(tg.tensor([1000.0, -1000.0]))
     tensor(1000.)
     """
-    x = x if x.dtype.kind == "f" else x.astype("float32")  # no other reduction is an exponential
     peak = _peak(xp, x, axis)
     with np.errstate(divide="ignore"):
         y = peak + xp.log(xp.exp(x - peak).sum(axis=axis, keepdims=True))
@@ -142,9 +142,19 @@ def _by_logits(
     return sum(weights * losses)
 
 
+def _in_chunks(
+    xp: ModuleType, x: Array, w: Array, targets: Array, weights: Array, b: Array | None = None, *,
+    smoothing: float = 0.0, keep: bool = True,
+) -> tuple[Array, Any]:  # fmt: skip
+    x, w, weights, b = reals(x, w, weights, b)
+    return kernels.linear_cross_entropy(
+        xp, x, w, targets, weights, b, smoothing=smoothing, keep=keep
+    )
+
+
 linear_softmax_cross_entropy = Op(
     "linear_softmax_cross_entropy",
-    kernels.linear_cross_entropy,
+    _in_chunks,
     decomposition=_by_logits,
     expects="x (N, I), w (C, I), targets (N,), weights (N,) and b (C,)",
     fresh=True,
@@ -157,7 +167,7 @@ def _in_linear(
 ) -> tuple[Any, ...]:  # fmt: skip
     """Returns the gradients that forward computed, without a copy: they are as large as w."""
     if not saved:  # handed out before: whoever asks again waits for it again
-        _, again = kernels.linear_cross_entropy(xp, x, w, targets, weights, b, smoothing=smoothing)
+        _, again = _in_chunks(xp, x, w, targets, weights, b, smoothing=smoothing)
         saved.extend(again)
     dx, dw, losses, db = saved
     saved.clear()
