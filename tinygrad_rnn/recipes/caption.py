@@ -38,7 +38,7 @@ class Caption(Task):
     An image's captions are all counted as right.
     """
 
-    recipe, unit, shown = "caption", "word", "validation error of words {:.1%}"
+    recipe, unit, figure = "caption", "word", "validation error of words {:.1%}"
     settings, predictor = CaptionConfig, Captioner
     quick: ClassVar = {"epochs": 6, "hidden_size": 96, "shift": 0, "dropout": 0.1}
     data_help = (

@@ -10,19 +10,17 @@ text's first character.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..data import CharVocabulary
-from ..io import load_checkpoint
 from ..nn import GRU, LSTM, RNN, Dropout, Embedding, Linear, Module, linear_cross_entropy
 from ..tensor.random import Generator
 from ..tensor.tensor import Tensor
 from .language_model import LanguageModel
-from .saved import check_entries, check_sizes, restore_weights
+from .saved import Restored, check_sizes, restore_weights
 from .settings import Settings, check_memory, setting
 
 State = Any  # (L, B, H); a pair of them for LSTM
@@ -127,21 +125,14 @@ def check_weights_fit(config: Any, vocab_size: int, num_layers: int | None = Non
 
 
 @dataclass(frozen=True)
-class CharLM(LanguageModel):
+class CharLM(Restored, LanguageModel):
     """A character model with its vocabulary: scores and generates text."""
 
+    recipe, settings = "charlm", CharLMConfig
+    kinds: ClassVar = {"vocabulary": str, "start": str}
     model: CharModel
     vocabulary: CharVocabulary
     start: str  # the symbol that the model reads before a text's first character
-
-    @classmethod
-    def load(cls, folder: str | Path, device: str | None = None) -> CharLM:
-        """Loads the model from the checkpoint of a training.
-
-        **Raises** CheckpointError if there is none, or it is damaged or of another recipe,
-        DivergedError if weights are not finite.
-        """
-        return cls.from_state(checked(load_checkpoint(folder), folder), device)
 
     @classmethod
     def from_state(cls, state: dict[str, Any], device: str | None = None) -> CharLM:
@@ -151,6 +142,10 @@ class CharLM(LanguageModel):
         model = CharModel(len(vocabulary), config, Generator(config.seed))
         restore_weights(model, state["model"], device)
         return cls(model, vocabulary, state["start"])
+
+    def state(self) -> dict[str, Any]:
+        """Returns its own entries of a checkpoint."""
+        return {"vocabulary": self.vocabulary.symbols, "start": self.start}
 
     @property
     def symbols(self) -> str:
@@ -166,12 +161,6 @@ class CharLM(LanguageModel):
 def start_symbol(text: str) -> str:
     """Chooses the symbol that the model reads before a text's first character."""
     return "\n" if "\n" in text else text[0]
-
-
-def checked(state: dict[str, Any], folder: str | Path) -> dict[str, Any]:
-    """Returns a checkpoint's state. **Raises** CheckpointError if it is not one of this recipe."""
-    kinds = {"vocabulary": str, "start": str}
-    return check_entries(state, folder, "charlm", CharLMConfig, kinds)
 
 
 def settings(state: dict[str, Any]) -> CharLMConfig:

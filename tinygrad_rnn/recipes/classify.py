@@ -23,6 +23,7 @@ from .bag_of_words import NaiveBayes, logistic_regression
 from .classifier import Classifier, ClassifyConfig, encode, tokens
 from .comparison import Comparison
 from .labels import LabelTask
+from .picture import draw_differences
 from .predictor import Index
 from .settings import SettingError
 
@@ -33,7 +34,7 @@ BAYES = 0.3  # of Naive Bayes' scores, where the words' own scores begin
 class Classify(LabelTask):
     """Train a classifier of texts, and compare it with Naive Bayes and logistic regression."""
 
-    recipe, unit, shown = "classify", "text", "validation error {:.1%}"
+    recipe, unit, figure = "classify", "text", "validation error {:.1%}"
     uses = ("predict", "look")
     settings, predictor = ClassifyConfig, Classifier
     quick: ClassVar = {"limit": 3000, "epochs": 2, "hidden_size": 32, "embedding_dim": 32}
@@ -107,7 +108,7 @@ class Classify(LabelTask):
             {"validation error": (steps, [record["validation"] for record in self.history])},
             xlabel="updates", ylabel="share of wrong labels", ax=first,
         )  # fmt: skip
-        comparison.draw(second)
+        draw_differences(comparison, second)
         plot.confusion(self.confusion, self.labels, ax=third)
         fitting = [text for text, _, _ in self.parts.test if 4 < len(tokens(text)) < 20]
         [record] = self.predicting().predict((fitting or [self.parts.test[0][0]])[:1])

@@ -8,9 +8,8 @@ replacement, the same ones for both systems.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from itertools import cycle
 from typing import Any
 
 import numpy as np
@@ -134,48 +133,16 @@ class Comparison:
             row = [system]
             for measure in self.measures:
                 row.append(measure.shown.format(figures[measure.name]))
-                row.append("" if system == ours else self._interval(ours, system, measure))
+                interval = () if system == ours else self.gain(ours, system, measure)
+                row.append(" to ".join(map(measure.difference, interval)))
             rows.append(row)
         return rows
-
-    def _interval(self, ours: str, other: str, measure: Measure) -> str:
-        low, high = self.gain(ours, other, measure)
-        return f"{measure.difference(low)} to {measure.difference(high)}"
 
     def gain(self, ours: str, other: str, measure: Measure) -> tuple[float, float]:
         """Estimates the interval of a system's figure minus another's."""
         a, b = (self.systems[name][measure.name] for name in (ours, other))
         return paired_bootstrap(a, b, measure.figure)
 
-    def draw(self, axes: Any) -> None:
-        """Draws the first measure's differences: a line from low to high for each other system."""
-        *others, ours = self.systems
-        measure = self.measures[0]
-        for row, other in enumerate(others):
-            axes.plot(self.gain(ours, other, measure), [row, row], color="black", marker="|")
-        axes.axvline(0, color="0.5", linestyle=":")
-        axes.set_yticks(range(len(others)), others)
-        axes.set_ylim(len(others) - 0.5, -0.5)
-        axes.set(title=f"{ours} minus others (95 %)", xlabel=f"difference in {measure.name}")
-
-    def draw_levels(self, axes: Any) -> None:
-        """Draws the others' first figures as horizontal lines, beside our falling curve."""
-        name, shown = self.measures[0].name, self.measures[0].shown
-        *others, (_, ours) = self.figures().items()
-        for (system, figures), dashes in zip(others, cycle(("--", ":", "-.")), strict=False):
-            level = figures[name]
-            axes.axhline(level, color="black", linewidth=1, linestyle=dashes)
-            side = int(level > ours[name])  # where the curve is far away
-            axes.annotate(
-                f"{system}: {shown.format(level)}", (side, level), (3 - 6 * side, 3),
-                ha="right" if side else "left", fontsize="small",
-                xycoords=("axes fraction", "data"), textcoords="offset points",
-            )  # fmt: skip
-
     def count(self) -> int:
         """Returns the number of items."""
         return len(next(iter(self.systems.values()))[self.measures[0].name])
-
-    def best(self) -> Mapping[str, float]:
-        """Returns the figures of the last system, which is ours."""
-        return list(self.figures().values())[-1]

@@ -36,7 +36,7 @@ LEVELS = np.arange(1, 10) / 10  # of the calibration's quantiles
 class Forecast(Task):
     """Train a probabilistic forecaster of time series, and compare it with GARCH and others."""
 
-    recipe, unit, shown = "forecast", "step", "validation -log p {:.4f} nats"
+    recipe, unit, figure = "forecast", "step", "validation -log p {:.4f} nats"
     settings, predictor = ForecastConfig, Forecaster
     quick: ClassVar = {"limit": 500, "epochs": 3, "hidden_size": 8, "paths": 100, "horizon": 5}
     data_help = (

@@ -153,14 +153,13 @@ class Memory(RecipeTrainer):
     4
     """
 
-    recipe, unit = "memory", "sequence"
+    recipe, unit, figure = "memory", "sequence", "held-out {:.1%} wrong"
 
     def __init__(self, config: MemoryConfig, device: str | None = None) -> None:
         generator, problem = Generator(config.seed), PROBLEMS[config.problem]
         draw = partial(problem.draw, generator, config.length, config.batch_size)
         batches = Draws(draw, config.batch_size)
         super().__init__(Reader(config, generator), batches, config, generator, device, WORST)
-        self.figure = "held-out {:.1%} wrong"
         self.heldout = problem.draw(Generator(config.seed + 1), config.length, HELD_OUT)
 
     def batch_loss(self, model: Any, batch: Sample) -> tuple[Tensor, int]:

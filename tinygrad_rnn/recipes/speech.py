@@ -29,7 +29,7 @@ from .recognizer import Recognizer, SpeechConfig
 class Speech(LabelTask):
     """Train a classifier of sequences of vectors, and compare it with dynamic time warping."""
 
-    recipe, unit, shown = "speech", "sequence", "validation -log P {:.4f} nats"
+    recipe, unit, figure = "speech", "sequence", "validation -log P {:.4f} nats"
     settings, predictor = SpeechConfig, Recognizer
     measure = Measure("accuracy", shown="{:.2%}")
     quick: ClassVar = {"limit": 400, "epochs": 12, "hidden_size": 32}

@@ -33,7 +33,7 @@ from .task import Task
 class Tag(Task):
     """Train a word tagger, and compare it with a CRF on features, and with one direction."""
 
-    recipe, unit, shown = "tag", "word", "validation error {:.2%}"
+    recipe, unit, figure = "tag", "word", "validation error {:.2%}"
     uses = ("predict", "look")
     settings, predictor = TagConfig, Tagger
     quick: ClassVar = {"epochs": 8, "hidden_size": 64, "letter_dim": 24}

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-from .. import plot, train
+from .. import train
 from ..data.fingerprint import Data
-from ..errors import InvalidTypeError
 from ..io.files import fitting
 from ..nn import Module
 from ..optim import Adam, CosineLR, Optimizer
 from ..tensor.random import Generator
-from .saved import check_data
+from .picture import draw_training
+from .saved import check_data, check_entries
 from .settings import SettingError
 
 EVALUATE_EVERY = 100  # steps
@@ -25,8 +24,8 @@ WARMUP = 100  # steps, or a tenth of a short training
 class RecipeTrainer(train.Trainer):
     """Trains a recipe's model with Adam and a cosine schedule.
 
-    A recipe defines the loss of a batch, the evaluation, a sample, and the state that a checkpoint
-    holds besides that of the trainer.
+    A recipe defines the loss of a batch, and the evaluation. A checkpoint holds the state of the
+    trainer, and of the recipe's predictor.
 
     **Arguments** data: batches. config: the settings, with `steps` or `epochs`, `lr` and `clip`.
     generator: draws all that is random. device: of the weights; the default device, if None. worst:
@@ -35,13 +34,17 @@ class RecipeTrainer(train.Trainer):
 
     recipe: ClassVar[str]  # its name in checkpoints
     unit: ClassVar[str]  # the name of what is predicted
-    check: ClassVar[staticmethod[[dict[str, Any], Any], dict[str, Any]]]  # of a checkpoint's state
-    fingerprint: dict[str, Any]  # of the training data
-    symbols: int  # to learn from: characters, words, steps
+    figure: ClassVar[str]  # a format of the validation figure
+    kinds: ClassVar[dict[str, Any]] = {}  # of a checkpoint's entries besides the predictor's
     uses: ClassVar[tuple[str, ...]]  # the commands that take its runs
-    predictor: ClassVar[Any]  # a class with from_state(state, device)
+    predictor: ClassVar[Any]  # a class with settings, kinds, and from_state(state, device)
     quick: ClassVar[dict[str, Any]]  # settings of a training that ends in a minute on one core
     span: ClassVar[str] = "steps"  # the setting that says how long to train: or epochs
+    current: Any  # the predictor, with the weights as they are
+    fingerprint: dict[str, Any] | None = None  # of the training data
+    symbols: int  # to learn from: characters, words, steps
+    batch_loss: Callable[[Any, Any], Any]  # of a model and a batch: the loss, and its symbols
+    evaluate: Callable[..., float]  # bits per symbol on held-out data, or, if quick, on some of it
 
     def __init__(
         self,
@@ -55,7 +58,6 @@ class RecipeTrainer(train.Trainer):
         if device is not None:
             model.to(device)
         self.config, self.generator = config, generator
-        self.figure = f"held-out {{:.3f}} bits/{self.unit}"
         self.result: float | None = None  # bits per symbol on all held-out data
         optimizer = self.optimizer_of(model)
         in_steps = self.span == "steps"
@@ -79,6 +81,11 @@ class RecipeTrainer(train.Trainer):
         """The model in a word or two."""
         return str(self.config.cell)
 
+    @property
+    def device(self) -> str:
+        """The device of the weights."""
+        return str(next(self.model.parameters()).device)
+
     def optimizer_of(self, model: Module) -> Optimizer:
         """Creates the optimizer."""
         return Adam(model.parameters(), lr=self.config.lr)
@@ -88,37 +95,13 @@ class RecipeTrainer(train.Trainer):
         """The figure on all held-out data, in words."""
         return f"held-out: {self.result:.3f} bits/{self.unit}"
 
-    def batch_loss(self, model: Any, batch: Any) -> Any:
-        """Computes the loss of a batch, and the number of symbols that it averages."""
-        raise InvalidTypeError(f"{type(self).__name__} defines no batch_loss(model, batch)")
-
-    def evaluate(self, quick: bool = False) -> float:
-        """Computes the bits per symbol on the held-out data, or, if quick, on part of it."""
-        raise InvalidTypeError(f"{type(self).__name__} defines no evaluate(quick)")
-
     def sample(self) -> str:
         """Shows what the model can do so far; nothing, unless a recipe has something to show."""
         return ""
 
     def draw(self, path: Path, comparison: Any) -> None:
         """Draws the losses, the figures and the comparison, if there is one, as a PNG file."""
-        figure, panels = plot.panels(1, 3 if comparison else 2, 14 if comparison else 10, 4)
-        self.draw_history(*panels[:2])
-        if comparison is not None:
-            if comparison.measures[0].name == f"bits/{self.unit}":  # as the validation figure
-                comparison.draw_levels(panels[1])
-            comparison.draw(panels[2])
-        plot.save(figure, path)
-
-    def draw_history(self, losses: Any, figures: Any) -> None:
-        """Draws the loss, and the validation figure, by update."""
-        name = re.sub(r" \{.*?\}", "", self.figure)
-        loss = "training loss (nats)"
-        for axes, key, label in ((losses, "loss", loss), (figures, "validation", name)):
-            known = [(one["step"], one[key]) for one in self.history if key in one]
-            plot.curves(
-                {label: tuple(zip(*known, strict=True))}, xlabel="updates", ylabel=label, ax=axes
-            )
+        draw_training(self, comparison, path)
 
     def finish(self) -> float:
         """Computes the bits per symbol on all held-out data, once after the last update."""
@@ -135,19 +118,21 @@ class RecipeTrainer(train.Trainer):
 
     def common(self) -> dict[str, object]:
         """Returns what ranks have in common, the training data included."""
-        return {**super().common(), "training data": getattr(self, "fingerprint", None)}
-
-    def state(self) -> dict[str, Any]:
-        """Returns the recipe's own part of a checkpoint."""
-        raise InvalidTypeError(f"{type(self).__name__} defines no state()")
+        return {**super().common(), "training data": self.fingerprint}
 
     def load_state(self, saved: dict[str, Any]) -> None:
-        """Restores the recipe's own part of a checkpoint."""
+        """Restores what a checkpoint holds besides the states of trainer and predictor."""
+
+    @classmethod
+    def check(cls, saved: dict[str, Any], folder: str | Path) -> dict[str, Any]:
+        """Returns a checkpoint's state. **Raises** CheckpointError if it is of another recipe."""
+        known = cls.predictor
+        return check_entries(saved, folder, cls.recipe, known.settings, known.kinds | cls.kinds)
 
     @classmethod
     def arguments(cls, saved: dict[str, Any]) -> dict[str, Any]:
         """Returns the recipe's arguments in a checkpoint, `config` among them."""
-        raise InvalidTypeError(f"{cls.__name__} defines no arguments(saved)")
+        return {"config": cls.predictor.settings(**saved["config"])}
 
     def checkpoint(self) -> dict[str, Any]:
         """Returns the state of the training, as `io.save_checkpoint` takes it."""
@@ -155,7 +140,7 @@ class RecipeTrainer(train.Trainer):
             "recipe": self.recipe,
             "heldout": self.result,
             "config": asdict(self.config),
-            **self.state(),
+            **self.current.state(),
             "data": self.fingerprint,
             **self.state_dict(),
         }

@@ -26,9 +26,10 @@ from ..tensor.creation import as_tensor
 from ..tensor.random import Generator
 from ..tensor.tensor import Tensor
 from ..train import inference, worst_bits
+from .picture import draw_differences, draw_history
 from .trainer import RecipeTrainer
 from .translate import TranslateConfig, translation_model
-from .translator import Translator, checked, settings
+from .translator import Translator, settings
 
 SLICE = 500  # held-out pairs that a quick evaluation reads
 
@@ -52,7 +53,7 @@ class TranslationTraining(RecipeTrainer):
     True
     """
 
-    recipe, unit, check = "translate", "symbol", staticmethod(checked)
+    recipe, unit, figure = "translate", "symbol", "held-out {:.3f} bits/symbol"
     uses, predictor = ("translate", "look"), Translator
     quick: ClassVar = {"hidden_size": 64, "embedding_dim": 64, "steps": 300}
 
@@ -71,7 +72,7 @@ class TranslationTraining(RecipeTrainer):
             pairs, heldout = hold_out(pairs, config.seed)
         source, target = vocabularies or _vocabularies(pairs, config)
         model = translation_model(config, len(source), len(target), generator)
-        self.translator = Translator(model, source, target)
+        self.current = self.translator = Translator(model, source, target)
         encoded = [p for p in self._encode(pairs) if max(map(len, p)) <= config.max_length]
         if not encoded:
             raise TextError(
@@ -132,9 +133,9 @@ class TranslationTraining(RecipeTrainer):
         count = 2 + (comparison is not None) + (best.attention is not None)
         rows, columns = (2, 2) if count == 4 else (1, count)
         figure, panels = plot.panels(rows, columns, 6 * columns, 4.5 * rows)
-        self.draw_history(*panels[:2])
+        draw_history(self, *panels[:2])
         if comparison is not None:
-            comparison.draw(panels[2])
+            draw_differences(comparison, panels[2])
         if best.attention is not None:
             read = self.translator.source_tokens(source)
             plot.attention(best.attention, read, best.tokens, ax=panels[-1])
@@ -148,13 +149,6 @@ class TranslationTraining(RecipeTrainer):
         )
         logits = self.model(source, inputs, lengths=batch.lengths, teacher_forcing_ratio=ratio)
         return cross_entropy(logits, targets, ignore_index=PAD, label_smoothing=smoothing)
-
-    def state(self) -> dict[str, Any]:
-        """Returns the vocabularies."""
-        return {
-            "source_vocabulary": self.translator.source.symbols,
-            "target_vocabulary": self.translator.target.symbols,
-        }
 
     @classmethod
     def arguments(cls, saved: dict[str, Any]) -> dict[str, Any]:

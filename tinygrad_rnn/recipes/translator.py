@@ -4,21 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .. import nn
 from ..data import END, START, VOCABULARIES, Vocabulary, in_order
-from ..io import load_checkpoint
 from ..io.files import fitting
 from ..nn import decoding
 from ..tensor.creation import as_tensor, full
 from ..tensor.random import Generator
 from ..train import inference
-from .saved import check_entries, check_sizes, restore_weights
+from .saved import Restored, check_sizes, restore_weights
 from .settings import SettingError, check, check_memory
 from .translate import TranslateConfig, translation_model
 
@@ -35,21 +33,14 @@ class Translation:
 
 
 @dataclass(frozen=True)
-class Translator:
+class Translator(Restored):
     """A translation model with its two vocabularies."""
 
+    recipe, settings = "translate", TranslateConfig
+    kinds: ClassVar = {f"{side}_vocabulary": (str, list, dict) for side in ("source", "target")}
     model: nn.Seq2Seq
     source: Vocabulary
     target: Vocabulary
-
-    @classmethod
-    def load(cls, folder: str | Path, device: str | None = None) -> Translator:
-        """Loads the model from the checkpoint of a training.
-
-        **Raises** CheckpointError if there is none, or it is damaged or of another recipe,
-        DivergedError if weights are not finite.
-        """
-        return cls.from_state(checked(load_checkpoint(folder), folder), device)
 
     @classmethod
     def from_state(cls, state: dict[str, Any], device: str | None = None) -> Translator:
@@ -58,6 +49,10 @@ class Translator:
         model = translation_model(config, len(source), len(target), Generator(config.seed))
         restore_weights(model, state["model"], device)
         return cls(model, source, target)
+
+    def state(self) -> dict[str, Any]:
+        """Returns its own entries of a checkpoint."""
+        return {"source_vocabulary": self.source.symbols, "target_vocabulary": self.target.symbols}
 
     def translate(
         self,
@@ -128,13 +123,6 @@ class Translator:
     def source_tokens(self, text: str) -> list[str]:
         """Returns the symbols that the encoder reads, with the end symbol."""
         return self.source.tokens([*self.source.encode(text), END])
-
-
-def checked(state: dict[str, Any], folder: str | Path) -> dict[str, Any]:
-    """Returns a checkpoint's state. **Raises** CheckpointError if it is not one of this recipe."""
-    symbols = (str, list, dict)
-    kinds = {"source_vocabulary": symbols, "target_vocabulary": symbols}
-    return check_entries(state, folder, "translate", TranslateConfig, kinds)
 
 
 def settings(state: dict[str, Any]) -> tuple[TranslateConfig, Vocabulary, Vocabulary]:

@@ -21,7 +21,6 @@ from ..optim import SGD, Adam, Optimizer
 from ..tensor.creation import as_tensor
 from ..tensor.random import Generator
 from ..tensor.tensor import Tensor
-from .charlm import State
 from .comparison import Comparison, Measure, block_sums, perplexity
 from .kneser_ney import KneserNey
 from .predictor import Index
@@ -37,10 +36,10 @@ BLOCK = 100  # words that the bootstrap draws together
 class WordLM(WindowTrainer, Task):
     """Train a language model over words, and compare it with Kneser-Ney on held-out text."""
 
-    recipe, unit, shown = "wordlm", "word", "validation perplexity {:.1f}"
+    recipe, unit, figure = "wordlm", "word", "validation perplexity {:.1f}"
     settings, predictor, span = WordLMConfig, WordScorer, "steps"
     uses = ("predict", "generate", "score", "look")
-    kinds: ClassVar = {"hidden": (list, type(None))}
+    kinds: ClassVar = {**WindowTrainer.kinds, **Task.kinds}
     quick: ClassVar = {
         "limit": 60_000, "vocab_size": 1000, "hidden_size": 64, "steps": 300, "batch_size": 16,
     }  # fmt: skip
@@ -70,7 +69,6 @@ class WordLM(WindowTrainer, Task):
         self.streams = Streams(self.training_ids, config.batch_size, config.bptt)
         super().__init__(data, self.current, self.streams, generator, device)
         self.symbols = first
-        self.carried: State = None
         self.mean: dict[str, NDArray[Any]] = {}  # of the last weights
         self.averaged = 0  # of them
         self._averaged_at = -1  # the step whose weights were the last
@@ -145,15 +143,6 @@ class WordLM(WindowTrainer, Task):
             f"words: {counts[0]:,} to learn from, {counts[1]:,} for validation, {counts[2]:,} for "
             f"the test; {len(self.current.index) - 1:,} different ones are known"
         )
-
-    def state(self) -> dict[str, Any]:
-        """Returns the words, and the state of the layers."""
-        return {**super().state(), "hidden": self.carried_arrays()}
-
-    def load_state(self, saved: dict[str, Any]) -> None:
-        """Restores the state of the layers."""
-        super().load_state(saved)
-        self.restore_carried(saved["hidden"], self.device)
 
     def state_dict(self) -> dict[str, Any]:
         """Returns the state of the training, the mean of the weights included."""
