@@ -239,7 +239,9 @@ def test_sampled_values_are_read_as_if_they_were_observed(
     monkeypatch.chdir(tmp_path)
     training = trained(period=period, cell=cell, paths=2)
     forecaster, one = training.forecaster, training.cuts[0].steps
-    monkeypatch.setattr("tinygrad_rnn.recipes.forecaster.student_samples", lambda df, _: 0 * df)
+    monkeypatch.setattr(
+        "tinygrad_rnn.recipes.forecast_distribution.student_samples", lambda df, _: 0 * df
+    )
     paths = forecaster.sample(one, 250, 4)
     values = one.values.copy()
     for h in range(4):

@@ -26,7 +26,7 @@ from ..tensor.creation import as_tensor, full, zeros
 from ..tensor.random import Generator
 from ..tensor.tensor import Tensor
 from ..train import inference
-from .charlm import CELLS, check_weights_fit
+from .cells import CELLS, check_weights_fit
 from .predictor import AT_A_TIME, Predictor
 from .settings import check_memory, setting
 from .task import TaskSettings
@@ -82,7 +82,7 @@ class CaptionModel(nn.Module):
 
     def __init__(self, words: int, config: CaptionConfig, generator: Generator) -> None:
         super().__init__()
-        check_weights_fit(config, words)
+        check_weights_fit(config, config.embedding_dim, words)
         factory: dict[str, Any] = {"generator": generator}
         features, hidden = 2 * config.channels, config.hidden_size
         sizes = [3, *[config.channels] * (len(config.strides) - 2), features, features]

@@ -16,17 +16,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..data import CharVocabulary
-from ..nn import GRU, LSTM, RNN, Dropout, Embedding, Linear, Module, linear_cross_entropy
+from ..nn import Dropout, Embedding, Linear, Module, linear_cross_entropy
 from ..tensor.random import Generator
 from ..tensor.tensor import Tensor
+from .cells import CELLS, check_weights_fit
 from .language_model import LanguageModel
 from .saved import Restored, check_sizes, restore_weights
-from .settings import Settings, check_memory, setting
+from .settings import Settings, setting
 
 State = Any  # (L, B, H); a pair of them for LSTM
-
-LAYER = 10_000  # bytes of a layer besides its weights
-CELLS: dict[str, Any] = {"rnn": RNN, "gru": GRU, "lstm": LSTM}
 
 
 @dataclass(frozen=True)
@@ -57,7 +55,7 @@ class CharModel(Module):
 
     def __init__(self, vocab_size: int, config: CharLMConfig, generator: Generator) -> None:
         super().__init__()
-        check_weights_fit(config, vocab_size)
+        check_weights_fit(config, config.embedding_dim, vocab_size)
         self.embedding = Embedding(vocab_size, config.embedding_dim, generator=generator)
         self.dropout = Dropout(config.dropout, generator=generator)
         self.layers = CELLS[config.cell](
@@ -106,22 +104,6 @@ class CharModel(Module):
     def device(self) -> str:
         """The device of the weights."""
         return str(self.head.weight.device)
-
-
-def check_weights_fit(config: Any, vocab_size: int, num_layers: int | None = None) -> None:
-    """Refuses sizes with which weights and gradients cannot fit in memory.
-
-    **Arguments** config: with hidden_size and embedding_dim. vocab_size: the rows of all its tables
-    together. num_layers: in all; that of config, if None. **Raises** SettingError.
-    """
-    layers = num_layers or config.num_layers
-    size, width = config.hidden_size, config.embedding_dim
-    gates = {"rnn": 1, "gru": 3, "lstm": 4}[config.cell]
-    weights = gates * size * (width + (2 * layers - 1) * size) + vocab_size * (width + size)
-    check_memory(
-        "a model of this size (`hidden_size`, `num_layers`, `embedding_dim`)",
-        8 * weights + LAYER * layers,
-    )
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .charlm import CELLS, CharLMConfig
+from .cells import CELLS
+from .charlm import CharLMConfig
 from .charlm_training import CharLMTraining
 from .comparison import Comparison, Measure, block_sums
 from .kneser_ney import KneserNey

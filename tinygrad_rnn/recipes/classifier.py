@@ -23,7 +23,7 @@ from ..tensor.autodiff import grad
 from ..tensor.creation import arange, as_tensor
 from ..tensor.random import Generator
 from ..tensor.tensor import Tensor
-from .charlm import check_weights_fit
+from .cells import check_weights_fit
 from .labels import Labeller, PooledModel
 from .predictor import Index, log_odds
 from .settings import setting
@@ -57,7 +57,7 @@ class TextModel(PooledModel):
         self, words: int, labels: int, config: ClassifyConfig, generator: Generator
     ) -> None:
         super().__init__()
-        check_weights_fit(config, words, 2 * config.num_layers)
+        check_weights_fit(config, config.embedding_dim, words, 2 * config.num_layers)
         drop = config.word_dropout
         self.embedding = Embedding(words, config.embedding_dim, dropout=drop, generator=generator)
         self.embedding.weight.data[:] *= 0.1

@@ -1,6 +1,6 @@
 """Forecasting: trains a `Forecaster` of time series (many to many, one step ahead).
 
-`forecast_model.py` has the network, `forecaster.py` its distributions and samples, and
+`forecast_model.py` has the network, `forecast_distribution.py` its distributions and samples, and
 `forecast_table.py` the baselines.
 """
 

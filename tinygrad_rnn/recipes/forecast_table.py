@@ -9,7 +9,7 @@ import numpy as np
 
 from ..data.series import Array
 from .comparison import Comparison, Measure, paired_bootstrap, share
-from .forecaster import Filtered, Forecaster
+from .forecast_distribution import Filtered, ForecastDistribution
 from .series import Cut
 from .settings import SettingError
 from .volatility import (
@@ -99,7 +99,7 @@ def judged_mean(comparison: Comparison, period: int) -> str:
 
 
 def calibration(
-    cuts: Sequence[Cut], forecaster: Forecaster, filtered: Sequence[Filtered]
+    cuts: Sequence[Cut], forecaster: ForecastDistribution, filtered: Sequence[Filtered]
 ) -> tuple[list[str], Array]:
     """Counts how many of the test's values lie in the intervals, one step ahead and several.
 

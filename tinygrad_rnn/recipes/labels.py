@@ -17,7 +17,7 @@ from ..tensor.creation import arange, as_tensor
 from ..tensor.random import Generator
 from ..tensor.tensor import Tensor
 from ..train import inference
-from .charlm import CELLS
+from .cells import CELLS
 from .comparison import Comparison, Measure
 from .predictor import Predictor, by_length
 from .task import Task

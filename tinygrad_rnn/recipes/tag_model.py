@@ -18,7 +18,7 @@ from ..tensor import ops
 from ..tensor.creation import arange, as_tensor, zeros
 from ..tensor.random import Generator
 from ..tensor.tensor import Tensor
-from .charlm import CELLS, check_weights_fit
+from .cells import CELLS, check_weights_fit
 from .settings import setting
 from .spans import forbidden
 from .task import TaskSettings
@@ -69,7 +69,7 @@ class TagModel(Module):
     ) -> None:
         super().__init__()
         directions = 1 + config.bidirectional
-        check_weights_fit(config, words, directions * config.num_layers)
+        check_weights_fit(config, config.embedding_dim, words, directions * config.num_layers)
         width = config.embedding_dim + 2 * config.letter_dim
         self.words = Embedding(words, config.embedding_dim, generator=generator)
         self.letters = Embedding(letters, config.letter_dim, generator=generator)

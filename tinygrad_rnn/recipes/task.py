@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 from ..data.fingerprint import Data, fingerprint
 from ..tensor.random import Generator
 from ..train import Progress
-from .charlm import CELLS
+from .cells import CELLS
 from .comparison import Comparison
 from .predictor import Predictor
 from .settings import Settings, setting

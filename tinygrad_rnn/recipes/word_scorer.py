@@ -29,7 +29,8 @@ from ..nn import (
 )
 from ..tensor.random import Generator
 from ..tensor.tensor import Tensor
-from .charlm import CELLS, CharModel, State, check_weights_fit
+from .cells import CELLS, check_weights_fit
+from .charlm import CharModel, State
 from .language_model import LanguageModel
 from .predictor import Index, Predictor
 from .settings import Settings, setting
@@ -67,11 +68,6 @@ class WordLMConfig(Settings):
     limit: int = setting(0, "Words to use at most; all, if 0.", at_least=0)
     seed: int = setting(0, "Seed of the initial weights and of dropout.", at_least=0)
 
-    @property
-    def embedding_dim(self) -> int:
-        """The size of a word's vector."""
-        return self.hidden_size
-
 
 class WordModel(CharModel):
     """Embedding, recurrent layers, and a linear map to the logits of the next word.
@@ -81,8 +77,8 @@ class WordModel(CharModel):
 
     def __init__(self, vocab_size: int, config: WordLMConfig, generator: Generator) -> None:
         Module.__init__(self)
-        check_weights_fit(config, vocab_size)
         size, self.ar, self.tar = config.hidden_size, config.ar, config.tar
+        check_weights_fit(config, size, vocab_size)
         self.embedding = Embedding(vocab_size, size, generator=generator)
         self.embedding.weight.data[:] *= 0.1
         self.dropout = Dropout(config.dropout, shared_axis=0, generator=generator)
