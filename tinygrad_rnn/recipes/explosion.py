@@ -10,8 +10,9 @@ import numpy as np
 from ..nn import RNN
 from ..optim import SGD, clip_grad_norm_
 from ..tensor.random import Generator
-from .memory import HELD_OUT, MemoryConfig, Reader, evaluated, loss_of, outputs, reach
-from .problems import PROBLEMS, Sample
+from .memory import HELD_OUT, MemoryConfig, Reader, evaluated, loss_of, reach
+from .problems import PROBLEMS
+from .sample import Sample
 
 EXPLODING = 1200  # updates of the training
 GROWTH = 1.1  # of the gradient, in each step that it goes back
@@ -47,7 +48,7 @@ def explosion(
         optimizer = SGD(model.parameters(), lr=0.03, momentum=0.9)
         start = problem.draw(generator, length, 32)
         flow = np.array(reach(model, start))
-        loss_of(outputs(model, start), start).backward()
+        loss_of(model, start).backward()
         norm = clip_grad_norm_(model.parameters(), limit)
         norms[name] = (flow * min(1.0, limit / norm)).tolist()
         if limit == math.inf:
@@ -57,7 +58,7 @@ def explosion(
         for _ in range(steps):
             optimizer.zero_grad()
             drawn = problem.draw(generator, length, 32)
-            loss = loss_of(outputs(model, drawn), drawn)
+            loss = loss_of(model, drawn)
             loss.backward()
             clip_grad_norm_(model.parameters(), limit)
             optimizer.step()
