@@ -10,13 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import nn
-from ..data import END, START, VOCABULARIES, Vocabulary, in_order
+from ..data import END, VOCABULARIES, Vocabulary, in_order
 from ..io.files import fitting
-from ..nn import decoding
-from ..tensor.creation import as_tensor, full
+from ..nn.decoding import Hypothesis
+from ..tensor.creation import as_tensor
 from ..tensor.random import Generator
 from ..train import inference
 from .saved import Restored, check_sizes, restore_weights
+from .search import search
 from .settings import SettingError, check, check_memory
 from .translate import TranslateConfig, translation_model
 
@@ -88,28 +89,19 @@ class Translator(Restored):
         translations = [[Translation("", 0.0, 0.0, [], None)] for _ in texts]
         model, device = self.model, self.model.decoder.head.weight.device
         for indices, batch in in_order(sources, batch_size):
-            first = full((len(indices),), START, dtype="int64", device=device)
-            options: dict[str, Any] = {
-                # An end symbol is part of each length.
-                "max_length": [max_length or 2 * int(n) + 8 for n in batch.lengths],
-                "end": END,
-                "batch_axis": model.batch_axis,
-            }
+            # An end symbol is part of each length.
+            most = [max_length or 2 * int(n) + 8 for n in batch.lengths]
             with inference(model):
                 state = model.start(as_tensor(batch.source, device=device), lengths=batch.lengths)
-                if beams == 1:
-                    greedy = decoding.greedy(model.step, state, first, **options)
-                    results = [[hypothesis] for hypothesis in greedy]
-                else:
-                    results = decoding.beam_search(
-                        model.step, state, first, beams=beams, n_best=n_best,
-                        length_penalty=decoding.gnmt(length_penalty), **options,
-                    )  # fmt: skip
+                results = search(
+                    model.decoder, state, len(indices), beams, n_best, length_penalty,
+                    max_length=most,
+                )  # fmt: skip
             for i, length, hypotheses in zip(indices, batch.lengths, results, strict=True):
                 translations[places[i]] = [self._translation(h, int(length)) for h in hypotheses]
         return translations
 
-    def _translation(self, hypothesis: decoding.Hypothesis, length: int) -> Translation:
+    def _translation(self, hypothesis: Hypothesis, length: int) -> Translation:
         """Decodes a hypothesis of a source of a length."""
         attention = hypothesis.attention
         return Translation(
