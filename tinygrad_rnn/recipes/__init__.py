@@ -9,7 +9,7 @@ from .gates import GatesConfig
 from .letters import TASKS
 from .memory import Memory, MemoryConfig
 from .parallel import ParallelConfig
-from .scores import ErrorRates, bleu_and_chrf, error_rates
+from .scores import bleu_and_chrf
 from .settings import SettingError
 from .speech import Speech
 from .tag import Tag
@@ -33,7 +33,6 @@ __all__ = [
     "CharLMTraining",
     "CharModel",
     "Classify",
-    "ErrorRates",
     "Forecast",
     "GatesConfig",
     "Memory",
@@ -50,6 +49,5 @@ __all__ = [
     "Translator",
     "WordLM",
     "bleu_and_chrf",
-    "error_rates",
     "fitted",
 ]

@@ -75,7 +75,7 @@ class CharModel(Module):
         **Returns** the logits (T, B, V) of the next characters, and the new state.
         """
         y, state = self._read(ids, state)
-        return self.head(y), state
+        return self.head(self.dropout(y)), state
 
     def loss(self, ids: Tensor, targets: Tensor, state: State = None) -> tuple[Tensor, State]:
         """Computes the mean cross-entropy in nats, without all logits in memory at once.
@@ -83,14 +83,16 @@ class CharModel(Module):
         **Arguments** ids, targets: (T, B) integers. **Returns** a scalar, and the new state.
         """
         y, state = self._read(ids, state)
-        head = self.head
-        return linear_cross_entropy(y, head.weight, targets, linear_bias=head.bias), state
+        return self._cross_entropy(self.dropout(y), targets), state
 
     def _read(self, ids: Tensor, state: State) -> tuple[Tensor, State]:
         """Returns the output of the last layer, (T, B, H), and the new state."""
         x, rows = self.embedding.inputs(ids, self.dropout)
-        y, state = self.layers(x, state, ids=rows)
-        return self.dropout(y), state
+        return self.layers(x, state, ids=rows)  # type: ignore[no-any-return]
+
+    def _cross_entropy(self, y: Tensor, targets: Tensor) -> Tensor:
+        weight, bias = self.head.weight, self.head.bias
+        return linear_cross_entropy(y, weight, targets, linear_bias=bias)
 
     def step(self, ids: Tensor, state: State = None) -> tuple[Tensor, State]:
         """Reads one character of B texts, without dropout in any mode.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -12,7 +11,7 @@ import numpy as np
 from .cells import CELLS
 from .charlm import CharLMConfig
 from .charlm_training import CharLMTraining
-from .comparison import Comparison, Measure, block_sums
+from .comparison import Comparison, Measure, bits, block_sums
 from .kneser_ney import KneserNey
 
 BLOCK = 500  # characters that the bootstrap draws together
@@ -28,8 +27,8 @@ def against_ngrams(training: CharLMTraining, text: str, order: int = ORDER) -> C
     first = training.symbols
     symbols = training.lm.vocabulary.encode(text)
     test = symbols[first:]
-    bits = Measure("bits/char", lambda s: -s[..., 0] / s[..., 1] / math.log(2), "{:.3f}")
-    comparison = Comparison(f"blocks of {BLOCK} characters", [bits])
+    measure = Measure("bits/char", bits, "{:.3f}")
+    comparison = Comparison(f"blocks of {BLOCK} characters", [measure])
     scores = {}
     for name, n in (("single characters", 1), (f"Kneser-Ney, order {order}", order)):
         model = KneserNey(symbols[:first], min(n, first), len(training.lm.vocabulary))

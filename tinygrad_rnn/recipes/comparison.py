@@ -8,7 +8,8 @@ replacement, the same ones for both systems.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..errors import InvalidValueError
 from ..tensor.random import Generator
+from .settings import SettingError
 
 SAMPLES = 2000  # of the bootstrap
 AT_A_TIME = 100  # of them in memory
@@ -37,6 +39,11 @@ def f1(sums: NDArray[np.float64]) -> Any:
 def perplexity(sums: NDArray[np.float64]) -> Any:
     """exp(-log P / n), of log-probabilities in nats and numbers of symbols."""
     return np.exp(-share(sums))
+
+
+def bits(sums: NDArray[np.float64]) -> Any:
+    """-log2 P / n, of log-probabilities in nats and numbers of symbols."""
+    return -share(sums) / np.log(2)
 
 
 def block_sums(size: int, *statistics: ArrayLike) -> NDArray[np.float64]:
@@ -117,6 +124,14 @@ class Comparison:
     def add(self, system: str, **statistics: ArrayLike) -> None:
         """Adds a system. **Arguments** statistics: (N, k) for each measure, by its name."""
         self.systems[system] = {n: np.asarray(x, np.float64) for n, x in statistics.items()}
+
+    @contextmanager
+    def optional(self) -> Iterator[None]:
+        """Opens a block that may need a package: if it is missing, a note says what to install."""
+        try:
+            yield
+        except SettingError as error:
+            self.notes.append(str(error))
 
     def figures(self) -> dict[str, dict[str, float]]:
         """Computes the figures of each system."""

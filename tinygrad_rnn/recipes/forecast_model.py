@@ -47,6 +47,7 @@ class ForecastConfig(TaskSettings):
     window: int = setting(120, "Steps in a sequence of the training.", at_least=2, at_most=100_000)
     epochs: int = 30
     lr: float = 1e-2
+    # It shrinks the weights: the noise has little to teach.
     weight_decay: float = setting(0.01, "Weight decay of AdamW.", at_least=0)
 
     def __post_init__(self) -> None:

@@ -11,7 +11,6 @@ from ..data.series import Array
 from .comparison import Comparison, Measure, paired_bootstrap, share
 from .forecast_distribution import Filtered, ForecastDistribution
 from .series import Cut
-from .settings import SettingError
 from .volatility import (
     Fitted,
     constant_gaussian,
@@ -50,10 +49,8 @@ def against_classical(
         systems["linear"] = [linear(one, test, period) for one, _, test in cuts]
     else:
         systems["weighted volatility"] = [weighted_volatility(y, test) for y, test in values]
-        try:
+        with comparison.optional():
             systems["GARCH(1,1), t"] = [garch(y, test) for y, test in values]
-        except SettingError as error:  # the package is missing
-            comparison.notes.append(str(error))
     for system, fitted in {**systems, name: ours}.items():
         comparison.add(system, **_sums(cuts, fitted))
     return comparison

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from ..data import PadSequences, TextError
 from ..data.splits import Parts
 from ..nn import Dropout, Linear, Module, cross_entropy
+from ..nn.lengths import within_rows
 from ..tensor import ops
-from ..tensor.creation import arange, as_tensor
+from ..tensor.creation import as_tensor
 from ..tensor.random import Generator
 from ..tensor.tensor import Tensor
 from ..train import inference
@@ -34,7 +35,7 @@ def pooled(y: Tensor, lengths: Any) -> tuple[Tensor, Tensor]:
     [[[-1.0], [-2.0]], [[-2.0], [-2.0]]]
     """
     steps = as_tensor(np.asarray(lengths), device=y.device)
-    inside = (arange(len(y), device=y.device)[:, None] < steps)[:, :, None]
+    inside = within_rows(y, steps)[:, :, None]
     mean = y.sum(axis=0) / steps[:, None].astype(y.dtype)
     return ops.where(inside, y, -math.inf).max(axis=0), mean
 
@@ -90,6 +91,7 @@ class LabelTask(Task):
 
     measure: ClassVar = Measure("accuracy")
     parts: Parts
+    labels: list[str]
     # Yields other systems, with the numbers of the labels that each gives the test items.
     baselines: Callable[[Comparison], Iterator[tuple[str, Any]]]
 
@@ -108,12 +110,6 @@ class LabelTask(Task):
                 "or leave the others out"
             )
         return labels
-
-    @property
-    def labels(self) -> list[str]:
-        """All labels."""
-        found: list[str] = self.current.labels
-        return found
 
     def targets(self, items: Sequence[Any]) -> NDArray[np.int64]:
         """Returns the numbers of the items' labels."""

@@ -23,7 +23,6 @@ from ..tensor.random import Generator
 from ..tensor.tensor import Tensor
 from .comparison import Comparison, Measure, f1
 from .predictor import Index
-from .settings import SettingError
 from .spans import MostFrequentTag, features_crf, is_bio, spans
 from .tag_model import TagConfig
 from .tagger import Tagger
@@ -95,10 +94,8 @@ class Tag(Task):
             comparison.add(system, **{"accuracy": counts["accuracy"], kind: counts["spans"]})
 
         add("most frequent tag", MostFrequentTag(training).predict(_words(test)))
-        try:
+        with comparison.optional():
             add("CRF on features", features_crf(training, _words(test)))
-        except SettingError as error:  # the package is missing
-            comparison.notes.append(str(error))
         if self.config.bidirectional:
             print("training the same model in one direction, with as many units ...", flush=True)
             units = 2 * self.config.hidden_size

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 
 from ..nn import CRF, GRU, Dropout, Embedding, Linear, Module, cross_entropy
+from ..nn.lengths import within_rows
 from ..tensor import ops
-from ..tensor.creation import arange, as_tensor, zeros
+from ..tensor.creation import as_tensor, zeros
 from ..tensor.random import Generator
 from ..tensor.tensor import Tensor
 from .cells import CELLS, check_weights_fit
@@ -110,9 +111,7 @@ class TagModel(Module):
         if self.crf is not None:
             total = -self.crf(scores, tags, lengths=words.lengths, reduction="sum")
             return total / int(np.sum(words.lengths))
-        inside = arange(len(scores), device=scores.device)[:, None] < as_tensor(
-            words.lengths, device=scores.device
-        )
+        inside = within_rows(scores, as_tensor(words.lengths, device=scores.device))
         return cross_entropy(scores, ops.where(inside, tags, -100), ignore_index=-100)
 
     def best(self, words: Words) -> list[list[int]]:

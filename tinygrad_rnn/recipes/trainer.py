@@ -11,7 +11,7 @@ from .. import train
 from ..data.fingerprint import Data
 from ..io.files import fitting
 from ..nn import Module
-from ..optim import Adam, CosineLR, Optimizer
+from ..optim import Adam, AdamW, CosineLR, Optimizer
 from ..tensor.random import Generator
 from .picture import draw_training
 from .saved import check_data, check_entries
@@ -87,8 +87,11 @@ class RecipeTrainer(train.Trainer):
         return str(next(self.model.parameters()).device)
 
     def optimizer_of(self, model: Module) -> Optimizer:
-        """Creates the optimizer."""
-        return Adam(model.parameters(), lr=self.config.lr)
+        """Creates Adam; or AdamW, if the settings have a weight decay."""
+        config, weights = self.config, model.parameters()
+        if hasattr(config, "weight_decay"):
+            return AdamW(weights, lr=config.lr, weight_decay=config.weight_decay)
+        return Adam(weights, lr=config.lr)
 
     @property
     def summary(self) -> str:

@@ -24,7 +24,6 @@ from ..nn import (
     Linear,
     Module,
     activation_regularization,
-    linear_cross_entropy,
     temporal_activation_regularization,
 )
 from ..tensor.random import Generator
@@ -96,10 +95,9 @@ class WordModel(CharModel):
 
         **Arguments** ids, targets: (T, B) integers. **Returns** a scalar, and the new state.
         """
-        x, rows = self.embedding.inputs(ids, self.dropout)
-        y, state = self.layers(x, state, ids=rows)
-        dropped, head = self.dropout(y), self.head
-        loss = linear_cross_entropy(dropped, head.weight, targets, linear_bias=head.bias)
+        y, state = self._read(ids, state)
+        dropped = self.dropout(y)
+        loss = self._cross_entropy(dropped, targets)
         if self.training and self.ar:
             loss = loss + self.ar * activation_regularization(dropped)
         if self.training and self.tar:

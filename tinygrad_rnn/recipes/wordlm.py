@@ -21,7 +21,7 @@ from ..optim import SGD, Adam, Optimizer
 from ..tensor.creation import as_tensor
 from ..tensor.random import Generator
 from ..tensor.tensor import Tensor
-from .comparison import Comparison, Measure, block_sums, perplexity
+from .comparison import Comparison, Measure, bits, block_sums, perplexity
 from .kneser_ney import KneserNey
 from .predictor import Index
 from .task import Task
@@ -118,8 +118,9 @@ class WordLM(WindowTrainer, Task):
     def compare(self) -> Comparison:
         """Compares perplexities, and bits per character, on the test text."""
         size, config = len(self.current.index), self.config
-        bits = Measure("bits/char", lambda s: -s[..., 0] / s[..., 1] / np.log(2), "{:.3f}")
-        measures = [Measure("perplexity", perplexity, "{:.1f}"), bits]
+        measures = [
+            Measure("perplexity", perplexity, "{:.1f}"), Measure("bits/char", bits, "{:.3f}"),
+        ]  # fmt: skip
         comparison = Comparison(f"blocks of {BLOCK} words", measures)
         orders = {"unigrams": 1, f"Kneser-Ney, order {config.order}": config.order}
         systems = {
