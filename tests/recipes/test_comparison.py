@@ -13,14 +13,8 @@ from tinygrad_rnn import plot
 from tinygrad_rnn.errors import InvalidValueError
 from tinygrad_rnn.recipes import SettingError, bleu_and_chrf
 from tinygrad_rnn.recipes.bag_of_words import logistic_regression
-from tinygrad_rnn.recipes.comparison import (
-    Comparison,
-    Measure,
-    f1,
-    paired_bootstrap,
-    perplexity,
-    share,
-)
+from tinygrad_rnn.recipes.bootstrap import f1, paired_bootstrap, perplexity, share
+from tinygrad_rnn.recipes.comparison import Comparison, Measure
 from tinygrad_rnn.recipes.picture import draw_levels
 from tinygrad_rnn.recipes.spans import features_crf
 from tinygrad_rnn.recipes.volatility import garch

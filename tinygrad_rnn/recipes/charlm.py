@@ -59,12 +59,9 @@ class CharModel(Module):
         self.embedding = Embedding(vocab_size, config.embedding_dim, generator=generator)
         self.dropout = Dropout(config.dropout, generator=generator)
         self.layers = CELLS[config.cell](
-            config.embedding_dim,
-            config.hidden_size,
-            num_layers=config.num_layers,
-            dropout=config.dropout if config.num_layers > 1 else 0.0,
-            generator=generator,
-        )
+            config.embedding_dim, config.hidden_size, num_layers=config.num_layers,
+            dropout=config.dropout if config.num_layers > 1 else 0.0, generator=generator,
+        )  # fmt: skip
         self.head = Linear(config.hidden_size, vocab_size, generator=generator)
 
     def forward(self, ids: Tensor, state: State = None) -> tuple[Tensor, State]:
@@ -101,11 +98,6 @@ class CharModel(Module):
         """
         y, state = self.layers.step(self.embedding(ids), state)
         return self.head(y), state
-
-    @property
-    def device(self) -> str:
-        """The device of the weights."""
-        return str(self.head.weight.device)
 
 
 @dataclass(frozen=True)

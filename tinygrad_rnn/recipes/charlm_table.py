@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from .bootstrap import bits, block_sums
 from .cells import CELLS
 from .charlm import CharLMConfig
 from .charlm_training import CharLMTraining
-from .comparison import Comparison, Measure, bits, block_sums
+from .comparison import Comparison, Measure
 from .kneser_ney import KneserNey
 
 BLOCK = 500  # characters that the bootstrap draws together

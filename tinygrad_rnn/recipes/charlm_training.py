@@ -132,7 +132,7 @@ class CharLMTraining(WindowTrainer):
     def _loss(
         self, x: NDArray[np.int64], y: NDArray[np.int64], state: State
     ) -> tuple[Tensor, State]:
-        ids = as_tensor(x, device=self.lm.model.device)
+        ids = as_tensor(x, device=self.device)
         return self.lm.model.loss(ids, as_tensor(y, device="cpu"), state)  # checked on the host
 
     @classmethod

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from ..data.series import Array
-from .comparison import Comparison, Measure, paired_bootstrap, share
+from .bootstrap import paired_bootstrap, share
+from .comparison import Comparison, Measure
 from .forecast_distribution import Filtered, ForecastDistribution
 from .series import Cut
 from .volatility import (

@@ -19,7 +19,7 @@ from ..tensor.random import Generator
 from ..tensor.tensor import Tensor
 from ..train import inference
 from .cells import CELLS
-from .comparison import Comparison, Measure
+from .comparison import Comparison, Measure, confusion_table
 from .predictor import Predictor, by_length
 from .task import Task
 
@@ -142,21 +142,3 @@ class LabelTask(Task):
     def describe(self) -> str:
         """The data in a line."""
         return f"{self.parts.sizes(f'{self.unit}s')}; labels: {', '.join(self.labels)}"
-
-
-def confusion_table(labels: Sequence[str], counts: NDArray[np.int64]) -> str:
-    r"""Writes a confusion matrix: a row for each true label, a column for each predicted one.
-
-    >>> print(confusion_table(["no", "yes"], np.array([[5, 1], [0, 12]])))
-    true \ found  no  yes
-    no             5    1
-    yes            0   12
-    """
-    head = "true \\ found"
-    width = max(len(head), *map(len, labels))
-    widths = [max(len(label), len(str(counts.max()))) for label in labels]
-    rows = [(head, labels), *zip(labels, counts.astype(str).tolist(), strict=True)]
-    return "\n".join(
-        f"{name:{width}}  " + "  ".join(f"{x:>{w}}" for x, w in zip(cells, widths, strict=True))
-        for name, cells in rows
-    )

@@ -86,7 +86,7 @@ class LanguageModel:
                 yield self.symbols[drawn.item()]
                 if count < length:
                     with no_grad():
-                        logits, state = self.model.step(drawn.to(self.model.device), state)
+                        logits, state = self.model.step(drawn.to(self.device), state)
 
         return generated()
 
@@ -115,5 +115,10 @@ class LanguageModel:
             raise DivergedError("the probabilities are NaN: the weights are too large")
         return log_probs
 
+    @property
+    def device(self) -> str:
+        """The device of the weights."""
+        return str(next(self.model.parameters()).device)
+
     def _tensor(self, ids: NDArray[np.int64]) -> Tensor:
-        return as_tensor(ids, device=self.model.device)
+        return as_tensor(ids, device=self.device)

@@ -21,7 +21,8 @@ from ..tensor import ops
 from ..tensor.creation import as_tensor
 from ..tensor.random import Generator
 from ..tensor.tensor import Tensor
-from .comparison import Comparison, Measure, f1
+from .bootstrap import f1
+from .comparison import Comparison, Measure
 from .predictor import Index
 from .spans import MostFrequentTag, features_crf, is_bio, spans
 from .tag_model import TagConfig

@@ -18,14 +18,8 @@ from numpy.typing import NDArray
 
 from ..data.tables import text_lines
 from ..data.words import words
-from ..nn import (
-    Dropout,
-    Embedding,
-    Linear,
-    Module,
-    activation_regularization,
-    temporal_activation_regularization,
-)
+from ..nn import Dropout, Embedding, Linear, Module
+from ..nn.loss import activation_regularization, temporal_activation_regularization
 from ..tensor.random import Generator
 from ..tensor.tensor import Tensor
 from .cells import CELLS, check_weights_fit

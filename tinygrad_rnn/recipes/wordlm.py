@@ -21,7 +21,8 @@ from ..optim import SGD, Adam, Optimizer
 from ..tensor.creation import as_tensor
 from ..tensor.random import Generator
 from ..tensor.tensor import Tensor
-from .comparison import Comparison, Measure, bits, block_sums, perplexity
+from .bootstrap import bits, block_sums, perplexity
+from .comparison import Comparison, Measure
 from .kneser_ney import KneserNey
 from .predictor import Index
 from .task import Task
