@@ -54,9 +54,7 @@ def block_sums(size: int, *statistics: ArrayLike) -> NDArray[np.float64]:
     return np.stack([np.add.reduceat(x, starts) for x in columns], axis=1)
 
 
-def paired_bootstrap(
-    a: ArrayLike, b: ArrayLike, figure: Figure = share, samples: int = SAMPLES, seed: int = 0
-) -> tuple[float, float]:
+def paired_bootstrap(a: ArrayLike, b: ArrayLike, figure: Figure = share) -> tuple[float, float]:
     """Estimates the 95 % interval of figure(a) - figure(b), over items drawn with replacement.
 
     **Arguments** a, b: (N, k) statistics of the same N items, of two systems. figure: of sums.
@@ -76,8 +74,8 @@ def paired_bootstrap(
             "paired_bootstrap: expected statistics (N, k) of the same items, got shapes "
             f"{list(one.shape)} and {list(two.shape)}"
         )
-    generator, items, differences = Generator(seed), len(one), []
-    for _ in range(0, samples, AT_A_TIME):
+    generator, items, differences = Generator(0), len(one), []
+    for _ in range(0, SAMPLES, AT_A_TIME):
         drawn = generator.integers(0, items, (AT_A_TIME, items))
         drawn += items * np.arange(AT_A_TIME)[:, None]  # a range of its own for each sample
         counts = np.bincount(drawn.ravel(), minlength=AT_A_TIME * items).reshape(AT_A_TIME, items)

@@ -20,7 +20,7 @@ ORDER = 8  # of Kneser-Ney
 QUICK = {"hidden_size": 64, "steps": 300, "layers": 2}  # of the table of cells and layers
 
 
-def against_ngrams(training: CharLMTraining, text: str, order: int = ORDER) -> Comparison:
+def against_ngrams(training: CharLMTraining, text: str) -> Comparison:
     """Compares a trained model with Kneser-Ney, in bits per character of the held-out text.
 
     Both read the held-out text from its beginning, without what precedes it.
@@ -31,7 +31,7 @@ def against_ngrams(training: CharLMTraining, text: str, order: int = ORDER) -> C
     measure = Measure("bits/char", bits, "{:.3f}")
     comparison = Comparison(f"blocks of {BLOCK} characters", [measure])
     scores = {}
-    for name, n in (("single characters", 1), (f"Kneser-Ney, order {order}", order)):
+    for name, n in (("single characters", 1), (f"Kneser-Ney, order {ORDER}", ORDER)):
         model = KneserNey(symbols[:first], min(n, first), len(training.lm.vocabulary))
         scores[name] = model.score(test)
     scores[training.title] = training.lm.score(text[first:])
