@@ -149,8 +149,7 @@ def _loss(machine: Machine, ids: NDArray[np.int64]) -> Tensor:
 
 def draw(generator: Generator, steps: int, batch: int) -> NDArray[np.int64]:
     """Draws sentences, (steps, batch), which set the bit first."""
-    ids: NDArray[np.int64] = np.searchsorted(
-        np.cumsum(OFTEN[:-1]), generator.random((steps, batch))
-    )
+    drawn = generator.random((steps, batch))
+    ids: NDArray[np.int64] = np.searchsorted(np.cumsum(OFTEN[:-1]), drawn)
     ids[0] = generator.integers(2, 4, (batch,))
     return ids

@@ -21,7 +21,7 @@ from ..tensor import ops
 from ..tensor.creation import as_tensor
 from ..tensor.random import Generator
 from ..tensor.tensor import Tensor
-from .bootstrap import f1
+from .bootstrap import f1, share
 from .comparison import Comparison, Measure
 from .predictor import Index
 from .spans import MostFrequentTag, features_crf, is_bio, spans
@@ -82,7 +82,7 @@ class Tag(Task):
     def evaluate(self, quick: bool = False) -> float:
         """Computes the share of the validation words with a wrong tag."""
         sums = self._counts(self.parts.validation, self.tagger.tag(_words(self.parts.validation)))
-        return 1 - float(sums["accuracy"].sum(axis=0)[0] / sums["accuracy"].sum(axis=0)[1])
+        return 1 - float(share(sums["accuracy"].sum(axis=0)))
 
     def compare(self) -> Comparison:
         """Compares words with the right tag, and spans, on the test sentences."""
