@@ -17,9 +17,10 @@ from tinygrad_rnn.data import TextError, images
 from tinygrad_rnn.data.images import Captioned, decode_image, emoji_images, read_captioned
 from tinygrad_rnn.data.sets import SETS
 from tinygrad_rnn.io import load_checkpoint
-from tinygrad_rnn.recipes.caption import Caption, collate, lit
+from tinygrad_rnn.recipes.caption import Caption, collate
+from tinygrad_rnn.recipes.caption_model import CaptionConfig
+from tinygrad_rnn.recipes.caption_picture import lit
 from tinygrad_rnn.recipes.caption_table import nearest, scores
-from tinygrad_rnn.recipes.captioner import CaptionConfig
 
 from .commands import Run, predictions, table
 

@@ -239,7 +239,9 @@ def test_sampled_values_are_read_as_if_they_were_observed(
     monkeypatch.chdir(tmp_path)
     training = trained(period=period, cell=cell, paths=2)
     forecaster, one = training.forecaster, training.cuts[0].steps
-    monkeypatch.setattr("tinygrad_rnn.recipes.forecaster.student_samples", lambda df, _: 0 * df)
+    monkeypatch.setattr(
+        "tinygrad_rnn.recipes.forecast_distribution.student_samples", lambda df, _: 0 * df
+    )
     paths = forecaster.sample(one, 250, 4)
     values = one.values.copy()
     for h in range(4):
@@ -261,7 +263,9 @@ def test_figures_are_those_of_the_steps(tmp_path: Path, monkeypatch: pytest.Monk
     comparison = training.compare()
     ours = training.fitted(training.predicting())
     tests = np.concatenate([x[b:] for (_, x), (_, _, b) in zip(ours, cuts, strict=True)])
-    assert comparison.best()["log p, nats"] == pytest.approx(tests.mean(), rel=1e-6)
+    assert comparison.figures()[training.config.cell]["log p, nats"] == pytest.approx(
+        tests.mean(), rel=1e-6
+    )
     for sums in comparison.systems.values():
         assert sums["log p, nats"][:, 1].sum() == len(tests)
         assert len(sums["log p, nats"]) == 6  # blocks of ten dates

@@ -11,7 +11,7 @@ import pytest
 from tinygrad_rnn.data.ts import read_ts
 from tinygrad_rnn.io import load_checkpoint
 from tinygrad_rnn.recipes import TASKS_BY_NAME
-from tinygrad_rnn.recipes.dtw import dtw, nearest
+from tinygrad_rnn.recipes.dtw import dtw
 
 from .commands import Run, predictions, table
 
@@ -111,4 +111,3 @@ def test_warped_distances_are_those_of_the_definition(monkeypatch: pytest.Monkey
     monkeypatch.setattr("tinygrad_rnn.recipes.dtw.AT_A_TIME", 100)  # in several parts
     expected = [[slow_dtw(x, y) for y in b] for x in a]
     np.testing.assert_allclose(dtw(a, b), expected, rtol=1e-5, atol=1e-5)
-    np.testing.assert_array_equal(nearest(b, a), np.argmin(expected, axis=1))

@@ -6,6 +6,7 @@ import importlib
 import inspect
 import pkgutil
 import pydoc
+import re
 import sys
 import types
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 
 import tinygrad_rnn as tg
+from tinygrad_rnn import recipes
 
 PACKAGES = ["tinygrad_rnn"] + [
     info.name for info in pkgutil.walk_packages(tg.__path__, "tinygrad_rnn.") if info.ispkg
@@ -40,6 +42,16 @@ def test_no_public_name_shadows_a_package(name: str) -> None:
     """So that `import a.b as c` and `from a import b` both give the package."""
     above, _, last = name.rpartition(".")
     assert not above or getattr(importlib.import_module(above), last) is sys.modules[name]
+
+
+def test_the_recipes_say_what_to_read_of_each() -> None:
+    """Their list names every file, and no other in the lines of commands."""
+    files = {info.name for info in pkgutil.iter_modules(recipes.__path__)}
+    said = str(recipes.__doc__)
+    assert files <= set(re.findall(r"[a-z_]+", said))
+    commands = [line.split("  ")[-1] for line in said.splitlines() if line.startswith("    ")]
+    named = set(re.findall(r"[a-z_]+", " ".join(commands)))
+    assert named - files <= {"their", "data", "and"}
 
 
 def test_the_engine_is_a_package_and_a_function() -> None:

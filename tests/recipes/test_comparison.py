@@ -13,14 +13,9 @@ from tinygrad_rnn import plot
 from tinygrad_rnn.errors import InvalidValueError
 from tinygrad_rnn.recipes import SettingError, bleu_and_chrf
 from tinygrad_rnn.recipes.bag_of_words import logistic_regression
-from tinygrad_rnn.recipes.comparison import (
-    Comparison,
-    Measure,
-    f1,
-    paired_bootstrap,
-    perplexity,
-    share,
-)
+from tinygrad_rnn.recipes.bootstrap import f1, paired_bootstrap, perplexity, share
+from tinygrad_rnn.recipes.comparison import Comparison, Measure
+from tinygrad_rnn.recipes.picture import draw_levels
 from tinygrad_rnn.recipes.spans import features_crf
 from tinygrad_rnn.recipes.volatility import garch
 
@@ -65,7 +60,7 @@ def test_rows_show_the_gain_of_the_last_system() -> None:
         ["a", "50.0%", "+50.0% to +50.0%", "8.0", "-4.0 to -4.0"],
         ["b", "100.0%", "", "4.0", ""],
     ]
-    assert comparison.best()["F1"] == 1
+    assert comparison.figures()["b"]["F1"] == 1
 
 
 @pytest.mark.parametrize("a", [np.zeros(3), np.zeros((0, 2)), np.zeros((4, 2))])
@@ -107,7 +102,7 @@ def test_levels_are_labelled_where_the_curve_is_far_away() -> None:
     for name, bits in (("single", 4.5), ("pairs", 3.0), ("Kneser-Ney", 2.0), ("gru", 2.5)):
         comparison.add(name, bits=[[bits, 1]])
     _, [axes] = plot.panels(1, 1, 4, 3)
-    comparison.draw_levels(axes)
+    draw_levels(comparison, axes)
     assert [line.get_ydata()[0] for line in axes.lines] == [4.5, 3.0, 2.0]
     assert len({line.get_linestyle() for line in axes.lines}) == 3
     assert [(text.get_text(), text.xy) for text in axes.texts] == [

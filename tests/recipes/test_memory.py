@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 import tinygrad_rnn as tg
 from tinygrad_rnn.recipes import Memory, MemoryConfig, SettingError, memory, problems
 from tinygrad_rnn.recipes.explosion import explosion
-from tinygrad_rnn.recipes.memory import wrong
-from tinygrad_rnn.recipes.problems import IGNORED, PROBLEMS, REBER, Sample
+from tinygrad_rnn.recipes.problems import PROBLEMS, REBER
+from tinygrad_rnn.recipes.sample import IGNORED, Sample
 
 
 @given(length=st.integers(2, 9), batch=st.integers(1, 5), seed=st.integers(0, 99))
@@ -61,15 +61,15 @@ def test_strings_of_the_embedded_grammar(seed: int) -> None:
 def test_what_is_wrong() -> None:
     sums = Sample(np.zeros((1, 4, 1), "float32"), np.ones((4, 1), "float32"))
     y = np.array([[[1.0], [1.079], [0.9], [np.nan]]])
-    assert wrong(tg.tensor(y), sums).tolist() == [False, False, True, True]
+    assert sums.wrong(tg.tensor(y)).tolist() == [False, False, True, True]
     symbols = np.array([[IGNORED, IGNORED], [1, 1]])
     y = np.array([[[9.0, 0], [0, 9.0]], [[0, 1.0], [1.0, 0]]])
     sample = Sample(np.zeros((2, 2, 1), "float32"), symbols)
-    assert wrong(tg.tensor(y), sample).tolist() == [False, True]
+    assert sample.wrong(tg.tensor(y)).tolist() == [False, True]
     legal = np.array([[[True, True, False], [True, True, False]]])
     y = np.array([[[2.0, 3.0, 1.0], [0.5, 3.0, 1.0]]])
     strings = Sample(np.zeros((1, 2, 1), "float32"), np.array([[0, 1]]), legal)
-    assert wrong(tg.tensor(y), strings).tolist() == [False, True]
+    assert strings.wrong(tg.tensor(y)).tolist() == [False, True]
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ def test_a_vanilla_networks_gradient_vanishes_and_a_gated_ones_less() -> None:
 @pytest.mark.parametrize("problem", PROBLEMS)
 def test_gradients_are_of_the_last_step_alone(problem: str) -> None:
     run = Memory(MemoryConfig(problem, "gru", length=12, hidden_size=4))
-    ends = problems.ends_of(run.heldout, 8)
+    ends = run.heldout.ends(8)
     assert len(ends.x) == len(run.gradient_norms())
     if problem != "adding":
         assert (ends.target[:-1] == IGNORED).all()

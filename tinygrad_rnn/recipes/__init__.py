@@ -1,4 +1,23 @@
-"""The lecture's tasks as programs on real data."""
+"""The lecture's tasks as programs on real data.
+
+The files of each `train` command, in the order in which to read them:
+
+    charlm      charlm, language_model, charlm_training, charlm_table
+    wordlm      word_scorer, wordlm, kneser_ney
+    translate   translate, translator, search, translation_training, translation_table, word_by_word
+    verses, messages, phones, task    their data: verses, messages, phones, letters; and scores
+    classify    classifier, classify, bag_of_words
+    speech      recognizer, speech, dtw
+    tag         tag_model, tagger, tag, spans
+    caption     caption_model, captioner, caption, caption_table, caption_picture
+    forecast    forecast_model, classical, forecast_distribution, forecaster, series, forecast,
+                volatility, forecast_table
+    memory      problems, sample, memory, explosion
+    gates, parallel    gates, gates_table; parallel
+
+What they share: settings, cells, trainer, resumable, saved, windows, task, predictor, labels,
+bootstrap, comparison, picture; and for the commands that use a run: runs, look.
+"""
 
 from .caption import Caption
 from .charlm import CharLM, CharLMConfig, CharModel
@@ -9,7 +28,7 @@ from .gates import GatesConfig
 from .letters import TASKS
 from .memory import Memory, MemoryConfig
 from .parallel import ParallelConfig
-from .scores import ErrorRates, bleu_and_chrf, error_rates
+from .scores import bleu_and_chrf
 from .settings import SettingError
 from .speech import Speech
 from .tag import Tag
@@ -33,7 +52,6 @@ __all__ = [
     "CharLMTraining",
     "CharModel",
     "Classify",
-    "ErrorRates",
     "Forecast",
     "GatesConfig",
     "Memory",
@@ -50,6 +68,5 @@ __all__ = [
     "Translator",
     "WordLM",
     "bleu_and_chrf",
-    "error_rates",
     "fitted",
 ]

@@ -1,6 +1,7 @@
-"""Captions of images (one to many): the training, and the picture.
+"""Captions of images (one to many): trains a `Captioner`.
 
-`captioner.py` has the model, and `caption_table.py` the baselines.
+`caption_model.py` has the network, `captioner.py` the search, `caption_table.py` the baselines, and
+`caption_picture.py` the picture.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import plot
 from ..data import PAD, DataLoader, TextError
 from ..data.images import Pixels, emoji_images, read_captioned
 from ..data.parallel import columns
@@ -22,14 +22,13 @@ from ..nn import cross_entropy
 from ..tensor.creation import as_tensor
 from ..tensor.random import Generator
 from ..tensor.tensor import Tensor
-from .caption_table import against_baselines, scores, words_of
-from .captioner import CaptionConfig, Captioner
-from .comparison import Comparison, f1
+from .bootstrap import f1
+from .caption_model import CaptionConfig
+from .caption_picture import draw_captions
+from .caption_table import against_baselines, scores
+from .captioner import Captioner
+from .comparison import Comparison
 from .task import Task
-
-ROWS, WORDS = 5, 8  # of the picture: images, and words of a caption
-STOP = "</s>"  # the end of a caption
-GREY = 0.45  # of what the attention leaves out
 
 
 class Caption(Task):
@@ -38,7 +37,7 @@ class Caption(Task):
     An image's captions are all counted as right.
     """
 
-    recipe, unit, shown = "caption", "word", "validation error of words {:.1%}"
+    recipe, unit, figure = "caption", "word", "validation error of words {:.1%}"
     settings, predictor = CaptionConfig, Captioner
     quick: ClassVar = {"epochs": 6, "hidden_size": 96, "shift": 0, "dropout": 0.1}
     data_help = (
@@ -124,31 +123,8 @@ class Caption(Task):
         return against_baselines(self.parts, self.config.cell, found)
 
     def draw(self, path: Path, comparison: Comparison) -> None:
-        """Draws test images with their captions, and where the attention was at each word."""
-        shown = min(ROWS, len(self.records))
-        figure, axes = plot.panels(shown, WORDS + 1, 1.4 * (WORDS + 1), 1.95 * shown)
-        for one in axes:
-            one.axis("off")
-        order = sorted(range(len(self.records)), key=lambda i: len(self.records[i]["words"]))
-        for row in range(shown):
-            at = order[len(order) * (2 * row + 1) // (2 * shown)]  # short and long captions
-            item, record = self.parts.test[at], self.records[at]
-            first, *others = axes[row * (WORDS + 1) : (row + 1) * (WORDS + 1)]
-            first.imshow(item.pixels)
-            first.set_title("image", fontsize=9)
-            right = record["caption"] in item.captions
-            verdict = "right" if right else f"it is: {item.captions[0]}"
-            below = f"written: {record['caption']} ({verdict})"
-            first.text(0, -0.06, below, va="top", transform=first.transAxes).set_in_layout(False)
-            spoken = [
-                one for one in record["words"] if one["word"] != STOP and words_of(one["word"])
-            ]
-            for axis, word in zip(others, spoken, strict=False):
-                axis.imshow(lit(item.pixels, np.array(word["attention"])))
-                axis.set_title(word["word"], fontsize=9)
-        figure.get_layout_engine().set(hspace=0.14)
-        figure.suptitle("held-out images, and where the decoder looked at each word", fontsize=11)
-        plot.save(figure, path)
+        """Draws test images with their captions."""
+        draw_captions(self.parts.test, self.records, path)
 
     def describe(self) -> str:
         """The data in a line."""
@@ -163,12 +139,3 @@ def collate(samples: Sequence[tuple[Pixels, NDArray[np.int64]]]) -> Batch:
     words = [ids for _, ids in samples]
     pixels = np.stack([pixels for pixels, _ in samples])
     return pixels, columns(words, before=True), columns(words, before=False)
-
-
-def lit(pixels: Pixels, weights: NDArray[Any]) -> NDArray[Any]:
-    """Turns an image grey where the attention was not. **Arguments** weights: (rows, columns)."""
-    cells = np.arange(len(pixels)) * len(weights) // len(pixels)
-    light = (weights / weights.max())[cells][:, cells, None]
-    image = pixels / 255
-    shown: NDArray[np.float64] = light * image + (1 - light) * (0.25 * image + 0.75 * GREY)
-    return shown

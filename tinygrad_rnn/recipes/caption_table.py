@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from ..data.images import Captioned
 from ..data.splits import Parts
+from .bootstrap import f1
 from .classifier import tokens
-from .comparison import Comparison, Measure, f1
+from .comparison import Comparison, Measure
 
 
 def against_baselines(parts: Parts, name: str, ours: Sequence[str]) -> Comparison:

@@ -10,25 +10,21 @@ text's first character.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..data import CharVocabulary
-from ..io import load_checkpoint
-from ..nn import GRU, LSTM, RNN, Dropout, Embedding, Linear, Module, linear_cross_entropy
+from ..nn import Dropout, Embedding, Linear, Module, linear_cross_entropy
 from ..tensor.random import Generator
 from ..tensor.tensor import Tensor
+from .cells import CELLS, check_weights_fit
 from .language_model import LanguageModel
-from .saved import check_entries, check_sizes, restore_weights
-from .settings import Settings, check_memory, setting
+from .saved import Restored, check_sizes, restore_weights
+from .settings import Settings, setting
 
 State = Any  # (L, B, H); a pair of them for LSTM
-
-LAYER = 10_000  # bytes of a layer besides its weights
-CELLS: dict[str, Any] = {"rnn": RNN, "gru": GRU, "lstm": LSTM}
 
 
 @dataclass(frozen=True)
@@ -59,16 +55,13 @@ class CharModel(Module):
 
     def __init__(self, vocab_size: int, config: CharLMConfig, generator: Generator) -> None:
         super().__init__()
-        check_weights_fit(config, vocab_size)
+        check_weights_fit(config, config.embedding_dim, vocab_size)
         self.embedding = Embedding(vocab_size, config.embedding_dim, generator=generator)
         self.dropout = Dropout(config.dropout, generator=generator)
         self.layers = CELLS[config.cell](
-            config.embedding_dim,
-            config.hidden_size,
-            num_layers=config.num_layers,
-            dropout=config.dropout if config.num_layers > 1 else 0.0,
-            generator=generator,
-        )
+            config.embedding_dim, config.hidden_size, num_layers=config.num_layers,
+            dropout=config.dropout if config.num_layers > 1 else 0.0, generator=generator,
+        )  # fmt: skip
         self.head = Linear(config.hidden_size, vocab_size, generator=generator)
 
     def forward(self, ids: Tensor, state: State = None) -> tuple[Tensor, State]:
@@ -79,7 +72,7 @@ class CharModel(Module):
         **Returns** the logits (T, B, V) of the next characters, and the new state.
         """
         y, state = self._read(ids, state)
-        return self.head(y), state
+        return self.head(self.dropout(y)), state
 
     def loss(self, ids: Tensor, targets: Tensor, state: State = None) -> tuple[Tensor, State]:
         """Computes the mean cross-entropy in nats, without all logits in memory at once.
@@ -87,14 +80,16 @@ class CharModel(Module):
         **Arguments** ids, targets: (T, B) integers. **Returns** a scalar, and the new state.
         """
         y, state = self._read(ids, state)
-        head = self.head
-        return linear_cross_entropy(y, head.weight, targets, linear_bias=head.bias), state
+        return self._cross_entropy(self.dropout(y), targets), state
 
     def _read(self, ids: Tensor, state: State) -> tuple[Tensor, State]:
         """Returns the output of the last layer, (T, B, H), and the new state."""
         x, rows = self.embedding.inputs(ids, self.dropout)
-        y, state = self.layers(x, state, ids=rows)
-        return self.dropout(y), state
+        return self.layers(x, state, ids=rows)  # type: ignore[no-any-return]
+
+    def _cross_entropy(self, y: Tensor, targets: Tensor) -> Tensor:
+        weight, bias = self.head.weight, self.head.bias
+        return linear_cross_entropy(y, weight, targets, linear_bias=bias)
 
     def step(self, ids: Tensor, state: State = None) -> tuple[Tensor, State]:
         """Reads one character of B texts, without dropout in any mode.
@@ -104,44 +99,16 @@ class CharModel(Module):
         y, state = self.layers.step(self.embedding(ids), state)
         return self.head(y), state
 
-    @property
-    def device(self) -> str:
-        """The device of the weights."""
-        return str(self.head.weight.device)
-
-
-def check_weights_fit(config: Any, vocab_size: int, num_layers: int | None = None) -> None:
-    """Refuses sizes with which weights and gradients cannot fit in memory.
-
-    **Arguments** config: with hidden_size and embedding_dim. vocab_size: the rows of all its tables
-    together. num_layers: in all; that of config, if None. **Raises** SettingError.
-    """
-    layers = num_layers or config.num_layers
-    size, width = config.hidden_size, config.embedding_dim
-    gates = {"rnn": 1, "gru": 3, "lstm": 4}[config.cell]
-    weights = gates * size * (width + (2 * layers - 1) * size) + vocab_size * (width + size)
-    check_memory(
-        "a model of this size (`hidden_size`, `num_layers`, `embedding_dim`)",
-        8 * weights + LAYER * layers,
-    )
-
 
 @dataclass(frozen=True)
-class CharLM(LanguageModel):
+class CharLM(Restored, LanguageModel):
     """A character model with its vocabulary: scores and generates text."""
 
+    recipe, settings = "charlm", CharLMConfig
+    kinds: ClassVar = {"vocabulary": str, "start": str}
     model: CharModel
     vocabulary: CharVocabulary
     start: str  # the symbol that the model reads before a text's first character
-
-    @classmethod
-    def load(cls, folder: str | Path, device: str | None = None) -> CharLM:
-        """Loads the model from the checkpoint of a training.
-
-        **Raises** CheckpointError if there is none, or it is damaged or of another recipe,
-        DivergedError if weights are not finite.
-        """
-        return cls.from_state(checked(load_checkpoint(folder), folder), device)
 
     @classmethod
     def from_state(cls, state: dict[str, Any], device: str | None = None) -> CharLM:
@@ -151,6 +118,10 @@ class CharLM(LanguageModel):
         model = CharModel(len(vocabulary), config, Generator(config.seed))
         restore_weights(model, state["model"], device)
         return cls(model, vocabulary, state["start"])
+
+    def state(self) -> dict[str, Any]:
+        """Returns its own entries of a checkpoint."""
+        return {"vocabulary": self.vocabulary.symbols, "start": self.start}
 
     @property
     def symbols(self) -> str:
@@ -166,12 +137,6 @@ class CharLM(LanguageModel):
 def start_symbol(text: str) -> str:
     """Chooses the symbol that the model reads before a text's first character."""
     return "\n" if "\n" in text else text[0]
-
-
-def checked(state: dict[str, Any], folder: str | Path) -> dict[str, Any]:
-    """Returns a checkpoint's state. **Raises** CheckpointError if it is not one of this recipe."""
-    kinds = {"vocabulary": str, "start": str}
-    return check_entries(state, folder, "charlm", CharLMConfig, kinds)
 
 
 def settings(state: dict[str, Any]) -> CharLMConfig:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .charlm import CELLS, CharLMConfig
+from .bootstrap import bits, block_sums
+from .cells import CELLS
+from .charlm import CharLMConfig
 from .charlm_training import CharLMTraining
-from .comparison import Comparison, Measure, block_sums
+from .comparison import Comparison, Measure
 from .kneser_ney import KneserNey
 
 BLOCK = 500  # characters that the bootstrap draws together
@@ -19,7 +20,7 @@ ORDER = 8  # of Kneser-Ney
 QUICK = {"hidden_size": 64, "steps": 300, "layers": 2}  # of the table of cells and layers
 
 
-def against_ngrams(training: CharLMTraining, text: str, order: int = ORDER) -> Comparison:
+def against_ngrams(training: CharLMTraining, text: str) -> Comparison:
     """Compares a trained model with Kneser-Ney, in bits per character of the held-out text.
 
     Both read the held-out text from its beginning, without what precedes it.
@@ -27,10 +28,10 @@ def against_ngrams(training: CharLMTraining, text: str, order: int = ORDER) -> C
     first = training.symbols
     symbols = training.lm.vocabulary.encode(text)
     test = symbols[first:]
-    bits = Measure("bits/char", lambda s: -s[..., 0] / s[..., 1] / math.log(2), "{:.3f}")
-    comparison = Comparison(f"blocks of {BLOCK} characters", [bits])
+    measure = Measure("bits/char", bits, "{:.3f}")
+    comparison = Comparison(f"blocks of {BLOCK} characters", [measure])
     scores = {}
-    for name, n in (("single characters", 1), (f"Kneser-Ney, order {order}", order)):
+    for name, n in (("single characters", 1), (f"Kneser-Ney, order {ORDER}", ORDER)):
         model = KneserNey(symbols[:first], min(n, first), len(training.lm.vocabulary))
         scores[name] = model.score(test)
     scores[training.title] = training.lm.score(text[first:])

@@ -21,7 +21,7 @@ from ..tensor.creation import as_tensor
 from ..tensor.random import Generator
 from ..tensor.tensor import Tensor
 from ..train import inference, worst_bits
-from .charlm import CharLM, CharLMConfig, CharModel, State, checked, settings, start_symbol
+from .charlm import CharLM, CharLMConfig, CharModel, State, settings, start_symbol
 from .settings import check_memory
 from .windows import WindowTrainer
 
@@ -63,7 +63,7 @@ class CharLMTraining(WindowTrainer):
     True
     """
 
-    recipe, unit, check = "charlm", "char", staticmethod(checked)
+    recipe, unit, figure = "charlm", "char", "held-out {:.3f} bits/char"
     uses, predictor = ("generate", "score", "look"), CharLM
     quick: ClassVar = {"hidden_size": 128, "steps": 2000}
 
@@ -87,12 +87,10 @@ class CharLMTraining(WindowTrainer):
         states = config.batch_size * config.bptt * config.hidden_size * (config.num_layers + 1)
         check_memory("a window of this size (`batch_size`, `bptt`, `hidden_size`)", 8 * states)
         super().__init__(model, streams, config, generator, device, worst_bits(len(vocabulary)))
-        self.lm = CharLM(model, vocabulary, start_symbol(text))
+        self.current = self.lm = CharLM(model, vocabulary, start_symbol(text))
         self.streams, self.fingerprint = streams, fingerprint(text)
         self.symbols = first
         self.heldout = ids[first - 1 :]  # begins with the last training symbol, as input only
-
-        self.carried: State = None
 
     def batch_loss(self, model: CharModel, batch: Window) -> tuple[Tensor, int]:
         """Computes the mean cross-entropy of a window, and its number of symbols."""
@@ -134,22 +132,8 @@ class CharLMTraining(WindowTrainer):
     def _loss(
         self, x: NDArray[np.int64], y: NDArray[np.int64], state: State
     ) -> tuple[Tensor, State]:
-        ids = as_tensor(x, device=self.lm.model.device)
+        ids = as_tensor(x, device=self.device)
         return self.lm.model.loss(ids, as_tensor(y, device="cpu"), state)  # checked on the host
-
-    # ------------------------------------------------------------ checkpoints
-
-    def state(self) -> dict[str, Any]:
-        """Returns the symbols of the text and the state of the layers."""
-        return {
-            "vocabulary": self.lm.vocabulary.symbols,
-            "start": self.lm.start,
-            "hidden": self.carried_arrays(),
-        }
-
-    def load_state(self, saved: dict[str, Any]) -> None:
-        """Restores the state of the layers."""
-        self.restore_carried(saved["hidden"], self.lm.model.device)
 
     @classmethod
     def arguments(cls, saved: dict[str, Any]) -> dict[str, Any]:

@@ -18,12 +18,13 @@ from numpy.typing import NDArray
 from ..data.tables import TABLES, Table, text_lines
 from ..data.words import words
 from ..nn import Embedding
+from ..nn.lengths import within_rows
 from ..tensor import ops
 from ..tensor.autodiff import grad
-from ..tensor.creation import arange, as_tensor
+from ..tensor.creation import as_tensor
 from ..tensor.random import Generator
 from ..tensor.tensor import Tensor
-from .charlm import check_weights_fit
+from .cells import check_weights_fit
 from .labels import Labeller, PooledModel
 from .predictor import Index, log_odds
 from .settings import setting
@@ -57,7 +58,7 @@ class TextModel(PooledModel):
         self, words: int, labels: int, config: ClassifyConfig, generator: Generator
     ) -> None:
         super().__init__()
-        check_weights_fit(config, words, 2 * config.num_layers)
+        check_weights_fit(config, config.embedding_dim, words, 2 * config.num_layers)
         drop = config.word_dropout
         self.embedding = Embedding(words, config.embedding_dim, dropout=drop, generator=generator)
         self.embedding.weight.data[:] *= 0.1
@@ -72,7 +73,7 @@ class TextModel(PooledModel):
     def read(self, vectors: Tensor, singles: Tensor, lengths: Any) -> Tensor:
         """Computes the scores from the words' vectors (T, B, E), and their own scores (T, B, K)."""
         steps = as_tensor(np.asarray(lengths), device=vectors.device)
-        inside = (arange(len(vectors), device=vectors.device)[:, None] < steps)[:, :, None]
+        inside = within_rows(vectors, steps)[:, :, None]
         return self.scores(vectors, lengths) + ops.where(inside, singles, 0).sum(axis=0)
 
 

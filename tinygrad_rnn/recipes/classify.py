@@ -16,15 +16,13 @@ from ..data import DataLoader, PadSequences
 from ..data.sets import movie_sentences
 from ..data.splits import Parts
 from ..data.tables import Table
-from ..nn import Module
-from ..optim import AdamW, Optimizer
 from ..tensor.random import Generator
 from .bag_of_words import NaiveBayes, logistic_regression
 from .classifier import Classifier, ClassifyConfig, encode, tokens
 from .comparison import Comparison
 from .labels import LabelTask
+from .picture import draw_differences
 from .predictor import Index
-from .settings import SettingError
 
 Item = tuple[str, str, float]  # a text, its label, and how sure the label is
 BAYES = 0.3  # of Naive Bayes' scores, where the words' own scores begin
@@ -33,7 +31,7 @@ BAYES = 0.3  # of Naive Bayes' scores, where the words' own scores begin
 class Classify(LabelTask):
     """Train a classifier of texts, and compare it with Naive Bayes and logistic regression."""
 
-    recipe, unit, shown = "classify", "text", "validation error {:.1%}"
+    recipe, unit, figure = "classify", "text", "validation error {:.1%}"
     uses = ("predict", "look")
     settings, predictor = ClassifyConfig, Classifier
     quick: ClassVar = {"limit": 3000, "epochs": 2, "hidden_size": 32, "embedding_dim": 32}
@@ -54,31 +52,26 @@ class Classify(LabelTask):
 
     def __init__(self, data: Parts, config: ClassifyConfig, device: str | None = None) -> None:
         generator, self.parts = Generator(config.seed), data
-        labels = self.labels_of(data)
+        self.labels = self.labels_of(data)
         self.texts = [tokens(text) for text, _, _ in data.training]
         index = Index.of(self.texts, config.vocab_size)
-        targets = np.array([labels.index(label) for _, label, _ in data.training])
+        targets = self.targets(data.training)
         sure = np.array([confidence for _, _, confidence in data.training], np.float32)
-        others = (1 - sure) / (len(labels) - 1)
-        shares = np.tile(others[:, None], (1, len(labels)))
+        others = (1 - sure) / (len(self.labels) - 1)
+        shares = np.tile(others[:, None], (1, len(self.labels)))
         shares[np.arange(len(sure)), targets] = sure
         x = [encode(index, text, config) for text, _, _ in data.training]
         loader = DataLoader(
             list(zip(x, shares, strict=True)), config.batch_size, shuffle=True,
             generator=generator, collate=PadSequences(), lengths=list(map(len, x)),
         )  # fmt: skip
-        classifier = Classifier(config, generator, index.tokens, labels)
+        classifier = Classifier(config, generator, index.tokens, self.labels)
         self.bayes = NaiveBayes(self.texts, targets.tolist())
         for word, row in index.places.items():
             scores = self.bayes.log_likelihood[self.bayes.places[word]]
             classifier.model.single.weight.data[row] = BAYES * (scores - scores.mean())
         super().__init__(data, classifier, loader, generator, device, worst=1.0)
         self.symbols = sum(map(len, self.texts))
-
-    def optimizer_of(self, model: Module) -> Optimizer:
-        """Creates AdamW, which shrinks the weights."""
-        config = self.config
-        return AdamW(model.parameters(), lr=config.lr, weight_decay=config.weight_decay)
 
     def evaluate(self, quick: bool = False) -> float:
         """Computes the share of the validation texts with a wrong label."""
@@ -92,12 +85,8 @@ class Classify(LabelTask):
         targets = self.targets(self.parts.training)
         yield "majority", np.full(len(texts), np.argmax(np.bincount(targets)))
         yield "Naive Bayes", self.bayes.predict(texts)
-        try:
-            found = logistic_regression(self.texts, targets.tolist(), texts)
-        except SettingError as error:  # the package is missing
-            comparison.notes.append(str(error))
-        else:
-            yield "logistic regression", found
+        with comparison.optional():
+            yield "logistic regression", logistic_regression(self.texts, targets.tolist(), texts)
 
     def draw(self, path: Path, comparison: Comparison) -> None:
         """Draws the losses, the confusion matrix, and what the words of a test text contribute."""
@@ -107,7 +96,7 @@ class Classify(LabelTask):
             {"validation error": (steps, [record["validation"] for record in self.history])},
             xlabel="updates", ylabel="share of wrong labels", ax=first,
         )  # fmt: skip
-        comparison.draw(second)
+        draw_differences(comparison, second)
         plot.confusion(self.confusion, self.labels, ax=third)
         fitting = [text for text, _, _ in self.parts.test if 4 < len(tokens(text)) < 20]
         [record] = self.predicting().predict((fitting or [self.parts.test[0][0]])[:1])

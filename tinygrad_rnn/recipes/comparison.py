@@ -1,86 +1,16 @@
-"""Systems compared on the same held-out items: their figures, and the intervals of differences.
-
-A figure is a function of the sums of statistics over items: accuracy, of right answers and items;
-F1, of entities found, given and common; perplexity, of log-probabilities and words. The interval
-is that of the paired bootstrap (Efron and Tibshirani 1993, section 16): it draws items with
-replacement, the same ones for both systems.
-"""
+"""Systems compared on the same held-out items, as a table of figures and of their differences."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import cycle
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..errors import InvalidValueError
-from ..tensor.random import Generator
-
-SAMPLES = 2000  # of the bootstrap
-AT_A_TIME = 100  # of them in memory
-
-Figure = Callable[[NDArray[np.float64]], Any]  # sums (..., k) -> figures (...)
-
-
-def share(sums: NDArray[np.float64]) -> Any:
-    """The first sum divided by the second, such as right answers by items; 0 if both are 0."""
-    return sums[..., 0] / np.maximum(sums[..., 1], 1e-300)
-
-
-def f1(sums: NDArray[np.float64]) -> Any:
-    """F1, of the numbers of right, found and true entities."""
-    return 2 * sums[..., 0] / np.maximum(sums[..., 1] + sums[..., 2], 1e-300)
-
-
-def perplexity(sums: NDArray[np.float64]) -> Any:
-    """exp(-log P / n), of log-probabilities in nats and numbers of symbols."""
-    return np.exp(-share(sums))
-
-
-def block_sums(size: int, *statistics: ArrayLike) -> NDArray[np.float64]:
-    """Adds up statistics of neighbouring symbols, (N,) each, over blocks of a size.
-
-    >>> block_sums(2, [0.5, 0.25, 1.0], [1, 1, 1]).tolist()
-    [[0.75, 2.0], [1.0, 1.0]]
-    """
-    columns = [np.asarray(x, np.float64) for x in statistics]
-    starts = np.arange(0, len(columns[0]), size)
-    return np.stack([np.add.reduceat(x, starts) for x in columns], axis=1)
-
-
-def paired_bootstrap(
-    a: ArrayLike, b: ArrayLike, figure: Figure = share, samples: int = SAMPLES, seed: int = 0
-) -> tuple[float, float]:
-    """Estimates the 95 % interval of figure(a) - figure(b), over items drawn with replacement.
-
-    **Arguments** a, b: (N, k) statistics of the same N items, of two systems. figure: of sums.
-
-    >>> right = np.ones((400, 2))
-    >>> wrong = right * [[0, 1]]
-    >>> paired_bootstrap(right, wrong)
-    (1.0, 1.0)
-    >>> half = np.stack([np.arange(400) % 2, np.ones(400)], axis=1)
-    >>> low, high = paired_bootstrap(half, wrong)
-    >>> 0.44 < low < 0.46 and 0.54 < high < 0.56
-    True
-    """
-    one, two = (np.asarray(x, np.float64) for x in (a, b))
-    if one.ndim != 2 or one.shape != two.shape or not len(one):
-        raise InvalidValueError(
-            "paired_bootstrap: expected statistics (N, k) of the same items, got shapes "
-            f"{list(one.shape)} and {list(two.shape)}"
-        )
-    generator, items, differences = Generator(seed), len(one), []
-    for _ in range(0, samples, AT_A_TIME):
-        drawn = generator.integers(0, items, (AT_A_TIME, items))
-        drawn += items * np.arange(AT_A_TIME)[:, None]  # a range of its own for each sample
-        counts = np.bincount(drawn.ravel(), minlength=AT_A_TIME * items).reshape(AT_A_TIME, items)
-        differences.append(figure(counts @ one) - figure(counts @ two))
-    low, high = np.quantile(np.concatenate(differences), [0.025, 0.975])
-    return float(low), float(high)
+from .bootstrap import Figure, paired_bootstrap, share
+from .settings import SettingError
 
 
 @dataclass(frozen=True)
@@ -119,6 +49,14 @@ class Comparison:
         """Adds a system. **Arguments** statistics: (N, k) for each measure, by its name."""
         self.systems[system] = {n: np.asarray(x, np.float64) for n, x in statistics.items()}
 
+    @contextmanager
+    def optional(self) -> Iterator[None]:
+        """Opens a block that may need a package: if it is missing, a note says what to install."""
+        try:
+            yield
+        except SettingError as error:
+            self.notes.append(str(error))
+
     def figures(self) -> dict[str, dict[str, float]]:
         """Computes the figures of each system."""
         return {
@@ -134,48 +72,34 @@ class Comparison:
             row = [system]
             for measure in self.measures:
                 row.append(measure.shown.format(figures[measure.name]))
-                row.append("" if system == ours else self._interval(ours, system, measure))
+                interval = () if system == ours else self.gain(ours, system, measure)
+                row.append(" to ".join(map(measure.difference, interval)))
             rows.append(row)
         return rows
-
-    def _interval(self, ours: str, other: str, measure: Measure) -> str:
-        low, high = self.gain(ours, other, measure)
-        return f"{measure.difference(low)} to {measure.difference(high)}"
 
     def gain(self, ours: str, other: str, measure: Measure) -> tuple[float, float]:
         """Estimates the interval of a system's figure minus another's."""
         a, b = (self.systems[name][measure.name] for name in (ours, other))
         return paired_bootstrap(a, b, measure.figure)
 
-    def draw(self, axes: Any) -> None:
-        """Draws the first measure's differences: a line from low to high for each other system."""
-        *others, ours = self.systems
-        measure = self.measures[0]
-        for row, other in enumerate(others):
-            axes.plot(self.gain(ours, other, measure), [row, row], color="black", marker="|")
-        axes.axvline(0, color="0.5", linestyle=":")
-        axes.set_yticks(range(len(others)), others)
-        axes.set_ylim(len(others) - 0.5, -0.5)
-        axes.set(title=f"{ours} minus others (95 %)", xlabel=f"difference in {measure.name}")
-
-    def draw_levels(self, axes: Any) -> None:
-        """Draws the others' first figures as horizontal lines, beside our falling curve."""
-        name, shown = self.measures[0].name, self.measures[0].shown
-        *others, (_, ours) = self.figures().items()
-        for (system, figures), dashes in zip(others, cycle(("--", ":", "-.")), strict=False):
-            level = figures[name]
-            axes.axhline(level, color="black", linewidth=1, linestyle=dashes)
-            side = int(level > ours[name])  # where the curve is far away
-            axes.annotate(
-                f"{system}: {shown.format(level)}", (side, level), (3 - 6 * side, 3),
-                ha="right" if side else "left", fontsize="small",
-                xycoords=("axes fraction", "data"), textcoords="offset points",
-            )  # fmt: skip
-
     def count(self) -> int:
         """Returns the number of items."""
         return len(next(iter(self.systems.values()))[self.measures[0].name])
 
-    def best(self) -> Mapping[str, float]:
-        """Returns the figures of the last system, which is ours."""
-        return list(self.figures().values())[-1]
+
+def confusion_table(labels: Sequence[str], counts: NDArray[np.int64]) -> str:
+    r"""Writes a confusion matrix: a row for each true label, a column for each predicted one.
+
+    >>> print(confusion_table(["no", "yes"], np.array([[5, 1], [0, 12]])))
+    true \ found  no  yes
+    no             5    1
+    yes            0   12
+    """
+    head = "true \\ found"
+    width = max(len(head), *map(len, labels))
+    widths = [max(len(label), len(str(counts.max()))) for label in labels]
+    rows = [(head, labels), *zip(labels, counts.astype(str).tolist(), strict=True)]
+    return "\n".join(
+        f"{name:{width}}  " + "  ".join(f"{x:>{w}}" for x, w in zip(cells, widths, strict=True))
+        for name, cells in rows
+    )

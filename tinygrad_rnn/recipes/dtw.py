@@ -31,14 +31,6 @@ def dtw(a: Sequence[NDArray[np.float32]], b: Sequence[NDArray[np.float32]]) -> N
     )
 
 
-def nearest(
-    training: Sequence[NDArray[np.float32]], test: Sequence[NDArray[np.float32]]
-) -> NDArray[np.int64]:
-    """Returns the index of the training sequence that is nearest to each one of the test."""
-    found: NDArray[np.int64] = dtw(test, training).argmin(axis=1)
-    return found
-
-
 def _padded(sequences: Sequence[NDArray[np.float32]]) -> tuple[NDArray[np.float64], list[int]]:
     lengths = [len(one) for one in sequences]
     table = np.zeros((len(sequences), max(lengths), sequences[0].shape[1]))

@@ -10,10 +10,14 @@ import numpy as np
 from ..nn import RNN
 from ..optim import SGD, clip_grad_norm_
 from ..tensor.random import Generator
-from .memory import HELD_OUT, MemoryConfig, Reader, evaluated, loss_of, outputs, reach
-from .problems import PROBLEMS, Sample
+from .memory import HELD_OUT, MemoryConfig, Reader, evaluated, loss_of, reach
+from .problems import PROBLEMS
+from .sample import Sample
 
 EXPLODING = 1200  # updates of the training
+LENGTH, BATCH = 20, 32  # of its sequences
+CLIP = 0.2  # the largest norm of a gradient that is clipped
+TRUNCATED = LENGTH // 3  # steps that a truncated gradient goes back
 GROWTH = 1.1  # of the gradient, in each step that it goes back
 
 
@@ -26,9 +30,7 @@ class Explosion:
     wrong: dict[str, float]  # the final share of the held-out sequences
 
 
-def explosion(
-    length: int = 20, steps: int = EXPLODING, clip: float = 0.2, seed: int = 0
-) -> Explosion:
+def explosion(steps: int = EXPLODING) -> Explosion:
     """Trains rectified linear units (Le et al. 2015) on temporal order, clipped or not.
 
     Their recurrent matrix starts as a multiple of the identity, so that a gradient grows by one
@@ -36,28 +38,28 @@ def explosion(
     enough: units that are then negative for all inputs have no gradient, and never recover.
     """
     problem = PROBLEMS["order"]
-    sample = problem.draw(Generator(seed + 1), length, HELD_OUT)
-    tau = max(1, length // 3)
+    sample = problem.draw(Generator(1), LENGTH, HELD_OUT)
     norms: dict[str, list[float]] = {}
     losses: dict[str, list[float]] = {}
     share: dict[str, float] = {}
-    for name, limit in (("without clipping", math.inf), (f"clipped at {clip:g}", clip)):
-        generator = Generator(seed)
+    for name, limit in (("without clipping", math.inf), (f"clipped at {CLIP:g}", CLIP)):
+        generator = Generator(0)
         model = _rectified(generator)
         optimizer = SGD(model.parameters(), lr=0.03, momentum=0.9)
-        start = problem.draw(generator, length, 32)
+        start = problem.draw(generator, LENGTH, BATCH)
         flow = np.array(reach(model, start))
-        loss_of(outputs(model, start), start).backward()
+        loss_of(model, start).backward()
         norm = clip_grad_norm_(model.parameters(), limit)
         norms[name] = (flow * min(1.0, limit / norm)).tolist()
         if limit == math.inf:
-            cut = Sample(start.x[-tau:], start.target[-tau:])
-            norms[f"truncated to {tau} steps"] = [0.0] * (length - tau) + reach(model, cut)
+            cut = Sample(start.x[-TRUNCATED:], start.target[-TRUNCATED:])
+            zeros = [0.0] * (LENGTH - TRUNCATED)
+            norms[f"truncated to {TRUNCATED} steps"] = zeros + reach(model, cut)
         losses[name] = []
         for _ in range(steps):
             optimizer.zero_grad()
-            drawn = problem.draw(generator, length, 32)
-            loss = loss_of(outputs(model, drawn), drawn)
+            drawn = problem.draw(generator, LENGTH, BATCH)
+            loss = loss_of(model, drawn)
             loss.backward()
             clip_grad_norm_(model.parameters(), limit)
             optimizer.step()

@@ -1,6 +1,6 @@
 """Forecasting: trains a `Forecaster` of time series (many to many, one step ahead).
 
-`forecast_model.py` has the network, `forecaster.py` its distributions and samples, and
+`forecast_model.py` has the network, `forecast_distribution.py` its distributions and samples, and
 `forecast_table.py` the baselines.
 """
 
@@ -15,10 +15,10 @@ import numpy as np
 from .. import plot
 from ..data import DataLoader, PadSequences
 from ..data.series import read_series
-from ..nn import Module, student_t_nll_loss
-from ..optim import AdamW, Optimizer
+from ..nn import student_t_nll_loss
+from ..nn.lengths import within_rows
 from ..tensor import ops
-from ..tensor.creation import arange, as_tensor
+from ..tensor.creation import as_tensor
 from ..tensor.random import Generator
 from ..tensor.tensor import Tensor
 from .classical import classical_fit
@@ -36,7 +36,7 @@ LEVELS = np.arange(1, 10) / 10  # of the calibration's quantiles
 class Forecast(Task):
     """Train a probabilistic forecaster of time series, and compare it with GARCH and others."""
 
-    recipe, unit, shown = "forecast", "step", "validation -log p {:.4f} nats"
+    recipe, unit, figure = "forecast", "step", "validation -log p {:.4f} nats"
     settings, predictor = ForecastConfig, Forecaster
     quick: ClassVar = {"limit": 500, "epochs": 3, "hidden_size": 8, "paths": 100, "horizon": 5}
     data_help = (
@@ -76,18 +76,12 @@ class Forecast(Task):
         super().__init__(data, self.forecaster, loader, generator, device)
         self.symbols = sum(ends)
 
-    def optimizer_of(self, model: Module) -> Optimizer:
-        """Creates AdamW, which shrinks the weights: the noise has little to teach."""
-        config = self.config
-        return AdamW(model.parameters(), lr=config.lr, weight_decay=config.weight_decay)
-
     def batch_loss(self, model: Any, batch: Any) -> tuple[Tensor, int]:
         """Computes -log p of the residuals, and their number."""
         x, lengths, residuals = batch
         (location, scale, df), _ = model(x)
         losses = student_t_nll_loss(location, residuals, scale, df, reduction="none")
-        ends = as_tensor(lengths, device=losses.device)
-        inside = arange(len(losses), device=losses.device)[:, None] < ends
+        inside = within_rows(losses, as_tensor(lengths, device=losses.device))
         count = int(np.sum(lengths))
         return ops.where(inside, losses, 0).sum() / count, count
 

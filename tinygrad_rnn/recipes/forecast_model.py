@@ -8,7 +8,6 @@ layer starts at zero, so it starts as the classical model.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from types import SimpleNamespace
 from typing import Any
 
 from ..data.series import stocks, unemployment
@@ -16,7 +15,7 @@ from ..nn import Dropout, Linear, Module
 from ..tensor import ops
 from ..tensor.random import Generator
 from ..tensor.tensor import Tensor
-from .charlm import CELLS, check_weights_fit
+from .cells import CELLS, check_weights_fit
 from .settings import SettingError, setting
 from .task import TaskSettings
 
@@ -48,6 +47,7 @@ class ForecastConfig(TaskSettings):
     window: int = setting(120, "Steps in a sequence of the training.", at_least=2, at_most=100_000)
     epochs: int = 30
     lr: float = 1e-2
+    # It shrinks the weights: the noise has little to teach.
     weight_decay: float = setting(0.01, "Weight decay of AdamW.", at_least=0)
 
     def __post_init__(self) -> None:
@@ -66,7 +66,7 @@ class ForecastModel(Module):
 
     def __init__(self, features: int, config: ForecastConfig, generator: Generator) -> None:
         super().__init__()
-        check_weights_fit(SimpleNamespace(**vars(config), embedding_dim=features), 3)
+        check_weights_fit(config, features, 3)
         self.layers = CELLS[config.cell](
             features, config.hidden_size, num_layers=config.num_layers, generator=generator
         )

@@ -8,19 +8,11 @@ from typing import Any
 import numpy as np
 
 from ..data.series import Array
-from .comparison import Comparison, Measure, paired_bootstrap, share
-from .forecaster import Filtered, Forecaster
+from . import volatility
+from .bootstrap import paired_bootstrap, share
+from .comparison import Comparison, Measure
+from .forecast_distribution import Filtered, ForecastDistribution
 from .series import Cut
-from .settings import SettingError
-from .volatility import (
-    Fitted,
-    constant_gaussian,
-    garch,
-    linear,
-    naive,
-    student_cdf,
-    weighted_volatility,
-)
 
 BLOCK = 10  # dates in an item of the comparison: neighbouring ones depend on each other
 ORIGINS = 300  # forecasts of several steps, to see whether they are calibrated
@@ -28,7 +20,7 @@ LIKELIHOOD, R2 = "log p, nats", "R² of mean"
 
 
 def against_classical(
-    cuts: Sequence[Cut], period: int, name: str, ours: Sequence[Fitted]
+    cuts: Sequence[Cut], period: int, name: str, ours: Sequence[volatility.Fitted]
 ) -> Comparison:
     """Compares the log-likelihoods of the test's steps, each given all steps before it.
 
@@ -40,26 +32,26 @@ def against_classical(
         [Measure(LIKELIHOOD, shown="{:.4f}"), Measure(R2, _r_squared, "{:.3f}")],
     )
     values = [(one.values, test) for one, _, test in cuts]
-    systems: dict[str, Sequence[Fitted]] = {
-        "constant Gaussian": [constant_gaussian(y, test) for y, test in values]
+    systems: dict[str, Sequence[volatility.Fitted]] = {
+        "constant Gaussian": [volatility.constant_gaussian(y, test) for y, test in values]
     }
     if period:
-        systems["last value"] = [naive(y, test, 1) for y, test in values]
+        systems["last value"] = [volatility.naive(y, test, 1) for y, test in values]
         if period > 1:
-            systems["seasonal naive"] = [naive(y, test, period) for y, test in values]
-        systems["linear"] = [linear(one, test, period) for one, _, test in cuts]
+            systems["seasonal naive"] = [volatility.naive(y, test, period) for y, test in values]
+        systems["linear"] = [volatility.linear(one, test, period) for one, _, test in cuts]
     else:
-        systems["weighted volatility"] = [weighted_volatility(y, test) for y, test in values]
-        try:
-            systems["GARCH(1,1), t"] = [garch(y, test) for y, test in values]
-        except SettingError as error:  # the package is missing
-            comparison.notes.append(str(error))
+        systems["weighted volatility"] = [
+            volatility.weighted_volatility(y, test) for y, test in values
+        ]
+        with comparison.optional():
+            systems["GARCH(1,1), t"] = [volatility.garch(y, test) for y, test in values]
     for system, fitted in {**systems, name: ours}.items():
         comparison.add(system, **_sums(cuts, fitted))
     return comparison
 
 
-def _sums(cuts: Sequence[Cut], fitted: Sequence[Fitted]) -> dict[str, Array]:
+def _sums(cuts: Sequence[Cut], fitted: Sequence[volatility.Fitted]) -> dict[str, Array]:
     """Adds up a system's log-likelihoods and squared errors over blocks of dates."""
     block = _blocks(cuts, BLOCK)
     likely, errors = (np.zeros((max(block.values()) + 1, 2)) for _ in range(2))
@@ -99,7 +91,7 @@ def judged_mean(comparison: Comparison, period: int) -> str:
 
 
 def calibration(
-    cuts: Sequence[Cut], forecaster: Forecaster, filtered: Sequence[Filtered]
+    cuts: Sequence[Cut], forecaster: ForecastDistribution, filtered: Sequence[Filtered]
 ) -> tuple[list[str], Array]:
     """Counts how many of the test's values lie in the intervals, one step ahead and several.
 
@@ -114,7 +106,7 @@ def calibration(
         cuts, filtered, distributions, strict=True
     ):
         z = (one.values[found.start :] - location) / scale
-        ranks = student_cdf(z, df)[test - found.start :]
+        ranks = volatility.student_cdf(z, df)[test - found.start :]
         near += zip([block[day] for day in one.dates[test:]], ranks[:, None], strict=True)
         every = max(1, (len(one.values) - test) // max(2, ORIGINS // len(cuts)))
         origins = list(range(test, len(one.values), every))

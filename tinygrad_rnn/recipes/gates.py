@@ -123,7 +123,7 @@ def learned(config: GatesConfig) -> tuple[Machine, float]:
 
     **Raises** DivergedError if weights are not finite.
     """
-    best: tuple[Machine, float] | None = None
+    trained = []
     for restart in range(config.restarts):
         generator = Generator(config.seed + restart)
         machine = Machine(config.hidden_size, generator)
@@ -137,10 +137,8 @@ def learned(config: GatesConfig) -> tuple[Machine, float]:
         check_weights(machine)
         with inference(machine):
             held_out = float(_loss(machine, draw(Generator(config.seed), 4 * STEPS, 256)).item())
-        if best is None or held_out < best[1]:
-            best = machine, held_out
-    assert best is not None
-    return best
+        trained.append((machine, held_out))
+    return min(trained, key=lambda one: one[1])
 
 
 def _loss(machine: Machine, ids: NDArray[np.int64]) -> Tensor:
@@ -151,8 +149,7 @@ def _loss(machine: Machine, ids: NDArray[np.int64]) -> Tensor:
 
 def draw(generator: Generator, steps: int, batch: int) -> NDArray[np.int64]:
     """Draws sentences, (steps, batch), which set the bit first."""
-    ids: NDArray[np.int64] = np.searchsorted(
-        np.cumsum(OFTEN[:-1]), generator.random((steps, batch))
-    )
+    drawn = generator.random((steps, batch))
+    ids: NDArray[np.int64] = np.searchsorted(np.cumsum(OFTEN[:-1]), drawn)
     ids[0] = generator.integers(2, 4, (batch,))
     return ids

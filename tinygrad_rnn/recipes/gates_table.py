@@ -39,12 +39,12 @@ EQUATIONS = {
 }
 
 
-def by_symbol(machine: Machine, count: int = 64, seed: int = 0) -> list[Row]:
+def by_symbol(machine: Machine) -> list[Row]:
     """Computes the mean gates for each symbol, over random sentences, and compares equations.
 
     `off` is the largest difference between the next state and that of the symbol's own equation.
     """
-    ids = draw(Generator(seed + 99), STEPS, count)
+    ids = draw(Generator(99), STEPS, 64)
     values = gates_of(machine, ids)
     before = np.concatenate([np.zeros_like(values["h"][:1]), values["h"][:-1]])
     layer: Any = machine.layer
@@ -63,9 +63,9 @@ def by_symbol(machine: Machine, count: int = 64, seed: int = 0) -> list[Row]:
     return rows
 
 
-def accuracy(machine: Machine, seed: int = 0) -> float:
+def accuracy(machine: Machine) -> float:
     """Computes the share of right bits, in sentences four times as long as in training."""
-    ids = draw(Generator(seed + 98), 4 * STEPS, 256)
+    ids = draw(Generator(98), 4 * STEPS, 256)
     with inference(machine):
         found = machine(ids).numpy() > 0
     return float((found == bits(ids)).mean())

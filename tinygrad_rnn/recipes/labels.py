@@ -12,13 +12,14 @@ from numpy.typing import NDArray
 from ..data import PadSequences, TextError
 from ..data.splits import Parts
 from ..nn import Dropout, Linear, Module, cross_entropy
+from ..nn.lengths import within_rows
 from ..tensor import ops
-from ..tensor.creation import arange, as_tensor
+from ..tensor.creation import as_tensor
 from ..tensor.random import Generator
 from ..tensor.tensor import Tensor
 from ..train import inference
-from .charlm import CELLS
-from .comparison import Comparison, Measure
+from .cells import CELLS
+from .comparison import Comparison, Measure, confusion_table
 from .predictor import Predictor, by_length
 from .task import Task
 
@@ -34,7 +35,7 @@ def pooled(y: Tensor, lengths: Any) -> tuple[Tensor, Tensor]:
     [[[-1.0], [-2.0]], [[-2.0], [-2.0]]]
     """
     steps = as_tensor(np.asarray(lengths), device=y.device)
-    inside = (arange(len(y), device=y.device)[:, None] < steps)[:, :, None]
+    inside = within_rows(y, steps)[:, :, None]
     mean = y.sum(axis=0) / steps[:, None].astype(y.dtype)
     return ops.where(inside, y, -math.inf).max(axis=0), mean
 
@@ -90,6 +91,7 @@ class LabelTask(Task):
 
     measure: ClassVar = Measure("accuracy")
     parts: Parts
+    labels: list[str]
     # Yields other systems, with the numbers of the labels that each gives the test items.
     baselines: Callable[[Comparison], Iterator[tuple[str, Any]]]
 
@@ -108,12 +110,6 @@ class LabelTask(Task):
                 "or leave the others out"
             )
         return labels
-
-    @property
-    def labels(self) -> list[str]:
-        """All labels."""
-        found: list[str] = self.current.labels
-        return found
 
     def targets(self, items: Sequence[Any]) -> NDArray[np.int64]:
         """Returns the numbers of the items' labels."""
@@ -146,21 +142,3 @@ class LabelTask(Task):
     def describe(self) -> str:
         """The data in a line."""
         return f"{self.parts.sizes(f'{self.unit}s')}; labels: {', '.join(self.labels)}"
-
-
-def confusion_table(labels: Sequence[str], counts: NDArray[np.int64]) -> str:
-    r"""Writes a confusion matrix: a row for each true label, a column for each predicted one.
-
-    >>> print(confusion_table(["no", "yes"], np.array([[5, 1], [0, 12]])))
-    true \ found  no  yes
-    no             5    1
-    yes            0   12
-    """
-    head = "true \\ found"
-    width = max(len(head), *map(len, labels))
-    widths = [max(len(label), len(str(counts.max()))) for label in labels]
-    rows = [(head, labels), *zip(labels, counts.astype(str).tolist(), strict=True)]
-    return "\n".join(
-        f"{name:{width}}  " + "  ".join(f"{x:>{w}}" for x, w in zip(cells, widths, strict=True))
-        for name, cells in rows
-    )

@@ -5,7 +5,7 @@ P(s_1 ... s_n) = P(s_1 | start) P(s_2 | start, s_1) ... P(s_n | start, s_1 ... s
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from copy import copy
 from typing import Any, Self
 
@@ -29,6 +29,7 @@ class LanguageModel:
 
     model: Any  # reads ids (T, B) and a state; returns logits (T, B, V) and the next state
     start: str  # the symbol that it reads before a text's first one
+    encode: Callable[[str], NDArray[np.int64]]  # the ids of the start symbol, and of a text's
     first = 0  # id of the first symbol that it generates
     window = 1024  # symbols that it reads at a time, which bounds the memory and no more
 
@@ -40,10 +41,6 @@ class LanguageModel:
     def split(self, text: str) -> list[str]:
         """Splits a text into symbols."""
         return list(text)
-
-    def encode(self, text: str) -> NDArray[np.int64]:
-        """Returns the ids of the start symbol, and of a text's symbols."""
-        raise InvalidTypeError(f"{type(self).__name__} defines no encode(text)")
 
     def quantized(self) -> Self:
         """Returns the model with recurrent weights of 8 bits: it generates faster."""
@@ -89,7 +86,7 @@ class LanguageModel:
                 yield self.symbols[drawn.item()]
                 if count < length:
                     with no_grad():
-                        logits, state = self.model.step(drawn.to(self.model.device), state)
+                        logits, state = self.model.step(drawn.to(self.device), state)
 
         return generated()
 
@@ -118,5 +115,10 @@ class LanguageModel:
             raise DivergedError("the probabilities are NaN: the weights are too large")
         return log_probs
 
+    @property
+    def device(self) -> str:
+        """The device of the weights."""
+        return str(next(self.model.parameters()).device)
+
     def _tensor(self, ids: NDArray[np.int64]) -> Tensor:
-        return as_tensor(ids, device=self.model.device)
+        return as_tensor(ids, device=self.device)

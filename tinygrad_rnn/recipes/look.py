@@ -65,10 +65,12 @@ def surprises(
     """
     logs: list[NDArray[Any]] = []
 
+    device = next(model.parameters()).device
+
     def run() -> None:
         state = None
         for at in range(0, len(ids), WINDOW):
-            window = as_tensor(ids[at : at + WINDOW][:, None], device=model.device)
+            window = as_tensor(ids[at : at + WINDOW][:, None], device=device)
             logits, state = model(window, state)
             logs.append(log_softmax(logits, axis=-1).numpy()[:, 0].astype("float32"))
 

@@ -1,8 +1,9 @@
 """Long dependencies: which cell can carry information across a hundred steps, and why.
 
 A gradient must reach back to the symbols that matter, which a vanilla RNN's does not. Each problem
-(`problems.py`) has its own rule for a sequence that was processed wrongly; it is solved if at most
-one held-out sequence of a hundred is. `explosion.py` shows a gradient that grows instead.
+(`problems.py`) has its own rule for a sequence that was processed wrongly (`sample.py`); it is
+solved if at most one held-out sequence of a hundred is. `explosion.py` shows a gradient that grows
+instead.
 """
 
 from __future__ import annotations
@@ -13,21 +14,21 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ..nn import GRU, LSTM, RNN, Linear, MinGRUCell, Module, Recurrent, cross_entropy, mse_loss
+from ..nn import Linear, MinGRUCell, Module, Recurrent
 from ..nn.init import chrono_
 from ..nn.utils import gradient_flow
 from ..tensor.creation import as_tensor
 from ..tensor.random import Generator
 from ..tensor.tensor import Tensor
 from ..train import inference
-from .problems import IGNORED, PROBLEMS, Draws, Sample, ends_of
+from . import cells
+from .problems import PROBLEMS
+from .sample import IGNORED, Draws, Sample
 from .settings import Settings, check_memory, setting
 from .trainer import RecipeTrainer
 
 QUICK = {"length": 10, "hidden_size": 24, "steps": 200, "trials": 1}
-NEAR = 0.08  # of a sum of two numbers, a 25th of its range, as in the paper
 KEEP = 3.0  # added to the keep gates: one that starts at 1/2 forgets a sequence in a few steps
 HELD_OUT = 1000  # sequences for evaluation
 WORST = 100.0  # loss, of sums that miss by five times their range, or of symbols
@@ -44,12 +45,7 @@ def _min_gru(features: int, hidden: int, num_layers: int, generator: Generator) 
     return Recurrent(layer, features, num_layers, fused=True, generator=generator)
 
 
-CELLS: dict[str, Callable[..., Module]] = {
-    "rnn": RNN,
-    "gru": GRU,
-    "lstm": LSTM,
-    "mingru": _min_gru,
-}
+CELLS: dict[str, Callable[..., Module]] = {**cells.CELLS, "mingru": _min_gru}
 
 
 @dataclass(frozen=True)
@@ -86,11 +82,9 @@ class Reader(Module):
 
     def __init__(self, config: MemoryConfig, generator: Generator) -> None:
         super().__init__()
-        problem = PROBLEMS[config.problem]
-        size = config.hidden_size
-        self.layer: Any = CELLS[config.cell](
-            problem.features, size, config.num_layers, generator=generator
-        )
+        problem, size = PROBLEMS[config.problem], config.hidden_size
+        create = CELLS[config.cell]
+        self.layer: Any = create(problem.features, size, config.num_layers, generator=generator)
         if config.cell in ("gru", "lstm"):
             chrono_(self.layer, config.length, generator=generator)
         self.head = Linear(size, problem.outputs, generator=generator)
@@ -107,40 +101,17 @@ def outputs(model: Module, sample: Sample) -> Tensor:
     return y
 
 
-def loss_of(y: Tensor, sample: Sample) -> Tensor:
-    """Computes the mean squared error of sums, or the mean cross-entropy of symbols."""
-    target = as_tensor(sample.target, device=y.device)
-    if sample.target.dtype.kind == "f":
-        return mse_loss(y[-1], target)
-    return cross_entropy(y, target, ignore_index=IGNORED)
-
-
-def wrong(outputs: Tensor, sample: Sample) -> NDArray[np.bool_]:
-    """Tells which sequences are processed wrongly, (B,).
-
-    A sum, if it is further from the true one than NEAR. A string of Reber's grammar, if a symbol
-    that may follow is somewhere less probable than one that may not. Otherwise, if the most
-    probable symbol is not the right one.
-    """
-    y = outputs.numpy()
-    if sample.target.dtype.kind == "f":
-        right = np.abs(y[-1] - sample.target).T <= NEAR
-    elif sample.legal is not None:
-        worst = np.where(sample.legal, y, np.inf).min(axis=-1)
-        best = np.where(sample.legal, -np.inf, y).max(axis=-1)
-        right = (worst > best) | (sample.target == IGNORED)
-    else:
-        right = (y.argmax(axis=-1) == sample.target) | (sample.target == IGNORED)
-    found: NDArray[np.bool_] = ~right.all(axis=0)  # of a NaN as well
-    return found
+def loss_of(model: Module, sample: Sample) -> Tensor:
+    """Computes the loss of a model on sequences."""
+    return sample.loss(outputs(model, sample))
 
 
 def evaluated(model: Module, sample: Sample) -> float:
     """Computes the share of sequences that a model processes wrongly, or an absurd loss."""
     with inference(model):
         y = outputs(model, sample)
-        loss = float(loss_of(y, sample).item())
-    return float(wrong(y, sample).mean()) if loss <= WORST else loss
+        loss = float(sample.loss(y).item())
+    return float(sample.wrong(y).mean()) if loss <= WORST else loss
 
 
 class Memory(RecipeTrainer):
@@ -153,20 +124,19 @@ class Memory(RecipeTrainer):
     4
     """
 
-    recipe, unit = "memory", "sequence"
+    recipe, unit, figure = "memory", "sequence", "held-out {:.1%} wrong"
 
     def __init__(self, config: MemoryConfig, device: str | None = None) -> None:
         generator, problem = Generator(config.seed), PROBLEMS[config.problem]
         draw = partial(problem.draw, generator, config.length, config.batch_size)
         batches = Draws(draw, config.batch_size)
         super().__init__(Reader(config, generator), batches, config, generator, device, WORST)
-        self.figure = "held-out {:.1%} wrong"
         self.heldout = problem.draw(Generator(config.seed + 1), config.length, HELD_OUT)
 
     def batch_loss(self, model: Any, batch: Sample) -> tuple[Tensor, int]:
         """Computes the loss of a batch, and the number of targets that it averages."""
         counted = batch.target.size - int(np.sum(batch.target == IGNORED))
-        return loss_of(outputs(model, batch), batch), counted
+        return loss_of(model, batch), counted
 
     def evaluate(self, quick: bool = False) -> float:
         """Computes the share of the held-out sequences that are processed wrongly."""
@@ -174,12 +144,12 @@ class Memory(RecipeTrainer):
 
     def gradient_norms(self) -> list[float]:
         """Computes the norms of the gradient of the last step's loss, |dL/dh_t| for each t."""
-        return reach(self.model, ends_of(self.heldout, self.config.batch_size))
+        return reach(self.model, self.heldout.ends(self.config.batch_size))
 
 
 def reach(model: Any, sample: Sample) -> list[float]:
     """Computes |dL/dh_t| for each t, of the first layer; of LSTM's states, h."""
-    flow = gradient_flow(model, lambda: loss_of(outputs(model, sample), sample))["layer"]
+    flow = gradient_flow(model, lambda: loss_of(model, sample))["layer"]
     h = flow[0] if isinstance(flow, tuple) else flow
     norms: list[float] = h[0].tolist()
     return norms

@@ -16,7 +16,7 @@ from ..nn import MinGRU
 from ..optim import Adam, clip_grad_norm_
 from ..tensor.random import Generator
 from ..train import check_weights
-from .memory import HELD_OUT, SOLVED, MemoryConfig, Reader, evaluated, loss_of, outputs
+from .memory import HELD_OUT, SOLVED, MemoryConfig, Reader, evaluated, loss_of
 from .problems import PROBLEMS
 from .settings import SettingError, Settings, check, check_memory, setting
 
@@ -85,7 +85,7 @@ def compare(way: str, length: int, config: ParallelConfig) -> dict[str, Any]:
         sample = PROBLEM.draw(generator, length, config.batch_size)
         begin = time.perf_counter()
         optimizer.zero_grad()
-        loss = loss_of(outputs(model, sample), sample)
+        loss = loss_of(model, sample)
         loss.backward()
         clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from ..data.vocabulary import most_frequent
 from ..nn import Module
 from ..tensor import ops
 from ..tensor.random import Generator
@@ -91,11 +92,9 @@ class Index:
         self.places = {token: i for i, token in enumerate(tokens, start=1)}
 
     @classmethod
-    def of(cls, texts: Iterable[Iterable[str]], most: int, least: int = 1) -> Index:
-        """Collects the most frequent tokens that occur at least so often."""
-        counts = Counter(token for text in texts for token in text)
-        frequent = sorted((t for t in counts if counts[t] >= least), key=lambda t: (-counts[t], t))
-        return cls(frequent[:most])
+    def of(cls, texts: Iterable[Iterable[str]], most: int) -> Index:
+        """Collects the most frequent tokens."""
+        return cls(most_frequent(Counter(token for text in texts for token in text), most))
 
     def __len__(self) -> int:
         return len(self.tokens) + 1

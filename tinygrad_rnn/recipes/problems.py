@@ -11,28 +11,16 @@ short-term memory", sections 5.1, 5.4 and 5.6).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..data.batching import part_of
 from ..tensor.random import Generator
+from .sample import IGNORED, Sample
 
-Floats = NDArray[np.float32]
-
-
-class Sample(NamedTuple):
-    """Sequences, and what is to be learned of them."""
-
-    x: Floats  # (T, B, features)
-    target: NDArray[Any]  # sums, (B, 1); or symbols, (T, B), IGNORED where none is asked for
-    legal: NDArray[np.bool_] | None = None  # (T, B, symbols): each that may follow
-
-
-IGNORED = -1
 COPIED, ALPHABET = 10, 8
 DISTRACTORS = 4  # symbols besides X and Y
 REBER = "BTPSXVE"
@@ -123,8 +111,8 @@ def _reber(generator: Generator) -> tuple[str, list[str]]:
     return text + "E" + outer + "E", [*choices, "E", outer, "E"]
 
 
-def _one_hot(ids: NDArray[Any], count: int) -> Floats:
-    vectors: Floats = np.eye(count, dtype="float32")[ids]
+def _one_hot(ids: NDArray[Any], count: int) -> NDArray[np.float32]:
+    vectors: NDArray[np.float32] = np.eye(count, dtype="float32")[ids]
     return vectors
 
 
@@ -144,36 +132,3 @@ PROBLEMS = {
     "order": Problem(order, 2 + DISTRACTORS, 4, "all, 31,390"),
     "reber": Problem(reber, len(REBER), len(REBER), "97-100 %, 8,440-39,740"),
 }
-
-
-class Draws(Iterator[Sample]):
-    """Iterates over new samples without an end, which several processes can share.
-
-    Each draws them whole, so that all have the same random numbers.
-    """
-
-    def __init__(self, draw: Callable[[], Sample], batch: int) -> None:
-        self.draw, self.batch, self.part = draw, batch, slice(None)
-
-    def shard(self, rank: int, size: int) -> None:
-        """Gives this process every size-th sequence."""
-        self.part = part_of("Memory", rank, size, self.batch)
-
-    def __next__(self) -> Sample:
-        whole = self.draw()
-        sums = whole.target.dtype.kind == "f"  # one a sequence, (B, 1), not one a step, (T, B)
-        target = whole.target[self.part] if sums else whole.target[:, self.part]
-        return Sample(whole.x[:, self.part], target)
-
-
-def ends_of(sample: Sample, count: int) -> Sample:
-    """Returns sequences of one length, the most frequent one, whose last step alone counts."""
-    if sample.target.dtype.kind == "f":
-        return Sample(sample.x[:, :count], sample.target[:count])
-    counted = sample.target != IGNORED
-    lengths = len(counted) - np.argmax(counted[::-1], axis=0)
-    length = np.bincount(lengths).argmax()
-    rows = np.flatnonzero(lengths == length)[:count]
-    target = np.full((length, len(rows)), IGNORED)
-    target[-1] = sample.target[length - 1, rows]
-    return Sample(sample.x[:length, rows], target)

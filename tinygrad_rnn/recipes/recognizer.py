@@ -19,7 +19,7 @@ from ..data.ts import read_ts
 from ..nn import Linear
 from ..tensor.random import Generator
 from ..tensor.tensor import Tensor
-from .charlm import check_weights_fit
+from .cells import check_weights_fit
 from .labels import Labeller, PooledModel
 from .settings import setting
 from .task import TaskSettings
@@ -48,7 +48,7 @@ class SpeechModel(PooledModel):
         self, channels: int, labels: int, config: SpeechConfig, generator: Generator
     ) -> None:
         super().__init__()
-        check_weights_fit(config, channels + labels, 2 * config.num_layers)
+        check_weights_fit(config, config.embedding_dim, channels + labels, 2 * config.num_layers)
         self.frames = Linear(channels, config.embedding_dim, generator=generator)
         self.add_layers(labels, config, generator)
 

@@ -13,11 +13,8 @@ from .settings import SettingError
 from .trainer import RecipeTrainer
 from .translation_training import TranslationTraining
 
-RECIPES: dict[str, type[RecipeTrainer]] = {
-    CharLMTraining.recipe: CharLMTraining,
-    TranslationTraining.recipe: TranslationTraining,
-    **TASKS_BY_NAME,
-}
+TRAINERS: list[type[RecipeTrainer]] = [CharLMTraining, TranslationTraining, *TASKS_BY_NAME.values()]
+RECIPES = {one.recipe: one for one in TRAINERS}
 RESULTS = "results.json"  # of the commands that compare trainings of their own
 
 

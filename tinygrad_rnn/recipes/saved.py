@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 from ..data import TextError
 from ..data.fingerprint import Data, fingerprint
-from ..io import CheckpointError
+from ..io import CheckpointError, load_checkpoint
 from ..nn import Module
 from ..train import check_weights
 from .settings import SettingError, Settings
@@ -20,6 +20,25 @@ Kinds = Mapping[str, Any]
 ENTRIES: Kinds = {  # of all recipes
     "data": dict, "model": dict, "step": int, "heldout": (float, type(None)),
 }  # fmt: skip
+
+
+class Restored:
+    """The base of models that a checkpoint gives back with what belongs to them."""
+
+    recipe: ClassVar[str]
+    settings: ClassVar[type[Settings]]
+    kinds: ClassVar[Kinds]  # of its own entries of a checkpoint, for `check_entries`
+    from_state: Callable[[dict[str, Any], str | None], Self]  # and a device
+
+    @classmethod
+    def load(cls, folder: str | Path, device: str | None = None) -> Self:
+        """Loads the model from the checkpoint of a training.
+
+        **Raises** CheckpointError if there is none, or it is damaged or of another recipe,
+        DivergedError if weights are not finite.
+        """
+        state = check_entries(load_checkpoint(folder), folder, cls.recipe, cls.settings, cls.kinds)
+        return cls.from_state(state, device)
 
 
 def check_entries(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,14 +11,6 @@ from numpy.typing import NDArray
 
 from ..errors import needs
 from .settings import SettingError
-
-
-@dataclass(frozen=True)
-class ErrorRates:
-    """Error rates against references, of whole sequences and of their symbols."""
-
-    sequences: float  # proportion that equals none of its references
-    symbols: float  # edits, divided by the symbols of the nearest references
 
 
 def bleu_and_chrf(translations: Sequence[str], references: Sequence[str]) -> tuple[float, float]:
@@ -69,19 +60,6 @@ def chrf(sums: NDArray[np.float64]) -> Any:
         np.where(used, common / np.maximum(n, 1), 0).sum(axis=-1) / orders for n in (found, true)
     )
     return 100 * 5 * precision * recall / np.maximum(4 * precision + recall, 1e-300)
-
-
-def error_rates(results: Sequence[str], references: Sequence[Sequence[str]]) -> ErrorRates:
-    """Computes error rates of sequences of symbols with blanks between them.
-
-    **Arguments** references: one or more for each result; the nearest counts.
-
-    >>> error_rates(["K AE T", "D AO"], [["K AE T"], ["D AO G", "D AA G"]])
-    ErrorRates(sequences=0.5, symbols=0.16666666666666666)
-    """
-    counts = [edits_to(*pair) for pair in zip(results, references, strict=True)]
-    edits, symbols = map(sum, zip(*counts, strict=True))
-    return ErrorRates(sum(edits > 0 for edits, _ in counts) / len(results), edits / symbols)
 
 
 def edits_to(text: str, references: Sequence[str]) -> tuple[int, int]:

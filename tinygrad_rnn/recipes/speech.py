@@ -21,7 +21,7 @@ from ..tensor.creation import as_tensor
 from ..tensor.random import Generator
 from ..tensor.tensor import Tensor
 from .comparison import Comparison, Measure
-from .dtw import nearest
+from .dtw import dtw
 from .labels import LabelTask
 from .recognizer import Recognizer, SpeechConfig
 
@@ -29,7 +29,7 @@ from .recognizer import Recognizer, SpeechConfig
 class Speech(LabelTask):
     """Train a classifier of sequences of vectors, and compare it with dynamic time warping."""
 
-    recipe, unit, shown = "speech", "sequence", "validation -log P {:.4f} nats"
+    recipe, unit, figure = "speech", "sequence", "validation -log P {:.4f} nats"
     settings, predictor = SpeechConfig, Recognizer
     measure = Measure("accuracy", shown="{:.2%}")
     quick: ClassVar = {"limit": 400, "epochs": 12, "hidden_size": 32}
@@ -50,17 +50,17 @@ class Speech(LabelTask):
 
     def __init__(self, data: Parts, config: SpeechConfig, device: str | None = None) -> None:
         generator, self.parts = Generator(config.seed), data
-        labels = self.labels_of(data)
+        self.labels = self.labels_of(data)
         frames = np.concatenate([x for x, _ in data.training]).astype(np.float64)
         spread = frames.std(axis=0)
         scales = np.stack([frames.mean(axis=0), np.where(spread > 1e-12, spread, 1)], axis=1)
-        self.current = Recognizer(config, generator, labels, scales.tolist())
-        x = [self.current.encode(x) for x, _ in data.training]
+        recognizer = Recognizer(config, generator, self.labels, scales.tolist())
+        x = [recognizer.encode(x) for x, _ in data.training]
         loader = DataLoader(
             list(zip(x, self.targets(data.training).tolist(), strict=True)), config.batch_size,
             shuffle=True, generator=generator, collate=PadSequences(), lengths=list(map(len, x)),
         )  # fmt: skip
-        super().__init__(data, self.current, loader, generator, device)
+        super().__init__(data, recognizer, loader, generator, device)
         self.symbols = len(frames)
 
     def batch_loss(self, model: Any, batch: Any) -> tuple[Tensor, int]:
@@ -81,7 +81,8 @@ class Speech(LabelTask):
         targets = self.targets(known)
         yield "majority", np.full(len(test), np.argmax(np.bincount(targets)))
         print("warping every pair of sequences ...", flush=True)
-        yield "1-NN, DTW", targets[nearest([x for x, _ in known], [x for x, _ in test])]
+        nearest = dtw([x for x, _ in test], [x for x, _ in known]).argmin(axis=1)
+        yield "1-NN, DTW", targets[nearest]
 
     def compare(self) -> Comparison:
         """Compares accuracies, and adds the interval of ours."""

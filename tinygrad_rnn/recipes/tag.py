@@ -21,9 +21,9 @@ from ..tensor import ops
 from ..tensor.creation import as_tensor
 from ..tensor.random import Generator
 from ..tensor.tensor import Tensor
-from .comparison import Comparison, Measure, f1
+from .bootstrap import f1, share
+from .comparison import Comparison, Measure
 from .predictor import Index
-from .settings import SettingError
 from .spans import MostFrequentTag, features_crf, is_bio, spans
 from .tag_model import TagConfig
 from .tagger import Tagger
@@ -33,7 +33,7 @@ from .task import Task
 class Tag(Task):
     """Train a word tagger, and compare it with a CRF on features, and with one direction."""
 
-    recipe, unit, shown = "tag", "word", "validation error {:.2%}"
+    recipe, unit, figure = "tag", "word", "validation error {:.2%}"
     uses = ("predict", "look")
     settings, predictor = TagConfig, Tagger
     quick: ClassVar = {"epochs": 8, "hidden_size": 64, "letter_dim": 24}
@@ -82,7 +82,7 @@ class Tag(Task):
     def evaluate(self, quick: bool = False) -> float:
         """Computes the share of the validation words with a wrong tag."""
         sums = self._counts(self.parts.validation, self.tagger.tag(_words(self.parts.validation)))
-        return 1 - float(sums["accuracy"].sum(axis=0)[0] / sums["accuracy"].sum(axis=0)[1])
+        return 1 - float(share(sums["accuracy"].sum(axis=0)))
 
     def compare(self) -> Comparison:
         """Compares words with the right tag, and spans, on the test sentences."""
@@ -95,10 +95,8 @@ class Tag(Task):
             comparison.add(system, **{"accuracy": counts["accuracy"], kind: counts["spans"]})
 
         add("most frequent tag", MostFrequentTag(training).predict(_words(test)))
-        try:
+        with comparison.optional():
             add("CRF on features", features_crf(training, _words(test)))
-        except SettingError as error:  # the package is missing
-            comparison.notes.append(str(error))
         if self.config.bidirectional:
             print("training the same model in one direction, with as many units ...", flush=True)
             units = 2 * self.config.hidden_size

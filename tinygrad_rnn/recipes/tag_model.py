@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 
 from ..nn import CRF, GRU, Dropout, Embedding, Linear, Module, cross_entropy
+from ..nn.lengths import within_rows
 from ..tensor import ops
-from ..tensor.creation import arange, as_tensor, zeros
+from ..tensor.creation import as_tensor, zeros
 from ..tensor.random import Generator
 from ..tensor.tensor import Tensor
-from .charlm import CELLS, check_weights_fit
+from .cells import CELLS, check_weights_fit
 from .settings import setting
 from .spans import forbidden
 from .task import TaskSettings
@@ -69,7 +70,7 @@ class TagModel(Module):
     ) -> None:
         super().__init__()
         directions = 1 + config.bidirectional
-        check_weights_fit(config, words, directions * config.num_layers)
+        check_weights_fit(config, config.embedding_dim, words, directions * config.num_layers)
         width = config.embedding_dim + 2 * config.letter_dim
         self.words = Embedding(words, config.embedding_dim, generator=generator)
         self.letters = Embedding(letters, config.letter_dim, generator=generator)
@@ -110,9 +111,7 @@ class TagModel(Module):
         if self.crf is not None:
             total = -self.crf(scores, tags, lengths=words.lengths, reduction="sum")
             return total / int(np.sum(words.lengths))
-        inside = arange(len(scores), device=scores.device)[:, None] < as_tensor(
-            words.lengths, device=scores.device
-        )
+        inside = within_rows(scores, as_tensor(words.lengths, device=scores.device))
         return cross_entropy(scores, ops.where(inside, tags, -100), ignore_index=-100)
 
     def best(self, words: Words) -> list[list[int]]:

@@ -8,18 +8,16 @@ itself resumes from its last weights.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from ..data.fingerprint import Data, fingerprint
-from ..errors import InvalidTypeError
 from ..tensor.random import Generator
 from ..train import Progress
-from .charlm import CELLS
+from .cells import CELLS
 from .comparison import Comparison
 from .predictor import Predictor
-from .saved import check_entries
 from .settings import Settings, setting
 from .trainer import RecipeTrainer
 
@@ -43,21 +41,24 @@ class TaskSettings(Settings):
 class Task(RecipeTrainer):
     """Trains a model on items, evaluates it on others, and compares it with baselines.
 
-    A task defines `read`, `batch_loss`, `evaluate` (lower is better), `compare`, and the class of
-    its predictor, which names its settings and its entries of a checkpoint.
+    A task defines `read`, `batch_loss`, `evaluate` (lower is better), `compare`, `describe`, and
+    the class of its predictor, which names its settings and its entries of a checkpoint.
 
     **Arguments** data: as `read` returns it. current: the predictor to train. batches: of the
     training items. worst: the largest figure of `evaluate` without divergence.
     """
 
     settings: ClassVar[type[Settings]]  # the predictor's
-    current: Any  # the predictor, with the weights as they are
-    kinds: ClassVar[dict[str, Any]] = {}  # of further entries of a checkpoint
     data_help: ClassVar[str]  # what --data takes, for `--help`
     default: ClassVar[str]  # the data without --data
-    shown: ClassVar[str]  # a format of the validation figure
+    kinds: ClassVar[dict[str, Any]] = {"chosen": (dict, type(None))}
     uses: ClassVar[tuple[str, ...]] = ("predict",)
     span: ClassVar[str] = "epochs"
+    chosen: dict[str, Any] | None = None  # the weights of the best figure
+    # Reads the data: those of users' files, or, if there are none, the default ones.
+    read: Callable[[Sequence[str], Any], Data]
+    compare: Callable[[], Comparison]  # of the predictor with the baselines, on the test items
+    describe: Callable[[], str]  # the data in a line
 
     def __init__(
         self,
@@ -69,25 +70,9 @@ class Task(RecipeTrainer):
         worst: float = math.inf,
     ) -> None:
         super().__init__(current.model, batches, current.config, generator, device, worst)
-        self.current = current
-        self.figure, self.fingerprint = self.shown, fingerprint(data)
-
-    @classmethod
-    def read(cls, files: Sequence[str], config: Any) -> Data:
-        """Reads the data: those of users' files, or, if there are none, the default ones."""
-        raise InvalidTypeError(f"{cls.__name__} defines no read(files, config)")
-
-    def compare(self) -> Comparison:
-        """Compares the predictor with the baselines on the test items."""
-        raise InvalidTypeError(f"{type(self).__name__} defines no compare()")
-
-    def describe(self) -> str:
-        """The data in a line."""
-        raise InvalidTypeError(f"{type(self).__name__} defines no describe()")
+        self.current, self.fingerprint = current, fingerprint(data)
 
     # ------------------------------------------------------------ the chosen weights
-
-    chosen: dict[str, Any] | None = None
 
     def __next__(self) -> Progress:
         progress = super().__next__()
@@ -115,32 +100,10 @@ class Task(RecipeTrainer):
         """Returns the predictor that the checkpoint gives."""
         return self.predictor.from_state(self.checkpoint(), self.device)
 
-    @property
-    def device(self) -> str:
-        """The device of the weights."""
-        return str(self.current.device)
-
-    # ------------------------------------------------------------ checkpoints
-
     def checkpoint(self) -> dict[str, Any]:
         """Returns the state of the training, with the chosen weights."""
         return {**super().checkpoint(), "chosen": self.chosen}
 
-    def state(self) -> dict[str, Any]:
-        """Returns the predictor's entries."""
-        return dict(self.current.state())
-
     def load_state(self, saved: dict[str, Any]) -> None:
         """Restores the chosen weights."""
         self.chosen = saved["chosen"]
-
-    @classmethod
-    def check(cls, saved: dict[str, Any], folder: Any) -> dict[str, Any]:
-        """Returns a checkpoint's state. **Raises** CheckpointError if it is of another recipe."""
-        kinds = {"chosen": (dict, type(None)), **cls.predictor.kinds, **cls.kinds}
-        return check_entries(saved, folder, cls.recipe, cls.settings, kinds)
-
-    @classmethod
-    def arguments(cls, saved: dict[str, Any]) -> dict[str, Any]:
-        """Returns the settings in a checkpoint."""
-        return {"config": cls.settings(**saved["config"])}

@@ -1,47 +1,38 @@
-"""The base of the recipes: a trainer whose checkpoint holds the settings and names the data."""
+"""The base of the recipes: training by Adam with a cosine schedule, and the figures of it."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
-from .. import plot, train
-from ..data.fingerprint import Data
-from ..errors import InvalidTypeError
-from ..io.files import fitting
 from ..nn import Module
-from ..optim import Adam, CosineLR, Optimizer
+from ..optim import Adam, AdamW, CosineLR, Optimizer
 from ..tensor.random import Generator
-from .saved import check_data
-from .settings import SettingError
+from .picture import draw_training
+from .resumable import ResumableTrainer
 
 EVALUATE_EVERY = 100  # steps
 WARMUP = 100  # steps, or a tenth of a short training
 
 
-class RecipeTrainer(train.Trainer):
+class RecipeTrainer(ResumableTrainer):
     """Trains a recipe's model with Adam and a cosine schedule.
 
-    A recipe defines the loss of a batch, the evaluation, a sample, and the state that a checkpoint
-    holds besides that of the trainer.
+    A recipe defines the loss of a batch, and the evaluation.
 
     **Arguments** data: batches. config: the settings, with `steps` or `epochs`, `lr` and `clip`.
     generator: draws all that is random. device: of the weights; the default device, if None. worst:
     the largest figure of `evaluate` without divergence.
     """
 
-    recipe: ClassVar[str]  # its name in checkpoints
     unit: ClassVar[str]  # the name of what is predicted
-    check: ClassVar[staticmethod[[dict[str, Any], Any], dict[str, Any]]]  # of a checkpoint's state
-    fingerprint: dict[str, Any]  # of the training data
-    symbols: int  # to learn from: characters, words, steps
+    figure: ClassVar[str]  # a format of the validation figure
     uses: ClassVar[tuple[str, ...]]  # the commands that take its runs
-    predictor: ClassVar[Any]  # a class with from_state(state, device)
     quick: ClassVar[dict[str, Any]]  # settings of a training that ends in a minute on one core
-    span: ClassVar[str] = "steps"  # the setting that says how long to train: or epochs
+    symbols: int  # to learn from: characters, words, steps
+    batch_loss: Callable[[Any, Any], Any]  # of a model and a batch: the loss, and its symbols
+    evaluate: Callable[..., float]  # bits per symbol on held-out data, or, if quick, on some of it
 
     def __init__(
         self,
@@ -55,24 +46,16 @@ class RecipeTrainer(train.Trainer):
         if device is not None:
             model.to(device)
         self.config, self.generator = config, generator
-        self.figure = f"held-out {{:.3f}} bits/{self.unit}"
-        self.result: float | None = None  # bits per symbol on all held-out data
         optimizer = self.optimizer_of(model)
         in_steps = self.span == "steps"
         steps = config.steps if in_steps else config.epochs * len(data)  # type: ignore[arg-type]
         warmup = min(WARMUP, steps // 10)
         super().__init__(
-            model,
-            data,
-            self.batch_loss,
-            optimizer,
-            steps=steps,
+            model, data, self.batch_loss, optimizer, steps=steps, clip=config.clip, worst=worst,
             schedule=CosineLR(optimizer, steps, warmup_steps=warmup),
-            clip=config.clip,
             validation=lambda _: self.evaluate(quick=True),
             evaluate_every=EVALUATE_EVERY if in_steps else None,
-            worst=worst,
-        )
+        )  # fmt: skip
 
     @property
     def title(self) -> str:
@@ -80,21 +63,16 @@ class RecipeTrainer(train.Trainer):
         return str(self.config.cell)
 
     def optimizer_of(self, model: Module) -> Optimizer:
-        """Creates the optimizer."""
-        return Adam(model.parameters(), lr=self.config.lr)
+        """Creates Adam; or AdamW, if the settings have a weight decay."""
+        config, weights = self.config, model.parameters()
+        if hasattr(config, "weight_decay"):
+            return AdamW(weights, lr=config.lr, weight_decay=config.weight_decay)
+        return Adam(weights, lr=config.lr)
 
     @property
     def summary(self) -> str:
         """The figure on all held-out data, in words."""
         return f"held-out: {self.result:.3f} bits/{self.unit}"
-
-    def batch_loss(self, model: Any, batch: Any) -> Any:
-        """Computes the loss of a batch, and the number of symbols that it averages."""
-        raise InvalidTypeError(f"{type(self).__name__} defines no batch_loss(model, batch)")
-
-    def evaluate(self, quick: bool = False) -> float:
-        """Computes the bits per symbol on the held-out data, or, if quick, on part of it."""
-        raise InvalidTypeError(f"{type(self).__name__} defines no evaluate(quick)")
 
     def sample(self) -> str:
         """Shows what the model can do so far; nothing, unless a recipe has something to show."""
@@ -102,23 +80,7 @@ class RecipeTrainer(train.Trainer):
 
     def draw(self, path: Path, comparison: Any) -> None:
         """Draws the losses, the figures and the comparison, if there is one, as a PNG file."""
-        figure, panels = plot.panels(1, 3 if comparison else 2, 14 if comparison else 10, 4)
-        self.draw_history(*panels[:2])
-        if comparison is not None:
-            if comparison.measures[0].name == f"bits/{self.unit}":  # as the validation figure
-                comparison.draw_levels(panels[1])
-            comparison.draw(panels[2])
-        plot.save(figure, path)
-
-    def draw_history(self, losses: Any, figures: Any) -> None:
-        """Draws the loss, and the validation figure, by update."""
-        name = re.sub(r" \{.*?\}", "", self.figure)
-        loss = "training loss (nats)"
-        for axes, key, label in ((losses, "loss", loss), (figures, "validation", name)):
-            known = [(one["step"], one[key]) for one in self.history if key in one]
-            plot.curves(
-                {label: tuple(zip(*known, strict=True))}, xlabel="updates", ylabel=label, ax=axes
-            )
+        draw_training(self, comparison, path)
 
     def finish(self) -> float:
         """Computes the bits per symbol on all held-out data, once after the last update."""
@@ -126,75 +88,3 @@ class RecipeTrainer(train.Trainer):
             self.result = self.evaluate()
             self.check_learnt(self.result)
         return self.result
-
-    # ------------------------------------------------------------ checkpoints
-
-    def generators(self) -> list[Generator]:
-        """Returns the recipe's generator: it draws everything."""
-        return [self.generator]
-
-    def common(self) -> dict[str, object]:
-        """Returns what ranks have in common, the training data included."""
-        return {**super().common(), "training data": getattr(self, "fingerprint", None)}
-
-    def state(self) -> dict[str, Any]:
-        """Returns the recipe's own part of a checkpoint."""
-        raise InvalidTypeError(f"{type(self).__name__} defines no state()")
-
-    def load_state(self, saved: dict[str, Any]) -> None:
-        """Restores the recipe's own part of a checkpoint."""
-
-    @classmethod
-    def arguments(cls, saved: dict[str, Any]) -> dict[str, Any]:
-        """Returns the recipe's arguments in a checkpoint, `config` among them."""
-        raise InvalidTypeError(f"{cls.__name__} defines no arguments(saved)")
-
-    def checkpoint(self) -> dict[str, Any]:
-        """Returns the state of the training, as `io.save_checkpoint` takes it."""
-        return {
-            "recipe": self.recipe,
-            "heldout": self.result,
-            "config": asdict(self.config),
-            **self.state(),
-            "data": self.fingerprint,
-            **self.state_dict(),
-        }
-
-    def whole_checkpoint(self) -> dict[str, Any]:
-        """Returns the checkpoint of all ranks, which all call it."""
-        return self.checkpoint()
-
-    @classmethod
-    def resume(
-        cls,
-        saved: dict[str, Any],
-        data: Data,
-        span: int | None = None,
-        device: str | None = None,
-        **more: Any,
-    ) -> Self:
-        """Restores a training from its checkpoint.
-
-        **Arguments** saved: the state that `io.load_checkpoint` returned. data: the same training
-        data. span: a new total number of updates, or of epochs; from here on the learning rate
-        follows the cosine of that length. more: further arguments of the recipe.
-
-        **Raises** TextError for other data, SettingError for fewer steps than the training has
-        made, CheckpointError for entries that do not fit together.
-        """
-        check_data(data, saved["data"])
-        known = cls.arguments(saved)
-        if span is not None:
-            known["config"] = replace(known["config"], **{cls.span: span})
-        create: Callable[..., Self] = cls
-        trainer = create(data, device=device, **known, **more)
-        if trainer.steps < saved["step"]:
-            raise SettingError(
-                f"`{cls.span}` is {getattr(known['config'], cls.span)}, but the training has made "
-                f"{saved['step']}{' updates' * (cls.span != 'steps')} already"
-            )
-        trainer.load_state_dict(saved)
-        with fitting():
-            trainer.result = saved["heldout"] if trainer.step == trainer.steps else None
-            trainer.load_state(saved)
-        return trainer

@@ -16,7 +16,7 @@ from typing import Any
 from .. import nn
 from ..data import VOCABULARIES
 from ..tensor.random import Generator
-from .charlm import CELLS, check_weights_fit
+from .cells import CELLS, check_weights_fit
 from .settings import SettingError, Settings, setting
 
 ATTENTIONS: dict[str, Any] = {
@@ -117,8 +117,8 @@ def translation_model(
     **Arguments** sources, targets: the sizes of the two vocabularies. generator: draws the initial
     weights and the dropout masks.
     """
-    check_weights_fit(config, sources + targets, 2 * config.num_layers)
     size, width = config.hidden_size, config.embedding_dim
+    check_weights_fit(config, width, sources + targets, 2 * config.num_layers)
     options: dict[str, Any] = {
         "num_layers": config.num_layers,
         "dropout": config.dropout if config.num_layers > 1 else 0.0,

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from ..data.splits import Texts
 from .comparison import Comparison, Measure
 from .scores import bleu_and_chrf, chrf, chrf_counts
-from .settings import SettingError
 from .translation_training import TranslationTraining
 from .word_by_word import WordByWord
 
@@ -38,10 +37,8 @@ def against_baselines(
         pairs = list(zip(texts, references, strict=True))
         exact = [(text == right, 1) for text, right in pairs]
         comparison.add(system, chrF=[chrf_counts(*pair) for pair in pairs], exact=exact)
-    try:
+    with comparison.optional():
         bleu = {name: bleu_and_chrf(texts, references)[0] for name, texts in systems.items()}
-        note = "BLEU: " + ", ".join(f"{value:.1f} {name}" for name, value in bleu.items())
-    except SettingError as error:  # the package is missing
-        note = str(error)
-    comparison.notes.append(note)
+        shown = ", ".join(f"{value:.1f} {name}" for name, value in bleu.items())
+        comparison.notes.append(f"BLEU: {shown}")
     return comparison

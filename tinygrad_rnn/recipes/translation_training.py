@@ -8,27 +8,19 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from .. import plot
-from ..data import (
-    PAD,
-    VOCABULARIES,
-    Batch,
-    DataLoader,
-    TextError,
-    Vocabulary,
-    collate_pairs,
-    in_order,
-)
+from ..data import PAD, VOCABULARIES, DataLoader, TextError, Vocabulary
 from ..data.fingerprint import fingerprint
-from ..data.parallel import Pair, pair_lengths
+from ..data.parallel import Batch, Pair, collate_pairs, in_order, pair_lengths
 from ..data.splits import Texts, hold_out
 from ..nn import cross_entropy
 from ..tensor.creation import as_tensor
 from ..tensor.random import Generator
 from ..tensor.tensor import Tensor
 from ..train import inference, worst_bits
+from .picture import draw_differences, draw_history
 from .trainer import RecipeTrainer
 from .translate import TranslateConfig, translation_model
-from .translator import Translator, checked, settings
+from .translator import Translator, settings
 
 SLICE = 500  # held-out pairs that a quick evaluation reads
 
@@ -52,7 +44,7 @@ class TranslationTraining(RecipeTrainer):
     True
     """
 
-    recipe, unit, check = "translate", "symbol", staticmethod(checked)
+    recipe, unit, figure = "translate", "symbol", "held-out {:.3f} bits/symbol"
     uses, predictor = ("translate", "look"), Translator
     quick: ClassVar = {"hidden_size": 64, "embedding_dim": 64, "steps": 300}
 
@@ -71,7 +63,7 @@ class TranslationTraining(RecipeTrainer):
             pairs, heldout = hold_out(pairs, config.seed)
         source, target = vocabularies or _vocabularies(pairs, config)
         model = translation_model(config, len(source), len(target), generator)
-        self.translator = Translator(model, source, target)
+        self.current = self.translator = Translator(model, source, target)
         encoded = [p for p in self._encode(pairs) if max(map(len, p)) <= config.max_length]
         if not encoded:
             raise TextError(
@@ -87,6 +79,7 @@ class TranslationTraining(RecipeTrainer):
         super().__init__(model, batches, config, generator, device, worst_bits(len(target)))
         self.pairs, self.heldout_texts = pairs, heldout
         self.heldout = self._encode(heldout)
+        self.shown = sorted((a for a, _ in heldout), key=len)[len(heldout) // 2]  # of median length
         self.teacher_forcing = config.schedule()
 
     @property
@@ -117,44 +110,29 @@ class TranslationTraining(RecipeTrainer):
 
     def sample(self) -> str:
         """Translates the held-out source of median length."""
-        source = self._median_source()
-        [[best]] = self.translator.translate([source], beams=1)
-        return f"{source}\n{best.text}"
-
-    def _median_source(self) -> str:
-        sources = sorted((source for source, _ in self.heldout_texts), key=len)
-        return sources[len(sources) // 2]
+        [[best]] = self.translator.translate([self.shown], beams=1)
+        return f"{self.shown}\n{best.text}"
 
     def draw(self, path: Path, comparison: Any) -> None:
         """Draws the losses, the comparison, and the attention over a held-out source."""
-        source = self._median_source()
-        [[best]] = self.translator.translate([source], beams=1)
+        [[best]] = self.translator.translate([self.shown], beams=1)
         count = 2 + (comparison is not None) + (best.attention is not None)
         rows, columns = (2, 2) if count == 4 else (1, count)
         figure, panels = plot.panels(rows, columns, 6 * columns, 4.5 * rows)
-        self.draw_history(*panels[:2])
+        draw_history(self, *panels[:2])
         if comparison is not None:
-            comparison.draw(panels[2])
+            draw_differences(comparison, panels[2])
         if best.attention is not None:
-            read = self.translator.source_tokens(source)
+            read = self.translator.source_tokens(self.shown)
             plot.attention(best.attention, read, best.tokens, ax=panels[-1])
         plot.save(figure, path)
 
     def _loss(self, batch: Batch, ratio: float, smoothing: float) -> Tensor:
         """Computes the mean cross-entropy of a batch, with a teacher forcing ratio."""
-        device = self.translator.model.decoder.head.weight.device
-        source, inputs, targets = (
-            as_tensor(ids, device=device) for ids in (batch.source, batch.inputs, batch.targets)
-        )
+        parts = (batch.source, batch.inputs, batch.targets)
+        source, inputs, targets = (as_tensor(ids, device=self.device) for ids in parts)
         logits = self.model(source, inputs, lengths=batch.lengths, teacher_forcing_ratio=ratio)
         return cross_entropy(logits, targets, ignore_index=PAD, label_smoothing=smoothing)
-
-    def state(self) -> dict[str, Any]:
-        """Returns the vocabularies."""
-        return {
-            "source_vocabulary": self.translator.source.symbols,
-            "target_vocabulary": self.translator.target.symbols,
-        }
 
     @classmethod
     def arguments(cls, saved: dict[str, Any]) -> dict[str, Any]:

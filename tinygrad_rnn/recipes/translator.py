@@ -4,21 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .. import nn
-from ..data import END, START, VOCABULARIES, Vocabulary, in_order
-from ..io import load_checkpoint
+from ..data import END, VOCABULARIES, Vocabulary, in_order
 from ..io.files import fitting
-from ..nn import decoding
-from ..tensor.creation import as_tensor, full
+from ..nn.decoding import Hypothesis
+from ..tensor.creation import as_tensor
 from ..tensor.random import Generator
 from ..train import inference
-from .saved import check_entries, check_sizes, restore_weights
+from .saved import Restored, check_sizes, restore_weights
+from .search import search
 from .settings import SettingError, check, check_memory
 from .translate import TranslateConfig, translation_model
 
@@ -35,21 +34,14 @@ class Translation:
 
 
 @dataclass(frozen=True)
-class Translator:
+class Translator(Restored):
     """A translation model with its two vocabularies."""
 
+    recipe, settings = "translate", TranslateConfig
+    kinds: ClassVar = {f"{side}_vocabulary": (str, list, dict) for side in ("source", "target")}
     model: nn.Seq2Seq
     source: Vocabulary
     target: Vocabulary
-
-    @classmethod
-    def load(cls, folder: str | Path, device: str | None = None) -> Translator:
-        """Loads the model from the checkpoint of a training.
-
-        **Raises** CheckpointError if there is none, or it is damaged or of another recipe,
-        DivergedError if weights are not finite.
-        """
-        return cls.from_state(checked(load_checkpoint(folder), folder), device)
 
     @classmethod
     def from_state(cls, state: dict[str, Any], device: str | None = None) -> Translator:
@@ -58,6 +50,10 @@ class Translator:
         model = translation_model(config, len(source), len(target), Generator(config.seed))
         restore_weights(model, state["model"], device)
         return cls(model, source, target)
+
+    def state(self) -> dict[str, Any]:
+        """Returns its own entries of a checkpoint."""
+        return {"source_vocabulary": self.source.symbols, "target_vocabulary": self.target.symbols}
 
     def translate(
         self,
@@ -93,28 +89,19 @@ class Translator:
         translations = [[Translation("", 0.0, 0.0, [], None)] for _ in texts]
         model, device = self.model, self.model.decoder.head.weight.device
         for indices, batch in in_order(sources, batch_size):
-            first = full((len(indices),), START, dtype="int64", device=device)
-            options: dict[str, Any] = {
-                # An end symbol is part of each length.
-                "max_length": [max_length or 2 * int(n) + 8 for n in batch.lengths],
-                "end": END,
-                "batch_axis": model.batch_axis,
-            }
+            # An end symbol is part of each length.
+            most = [max_length or 2 * int(n) + 8 for n in batch.lengths]
             with inference(model):
                 state = model.start(as_tensor(batch.source, device=device), lengths=batch.lengths)
-                if beams == 1:
-                    greedy = decoding.greedy(model.step, state, first, **options)
-                    results = [[hypothesis] for hypothesis in greedy]
-                else:
-                    results = decoding.beam_search(
-                        model.step, state, first, beams=beams, n_best=n_best,
-                        length_penalty=decoding.gnmt(length_penalty), **options,
-                    )  # fmt: skip
+                results = search(
+                    model.decoder, state, len(indices), beams, n_best, length_penalty,
+                    max_length=most,
+                )  # fmt: skip
             for i, length, hypotheses in zip(indices, batch.lengths, results, strict=True):
                 translations[places[i]] = [self._translation(h, int(length)) for h in hypotheses]
         return translations
 
-    def _translation(self, hypothesis: decoding.Hypothesis, length: int) -> Translation:
+    def _translation(self, hypothesis: Hypothesis, length: int) -> Translation:
         """Decodes a hypothesis of a source of a length."""
         attention = hypothesis.attention
         return Translation(
@@ -128,13 +115,6 @@ class Translator:
     def source_tokens(self, text: str) -> list[str]:
         """Returns the symbols that the encoder reads, with the end symbol."""
         return self.source.tokens([*self.source.encode(text), END])
-
-
-def checked(state: dict[str, Any], folder: str | Path) -> dict[str, Any]:
-    """Returns a checkpoint's state. **Raises** CheckpointError if it is not one of this recipe."""
-    symbols = (str, list, dict)
-    kinds = {"source_vocabulary": symbols, "target_vocabulary": symbols}
-    return check_entries(state, folder, "translate", TranslateConfig, kinds)
 
 
 def settings(state: dict[str, Any]) -> tuple[TranslateConfig, Vocabulary, Vocabulary]:

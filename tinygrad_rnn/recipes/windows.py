@@ -7,7 +7,7 @@ state, and several ranks divide it as they divide the streams of a batch.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 from ..distributed import Communicator
 from ..io import CheckpointError
@@ -19,24 +19,28 @@ from .trainer import RecipeTrainer
 class WindowTrainer(RecipeTrainer):
     """Trains on windows of streams of text, and carries a state (L, B, H) from each to the next."""
 
+    kinds: ClassVar = {"hidden": (list, type(None))}
+
     def carry(self, state: Any, ended: bool) -> None:
         """Keeps a window's last state, detached, for the next window; none at the text's end."""
         self.carried = None if ended else tree.mapped(lambda h: h.detach(), state)
 
-    def carried_arrays(self) -> list[Any] | None:
-        """Returns the carried state for a checkpoint."""
-        return None if self.carried is None else tree.leaves(self.carried)
+    def checkpoint(self) -> dict[str, Any]:
+        """Returns the state of the training, with the carried state."""
+        hidden = None if self.carried is None else tree.leaves(self.carried)
+        return {**super().checkpoint(), "hidden": hidden}
 
-    def restore_carried(self, arrays: list[Any] | None, device: str) -> None:
+    def load_state(self, saved: dict[str, Any]) -> None:
         """Restores the carried state. **Raises** CheckpointError for other shapes."""
-        if arrays is None:
+        super().load_state(saved)
+        if (arrays := saved["hidden"]) is None:
             return
         config = self.config
         shape = (config.num_layers, config.batch_size, config.hidden_size)
         expected = [shape] * (2 if config.cell == "lstm" else 1)
         if [array.shape for array in arrays] != expected:
             raise CheckpointError(f"the checkpoint's hidden states are not {expected}")
-        state = tuple(as_tensor(array, device=device) for array in arrays)
+        state = tuple(as_tensor(array, device=self.device) for array in arrays)
         self.carried = state if len(state) > 1 else state[0]
 
     def distribute(self, communicator: Communicator) -> None:

@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..data.vocabulary import MARKS
 from ..data.words import WordVocabulary, words
@@ -51,7 +50,9 @@ class WordByWord:
             share /= np.bincount(due, share)[due]
             count = np.bincount(where, share, len(key))
             t = count / np.bincount(e, count)[e]
-        self.best = _most_probable(e, key % size, t, len(self.source))
+        rising = np.argsort(t, kind="stable")
+        self.best = np.zeros(len(self.source), np.int64)  # 0 for an unknown word
+        self.best[e[rising]] = (key % size)[rising]  # the last assignment is the most probable one
 
     def translate(self, text: str) -> str:
         """Replaces each word of a text; unknown words stay as they are."""
@@ -60,13 +61,3 @@ class WordByWord:
             for i, word in zip(self.source.encode(text), words(text), strict=True)
         )
         return "".join(translated).removeprefix(" ")  # symbols include the blank before them
-
-
-def _most_probable(
-    e: NDArray[np.int64], f: NDArray[np.int64], t: NDArray[np.float64], size: int
-) -> NDArray[np.int64]:
-    """Returns the most probable f for each e, 0 for an unknown e."""
-    best = np.zeros(size, dtype=np.int64)
-    rising = np.argsort(t, kind="stable")
-    best[e[rising]] = f[rising]  # the last assignment is the most probable one
-    return best

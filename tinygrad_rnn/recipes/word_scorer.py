@@ -18,18 +18,12 @@ from numpy.typing import NDArray
 
 from ..data.tables import text_lines
 from ..data.words import words
-from ..nn import (
-    Dropout,
-    Embedding,
-    Linear,
-    Module,
-    activation_regularization,
-    linear_cross_entropy,
-    temporal_activation_regularization,
-)
+from ..nn import Dropout, Embedding, Linear, Module
+from ..nn.loss import activation_regularization, temporal_activation_regularization
 from ..tensor.random import Generator
 from ..tensor.tensor import Tensor
-from .charlm import CELLS, CharModel, State, check_weights_fit
+from .cells import CELLS, check_weights_fit
+from .charlm import CharModel, State
 from .language_model import LanguageModel
 from .predictor import Index, Predictor
 from .settings import Settings, setting
@@ -67,11 +61,6 @@ class WordLMConfig(Settings):
     limit: int = setting(0, "Words to use at most; all, if 0.", at_least=0)
     seed: int = setting(0, "Seed of the initial weights and of dropout.", at_least=0)
 
-    @property
-    def embedding_dim(self) -> int:
-        """The size of a word's vector."""
-        return self.hidden_size
-
 
 class WordModel(CharModel):
     """Embedding, recurrent layers, and a linear map to the logits of the next word.
@@ -81,8 +70,8 @@ class WordModel(CharModel):
 
     def __init__(self, vocab_size: int, config: WordLMConfig, generator: Generator) -> None:
         Module.__init__(self)
-        check_weights_fit(config, vocab_size)
         size, self.ar, self.tar = config.hidden_size, config.ar, config.tar
+        check_weights_fit(config, size, vocab_size)
         self.embedding = Embedding(vocab_size, size, generator=generator)
         self.embedding.weight.data[:] *= 0.1
         self.dropout = Dropout(config.dropout, shared_axis=0, generator=generator)
@@ -100,10 +89,9 @@ class WordModel(CharModel):
 
         **Arguments** ids, targets: (T, B) integers. **Returns** a scalar, and the new state.
         """
-        x, rows = self.embedding.inputs(ids, self.dropout)
-        y, state = self.layers(x, state, ids=rows)
-        dropped, head = self.dropout(y), self.head
-        loss = linear_cross_entropy(dropped, head.weight, targets, linear_bias=head.bias)
+        y, state = self._read(ids, state)
+        dropped = self.dropout(y)
+        loss = self._cross_entropy(dropped, targets)
         if self.training and self.ar:
             loss = loss + self.ar * activation_regularization(dropped)
         if self.training and self.tar:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from ..data import Streams, TextError, default_text
 from ..data.batching import Window
 from ..data.datasets import file_text
+from ..data.splits import Parts
 from ..data.words import words
 from ..io.files import fitting
 from ..nn import Module
@@ -21,8 +22,8 @@ from ..optim import SGD, Adam, Optimizer
 from ..tensor.creation import as_tensor
 from ..tensor.random import Generator
 from ..tensor.tensor import Tensor
-from .charlm import State
-from .comparison import Comparison, Measure, block_sums, perplexity
+from .bootstrap import bits, block_sums, perplexity
+from .comparison import Comparison, Measure
 from .kneser_ney import KneserNey
 from .predictor import Index
 from .task import Task
@@ -37,10 +38,10 @@ BLOCK = 100  # words that the bootstrap draws together
 class WordLM(WindowTrainer, Task):
     """Train a language model over words, and compare it with Kneser-Ney on held-out text."""
 
-    recipe, unit, shown = "wordlm", "word", "validation perplexity {:.1f}"
+    recipe, unit, figure = "wordlm", "word", "validation perplexity {:.1f}"
     settings, predictor, span = WordLMConfig, WordScorer, "steps"
     uses = ("predict", "generate", "score", "look")
-    kinds: ClassVar = {"hidden": (list, type(None))}
+    kinds: ClassVar = {**WindowTrainer.kinds, **Task.kinds}
     quick: ClassVar = {
         "limit": 60_000, "vocab_size": 1000, "hidden_size": 64, "steps": 300, "batch_size": 16,
     }  # fmt: skip
@@ -64,13 +65,13 @@ class WordLM(WindowTrainer, Task):
             )
         known = Index.of([pieces[:first]], config.vocab_size)
         ids = known.ids(pieces)
-        self.training_ids, self.validation_ids, self.test_ids = np.split(ids, [first, first + held])
+        parts: Any = np.split(ids, [first, first + held])
+        self.parts: Any = Parts(*parts)
         self.test_letters = np.array([len(piece) for piece in pieces[first + held :]])
         self.current = WordScorer(config, generator, known.tokens)
-        self.streams = Streams(self.training_ids, config.batch_size, config.bptt)
+        self.streams = Streams(ids[:first], config.batch_size, config.bptt)
         super().__init__(data, self.current, self.streams, generator, device)
         self.symbols = first
-        self.carried: State = None
         self.mean: dict[str, NDArray[Any]] = {}  # of the last weights
         self.averaged = 0  # of them
         self._averaged_at = -1  # the step whose weights were the last
@@ -111,7 +112,7 @@ class WordLM(WindowTrainer, Task):
         """Computes the perplexity of the validation text's first words."""
         state = {**self.checkpoint(), "chosen": self.weights()}
         scorer = WordScorer.from_state(state, self.device)
-        scores = scorer.score_ids(self._after_start(self.validation_ids[:SLICE]))
+        scores = scorer.score_ids(self._after_start(self.parts.validation[:SLICE]))
         return float(np.exp(-scores.mean()))
 
     def _after_start(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -119,20 +120,21 @@ class WordLM(WindowTrainer, Task):
 
     def compare(self) -> Comparison:
         """Compares perplexities, and bits per character, on the test text."""
-        size, config = len(self.current.index), self.config
-        bits = Measure("bits/char", lambda s: -s[..., 0] / s[..., 1] / np.log(2), "{:.3f}")
-        measures = [Measure("perplexity", perplexity, "{:.1f}"), bits]
+        config, test, size = self.config, self.parts.test, len(self.current.index)
+        measures = [
+            Measure("perplexity", perplexity, "{:.1f}"), Measure("bits/char", bits, "{:.3f}"),
+        ]  # fmt: skip
         comparison = Comparison(f"blocks of {BLOCK} words", measures)
         orders = {"unigrams": 1, f"Kneser-Ney, order {config.order}": config.order}
         systems = {
-            name: KneserNey(self.training_ids, order, size).score(self.test_ids)
+            name: KneserNey(self.parts.training, order, size).score(test)
             for name, order in orders.items()
         }
-        systems[config.cell] = self.predicting().score_ids(self._after_start(self.test_ids))
+        systems[config.cell] = self.predicting().score_ids(self._after_start(test))
         for system, scores in systems.items():
             sums = block_sums(BLOCK, scores, np.ones(len(scores)), self.test_letters)
             comparison.add(system, **{"perplexity": sums[:, :2], "bits/char": sums[:, ::2]})
-        unknown = float((self.test_ids == 0).mean())
+        unknown = float((test == 0).mean())
         comparison.notes.append(
             f"{unknown:.1%} of the test's words are unknown: every system scores them as one word"
         )
@@ -140,20 +142,8 @@ class WordLM(WindowTrainer, Task):
 
     def describe(self) -> str:
         """The data in a line."""
-        counts = [len(part) for part in (self.training_ids, self.validation_ids, self.test_ids)]
-        return (
-            f"words: {counts[0]:,} to learn from, {counts[1]:,} for validation, {counts[2]:,} for "
-            f"the test; {len(self.current.index) - 1:,} different ones are known"
-        )
-
-    def state(self) -> dict[str, Any]:
-        """Returns the words, and the state of the layers."""
-        return {**super().state(), "hidden": self.carried_arrays()}
-
-    def load_state(self, saved: dict[str, Any]) -> None:
-        """Restores the state of the layers."""
-        super().load_state(saved)
-        self.restore_carried(saved["hidden"], self.device)
+        known = len(self.current.index) - 1
+        return f"{self.parts.sizes('words')}; {known:,} different ones are known"
 
     def state_dict(self) -> dict[str, Any]:
         """Returns the state of the training, the mean of the weights included."""
