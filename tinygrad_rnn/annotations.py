@@ -76,7 +76,7 @@ def _fits(value: Any, hint: Any, strict: bool) -> bool:
 
 
 def _is_sequence(value: Any, kind: type, parts: tuple[Any, ...], strict: bool) -> bool:
-    if isinstance(value, (str, bytes, dict)) and not {str, bytes, dict}.intersection(parts):
+    if isinstance(value, (str, bytes, dict)) and not {Any, str, bytes, dict}.intersection(parts):
         return False
     if strict and kind is tuple and not isinstance(value, tuple):
         return False

@@ -229,7 +229,8 @@ def raise_named(
         given = {**dict(zip(names, args, strict=False)), **kwargs}
         shown = {n: v for n, v in given.items() if n not in ("self", "cls")}
         blamed = ""
-        of_another = isinstance(error, TypeError) and not said_who  # of what the function called
+        # An error of what the function called, about arguments of its own.
+        of_another = isinstance(error, TypeError) and not (said_who or said_which)
         if (not ours or of_another) and _binds(function, args, kwargs):
             fields = function.__name__ == "__post_init__"  # of a dataclass: set by now
             blamed = misfit(vars(args[0]), type(args[0])) if fields else misfit(shown, function)

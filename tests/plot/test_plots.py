@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 from collections.abc import Callable
 from typing import Any
@@ -200,3 +201,24 @@ def test_labels_have_room_at_any_size(size: tuple[float, float], seed: int) -> N
         for boxes in (ticks, texts):
             for one, other in itertools.combinations(boxes, 2):
                 assert not one.shrunk(0.9, 0.9).overlaps(other.shrunk(0.9, 0.9))
+
+
+@pytest.mark.parametrize("rows", [1, 2, 5, 25, 40, 90])
+@pytest.mark.parametrize("columns", [1, 3, 23, 60])
+def test_a_saved_picture_cuts_nothing_off(rows: int, columns: int) -> None:
+    from matplotlib.text import Text
+
+    values = np.linspace(0, 1, rows * columns).reshape(rows, columns)  # no label past the scale
+    names, units = ([f"word{i}" for i in range(n)] for n in (columns, rows))
+    for figure in (
+        plot.attention(values, names, units),
+        plot.heat_map(values.T, symbols=names, units=units, label="update gate"),
+        plot.activations({"z": values.T, "h": -values.T}, symbols=names),
+        plot.confusion(rng.integers(0, 999, (min(rows, 30),) * 2), units[:30]),
+    ):
+        figure.savefig(io.BytesIO(), format="png", dpi=100)
+        for text in figure.findobj(Text):
+            box = text.get_window_extent()
+            if text.get_text() and text.get_visible() and box.width:
+                assert figure.bbox.padded(1).contains(*box.min), text
+                assert figure.bbox.padded(1).contains(*box.max), text

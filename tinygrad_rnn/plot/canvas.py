@@ -35,7 +35,8 @@ def axes_of(ax: Any, width: float, height: float) -> tuple[Any, Any]:
     """
     picture = _picture_class()
     if ax is None:
-        figure = picture(figsize=(width, height), layout="constrained")
+        # Cells of a fixed shape leave room that the layout `constrained` would give to no label.
+        figure = picture(figsize=(width, height), layout="compressed")
         return figure, figure.add_subplot()
     if not hasattr(ax, "get_figure"):
         raise InvalidTypeError(
