@@ -101,7 +101,12 @@ def _class_weights(name: str, scores: Tensor, weight: TensorLike) -> Tensor:
             f"{name}: weight: expected {list(scores.shape[-1:])} reals, one for each class; got "
             f"{weights.dtype} {list(weights.shape)}"
         )
-    return weights.astype(scores.dtype)
+    return _factors(scores, weights)
+
+
+def _factors(scores: Tensor, factors: Tensor) -> Tensor:
+    """Factors in the dtype of the scores, if that is of reals."""
+    return factors.astype(scores.dtype) if scores.dtype.kind == "f" else factors
 
 
 @public
@@ -218,7 +223,7 @@ def binary_cross_entropy_with_logits(
     target = like(name, logits, target, "logits")
     if pos_weight is None:
         return reduce(name, _binary_cross_entropy(logits, target), reduction)
-    factor = creation.as_tensor(pos_weight, device=logits.device).astype(logits.dtype)
+    factor = _factors(logits, creation.as_tensor(pos_weight, device=logits.device))
     if not broadcasts(factor.shape, logits.shape):
         raise ShapeError(
             f"{name}: pos_weight: expected a shape that broadcasts to {list(logits.shape)}, got "
