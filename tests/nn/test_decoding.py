@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from math import inf, nan
 from typing import Any
 
@@ -489,16 +490,17 @@ def test_float32_scores_add_up_in_double() -> None:
         ({"beams": 0}, "n_best must be from 1 to beams 0, not 1"),
         ({"n_best": 3}, "n_best must be from 1 to beams 2, not 3"),
         ({"groups": 3}, "groups must divide beams 2, not 3"),
-        ({"diversity": -1.0}, "diversity must be 0 or more"),
-        ({"diversity": nan}, "diversity must be 0 or more"),
-        ({"coverage_penalty": inf}, "coverage_penalty must be 0 or more"),
+        ({"diversity": -1.0}, "diversity: expected a finite number from 0 up"),
+        ({"diversity": nan}, "diversity: expected a finite number from 0 up"),
+        ({"diversity": "x"}, "diversity: expected a finite number from 0 up"),
+        ({"coverage_penalty": inf}, "coverage_penalty: expected a finite number from 0 up"),
         ({"required": [[(4,)], []]}, "required: token 4 is outside the vocabulary of 4"),
         ({"required": [[], [(-1,)]]}, "required: token -1 is outside the vocabulary of 4"),
         (
             {"length_penalty": lambda n: 2.0 - n},
             "length_penalty must be above 0; it is 0.0 for .* 2",
         ),
-        ({"coverage_penalty": -1.0}, "coverage_penalty must be 0 or more"),
+        ({"coverage_penalty": -1.0}, "coverage_penalty: expected a finite number from 0 up"),
         (
             {"coverage_penalty": 1.0},
             r"needs attention: step must return \(logits, state, attention",
@@ -522,6 +524,33 @@ def test_float32_scores_add_up_in_double() -> None:
 def test_mistakes_say_what_to_type(settings: dict[str, Any], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         beam_search(flat, None, [0, 1], **{"max_length": 3, "beams": 2, **settings})
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"beams": 2.5}, "beams: expected a whole number, got 2.5"),
+        ({"n_best": 1.5}, "n_best: expected a whole number"),
+        ({"groups": True}, "groups: expected a whole number"),
+        ({"end": 1.5}, "end: expected a whole number"),
+        ({"end": "x"}, "end: expected a whole number"),
+        ({"constraints": 0}, "constraints: expected a Constraints, got int"),
+        ({"length_penalty": 0.6}, "length_penalty: expected a function of the length"),
+        ({"max_length": None}, "a tensor holds numbers"),
+    ],
+)
+def test_arguments_of_wrong_types_are_named(settings: dict[str, Any], said: str) -> None:
+    with pytest.raises(tg.InvalidTypeError, match=f"^beam_search: {said}"):
+        beam_search(flat, None, [0, 1], **{"max_length": 3, "beams": 2, **settings})
+    if settings.keys() <= {"end", "constraints", "max_length"}:
+        for decode in (greedy, partial(sample, generator=tg.Generator(0))):
+            with pytest.raises(tg.InvalidTypeError, match=said):
+                decode(flat, None, [0, 1], **{"max_length": 3, **settings})
+
+
+def test_a_generator_is_expected() -> None:
+    with pytest.raises(tg.InvalidTypeError, match=r"^sample: generator: expected a Generator"):
+        sample(flat, None, [0], generator=3, max_length=2)  # type: ignore[arg-type]
 
 
 def test_mistakes_of_models() -> None:
