@@ -529,11 +529,11 @@ def test_mistakes_say_what_to_type(settings: dict[str, Any], said: str) -> None:
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"beams": 2.5}, "beams: expected a whole number, got 2.5"),
-        ({"n_best": 1.5}, "n_best: expected a whole number"),
-        ({"groups": True}, "groups: expected a whole number"),
-        ({"end": 1.5}, "end: expected a whole number"),
-        ({"end": "x"}, "end: expected a whole number"),
+        ({"beams": 2.5}, "beams: expected an integer, got 2.5"),
+        ({"n_best": 1.5}, "n_best: expected an integer"),
+        ({"groups": True}, "groups: expected an integer"),
+        ({"end": 1.5}, "end: expected an integer"),
+        ({"end": "x"}, "end: expected an integer"),
         ({"constraints": 0}, "constraints: expected a Constraints, got int"),
         ({"length_penalty": 0.6}, "length_penalty: expected a function of the length"),
         ({"max_length": None}, "a tensor holds numbers"),

@@ -11,8 +11,9 @@ from ..loops.scan import Lengths
 from ..tensor import creation, ops
 from ..tensor.operation import Op
 from ..tensor.ops.indexing import in_table
+from ..tensor.shapes import integer
 from ..tensor.tensor import Tensor, TensorLike
-from .checks import beside, dtype_as, features_last, input_of, is_tensor, not_complex, whole
+from .checks import beside, dtype_as, features_last, input_of, is_tensor, not_complex
 from .lengths import lengths_of, within_rows
 
 __all__ = [
@@ -361,7 +362,7 @@ def _targets(
     name.
     """
     is_tensor(name, argument, scores)
-    ignore_index = whole(name, "ignore_index", ignore_index)
+    ignore_index = integer(ignore_index, f"{name}: ignore_index")
     targets = creation.as_tensor(targets)
     if targets.dtype.kind not in "iu" or scores.ndim == 0 or targets.shape != scores.shape[:-1]:
         last = "classes" if classes is None else "features"

@@ -18,8 +18,8 @@ from ...errors import InvalidValueError, ShapeError, public
 from ...tensor import creation, ops
 from ...tensor.autodiff import no_grad
 from ...tensor.ops.sorting import topk_indices
+from ...tensor.shapes import integer
 from ...tensor.tensor import Tensor
-from ..checks import whole
 from ..ctc import NEVER, check_log_probs
 from ..lengths import lengths_of, within_rows
 from .steps import Hypothesis
@@ -87,8 +87,8 @@ def ctc_beam_search(
     ((1,), ())
     """
     times = _checked("ctc_beam_search", log_probs, lengths, blank)
-    whole("ctc_beam_search", "beams", beams)
-    if not 1 <= whole("ctc_beam_search", "n_best", n_best) <= beams:
+    integer(beams, "ctc_beam_search: beams")
+    if not 1 <= integer(n_best, "ctc_beam_search: n_best") <= beams:
         raise InvalidValueError(
             f"ctc_beam_search: n_best must be from 1 to beams {beams}, not {n_best}"
         )

@@ -21,8 +21,9 @@ from ...errors import InvalidTypeError, InvalidValueError, public
 from ...tensor import ops
 from ...tensor.autodiff import no_grad
 from ...tensor.ops.sorting import topk_indices
+from ...tensor.shapes import integer
 from ...tensor.tensor import Tensor
-from ..checks import real, whole
+from ..checks import real
 from .constraints import Constraints, Required, Word
 from .penalties import Coverage, LengthPenalty
 from .steps import BatchAxis, Decoding, Hypothesis, MaxLength, Path, State, Step
@@ -295,7 +296,7 @@ def _largest_ahead(divisors: list[float]) -> list[float]:
 
 def _check(beams: int, n_best: int, groups: int, diversity: float) -> None:
     for name, value in (("beams", beams), ("n_best", n_best), ("groups", groups)):
-        whole("beam_search", name, value)
+        integer(value, f"beam_search: {name}")
     if not 1 <= n_best <= beams:
         raise InvalidValueError(
             f"beam_search: n_best must be from 1 to beams {beams}, not {n_best}"

@@ -9,8 +9,9 @@ from math import inf
 
 from ...errors import InvalidValueError, public
 from ...tensor import creation, ops
+from ...tensor.shapes import integer
 from ...tensor.tensor import Tensor
-from ..checks import instance, whole
+from ..checks import instance
 from .steps import Decoding, Path
 
 Word = Sequence[int]  # consecutive tokens
@@ -54,7 +55,7 @@ class Constraints:
         if given is not None:
             instance(decoding.name, "constraints", given, Constraints)
         if end is not None:
-            whole(decoding.name, "end", end)
+            integer(end, f"{decoding.name}: end")
         rules = Constraints() if given is None else given
         rules.check(decoding.name, decoding.max_lengths)
         return rules
