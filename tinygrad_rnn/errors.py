@@ -222,11 +222,11 @@ def raise_named(
     kinds = [base.__name__ for base in type(args[0]).__mro__] if "." in name else []
     if ours and speaker.partition(".")[0] in kinds:
         raise error  # the object speaks already, such as of what it was created with
-    if ours and speaker in _functions - {name, *names}:
+    about_arguments = not ours or isinstance(error, (TypeError, ValueError, LookupError))
+    if ours and about_arguments and speaker in _functions - {name, *names}:
         text = f"{name}: {said}"
     words = text
     said_who = ours and _has_word(text, name)
-    about_arguments = not ours or isinstance(error, (TypeError, ValueError, LookupError))
     if about_arguments and not (
         said_who and any(f"{n}:" in text or f"{n}=" in text for n in names)
     ):
