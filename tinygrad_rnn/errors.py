@@ -93,7 +93,8 @@ def needs(package: str, who: str, remedy: str, kind: type[TinygradRnnError]) -> 
 
 _OURS = {"tinygrad_rnn", "numpy", "cupy", *sys.stdlib_module_names} - {"__main__"}
 boundaries = set[CodeType]()  # the functions that raise errors in the name of what they call
-_functions = set[str]()  # the names of those that are no methods
+_functions = {"tensor"}  # the names of those that are no methods
+_CALLED = re.compile(r"^[\w.<>]+\(\) (?=got|missing|takes)")  # Python's names of functions
 _KINDS: dict[type[Exception], type[TinygradRnnError]] = {
     TypeError: InvalidTypeError,
     AttributeError: InvalidTypeError,
@@ -186,7 +187,11 @@ def public(function: F) -> F:
             name = function.__name__
             if first in (("self",), ("cls",)):
                 owner = args[0].__name__ if first == ("cls",) else type(args[0]).__name__
-                name = owner if name in ("__init__", "__post_init__") else f"{owner}.{name}"
+                name = (
+                    owner
+                    if name in ("__init__", "__post_init__", "__call__")
+                    else f"{owner}.{name}"
+                )
             raise_named(error, name, function, args, kwargs)
 
     boundaries.add(cast(Any, call).__code__)
@@ -214,12 +219,13 @@ def raise_named(
     kind = next((ours for theirs, ours in _KINDS.items() if isinstance(error, theirs)), None)
     if not (ours or kind) or _is_the_callers(error) or _inside_another():
         raise error
-    text, names = str(error), list(signature(function).parameters)
+    text, names = _CALLED.sub("", str(error)), list(signature(function).parameters)
     speaker, _, said = text.partition(": ")
     kinds = [base.__name__ for base in type(args[0]).__mro__] if "." in name else []
     if ours and speaker.partition(".")[0] in kinds:
         raise error  # the object speaks already, such as of what it was created with
-    if ours and speaker in _functions - {name, *names}:
+    about_arguments = not ours or isinstance(error, (TypeError, ValueError, LookupError))
+    if ours and about_arguments and speaker in _functions - {name, *names}:
         text = f"{name}: {said}"
     words = text
     said_who = ours and _has_word(text, name)

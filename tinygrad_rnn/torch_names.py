@@ -308,6 +308,7 @@ POSITIONS = {  # functions that PyTorch calls with more arguments
     "zeros": "a shape is one argument, as in tg.zeros((2, 3))",
     "ones": "a shape is one argument, as in tg.ones((2, 3))",
     "repeat": "PyTorch's repeat is tg.tile(x, (2, 1))",
+    "ReduceLROnPlateau.step": "what is measured goes to schedule.observe(loss)",
 }
 KEYWORDS = {  # arguments of PyTorch's and Keras's functions and classes
     "dim": "the keyword is axis=",
@@ -358,6 +359,6 @@ def keyword(text: str) -> str:
     """Returns the remedy for arguments that a function does not take, by Python's message."""
     found = re.search(r"unexpected keyword argument '(\w+)'", text)
     remedy = KEYWORDS.get(found[1]) if found else None
-    if found := re.search(r"(\w+)\(\) takes .* positional arguments? but", text):
-        remedy = POSITIONS.get(found[1])
+    if found := re.search(r"([\w.]+)\(\) takes .* positional arguments? but", text):
+        remedy = POSITIONS.get(found[1], POSITIONS.get(found[1].rpartition(".")[2]))
     return f": {remedy}" if remedy else ""

@@ -198,3 +198,13 @@ def test_a_loader_says_what_it_reads() -> None:
     loader = DataLoader(TensorDataset(np.zeros((5, 2))), 2)
     assert repr(loader) == "DataLoader(TensorDataset, 5 samples, batch_size=2, shuffle=False)"
     assert repr(DataLoader({1, 2}, 2)) == "DataLoader(set, batch_size=2, shuffle=False)"
+
+
+def test_a_collate_function_names_itself_and_its_arguments() -> None:
+    with pytest.raises(tg.InvalidTypeError, match=r"^PadSequences: batch_first: expected True"):
+        PadSequences(batch_first="no")  # type: ignore[arg-type]
+    with pytest.raises(tg.InvalidValueError, match=r"^PadSequences: sequences: expected at least"):
+        PadSequences()([])
+    for value in (float("nan"), float("inf"), 1e30):
+        with pytest.raises(tg.InvalidValueError, match=r"padding_value: int64 cannot represent"):
+            pad_sequence([np.array([1]), np.array([1, 2])], padding_value=value)

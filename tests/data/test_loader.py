@@ -198,3 +198,16 @@ def test_states_that_do_not_fit() -> None:
 def test_lengths_that_are_no_lengths_are_refused(wrong: Any) -> None:
     with pytest.raises(TypeError, match=r"DataLoader: lengths: .*lengths\[1\] = "):
         DataLoader([1, 2], 2, lengths=[1, wrong])
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"shuffle": "no"}, "shuffle: expected True or False, got 'no'"),
+        ({"drop_last": 1}, "drop_last: expected True or False, got 1"),
+        ({"collate": "pad"}, "collate: expected a function of a list of samples"),
+    ],
+)
+def test_settings_of_wrong_types_are_named(settings: Any, said: str) -> None:
+    with pytest.raises(tg.InvalidTypeError, match=f"^DataLoader: {said}"):
+        DataLoader([1, 2, 3], 2, **settings)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from math import inf, nan
 from typing import Any
 
@@ -491,16 +492,17 @@ def test_float32_scores_add_up_in_double() -> None:
         ({"beams": 0}, "beams: expected 1 or more, got 0"),
         ({"n_best": 3}, "n_best: expected 1 to beams 2, got 3"),
         ({"groups": 3}, "groups: expected a divisor of beams 2, got 3"),
-        ({"diversity": -1.0}, "diversity: expected 0 or more"),
-        ({"diversity": nan}, "diversity: expected 0 or more"),
-        ({"coverage_penalty": inf}, "coverage_penalty: expected 0 or more"),
+        ({"diversity": -1.0}, "diversity: expected a finite number from 0 up"),
+        ({"diversity": nan}, "diversity: expected a finite number from 0 up"),
+        ({"diversity": "x"}, "diversity: expected a finite number from 0 up"),
+        ({"coverage_penalty": inf}, "coverage_penalty: expected a finite number from 0 up"),
         ({"required": [[(4,)], []]}, "required: token 4 is outside the vocabulary of 4"),
         ({"required": [[], [(-1,)]]}, "required: token -1 is outside the vocabulary of 4"),
         (
             {"length_penalty": lambda n: 2.0 - n},
             "length_penalty: expected a value above 0 for .*, got 0.0 for 2",
         ),
-        ({"coverage_penalty": -1.0}, "coverage_penalty: expected 0 or more"),
+        ({"coverage_penalty": -1.0}, "coverage_penalty: expected a finite number from 0 up"),
         (
             {"coverage_penalty": 1.0},
             r"coverage_penalty: expected a step that returns \(logits, state, attention",
@@ -524,6 +526,33 @@ def test_float32_scores_add_up_in_double() -> None:
 def test_mistakes_say_what_to_type(settings: dict[str, Any], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         beam_search(flat, None, [0, 1], **{"max_length": 3, "beams": 2, **settings})
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"beams": 2.5}, "beams: expected an integer, got 2.5"),
+        ({"n_best": 1.5}, "n_best: expected an integer"),
+        ({"groups": True}, "groups: expected an integer"),
+        ({"end": 1.5}, "end: expected an integer"),
+        ({"end": "x"}, "end: expected an integer"),
+        ({"constraints": 0}, "constraints: expected a Constraints, got int"),
+        ({"length_penalty": 0.6}, "length_penalty: expected a function of the length"),
+        ({"max_length": None}, "a tensor holds numbers"),
+    ],
+)
+def test_arguments_of_wrong_types_are_named(settings: dict[str, Any], said: str) -> None:
+    with pytest.raises(tg.InvalidTypeError, match=f"^beam_search: {said}"):
+        beam_search(flat, None, [0, 1], **{"max_length": 3, "beams": 2, **settings})
+    if settings.keys() <= {"end", "constraints", "max_length"}:
+        for decode in (greedy, partial(sample, generator=tg.Generator(0))):
+            with pytest.raises(tg.InvalidTypeError, match=said):
+                decode(flat, None, [0, 1], **{"max_length": 3, **settings})
+
+
+def test_a_generator_is_expected() -> None:
+    with pytest.raises(tg.InvalidTypeError, match=r"^sample: generator: expected a Generator"):
+        sample(flat, None, [0], generator=3, max_length=2)  # type: ignore[arg-type]
 
 
 def test_mistakes_of_models() -> None:

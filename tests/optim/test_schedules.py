@@ -81,3 +81,9 @@ def test_equal_generators_print_alike() -> None:
     assert repr(one).startswith("Generator(state=0x")
     one.random()
     assert repr(one) != repr(other)
+
+
+def test_a_plateau_is_told_what_was_measured() -> None:
+    schedule = tg.optim.ReduceLROnPlateau(tg.optim.SGD([tg.nn.Parameter(tg.ones((1,)))], lr=1.0))
+    with pytest.raises(tg.InvalidTypeError, match=r"step: .* goes to schedule\.observe\(loss\)"):
+        schedule.step(0.5)  # type: ignore[call-arg]

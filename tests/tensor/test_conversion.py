@@ -313,7 +313,7 @@ def test_raw_arrays_in_raw_arrays_out() -> None:
     [
         ([[1, 2], [3]], tg.ShapeError, "lists of equal lengths"),
         ([np.ones(2), np.ones(3)], tg.ShapeError, "lists of equal lengths"),
-        ([[tg.ones(2)], [tg.ones(3)]], tg.ShapeError, "stack"),
+        ([[tg.ones(2)], [tg.ones(3)]], tg.ShapeError, "equal shapes"),
         ([np.ma.array([1.0], mask=[1])], TypeError, "masked"),
         ([1.0, np.ma.masked], TypeError, "masked"),
         (["1", "2"], TypeError, "numbers"),

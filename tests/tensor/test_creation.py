@@ -136,7 +136,7 @@ W = tg.tensor([1.0, 2.0], requires_grad=True)
         (lambda: tg.rand(2, dtype=bool), "rand: dtype: expected one of reals"),
         (lambda: tg.rand(2, generator=0), "rand: generator: expected a tg.Generator"),
         (lambda: tg.Generator(-1), "Generator: seed"),
-        (lambda: tg.manual_seed("a"), "Generator: seed"),
+        (lambda: tg.manual_seed("a"), "manual_seed: seed"),
         (lambda: tg.full_like(tg.tensor([1]), 1.5), "full_like: .*int64 can represent"),
         (lambda: tg.zeros(2, device=0), "device: expected its name"),
         (lambda: tg.zeros(2, device=""), "unknown device"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence, Sized
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +15,7 @@ from ..errors import InvalidTypeError, InvalidValueError, ShapeError, public
 from ..loops.scan import Lengths
 from ..tensor import ops
 from ..tensor.creation import as_tensor
-from ..tensor.shapes import integer
+from ..tensor.shapes import flag, integer
 from ..tensor.tensor import Tensor
 from ..tensor.tree import is_leaf
 
@@ -90,8 +91,9 @@ def pad_sequence(
         raise InvalidTypeError(
             f"pad_sequence: padding_value: expected a number, got {padding_value!r}"
         )
+    flag(batch_first, "pad_sequence: batch_first")
     longest, dtype = max(len(item) for item in items), np.result_type(*(i.dtype for i in items))
-    if dtype.kind in "biu" and np.array(padding_value, dtype) != padding_value:
+    if dtype.kind in "biu" and not _holds(dtype, padding_value):
         raise InvalidValueError(
             f"pad_sequence: padding_value: {dtype} cannot represent {padding_value}: pass a whole "
             "number, or sequences of reals"
@@ -132,6 +134,13 @@ def _arrays(sequences: Sequence[Any]) -> list[Any]:
         nothing = np.zeros((0, *shape), common)
         items = [nothing if none else i for i, none in zip(items, empty, strict=True)]
     return items
+
+
+def _holds(dtype: np.dtype[Any], number: float) -> bool:
+    """Whether a number is one of a dtype of integers."""
+    with suppress(OverflowError, ValueError):
+        return bool(np.array(number, dtype) == number)
+    return False
 
 
 @public
@@ -190,11 +199,13 @@ class PadSequences:
     def __post_init__(self) -> None:
         many, values = self.sequences, self.padding_value
         integer(many, "PadSequences: sequences", 1)
+        flag(self.batch_first, "PadSequences: batch_first")
         if isinstance(values, tuple) and len(values) != many:
             raise InvalidValueError(
                 f"PadSequences: padding_value: expected {many}, one for each sequence, got {values}"
             )
 
+    @public
     def __call__(self, samples: Sequence[Any]) -> tuple[Any, ...]:
         """Returns (padded, lengths, ...)."""
         fields = [sample if isinstance(sample, tuple) else (sample,) for sample in samples]

@@ -25,7 +25,7 @@ from ..tensor import tree
 from ..tensor.backend import default_device, placed
 from ..tensor.backend import device as default
 from ..tensor.random import Generator, given_or_default
-from ..tensor.shapes import integer
+from ..tensor.shapes import flag, integer
 from ..tensor.tensor import Tensor
 from .batching import part_of
 from .collating import collate as stacked
@@ -82,6 +82,12 @@ class DataLoader:
             )
         self.indexed = isinstance(dataset, Dataset)
         integer(batch_size, "DataLoader: batch_size", 1)
+        shuffle = flag(shuffle, "DataLoader: shuffle")
+        drop_last = flag(drop_last, "DataLoader: drop_last")
+        if not (collate is None or callable(collate)):
+            raise InvalidTypeError(
+                f"DataLoader: collate: expected a function of a list of samples, got {collate!r}"
+            )
         if not self.indexed:
             self._check_iterable(dataset, shuffle, lengths, num_workers)
         elif not len(dataset):  # type: ignore[arg-type]

@@ -8,6 +8,7 @@ from typing import Any
 from ..errors import ShapeError
 from ..tensor import tree
 from ..tensor.ops.movement import concat, flip, moveaxis, stack
+from ..tensor.shapes import flag
 from .scan import sequences_in
 
 __all__ = ["associative_scan"]
@@ -33,6 +34,7 @@ def associative_scan(
     >>> tg.associative_scan(then, (a, b))[1]  # h_t = h_{t-1} / 2 + 1, from 0
     tensor([1.   , 1.5  , 1.75 , 1.875])
     """
+    flag(reverse, "associative_scan: reverse")
     parts = [moveaxis(x, axis, 0) for x in sequences_in("associative_scan", xs)]
     lengths = {len(x) for x in parts}
     if len(lengths) != 1:

@@ -15,7 +15,7 @@ from ..tensor.observers import concretize, is_tracing, loop_in_trace, observing
 from ..tensor.ops.elementwise import alias, where
 from ..tensor.ops.indexing import remembered
 from ..tensor.ops.movement import stack, unstack
-from ..tensor.shapes import refuse_beyond
+from ..tensor.shapes import flag, refuse_beyond
 from ..tensor.tensor import Tensor
 
 __all__ = ["scan"]
@@ -73,6 +73,8 @@ def scan(
         if found is not None:
             whole: tuple[Any, Any] = found
             return whole
+    flag(reverse, "scan: reverse")
+    flag(fused, "scan: fused")
     sequences = _sequences(xs)
     count = len(sequences[0])
     if checkpoint_every is not None and (checkpoint_every < 1 or not fused):

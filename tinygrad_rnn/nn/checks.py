@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from inspect import signature
 from math import inf, isfinite
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any
 
 from ..errors import InvalidTypeError, InvalidValueError, ShapeError
@@ -38,10 +38,10 @@ def real(layer: str, name: str, value: float, least: float = -inf) -> None:
 
 
 def whole(layer: str, name: str, value: Any) -> int:
-    """Returns a whole number as Python's; refuses other values."""
-    if not isinstance(value, Integral) or isinstance(value, bool):
+    """Returns an option that is a whole number of Python's, as files hold it; refuses others."""
+    if type(value) is not int:
         raise InvalidTypeError(f"{layer}: {name}: expected a whole number, got {value!r}")
-    return int(value)
+    return value
 
 
 def probability(layer: str, p: float) -> None:

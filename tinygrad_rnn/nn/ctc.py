@@ -23,9 +23,9 @@ from ..errors import OutOfRangeError, ShapeError, public
 from ..loops.scan import Lengths
 from ..tensor import creation, ops
 from ..tensor.operation import Op
-from ..tensor.shapes import Shapes
+from ..tensor.shapes import Shapes, integer
 from ..tensor.tensor import Tensor, TensorLike
-from .checks import is_tensor, whole
+from .checks import is_tensor
 from .lengths import lengths_of
 from .loss import reduce
 
@@ -87,7 +87,7 @@ def check_log_probs(name: str, log_probs: Tensor, blank: int) -> tuple[int, ...]
             f"{name}: log_probs: expected reals (T, B, C); got {log_probs.dtype} "
             f"{list(log_probs.shape)}"
         )
-    if not 0 <= whole(name, "blank", blank) < log_probs.shape[2]:
+    if not 0 <= integer(blank, f"{name}: blank") < log_probs.shape[2]:
         raise OutOfRangeError(f"{name}: blank: {blank} is outside the {log_probs.shape[2]} classes")
     return tuple(log_probs.shape)
 

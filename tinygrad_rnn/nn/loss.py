@@ -11,8 +11,9 @@ from ..loops.scan import Lengths
 from ..tensor import creation, ops
 from ..tensor.operation import Op
 from ..tensor.ops.indexing import in_table
+from ..tensor.shapes import integer
 from ..tensor.tensor import Tensor, TensorLike
-from .checks import beside, dtype_as, features_last, input_of, is_tensor, not_complex, whole
+from .checks import beside, dtype_as, features_last, input_of, is_tensor, not_complex
 from .lengths import lengths_of, within_rows
 
 __all__ = [
@@ -101,7 +102,12 @@ def _class_weights(name: str, scores: Tensor, weight: TensorLike) -> Tensor:
             f"{name}: weight: expected {list(scores.shape[-1:])} reals, one for each class; got "
             f"{weights.dtype} {list(weights.shape)}"
         )
-    return weights.astype(scores.dtype)
+    return _factors(scores, weights)
+
+
+def _factors(scores: Tensor, factors: Tensor) -> Tensor:
+    """Factors in the dtype of the scores, if that is of reals."""
+    return factors.astype(scores.dtype) if scores.dtype.kind == "f" else factors
 
 
 @public
@@ -218,7 +224,7 @@ def binary_cross_entropy_with_logits(
     target = like(name, logits, target, "logits")
     if pos_weight is None:
         return reduce(name, _binary_cross_entropy(logits, target), reduction)
-    factor = creation.as_tensor(pos_weight, device=logits.device).astype(logits.dtype)
+    factor = _factors(logits, creation.as_tensor(pos_weight, device=logits.device))
     if not broadcasts(factor.shape, logits.shape):
         raise ShapeError(
             f"{name}: pos_weight: expected a shape that broadcasts to {list(logits.shape)}, got "
@@ -356,7 +362,7 @@ def _targets(
     name.
     """
     is_tensor(name, argument, scores)
-    ignore_index = whole(name, "ignore_index", ignore_index)
+    ignore_index = integer(ignore_index, f"{name}: ignore_index")
     targets = creation.as_tensor(targets)
     if targets.dtype.kind not in "iu" or scores.ndim == 0 or targets.shape != scores.shape[:-1]:
         last = "classes" if classes is None else "features"

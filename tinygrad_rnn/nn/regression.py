@@ -119,7 +119,7 @@ def student_t_nll_loss(
     scale = _spread(name, "scale", prediction, scale, strict=True)
     df = _spread(name, "df", prediction, df, strict=True)
     z = (prediction - target) / scale
-    normalizer = _log_gamma(df / 2) - _log_gamma((df + 1) / 2) + 0.5 * ops.log(df * pi)
+    normalizer = 0.5 * ops.log(pi * df) - _half_step(df / 2)
     losses = (df + 1) / 2 * ops.log1p(z * z / df) + ops.log(scale) + normalizer
     return reduce(name, losses, reduction)
 
@@ -131,18 +131,22 @@ STIRLING = (
 SHIFT = 8  # from here on the series is exact to float64
 
 
-def _log_gamma(x: Tensor) -> Tensor:
-    """log Gamma(x) for x > 0: Stirling's series at x + 8, less log(x (x + 1) ... (x + 7))."""
-    below = x
+def _half_step(x: Tensor) -> Tensor:
+    """log Gamma(x + 1/2) - log Gamma(x) for x > 0, whose difference would cancel for a large x.
+
+    It is the difference of two of Stirling's series at y = x + 8, (log y) / 2 and terms in 1 / y,
+    and the logarithm of the product of (x + i) / (x + i + 1/2) for i below 8.
+    """
+    ratio = x / (x + 0.5)
     for i in range(1, SHIFT):
-        below = below * (x + i)
+        ratio = ratio * ((x + i) / (x + i + 0.5))
     y = x + SHIFT
     inverse = 1 / y
-    series: Any = STIRLING[-1]
-    for coefficient in STIRLING[-2::-1]:
-        series = series * (inverse * inverse) + coefficient
-    stirling: Tensor = (y - 0.5) * ops.log(y) - y + 0.5 * log(2 * pi) + series * inverse
-    return stirling - ops.log(below)
+    series: Any = 0.0
+    for k in range(len(STIRLING), 0, -1):
+        series = series * (inverse * inverse) + STIRLING[k - 1] * (2.0 ** (1 - 2 * k) - 2)
+    found: Tensor = 0.5 * ops.log(y) + series * inverse + ops.log(ratio)
+    return found
 
 
 def above(name: str, argument: str, value: float) -> None:

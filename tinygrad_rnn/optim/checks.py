@@ -6,8 +6,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from math import inf, isfinite
 from typing import Any
 
-import numpy as np
-
 from ..errors import InvalidTypeError, InvalidValueError
 from ..tensor.tensor import Tensor
 
@@ -74,13 +72,6 @@ def whole(value: object, what: str, least: int = 0) -> int:
     if result < least:
         raise InvalidValueError(f"{what}: expected {least} or more, got {result}")
     return int(result)
-
-
-def flag(value: object, what: str) -> bool:
-    """Checks that a value is True or False."""
-    if not isinstance(value, (bool, np.bool_)):
-        raise InvalidTypeError(f"{what}: expected True or False, got {value!r}")
-    return bool(value)
 
 
 def pair(value: object, what: str) -> list[float]:

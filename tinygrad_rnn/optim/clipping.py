@@ -14,6 +14,7 @@ from ..annotations import described
 from ..errors import AnomalyError, InvalidTypeError, public
 from ..tensor import backend
 from ..tensor.graph import wrap
+from ..tensor.shapes import flag
 from ..tensor.tensor import Tensor
 from .checks import above_zero, listed
 
@@ -37,6 +38,7 @@ def clip_grad_norm_(
     >>> tg.optim.clip_grad_norm_([w], 1.0), [round(g, 3) for g in w.grad.tolist()]
     (10.0, [0.6, 0.8])
     """
+    flag(error_if_nonfinite, "clip_grad_norm_: error_if_nonfinite")
     (norm,) = clip_and_read(parameters, max_norm)
     if error_if_nonfinite and not isfinite(norm):
         raise AnomalyError(f"clip_grad_norm_: the gradients' norm is {norm}")

@@ -15,8 +15,9 @@ from .. import kernels
 from ..annotations import described
 from ..errors import InvalidTypeError, InvalidValueError, answer_in, public
 from ..tensor import backend, conversion
+from ..tensor.shapes import flag
 from ..tensor.tensor import Tensor
-from .checks import between, flag, keys, listed, pair, whole
+from .checks import between, keys, listed, pair, whole
 
 Array = backend.Array
 Group = dict[str, Any]

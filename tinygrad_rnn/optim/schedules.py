@@ -7,7 +7,8 @@ from math import cos, inf, isfinite, pi
 from typing import Any
 
 from ..errors import InvalidTypeError, InvalidValueError, public
-from .checks import above_zero, between, flag, keys, number, whole
+from ..tensor.shapes import flag
+from .checks import above_zero, between, keys, number, whole
 from .optimizers import Optimizer
 
 

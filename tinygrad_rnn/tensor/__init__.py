@@ -42,6 +42,7 @@ for _name in _creation.__all__:  # here, and not where they stand: the package's
 class _CallablePackage(types.ModuleType):
     """A callable package, so that `tg.tensor` is both a package and a function."""
 
+    @_public
     def __call__(
         self,
         data: typing.Any,
@@ -53,4 +54,5 @@ class _CallablePackage(types.ModuleType):
         return Tensor(data, dtype, device, requires_grad=requires_grad)
 
 
+_CallablePackage.__name__ = "tensor"  # as errors name it
 sys.modules[__name__].__class__ = _CallablePackage

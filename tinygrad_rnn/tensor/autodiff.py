@@ -19,7 +19,7 @@ from .graph import Edge, Leaf, Node, Traced, grad_mode, set_grad_mode, wrap
 from .observers import callbacks, hooked, observing, refuse_in_trace
 from .operation import Op
 from .ops.indexing import Part
-from .shapes import sum_to
+from .shapes import flag, sum_to
 
 T = TypeVar("T", bound=Traced)
 Leading = dict[Node, list[Edge | None]]  # None for edges that lead elsewhere
@@ -268,6 +268,7 @@ def backward(y: Traced, gradient: Any = None, *, retain_graph: bool = False) -> 
     graph was freed, changed or never recorded.
     """
     refuse_in_trace(".backward()", "differentiate what the loop returns")
+    flag(retain_graph, "backward: retain_graph")
     g = starting_cotangent(y, gradient, "backward")
     assert y.edge is not None
     start = (y.edge, g.array if isinstance(g, Traced) else g)
@@ -328,6 +329,9 @@ def grad(
     (27.0, 18.0)
     """
     refuse_in_trace("tg.grad", "differentiate what the loop returns")
+    flag(create_graph, "grad: create_graph")
+    if retain_graph is not None:
+        flag(retain_graph, "grad: retain_graph")
     ys, ws = _each(ys, "ys"), grad_outputs
     if isinstance(ys, dict) or not all(isinstance(y, Traced) for y in ys):
         ys, ws = _flat(ys, ws)

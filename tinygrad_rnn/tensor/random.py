@@ -143,7 +143,7 @@ def manual_seed(seed: int) -> None:
     >>> import tinygrad_rnn as tg
     >>> tg.manual_seed(0)
     """
-    default_generator().state = Generator(seed).state
+    default_generator().state = Generator(integer(seed, "manual_seed: seed", 0)).state
 
 
 def orthonormal(generator: Generator, shape: tuple[int, int]) -> np.ndarray[Any, Any]:

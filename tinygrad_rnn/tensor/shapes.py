@@ -8,6 +8,8 @@ from math import inf
 from operator import index
 from typing import Any, SupportsIndex
 
+import numpy as np
+
 from ..errors import InvalidTypeError, InvalidValueError, OutOfRangeError, ShapeError
 
 Axis = int | Sequence[int] | None
@@ -33,6 +35,13 @@ def integer(value: Any, what: str, least: float = -inf) -> int:
     if number < least:
         raise InvalidValueError(f"{what}: expected {least} or more, got {number}")
     return number
+
+
+def flag(value: Any, what: str) -> bool:
+    """Checks a value that is True or False. **Raises** TypeError naming the argument."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise InvalidTypeError(f"{what}: expected True or False, got {value!r}")
+    return bool(value)
 
 
 def one_axis(axis: SupportsIndex, ndim: int, what: str) -> int:

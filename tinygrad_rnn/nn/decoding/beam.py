@@ -17,11 +17,13 @@ from itertools import accumulate
 from math import inf
 from typing import Any, NamedTuple
 
-from ...errors import InvalidValueError, public
+from ...errors import InvalidTypeError, InvalidValueError, public
 from ...tensor import ops
 from ...tensor.autodiff import no_grad
 from ...tensor.ops.sorting import topk_indices
+from ...tensor.shapes import integer
 from ...tensor.tensor import Tensor
+from ..checks import real
 from .constraints import Constraints, Required, Word
 from .penalties import Coverage, LengthPenalty
 from .steps import BatchAxis, Decoding, Hypothesis, MaxLength, Path, State, Step, check_beams
@@ -73,8 +75,7 @@ def beam_search(
     ((1, 3), [(2, 3), (1, 3)])
     """
     decoding = Decoding("beam_search", step, state, start_tokens, max_length, batch_axis)
-    rules = constraints or Constraints()
-    rules.check(decoding.name, decoding.max_lengths)
+    rules = Constraints.checked(constraints, decoding, end)
     _check(beams, n_best, groups, diversity)
     batch = len(decoding.start_tokens)
     search = _Search(
@@ -273,6 +274,11 @@ def _dead(beams: list[_Beam]) -> Path:
 
 def _divisors(penalty: LengthPenalty | None, max_length: int) -> list[float]:
     """The length penalty of each length; index 0 is unused."""
+    if not (penalty is None or callable(penalty)):
+        raise InvalidTypeError(
+            "beam_search: length_penalty: expected a function of the length, such as gnmt(0.6), or "
+            f"None; got {penalty!r}"
+        )
     found = [1.0] + [1.0 if penalty is None else penalty(n) for n in range(1, max_length + 1)]
     for length, divisor in enumerate(found):
         if not 0 < divisor < inf:
@@ -291,9 +297,8 @@ def _largest_ahead(divisors: list[float]) -> list[float]:
 
 def _check(beams: int, n_best: int, groups: int, diversity: float) -> None:
     check_beams("beam_search", beams, n_best)
-    if groups < 1 or beams % groups:
+    if integer(groups, "beam_search: groups") < 1 or beams % groups:
         raise InvalidValueError(
             f"beam_search: groups: expected a divisor of beams {beams}, got {groups}"
         )
-    if not 0 <= diversity < inf:
-        raise InvalidValueError(f"beam_search: diversity: expected 0 or more, got {diversity}")
+    real("beam_search", "diversity", diversity, 0)

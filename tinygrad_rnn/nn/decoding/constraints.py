@@ -9,8 +9,10 @@ from math import inf
 from ...annotations import misfit
 from ...errors import InvalidTypeError, InvalidValueError, public
 from ...tensor import creation, ops
+from ...tensor.shapes import integer
 from ...tensor.tensor import Tensor
-from .steps import Path
+from ..checks import instance
+from .steps import Decoding, Path
 
 Word = Sequence[int]  # consecutive tokens
 
@@ -48,6 +50,17 @@ class Constraints:
                 )
         if any(len(word) == 0 for word in self.forbidden):
             raise InvalidValueError("Constraints: forbidden: expected no empty sequence, got one")
+
+    @staticmethod
+    def checked(given: Constraints | None, decoding: Decoding, end: int | None) -> Constraints:
+        """Returns the constraints of a decoding, and refuses what is none, or no end token."""
+        if given is not None:
+            instance(decoding.name, "constraints", given, Constraints)
+        if end is not None:
+            integer(end, f"{decoding.name}: end")
+        rules = Constraints() if given is None else given
+        rules.check(decoding.name, decoding.max_lengths)
+        return rules
 
     def check(self, name: str, max_lengths: Sequence[int]) -> None:
         """Refuses constraints that a batch with these maximal lengths cannot satisfy."""

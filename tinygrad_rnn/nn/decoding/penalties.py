@@ -9,12 +9,12 @@ i (Wu et al. 2016, equation 14).
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import inf
 from typing import Any
 
 from ...errors import InvalidValueError, public
 from ...tensor import creation, ops
 from ...tensor.tensor import Tensor
+from ..checks import real
 from ..lengths import lengths_of
 
 LengthPenalty = Callable[[int], float]
@@ -50,10 +50,7 @@ class Coverage:
     """Coverage of the source by the paths of a beam search, updated step by step."""
 
     def __init__(self, weight: float, lengths: Any, batch: int) -> None:
-        if not 0 <= weight < inf:
-            raise InvalidValueError(
-                f"beam_search: coverage_penalty: expected 0 or more, got {weight}"
-            )
+        real("beam_search", "coverage_penalty", weight, 0)
         self.weight, self.lengths, self.batch = weight, lengths, batch
         self.total: Tensor | None = None
 

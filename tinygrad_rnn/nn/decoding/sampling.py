@@ -13,6 +13,7 @@ from ...tensor.operation import operation
 from ...tensor.ops.cumulative import ordered_cumsum
 from ...tensor.random import Generator
 from ...tensor.tensor import Tensor
+from ..checks import instance
 from .constraints import Constraints
 from .steps import BatchAxis, Decoding, Hypothesis, MaxLength, Path, State, Step, check_numbers
 
@@ -214,6 +215,7 @@ def sample(
     (8, -12.876)
     """
     check_sampling(temperature, top_k, top_p, min_p)
+    instance("sample", "generator", generator, Generator)
 
     def choose(log_probs: Tensor) -> Tensor:
         p = _distribution(log_probs, temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p)
@@ -230,8 +232,7 @@ def _unroll(
     constraints: Constraints | None,
 ) -> list[Hypothesis]:
     """Decodes until all rows have ended, with the tokens that `choose` returns."""
-    rules = constraints or Constraints()
-    rules.check(decoding.name, decoding.max_lengths)
+    rules = Constraints.checked(constraints, decoding, end)
     results: dict[int, Hypothesis] = {}
     paths = [Path(row) for row in range(len(decoding.start_tokens))]
     while paths:

@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 from ...errors import InvalidTypeError, InvalidValueError, OutOfRangeError, ShapeError, public
 from ...tensor import creation, ops
 from ...tensor.autodiff import no_grad
+from ...tensor.shapes import integer
 from ...tensor.tensor import Tensor
-from ..checks import whole
 
 State = Any  # a Tensor, a list of one thing a row, None, or a tuple of states
 BatchAxis = int | tuple[Any, ...]  # of a state, or one for each part of a tuple
@@ -102,8 +102,8 @@ def select(state: State, index: Sequence[int], batch_axis: BatchAxis = 0) -> Sta
             "tuples of them, each with its axis in batch_axis; got "
             f"{type(state).__name__}, batch_axis={batch_axis}"
         )
-    axis = whole("select", "batch_axis", batch_axis)
-    rows = [whole("select", "index", i) for i in index]
+    axis = integer(batch_axis, "select: batch_axis")
+    rows = [integer(i, "select: index") for i in index]
     most = state.shape[axis] if -state.ndim <= axis < state.ndim else 0
     if not all(-most <= i < most for i in rows):
         raise OutOfRangeError(
@@ -180,9 +180,9 @@ def _max_lengths(name: str, max_length: MaxLength, rows: int) -> list[int]:
 
 def check_beams(name: str, beams: int, n_best: int) -> None:
     """Refuses a search for more results than it has beams."""
-    if not beams >= 1:
+    if integer(beams, f"{name}: beams") < 1:
         raise InvalidValueError(f"{name}: beams: expected 1 or more, got {beams}")
-    if not 1 <= n_best <= beams:
+    if not 1 <= integer(n_best, f"{name}: n_best") <= beams:
         raise InvalidValueError(f"{name}: n_best: expected 1 to beams {beams}, got {n_best}")
 
 

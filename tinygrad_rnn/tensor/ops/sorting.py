@@ -10,7 +10,7 @@ from ...errors import ShapeError
 from ..backend import Array
 from ..inputs import operand
 from ..operation import operation
-from ..shapes import integer, one_axis
+from ..shapes import flag, integer, one_axis
 from .indexing import take_along_axis
 
 __all__ = ["argsort", "searchsorted", "sort", "topk"]
@@ -25,7 +25,7 @@ def argsort(xp: ModuleType, x: Array, *, axis: int | None = -1, descending: bool
     tensor([2, 0, 1])
     """
     x, axis = (x.reshape(-1), 0) if axis is None else (x, axis)
-    if not descending:
+    if not flag(descending, "descending"):
         return xp.argsort(x, axis=axis, kind="stable")
     backwards = xp.argsort(xp.flip(x, axis), axis=axis, kind="stable")
     return xp.flip(x.shape[axis] - 1 - backwards, axis)
@@ -58,7 +58,7 @@ def topk(x: Array, k: int, axis: int = -1, *, largest: bool = True) -> tuple[Arr
     axis = one_axis(axis, len(x.shape), "topk")
     if integer(k, "topk: k", 0) > (n := x.shape[axis]):
         raise ShapeError(f"topk: k: expected at most the {n} elements of axis {axis}, got {k}")
-    order = argsort(x, axis=axis, descending=largest)
+    order = argsort(x, axis=axis, descending=flag(largest, "topk: largest"))
     indices = order[(slice(None),) * axis + (slice(k),)]
     return take_along_axis(x, indices, axis), indices
 

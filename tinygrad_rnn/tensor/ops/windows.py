@@ -168,6 +168,7 @@ def conv(
     sides = _sides(padding, lengths, stride, dilation)
     if any(map(any, sides)):
         x = pad(x, [(0, 0), (0, 0), *sides])
+    _counts(x.shape[2:], lengths, stride, dilation)  # raises in the name of the caller
     windows = sliding_windows(
         swapaxes(x, axis1=0, axis2=1), lengths=tuple(lengths), stride=stride, dilation=dilation
     )  # (*lengths, C, B, *counts): the columns of one product
