@@ -19,6 +19,7 @@ from tinygrad_rnn.recipes import Forecast
 from tinygrad_rnn.recipes.classical import Filter, classical_fit, garch_fit, linear_fit
 from tinygrad_rnn.recipes.forecast_model import ForecastConfig
 from tinygrad_rnn.recipes.forecast_table import coverage
+from tinygrad_rnn.recipes.forecaster import Forecaster
 from tinygrad_rnn.recipes.volatility import (
     garch,
     normal_log_density,
@@ -183,6 +184,13 @@ def test_predict_refuses_short_series(run: Run) -> None:
 
 
 # ---------------------------------------------------------------- the parts
+
+
+@pytest.mark.parametrize("name", ["plain", "a, b", 'a "b"', "two\nlines"])
+def test_a_line_of_a_prediction_gives_the_name_back(name: str) -> None:
+    record = {"series": name, "date": "2020-01-01", "step": 1, "quantiles": {"5%": 0.5}}
+    line = Forecaster.show(object.__new__(Forecaster), record)
+    assert [*csv.reader(StringIO(line, newline=""))] == [[name, "2020-01-01", "1", "0.5"]]
 
 
 def trained(**settings: Any) -> Forecast:

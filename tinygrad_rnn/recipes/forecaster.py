@@ -64,8 +64,8 @@ class Forecaster(ForecastDistribution):
         numbers = [f"{x:.6g}" for x in record["quantiles"].values()]
         line = io.StringIO()
         fields = [record["series"], record.get("date", ""), record["step"], *numbers]
-        csv.writer(line, lineterminator="").writerow(fields)
-        return line.getvalue()
+        csv.writer(line, lineterminator="\n").writerow(fields)
+        return line.getvalue().removesuffix("\n")
 
     def levels(self, one: Series, origin: int, paths: Array) -> Array:
         """Returns the values that paths of steps lead to, from a series' value before them."""

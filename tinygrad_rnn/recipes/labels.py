@@ -91,7 +91,7 @@ class LabelTask(Task):
 
     measure: ClassVar = Measure("accuracy")
     parts: Parts
-    labels: list[str]
+    labels: list[str]  # those of the training, sorted
     # Yields other systems, with the numbers of the labels that each gives the test items.
     baselines: Callable[[Comparison], Iterator[tuple[str, Any]]]
 
