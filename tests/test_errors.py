@@ -68,24 +68,14 @@ def test_errors_that_are_not_about_arguments_stay_as_they_are() -> None:
 LAYER = tg.nn.GRU(3, 4)
 
 
-def _step(tokens: Any, state: Any) -> tuple[tg.Tensor, Any]:
-    return tg.zeros((len(tokens), 4)), state
-
-
 @pytest.mark.parametrize(
     ("call", "expected"),
     [
-        (lambda bad: nn.decoding.greedy(_step, None, [0], max_length=2, end=bad),
-         "end: expected a whole number or None"),
-        (lambda bad: nn.decoding.sample(_step, None, [0], generator=bad, max_length=2),
-         "generator: expected a Generator"),
         (lambda bad: nn.decoding.Constraints(allowed=bad), "allowed: expected a function or None"),
-        (lambda bad: nn.decoding.beam_search(_step, None, [0], beams=bad, max_length=2),
-         "beams: expected a whole number"),
         (lambda bad: nn.utils.quantized(bad), "model: expected a Module"),
         (lambda bad: tg.sum(tg.ones((2, 3)), axis=bad),
-         "axis: expected a whole number, a sequence of whole numbers or None"),
-        (lambda bad: tg.stack([tg.ones(2)], axis=bad), "axis: expected a whole number"),
+         "axis: expected an integer, a sequence of integers or None"),
+        (lambda bad: tg.stack([tg.ones(2)], axis=bad), "axis: expected an integer"),
         (lambda bad: tg.associative_scan(bad, tg.ones((3, 2))), "fn: expected a function"),
         (lambda bad: nn.init.constant_(bad, 0.5), "x: expected a Tensor"),
     ],
@@ -103,18 +93,18 @@ def test_an_argument_of_a_wrong_type_is_named(
 
 
 WORDS: dict[Any, tuple[list[Any], list[Any], str]] = {  # what fits, what does not, in words
-    int: ([3, np.int64(3), np.array(3)], [3.0, "3", None, [3]], "a whole number"),
+    int: ([3, np.int64(3), np.array(3)], [3.0, "3", None, [3]], "an integer"),
     float: ([3, 0.5, np.float32(3), np.array(0.5)], ["3", None, [1.0, 2.0]], "a number"),
     bool: ([True, np.bool_(0)], [1, None, "yes"], "True or False"),
     str: (["x"], [3, None, b"x"], "a string"),
-    int | None: ([3, None], [0.5, "x"], "a whole number or None"),
+    int | None: ([3, None], [0.5, "x"], "an integer or None"),
     Literal["a", "b"]: (["a"], ["c", None, 3], "'a' or 'b'"),
     Callable[[int], int]: ([len, int], [3, None, "len"], "a function"),
     Sequence[int]: ([[1], (1, 2), [], np.ones(2, int)], [3, None, "12", [0.5], {1: 2}],
-                    "a sequence of whole numbers"),
+                    "a sequence of integers"),
     Sequence[Sequence[str]]: ([[["a"], []]], [["a", 3], [[1]]],
                               "a sequence of sequences of strings"),
-    tuple[int, str]: ([(1, "a")], [(1,), ("a", 1), 3, [1, "a"]], "a tuple of whole numbers"),
+    tuple[int, str]: ([(1, "a")], [(1,), ("a", 1), 3, [1, "a"]], "a tuple of integers"),
     tg.Tensor: ([tg.ones(2), np.ones(2)], [3, None, [1.0]], "a Tensor"),
     tg.Tensor | np.ndarray[Any, Any] | float: ([tg.ones(2), 3], ["x", None],
                                                "a Tensor, an array or a number"),

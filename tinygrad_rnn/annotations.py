@@ -13,7 +13,7 @@ import numpy as np
 _IN_WORDS = {
     NoneType: ("None", "None"),
     bool: ("True or False", "booleans"),
-    int: ("a whole number", "whole numbers"),
+    int: ("an integer", "integers"),
     float: ("a number", "numbers"),
     str: ("a string", "strings"),
     np.generic: ("a number", "numbers"),
@@ -76,7 +76,9 @@ def _fits(value: Any, hint: Any, strict: bool) -> bool:
 
 
 def _is_sequence(value: Any, kind: type, parts: tuple[Any, ...], strict: bool) -> bool:
-    if isinstance(value, (str, bytes, dict)) and not {Any, str, bytes, dict}.intersection(parts):
+    if isinstance(value, dict) or (
+        isinstance(value, (str, bytes)) and not {Any, type(value)}.intersection(parts)
+    ):
         return False
     if strict and kind is tuple and not isinstance(value, tuple):
         return False

@@ -225,29 +225,24 @@ def raise_named(
     if ours and speaker.partition(".")[0] in kinds:
         raise error  # the object speaks already, such as of what it was created with
     about_arguments = not ours or isinstance(error, (TypeError, ValueError, LookupError))
-    if ours and about_arguments and speaker in _functions - {name, *names}:
-        text = f"{name}: {said}"
-    words = text
-    said_who = ours and _has_word(text, name)
-    said_which = ours and any(re.search(rf"(?<!\w){n}[:=\[]", text) for n in names)
-    about_arguments = not ours or isinstance(error, (TypeError, ValueError, LookupError))
+    # Of a function that this one called, which spoke in its own name.
+    of_another = ours and about_arguments and speaker in _functions - {name, *names}
+    words = f"{name}: {said}" if of_another else text
+    said_who = ours and _has_word(words, name)
+    said_which = ours and any(re.search(rf"(?<!\w){n}[:=\[]", words) for n in names)
+    text = words
     if about_arguments and not (said_who and said_which):
         given = {**dict(zip(names, args, strict=False)), **kwargs}
         shown = {n: v for n, v in given.items() if n not in ("self", "cls")}
-        blamed = ""
-        # An error of what the function called, about arguments of its own.
-        of_another = isinstance(error, TypeError) and not (said_who or said_which)
-        if (not ours or of_another) and _binds(function, args, kwargs):
-            fields = function.__name__ == "__post_init__"  # of a dataclass: set by now
-            blamed = misfit(vars(args[0]), type(args[0])) if fields else misfit(shown, function)
-        said = text if said_who else f"{name}: {text}"
-        if blamed:
+        got = ", ".join(f"{n}={described(v)}" for n, v in shown.items())
+        text = words if said_who else f"{name}: {words}"
+        unsaid = isinstance(error, TypeError) and not said_which and (of_another or not said_who)
+        if (not ours or unsaid) and (blamed := _blamed(function, shown, args, kwargs)):
             text = f"{name}: {blamed}"
-        elif said_which or not shown:
-            text = said + keyword_remedy(error)
+        elif said_which or not got:
+            text += keyword_remedy(error)
         else:
-            got = ", ".join(f"{n}={described(v)}" for n, v in shown.items())
-            text = f"{said}{keyword_remedy(error)} (got {got})"
+            text += f"{keyword_remedy(error)} (got {got})"
     if isinstance(error, TinygradRnnError):
         error.args, error.words = (text,), words.removeprefix(f"{name}: ")
         raise error
@@ -285,13 +280,20 @@ def _in_bytes(count: int) -> str:
     return f"{size:.4g} {units[0]}"
 
 
-def _binds(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
-    """Whether a function takes as many arguments, and keywords of these names."""
+def _blamed(
+    function: Callable[..., Any],
+    given: Mapping[str, Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> str:
+    """Says which argument does not fit its annotation; nothing if their number or names do not."""
     try:
         signature(function).bind(*args, **kwargs)
     except TypeError:
-        return False
-    return True
+        return ""
+    if function.__name__ == "__post_init__":  # of a dataclass, whose fields are set by now
+        return misfit(vars(args[0]), type(args[0]))
+    return misfit(given, function)
 
 
 def _has_word(text: str, name: str) -> bool:

@@ -401,7 +401,7 @@ def test_names_of_entries(tmp_path: Path, entry: Any) -> None:
 
 
 def test_arguments_of_other_kinds(tmp_path: Path) -> None:
-    with pytest.raises(InvalidTypeError, match="must be a str or a Path, not dict"):
+    with pytest.raises(InvalidTypeError, match="folder: expected a string or a Path, got"):
         save_checkpoint(OLD, tmp_path)  # type: ignore[arg-type]
     with pytest.raises(InvalidTypeError, match="expected a dict of entries, got list"):
         save_checkpoint(tmp_path, [1])  # type: ignore[arg-type]

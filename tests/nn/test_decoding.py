@@ -538,7 +538,10 @@ def test_mistakes_say_what_to_type(settings: dict[str, Any], said: str) -> None:
         ({"end": "x"}, "end: expected an integer"),
         ({"constraints": 0}, "constraints: expected a Constraints, got int"),
         ({"length_penalty": 0.6}, "length_penalty: expected a function of the length"),
-        ({"max_length": None}, "a tensor holds numbers"),
+        (
+            {"max_length": None},
+            "max_length: expected an integer, a sequence of integers or a Tensor, got None",
+        ),
     ],
 )
 def test_arguments_of_wrong_types_are_named(settings: dict[str, Any], said: str) -> None:
