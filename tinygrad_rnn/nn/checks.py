@@ -213,14 +213,15 @@ def dtype_as(
 def beside(layer: str, name: str, value: Any, reals: Tensor, others: str) -> Tensor:
     """Returns an input as a Tensor on the device and in the dtype of another input, of reals.
 
-    Numbers, arrays and integers are converted. **Raises** TypeError for a Tensor of other reals,
-    with which the result would have the wider dtype of both, without a word.
+    Numbers, arrays, integers and narrower reals are converted. **Raises** TypeError for a Tensor of
+    wider reals, whose dtype the result would have without a word.
     """
     found = creation.as_tensor(value, device=reals.device)
     not_complex(layer, name, found)
     if reals.dtype.kind != "f" or found.dtype is reals.dtype:
         return found
-    if isinstance(value, Tensor) and found.dtype.kind == "f":
+    wider = found.dtype.kind == "f" and found.dtype.itemsize > reals.dtype.itemsize
+    if isinstance(value, Tensor) and wider:
         dtype_as(layer, name, found, reals.dtype, others)
     return found.astype(reals.dtype)
 
