@@ -1,4 +1,4 @@
-"""What errors say of a call that has failed: which argument does not fit its annotation."""
+"""Describes the argument of a failed call that does not fit its annotation, for the error."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def _converts(convert: Callable[[Any], Any], value: Any) -> bool:
 
 
 def _in_words(hint: Any, several: bool = False) -> str:
-    """What an annotation asks for, in the singular or the plural."""
+    """Describes the type that an annotation asks for, in the singular or the plural."""
     origin, parts = get_origin(hint) or hint, get_args(hint)
     if isinstance(hint, TypeVar):
         origin = hint.__bound__

@@ -93,7 +93,7 @@ def needs(package: str, who: str, remedy: str, kind: type[TinygradRnnError]) -> 
 
 _OURS = {"tinygrad_rnn", "numpy", "cupy", *sys.stdlib_module_names} - {"__main__"}
 boundaries = set[CodeType]()  # the functions that raise errors in the name of what they call
-_functions = {"tensor"}  # the names of those that are no methods
+functions = {"tensor"}  # the names of those that are no methods
 _CALLED = re.compile(r"^[\w.<>]+\(\) (?=got|missing|takes)")  # Python's names of functions
 _KINDS: dict[type[Exception], type[TinygradRnnError]] = {
     TypeError: InvalidTypeError,
@@ -196,7 +196,7 @@ def public(function: F) -> F:
 
     boundaries.add(cast(Any, call).__code__)
     if first not in (("self",), ("cls",)):
-        _functions.add(function.__name__)
+        functions.add(function.__name__)
     return cast(F, call)
 
 
@@ -226,7 +226,7 @@ def raise_named(
         raise error  # the object speaks already, such as of what it was created with
     about_arguments = not ours or isinstance(error, (TypeError, ValueError, LookupError))
     # Of a function that this one called, which spoke in its own name.
-    of_another = ours and about_arguments and speaker in _functions - {name, *names}
+    of_another = ours and about_arguments and speaker in functions - {name, *names}
     words = f"{name}: {said}" if of_another else text
     said_who = ours and _has_word(words, name)
     said_which = ours and any(re.search(rf"(?<!\w){n}[:=\[]", words) for n in names)

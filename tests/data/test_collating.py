@@ -133,7 +133,7 @@ def test_parts_are_disjoint_and_complete() -> None:
 
 @pytest.mark.parametrize("seed", range(20))
 def test_lists_of_numbers_have_the_dtype_of_a_tensor_of_them(seed: int) -> None:
-    """Some are empty: ids stay whole numbers, and Python's floats are float32."""
+    """Some are empty: ids stay integers, and Python's floats are float32."""
     rng = np.random.default_rng(seed)
     lengths = rng.integers(0, 4, 5).tolist()
     lengths[int(rng.integers(5))] += 1
@@ -172,7 +172,7 @@ def test_padding_that_the_dtype_cannot_represent(value: float, kind: Any) -> Non
         (lambda: pad_sequence(x for x in [[1]]), "expected a list of them, got generator"),
         (lambda: unpad_sequence([[1, 2]], [1, 1]), "padded: expected an array or a Tensor"),
         (lambda: unpad_sequence(np.zeros(3), [1]), "padded: expected an array or a Tensor"),
-        (lambda: unpad_sequence(np.zeros((3, 2)), [1.5, 2]), "lengths: expected whole numbers"),
+        (lambda: unpad_sequence(np.zeros((3, 2)), [1.5, 2]), "lengths: expected integers"),
         (lambda: collate([]), "expected a list of samples"),
         (lambda: collate([{"a": 1}, {"b": 1}]), "the same structure"),
         (lambda: DataLoader({"x": [1], "y": [2]}, 1), "expected samples by number, got a dict"),

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import tinygrad_rnn as tg
-from tinygrad_rnn.errors import _functions
+from tinygrad_rnn.errors import functions
 
 from .calls import Call
 
@@ -95,7 +95,7 @@ def _unnamed(call: Call, error: Exception) -> str:
     if call.name.startswith("optim."):
         parts.append("assigning to .grad")  # as the call does before the optimizer's step
     twice = re.match(r"[\w.]+: (\w+): ", text)
-    if twice and twice[1] in _functions - set(call.arguments):
+    if twice and twice[1] in functions - set(call.arguments):
         return f"the error names a function that was not called: {text}"
     if any(re.search(rf"(?<!\w){re.escape(part)}", text) for part in parts if part):
         return ""

@@ -222,7 +222,7 @@ def test_memory_is_safe_without_the_contract() -> None:
     ):
         with pytest.raises((TypeError, ValueError), match="does not fit"):
             call(*wrong)
-    with pytest.raises(ValueError, match="targets: expected whole numbers"):
+    with pytest.raises(ValueError, match="targets: expected integers"):
         call(x, targets * 1.0, None, 0.0, out, None, None)
     out.flags.writeable = False
     with pytest.raises(ValueError, match="read-only"):
@@ -231,7 +231,7 @@ def test_memory_is_safe_without_the_contract() -> None:
         call(x, targets)
     with pytest.raises(ValueError, match="rows: its shape does not fit"):
         cpu.native.add_rows(x, targets, np.zeros((2, 2)))
-    with pytest.raises(ValueError, match="ids: expected whole numbers"):
+    with pytest.raises(ValueError, match="ids: expected integers"):
         cpu.native.add_rows(x, targets > 0, x)
     with pytest.raises(ValueError, match="g: its shape does not fit"):
         cpu.native.adam(np.zeros(3), np.zeros(2), np.zeros(3), np.zeros(3), *[0.5] * 9)
@@ -285,7 +285,7 @@ def test_rows_outside_of_a_table_are_refused(way: str, dtype: str) -> None:
             kernels.add_rows(np, table, np.array([0, outside]), rows)
     with pytest.raises(IndexError, match=f"got {2**64 - 1}"):  # it wraps round to -1
         kernels.add_rows(np, table, np.array([0, 2**64 - 1], "uint64"), rows)
-    with pytest.raises(ValueError, match="whole numbers"):
+    with pytest.raises(ValueError, match="integers"):
         kernels.add_rows(np, table, np.array([0.0, 1.0]), rows)
     assert not table.any()
 

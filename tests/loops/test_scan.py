@@ -603,7 +603,7 @@ def test_segments_of_any_length_give_the_same() -> None:
 
 def test_segments_of_what_is_not_fused_are_refused() -> None:
     for options in ({}, {"fused": True}):
-        with pytest.raises(ValueError, match="checkpoint_every: expected a whole number from 1 up"):
+        with pytest.raises(ValueError, match="checkpoint_every: expected an integer from 1 up"):
             tg.scan(
                 lambda h, x: (h, h), tg.ones((1,)), tg.ones((2, 1)),
                 checkpoint_every=0 if options else 3, **options,

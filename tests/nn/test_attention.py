@@ -197,11 +197,11 @@ def test_wrong_shapes(query: Any, memory: Any, lengths: Any, said: str) -> None:
 @pytest.mark.parametrize(
     ("build", "said"),
     [
-        (lambda: nn.GeneralAttention(0, 3), "query_size: expected a whole number from 1"),
-        (lambda: nn.AdditiveAttention(3, 3, 0), "hidden_size: expected a whole number from 1"),
+        (lambda: nn.GeneralAttention(0, 3), "query_size: expected an integer from 1"),
+        (lambda: nn.AdditiveAttention(3, 3, 0), "hidden_size: expected an integer from 1"),
         (lambda: nn.MultiHeadAttention(4, 4, heads=3), "3 heads do not divide 4 features"),
         (lambda: nn.DotAttention(4, normalize="hardmax"), "expected softmax or sparsemax"),
-        (lambda: nn.LocationAttention(4, 4, reach=0), "reach: expected a whole number from 1"),
+        (lambda: nn.LocationAttention(4, 4, reach=0), "reach: expected an integer from 1"),
     ],
 )
 def test_wrong_sizes(build: Any, said: str) -> None:

@@ -119,8 +119,8 @@ def test_a_slice_is_of_the_same_kind_and_shares_its_modules() -> None:
         (lambda: tg.nn.Sequential([tg.tanh]), "item 0: .* each an argument of its own, got "),
         (lambda: tg.nn.Sequential(tg.tanh, tg.nn.Dropout), "item 1: .* got the class Dropout"),
         (lambda: tg.nn.Sequential(tg.tanh).extend([3]), "Sequential: item 0: .* got 3"),
-        (lambda: tg.nn.Sequential(tg.tanh)["0"], "expected a whole number or a slice, got '0'"),
-        (lambda: tg.nn.Sequential(tg.tanh).insert(0.5, tg.tanh), "expected a whole number"),
+        (lambda: tg.nn.Sequential(tg.tanh)["0"], "expected an integer or a slice, got '0'"),
+        (lambda: tg.nn.Sequential(tg.tanh).insert(0.5, tg.tanh), "expected an integer"),
         (lambda: tg.nn.Sequential(tg.tanh)[1], "Sequential: 1 is outside its 1 items"),
     ],
 )

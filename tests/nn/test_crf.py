@@ -229,7 +229,7 @@ def test_the_strict_device_gives_the_same() -> None:
             r"lengths\[0\] = 3 is outside 0..2",
         ),
         (lambda c: c.decode(tg.zeros((2, 1, 3)), [1, 1]), tg.ShapeError, "expected 1 integers"),
-        (lambda c: tg.nn.CRF(0), ValueError, "num_tags: expected a whole number from 1 up"),
+        (lambda c: tg.nn.CRF(0), ValueError, "num_tags: expected an integer from 1 up"),
         (lambda c: tg.nn.CRF(3, forbidden=[(None, None)]), ValueError, "forbidden: expected pairs"),
         (lambda c: tg.nn.CRF(3, forbidden=[(1, 3)]), ValueError, r"tags below 3.* got \(1, 3\)"),
     ],

@@ -264,3 +264,24 @@ def test_an_error_names_the_module_or_the_function_that_was_called(kind: Any, wr
     assert FORMS[kind].__name__ not in str(found.value)
     with pytest.raises(tg.TinygradRnnError, match=f"^{FORMS[kind].__name__}: "):
         FORMS[kind](wrong, *others)
+
+
+@pytest.mark.parametrize(
+    ("loss", "argument"),
+    [
+        (tg.nn.mse_loss, "target"),
+        (tg.nn.huber_loss, "target"),
+        (tg.nn.binary_cross_entropy_with_logits, "target"),
+        (tg.nn.cross_entropy, "targets"),
+        (lambda y, v: tg.nn.gaussian_nll_loss(y, tg.zeros(y.shape, dtype=y.dtype), v), "var"),
+    ],
+)
+def test_a_loss_keeps_the_dtype_of_the_prediction(loss: Any, argument: str) -> None:
+    narrow, wide = (tg.full((2, 3), 0.25, dtype=dtype) for dtype in ("float32", "float64"))
+    with pytest.raises(
+        TypeError, match=rf"{argument}: expected float32 .*, got float64: {argument}"
+    ):
+        loss(narrow, wide)
+    for prediction in (narrow, wide):
+        for target in (narrow, narrow.numpy(), wide.numpy(), [[0.25] * 3] * 2):
+            assert loss(prediction, target).dtype == prediction.dtype

@@ -73,7 +73,7 @@ def test_whole_numbers_compute_what_the_rounded_weights_do(cell: str, data: st.D
     for a, b in zip(flat(quick), flat(slow), strict=True):
         differ |= bool((a.numpy() != b.numpy()).any())
         np.testing.assert_allclose(a.numpy(), b.numpy(), atol=atol)
-    assert differ or hidden < 8  # or else the whole numbers are not used
+    assert differ or hidden < 8  # or else the integers are not used
 
 
 @native

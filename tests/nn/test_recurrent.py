@@ -273,7 +273,7 @@ def test_rows_outside_a_table_are_refused(way: str, monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize(
     ("build", "words"),
     [
-        (lambda: tg.nn.LSTM(0, 4), "input_size: expected a whole number from 1 up, got 0"),
+        (lambda: tg.nn.LSTM(0, 4), "input_size: expected an integer from 1 up, got 0"),
         (lambda: tg.nn.GRU(3, 4.5), "hidden_size: .* got 4.5"),
         (lambda: tg.nn.RNN(3, 4, dropout=1.0), "dropout: expected a probability"),
         (lambda: tg.nn.RNN(3, 4, nonlinearity="sine"), "nonlinearity: .*'tanh'.* got 'sine'"),

@@ -330,7 +330,7 @@ def test_one_symbol_one_row_and_vectors_as_source() -> None:
         (lambda: nn.Decoder(nn.Embedding(V, 4), nn.GRU(4, 6), copy=True), "copy: expected an att"),
         (
             lambda: nn.Decoder(nn.Embedding(V, 4), nn.GRU(4, 6), readout_size=0),
-            "readout_size: expected a whole number from 1",
+            "readout_size: expected an integer from 1",
         ),
         (lambda: nn.Encoder(nn.Embedding(V, 4), nn.GRU(4, 6, batch_first=True)), "batch_first"),
     ],

@@ -33,8 +33,8 @@ class Example(Settings):
     [
         ("units", 0, "`units` must be at least 1, not 0"),
         ("units", 2**31, "`units` must be at most 2,147,483,647, not 2,147,483,648"),
-        ("units", 1.5, "`units` must be a whole number, not 1.5"),
-        ("units", True, "`units` must be a whole number, not True"),
+        ("units", 1.5, "`units` must be an integer, not 1.5"),
+        ("units", True, "`units` must be an integer, not True"),
         ("rate", 1, "`rate` must be at least 0 and below 1, not 1"),
         ("rate", -0.1, "`rate` must be at least 0 and below 1, not -0.1"),
         ("rate", float("nan"), "`rate` must be at least 0 and below 1, not nan"),

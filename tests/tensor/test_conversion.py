@@ -85,7 +85,7 @@ def test_arrays_of_any_class_and_byte_order_become_plain_ones(
     door: Any, dtype: str, order: str, kind: str, layout: str
 ) -> None:
     if door is DOORS["load_state_dict"] and dtype[0] != "f":
-        return  # whole numbers are no weights: its own tests
+        return  # integers are no weights: its own tests
     values = np.arange(6).reshape(2, 3)
     given_array = CLASSES[kind](LAYOUTS[layout](values.astype(np.dtype(dtype).newbyteorder(order))))
     x = door(given_array)

@@ -63,7 +63,7 @@ def test_checkpointed_is_plain_in_value_and_both_orders(info: OpInfo, data: st.D
 
 @pytest.mark.parametrize("seed", range(12))
 def test_a_layer_is_plain_bit_for_bit_where_nothing_is_rounded(seed: int) -> None:
-    """With all its masks, on small whole numbers: twice differentiated, the same bits."""
+    """With all its masks, on small integers: twice differentiated, the same bits."""
     rng, generator = np.random.default_rng(seed), tg.Generator(seed)
     layer = tg.nn.RNN(
         2, 3, 1 + seed % 2, dropout=0.5 * (seed % 2), recurrent_dropout=0.5, weight_dropout=0.5,

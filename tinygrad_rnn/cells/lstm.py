@@ -94,7 +94,7 @@ def lstm(
     (B,), the valid steps of each row, 0 to T; reset, (T, B), true where a row is reset to
     zeros, before the step; h_mask, (B, H or P); h_zone and c_zone, as h and c of every step or
     (1, 1, 1), zoneout: a mask, true where a step keeps the old value, or the mask's mean; ids,
-    (T, B) whole numbers: x is a table, (V, I), of which they are the rows that are read.
+    (T, B) integers: x is a table, (V, I), of which they are the rows that are read.
     every_cell: returns c of every step, too. reverse: from each row's last step to its first.
     **Returns** y, (T, B, H or P), zero past a row's length; the last h and c; and with every_cell
     cs, (T, B, H). **Raises** ShapeError.

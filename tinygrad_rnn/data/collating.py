@@ -95,8 +95,8 @@ def pad_sequence(
     longest, dtype = max(len(item) for item in items), np.result_type(*(i.dtype for i in items))
     if dtype.kind in "biu" and not _holds(dtype, padding_value):
         raise InvalidValueError(
-            f"pad_sequence: padding_value: {dtype} cannot represent {padding_value}: pass a whole "
-            "number, or sequences of reals"
+            f"pad_sequence: padding_value: {dtype} cannot represent {padding_value}: pass an "
+            "integer, or sequences of reals"
         )
     if any(isinstance(item, Tensor) for item in items):
         rest = [(0, 0)] * (len(items[0].shape) - 1)
@@ -163,7 +163,7 @@ def unpad_sequence(
     given = as_tensor(lengths, device="cpu").data
     if given.dtype.kind not in "iu" or given.ndim != 1:
         raise InvalidTypeError(
-            f"unpad_sequence: lengths: expected whole numbers (B,), got {described(lengths)}"
+            f"unpad_sequence: lengths: expected integers (B,), got {described(lengths)}"
         )
     counts = given.tolist()
     if len(counts) != padded.shape[axis] or not all(

@@ -104,7 +104,7 @@ class DataLoader:
             whole = all(isinstance(n, numbers.Integral) and int(n) >= 0 for n in parts)
             if not whole or isinstance(length, tuple) != isinstance(every[0], tuple):
                 raise InvalidTypeError(
-                    "DataLoader: lengths: expected whole numbers from 0 up, or tuples of them; "
+                    "DataLoader: lengths: expected integers from 0 up, or tuples of them; "
                     f"got lengths[0] = {every[0]!r}, and lengths[{k}] = {length!r}"
                 )
         self.drop_last, self.collate, self.lengths = drop_last, collate or stacked, lengths

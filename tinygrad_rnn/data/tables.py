@@ -93,7 +93,7 @@ class Table:
         return TableError(f"{self.name}: row {self.places[row]}, column {column!r}: {what}")
 
     def texts(self, column: str) -> list[str]:
-        """Returns a column of strings, none of them blank; whole numbers become strings."""
+        """Returns a column of strings, none of them blank; integers become strings."""
 
         first: type | None = None
 
@@ -163,7 +163,7 @@ def number(value: Any) -> float:
     """
     try:
         found = math.nan if isinstance(value, bool) else float(value)
-    except OverflowError:  # a whole number of JSON
+    except OverflowError:  # an integer of JSON
         found = LARGEST
     except (TypeError, ValueError):
         found = math.nan

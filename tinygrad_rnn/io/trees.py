@@ -15,7 +15,7 @@ from .weights import Arrays, check_array
 
 _ARRAY = "$array"  # {"$array": "w"} in the JSON stands for the array "w" in the entry's file
 _DEPTH = 100  # of nested dicts and lists; readers of JSON have limits
-_BITS = 10_000  # of a whole number, for the same reason
+_BITS = 10_000  # of an integer, for the same reason
 
 
 def take_arrays(value: object, path: str, arrays: dict[str, Any], depth: int = 0) -> Any:

@@ -73,12 +73,12 @@ def checker(operation: str, inputs: Sequence[str], needed: int) -> Callable[...,
 def check_whole(
     name: str, numbers: Any, low: int, high: int, error: type[Exception] = ValueError
 ) -> None:
-    """Refuses anything but whole numbers from low to high, as native code does.
+    """Refuses anything but integers from low to high, as native code does.
 
     Of an array on a device only the dtype is looked at: its numbers would have to be waited for.
     """
     if numbers.dtype.kind not in "iu":
-        raise ValueError(f"{name}: expected whole numbers, got {numbers.dtype}")
+        raise ValueError(f"{name}: expected integers, got {numbers.dtype}")
     if isinstance(numbers, np.ndarray) and numbers.size:
         least, most = int(numbers.min()), int(numbers.max())
         if least < low or most > high:
@@ -91,7 +91,7 @@ def _check_shapes(operation: str, arrays: dict[str, Shape], coupled: bool) -> No
     if len(x) != (3 if ids is None else 2) or len(h0) != 2 or (w_hr is not None and len(w_hr) != 2):
         raise ValueError("expected 3 axes of x, or 2 with ids; 2 of h0 and w_hr")
     if ids is not None and len(ids) != 2:
-        raise ValueError(f"ids: expected whole numbers (T, B), got {ids}")
+        raise ValueError(f"ids: expected integers (T, B), got {ids}")
     steps, batch = x[:2] if ids is None else ids
     out = h0[1]
     hidden = out if w_hr is None else w_hr[1]

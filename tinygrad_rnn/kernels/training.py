@@ -171,7 +171,7 @@ def linear_cross_entropy(
 def add_rows(xp: ModuleType, table: Array, ids: Array, rows: Array) -> Array:
     """table[ids] += rows in place, adding every row of a repeated id.
 
-    **Arguments** table: (V, ...); ids: whole numbers, as NumPy indexes; rows: (*ids.shape, ...).
+    **Arguments** table: (V, ...); ids: integers, as NumPy indexes; rows: (*ids.shape, ...).
     **Returns** the table.
     """
     wanted = (*ids.shape, *table.shape[1:])

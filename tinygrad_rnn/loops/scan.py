@@ -79,7 +79,7 @@ def scan(
     count = len(sequences[0])
     if checkpoint_every is not None and (checkpoint_every < 1 or not fused):
         raise InvalidValueError(
-            "scan: checkpoint_every: expected a whole number from 1 up, and fused=True; got "
+            "scan: checkpoint_every: expected an integer from 1 up, and fused=True; got "
             f"{checkpoint_every!r}, fused={fused}"
         )
     cls = next(

@@ -119,7 +119,7 @@ class Flatten(Module):
     def __init__(self, start_dim: int = 1, end_dim: int = -1) -> None:
         for name, axis in {"start_dim": start_dim, "end_dim": end_dim}.items():
             if type(axis) is not int:
-                raise InvalidTypeError(f"Flatten: {name}: expected a whole number, got {axis!r}")
+                raise InvalidTypeError(f"Flatten: {name}: expected an integer, got {axis!r}")
         self.start_dim, self.end_dim = start_dim, end_dim
 
     def forward(self, x: TensorLike) -> Tensor:

@@ -22,7 +22,7 @@ def positive(layer: str, most: float = inf, **sizes: int) -> None:
         if not isinstance(size, int) or isinstance(size, bool) or not 1 <= size <= most:
             bound = "up" if most == inf else f"to {most}"
             raise InvalidValueError(
-                f"{layer}: {name}: expected a whole number from 1 {bound}, got {size!r}"
+                f"{layer}: {name}: expected an integer from 1 {bound}, got {size!r}"
             )
 
 
@@ -38,9 +38,9 @@ def real(layer: str, name: str, value: float, least: float = -inf) -> None:
 
 
 def whole(layer: str, name: str, value: Any) -> int:
-    """Returns an option that is a whole number of Python's, as files hold it; refuses others."""
+    """Returns an option that is an integer of Python's, as files hold it; refuses others."""
     if type(value) is not int:
-        raise InvalidTypeError(f"{layer}: {name}: expected a whole number, got {value!r}")
+        raise InvalidTypeError(f"{layer}: {name}: expected an integer, got {value!r}")
     return value
 
 

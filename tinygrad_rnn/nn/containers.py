@@ -89,7 +89,7 @@ class ModuleList(Module):
             return index(i)
         except TypeError:
             raise InvalidTypeError(
-                f"{type(self).__name__}: expected a whole number or a slice, got {i!r}"
+                f"{type(self).__name__}: expected an integer or a slice, got {i!r}"
             ) from None
 
     def _within(self, i: SupportsIndex) -> int:

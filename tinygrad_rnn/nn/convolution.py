@@ -55,7 +55,7 @@ class _Conv(Module):
         self.padding = padding if isinstance(padding, str) else self._each("padding", padding, 0)
         if isinstance(padding, str) and padding not in ("same", "valid"):
             raise InvalidValueError(
-                f"{name}: padding: expected whole numbers, 'same' or 'valid', got {padding!r}"
+                f"{name}: padding: expected integers, 'same' or 'valid', got {padding!r}"
             )
         if padding == "same" and any(n != 1 for n in self.stride):
             raise InvalidValueError(f"{name}: padding='same' needs a stride of 1, got {stride!r}")
@@ -71,7 +71,7 @@ class _Conv(Module):
         if len(values) != self.axes or any(type(n) is not int or n < least for n in values):
             numbers = "" if self.axes == 1 else f", or {self.axes} of them"
             raise InvalidValueError(
-                f"{type(self).__name__}: {argument}: expected a whole number from {least} up"
+                f"{type(self).__name__}: {argument}: expected an integer from {least} up"
                 f"{numbers}, got {value!r}"
             )
         return values

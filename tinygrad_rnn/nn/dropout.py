@@ -82,7 +82,7 @@ class Dropout(Module):
         placement("Dropout", generator=generator)
         if not (shared_axis is None or type(shared_axis) is int):
             raise InvalidTypeError(
-                f"Dropout: shared_axis: expected a whole number or None, got {shared_axis!r}"
+                f"Dropout: shared_axis: expected an integer or None, got {shared_axis!r}"
             )
         self.p, self.shared_axis, self.generator = p, shared_axis, generator
 

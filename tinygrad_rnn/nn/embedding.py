@@ -51,8 +51,8 @@ class Embedding(Module):
             type(padding_idx) is int and -num_embeddings <= padding_idx < num_embeddings
         ):
             raise InvalidValueError(
-                f"Embedding: padding_idx {padding_idx!r} is outside {num_embeddings}: expected a "
-                f"whole number from {-num_embeddings} to {num_embeddings - 1}, or None"
+                f"Embedding: padding_idx {padding_idx!r} is outside {num_embeddings}: expected an "
+                f"integer from {-num_embeddings} to {num_embeddings - 1}, or None"
             )
         self.padding_idx = None if padding_idx is None else padding_idx % num_embeddings
         empty = creation.zeros((num_embeddings, embedding_dim), dtype=dtype, device=device)

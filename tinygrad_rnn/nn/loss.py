@@ -319,7 +319,7 @@ def like(name: str, prediction: Tensor, target: TensorLike, argument: str = "pre
     """Checks that a target has the shape of a prediction. **Returns** it as a Tensor.
 
     Integers, booleans and arrays of reals take the dtype of the prediction, as inputs take that of
-    the weights; Tensors of other reals are refused, as there.
+    the weights; Tensors of wider reals are refused.
 
     **Arguments** argument: the name of the prediction.
     """

@@ -17,11 +17,11 @@ from typing import Any
 from ..data.memory import too_large
 from ..errors import TinygradRnnError
 
-MOST = 2**31 - 1  # the largest whole number, unless a setting has its own `at_most`
+MOST = 2**31 - 1  # the largest integer, unless a setting has its own `at_most`
 
 _KINDS: dict[type, tuple[Any, str]] = {
     bool: (bool, "True or False"),
-    int: (Integral, "a whole number"),
+    int: (Integral, "an integer"),
     float: (Real, "a number"),
     str: (str, "a string"),
 }

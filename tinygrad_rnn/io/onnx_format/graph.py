@@ -1,6 +1,6 @@
 """An ONNX graph in the making: nodes, weights, and sizes that are known at run time only.
 
-A size is a whole number, or a `Size`: a multiple of one or two input axes, or an input axis with an
+A size is an integer, or a `Size`: a multiple of one or two input axes, or an input axis with an
 offset. A model is traced twice, with inputs of different sizes, and each size solved for.
 """
 
@@ -89,7 +89,7 @@ class Graph:
         return found
 
     def ints(self, *numbers: int) -> str:
-        """Whole numbers."""
+        """Integers."""
         return self.constant(np.array(numbers, np.int64))
 
     def cast(self, value: str, dtype: DType) -> str:

@@ -55,7 +55,7 @@ class Call:
         return int(self.params[name]) % ndim
 
     def number(self, name: str) -> Any:
-        """A whole number of the parameters, which may be a size."""
+        """An integer of the parameters, which may be a size."""
         first, second = (event.params[name] for event in self.pair)
         return self.graph.solve(first, second, self.what)
 

@@ -69,7 +69,7 @@ def set_num_threads(count: int) -> None:
     >>> tg.set_num_threads(before)
     """
     if isinstance(count, bool) or not hasattr(count, "__index__"):
-        raise InvalidTypeError(f"set_num_threads: expected a whole number, got {count!r}")
+        raise InvalidTypeError(f"set_num_threads: expected an integer, got {count!r}")
     if not 1 <= count <= MOST_THREADS:
         raise InvalidValueError(
             f"set_num_threads: expected 1 to {MOST_THREADS} threads, got {count!r}"

@@ -36,7 +36,7 @@ def check_sampling(
     if not 0 <= temperature < inf:
         raise InvalidValueError(f"temperature: expected 0 or more, got {temperature}")
     if top_k is not None and not (top_k >= 1 and top_k == int(top_k)):
-        raise InvalidValueError(f"top_k: expected a whole number from 1 up, got {top_k}")
+        raise InvalidValueError(f"top_k: expected an integer from 1 up, got {top_k}")
     if top_p is not None and not 0 < top_p <= 1:
         raise InvalidValueError(f"top_p: expected above 0 and at most 1, got {top_p}")
     if min_p is not None and not 0 <= min_p <= 1:

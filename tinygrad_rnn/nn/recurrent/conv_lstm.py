@@ -107,7 +107,7 @@ class ConvLSTMCell(Module):
 
 
 def _sizes(sizes: object) -> bool:
-    """Whether these are whole numbers from 1 up, at least one."""
+    """Whether these are integers from 1 up, at least one."""
     return (
         isinstance(sizes, (tuple, list))
         and len(sizes) > 0

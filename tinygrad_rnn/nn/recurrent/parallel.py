@@ -82,7 +82,7 @@ class _Parallel(MinGRUCell):
         """Runs over a sequence.
 
         **Arguments** x: (T, B, input_size), or (B, T, input_size) if batch_first. state: (B, H);
-        zeros, if None. lengths: (B,) whole numbers from 0 to T; T throughout, if None. mask:
+        zeros, if None. lengths: (B,) integers from 0 to T; T throughout, if None. mask:
         instead of lengths, booleans, (T, B), or (B, T) if batch_first: a step where it is False is
         skipped, as `LSTM` skips it. **Returns** the outputs, (T, B, H), zero past a row's length,
         and the state after each row's last step, (B, H). **Raises** ShapeError saying what was

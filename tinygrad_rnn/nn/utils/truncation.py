@@ -64,7 +64,7 @@ def truncated(
     k2 = k1 if k2 is None else k2
     if not (type(k1) is int and type(k2) is int and 1 <= k1 <= k2):
         raise InvalidValueError(
-            f"truncated: expected whole numbers, 1 <= k1 <= k2 (every k1 steps back through k2); "
+            f"truncated: expected integers, 1 <= k1 <= k2 (every k1 steps back through k2); "
             f"got k1={k1!r}, k2={k2!r}"
         )
     axes = len(getattr(x, "shape", ()))
