@@ -43,7 +43,7 @@ def test_the_right_shapes_pass() -> None:
     assert tg.lstm(**arrays())[0].shape == (T, B, P)
 
 
-def test_a_table_is_of_two_axes_and_its_ids_are_whole_numbers() -> None:
+def test_a_table_is_of_two_axes_and_its_ids_are_integers() -> None:
     table = {"x": (7, I)}
     ids = np.full((T, B), 6)
     assert tg.lstm(**arrays(**table), ids=ids)[0].shape == (T, B, P)

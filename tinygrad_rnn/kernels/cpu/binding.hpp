@@ -229,7 +229,7 @@ public:
                           PyObject *kind, const char *name) {
     if (o == Py_None) return nullptr;
     if (!is_numpy(o) || !PyTypeNum_ISINTEGER(PyArray_TYPE(array(o))))
-      raise(PyExc_ValueError, "%s: expected whole numbers", name);
+      raise(PyExc_ValueError, "%s: expected integers", name);
     if (!shape.is_that_of(array(o)))
       raise(PyExc_ValueError, "%s: its shape does not fit the others'", name);
     PyArrayObject *a = contiguous(o, NPY_INT64);
